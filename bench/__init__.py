@@ -1,0 +1,53 @@
+"""bench: the benchmark harness for methods that reweight training data.
+
+The public names; each is imported on first use, because torch takes seconds and `bench --help` does not need it.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from bench.data import Augment as Augment
+    from bench.data import Batch as Batch
+    from bench.data import Dataset as Dataset
+    from bench.data import Split as Split
+    from bench.data import Stream as Stream
+    from bench.errors import BenchError as BenchError
+    from bench.errors import DataError as DataError
+    from bench.errors import OptionError as OptionError
+    from bench.errors import UnknownNameError as UnknownNameError
+    from bench.files import Files as Files
+    from bench.hookspecs import hookimpl as hookimpl
+    from bench.meter import Meter as Meter
+    from bench.method import Method as Method
+    from bench.method import Task as Task
+    from bench.recipe import Recipe as Recipe
+    from bench.streams import Streams as Streams
+
+_HOME = {
+    "Augment": "data",
+    "Batch": "data",
+    "BenchError": "errors",
+    "DataError": "errors",
+    "Dataset": "data",
+    "Files": "files",
+    "Meter": "meter",
+    "Method": "method",
+    "OptionError": "errors",
+    "Recipe": "recipe",
+    "Split": "data",
+    "Stream": "data",
+    "Streams": "streams",
+    "Task": "method",
+    "UnknownNameError": "errors",
+    "hookimpl": "hookspecs",
+}
+
+__version__ = "0.1.0"
+__all__ = ["__version__", *_HOME]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'bench' has no attribute {name!r}")
+    return getattr(import_module(f"bench.{_HOME[name]}"), name)
