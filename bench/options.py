@@ -1,0 +1,113 @@
+"""Typed options from text: the fields of a dataclass or the keyword-only parameters of a function."""
+
+import dataclasses
+import inspect
+import math
+import types
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from bench.errors import OptionError
+
+
+@dataclass(frozen=True)
+class Option:
+    """An option's type as annotated, and its default."""
+
+    type: Any
+    default: Any
+
+    def __str__(self) -> str:
+        return f"{describe(self.type)} = {show(self.default)}"
+
+
+def options_of(target: Callable[..., Any]) -> dict[str, Option]:
+    """The options of a dataclass (its init fields) or of a function (its keyword-only parameters with defaults)."""
+    hints = get_type_hints(target)
+    if dataclasses.is_dataclass(target):
+        found = {f.name: _default(f) for f in dataclasses.fields(target) if f.init}
+    else:
+        parameters = inspect.signature(target).parameters.values()
+        found = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is not p.empty}
+    return {name: Option(hints.get(name, str), default) for name, default in found.items()}
+
+
+def parse(known: Mapping[str, Option], given: Mapping[str, Any], what: str) -> dict[str, Any]:
+    """Values of `given` (text, or values already) by the types of `known`.
+
+    what: whose options they are, for messages. Raises OptionError for an unknown name or a value that does not fit.
+    """
+    values = {}
+    for name, value in given.items():
+        if name not in known:
+            valid = "; ".join(f"{n}: {o}" for n, o in known.items()) or "it has none"
+            raise OptionError(f"{what} has no option {name!r}; valid: {valid}")
+        option = known[name]
+        try:
+            values[name] = convert(option.type, value)
+        except (ValueError, TypeError):
+            expected = f"{describe(option.type)} (default {show(option.default)})"
+            raise OptionError(f"option {name}={show(value)} of {what}: expected {expected}") from None
+    return values
+
+
+def convert(kind: Any, value: Any) -> Any:
+    """`value` as the annotated type `kind`. Raises ValueError or TypeError if it does not fit."""
+    origin, arguments = get_origin(kind), get_args(kind)
+    if origin is Literal:
+        return _one_of(arguments, value)
+    if origin in (Union, types.UnionType):
+        if value is None or value == "none":
+            return None if type(None) in arguments else _fail()
+        return convert(next(a for a in arguments if a is not type(None)), value)
+    if origin is tuple:
+        parts = [p for p in value.split(",") if p] if isinstance(value, str) else value
+        return tuple(convert(arguments[0], part) for part in parts)
+    if kind is bool:
+        return _one_of((True, False), str(value).lower())
+    if kind is int and isinstance(value, float | bool):
+        return _fail()
+    if kind is float:
+        return number if math.isfinite(number := float(value)) else _fail()  # records cannot hold the others
+    if kind in (int, str):
+        return kind(value)
+    return _fail()
+
+
+def describe(kind: Any) -> str:
+    """An annotated type in words."""
+    origin, arguments = get_origin(kind), get_args(kind)
+    if origin is Literal:
+        return "|".join(map(show, arguments))
+    if origin in (Union, types.UnionType):
+        return " or ".join("none" if a is type(None) else describe(a) for a in arguments)
+    if origin is tuple:
+        return f"{describe(arguments[0])},..."
+    return {bool: "true|false", int: "int", float: "float", str: "text"}.get(kind, str(kind))
+
+
+def show(value: Any) -> str:
+    """A value as it is written on the command line."""
+    if isinstance(value, bool) or value is None:
+        return str(value).lower()
+    if isinstance(value, tuple | list):
+        return ",".join(map(show, value))
+    return str(value)
+
+
+def _default(field: "dataclasses.Field[Any]") -> Any:
+    if field.default is not dataclasses.MISSING:
+        return field.default
+    if field.default_factory is not dataclasses.MISSING:
+        return field.default_factory()
+    raise OptionError(f"option {field.name!r} needs a default")
+
+
+def _one_of(allowed: tuple[Any, ...], value: Any) -> Any:
+    by_text = {show(a): a for a in allowed}
+    return by_text[show(value)] if show(value) in by_text else _fail()
+
+
+def _fail() -> Any:
+    raise ValueError

@@ -1,0 +1,91 @@
+"""What several test files share."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import settings
+
+from bench.data import Dataset, Split
+from bench.recipe import Recipe
+from bench.results import RunResult
+from bench.spec import RunSpec
+
+settings.register_profile("bench", deadline=None, derandomize=True)  # a loaded machine fails no test
+settings.load_profile("bench")
+
+
+@pytest.fixture(scope="session")
+def make_split() -> Callable[..., Split]:
+    """`make_split(sizes)`: sizes[g] samples of each group g, one after the other, with two classes in turn.
+
+    x [N, 1] float32 is the position, so that every sample is known again.
+    """
+
+    def make(sizes: list[int]) -> Split:
+        n = sum(sizes)
+        group = torch.repeat_interleave(torch.arange(len(sizes)), torch.tensor(sizes))
+        return Split(torch.arange(n, dtype=torch.float32).unsqueeze(1), torch.arange(n) % 2, group)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_dataset(make_split: Callable[..., Split]) -> Callable[..., Dataset]:
+    """`make_dataset(sizes)`: a data set of two classes with these groups, all of it training data unless given."""
+
+    def make(sizes: list[int], **fields: Any) -> Dataset:
+        groups = tuple(f"g{i}" for i in range(len(sizes)))
+        given = {"test": None, "classes": ("no", "yes"), "groups": groups, "recipe": Recipe()} | fields
+        return Dataset(name="toy", train=make_split(sizes), **given)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_result() -> Callable[..., RunResult]:
+    """A record as the runner writes it, with what the tests do not look at left out.
+
+    `test` holds the test metrics of the last epoch, `best` of the epoch with the best validation accuracy.
+    """
+
+    def make(
+        method: str = "erm",
+        seed: int = 0,
+        test: dict[str, float | None] | None = None,
+        best: dict[str, float | None] | None = None,
+        seconds: float = 1.0,
+        device: str = "CPU A",
+        metrics: tuple[str, ...] = ("tprd", "accuracy"),
+        unofficial: dict[str, str] | None = None,
+        **fields: Any,
+    ) -> RunResult:
+        own = {"dataset", "protocol", "options", "model", "recipe", "validation", "defaults", "model_options"}
+        spec = RunSpec(
+            **{"dataset": "digits", "model": "mlp", "protocol": "class_fairness/1", "method": method, "seed": seed}
+            | {name: fields.pop(name) for name in own & fields.keys()}
+        )
+        chosen = {"last": test, "best_val_accuracy": best}
+        given: dict[str, Any] = {
+            "status": "ok",
+            "command": spec.command("mlp", "class_fairness"),
+            "off_recipe": [f"recipe.{name}" for name in spec.recipe],
+            "about": {
+                "metrics": list(metrics),
+                "higher_is_better": {m: m == "accuracy" for m in metrics},
+                "select": "accuracy",
+                "uses_val": method == "learner",
+                "baseline": method == "erm",
+                "protocol_reference": "a paper",
+                "dataset_reference": "its source",
+            },
+            "resolved": {"recipe": spec.recipe, "model_options": spec.model_options, "options": spec.options},
+            "data": {"revision": "r1", "unofficial": unofficial or {}},
+            "selected": {r: {"epoch": 3, "metrics": {"test": dict(m)}} for r, m in chosen.items() if m is not None},
+            "costs": {"train_seconds": seconds, "threads": 1, "stacked": 1},
+            "environment": {"device": device, "versions": {"torch": "2.0"}},
+        }
+        return RunResult(spec=spec, **given | fields)
+
+    return make
