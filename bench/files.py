@@ -1,0 +1,96 @@
+"""Finding, fetching and verifying the files of data sets."""
+
+import hashlib
+import os
+import shutil
+import tarfile
+import tempfile
+import urllib.request
+import zlib
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bench.errors import DataError
+
+
+def default_root() -> Path:
+    """`$BENCH_DATA`, else the platform's folder for a user's caches."""
+    import platformdirs
+
+    return Path(os.environ.get("BENCH_DATA") or platformdirs.user_cache_path("bench"))
+
+
+@dataclass
+class Files:
+    """The folder of the data files, and what is known of those that were read.
+
+    root: where the files are looked for and downloaded to.
+    allow_unofficial: accept a file whose checksum is not the official one; its content's hash is kept in `unofficial`.
+    download: fetch what is missing.
+    """
+
+    root: Path
+    allow_unofficial: bool = False
+    download: bool = True
+    unofficial: dict[str, str] = field(default_factory=dict)
+    _verified: dict[str, str] = field(default_factory=dict)
+
+    def require(self, name: str, checksum: str, url: str) -> Path:
+        """The verified file `root/name`.
+
+        checksum: "md5:..." or "sha1:..." or "sha256:...", the official one.
+        url: of the file itself, or of a .tar.gz that holds it as `name`.
+        Raises DataError if it is missing and cannot be fetched, or if it is not the official file.
+        """
+        path = self.root / name
+        if not path.exists():
+            self._fetch(name, url)
+        algorithm, official = checksum.split(":")
+        if (found := _digest(path, algorithm)) == official:
+            self._verified[name] = checksum
+        elif self.allow_unofficial:
+            self.unofficial[name] = self._verified[name] = "sha256:" + _digest(path, "sha256")
+        else:
+            raise DataError(
+                f"{path} is not the official file: its {algorithm} is {found}, expected {official}; delete it to "
+                f"download it again from {url}, or use it as it is with --allow-unofficial-data (tables will say so)"
+            )
+        return path
+
+    @property
+    def revision(self) -> str:
+        """12 hex digits that stand for the contents of all files required so far."""
+        text = "".join(f"{name} {checksum}\n" for name, checksum in sorted(self._verified.items()))
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    def _fetch(self, name: str, url: str) -> None:
+        path = self.root / name
+        if not self.download:
+            raise DataError(f"missing file {path}: get it from {url}, or allow the download")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=self.root) as folder:
+                part = Path(folder, "part")
+                with urllib.request.urlopen(url, timeout=30) as response, part.open("wb") as file:
+                    shutil.copyfileobj(response, file)
+                if url.endswith(".tar.gz") and not name.endswith(".tar.gz"):
+                    with tarfile.open(part) as archive:
+                        archive.extractall(folder, filter="data")
+                    shutil.copytree(Path(folder, name).parent, path.parent, dirs_exist_ok=True)
+                else:
+                    part.replace(path)
+        except (OSError, EOFError, zlib.error, tarfile.TarError) as error:
+            raise DataError(
+                f"missing file {path}, and it could not be downloaded ({error}): get it from {url} and put it there, "
+                f"or name the folder that has it with --data-dir or BENCH_DATA"
+            ) from error
+        if not path.exists():
+            raise DataError(f"{url} does not hold {name}: put the file at {path} by hand")
+
+
+def _digest(path: Path, algorithm: str) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, algorithm).hexdigest()
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror}") from error

@@ -1,0 +1,62 @@
+"""How a data set is trained on, as data: optimiser, schedule, budget, validation. Methods do not change it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The published training recipe of a data set; a field changed on the command line marks the run as off-recipe.
+
+    Attributes:
+        model: name of the model, with `model_options`.
+        protocol: name of the protocol that the data set is run under unless another is asked for.
+        loss: per-sample training loss, `cross_entropy` or `hinge` (Crammer-Singer; the usual hinge for two classes).
+        optimizer: `sgd`, `adam` or `adamw`, with `lr`, `momentum`, `nesterov`, `weight_decay`.
+        milestones: fractions of the training after which the learning rate is multiplied by `gamma`, so that a
+            shorter training keeps the shape of its schedule.
+        epochs: passes over the training data, or None where `steps` gives the budget.
+        steps: parameter updates, or None; the last epoch is cut short.
+        batch_size: training batch; `eval_batch_size` where nothing is learned.
+        train_size: samples that are left to train on after the hold-outs; None: all of them.
+        val_size: samples held out of the training data for validation, drawn by seed; ignored where the data set
+            brings its own validation split.
+        test_size: samples held out for testing, drawn by seed, where the data set brings no test split.
+        val_batch_size: least size of a validation batch for methods that learn from it (it grows to hold
+            `min_per_group` samples of each group).
+        min_per_group: least number of samples of each group in every such batch.
+        augment: whether the data set's augmentation is applied to training batches.
+        evaluate_every: epochs between evaluations; the last epoch is always evaluated.
+        select: validation metric of the selection rule `best validation`; ties go to the earliest epoch.
+        metrics: what the tables show, the ranking one first; empty for the protocol's own.
+        options: defaults that the recipe's source gives for options of single methods, by method.
+        source: where the recipe is published.
+    """
+
+    model: str = "logistic"
+    model_options: Mapping[str, Any] = field(default_factory=dict)
+    protocol: str = "class_fairness"
+    loss: Literal["cross_entropy", "hinge"] = "cross_entropy"
+    optimizer: Literal["sgd", "adam", "adamw"] = "adam"
+    lr: float = 1e-3
+    momentum: float = 0.0
+    nesterov: bool = False
+    weight_decay: float = 0.0
+    milestones: tuple[float, ...] = ()
+    gamma: float = 0.1
+    epochs: int | None = 50
+    steps: int | None = None
+    batch_size: int = 100
+    eval_batch_size: int = 500
+    train_size: int | None = None
+    val_size: int = 0
+    test_size: int = 0
+    val_batch_size: int = 100
+    min_per_group: int = 1
+    augment: bool = True
+    evaluate_every: int = 1
+    select: str = "accuracy"
+    metrics: tuple[str, ...] = ()
+    options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    source: str = ""

@@ -1,0 +1,160 @@
+"""Finding, fetching and verifying files. Downloads are tried with file:// addresses."""
+
+import hashlib
+import io
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from bench import DataError, Files
+from bench.files import default_root
+
+CONTENT = b"some data"
+SUMS = {
+    algorithm: f"{algorithm}:{hashlib.new(algorithm, CONTENT).hexdigest()}" for algorithm in ("md5", "sha1", "sha256")
+}
+URL = "https://example.org/a.bin"
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Files:
+    """With the file set/a.bin, that may not download."""
+    (tmp_path / "root" / "set").mkdir(parents=True)
+    (tmp_path / "root" / "set" / "a.bin").write_bytes(CONTENT)
+    return Files(tmp_path / "root", download=False)
+
+
+def archive(path: Path, members: dict[str, bytes]) -> str:
+    """The address of a .tar.gz with these members."""
+    with tarfile.open(path, "w:gz") as tar:
+        for name, content in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+    return path.as_uri()
+
+
+@pytest.mark.parametrize("algorithm", SUMS)
+def test_an_official_file_is_returned(files: Files, algorithm: str) -> None:
+    path = files.require("set/a.bin", SUMS[algorithm], URL)
+    assert path == files.root / "set" / "a.bin"
+    assert files.unofficial == {}
+
+
+def test_another_file_is_refused_with_both_checksums_and_the_way_out(files: Files) -> None:
+    with pytest.raises(DataError) as caught:
+        files.require("set/a.bin", "md5:" + "0" * 32, URL)
+    for part in (str(files.root / "set" / "a.bin"), SUMS["md5"][4:], "0" * 32, URL, "--allow-unofficial-data"):
+        assert part in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_unofficial_file_is_accepted_when_allowed_and_its_hash_kept(files: Files) -> None:
+    files.allow_unofficial = True
+    files.require("set/a.bin", "md5:" + "0" * 32, URL)
+    assert files.unofficial == {"set/a.bin": SUMS["sha256"]}
+
+
+def test_an_official_file_is_not_called_unofficial_when_others_are_allowed(files: Files) -> None:
+    files.allow_unofficial = True
+    files.require("set/a.bin", SUMS["md5"], URL)
+    assert files.unofficial == {}
+
+
+def test_a_missing_file_offline_names_file_folder_and_address(files: Files) -> None:
+    with pytest.raises(DataError) as caught:
+        files.require("set/b.bin", SUMS["md5"], URL)
+    assert str(files.root / "set" / "b.bin") in str(caught.value)
+    assert URL in str(caught.value)
+
+
+def test_a_folder_in_the_place_of_a_file(files: Files) -> None:
+    with pytest.raises(DataError, match="cannot read"):
+        files.require("set", SUMS["md5"], URL)
+
+
+def test_download_of_a_file(tmp_path: Path) -> None:
+    (tmp_path / "remote").write_bytes(CONTENT)
+    root = tmp_path / "new" / "root"
+    path = Files(root).require("set/a.bin", SUMS["sha1"], (tmp_path / "remote").as_uri())
+    assert path.read_bytes() == CONTENT
+    assert sorted(p.name for p in root.iterdir()) == ["set"], "nothing temporary stays"
+
+
+def test_download_of_an_archive_that_holds_the_file(tmp_path: Path) -> None:
+    url = archive(tmp_path / "remote.tar.gz", {"set/a.bin": CONTENT, "set/readme": b""})
+    assert Files(tmp_path / "root").require("set/a.bin", SUMS["md5"], url).read_bytes() == CONTENT
+    assert (tmp_path / "root" / "set" / "readme").exists()
+
+
+def test_what_is_there_is_not_downloaded_again(files: Files, tmp_path: Path) -> None:
+    files.download = True
+    files.require("set/a.bin", SUMS["md5"], (tmp_path / "nothing").as_uri())
+
+
+def test_a_download_is_verified(tmp_path: Path) -> None:
+    (tmp_path / "remote").write_bytes(b"other data")
+    with pytest.raises(DataError, match="not the official file"):
+        Files(tmp_path / "root").require("a.bin", SUMS["md5"], (tmp_path / "remote").as_uri())
+
+
+def test_an_archive_without_the_file(tmp_path: Path) -> None:
+    url = archive(tmp_path / "remote.tar.gz", {"set/b.bin": CONTENT})
+    with pytest.raises(DataError, match=r"does not hold set/a\.bin"):
+        Files(tmp_path / "root").require("set/a.bin", SUMS["md5"], url)
+
+
+def test_an_archive_cannot_write_outside_the_root(tmp_path: Path) -> None:
+    url = archive(tmp_path / "remote.tar.gz", {"../escaped": CONTENT})
+    with pytest.raises(DataError, match="could not be downloaded"):
+        Files(tmp_path / "root").require("set/a.bin", SUMS["md5"], url)
+    assert not (tmp_path / "escaped").exists()
+
+
+@pytest.mark.parametrize("kept", [0.5, 0.0])
+def test_a_truncated_archive(tmp_path: Path, kept: float) -> None:
+    remote = tmp_path / "remote.tar.gz"
+    archive(remote, {"set/a.bin": "".join(map(str, range(50_000))).encode()})
+    remote.write_bytes(remote.read_bytes()[: int(kept * remote.stat().st_size)])
+    with pytest.raises(DataError, match="could not be downloaded"):
+        Files(tmp_path / "root").require("set/a.bin", SUMS["md5"], remote.as_uri())
+
+
+def test_a_failed_download_names_file_address_and_options(tmp_path: Path) -> None:
+    url = (tmp_path / "nothing").as_uri()
+    with pytest.raises(DataError) as caught:
+        Files(tmp_path / "root").require("set/a.bin", SUMS["md5"], url)
+    for part in (str(tmp_path / "root" / "set" / "a.bin"), url, "--data-dir", "BENCH_DATA"):
+        assert part in str(caught.value)
+
+
+def test_revision_depends_on_the_contents_alone(files: Files) -> None:
+    (files.root / "b.bin").write_bytes(b"more data")
+    more = "md5:" + hashlib.md5(b"more data").hexdigest()
+    other = Files(files.root)
+    files.require("set/a.bin", SUMS["md5"], URL)
+    first = files.revision
+    files.require("b.bin", more, URL)
+    other.require("b.bin", more, "https://example.org/elsewhere")
+    other.require("set/a.bin", SUMS["md5"], URL)
+    assert files.revision == other.revision != first
+    assert len(first) == 12
+    assert int(first, 16) >= 0
+
+
+def test_revision_tells_unofficial_contents_apart(files: Files) -> None:
+    revisions = set()
+    for content in (b"one", b"two"):
+        (files.root / "set" / "a.bin").write_bytes(content)
+        unofficial = Files(files.root, allow_unofficial=True)
+        unofficial.require("set/a.bin", SUMS["md5"], URL)
+        revisions.add(unofficial.revision)
+    assert len(revisions) == 2
+
+
+def test_the_default_root_is_the_environments(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("BENCH_DATA", str(tmp_path))
+    assert default_root() == tmp_path
+    monkeypatch.delenv("BENCH_DATA")
+    assert default_root().name == "bench"
