@@ -1,0 +1,39 @@
+"""The hooks of a plugin: functions that return what it offers, by name.
+
+A plugin is a module (or object) named by an entry point of the group "bench". Its functions are marked with `hookimpl`.
+A name that ends in `/*` is a family: `timm/*` is asked for `timm/resnet10t` and called with `name="resnet10t"`.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+import pluggy
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from bench.data import Dataset
+    from bench.files import Files
+    from bench.method import Method
+
+hookspec = pluggy.HookspecMarker("bench")
+hookimpl = pluggy.HookimplMarker("bench")
+
+
+@hookspec
+def bench_datasets() -> "Mapping[str, Callable[[Files], Dataset]]":  # type: ignore[empty-body]
+    """Loaders by name: `load(files)` reads the data set's files from `files` (bench.Files) and returns it."""
+
+
+@hookspec
+def bench_models() -> "Mapping[str, Callable[..., nn.Module]]":  # type: ignore[empty-body]
+    """Factories by name: `build(shape, classes, *, option=default, ...)` with the input's shape (C, H, W) or (D,).
+
+    The module maps [B, *shape] to logits [B, classes]; its initial weights come from torch's global generator.
+    Options are keyword-only, typed and with defaults.
+    """
+
+
+@hookspec
+def bench_methods() -> "Mapping[str, type[Method]]":  # type: ignore[empty-body]
+    """Subclasses of bench.Method by name."""

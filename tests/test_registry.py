@@ -1,0 +1,165 @@
+"""What plugins offer, with good and bad plugins behind faked entry points."""
+
+import importlib.metadata
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from bench import Method, UnknownNameError, hookimpl
+from bench.options import options_of
+from bench.registry import DuplicateNameError, Plugin, Registry, installed, load
+
+
+@dataclass
+class EntryPoint:
+    """The part of importlib.metadata.EntryPoint that is used."""
+
+    name: str
+    found: object
+    distribution: str = "dist"
+
+    @property
+    def dist(self) -> Any:
+        return SimpleNamespace(name=self.distribution, version="1.2")
+
+    def load(self) -> object:
+        if isinstance(self.found, Exception):
+            raise self.found
+        return self.found
+
+
+def plugin(**hooks: Any) -> SimpleNamespace:
+    """A module whose hook `bench_<kind>` returns (or, an exception, raises) what is given for the kind."""
+
+    def hook(found: Any) -> Any:
+        def implementation() -> Any:
+            if isinstance(found, Exception):
+                raise found
+            return found
+
+        return hookimpl(implementation)
+
+    return SimpleNamespace(**{f"bench_{kind}": hook(found) for kind, found in hooks.items()})
+
+
+class Mine(Method):
+    """My method.
+
+    More of it.
+    """
+
+
+GOOD = EntryPoint("good", plugin(methods={"mine": Mine}), "good-dist")
+
+
+def test_an_offer_has_its_value_its_first_line_and_its_provenance():
+    registry = load([GOOD])
+    offer = registry.find("methods", "mine")
+    assert registry.method("mine") is offer.value is Mine
+    assert offer.summary == "My method."
+    assert offer.plugin == Plugin("good", "good-dist", "1.2")
+    assert str(offer.plugin) == "good (good-dist 1.2)"
+    assert (registry.plugins, registry.broken) == ([offer.plugin], {})
+
+
+def test_an_entry_point_without_a_distribution_is_loaded():
+    bare = SimpleNamespace(name="bare", dist=None, load=lambda: plugin(methods={"mine": Mine}))
+    assert str(load([bare]).find("methods", "mine").plugin) == "bare (unknown ?)"
+
+
+BROKEN = {
+    "import": (ImportError("no module named cupy\nat all"), "ImportError: no module named cupy at all"),
+    "raises": (plugin(datasets=ZeroDivisionError("oops")), "ZeroDivisionError: oops"),
+    "misspelt": (plugin(metods={}), "unknown hook 'bench_metods'"),
+    "no hook": (SimpleNamespace(methods={"mine": Mine}), "it implements no hook: mark its functions with @bench"),
+    "no mapping": (plugin(methods=[Mine]), "bench_methods must return a mapping from names, not list"),
+    "argument": (SimpleNamespace(bench_methods=hookimpl(lambda files: {})), "bench_methods"),
+}
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_a_broken_plugin_is_kept_apart_with_the_reason(case):
+    module, reason = BROKEN[case]
+    registry = load([EntryPoint("bad", module), GOOD])
+    ((bad, why),) = registry.broken.items()
+    assert str(bad) == "bad (dist 1.2)"
+    assert reason in why
+    assert "\n" not in why
+    assert registry.plugins == [Plugin("good", "good-dist", "1.2")]
+    assert registry.method("mine") is Mine
+
+
+def test_a_broken_plugin_offers_nothing():
+    registry = load([EntryPoint("bad", plugin(datasets={"half": print}, methods=[Mine]))])
+    assert registry.broken
+    assert not any(registry.offers.values())
+
+
+def test_an_unknown_name_tells_what_is_known_and_what_is_broken():
+    registry = load([GOOD, EntryPoint("bad", RuntimeError("no GPU"))])
+    with pytest.raises(UnknownNameError) as caught:
+        registry.find("methods", "mime")
+    assert str(caught.value) == (
+        "unknown method 'mime': did you mean 'mine'? known: mine "
+        "(plugin bad (dist 1.2) could not be loaded: RuntimeError: no GPU)"
+    )
+    with pytest.raises(UnknownNameError, match="^unknown dataset 'x': known: none$"):
+        Registry().find("datasets", "x")
+
+
+def test_a_name_offered_twice_names_both_plugins():
+    other = EntryPoint("other", plugin(methods={"mine": Mine}), "other-dist")
+    with pytest.raises(DuplicateNameError) as caught:
+        load([other, GOOD])
+    assert "'mine' in methods is offered twice, by good (good-dist 1.2) and by other (other-dist 1.2)" in str(
+        caught.value
+    )
+
+
+def test_one_name_may_be_of_two_kinds():
+    registry = load([GOOD, EntryPoint("other", plugin(models={"mine": print}))])
+    assert (registry.method("mine"), registry.model("mine")) == (Mine, print)
+
+
+def test_plugins_are_loaded_in_one_order():
+    points = [EntryPoint(name, plugin(methods={}), dist) for name, dist in (("b", "x"), ("a", "y"), ("a", "x"))]
+    expected = [("a", "x"), ("b", "x"), ("a", "y")]
+    for order in (points, points[::-1]):
+        assert [(p.name, p.distribution) for p in load(order).plugins] == expected
+
+
+def family(shape: tuple[int, ...], classes: int, *, name: str, width: int = 4) -> tuple[Any, ...]:
+    """Models of a library."""
+    return shape, classes, name, width
+
+
+def test_a_family_is_called_with_the_members_name():
+    registry = load([EntryPoint("lib", plugin(models={"lib/*": family, "lib/own": print}))])
+    build = registry.model("lib/net/18")
+    assert build((2,), 3, width=8) == ((2,), 3, "net/18", 8)
+    assert list(options_of(build)) == ["width"]
+    assert registry.find("models", "lib/net").summary == "Models of a library."
+    assert registry.model("lib/own") is print
+
+
+@pytest.mark.parametrize("name", ["lib", "lib/", "other/net"])
+def test_what_no_family_has_is_unknown(name):
+    registry = load([EntryPoint("lib", plugin(models={"lib/*": family}))])
+    with pytest.raises(UnknownNameError, match=r"known: lib/\*"):
+        registry.find("models", name)
+
+
+def test_every_plugin_of_this_distribution_is_installed_and_works():
+    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
+    registry = installed()
+    assert not registry.broken
+    own = {p.name for p in registry.plugins if p.distribution == project["name"]}
+    assert own == set(project["entry-points"]["bench"])
+    version = importlib.metadata.version(project["name"])
+    assert {p.version for p in registry.plugins if p.distribution == project["name"]} == {version}
+    offered = {offer.plugin.name for offers in registry.offers.values() for offer in offers.values()}
+    assert own <= offered
