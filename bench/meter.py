@@ -1,0 +1,153 @@
+"""The training loop's companion: it counts epochs and time, has the model evaluated, and takes checkpoints."""
+
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from bench.data import Batch
+from bench.errors import DivergedError
+
+if TYPE_CHECKING:
+    from bench.method import Method, Task
+
+Values = dict[str, list[float]]
+"""Numbers by name, one for each of the stacked runs (one alone where runs are not stacked)."""
+
+
+class Evaluator(Protocol):
+    """Evaluates a model after an epoch: metrics by set. Its own state belongs to the checkpoint."""
+
+    def __call__(self, model: nn.Module, epoch: int) -> dict[str, Values]: ...
+    def state_dict(self) -> dict[str, Any]: ...
+    def load_state_dict(self, state: dict[str, Any]) -> None: ...
+
+
+class Observer:
+    """Who wants to know how a training goes. Called from the training loop, so it must be quick."""
+
+    def begin(self, task: "Task") -> None:
+        """Before the first epoch."""
+
+    def step(self, epoch: int, step: int, loss: float | None) -> None:
+        """At most once a second: steps done in this epoch, and the loss where reading it does not wait for a device."""
+
+    def evaluated(self, row: dict[str, Any]) -> None:
+        """After each evaluation, with its row of the history."""
+
+
+class Meter:
+    """Companion of one training of one run, or of several stacked ones.
+
+    seconds, steps: of training alone; evaluation and checkpoints are outside. history: one row for each evaluation.
+    checkpoint: file to resume from, and to save to at most every CHECKPOINT_SECONDS, always at an epoch's end.
+    """
+
+    CHECKPOINT_SECONDS = 30.0
+    SHOW_SECONDS = 1.0
+
+    def __init__(self, evaluator: Evaluator, observer: Observer | None = None, checkpoint: Path | None = None) -> None:
+        self.seconds, self.steps = 0.0, 0
+        self.history: list[dict[str, Any]] = []
+        self._evaluator, self._observer, self._checkpoint = evaluator, observer or Observer(), checkpoint
+        self._seen: list[tuple[Tensor, Tensor]] = []
+        self._epoch = 0
+        self._saved_at = self._shown_at = time.perf_counter()
+
+    def epochs(self, method: "Method") -> Iterator[int]:
+        """The epochs that are left to train, each with its learning rate and random state set."""
+        task = method.task
+        self._observer.begin(task)
+        self._resume(method)
+        while self._epoch < task.epochs:
+            for group in method.optimizer.param_groups:
+                group["lr"] = task.lr(self._epoch)
+            torch.manual_seed(task.streams.seed("train", self._epoch))  # dropout; a resumed run draws the same
+            start = self._now(task.device)
+            yield self._epoch
+            self.seconds += self._now(task.device) - start
+            self._epoch += 1
+            self._close_epoch(method)
+
+    def step(self, batch: Batch, losses: Tensor, weights: Tensor) -> None:
+        """Note a step. Nothing is computed and no device waited for until the epoch ends."""
+        self.steps += 1
+        self._seen.append((losses.detach(), weights))
+        if (now := time.perf_counter()) - self._shown_at > self.SHOW_SECONDS:
+            self._shown_at = now
+            loss = float(losses.detach().mean()) if losses.device.type == "cpu" else None
+            self._observer.step(self._epoch, len(self._seen), loss)
+
+    def _close_epoch(self, method: "Method") -> None:
+        train = {name: _runs(value) for name, value in (self._summary() | method.diagnostics()).items()}
+        self._seen.clear()
+        if not all(map(_finite, train["loss"])):
+            losses = ", ".join(f"{loss:g}" for loss in train["loss"])
+            raise DivergedError(f"the training loss is {losses} in epoch {self._epoch}")
+        task, done = method.task, self._epoch
+        if done == task.epochs or done % task.recipe.evaluate_every == 0:
+            row = {"epoch": done, "step": self.steps, "seconds": self.seconds, "train": train}
+            row |= self._evaluator(method.model, done)
+            self.history.append(row)
+            self._observer.evaluated(row)
+        self._save(method)
+
+    def _summary(self) -> dict[str, Tensor]:
+        """[..] of the epoch: mean loss; its mean over the first and the last tenth of the steps; effective sample size
+        of the weights as a fraction of the samples (Kish), and the largest weight relative to the mean.
+        """
+        steps = [losses.mean(-1) for losses, _ in self._seen]
+        tenth = -(-len(steps) // 10)
+        weights = torch.cat([w for _, w in self._seen], -1)
+        mean = weights.mean(-1)
+        return {
+            "loss": torch.cat([losses for losses, _ in self._seen], -1).mean(-1),
+            "loss_first_tenth": torch.stack(steps[:tenth]).mean(0),
+            "loss_last_tenth": torch.stack(steps[-tenth:]).mean(0),
+            "effective_sample_size": mean.square() / weights.square().mean(-1),
+            "largest_weight": weights.amax(-1) / mean,
+        }
+
+    def _now(self, device: torch.device) -> float:
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        return time.perf_counter()
+
+    def _save(self, method: "Method") -> None:
+        if self._checkpoint is None or time.perf_counter() - self._saved_at < self.CHECKPOINT_SECONDS:
+            return
+        state = {
+            "epoch": self._epoch,
+            "seconds": self.seconds,
+            "steps": self.steps,
+            "history": self.history,
+            "method": method.state_dict(),
+            "evaluator": self._evaluator.state_dict(),
+        }
+        self._checkpoint.parent.mkdir(parents=True, exist_ok=True)
+        part = self._checkpoint.with_suffix(".part")
+        torch.save(state, part)
+        os.replace(part, self._checkpoint)
+        self._saved_at = time.perf_counter()
+
+    def _resume(self, method: "Method") -> None:
+        if self._checkpoint is None or not self._checkpoint.exists():
+            return
+        state = torch.load(self._checkpoint, map_location=method.task.device, weights_only=True)
+        self._epoch, self.seconds, self.steps = state["epoch"], state["seconds"], state["steps"]
+        self.history = state["history"]
+        method.load_state_dict(state["method"])
+        self._evaluator.load_state_dict(state["evaluator"])
+
+
+def _runs(value: Tensor) -> list[float]:
+    """[..] -> one number for each run."""
+    return value.double().reshape(-1).tolist()
+
+
+def _finite(value: float) -> bool:
+    return abs(value) < float("inf")

@@ -1,0 +1,155 @@
+"""A method and the task it is given."""
+
+import itertools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from bench.data import Augment, Batch, Split, Stream
+from bench.losses import LOSSES
+from bench.recipe import Recipe
+from bench.streams import Streams
+
+if TYPE_CHECKING:
+    from bench.meter import Meter
+
+
+@dataclass(frozen=True)
+class Task:
+    """All that a method may know. There is no test data in it.
+
+    train, val: splits on the device. classes, groups: their names (groups are the classes under `class_fairness`).
+    new_model: builds the model with the run's initial weights, the same at every call.
+    """
+
+    train: Split
+    val: Split
+    classes: tuple[str, ...]
+    groups: tuple[str, ...]
+    recipe: Recipe
+    new_model: Callable[[], nn.Module]
+    streams: Streams
+    augment: Augment | None = None
+
+    @property
+    def device(self) -> torch.device:
+        return self.train.device
+
+    @property
+    def steps(self) -> int:
+        """Parameter updates in the whole training."""
+        per_epoch = self.train.steps(self.recipe.batch_size)
+        return self.recipe.steps or per_epoch * (self.recipe.epochs or 1)
+
+    @property
+    def epochs(self) -> int:
+        return -(-self.steps // self.train.steps(self.recipe.batch_size))
+
+    def batches(self, epoch: int) -> Iterator[Batch]:
+        """The training batches of one epoch, paired over methods by the seed."""
+        batches = self.train.epoch(self.recipe.batch_size, self.streams, epoch, self.augment)
+        return itertools.islice(batches, self.steps - epoch * self.train.steps(self.recipe.batch_size))
+
+    def val_batches(self, where: Tensor | None = None) -> Stream:
+        """Endless validation batches with `recipe.min_per_group` samples of every group; `where` [.., N] bool keeps
+        only some of the validation samples.
+        """
+        r = self.recipe
+        return Stream(self.val, r.val_batch_size, self.streams, self.groups, r.min_per_group, where)
+
+    def loss(self, logits: Tensor, y: Tensor) -> Tensor:
+        """The recipe's per-sample loss, [.., B, C] and [.., B] -> [.., B]."""
+        return LOSSES[self.recipe.loss](logits, y)
+
+    def lr(self, epoch: int) -> float:
+        """Learning rate of an epoch, by the recipe's schedule."""
+        passed = sum(epoch / self.epochs >= fraction for fraction in self.recipe.milestones)
+        return self.recipe.lr * self.recipe.gamma**passed
+
+    def optimizer(self, model: nn.Module) -> torch.optim.Optimizer:
+        r, parameters = self.recipe, [p for p in model.parameters() if p.requires_grad]
+        if r.optimizer == "sgd":
+            return torch.optim.SGD(
+                parameters, r.lr, momentum=r.momentum, nesterov=r.nesterov, weight_decay=r.weight_decay, fused=True
+            )
+        kind = torch.optim.Adam if r.optimizer == "adam" else torch.optim.AdamW
+        return kind(parameters, r.lr, weight_decay=r.weight_decay, fused=True)
+
+
+@dataclass
+class Method:
+    """Empirical risk minimisation. A subclass changes the part that its paper changes; its fields are its options.
+
+    One instance, one fit. The last dimension of `losses` and `weights` is the batch; leading dimensions, if any, are
+    independent runs trained at once: a method written along the last dimension needs no other code.
+    """
+
+    uses_val: ClassVar[bool] = False
+    """Whether it learns from the validation data. Where False, training is blind to them (the contract tests check)."""
+    uses_groups: ClassVar[bool] = False
+    """Whether it reads the group of training samples."""
+    stackable: ClassVar[bool] = True
+    """Whether stacked runs give what single runs give."""
+    baseline: ClassVar[bool] = False
+    """Whether tables state other methods' costs and gains relative to it."""
+
+    def fit(self, task: Task, meter: "Meter") -> nn.Module:
+        """Train and return the model: all that the runner calls."""
+        self.task = task
+        self.model = task.new_model()
+        self.optimizer = task.optimizer(self.model)
+        self.setup()
+        for epoch in meter.epochs(self):
+            self.model.train()
+            for batch in task.batches(epoch):
+                losses = self.losses(batch)
+                weights = self.weights(batch, losses)
+                objective = self.objective(batch, losses, weights)
+                self.optimizer.zero_grad()  # only now: `losses` and `weights` may call backward
+                objective.sum().backward()  # over stacked runs
+                self.optimizer.step()
+                meter.step(batch, losses, weights)
+            self.end_epoch(epoch)
+        return self.model
+
+    def setup(self) -> None:
+        """Before the first epoch; `task`, `model` and `optimizer` are there."""
+
+    def losses(self, batch: Batch) -> Tensor:
+        """[.., B], differentiable."""
+        return self.task.loss(self.model(batch.x), batch.y)
+
+    def weights(self, batch: Batch, losses: Tensor) -> Tensor:
+        """[.., B], detached; their mean is 1 where training should keep its step size. `losses` are attached."""
+        return torch.ones_like(losses)
+
+    def objective(self, batch: Batch, losses: Tensor, weights: Tensor) -> Tensor:
+        """[..]: what the step descends."""
+        return (weights * losses).mean(-1)
+
+    def end_epoch(self, epoch: int) -> None:
+        """After the last step of each epoch."""
+
+    def diagnostics(self) -> dict[str, Tensor]:
+        """Further values [..] for the record at each evaluation."""
+        return {}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Run state at an epoch boundary: every attribute that is a tensor or has a `state_dict`."""
+        state = {}
+        for name, value in vars(self).items():
+            if hasattr(value, "state_dict"):
+                state[name] = value.state_dict()
+            elif isinstance(value, Tensor):
+                state[name] = value
+        return state
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        for name, value in state.items():
+            if isinstance(value, Tensor):
+                setattr(self, name, value)
+            else:
+                getattr(self, name).load_state_dict(value)

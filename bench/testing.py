@@ -1,0 +1,214 @@
+"""The contracts of plugins, as checks that anyone can run on their own.
+
+    from bench.testing import check_method
+
+    def test_my_method():
+        check_method(MyMethod)
+
+Each raises AssertionError with what is broken. The built-in plugins pass the same checks.
+"""
+
+import copy
+import dataclasses
+import inspect
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bench.data import Batch, Dataset, Split
+from bench.meter import Meter, Values
+from bench.method import Method, Task
+from bench.options import options_of
+from bench.protocols import PROTOCOLS
+from bench.recipe import Recipe
+from bench.stack import stack, unstack
+from bench.streams import Streams, derive
+
+TOY_RECIPE = Recipe(
+    optimizer="sgd", lr=0.1, momentum=0.9, epochs=3, batch_size=16, val_batch_size=12, min_per_group=2, evaluate_every=1
+)
+
+
+def toy_split(n: int, seed: int) -> Split:
+    """n samples of two overlapping classes in three features, in two groups of unequal size."""
+    g = torch.Generator().manual_seed(seed)
+    y = torch.arange(n) % 2
+    group = (torch.arange(n) % 7 < 3).long()
+    x = torch.rand(n, 3, generator=g) + 0.3 * y.unsqueeze(1) * group.unsqueeze(1)
+    return Split(x, y, group)
+
+
+def toy_task(seeds: Sequence[int] = (0,), stacked: bool = False, val_seed: int = 1, **recipe: Any) -> Task:
+    """A task that trains in milliseconds, for one run or for stacked runs with the same data."""
+    streams = Streams(tuple(seeds), stacked)
+    train, val = toy_split(70, 0), toy_split(30, val_seed)
+
+    def one(seed: int) -> nn.Module:
+        with torch.random.fork_rng([]):
+            torch.manual_seed(derive(seed, "init"))
+            return nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 2))
+
+    return Task(
+        train=Split.stack([train] * len(seeds)) if stacked else train,
+        val=Split.stack([val] * len(seeds)) if stacked else val,
+        classes=("no", "yes"),
+        groups=("a", "b"),
+        recipe=dataclasses.replace(TOY_RECIPE, **recipe),
+        new_model=lambda: stack([one(s) for s in seeds]) if stacked else one(seeds[0]),
+        streams=streams,
+    )
+
+
+class NoEvaluations:
+    """An evaluator for tests that need none."""
+
+    def __call__(self, model: nn.Module, epoch: int) -> dict[str, Values]:
+        return {}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Nothing to load."""
+
+
+def train(method: Method, task: Task, checkpoint: Path | None = None) -> nn.Module:
+    """The trained model, without evaluation or records."""
+    with torch.random.fork_rng([]):
+        return method.fit(task, Meter(NoEvaluations(), checkpoint=checkpoint))
+
+
+def check_method(method: type[Method], options: Mapping[str, Any] | None = None) -> None:
+    """All contracts of a method, on a small task."""
+    given = dict(options or {})
+    assert issubclass(method, Method), f"{method.__name__} is no subclass of bench.Method"
+    assert dataclasses.is_dataclass(method) and "__dataclass_params__" in vars(method), (
+        f"{method.__name__} needs @dataclass: its fields are its options"
+    )
+    assert (method.__doc__ or "").strip(), f"{method.__name__} needs a docstring; its first line is listed"
+    options_of(method)  # every option has a default
+
+    state = train(method(**given), toy_task()).state_dict()
+    assert all(v.isfinite().all() for v in state.values()), "training ran into values that are not finite"
+    _equal(state, train(method(**given), toy_task()).state_dict(), "two trainings with one seed differ")
+    assert not _same(state, train(method(**given), toy_task([5])).state_dict()), "the seed does not matter"
+    if not method.uses_val:
+        other = train(method(**given), toy_task(val_seed=2)).state_dict()
+        _equal(state, other, "it declares uses_val = False, and training changes with the validation data")
+    _check_weights(method(**given))
+    _check_resume(method, given, state)
+    if method.stackable:
+        _check_stacked(method, given)
+
+
+def _check_weights(method: Method) -> None:
+    """Weights and losses have one entry for each sample, and no gradient goes through the weights."""
+    original = method.weights
+
+    def checked(batch: Batch, losses: Tensor) -> Tensor:
+        weights = original(batch, losses)
+        assert losses.shape == batch.y.shape, f"losses have shape {list(losses.shape)}, the batch {list(batch.y.shape)}"
+        assert weights.shape == losses.shape, f"weights have shape {list(weights.shape)}, losses {list(losses.shape)}"
+        assert not weights.requires_grad, "weights must be detached"
+        return weights
+
+    method.weights = checked  # type: ignore[method-assign]
+    train(method, toy_task())
+
+
+class _Stop(Exception):
+    """An interrupt between two epochs."""
+
+
+def _check_resume(method: type[Method], options: dict[str, Any], expected: Mapping[str, Tensor]) -> None:
+    """Stopped after the first epoch and resumed from the checkpoint, it ends at the same parameters."""
+
+    class Stopping(method):  # type: ignore[valid-type, misc]
+        def end_epoch(self, epoch: int) -> None:
+            super().end_epoch(epoch)
+            if epoch == 1:
+                raise _Stop
+
+    with tempfile.TemporaryDirectory() as folder:
+        checkpoint = Path(folder, "checkpoint.pt")
+        seconds, Meter.CHECKPOINT_SECONDS = Meter.CHECKPOINT_SECONDS, 0.0
+        try:
+            train(Stopping(**options), toy_task(), checkpoint)
+        except _Stop:
+            resumed = train(method(**options), toy_task(), checkpoint).state_dict()
+            _equal(expected, resumed, "a resumed training ends elsewhere: run state must be attributes of the method")
+        finally:
+            Meter.CHECKPOINT_SECONDS = seconds
+
+
+def _check_stacked(method: type[Method], options: dict[str, Any]) -> None:
+    """Trained at once, runs end where they end one by one, up to rounding."""
+    seeds = (0, 1, 2)
+    stacked = unstack(train(method(**options), toy_task(seeds, stacked=True)))
+    for seed, model in zip(seeds, stacked, strict=True):
+        single = train(method(**options), toy_task([seed])).state_dict()
+        for name, value in model.state_dict().items():
+            assert torch.allclose(value, single[name], rtol=1e-3, atol=1e-4), (
+                f"stacked runs differ from single ones in {name} (seed {seed}): write losses and weights along the "
+                f"last dimension, or declare stackable = False"
+            )
+
+
+def _same(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> bool:
+    return all(torch.equal(v, b[name]) for name, v in a.items())
+
+
+def _equal(a: Mapping[str, Tensor], b: Mapping[str, Tensor], message: str) -> None:
+    assert _same(a, b), message
+
+
+def check_model(build: Callable[..., nn.Module], shape: Sequence[int], classes: int = 3, **options: Any) -> None:
+    """All contracts of a model factory, for inputs of this shape."""
+    assert (inspect.getdoc(build) or "").strip(), "the factory needs a docstring; its first line is listed"
+    models = []
+    for _ in range(2):
+        with torch.random.fork_rng([]):
+            torch.manual_seed(0)
+            models.append(build(tuple(shape), classes, **options))
+    _equal(
+        models[0].state_dict(), models[1].state_dict(), "initial weights must come from torch's global generator alone"
+    )
+    model = models[0].train()
+    x = torch.rand(4, *shape)
+    logits = model(x)
+    assert logits.shape == (4, classes), f"logits have shape {list(logits.shape)}, expected {[4, classes]}"
+    assert logits.isfinite().all(), "logits of the initial model are not finite"
+    logits.square().sum().backward()
+    without = [name for name, p in model.named_parameters() if p.requires_grad and p.grad is None]
+    assert not without, f"parameters that no gradient reaches: {without}"
+    model.eval()
+    before = copy.deepcopy(model.state_dict())
+    with torch.no_grad():
+        together, alone = model(x), torch.cat([model(row.unsqueeze(0)) for row in x])
+    assert torch.allclose(together, alone, rtol=1e-3, atol=1e-4), "evaluated, a sample's logits depend on the others"
+    _equal(before, model.state_dict(), "evaluation changes the model's state")
+
+
+def check_dataset(dataset: Dataset) -> None:
+    """All contracts of a loaded data set."""
+    assert dataset.classes and len(set(dataset.classes)) == len(dataset.classes), "class names must be distinct"
+    assert dataset.recipe.protocol in PROTOCOLS, f"its recipe names the unknown protocol {dataset.recipe.protocol!r}"
+    assert dataset.reference, "a data set needs a reference"
+    for name, split in {"train": dataset.train, "val": dataset.val, "test": dataset.test}.items():
+        if split is None:
+            continue
+        assert len(split) > 0, f"{name} is empty"
+        assert tuple(split.x.shape[1:]) == dataset.shape, f"{name} has inputs of another shape than train"
+        assert split.x.isfinite().all(), f"{name} has inputs that are not finite"
+        for what, label, names in (("class", split.y, dataset.classes), ("group", split.group, dataset.groups)):
+            allowed = range(len(names or dataset.classes))
+            assert {*label.unique().tolist()} <= {*allowed}, f"{name} has a {what} outside 0..{allowed[-1]}"
+    assert len(torch.unique(dataset.train.y)) == len(dataset.classes), "train lacks a class"
+    channels = dataset.shape[0]
+    for what, values in (("mean", dataset.mean), ("std", dataset.std)):
+        assert len(values) in (0, channels), f"{what} has {len(values)} numbers for {channels} channels"
+    PROTOCOLS[dataset.recipe.protocol].check(dataset)
