@@ -1,0 +1,258 @@
+"""Predictions -> metrics, on the device of the predictions; nothing here waits for it.
+
+Every metric is a fraction in [0, 1] and every function takes one run or runs stacked along leading dimensions, written
+`..` in the shapes below.
+
+Rates without samples. A rate whose denominator is zero, such as the true positive rate of a group that has no positive
+sample, is undefined: it is NaN and left out of every maximum, minimum and mean. A disparity needs two defined rates,
+any other metric one; with fewer it is NaN. (fairlearn counts such a rate as 0 instead, so that a group without
+positives makes the disparity as large as the best group's rate.)
+
+The tables read `METRICS`, and importing torch takes seconds: it is not imported, as tensors bring all that is needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from math import inf, nan
+from typing import TYPE_CHECKING
+
+from bench.errors import BenchError, ProtocolError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+ECE_BINS = 15
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a model says of the samples of a split.
+
+    logits: [.., N, C] float; the predicted class is the greatest, the first of equals
+    y: [.., N] int64, class
+    group: [.., N] int64, in [0, groups)
+    groups: number of groups, G
+    group_is_class: there is no sensitive attribute, and the group of a sample is its class
+    """
+
+    logits: Tensor
+    y: Tensor
+    group: Tensor
+    groups: int
+    group_is_class: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.logits.shape[:-1] == self.y.shape == self.group.shape:
+            raise BenchError(
+                f"predictions need logits [.., N, C] with y and group [.., N]: logits {list(self.logits.shape)}, "
+                f"y {list(self.y.shape)}, group {list(self.group.shape)}"
+            )
+        if self.group_is_class and self.groups != self.classes:
+            raise BenchError(f"where the group is the class, {self.classes} logits need as many groups: {self.groups}")
+
+    @property
+    def classes(self) -> int:
+        return self.logits.shape[-1]
+
+
+def confusion(p: Predictions) -> Tensor:
+    """Numbers of samples, [.., G, C, C] int64: group x class x predicted class.
+
+    Where the group is the class, the group's counts are the class's row, and the first of these dimensions has size 1:
+    a thousand classes would take 8 GB with one matrix for each.
+    """
+    groups, group = (1, 0) if p.group_is_class else (p.groups, p.group)
+    cell = (group * p.classes + p.y) * p.classes + p.logits.argmax(-1)
+    # Not bincount, which reads its largest input on the host. Sums of integers are exact in any order.
+    counts = cell.new_zeros(*cell.shape[:-1], groups * p.classes**2).scatter_add_(-1, cell, cell.new_ones(cell.shape))
+    return counts.view(*cell.shape[:-1], groups, p.classes, p.classes)
+
+
+@dataclass(frozen=True)
+class Rates:
+    """Numbers of true positives, false negatives, false positives and true negatives of each group, [.., G] int64.
+
+    The rates, [.., G] float64, are NaN where a group has no sample that counts.
+    """
+
+    tp: Tensor
+    fn: Tensor
+    fp: Tensor
+    tn: Tensor
+
+    @classmethod
+    def of(cls, p: Predictions, counts: Tensor) -> Rates:
+        """From `counts = confusion(p)`.
+
+        With a sensitive attribute, class 1 of the two classes is the positive one. Where the group is the class, each
+        class is one against the rest: its positives are its own samples, its negatives those of all other classes
+        (as Yan, Seto, Apostoloff 2022, "FORML", Table 1, reports the TPR disparity across classes).
+        Raises ProtocolError for a sensitive attribute with other than two classes.
+        """
+        if not p.group_is_class:
+            if p.classes != 2:
+                raise ProtocolError(f"rates over a sensitive attribute need a task with two classes, not {p.classes}")
+            tn, fp, fn, tp = counts.flatten(-2).unbind(-1)
+            return cls(tp, fn, fp, tn)
+        matrix = counts.sum(-3)
+        tp = _diagonal(matrix)
+        fn, fp = matrix.sum(-1) - tp, matrix.sum(-2) - tp
+        return cls(tp, fn, fp, matrix.sum((-2, -1)).unsqueeze(-1) - tp - fn - fp)
+
+    @property
+    def tpr(self) -> Tensor:
+        return _ratio(self.tp, self.tp + self.fn)
+
+    @property
+    def fnr(self) -> Tensor:
+        return _ratio(self.fn, self.tp + self.fn)
+
+    @property
+    def fpr(self) -> Tensor:
+        return _ratio(self.fp, self.fp + self.tn)
+
+    @property
+    def selection_rate(self) -> Tensor:
+        return _ratio(self.tp + self.fp, self.tp + self.fn + self.fp + self.tn)
+
+
+# The metrics: (predictions, confusion(predictions)) -> [..] float64. The first line of a docstring is shown to users.
+
+
+def accuracy(p: Predictions, counts: Tensor) -> Tensor:
+    """Fraction of the samples that are predicted correctly."""
+    matrix = counts.sum(-3)
+    return _ratio(_diagonal(matrix).sum(-1), matrix.sum((-2, -1)))
+
+
+def balanced_accuracy(p: Predictions, counts: Tensor) -> Tensor:
+    """Mean over the classes of the fraction of a class's samples that are predicted correctly."""
+    matrix = counts.sum(-3)
+    return _ratio(_diagonal(matrix), matrix.sum(-1)).nanmean(-1)
+
+
+def macro_f1(p: Predictions, counts: Tensor) -> Tensor:
+    """Mean over the classes that occur or are predicted of the F1 score, one class against the rest."""
+    matrix = counts.sum(-3)
+    return _ratio(2 * _diagonal(matrix), matrix.sum(-1) + matrix.sum(-2)).nanmean(-1)
+
+
+def tprd(p: Predictions, counts: Tensor) -> Tensor:
+    """True positive rate disparity: largest minus smallest true positive rate over the groups."""
+    return _spread(Rates.of(p, counts).tpr)
+
+
+def fprd(p: Predictions, counts: Tensor) -> Tensor:
+    """False positive rate disparity: largest minus smallest false positive rate over the groups."""
+    return _spread(Rates.of(p, counts).fpr)
+
+
+def max_fnr(p: Predictions, counts: Tensor) -> Tensor:
+    """Largest false negative rate over the groups."""
+    return _largest(Rates.of(p, counts).fnr)
+
+
+def max_fpr(p: Predictions, counts: Tensor) -> Tensor:
+    """Largest false positive rate over the groups."""
+    return _largest(Rates.of(p, counts).fpr)
+
+
+def worst_group_accuracy(p: Predictions, counts: Tensor) -> Tensor:
+    """Smallest accuracy over the groups."""
+    if p.group_is_class:
+        return -_largest(-Rates.of(p, counts).tpr)
+    return -_largest(-_ratio(_diagonal(counts).sum(-1), counts.sum((-2, -1))))
+
+
+def ece(p: Predictions, counts: Tensor) -> Tensor:
+    """Expected calibration error: mean distance of confidence and accuracy in 15 equal bins of the confidence.
+
+    Guo, Pleiss, Sun, Weinberger 2017, equations 2 and 3; bins are closed on the right. The confidence is the predicted
+    class's softmax, also where the loss in training was not the cross entropy.
+    """
+    confidence = p.logits.double().softmax(-1).amax(-1)
+    gap = (p.logits.argmax(-1) == p.y).double() - confidence
+    place = (confidence * ECE_BINS).ceil()
+    # A masked sum for each bin: adding up by index is not deterministic on CUDA.
+    total = gap.new_zeros(gap.shape[:-1])
+    for b in range(1, ECE_BINS + 1):
+        total += (gap * (place == b)).sum(-1).abs()
+    return total / gap.shape[-1]
+
+
+def demographic_parity_difference(p: Predictions, counts: Tensor) -> Tensor:
+    """Largest minus smallest rate of positive predictions over the groups.
+
+    As fairlearn's function of this name. Where the group is the class, it is the rate at which the class is predicted
+    among all samples.
+    """
+    return _spread(Rates.of(p, counts).selection_rate)
+
+
+def equalized_odds_difference(p: Predictions, counts: Tensor) -> Tensor:
+    """The larger of the true and the false positive rate disparity.
+
+    As fairlearn's function of this name; NaN if either of the two is.
+    """
+    rates = Rates.of(p, counts)
+    return _spread(rates.tpr).maximum(_spread(rates.fpr))
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A function of predictions and their confusion, and which of its values is better."""
+
+    function: Callable[[Predictions, Tensor], Tensor]
+    higher_is_better: bool
+
+    @property
+    def description(self) -> str:
+        """One line."""
+        return (self.function.__doc__ or "").partition("\n")[0]
+
+
+METRICS: Mapping[str, Metric] = {
+    "accuracy": Metric(accuracy, higher_is_better=True),
+    "balanced_accuracy": Metric(balanced_accuracy, higher_is_better=True),
+    "macro_f1": Metric(macro_f1, higher_is_better=True),
+    "worst_group_accuracy": Metric(worst_group_accuracy, higher_is_better=True),
+    "tprd": Metric(tprd, higher_is_better=False),
+    "fprd": Metric(fprd, higher_is_better=False),
+    "max_fnr": Metric(max_fnr, higher_is_better=False),
+    "max_fpr": Metric(max_fpr, higher_is_better=False),
+    "ece": Metric(ece, higher_is_better=False),
+    "demographic_parity_difference": Metric(demographic_parity_difference, higher_is_better=False),
+    "equalized_odds_difference": Metric(equalized_odds_difference, higher_is_better=False),
+}
+
+
+def evaluate(p: Predictions) -> dict[str, Tensor]:
+    """Every metric by name, each [..] float64 on the device of the predictions.
+
+    Raises ProtocolError for a sensitive attribute with other than two classes.
+    """
+    counts = confusion(p)
+    return {name: metric.function(p, counts) for name, metric in METRICS.items()}
+
+
+def _diagonal(matrix: Tensor) -> Tensor:
+    return matrix.diagonal(dim1=-2, dim2=-1)
+
+
+def _ratio(part: Tensor, whole: Tensor) -> Tensor:
+    """In float64; 0 / 0 is NaN."""
+    return part.double() / whole
+
+
+def _largest(rates: Tensor) -> Tensor:
+    """Of the defined rates [.., G]: [..], NaN if there is none."""
+    largest = rates.masked_fill(rates.isnan(), -inf).amax(-1)
+    return largest.masked_fill(largest.isinf(), nan)
+
+
+def _spread(rates: Tensor) -> Tensor:
+    """Largest minus smallest of the defined rates [.., G]: [..], NaN if there are fewer than two."""
+    spread = _largest(rates) + _largest(-rates)
+    return spread.masked_fill(rates.isfinite().sum(-1) < 2, nan)
