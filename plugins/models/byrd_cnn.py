@@ -1,0 +1,54 @@
+"""The convolutional network on which importance weighting was found to wear off."""
+
+from collections.abc import Callable, Mapping
+
+from torch import nn
+
+from bench import BenchError, OptionError, hookimpl
+
+SMALLEST = 20  # pixels: (20 - 2 * 2) / 2 = 8, (8 - 3 * 2) / 2 = 1
+
+
+def byrd_cnn(shape: tuple[int, ...], classes: int, *, dropout: float = 0.0) -> nn.Module:
+    """Byrd and Lipton's CNN: conv64 x2, pool, conv128 x3, pool, fc512, fc128, output; ReLU.
+
+    As in Zha, Gao, Ma, Xu (section 3.1): 3x3 kernels of stride 1, 2x2 max-pooling. The report does not give the
+    padding; none, as in the authors' code, which leaves 128 x 4 x 4 = 2048 features of a 32x32 image.
+    dropout: probability, on the outputs of fc512 and of fc128, as in their code; the report says "before each dense
+    layer" of two layers, while there are three. Initial weights are PyTorch's, as in their code.
+    Raises BenchError for inputs that are not images of at least 20x20 pixels.
+    """
+    if len(shape) != 3 or min(shape[1:]) < SMALLEST:
+        raise BenchError(f"byrd_cnn takes images (C, H, W) of at least {SMALLEST}x{SMALLEST} pixels, not {shape}")
+    if not 0 <= dropout < 1:
+        raise OptionError(f"byrd_cnn needs 0 <= dropout < 1, not {dropout}")
+    channels, height, width = shape
+    features = 128 * _left(height) * _left(width)
+    drop = [nn.Dropout(dropout)] if dropout else []
+    return nn.Sequential(
+        *_conv(channels, 64),
+        *_conv(64, 64),
+        nn.MaxPool2d(2),
+        *_conv(64, 128),
+        *_conv(128, 128),
+        *_conv(128, 128),
+        nn.MaxPool2d(2),
+        nn.Flatten(),
+        *(nn.Linear(features, 512), nn.ReLU(), *drop),
+        *(nn.Linear(512, 128), nn.ReLU(), *drop),
+        nn.Linear(128, classes),
+    )
+
+
+def _conv(inputs: int, outputs: int) -> tuple[nn.Module, nn.Module]:
+    return nn.Conv2d(inputs, outputs, 3), nn.ReLU()
+
+
+def _left(pixels: int) -> int:
+    """What the unpadded convolutions and the pooling leave of a side."""
+    return ((pixels - 4) // 2 - 6) // 2
+
+
+@hookimpl
+def bench_models() -> Mapping[str, Callable[..., nn.Module]]:
+    return {"byrd_cnn": byrd_cnn}

@@ -1,0 +1,43 @@
+"""Multi-layer perceptrons."""
+
+import itertools
+import math
+from collections.abc import Callable, Mapping
+from typing import Literal
+
+from torch import nn
+
+from bench import OptionError, hookimpl
+from bench_plugins.models.logistic import output_layers
+
+ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "sigmoid": nn.Sigmoid, "tanh": nn.Tanh}
+
+
+def mlp(
+    shape: tuple[int, ...],
+    classes: int,
+    *,
+    hidden: tuple[int, ...] = (50,),
+    activation: Literal["relu", "sigmoid", "tanh"] = "relu",
+    dropout: float = 0.0,
+) -> nn.Module:
+    """Multi-layer perceptron on the flattened input.
+
+    hidden: width of each hidden layer. dropout: probability, after the activation of each hidden layer.
+    784-d-10 with `activation=sigmoid` is FORML's for MNIST (section 4.2.1, where d is 10 to 50);
+    `hidden=64 activation=relu` that of Zha, Gao, Ma, Xu (section 3.1). Two classes have the logits (0, z), one
+    weight vector instead of two, as their sigmoid output has. Initial weights are PyTorch's; no paper gives its own.
+    """
+    if min(hidden, default=1) < 1 or not 0 <= dropout < 1:
+        raise OptionError(f"mlp needs hidden widths of at least 1 and 0 <= dropout < 1, not {hidden} and {dropout}")
+    widths = (math.prod(shape), *hidden)
+    layers: list[nn.Module] = [nn.Flatten()]
+    for inputs, outputs in itertools.pairwise(widths):
+        layers += [nn.Linear(inputs, outputs), ACTIVATIONS[activation]()]
+        layers += [nn.Dropout(dropout)] if dropout else []
+    return nn.Sequential(*layers, *output_layers(widths[-1], classes))
+
+
+@hookimpl
+def bench_models() -> Mapping[str, Callable[..., nn.Module]]:
+    return {"mlp": mlp}

@@ -1,0 +1,57 @@
+"""ResNet-18 for small images."""
+
+from collections.abc import Callable, Mapping
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from bench import BenchError, OptionError, hookimpl
+
+
+class BasicBlock(nn.Module):
+    """Two 3x3 convolutions and a shortcut; the first convolution has the stride."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(outputs)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(outputs)
+        self.shortcut = nn.Sequential()
+        if stride != 1 or inputs != outputs:
+            self.shortcut = nn.Sequential(
+                nn.Conv2d(inputs, outputs, 1, stride, bias=False),
+                nn.BatchNorm2d(outputs),
+            )
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = F.relu(self.bn1(self.conv1(x)))
+        return F.relu(self.bn2(self.conv2(out)) + self.shortcut(x))
+
+
+def resnet18(shape: tuple[int, ...], classes: int, *, width: int = 64) -> nn.Module:
+    """ResNet-18 with the CIFAR stem: a 3x3 convolution of stride 1 and no max-pooling.
+
+    He et al. 2016, Deep Residual Learning for Image Recognition, with the stem that is customary for 32x32 images
+    (11,173,962 parameters at ten classes). width: channels of the first stage; each further stage has twice as many.
+    Initial weights as in torchvision: Kaiming normal by fan-out, BatchNorm one and zero, the last layer PyTorch's.
+    """
+    if len(shape) != 3:
+        raise BenchError(f"resnet18 takes images (C, H, W), not inputs of shape {shape}")
+    if width < 1:
+        raise OptionError(f"resnet18 needs a width of at least 1, not {width}")
+    layers: list[nn.Module] = [nn.Conv2d(shape[0], width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
+    inputs = width
+    for stage, outputs in enumerate((width, 2 * width, 4 * width, 8 * width)):
+        layers += [BasicBlock(inputs, outputs, 2 if stage else 1), BasicBlock(outputs, outputs, 1)]
+        inputs = outputs
+    model = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(inputs, classes))
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+    return model
+
+
+@hookimpl
+def bench_models() -> Mapping[str, Callable[..., nn.Module]]:
+    return {"resnet18": resnet18}
