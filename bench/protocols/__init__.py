@@ -1,0 +1,16 @@
+"""Protocols: what is trained on, what is evaluated on, which metrics count. Every record names the version."""
+
+from bench.errors import UnknownNameError
+from bench.protocols.base import Protocol, Splits
+from bench.protocols.fairness import ClassFairness, GroupFairness
+
+__all__ = ["PROTOCOLS", "Protocol", "Splits", "protocol"]
+
+PROTOCOLS: dict[str, Protocol] = {p.name: p for p in (ClassFairness(), GroupFairness())}
+
+
+def protocol(name: str) -> Protocol:
+    """The protocol of that name. Raises UnknownNameError."""
+    if name not in PROTOCOLS:
+        raise UnknownNameError("protocol", name, PROTOCOLS)
+    return PROTOCOLS[name]

@@ -1,0 +1,71 @@
+"""What a protocol is, and the hold-outs that all of them share."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+
+from bench.data import Dataset, Split
+from bench.errors import DataError
+from bench.recipe import Recipe
+from bench.streams import Streams
+
+
+@dataclass(frozen=True)
+class Splits:
+    """The data of one run. Methods see train and val; only the runner sees the tests."""
+
+    train: Split
+    val: Split
+    tests: Mapping[str, Split]
+
+
+class Protocol(ABC):
+    """A standard task. Raise the version when results before and after a change cannot stand in one table."""
+
+    name: ClassVar[str]
+    version: ClassVar[int]
+    metrics: ClassVar[tuple[str, ...]]
+    """What the tables show, the ranking one first, unless the data set's recipe says otherwise."""
+    group_is_class: ClassVar[bool] = False
+    reference: ClassVar[str]
+
+    def check(self, dataset: Dataset) -> None:
+        """Raise ProtocolError, with the reason, when the data set cannot give what the protocol needs."""
+
+    @abstractmethod
+    def groups(self, dataset: Dataset) -> tuple[str, ...]:
+        """Names of the groups."""
+
+    def splits(self, dataset: Dataset, recipe: Recipe, streams: Streams) -> Splits:
+        """The data of the run with these streams (of one seed), drawn by the purpose `split`."""
+        return hold_out(dataset, recipe, streams)
+
+
+def hold_out(dataset: Dataset, recipe: Recipe, streams: Streams) -> Splits:
+    """Test and validation data held out of the training data by seed, where the data set does not bring its own.
+
+    The training data are then cut to `recipe.train_size`. Raises DataError when there are too few samples.
+    """
+    n = len(dataset.train)
+    order = streams.draw(lambda g: torch.randperm(n, generator=g), "split")
+    own = {"test_size": dataset.test, "val_size": dataset.val}
+    sizes = {name: 0 if split else getattr(recipe, name) for name, split in own.items()}
+    for name, split in own.items():
+        if split is None and sizes[name] < 1:
+            raise DataError(f"{dataset.name} has no such split of its own: {name} must be at least 1")
+    left = n - sum(sizes.values())
+    size = recipe.train_size or max(left, 1)
+    if size > left:
+        raise DataError(
+            f"{dataset.name}: {n} samples less {sizes['test_size']} for testing and {sizes['val_size']} for validation "
+            f"leave {max(left, 0)} for training, and {size} are asked for: lower train_size, val_size or test_size"
+        )
+    test, val, train = order.split([sizes["test_size"], sizes["val_size"], left])
+    return Splits(
+        train=dataset.train.select(train[:size]),
+        val=dataset.val or dataset.train.select(val),
+        tests={"test": dataset.test or dataset.train.select(test)},
+    )

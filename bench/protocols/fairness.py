@@ -1,0 +1,55 @@
+"""The two fairness protocols of FORML (Yan, Seto, Apostoloff 2022)."""
+
+from dataclasses import replace
+
+from bench.data import Dataset, Split
+from bench.errors import ProtocolError
+from bench.protocols.base import Protocol, Splits, hold_out
+from bench.recipe import Recipe
+from bench.streams import Streams
+
+
+class ClassFairness(Protocol):
+    """Fairness between classes: the group of a sample is its class; rates are one-vs-rest."""
+
+    name = "class_fairness"
+    version = 1
+    metrics = ("tprd", "max_fnr", "accuracy")
+    group_is_class = True
+    reference = "Yan, Seto, Apostoloff 2022, section 4.2, Table 1"
+
+    def groups(self, dataset: Dataset) -> tuple[str, ...]:
+        return dataset.classes
+
+    def splits(self, dataset: Dataset, recipe: Recipe, streams: Streams) -> Splits:
+        found = hold_out(dataset, recipe, streams)
+        return Splits(
+            _by_class(found.train), _by_class(found.val), {name: _by_class(s) for name, s in found.tests.items()}
+        )
+
+
+class GroupFairness(Protocol):
+    """Fairness between the groups of a sensitive attribute, on a two-class task; class 1 is the positive one."""
+
+    name = "group_fairness"
+    version = 1
+    metrics = ("tprd", "max_fnr", "accuracy")
+    reference = "Yan, Seto, Apostoloff 2022, section 4.3, Tables 2 and 3"
+
+    def check(self, dataset: Dataset) -> None:
+        if len(dataset.groups) < 2:
+            raise ProtocolError(
+                f"{self.name} needs a sensitive attribute with two groups or more, and {dataset.name} has none: "
+                f"use --protocol class_fairness"
+            )
+        if len(dataset.classes) != 2:
+            raise ProtocolError(
+                f"{self.name} needs a two-class task; {dataset.name} has {len(dataset.classes)} classes"
+            )
+
+    def groups(self, dataset: Dataset) -> tuple[str, ...]:
+        return dataset.groups
+
+
+def _by_class(split: Split) -> Split:
+    return replace(split, group=split.y)

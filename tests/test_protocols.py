@@ -1,0 +1,130 @@
+"""Hold-outs and the two fairness protocols."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from bench import DataError, Dataset, Recipe, Split, Streams, UnknownNameError
+from bench.errors import ProtocolError
+from bench.protocols import PROTOCOLS, Splits, protocol
+from bench.protocols.base import hold_out
+
+RECIPE = Recipe(val_size=5, test_size=3)
+
+
+def held_out(dataset: Dataset, recipe: Recipe = RECIPE, seed: int = 0) -> Splits:
+    return hold_out(dataset, recipe, Streams((seed,)))
+
+
+def samples(split: Split) -> list[int]:
+    """Positions in the whole data, which make_split keeps in x."""
+    return split.x.flatten().int().tolist()
+
+
+def parts(splits: Splits) -> list[list[int]]:
+    return [samples(s) for s in (splits.train, splits.val, splits.tests["test"])]
+
+
+def test_hold_outs_are_disjoint_and_cover_the_data(make_dataset):
+    found = parts(held_out(make_dataset([12, 8])))
+    assert [len(part) for part in found] == [12, 5, 3]
+    assert sorted(sum(found, [])) == list(range(20))
+
+
+def test_samples_keep_their_class_and_group(make_dataset):
+    dataset = make_dataset([12, 8])
+    for split in (held_out(dataset).train, held_out(dataset).val):
+        at = torch.tensor(samples(split))
+        assert torch.equal(split.y, dataset.train.y[at])
+        assert torch.equal(split.group, dataset.train.group[at])
+
+
+def test_equal_seeds_give_equal_hold_outs_and_others_do_not(make_dataset):
+    dataset = make_dataset([50])
+    assert parts(held_out(dataset)) == parts(held_out(dataset))
+    assert parts(held_out(dataset))[1] != parts(held_out(dataset, seed=1))[1]
+
+
+def test_hold_outs_depend_on_sizes_and_seed_alone(make_dataset):
+    """Not on the method, which is not known, nor on the training, nor on what was drawn before."""
+    expected = parts(held_out(make_dataset([50])))
+    torch.manual_seed(1)
+    torch.rand(3)
+    recipe = Recipe(val_size=5, test_size=3, lr=0.5, loss="hinge", options={"a": {"b": 1}}, train_size=10)
+    found = parts(held_out(make_dataset([25, 25]), recipe))
+    assert found[1:] == expected[1:]
+    assert found[0] == expected[0][:10]
+
+
+def test_a_data_sets_own_splits_are_taken_whole(make_dataset, make_split):
+    own = {"val": make_split([4]), "test": make_split([2])}
+    splits = held_out(make_dataset([20], **own))
+    assert splits.val is own["val"]
+    assert splits.tests == {"test": own["test"]}
+    assert sorted(samples(splits.train)) == list(range(20))
+
+
+@pytest.mark.parametrize(
+    ("own", "recipe", "message"),
+    [
+        ({}, {"val_size": 0, "test_size": 3}, "toy has no such split of its own: val_size must be at least 1"),
+        ({}, {"val_size": 5, "test_size": 0}, "toy has no such split of its own: test_size must be at least 1"),
+        ({}, {"val_size": 5, "test_size": 15}, "20 samples less 15 for testing and 5 for validation leave 0 for training"),
+        ({}, {"val_size": 5, "test_size": 90}, "less 90 for testing and 5 for validation leave 0 .* and 1 are asked for"),
+        ({}, {"val_size": 5, "test_size": 3, "train_size": 13}, "leave 12 for training, and 13 are asked for: lower"),
+        ({"val": 4, "test": 2}, {"train_size": 21}, "20 samples less 0 for testing and 0 .* leave 20 .* 21 are asked"),
+    ],
+)
+def test_too_few_samples_are_told_with_the_numbers(make_dataset, make_split, own, recipe, message):
+    dataset = make_dataset([20], **{name: make_split([size]) for name, size in own.items()})
+    with pytest.raises(DataError, match=message):
+        held_out(dataset, Recipe(**recipe))
+
+
+def all_splits(splits: Splits) -> list[Split]:
+    return [splits.train, splits.val, *splits.tests.values()]
+
+
+def test_class_fairness_takes_the_class_as_the_group(make_dataset):
+    dataset = make_dataset([12, 8])
+    chosen = protocol("class_fairness")
+    for split in all_splits(chosen.splits(dataset, RECIPE, Streams((0,)))):
+        assert torch.equal(split.group, split.y)
+    assert chosen.groups(dataset) == ("no", "yes")
+    assert chosen.group_is_class
+    chosen.check(make_dataset([5], groups=(), classes=("a", "b", "c")))
+
+
+def test_group_fairness_keeps_the_groups(make_dataset):
+    dataset = make_dataset([12, 8])
+    chosen = protocol("group_fairness")
+    chosen.check(dataset)
+    found = all_splits(chosen.splits(dataset, RECIPE, Streams((0,))))
+    groups: Tensor = torch.cat([split.group for split in found])
+    assert groups.bincount().tolist() == [12, 8]
+    assert chosen.groups(dataset) == ("g0", "g1")
+    assert not chosen.group_is_class
+
+
+def test_both_protocols_hold_out_the_same_samples(make_dataset):
+    found = [p.splits(make_dataset([12, 8]), RECIPE, Streams((3,))) for p in PROTOCOLS.values()]
+    assert parts(found[0]) == parts(found[1])
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"groups": ()}, "toy has none: use --protocol class_fairness"),
+        ({"groups": ("all",)}, "two groups or more"),
+        ({"classes": ("a", "b", "c")}, "needs a two-class task; toy has 3 classes"),
+    ],
+)
+def test_group_fairness_refuses_data_without_two_groups_and_two_classes(make_dataset, fields, message):
+    with pytest.raises(ProtocolError, match=message):
+        protocol("group_fairness").check(make_dataset([12, 8], **fields))
+
+
+def test_protocols_are_found_by_name():
+    assert {name: p.name for name, p in PROTOCOLS.items()} == {name: name for name in PROTOCOLS}
+    with pytest.raises(UnknownNameError, match="did you mean 'group_fairness'"):
+        protocol("group_fairnes")
