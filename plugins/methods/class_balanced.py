@@ -1,0 +1,54 @@
+"""Class-balanced weights by the effective number of samples."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from bench import Batch, Method, OptionError, hookimpl
+
+
+def effective_number_weights(counts: Tensor, beta: float) -> Tensor:
+    """[.., K] counts -> [.., K] weights (1 - beta) / (1 - beta^n), scaled to mean 1 over the classes that have samples.
+
+    Source: Cui et al. 2019, Class-Balanced Loss Based on Effective Number of Samples, equation 7 and section 4 (the
+    weights sum to the number of classes). A class without samples gets weight 0.
+    """
+    n = counts.double()
+    weights = ((1 - beta) / (1 - beta**n)).where(n > 0, 0.0)
+    return weights * (n > 0).sum(-1, keepdim=True) / weights.sum(-1, keepdim=True)
+
+
+@dataclass
+class ClassBalanced(Method):
+    """Class-balanced loss: static weights by the effective number of samples of each class or group.
+
+    Source: Cui et al. 2019, equation 7, with beta as FORML uses it (section 4.1, "Proportion").
+
+    Options:
+        beta: 0 weights all alike; towards 1, in inverse proportion to the counts.
+        by: whose samples are counted, `class` or `group` (the sensitive attribute).
+    """
+
+    uses_groups = True
+
+    beta: float = 0.9999
+    by: Literal["class", "group"] = "class"
+
+    def setup(self) -> None:
+        if not 0 <= self.beta < 1:
+            raise OptionError(f"class_balanced: beta must be in [0, 1), not {self.beta}")
+        train = self.task.train
+        label, names = (train.y, self.task.classes) if self.by == "class" else (train.group, self.task.groups)
+        counts = F.one_hot(label, len(names)).sum(-2)
+        self.class_weight = effective_number_weights(counts, self.beta).float()
+
+    def weights(self, batch: Batch, losses: Tensor) -> Tensor:
+        return self.class_weight.gather(-1, batch.y if self.by == "class" else batch.group)
+
+
+@hookimpl
+def bench_methods() -> Mapping[str, type[Method]]:
+    return {"class_balanced": ClassBalanced}

@@ -1,0 +1,18 @@
+"""Empirical risk minimisation."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from bench import Method, hookimpl
+
+
+@dataclass
+class ERM(Method):
+    """Empirical risk minimisation: every sample weighs the same (FORML's "Uniform")."""
+
+    baseline = True
+
+
+@hookimpl
+def bench_methods() -> Mapping[str, type[Method]]:
+    return {"erm": ERM}

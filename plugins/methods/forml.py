@@ -1,0 +1,148 @@
+"""FORML: Fairness Optimized Reweighting via Meta-Learning."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from bench import Batch, Method, OptionError, hookimpl
+from bench.meta import Net, RandomState, meta_gradient
+
+
+@dataclass
+class FORML(Method):
+    """FORML: a weight for each training sample, learned by descending a fairness loss on validation data.
+
+    Source: Yan, Seto, Apostoloff, FORML: Learning to Reweight Data for Fairness, 2022, Algorithm 1. One step: a virtual
+    SGD step on the weighted batch (lines 5-7), the gradient of the meta loss on a validation batch with respect to the
+    weights through that step (8-9), a step on the weights (10), and the real step with the new weights (11-12).
+    Weights w [N] are global, one per training sample, and start at 0 (all alike).
+
+    What the paper leaves open is an option, or is decided here:
+
+    - Line 12 prints eta_f and an undefined gradient; the real step follows line 11's, with the recipe's optimiser.
+    - The virtual step is a plain gradient step with the model's current learning rate, whatever the optimiser; its
+      BatchNorm is in training mode, and no running statistic moves in it. Lines 5 and 11 see the same augmented batch.
+    - The validation batch has `min_per_group` samples of each group (the recipe's); its size is not given.
+
+    Options:
+        meta_loss: `max_loss_discrepancy`, the loss of the worst group minus that of the best (section 3.1);
+            `mean_loss_discrepancy`, never defined in the paper: the mean absolute difference over all pairs of groups
+            (the same for two groups); `cross_entropy`, the mean validation loss of the recipe.
+        group_loss: the loss of a group is the `mean` over its samples (as in FairBatch, which the paper follows) or
+            their `max` (section 4.2.1 speaks of "samples from the best and worst performing groups").
+        condition: validation samples that count: `all` (section 3.1), the `positive` class only (equality of
+            opportunity) or the `negative` (equal false positive rates); the last two need a two-class task.
+        weighting: what multiplies the `loss`: softmax(w); or softmax(w) times the `logits` inside the loss; or
+            `inverse_square_l1`: 1 / w^2 with w starting at 1 and an L1 penalty on w (after HALO; the paper gives no
+            formula), normalised like the softmax.
+        normalize: softmax over the `batch` or over the whole training `set` (the sum's range is not given).
+        scale: `sum` of the normalised weighted losses, so that equal weights train exactly as ERM does; `mean` takes
+            lines 6 and 11 literally, which shrinks the step by the batch (or set) size.
+        weight_lr: learning rate of w. None: the model's, following its schedule (section 4.2), which is tiny where
+            that is 1e-3.
+        l1: penalty on |w| under `inverse_square_l1`.
+        reverse_model: the virtual step ascends (Table 6; the appendix says that the main results use it, Algorithm 1
+            that they do not).
+        reverse_weights: the step on w ascends (Table 7).
+    """
+
+    uses_val = True
+
+    meta_loss: Literal["max_loss_discrepancy", "mean_loss_discrepancy", "cross_entropy"] = "max_loss_discrepancy"
+    group_loss: Literal["mean", "max"] = "mean"
+    condition: Literal["all", "positive", "negative"] = "all"
+    weighting: Literal["loss", "logits", "inverse_square_l1"] = "loss"
+    normalize: Literal["batch", "set"] = "batch"
+    scale: Literal["sum", "mean"] = "sum"
+    weight_lr: float | None = None
+    l1: float = 0.0
+    reverse_model: bool = False
+    reverse_weights: bool = False
+
+    def setup(self) -> None:
+        task = self.task
+        if self.condition != "all" and len(task.classes) != 2:
+            raise OptionError(f"forml: condition={self.condition} needs two classes, not {len(task.classes)}")
+        positive = {"positive": 1, "negative": 0}.get(self.condition)
+        self.val = task.val_batches(None if positive is None else task.val.y == positive)
+        self.groups = torch.arange(len(task.groups), device=task.device)
+        start = torch.ones if self.weighting == "inverse_square_l1" else torch.zeros
+        self.w = start(task.train.y.shape, device=task.device)
+
+    def losses(self, batch: Batch) -> Tensor:
+        self.random = RandomState(self.task.device)
+        self.logits = self.model(batch.x)
+        return self.task.loss(self.logits, batch.y)
+
+    def weights(self, batch: Batch, losses: Tensor) -> Tensor:
+        """One step on w by the meta-gradient, then the weights of the batch with the new w."""
+        lr = self.optimizer.param_groups[0]["lr"]
+        w = (self.w if self.normalize == "set" else self.w.gather(-1, batch.index)).requires_grad_()
+        on_logits = self.weighting == "logits"
+        val = next(self.val)
+
+        def outputs(net: Net) -> Tensor:
+            logits = net(batch.x)
+            return logits if on_logits else self.task.loss(logits, batch.y)
+
+        def inner(value: Tensor, hyper: Sequence[Tensor]) -> Tensor:
+            return self._weighted(value, batch, self.sample_weights(hyper[0], batch.index))
+
+        (gradient,) = meta_gradient(
+            self.model,
+            self.logits if on_logits else losses,
+            outputs,
+            inner,
+            [w],
+            lambda net: self.validation_loss(self.task.loss(net(val.x), val.y), val.group),
+            -lr if self.reverse_model else lr,
+            self.random,
+        )
+        with torch.no_grad():
+            if self.weighting == "inverse_square_l1":
+                gradient = gradient + self.l1 * w.sign()
+            step = (lr if self.weight_lr is None else self.weight_lr) * (-1 if self.reverse_weights else 1)
+            w = w.detach() - step * gradient
+            self.w = w if self.normalize == "set" else self.w.scatter_(-1, batch.index, w)
+            return self.sample_weights(w, batch.index)
+
+    def objective(self, batch: Batch, losses: Tensor, weights: Tensor) -> Tensor:
+        return self._weighted(self.logits if self.weighting == "logits" else losses, batch, weights)
+
+    def _weighted(self, value: Tensor, batch: Batch, weights: Tensor) -> Tensor:
+        """[..]: the weighted loss of a batch, from its losses [.., B] or, weighting logits, its logits [.., B, C]."""
+        if self.weighting == "logits":
+            return self.task.loss(weights.unsqueeze(-1) * value, batch.y).mean(-1)
+        return (weights * value).mean(-1)
+
+    def sample_weights(self, w: Tensor, index: Tensor) -> Tensor:
+        """[.., B] weights of the batch at `index` from its w [.., B] (normalised over the set: from all w [.., N])."""
+        score = -2 * w.abs().clamp_min(1e-3).log() if self.weighting == "inverse_square_l1" else w
+        weights = score.softmax(-1) * (1 if self.scale == "mean" else w.shape[-1])
+        return weights.gather(-1, index) if self.normalize == "set" else weights
+
+    def validation_loss(self, losses: Tensor, group: Tensor) -> Tensor:
+        """[..]: the meta loss from validation losses [.., B] and their groups [.., B]."""
+        if self.meta_loss == "cross_entropy":
+            return losses.mean(-1)
+        member = group.unsqueeze(-1) == self.groups
+        if self.group_loss == "max":
+            by_group = losses.unsqueeze(-1).where(member, -torch.inf).amax(-2)
+        else:
+            by_group = (losses.unsqueeze(-1) * member).sum(-2) / member.sum(-2)
+        if self.meta_loss == "max_loss_discrepancy":
+            return by_group.amax(-1) - by_group.amin(-1)
+        count = by_group.shape[-1]
+        differences = (by_group.unsqueeze(-1) - by_group.unsqueeze(-2)).abs().sum((-1, -2))
+        return differences / (count * (count - 1))
+
+    def diagnostics(self) -> dict[str, Tensor]:
+        return {"largest_abs_w": self.w.abs().amax(-1)}
+
+
+@hookimpl
+def bench_methods() -> Mapping[str, type[Method]]:
+    return {"forml": FORML}

@@ -1,0 +1,60 @@
+"""Importance weighting by a known ratio of target to source."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from bench import Batch, Method, OptionError, hookimpl
+
+
+@dataclass
+class ImportanceWeighted(Method):
+    """Importance weighting: each loss times the known ratio p_target / p_source of its class or group.
+
+    Source: Shimodaira 2000; as a study object Byrd and Lipton 2019, What is the Effect of Importance Weighting in Deep
+    Learning?, section 3.
+
+    Options:
+        target: target probability of each class (group), divided by the source's frequencies in the training data;
+            empty: uniform.
+        ratio: the ratios themselves, where they are known as such (10,1 weights class 0 ten times); used as given.
+        by: what they belong to, `class` or `group`.
+        normalize: divide by the batch's mean weight, as `nn.CrossEntropyLoss(weight=...)` does.
+    """
+
+    uses_groups = True
+
+    target: tuple[float, ...] = ()
+    ratio: tuple[float, ...] = ()
+    by: Literal["class", "group"] = "class"
+    normalize: bool = False
+
+    def setup(self) -> None:
+        train = self.task.train
+        label, names = (train.y, self.task.classes) if self.by == "class" else (train.group, self.task.groups)
+        for option, values in (("target", self.target), ("ratio", self.ratio)):
+            if values and (len(values) != len(names) or min(values) < 0 or sum(values) == 0):
+                raise OptionError(
+                    f"importance_weighted: {option} needs {len(names)} non-negative numbers, one for each {self.by} "
+                    f"({', '.join(names[:10])}{', ...' if len(names) > 10 else ''}), not {values}"
+                )
+        if self.ratio:
+            ratio = torch.tensor(self.ratio, device=label.device).expand(*label.shape[:-1], -1)
+        else:
+            target = torch.tensor(self.target or (1.0,) * len(names), device=label.device)
+            source = F.one_hot(label, len(names)).float().mean(-2)
+            ratio = (target / target.sum() / source).where(source > 0, 0.0)
+        self.label_weight = ratio
+
+    def weights(self, batch: Batch, losses: Tensor) -> Tensor:
+        w = self.label_weight.gather(-1, batch.y if self.by == "class" else batch.group)
+        return w / w.mean(-1, keepdim=True) if self.normalize else w
+
+
+@hookimpl
+def bench_methods() -> Mapping[str, type[Method]]:
+    return {"importance_weighted": ImportanceWeighted}
