@@ -1,0 +1,98 @@
+"""Evaluates a model on the validation and test data, and keeps the predictions that the selection rules ask for."""
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from bench.data import Split
+from bench.meter import Values
+from bench.metrics import METRICS, Predictions, evaluate
+from bench.protocols import Splits
+
+LAST = "last"
+
+
+class Evaluations:
+    """The evaluator of a training.
+
+    select: validation metric of the rule `best_val_<select>`, or None where the validation data are trained on: then
+        `last` is the only rule. Ties go to the earliest epoch.
+    """
+
+    def __init__(self, splits: Splits, groups: int, group_is_class: bool, batch_size: int, select: str | None) -> None:
+        self._sets: dict[str, Split] = {"val": splits.val, **splits.tests}
+        self._groups, self._group_is_class, self._batch_size = groups, group_is_class, batch_size
+        self._select = select
+        self._last: dict[str, Tensor] = {}
+        self._best: dict[str, Tensor] = {}
+        runs = splits.val.y.shape[:-1].numel()
+        self._best_value, self._best_epoch = [-math.inf] * runs, [0] * runs
+
+    def __call__(self, model: nn.Module, epoch: int) -> dict[str, Values]:
+        """Metrics of each set, one value for each run."""
+        model.eval()
+        found = {}
+        with torch.no_grad():
+            for name, split in self._sets.items():
+                logits = torch.cat([model(b.x).float() for b in split.in_order(self._batch_size)], -2)
+                metrics = evaluate(Predictions(logits, split.y, split.group, self._groups, self._group_is_class))
+                found[name] = {metric: value.reshape(-1).tolist() for metric, value in metrics.items()}
+                self._last[name] = logits
+        self._keep_best(found["val"], epoch)
+        return found
+
+    def _keep_best(self, val: Values, epoch: int) -> None:
+        if self._select is None:
+            return
+        sign = 1 if METRICS[self._select].higher_is_better else -1
+        better = [sign * value > best for value, best in zip(val[self._select], self._best_value, strict=True)]
+        for run, value in enumerate(val[self._select]):
+            if better[run]:
+                self._best_value[run], self._best_epoch[run] = sign * value, epoch
+        for name, logits in self._last.items():
+            keep = torch.tensor(better, device=logits.device).view(*logits.shape[:-2], 1, 1)
+            self._best[name] = logits.where(keep, self._best[name]) if self._best.get(name) is not None else logits
+
+    def selected(self, history: list[dict[str, Any]], run: int) -> dict[str, dict[str, Any]]:
+        """Rule -> epoch and metrics of each set, of one run."""
+        rules = {LAST: history[-1]["epoch"]}
+        if self._select is not None and self._best_epoch[run]:
+            rules[f"best_val_{self._select}"] = self._best_epoch[run]
+        rows = {row["epoch"]: row for row in history}
+        return {
+            rule: {
+                "epoch": epoch,
+                "metrics": {s: {m: v[run] for m, v in rows[epoch][s].items()} for s in self._sets},
+            }
+            for rule, epoch in rules.items()
+        }
+
+    def predictions(self, run: int) -> dict[str, "np.ndarray[Any, Any]"]:
+        """Logits (float16) of every set under each rule, with classes and groups, of one run."""
+        arrays = {}
+        kept = {LAST: self._last} | ({f"best_val_{self._select}": self._best} if self._best else {})
+        for name, split in self._sets.items():
+            for part in ("y", "group"):
+                values = getattr(split, part)
+                arrays[f"{name}/{part}"] = (values[run] if values.dim() == 2 else values).cpu().numpy().astype(np.int16)
+            for rule, logits in kept.items():
+                values = logits[name]
+                arrays[f"{name}/{rule}"] = (
+                    (values[run] if values.dim() == 3 else values).cpu().numpy().astype(np.float16)
+                )
+        return arrays
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "last": self._last,
+            "best": self._best,
+            "best_value": self._best_value,
+            "best_epoch": self._best_epoch,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._last, self._best = state["last"], state["best"]
+        self._best_value, self._best_epoch = state["best_value"], state["best_epoch"]

@@ -1,0 +1,161 @@
+"""From what a user asks to what is run: names looked up, options resolved, differences from the published noted."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from bench import options as opt
+from bench.data import Dataset
+from bench.errors import OptionError
+from bench.files import Files
+from bench.method import Method
+from bench.protocols import Protocol, protocol
+from bench.recipe import Recipe
+from bench.registry import Plugin, Registry, installed
+from bench.spec import RunSpec, digest
+
+if TYPE_CHECKING:
+    from torch import nn
+
+VALIDATION = ("shared", "paper")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked for, by name; None and empty mean the data set's recipe.
+
+    options: by name, as text or values: a method's own (`beta`), the model's (`model.width`), the recipe's
+        (`recipe.lr`).
+    """
+
+    dataset: str
+    method: str
+    model: str | None = None
+    protocol: str | None = None
+    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    validation: str = "shared"
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A method on a data set with everything resolved: all that is left to choose is the seed."""
+
+    dataset: Dataset
+    protocol: Protocol
+    method_name: str
+    method: type[Method]
+    options: dict[str, Any]
+    model_name: str
+    model: "Callable[..., nn.Module]"
+    model_options: dict[str, Any]
+    recipe: Recipe
+    changed: dict[str, dict[str, Any]]
+    validation: str
+    plugins: dict[str, Plugin]
+
+    def spec(self, seed: int) -> RunSpec:
+        return RunSpec(
+            dataset=self.dataset.name,
+            method=self.method_name,
+            model=self.model_name,
+            protocol=f"{self.protocol.name}/{self.protocol.version}",
+            seed=seed,
+            options=self.changed["method"],
+            model_options=self.changed["model"],
+            recipe=self.changed["recipe"],
+            validation=self.validation,
+            defaults=digest(self.resolved | {"data": self.dataset.revision}),
+        )
+
+    @property
+    def resolved(self) -> dict[str, Any]:
+        """Every value that the run depends on."""
+        recipe = {name: value for name, value in asdict(self.recipe).items() if name not in ("options", "source")}
+        return {"recipe": recipe, "model_options": self.model_options, "options": self.options}
+
+    @property
+    def off_recipe(self) -> list[str]:
+        """What differs from the data set's published recipe (a method's own options do not)."""
+        own = self.dataset.recipe
+        names = [f"recipe.{name}" for name in self.changed["recipe"]]
+        names += [f"model.{name}" for name in self.changed["model"]]
+        names += ["model"] if self.model_name != own.model else []
+        names += ["protocol"] if self.protocol.name != own.protocol else []
+        return sorted(names)
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """What tables show, the ranking one first."""
+        own = self.protocol.name == self.dataset.recipe.protocol
+        return (own and self.recipe.metrics) or self.protocol.metrics
+
+
+def resolve(request: Request, files: Files, registry: Registry | None = None) -> Experiment:
+    """Look up every name, load the data and check every option. Raises BenchError."""
+    registry = registry or installed()
+    method = registry.find("methods", request.method)
+    if request.model:
+        registry.find("models", request.model)  # a wrong name is told before the data are read
+    if request.validation not in VALIDATION:
+        raise OptionError(f"validation {request.validation!r}: expected {' or '.join(VALIDATION)}")
+    load = registry.find("datasets", request.dataset)
+    given: dict[str, dict[str, Any]] = {"method": {}, "model": {}, "recipe": {}}
+    for name, value in request.options.items():
+        where, _, rest = name.rpartition(".")
+        if (where or "method") not in given:
+            raise OptionError(f"option {name!r}: the prefix must be one of method., model., recipe., not {where}.")
+        given[where or "method"][rest] = value
+
+    dataset: Dataset = load.value(files)
+    recipe, changed_recipe = _recipe(dataset.recipe, given["recipe"])
+    model_name = request.model or recipe.model
+    model = registry.find("models", model_name)
+    own_model = recipe.model_options if model_name == recipe.model else {}
+    model_options, changed_model = _resolve(model.value, own_model, given["model"], f"model {model_name}")
+    own = recipe.options.get(request.method, {})
+    options, changed = _resolve(method.value, own, given["method"], f"method {request.method}")
+    chosen = protocol(request.protocol or recipe.protocol)
+    chosen.check(dataset)
+    return Experiment(
+        dataset=dataset,
+        protocol=chosen,
+        method_name=request.method,
+        method=method.value,
+        options=options,
+        model_name=model_name,
+        model=model.value,
+        model_options=model_options,
+        recipe=recipe,
+        changed={"method": changed, "model": changed_model, "recipe": changed_recipe},
+        validation=request.validation,
+        plugins={"dataset": load.plugin, "model": model.plugin, "method": method.plugin},
+    )
+
+
+def _resolve(
+    target: Callable[..., Any], recommended: Mapping[str, Any], given: Mapping[str, Any], what: str
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """All options of `target` with their values, and those given that differ from the default or the recommended."""
+    known = opt.options_of(target)
+    defaults = {name: option.default for name, option in known.items()} | opt.parse(known, recommended, what)
+    values = defaults | opt.parse(known, given, what)
+    return values, {name: values[name] for name in given if values[name] != defaults[name]}
+
+
+def _recipe(own: Recipe, given: Mapping[str, Any]) -> tuple[Recipe, dict[str, Any]]:
+    """The recipe with the values given; a budget in epochs replaces one in steps, and the reverse."""
+    fixed = ("model", "protocol", "model_options", "options", "metrics", "source")
+    known = {name: option for name, option in opt.options_of(Recipe).items() if name not in fixed}
+    values = opt.parse(known, given, "the recipe")
+    for name, other in (("epochs", "steps"), ("steps", "epochs")):
+        if values.get(name) is not None and other not in values:
+            values[other] = None
+    changed = {name: value for name, value in values.items() if value != getattr(own, name)}
+    recipe = dataclasses.replace(own, **values)
+    for name in ("epochs", "steps", "train_size", "batch_size", "eval_batch_size", "min_per_group", "evaluate_every"):
+        if getattr(recipe, name) is not None and getattr(recipe, name) < 1:
+            raise OptionError(f"recipe.{name} must be at least 1, not {getattr(recipe, name)}")
+    if recipe.epochs is None and recipe.steps is None:
+        raise OptionError("the recipe needs a budget: recipe.epochs or recipe.steps")
+    return recipe, changed

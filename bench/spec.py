@@ -1,0 +1,68 @@
+"""What identifies a run."""
+
+import hashlib
+import json
+import shlex
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from bench.options import show
+
+SHORTHANDS = ("epochs", "train_size", "batch_size")
+"""Fields of the recipe that are options of `bench run` by themselves."""
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """One run, by what differs from the defaults, and a digest of the defaults themselves.
+
+    Attributes:
+        protocol: name/version.
+        options, model_options, recipe: values of the method, the model and the data set's recipe that differ.
+        validation: `shared`: every method trains on the same samples; `paper`: methods that need no validation data
+            train on them too.
+        defaults: digest of all resolved defaults and of the data's revision, so that a changed default is another run.
+    """
+
+    dataset: str
+    method: str
+    model: str
+    protocol: str
+    seed: int
+    options: Mapping[str, Any] = field(default_factory=dict)
+    model_options: Mapping[str, Any] = field(default_factory=dict)
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+    validation: str = "shared"
+    defaults: str = ""
+
+    @property
+    def key(self) -> str:
+        """12 hex digits of the sha256 of the canonical JSON."""
+        return digest(asdict(self))
+
+    def command(self, own_model: str, own_protocol: str) -> str:
+        """The command that makes this run, without the model and the protocol where they are the data set's own."""
+        words = ["bench", "run", "--method", self.method, "--dataset", self.dataset]
+        if self.model != own_model:
+            words += ["--model", self.model]
+        if (name := self.protocol.split("/")[0]) != own_protocol:
+            words += ["--protocol", name]
+        for option, value in sorted(self.recipe.items()):
+            flag = f"--{option.replace('_', '-')}"
+            words += [flag, show(value)] if option in SHORTHANDS else ["-o", f"recipe.{option}={show(value)}"]
+        for prefix, values in (("model.", self.model_options), ("", self.options)):
+            for option, value in sorted(values.items()):
+                words += ["-o", f"{prefix}{option}={show(value)}"]
+        if self.validation != "shared":
+            words += ["--validation", self.validation]
+        return shlex.join([*words, "--seed", str(self.seed)])
+
+
+def canonical(value: Any) -> str:
+    """One text for equal values."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"))
+
+
+def digest(value: Any) -> str:
+    return hashlib.sha256(canonical(value).encode()).hexdigest()[:12]

@@ -1,0 +1,291 @@
+"""Run specs, records and the folder that holds them."""
+
+import dataclasses
+import errno
+import hashlib
+import json
+import math
+import os
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.errors import StoreError
+from bench.results import FORMAT, ResultStore, RunResult
+from bench.spec import RunSpec
+
+SPEC = RunSpec("digits", "erm", "mlp", "class_fairness/1", 3, options={"beta": 0.5})
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> ResultStore:
+    return ResultStore(tmp_path)
+
+
+# RunSpec
+
+
+def test_the_key_is_the_sha256_of_the_canonical_json():
+    text = (
+        '{"dataset":"digits","defaults":"","method":"erm","model":"mlp","model_options":{},"options":{"beta":0.5},'
+        '"protocol":"class_fairness/1","recipe":{},"seed":3,"validation":"shared"}'
+    )
+    assert SPEC.key == hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def test_every_field_changes_the_key():
+    other = {"seed": 4, "options": {"beta": 0.6}, "model_options": {"a": 1}, "recipe": {"lr": 1.0}}
+    names = [f.name for f in dataclasses.fields(RunSpec)]
+    keys = {dataclasses.replace(SPEC, **{name: other.get(name, "other")}).key for name in names}
+    assert len(keys | {SPEC.key}) == len(names) + 1
+
+
+@given(st.permutations([("a", 1), ("b", (2.0, 3.0)), ("c", None)]))
+def test_the_order_of_options_matters_to_neither_key_nor_command(items):
+    def spec(found: dict[str, object]) -> RunSpec:
+        return dataclasses.replace(SPEC, options=found, recipe=found, model_options=found)
+
+    a, b = spec(dict(items)), spec(dict(sorted(items)))
+    assert a.key == b.key
+    assert a.command("mlp", "class_fairness") == b.command("mlp", "class_fairness")
+
+
+def test_the_command_leaves_out_what_the_data_set_says():
+    spec = dataclasses.replace(SPEC, options={})
+    assert spec.command("mlp", "class_fairness") == "bench run --method erm --dataset digits --seed 3"
+    assert spec.command("cnn", "other") == (
+        "bench run --method erm --dataset digits --model mlp --protocol class_fairness --seed 3"
+    )
+
+
+def test_the_command_names_every_difference_as_the_shell_reads_it():
+    spec = dataclasses.replace(
+        SPEC,
+        dataset="celeba[A|B]",
+        options={"limit": None, "note": "a b"},
+        model_options={"hidden": (64, 32)},
+        recipe={"epochs": 5, "train_size": 10, "batch_size": 2, "lr": 0.1, "augment": False},
+        validation="paper",
+    )
+    assert shlex.split(spec.command("mlp", "class_fairness")) == [
+        *("bench", "run", "--method", "erm", "--dataset", "celeba[A|B]"),
+        *("-o", "recipe.augment=false", "--batch-size", "2", "--epochs", "5", "-o", "recipe.lr=0.1"),
+        *(
+            "--train-size",
+            "10",
+            "-o",
+            "model.hidden=64,32",
+            "-o",
+            "limit=none",
+            "-o",
+            "note=a b",
+            "--validation",
+            "paper",
+            "--seed",
+            "3",
+        ),
+    ]
+
+
+# RunResult
+
+
+def test_a_record_is_read_as_it_was_written(make_result):
+    result = make_result(options={"beta": 0.5}, test={"tprd": 0.25, "accuracy": 1 / 3}, status="diverged", error="ä\n|")
+    assert RunResult.from_json(result.to_json()) == result
+    assert (result.ok, make_result().ok) == (False, True)
+
+
+def test_a_record_names_its_format_and_key_and_has_one_line_for_each_field(make_result):
+    text = make_result().to_json()
+    values = json.loads(text)
+    assert (values["format"], values["key"]) == (FORMAT, make_result().spec.key)
+    assert len(text.splitlines()) == len(values) + 2
+
+
+def test_tuples_survive_as_lists_under_the_same_key(make_result):
+    result = make_result(options={"target": (1.0, 3.0)}, recipe={"milestones": (0.5,)})
+    read = RunResult.from_json(result.to_json())
+    assert read.spec.key == result.spec.key
+    assert read.to_json() == result.to_json()
+
+
+def test_what_is_not_finite_becomes_null(make_result):
+    result = make_result(test={"tprd": math.nan, "accuracy": 0.5}, history={"train/loss": [1.0, math.inf, -math.inf]})
+    text = result.to_json()
+    assert "NaN" not in text
+    assert "Infinity" not in text
+    read = RunResult.from_json(text)
+    assert read.selected["last"]["metrics"]["test"] == {"tprd": None, "accuracy": 0.5}
+    assert read.history == {"train/loss": [1.0, None, None]}
+
+
+def test_costs_and_environment_are_not_what_equal_seeds_give_again(make_result):
+    a, b = make_result(seconds=1.0, device="A"), make_result(seconds=2.0, device="B")
+    assert a != b
+    assert a.reproducible() == b.reproducible() != make_result(test={"tprd": 0.1}).reproducible()
+
+
+# ResultStore
+
+
+def test_a_record_is_kept_by_data_set_method_seed_and_key(store, make_result):
+    result = make_result(dataset="a/b", method="learner", seed=7)
+    path = store.put(result)
+    assert path == store.folder / f"a-b.learner.7.{result.spec.key}.json" == store.path(result.spec)
+    assert path.read_text() == result.to_json()
+    assert store.get(result.spec) == result
+    assert store.load() == ([result], {})
+
+
+def test_a_failure_is_kept_but_is_no_finished_run(store, make_result):
+    failure = make_result(status="diverged")
+    store.put(failure)
+    assert store.get(failure.spec) is None
+    assert store.load()[0] == [failure]
+    store.put(make_result())
+    assert store.load()[0] == [make_result()]
+
+
+def test_predictions_lie_beside_the_record(store, make_result):
+    path = store.put(make_result(), {"test/last": np.eye(2, dtype=np.float16)})
+    assert sorted(p.name for p in store.folder.iterdir()) == [path.name, path.with_suffix(".npz").name]
+    with np.load(path.with_suffix(".npz")) as arrays:
+        assert arrays["test/last"].tolist() == [[1, 0], [0, 1]]
+
+
+def failing(error: BaseException):
+    def fail(*args: object, **kwargs: object) -> None:
+        raise error
+
+    return fail
+
+
+FULL = OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.parametrize("step", ["os.fsync", "os.chmod", "os.replace", "bench.results.RunResult.to_json"])
+def test_a_full_disk_leaves_the_old_record_and_nothing_else(store, make_result, monkeypatch, step):
+    path = store.put(make_result(seconds=1.0))
+    with monkeypatch.context() as patch:
+        patch.setattr(step, failing(FULL))
+        with pytest.raises(StoreError, match=r"cannot write .*\.json: No space left on device; nothing was changed"):
+            store.put(make_result(seconds=2.0))
+    assert list(store.folder.iterdir()) == [path]
+    assert store.load() == ([make_result(seconds=1.0)], {})
+
+
+def test_a_disk_that_is_full_after_some_bytes(store, make_result):
+    """The real thing: the system refuses to write more than 4 kB to one file."""
+    import resource
+
+    path = store.put(make_result())
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
+    try:
+        with pytest.raises(StoreError, match="File too large"):
+            store.put(make_result(error="x" * 10_000))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert list(store.folder.iterdir()) == [path]
+    assert store.get(make_result().spec) == make_result()
+
+
+def test_without_its_predictions_no_record_is_written(store, make_result, monkeypatch):
+    monkeypatch.setattr("numpy.savez_compressed", failing(FULL))
+    with pytest.raises(StoreError, match=r"\.npz: No space left on device"):
+        store.put(make_result(), {"test/last": np.zeros(2)})
+    assert list(store.folder.iterdir()) == []
+
+
+def test_an_interrupt_passes_and_leaves_no_part(store, make_result, monkeypatch):
+    monkeypatch.setattr(os, "fsync", failing(KeyboardInterrupt()))
+    with pytest.raises(KeyboardInterrupt):
+        store.put(make_result())
+    assert list(store.folder.iterdir()) == []
+
+
+def changed(text: str, **values: object) -> str:
+    return json.dumps(json.loads(text) | values)
+
+
+def without(text: str, name: str) -> str:
+    return json.dumps({k: v for k, v in json.loads(text).items() if k != name})
+
+
+DAMAGES = {
+    "empty": (lambda text: "", "Expecting value"),
+    "truncated": (lambda text: text[: len(text) // 2], "delimiter|Expecting|Unterminated"),
+    "a list": (lambda text: "[]", "not a record"),
+    "null": (lambda text: "null", "not a record"),
+    "another object": (lambda text: "{}", "not a record: 'format'"),
+    "a spec that was edited": (lambda text: text.replace('"seed": 0', '"seed": 1'), "does not have its key"),
+    "a key that was edited": (lambda text: changed(text, key="0" * 12), "does not have its key 000000000000"),
+    "a field missing": (lambda text: without(text, "about"), "not a record: .*'about'"),
+    "a field too many": (lambda text: changed(text, note=1), "not a record: .*'note'"),
+    "a later format": (
+        lambda text: changed(text, format=FORMAT + 1, note=1),
+        f"format {FORMAT + 1}, expected {FORMAT}",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", DAMAGES)
+def test_a_damaged_record_is_named_and_skipped_and_stays(store, make_result, kind):
+    damage, reason = DAMAGES[kind]
+    path, other = store.put(make_result()), make_result(method="learner")
+    store.put(other)
+    path.write_text(text := damage(path.read_text()))
+    results, damaged = store.load()
+    assert results == [other]
+    assert list(damaged) == [path]
+    pytest.raises(ValueError, RunResult.from_json, text).match(reason)
+    assert store.get(make_result().spec) is None
+    assert path.read_text() == text
+
+
+def test_a_record_that_is_no_text_is_skipped(store, make_result):
+    path = store.put(make_result())
+    path.write_bytes(b"\xff\xfe\x00")
+    assert list(store.load()[1]) == [path]
+    assert store.get(make_result().spec) is None
+
+
+def test_other_files_are_no_records(store):
+    (store.folder / "notes.txt").write_text("mine")
+    (store.folder / "digits.json.part").write_text("{")
+    assert store.load() == ([], {})
+    assert ResultStore(store.folder / "nowhere").load() == ([], {})
+
+
+def test_a_folder_that_cannot_be_written_is_told(tmp_path, make_result):
+    (tmp_path / "file").write_text("")
+    for folder in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(StoreError, match=r"cannot write to .*file.*; name another folder with --out"):
+            ResultStore(folder).check_writable()
+        with pytest.raises(StoreError, match="cannot write .*: Not a directory"):
+            ResultStore(folder).put(make_result())
+
+
+def test_check_writable_makes_the_folder_and_leaves_it_empty(tmp_path):
+    ResultStore(tmp_path / "a" / "b").check_writable()
+    assert list((tmp_path / "a" / "b").iterdir()) == []
+
+
+def test_the_frame_has_a_row_for_each_value(store, make_result):
+    store.put(make_result(seed=1, test={"tprd": 0.2, "accuracy": 0.9}, best={"tprd": math.nan, "accuracy": 0.8}))
+    store.put(make_result(seed=2, status="diverged"))
+    frame = store.frame()
+    assert list(frame.columns) == [
+        *("key", "dataset", "method", "model", "protocol", "seed", "rule", "epoch", "set", "metric", "value")
+    ]
+    assert frame.fillna(-1.0)[["seed", "rule", "epoch", "set", "metric", "value"]].to_numpy().tolist() == [
+        [1, "last", 3, "test", "tprd", 0.2],
+        [1, "last", 3, "test", "accuracy", 0.9],
+        [1, "best_val_accuracy", 3, "test", "tprd", -1.0],  # undefined
+        [1, "best_val_accuracy", 3, "test", "accuracy", 0.8],
+    ]

@@ -1,0 +1,252 @@
+"""A whole run: what it records, that it can be repeated to the bit, resumed, and what becomes of failures."""
+
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from bench.data import Dataset, Split
+from bench.errors import DataError, OptionError
+from bench.experiment import Experiment
+from bench.meter import Meter, Observer
+from bench.method import Method
+from bench.metrics import Predictions, evaluate
+from bench.protocols import protocol
+from bench.recipe import Recipe
+from bench.registry import Plugin
+from bench.results import ResultStore, RunResult
+from bench.runner import run
+from bench.testing import toy_split
+
+CPU = torch.device("cpu")
+RECIPE = Recipe(protocol="group_fairness", lr=0.05, epochs=4, batch_size=16, val_size=40, test_size=60)
+
+
+def tiny_mlp(shape, classes, *, hidden: int = 6):
+    return nn.Sequential(nn.Linear(shape[0], hidden), nn.Tanh(), nn.Linear(hidden, classes))
+
+
+@pytest.fixture
+def experiment():
+    def make(method=Method, validation="shared", changes=None, **recipe):
+        dataset = Dataset(
+            "toy", toy_split(200, 0), None, ("no", "yes"), RECIPE, ("a", "b"), mean=(0.5,) * 3, std=(0.3,) * 3
+        )
+        changed = {"method": {}, "model": {}, "recipe": recipe} | (changes or {})
+        return Experiment(
+            dataset=dataset,
+            protocol=protocol("group_fairness"),
+            method_name=method.__name__.lower(),
+            method=method,
+            options={},
+            model_name="tiny",
+            model=tiny_mlp,
+            model_options={"hidden": 6},
+            recipe=replace(RECIPE, **recipe),
+            changed=changed,
+            validation=validation,
+            plugins={"method": Plugin("toy", "toy", "1")},
+        )
+
+    return make
+
+
+@pytest.fixture
+def store(tmp_path):
+    found = ResultStore(tmp_path / "results")
+    found.check_writable()
+    return found
+
+
+def one(experiment, store, seed=0, **more) -> RunResult:
+    (result,) = run(experiment, [seed], store, CPU, **more)
+    return result
+
+
+def test_equal_seeds_give_bit_equal_records(experiment, store, tmp_path):
+    other = ResultStore(tmp_path / "other")
+    other.check_writable()
+    torch.manual_seed(7)
+    first = one(experiment(), store)
+    torch.manual_seed(8)  # what the program drew before does not matter
+    second = one(experiment(), other)
+    assert first.reproducible() == second.reproducible()
+    a, b = (np.load(s.path(first.spec).with_suffix(".npz")) for s in (store, other))
+    assert all(np.array_equal(a[name], b[name]) for name in a.files)
+    assert first.reproducible() != one(experiment(), store, seed=1).reproducible()
+
+
+def test_a_run_leaves_the_global_generator_alone(experiment, store):
+    torch.manual_seed(7)
+    expected = torch.rand(3)
+    torch.manual_seed(7)
+    one(experiment(), store)
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_the_record_on_disk_is_the_record(experiment, store):
+    result = one(experiment(), store)
+    assert store.get(result.spec) == RunResult.from_json(result.to_json())
+    assert store.get(result.spec).reproducible()["selected"] == result.selected
+
+
+def test_selected_metrics_are_those_of_the_kept_predictions(experiment, store):
+    result = one(experiment(), store)
+    kept = np.load(store.path(result.spec).with_suffix(".npz"))
+    for rule in ("last", "best_val_accuracy"):
+        for name in ("val", "test"):
+            logits, y, group = (torch.from_numpy(kept[f"{name}/{part}"]) for part in (rule, "y", "group"))
+            again = evaluate(Predictions(logits.float(), y.long(), group.long(), 2))
+            for metric in ("accuracy", "tprd", "max_fpr"):
+                assert result.selected[rule]["metrics"][name][metric] == again[metric].item()
+
+
+def test_best_validation_is_the_earliest_epoch_with_the_best_value(experiment, store):
+    result = one(experiment(epochs=12), store)
+    values = result.history["val/accuracy"]
+    best = result.selected["best_val_accuracy"]
+    assert best["epoch"] == result.history["epoch"][values.index(max(values))]
+    assert best["metrics"]["test"]["accuracy"] == result.history["test/accuracy"][values.index(max(values))]
+    assert result.selected["last"]["epoch"] == 12
+
+
+def test_evaluate_every_and_a_budget_in_steps(experiment, store):
+    result = one(experiment(epochs=None, steps=31, evaluate_every=2), store)  # 100 samples: 7 steps an epoch
+    assert result.history["epoch"] == [2, 4, 5]
+    assert result.history["step"] == [14, 28, 31]
+    assert result.costs["steps"] == 31
+
+
+def test_validation_paper_trains_on_the_validation_data_and_has_no_best_epoch(experiment, store):
+    @dataclass
+    class Learner(Method):
+        uses_val = True
+
+    shared, paper = one(experiment(), store), one(experiment(validation="paper"), store)
+    assert (shared.data["sizes"]["train"], paper.data["sizes"]["train"]) == (100, 140)
+    assert set(paper.selected) == {"last"}
+    assert one(experiment(Learner, validation="paper"), store).data["sizes"]["train"] == 100
+
+
+def test_stacked_runs_record_what_single_runs_do(experiment, store):
+    stacked = run(experiment(), [0, 1, 2], store, CPU, stacked=True)
+    for seed, result in enumerate(stacked):
+        single = one(experiment(), store, seed)
+        assert result.spec == single.spec
+        assert result.history["train/loss"] == pytest.approx(single.history["train/loss"], rel=1e-4)
+        assert result.selected["last"]["metrics"]["test"] == pytest.approx(
+            single.selected["last"]["metrics"]["test"], abs=0.05
+        )
+
+
+def test_methods_see_the_same_data_start_and_order(experiment, store):
+    @dataclass
+    class Watching(Method):
+        seen: ClassVar[list[list[torch.Tensor]]] = []
+        draws: ClassVar[int] = 0
+
+        def setup(self):
+            torch.rand(self.draws)  # one draws, the other does not
+            Watching.seen.append([p.detach().clone() for p in self.model.parameters()])
+
+        def losses(self, batch):
+            Watching.seen[-1].append(batch.x)
+            return super().losses(batch)
+
+    class Drawing(Watching):
+        draws = 5
+
+    one(experiment(Watching), store)
+    one(experiment(Drawing), store)
+    a, b = Watching.seen
+    assert len(a) == len(b) > 20
+    assert all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
+
+
+def test_test_data_never_reach_a_method(experiment, store):
+    dataset = experiment().dataset
+    splits = protocol("group_fairness").splits(dataset, RECIPE, __import__("bench").Streams((0,)))
+    hidden = {tuple(row.tolist()) for row in splits.tests["test"].x}
+
+    @dataclass
+    class Peeking(Method):
+        def setup(self):
+            for split in (self.task.train, self.task.val):
+                assert not hidden & {tuple(row.tolist()) for row in split.x}
+
+    assert one(experiment(Peeking), store).ok
+
+
+class _Interrupt(Observer):
+    def evaluated(self, row):
+        if row["epoch"] == 3:
+            raise KeyboardInterrupt
+
+
+def test_an_interrupted_run_goes_on_from_its_checkpoint_to_the_same_record(experiment, store, tmp_path, monkeypatch):
+    whole = one(experiment(), store)
+    store.path(whole.spec).unlink()
+    monkeypatch.setattr(Meter, "CHECKPOINT_SECONDS", 0.0)
+    with pytest.raises(KeyboardInterrupt):
+        one(experiment(), store, observer=_Interrupt())
+    assert store.get(whole.spec) is None
+    (checkpoint,) = (tmp_path / "checkpoints").iterdir()
+    saved = torch.load(checkpoint, weights_only=True)
+    assert saved["epoch"] == 2
+    resumed = one(experiment(), store)
+    assert resumed.reproducible() == whole.reproducible()
+    assert resumed.costs["steps"] == whole.costs["steps"]
+    assert not list((tmp_path / "checkpoints").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "said"),
+    [
+        (ZeroDivisionError("by a plugin"), "plugin error", "ZeroDivisionError: by a plugin"),
+        (torch.OutOfMemoryError("no memory\nlong table"), "out of memory", "no memory"),
+    ],
+)
+def test_a_failure_is_recorded_with_its_kind_and_is_no_result(experiment, store, error, status, said):
+    @dataclass
+    class Failing(Method):
+        def end_epoch(self, epoch):
+            if epoch == 1:
+                raise error
+
+    result = one(experiment(Failing), store)
+    assert (result.status, result.ok, result.selected) == (status, False, {})
+    assert said in result.error
+    assert store.get(result.spec) is None
+    assert RunResult.from_json(store.path(result.spec).read_text()).history["epoch"] == [1]
+
+
+def test_bad_input_to_a_method_leaves_no_record(experiment, store):
+    @dataclass
+    class Refusing(Method):
+        def setup(self):
+            raise OptionError("beta must be in [0, 1)")
+
+    with pytest.raises(OptionError):
+        one(experiment(Refusing), store)
+    with pytest.raises(DataError, match="200 samples less 60 for testing and 150 for validation leave 0 for training"):
+        one(experiment(val_size=150), store)
+    assert not list(store.folder.iterdir())
+
+
+def test_a_method_that_cannot_be_stacked_is_refused(experiment, store):
+    @dataclass
+    class Single(Method):
+        stackable = False
+
+    with pytest.raises(OptionError, match="cannot train stacked runs"):
+        run(experiment(Single), [0, 1], store, CPU, stacked=True)
+
+
+def test_split_sizes_and_normalisation(experiment, store):
+    result = one(experiment(), store)
+    assert result.data["sizes"] == {"train": 100, "val": 40, "test": 60}
+    assert isinstance(experiment().dataset.train, Split)
+    assert result.costs["parameters"] == 3 * 6 + 6 + 6 * 2 + 2
