@@ -1,0 +1,246 @@
+"""Records -> markdown, a pure function: the same records give the same bytes. Nothing here imports torch."""
+
+import csv
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache, cached_property
+from importlib.resources import files
+from typing import Any
+
+from bench.options import show
+from bench.results import RunResult
+from bench.spec import canonical
+from bench.stats import holm, mean_se, paired_difference
+
+LAST = "last"
+TEST = "test"
+
+
+@dataclass(frozen=True)
+class Row:
+    """The finished runs that differ in nothing but the seed, by seed."""
+
+    runs: Mapping[int, RunResult]
+
+    @cached_property
+    def any(self) -> RunResult:
+        return self.runs[min(self.runs)]
+
+    @property
+    def label(self) -> str:
+        """Method and what differs from its defaults; then what differs from the recipe."""
+        spec = self.any.spec
+        options = ",".join(f"{name}={show(value)}" for name, value in sorted(spec.options.items()))
+        return spec.method + (f"[{options}]" if options else "")
+
+    @property
+    def changes(self) -> str:
+        """What is off the recipe, or trained on more than the shared data."""
+        spec = self.any.spec
+        parts = [spec.model] if "model" in self.any.off_recipe else []
+        parts += [f"model.{name}={show(value)}" for name, value in sorted(spec.model_options.items())]
+        parts += [f"{name}={show(value)}" for name, value in sorted(spec.recipe.items())]
+        parts += (
+            ["trained on validation data too"] if spec.validation == "paper" and not self.any.about["uses_val"] else []
+        )
+        return ", ".join(parts)
+
+    @property
+    def setting(self) -> tuple[Any, ...]:
+        """What two rows must share for a comparison to be paired."""
+        spec, resolved = self.any.spec, self.any.resolved
+        used = canonical([resolved["model_options"], resolved["recipe"]])  # with the defaults of their time
+        return spec.model, used, spec.validation, self.any.data["revision"]
+
+    def values(self, metric: str, rule: str) -> dict[int, float]:
+        """Test values by seed; NaN where undefined, nothing where the rule does not apply."""
+        found = {seed: r.selected[rule]["metrics"][TEST][metric] for seed, r in self.runs.items() if rule in r.selected}
+        return {seed: math.nan if value is None else value for seed, value in found.items()}
+
+    @property
+    def seconds_by_machine(self) -> dict[tuple[Any, ...], float]:
+        """Mean training seconds for each machine and way of running."""
+        seconds: dict[tuple[Any, ...], list[float]] = defaultdict(list)
+        for r in self.runs.values():
+            machine = (
+                r.environment["device"],
+                r.environment["versions"]["torch"],
+                r.costs["threads"],
+                r.costs["stacked"],
+            )
+            seconds[machine].append(r.costs["train_seconds"])
+        return {machine: math.fsum(s) / len(s) for machine, s in seconds.items()}
+
+    def cost(self, baseline: "Row | None") -> float | None:
+        """Training time relative to the baseline's on the same machines, or None where there is none to compare."""
+        own, base = self.seconds_by_machine, baseline.seconds_by_machine if baseline else {}
+        common = own.keys() & base.keys()
+        return math.fsum(own[m] for m in common) / math.fsum(base[m] for m in common) if common else None
+
+    @property
+    def command(self) -> str:
+        base = self.any.command.rpartition(" --seed ")[0]
+        seeds = sorted(self.runs)
+        if seeds == list(range(len(seeds))):
+            return f"{base} --seeds {len(seeds)}"
+        return base + "".join(f" --seed {seed}" for seed in seeds)
+
+
+def render(results: Iterable[RunResult]) -> dict[str, str]:
+    """File name -> markdown, one for each protocol and data set."""
+    tables: dict[tuple[str, str], list[RunResult]] = defaultdict(list)
+    for result in results:
+        tables[result.spec.protocol, result.spec.dataset].append(result)
+    return {
+        f"{protocol.replace('/', '-v')}-{dataset}.md".replace("/", "-"): _page(protocol, dataset, found)
+        for (protocol, dataset), found in sorted(tables.items())
+    }
+
+
+def _page(protocol: str, dataset: str, results: Sequence[RunResult]) -> str:
+    rows, failures = _rows(results)
+    lines = [f"# {protocol.replace('/', ', version ')}, on {dataset}", ""]
+    if rows:
+        about = rows[0].any.about
+        lines += [f"Protocol: {about['protocol_reference']}. Data: {about['dataset_reference'] or dataset}.", ""]
+        lines += [NOTES, ""]
+        recipe = [row for row in rows if not row.any.off_recipe]
+        for title, part in (("", recipe), ("Off the recipe: ", [row for row in rows if row.any.off_recipe])):
+            for rule in _rules(part):
+                name = RULES.get(rule, rule.replace("best_val_", "best validation "))
+                lines += _table(title + name, part, rule)
+        lines += _beside_the_papers(protocol, dataset, recipe, _rules(recipe))
+        lines += ["## Commands", "", *(f"- {_name(row)}: `{row.command}`" for row in rows), ""]
+        lines += _unofficial(rows)
+    if failures:
+        lines += ["## Failed runs", "", "Not counted above.", "", *failures, ""]
+    return "\n".join(lines)
+
+
+NOTES = (
+    "Test values in percent: mean ± standard error (sample standard deviation with n - 1, over the root of the number "
+    "of seeds n). Δ: paired difference to the baseline in the first metric over the common seeds, with its 95 % "
+    "Student-t interval and Holm-adjusted p. Cost: training time relative to the baseline on the same machine, "
+    "evaluation excluded. Val: whether the method learns from the validation data, which others use for selection alone."
+)
+RULES = {LAST: "last epoch"}
+
+
+def _rows(results: Sequence[RunResult]) -> tuple[list[Row], list[str]]:
+    """The rows, and a line for each failed run."""
+    by_spec: dict[tuple[str, ...], dict[int, RunResult]] = defaultdict(dict)
+    failures = []
+    for r in sorted(results, key=lambda r: (r.command, r.spec.seed, r.spec.key)):
+        if r.ok:
+            by_spec[r.command.rpartition(" --seed ")[0], r.spec.defaults][r.spec.seed] = r
+        else:
+            failures.append(f"- `{r.command}`: {r.status}")
+    return [Row(runs) for _, runs in sorted(by_spec.items())], failures
+
+
+def _rules(rows: Sequence[Row]) -> list[str]:
+    """The selection rules of the rows; one row may have another metric to select by than the next."""
+    return [LAST, *sorted({f"best_val_{row.any.about['select']}" for row in rows})]
+
+
+def _table(title: str, rows: Sequence[Row], rule: str) -> list[str]:
+    """A ranked table of the rows that the rule applies to."""
+    rows = [row for row in rows if row.values(row.any.about["metrics"][0], rule)]
+    if not rows:
+        return []
+    metrics, better = rows[0].any.about["metrics"], rows[0].any.about["higher_is_better"]
+    first, sign = metrics[0], -1 if better[metrics[0]] else 1
+    baselines = {row.setting: row for row in rows if row.any.about["baseline"] and not row.any.spec.options}
+
+    def rank(row: Row) -> tuple[bool, float, str]:
+        mean = mean_se(list(row.values(first, rule).values()))[0]
+        return math.isnan(mean), sign * mean, row.label + row.changes
+
+    rows = sorted(rows, key=rank)
+    differences = {
+        i: paired_difference(row.values(first, rule), baseline.values(first, rule))
+        for i, row in enumerate(rows)
+        if (baseline := baselines.get(row.setting)) and baseline is not row
+    }
+    adjusted = dict(zip(differences, holm([d.p for d in differences.values()]), strict=True))
+    heads = [
+        "#",
+        "Method",
+        *(f"{m} {'↑' if better[m] else '↓'}" for m in metrics),
+        f"Δ {first}",
+        "Seeds",
+        "Cost",
+        "Val",
+    ]
+    cells = []
+    for i, row in enumerate(rows):
+        cost = row.cost(baselines.get(row.setting))
+        cells.append(
+            [
+                str(i + 1),
+                _name(row),
+                *(percent(list(row.values(m, rule).values())) for m in metrics),
+                _difference(differences[i], adjusted[i]) if i in differences else "",
+                str(len(row.values(first, rule))),
+                "–" if cost is None else f"{cost:.2f} ×",
+                "yes" if row.any.about["uses_val"] else "no",
+            ]
+        )
+    return [f"## {title[0].upper()}{title[1:]}", "", *_markdown(heads, cells), ""]
+
+
+def _name(row: Row) -> str:
+    mark = " ‡" if row.any.data["unofficial"] else ""
+    return row.label + mark + (f" ({row.changes})" if row.changes else "")
+
+
+def percent(values: Sequence[float]) -> str:
+    """`12.34 ± 0.56`, in percent; without the error for one value."""
+    mean, se = mean_se(values)
+    if math.isnan(mean):
+        return "undefined"
+    return f"{100 * mean:.2f}" + ("" if se is None else f" ± {100 * se:.2f}")
+
+
+def _difference(difference: Any, p: float) -> str:
+    if math.isnan(difference.low):
+        return "" if math.isnan(difference.mean) else f"{100 * difference.mean:+.2f}"
+    d = replace(difference, mean=100 * difference.mean, low=100 * difference.low, high=100 * difference.high)
+    return f"{d.mean:+.2f} [{d.low:+.2f}, {d.high:+.2f}], p {'< 0.001' if p < 0.001 else f'= {p:.3f}'}"
+
+
+@cache
+def published() -> list[dict[str, str]]:
+    """The papers' printed values, one a row."""
+    with files("bench").joinpath("published.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def _beside_the_papers(protocol: str, dataset: str, rows: Sequence[Row], rules: Sequence[str]) -> list[str]:
+    """Our means beside the printed ones, for every method that a paper reports on this protocol and data set."""
+    by_label = {row.label: row for row in rows if row.any.spec.validation == "shared"}
+    cells = []
+    for printed in published():
+        if (printed["protocol"], printed["dataset"]) != (protocol.split("/")[0], dataset):
+            continue
+        row, metric = by_label.get(printed["method"]), printed["metric"]
+        paper = f"{printed['value']} ± {printed['error']}" if printed["error"] else printed["value"]
+        values = [list(row.values(metric, rule).values()) if row else [] for rule in rules]
+        source = f"{printed['paper']}, {printed['table']}, {printed['error_kind']} of {printed['runs']} runs"
+        cells.append([printed["method"], metric, paper, *(percent(v) if v else "–" for v in values), source])
+    if not cells or not rows:
+        return []
+    heads = ["Method", "Metric", "Paper", *(f"Ours, {RULES.get(r, r.replace('_', ' '))}" for r in rules), "Source"]
+    return ["## Beside the papers", "", *_markdown(heads, cells), ""]
+
+
+def _unofficial(rows: Sequence[Row]) -> list[str]:
+    files = {f"{name} ({content[:19]}…)" for row in rows for name, content in row.any.data["unofficial"].items()}
+    return [f"‡ Data files without the official checksum: {', '.join(sorted(files))}.", ""] if files else []
+
+
+def _markdown(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    lines = [heads, ["---"] * len(heads), *rows]
+    return ["| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines]

@@ -1,0 +1,322 @@
+"""Tables from hand-made records, cell by cell."""
+
+import math
+import subprocess
+import sys
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.leaderboard import NOTES, percent, published, render
+from bench.results import RunResult
+
+Make = Callable[..., RunResult]
+PAGE = "class_fairness-v1-digits.md"
+
+
+def runs(make: Make, method: str, tprd: list[float | None], first_seed: int = 0, **fields: object) -> list[RunResult]:
+    """A run for each value, with seeds in a row and an accuracy of 90 %."""
+    tests = ({"tprd": value, "accuracy": 0.9} for value in tprd)
+    return [make(method, seed, test=test, **fields) for seed, test in enumerate(tests, first_seed)]
+
+
+def sections(results: list[RunResult], page: str = PAGE) -> dict[str, list[str]]:
+    """Title -> the lines below it that are not empty."""
+    parts = render(results)[page].split("\n## ")[1:]
+    return {head: [line for line in rest if line] for head, *rest in (part.split("\n") for part in parts)}
+
+
+def cells(results: list[RunResult], title: str = "Last epoch", page: str = PAGE) -> list[list[str]]:
+    """The cells of the table below a title, without its head."""
+    lines = sections(results, page)[title][2:]
+    return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines]
+
+
+def column(results: list[RunResult], number: int, title: str = "Last epoch") -> list[str]:
+    return [row[number] for row in cells(results, title)]
+
+
+def test_a_whole_page(make_result: Make):
+    """Three paired differences of -5, -5 and -20 points: t = -2 with 2 degrees of freedom, p = 1 - 2 / sqrt(6)."""
+    results = [
+        *runs(make_result, "erm", [0.1, 0.2, 0.3], seconds=2.0),
+        *runs(make_result, "learner", [0.05, 0.15, 0.1], seconds=3.0),
+        make_result("learner", 3, status="diverged"),
+    ]
+    assert render(results) == {
+        PAGE: f"""# class_fairness, version 1, on digits
+
+Protocol: a paper. Data: its source.
+
+{NOTES}
+
+## Last epoch
+
+| # | Method | tprd ↓ | accuracy ↑ | Δ tprd | Seeds | Cost | Val |
+| --- | --- | --- | --- | --- | --- | --- | --- |
+| 1 | learner | 10.00 ± 2.89 | 90.00 ± 0.00 | -10.00 [-31.51, +11.51], p = 0.184 | 3 | 1.50 × | yes |
+| 2 | erm | 20.00 ± 5.77 | 90.00 ± 0.00 |  | 3 | 1.00 × | no |
+
+## Commands
+
+- erm: `bench run --method erm --dataset digits --seeds 3`
+- learner: `bench run --method learner --dataset digits --seeds 3`
+
+## Failed runs
+
+Not counted above.
+
+- `bench run --method learner --dataset digits --seed 3`: diverged
+"""
+    }
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([0.5], "50.00"),
+        ([0.1, 0.2], "15.00 ± 5.00"),  # deviations of 0.05: sqrt(2 * 0.0025 / 1 / 2)
+        ([0.0, 0.1, 0.2, 0.3], "15.00 ± 6.45"),  # sqrt(0.05 / 3 / 4)
+        ([0.1, math.nan], "undefined"),
+        ([], "undefined"),
+    ],
+)
+def test_mean_and_standard_error_in_percent(values, expected):
+    assert percent(values) == expected
+
+
+def test_the_first_metric_ranks_in_its_own_direction(make_result):
+    results = [make_result(m, test={"tprd": t, "accuracy": t}) for m, t in (("a", 0.3), ("b", 0.1), ("c", 0.2))]
+    assert column(results, 1) == ["b", "c", "a"]
+    upwards = [
+        make_result(r.spec.method, test=r.selected["last"]["metrics"]["test"], metrics=("accuracy", "tprd")) for r in results
+    ]
+    assert column(upwards, 1) == ["a", "c", "b"]
+    assert [row[0] for row in cells(upwards)] == ["1", "2", "3"]
+
+
+def test_ties_go_by_name(make_result):
+    results = [make_result(m, test={"tprd": 0.1, "accuracy": 0.9}) for m in ("b", "c", "a")]
+    assert column(results, 1) == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("metrics", [("tprd", "accuracy"), ("accuracy", "tprd")])
+def test_a_row_with_an_undefined_value_comes_last(make_result, metrics):
+    results = [
+        make_result("a", 0, test={"tprd": None, "accuracy": None}, metrics=metrics),
+        make_result("a", 1, test={"tprd": 0.0, "accuracy": 1.0}, metrics=metrics),
+        make_result("b", 0, test={"tprd": 0.9, "accuracy": 0.1}, metrics=metrics),
+    ]
+    assert column(results, 1) == ["b", "a"]
+    assert column(results, 2)[1] == "undefined"
+
+
+def test_each_selection_rule_has_a_table_of_the_runs_it_applies_to(make_result):
+    test = {"tprd": 0.3, "accuracy": 0.9}
+    results = [make_result("erm", test=test, best=test | {"tprd": 0.2}), make_result("a", test=test)]
+    assert [row[1:3] for row in cells(results, "Best validation accuracy")] == [["erm", "20.00"]]
+    assert [row[1:3] for row in cells(results)] == [["a", "30.00"], ["erm", "30.00"]]
+
+
+def test_differences_are_over_the_common_seeds(make_result):
+    """Seeds 1 and 2 are common: differences of 0.1 and 0.3, t = 2 with 1 degree of freedom, p = 1 - 2 atan(2) / pi."""
+    results = [*runs(make_result, "erm", [0.9, 0.1, 0.1]), *runs(make_result, "a", [0.2, 0.4, 0.7], first_seed=1)]
+    assert column(results, 4) == ["", "+20.00 [-107.06, +147.06], p = 0.295"]
+    assert 1 - 2 * math.atan(2) / math.pi == pytest.approx(0.295, abs=5e-4)
+
+
+def test_a_difference_over_one_seed_has_no_interval_and_over_none_is_empty(make_result):
+    erm = runs(make_result, "erm", [0.1])
+    assert column([*erm, *runs(make_result, "a", [0.3, 0.5])], 4) == ["", "+20.00"]
+    assert column([*erm, *runs(make_result, "a", [0.3, 0.5], first_seed=1)], 4) == ["", ""]
+
+
+def test_p_values_are_adjusted_for_their_number(make_result):
+    """As on the whole page twice: Holm doubles the smaller p = 0.1835, and the other is not below it."""
+    results = [
+        *runs(make_result, "erm", [0.1, 0.2, 0.3]),
+        *runs(make_result, "a", [0.05, 0.15, 0.1]),
+        *runs(make_result, "b", [0.05, 0.15, 0.1]),
+    ]
+    assert [cell.rpartition(", ")[2] for cell in column(results, 4)] == ["p = 0.367", "p = 0.367", ""]
+
+
+def test_equal_differences_are_certain(make_result):
+    results = [*runs(make_result, "erm", [0.25, 0.5]), *runs(make_result, "a", [0.5, 0.75])]
+    assert column(results, 4) == ["", "+25.00 [+25.00, +25.00], p < 0.001"]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"model": "cnn"},
+        {"model_options": {"hidden": 5}},
+        {"recipe": {"lr": 0.5}},
+        {"validation": "paper"},
+        {"data": {"revision": "r2", "unofficial": {}}},
+        {"resolved": {"recipe": {"lr": 0.5}, "model_options": {}, "options": {}}},  # a default that was changed since
+    ],
+)
+def test_only_equal_settings_are_compared(make_result, other):
+    baseline = runs(make_result, "erm", [0.1, 0.2], off_recipe=[])
+    assert column([*baseline, *runs(make_result, "a", [0.2, 0.3], off_recipe=[], **other)], 4) == ["", ""]
+    alike = runs(make_result, "erm", [0.1, 0.2], off_recipe=[], **other)
+    assert column([*alike, *runs(make_result, "a", [0.2, 0.3], off_recipe=[], **other)], 4)[1].startswith("+10.00 [")
+
+
+def test_the_order_of_options_separates_no_rows(make_result):
+    items = [("width", 2), ("depth", 3)]
+    results = [
+        make_result(method, seed, test={"tprd": 0.1, "accuracy": 0.9}, model_options=dict(order), recipe=dict(order))
+        for method in ("erm", "a")
+        for seed, order in enumerate((items, items[::-1]))
+    ]
+    rows = cells(results, "Off the recipe: last epoch")
+    assert [row[5] for row in rows] == ["2", "2"]
+    assert rows[0][4].startswith("+0.00 [")
+
+
+def test_rows_off_the_recipe_have_tables_of_their_own(make_result):
+    test = {"tprd": 0.3, "accuracy": 0.9}
+    changed = {"recipe": {"lr": 0.5, "epochs": 3}, "model": "cnn", "model_options": {"hidden": (5, 6)}}
+    results = [
+        make_result("a", test=test, best=test),
+        make_result("a", test=test, best=test, off_recipe=["recipe.lr", "model"], **changed),
+    ]
+    assert list(sections(results)) == [
+        *("Last epoch", "Best validation accuracy"),
+        *("Off the recipe: last epoch", "Off the recipe: best validation accuracy", "Commands"),
+    ]
+    assert column(results, 1) == ["a"]
+    assert column(results, 1, "Off the recipe: last epoch") == ["a (cnn, model.hidden=5,6, epochs=3, lr=0.5)"]
+
+
+def test_a_row_with_another_selection_metric_hides_no_table(make_result):
+    test = {"tprd": 0.3, "accuracy": 0.9}
+    on = make_result("b", test=test, best=test)
+    off = make_result("a", test=test, recipe={"select": "tprd"})
+    off = RunResult(**vars(off) | {"about": off.about | {"select": "tprd"}})
+    off.selected["best_val_tprd"] = off.selected["last"]
+    assert set(sections([on, off])) >= {"Best validation accuracy", "Off the recipe: best validation tprd"}
+
+
+def test_options_are_part_of_the_name(make_result):
+    given = {"kind": "a|b", "beta": 0.5}
+    assert cells(runs(make_result, "a", [0.1], options=given)) == [
+        ["1", "a[beta=0.5,kind=a\\|b]", "10.00", "90.00", "", "1", "–", "no"]
+    ]
+    assert column([*runs(make_result, "erm", [0.1]), *runs(make_result, "erm", [0.2], options={"x": 1})], 4) == ["", "+10.00"]
+
+
+def test_methods_trained_on_validation_data_too_say_so(make_result):
+    results = [*runs(make_result, "a", [0.1], validation="paper"), *runs(make_result, "learner", [0.2], validation="paper")]
+    assert column(results, 1) == ["a (trained on validation data too)", "learner"]
+
+
+def test_the_cost_is_relative_to_the_baseline_on_the_same_machine(make_result):
+    erm = runs(make_result, "erm", [0.1, 0.1], seconds=2.0)
+    assert column([*erm, *runs(make_result, "a", [0.2], seconds=5.0)], 6) == ["1.00 ×", "2.50 ×"]
+    assert column([*erm, *runs(make_result, "a", [0.2], seconds=5.0, device="GPU")], 6) == ["1.00 ×", "–"]
+    both = runs(make_result, "a", [0.2], seconds=3.0) + runs(make_result, "a", [0.2], first_seed=1, device="GPU")
+    assert column([*erm, *both], 6) == ["1.00 ×", "1.50 ×"]
+
+
+@pytest.mark.parametrize("part", ["torch", "threads", "stacked"])
+def test_another_way_of_running_has_no_cost_to_compare(make_result, part):
+    costs = {"train_seconds": 1.0, "threads": 1, "stacked": 1}
+    environment = {"device": "CPU A", "versions": {"torch": "2.0"}}
+    if part == "torch":
+        environment["versions"] = {"torch": "3.0"}
+    else:
+        costs[part] = 2
+    other = runs(make_result, "a", [0.2], costs=costs, environment=environment)
+    assert column([*runs(make_result, "erm", [0.1]), *other], 6) == ["1.00 ×", "–"]
+
+
+def test_failed_runs_are_listed_and_not_counted(make_result):
+    results = [
+        *runs(make_result, "a", [0.1]),
+        make_result("a", 1, status="out of memory", test={"tprd": 0.9, "accuracy": 0.1}),
+        make_result("b", 0, status="plugin error"),
+    ]
+    assert [row[1:6] for row in cells(results)] == [["a", "10.00", "90.00", "", "1"]]
+    assert sections(results)["Failed runs"][1:] == [
+        "- `bench run --method a --dataset digits --seed 1`: out of memory",
+        "- `bench run --method b --dataset digits --seed 0`: plugin error",
+    ]
+    assert list(sections([results[2]])) == ["Failed runs"]
+
+
+def test_unofficial_data_are_marked_with_the_hash(make_result):
+    files = {"a.bin": "sha256:" + "0123456789abcdef" * 4}
+    results = [*runs(make_result, "a", [0.1], unofficial=files), *runs(make_result, "b", [0.2])]
+    assert column(results, 1) == ["a ‡", "b"]
+    note = "‡ Data files without the official checksum: a.bin (sha256:0123456789ab…)."
+    assert sections(results)["Commands"][-1] == note
+    assert note not in render(results[1:])[PAGE]
+
+
+def test_the_command_gives_all_the_seeds_of_a_row(make_result):
+    results = [*runs(make_result, "a", [0.1, 0.2], first_seed=4, recipe={"epochs": 2}), *runs(make_result, "b", [0.1, 0.2])]
+    assert sections(results)["Commands"] == [
+        "- a (epochs=2): `bench run --method a --dataset digits --epochs 2 --seed 4 --seed 5`",
+        "- b: `bench run --method b --dataset digits --seeds 2`",
+    ]
+
+
+def test_every_protocol_and_data_set_has_a_page(make_result):
+    results = [make_result(test={"tprd": 0, "accuracy": 1}, protocol=p, dataset=d) for p in ("x/1", "x/2") for d in ("a", "b/c")]
+    assert list(render(results)) == ["x-v1-a.md", "x-v1-b-c.md", "x-v2-a.md", "x-v2-b-c.md"]
+    assert render([]) == {}
+
+
+def test_our_means_stand_beside_the_papers(make_result):
+    """FORML, Table 2. A method that was not run, or only off the recipe, has no value."""
+    metrics = ("fprd", "max_fpr", "accuracy")
+
+    def of(method: str, fprd: float, **fields: object) -> RunResult:
+        values = {"fprd": fprd, "max_fpr": 0.25, "accuracy": 0.75}
+        given = {"dataset": "communities", "protocol": "group_fairness/1", "metrics": metrics, "seed": 0}
+        return make_result(method, test=values, best=values | {"fprd": fprd / 2}, **given | fields)
+
+    results = [
+        *(of("forml", 0.4), of("forml", 0.6, seed=1), of("erm", 0.5)),
+        *(of("random", 0.5, recipe={"lr": 0.5}), of("class_balanced", 0.5, validation="paper")),
+    ]
+    rows = {tuple(row[:2]): row[2:] for row in cells(results, "Beside the papers", "group_fairness-v1-communities.md")}
+    source = "forml, table2, se of 10 runs"
+    assert rows["forml", "fprd"] == ["46.73 ± 2.03", "50.00 ± 10.00", "25.00 ± 5.00", source]
+    assert rows["erm", "accuracy"] == ["85.08 ± 0.41", "75.00", "75.00", source]
+    assert rows["random", "fprd"] == ["50.21 ± 3.39", "–", "–", source]
+    assert rows["class_balanced", "max_fpr"] == ["49.61 ± 2.61", "–", "–", source]
+    assert rows["label_bias[eta=1e-5]", "fprd"] == ["48.38 ± 2.73", "–", "–", source]
+    printed = [p for p in published() if (p["protocol"], p["dataset"]) == ("group_fairness", "communities")]
+    assert {(p["method"], p["metric"]) for p in printed} == set(rows)
+    assert "Beside the papers" not in sections(runs(make_result, "erm", [0.1]))
+
+
+@given(data=st.data())
+def test_the_order_of_the_records_does_not_matter(make_result, data):
+    results = [
+        *runs(make_result, "erm", [0.1, 0.7, 0.3], seconds=0.1),
+        *runs(make_result, "a", [0.3, 1e-9, 0.7], seconds=0.3, unofficial={"x": "sha256:1", "y": "sha256:2"}),
+        *runs(make_result, "b", [None, 0.2]),
+        *runs(make_result, "b", [0.3, 0.2], defaults="older"),
+        *runs(make_result, "learner", [0.3, 0.2], recipe={"lr": 0.5}),
+        *runs(make_result, "learner", [0.1], dataset="cifar10"),
+        make_result("b", 7, status="diverged"),
+    ]
+    shuffled = data.draw(st.permutations(results))
+    assert list(render(shuffled).items()) == list(render(results).items())
+
+
+def test_tables_and_the_command_line_need_no_torch():
+    code = (
+        "import sys, bench, bench.leaderboard, bench.cli, bench.results\n"
+        "bench.leaderboard.render([])\n"
+        "sys.exit(', '.join(m for m in ('torch', 'numpy', 'pandas', 'scipy') if m in sys.modules) or 0)"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (found.returncode, found.stderr) == (0, "")
