@@ -1,0 +1,307 @@
+"""The command line: the only place that prints. Torch is imported by the commands that need it, when they need it."""
+
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from bench import __version__
+from bench.errors import BenchError, OptionError
+from bench.spec import SHORTHANDS
+
+if TYPE_CHECKING:
+    from bench.experiment import Experiment
+    from bench.registry import Registry
+    from bench.results import ResultStore, RunResult
+
+INTERRUPTED = 130
+
+
+class _Commands(click.Group):
+    """Turns expected errors into one line and exit code 2."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BenchError as error:
+            click.echo(f"error: {error}", err=True)
+            ctx.exit(2)
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="bench")
+def main() -> None:
+    """Benchmark methods that reweight training data.
+
+    \b
+    bench list                                      what is installed
+    bench run --method forml --dataset digits       train, evaluate, record
+    bench leaderboard                               tables from the records
+    """
+
+
+out_option = click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("bench-results"),
+    show_default=True,
+    help="Folder of the tables; the records are in its folder 'results'.",
+)
+
+
+@main.command()
+@click.option("--method", "methods", multiple=True, required=True, help="Method; may be given several times.")
+@click.option("--dataset", required=True, help="Data set.")
+@click.option("--model", help="Model; the data set's recipe names one.")
+@click.option("--protocol", help="Protocol; the data set's recipe names one.")
+@click.option("--seeds", type=click.IntRange(min=1), help="Run the seeds 0 to N - 1.", metavar="N")
+@click.option("--seed", "single", type=click.IntRange(min=0), multiple=True, help="Run this seed; may be repeated.")
+@click.option("--epochs", type=click.IntRange(min=1), help="Train this many epochs (off the recipe).")
+@click.option("--train-size", type=click.IntRange(min=1), help="Train on this many samples (off the recipe).")
+@click.option("--batch-size", type=click.IntRange(min=1), help="Train with this batch size (off the recipe).")
+@click.option(
+    "-o",
+    "--option",
+    "options",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Option of the method; 'model.NAME' of the model, 'recipe.NAME' of the recipe. `bench show` lists them.",
+)
+@click.option(
+    "--validation",
+    type=click.Choice(["shared", "paper"]),
+    default="shared",
+    show_default=True,
+    help="shared: all methods train on the same samples. paper: those that need no validation data train on them too.",
+)
+@click.option("--stack", is_flag=True, help="Train all seeds at once with batched operators (small models).")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
+@click.option("--data-dir", type=click.Path(path_type=Path, file_okay=False), help="Folder of the data files.")
+@click.option("--allow-unofficial-data", is_flag=True, help="Accept files whose checksum is not the official one.")
+@click.option("--force", is_flag=True, help="Run again what is already recorded.")
+@out_option
+def run(methods: Sequence[str], seeds: int | None, single: Sequence[int], out: Path, **asked: Any) -> None:
+    """Train and evaluate methods on a data set, and record each run.
+
+    Runs that are already recorded are not repeated; an interrupted training goes on from its last checkpoint.
+    """
+    if seeds and single:
+        raise OptionError("give --seeds N or --seed S, not both")
+    from bench.experiment import Request, resolve
+    from bench.files import Files, default_root
+    from bench.results import ResultStore
+    from bench.runner import device_of
+
+    given = [_name_and_value(text) for text in asked["options"]]
+    given += [(f"recipe.{name}", asked[name]) for name in SHORTHANDS if asked[name] is not None]
+    for name, times in Counter(name for name, _ in given).items():
+        if times > 1:
+            raise OptionError(f"option {name} is given {times} times")
+    registry = _registry()
+    device = device_of(asked["device"])
+    store = ResultStore(out / "results")
+    store.check_writable()
+    files = Files(asked["data_dir"] or default_root(), allow_unofficial=asked["allow_unofficial_data"])
+    requests = [
+        Request(asked["dataset"], method, asked["model"], asked["protocol"], dict(given), asked["validation"])
+        for method in dict.fromkeys(methods)
+    ]
+    experiments = [resolve(request, files, registry) for request in requests]
+    chosen = list(dict.fromkeys(single)) or list(range(seeds or 1))
+    results: list[RunResult] = []
+    try:
+        for experiment in experiments:
+            results += _run_seeds(experiment, chosen, store, device, asked["stack"], asked["force"])
+    except KeyboardInterrupt:
+        click.echo(
+            f"\ninterrupted: {sum(r.ok for r in results)} of {len(chosen) * len(experiments)} runs are recorded in "
+            f"{store.folder}; give the same command again to go on",
+            err=True,
+        )
+        sys.exit(INTERRUPTED)
+    _summary(results)
+    tables = _render(out)
+    click.echo(f"records in {store.folder}; tables: {', '.join(map(str, tables))}")
+    if failed := [r for r in results if not r.ok]:
+        for r in failed:
+            click.echo(f"failed ({r.status}): {r.command}\n{r.error}", err=True)
+        sys.exit(1)
+
+
+def _run_seeds(
+    experiment: "Experiment", seeds: list[int], store: "ResultStore", device: Any, stack: bool, force: bool
+) -> "list[RunResult]":
+    """Run what is not yet recorded; the results of all seeds."""
+    from bench.progress import observer
+    from bench.runner import run as run_experiment
+
+    found = {seed: store.get(experiment.spec(seed)) for seed in seeds}
+    results = [result for result in found.values() if result and not force]
+    if results:
+        click.echo(f"{experiment.method_name}: {len(results)} of {len(seeds)} runs already recorded, not repeated")
+    missing = [seed for seed, result in found.items() if force or not result]
+    for group in [missing] if stack and missing else [[seed] for seed in missing]:
+        title = f"{experiment.method_name} on {experiment.dataset.name}, seed {', '.join(map(str, group))}"
+        with observer(title, experiment.recipe) as watch:
+            results += run_experiment(experiment, group, store, device, watch, stacked=stack)
+    return results
+
+
+def _name_and_value(text: str) -> tuple[str, Any]:
+    name, equals, value = text.partition("=")
+    if not (name and equals):
+        raise OptionError(f"option {text!r}: expected NAME=VALUE, such as weight_lr=10 or model.hidden=50")
+    return name, value
+
+
+def _registry() -> "Registry":
+    """The installed plugins, with a warning for each that could not be loaded."""
+    from bench.registry import installed
+
+    registry = installed()
+    for plugin, why in registry.broken.items():
+        click.echo(f"warning: plugin {plugin} could not be loaded: {why}", err=True)
+    return registry
+
+
+@main.command("list")
+@click.argument("kind", type=click.Choice(["datasets", "models", "methods", "protocols", "plugins"]), required=False)
+def list_(kind: str | None) -> None:
+    """What is installed: each with one line, its plugin and its version."""
+    registry = _registry()
+    for each in [kind] if kind else ["datasets", "models", "methods", "protocols", "plugins"]:
+        if each == "protocols":
+            from bench.protocols import PROTOCOLS
+
+            rows = [(n, (p.__doc__ or "").split("\n")[0], f"version {p.version}") for n, p in PROTOCOLS.items()]
+        elif each == "plugins":
+            rows = [(p.name, "", f"{p.distribution} {p.version}") for p in registry.plugins]
+            rows += [(p.name, f"BROKEN: {why}", f"{p.distribution} {p.version}") for p, why in registry.broken.items()]
+        else:
+            rows = [(name, o.summary, str(o.plugin)) for name, o in sorted(registry.offers[each].items())]
+        _table(each, rows)
+
+
+@main.command()
+@click.argument("name")
+def show(name: str) -> None:
+    """What NAME (a method, model, data set or protocol) is, and its options."""
+    import inspect
+
+    from bench.errors import UnknownNameError
+    from bench.options import options_of
+    from bench.protocols import PROTOCOLS
+
+    registry = _registry()
+    found = [(kind.removesuffix("s"), o[name]) for kind, o in registry.offers.items() if name in o]
+    if "/" in name and not found:
+        found = [("model", registry.find("models", name))]
+    if not found and name not in PROTOCOLS:
+        raise UnknownNameError("name", name, [*PROTOCOLS, *(n for o in registry.offers.values() for n in o)])
+    for kind, offer in found:
+        click.echo(f"{name}: {kind} of plugin {offer.plugin}\n\n{inspect.getdoc(offer.value)}")
+        if kind != "dataset" and (options := options_of(offer.value)):
+            prefix = "model." if kind == "model" else ""
+            _table("options", [(f"-o {prefix}{n}=", str(option)) for n, option in options.items()])
+    if name in PROTOCOLS:
+        protocol = PROTOCOLS[name]
+        click.echo(f"{name}: protocol, version {protocol.version}\n\n{inspect.getdoc(protocol)}")
+        click.echo(f"\nMetrics: {', '.join(protocol.metrics)}. Reference: {protocol.reference}.")
+
+
+@main.command()
+@out_option
+@click.option("--check", is_flag=True, help="Write nothing; exit with code 1 if a table is not what the records give.")
+def leaderboard(out: Path, check: bool) -> None:
+    """Render the records as markdown, one table for each protocol and data set."""
+    if not (out / "results").is_dir():
+        raise BenchError(f"{out} has no folder 'results' with records: name the folder with --out")
+    if not check:
+        click.echo("\n".join(map(str, _render(out))) or "no records")
+        return
+    pages = _pages(out)
+    stale = [name for name, text in pages.items() if _text(out / name) != text]
+    stale += [path.name for path in _tables(out) if path.name not in pages]
+    if stale:
+        click.echo(f"stale in {out}: {', '.join(stale)}; run `bench leaderboard --out {out}`", err=True)
+        sys.exit(1)
+    click.echo(f"{len(pages)} tables are what the records give")
+
+
+def _pages(out: Path) -> dict[str, str]:
+    from bench.leaderboard import render
+    from bench.results import ResultStore
+
+    results, damaged = ResultStore(out / "results").load()
+    for path, why in damaged.items():
+        click.echo(f"warning: skipped the damaged record {path}: {why}", err=True)
+    return render(results)
+
+
+def _render(out: Path) -> list[Path]:
+    """Write the tables; the files written."""
+    from bench.errors import StoreError
+
+    pages = _pages(out)
+    try:
+        for name, text in pages.items():
+            (out / name).write_text(text)
+        for path in _tables(out):
+            if path.name not in pages:
+                path.unlink()
+    except OSError as error:
+        raise StoreError(f"cannot write the tables to {out}: {error.strerror}") from error
+    return [out / name for name in pages]
+
+
+def _tables(out: Path) -> list[Path]:
+    """Tables written earlier: those named after a protocol and its version."""
+    return sorted(out.glob("*-v[0-9]*-*.md"))
+
+
+def _text(path: Path) -> str:
+    return path.read_text() if path.exists() else ""
+
+
+def _summary(results: "Sequence[RunResult]") -> None:
+    """A table of the runs just made, by method and selection rule."""
+    from bench.leaderboard import Row, percent
+
+    by_method: dict[str, dict[int, RunResult]] = {}
+    for r in results:
+        if r.ok:
+            by_method.setdefault(r.spec.method, {})[r.spec.seed] = r
+    for method, runs in by_method.items():
+        row, rows = Row(runs), []
+        metrics = row.any.about["metrics"]
+        for rule in row.any.selected:
+            rows.append((rule.replace("_", " "), *(percent(list(row.values(m, rule).values())) for m in metrics)))
+        seconds = sum(r.costs["train_seconds"] for r in runs.values()) / len(runs)
+        _table(
+            f"{method}: test, percent, {len(runs)} seed(s), {seconds:.1f} s of training each", rows, ("rule", *metrics)
+        )
+
+
+def _table(title: str, rows: Sequence[Sequence[str]], heads: Sequence[str] = ()) -> None:
+    """A title and aligned columns, wrapped to a terminal's width; elsewhere the lines are whole."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False, markup=False)
+    if not console.is_terminal:
+        console.width = 1000
+    table = Table(box=None, show_header=bool(heads), pad_edge=False, padding=(0, 2, 0, 0))
+    for i in range(max(map(len, rows), default=0)):
+        table.add_column(heads[i] if heads else "", no_wrap=i != 1, overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    console.print(title, style="bold")
+    console.print(table)
+    console.print()
+
+
+if __name__ == "__main__":
+    main()

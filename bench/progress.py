@@ -1,0 +1,98 @@
+"""What is shown of a training: a bar on a terminal, plain lines elsewhere."""
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from bench.meter import Observer
+from bench.recipe import Recipe
+
+if TYPE_CHECKING:
+    from bench.method import Task
+
+
+class _Watch(Observer):
+    """Keeps what is shown: epoch, loss, validation metric, samples per second."""
+
+    def __init__(self, title: str, recipe: Recipe) -> None:
+        self.title, self.recipe = title, recipe
+        self.epochs = self.steps_per_epoch = 0
+        self.loss = self.metric = self.speed = float("nan")
+
+    def begin(self, task: "Task") -> None:
+        self.epochs = task.epochs
+        self.steps_per_epoch = min(task.train.steps(self.recipe.batch_size), task.steps)
+
+    def step(self, epoch: int, step: int, loss: float | None) -> None:
+        self.loss = self.loss if loss is None else loss
+        self.show(
+            epoch + step / self.steps_per_epoch, f"epoch {epoch + 1}/{self.epochs} step {step}/{self.steps_per_epoch}"
+        )
+
+    def evaluated(self, row: dict[str, Any]) -> None:
+        runs = len(row["train"]["loss"])
+        self.loss = sum(row["train"]["loss"]) / runs
+        self.metric = sum(row["val"][self.recipe.select]) / runs
+        self.speed = runs * row["step"] * self.recipe.batch_size / row["seconds"]
+        self.show(row["epoch"], f"epoch {row['epoch']}/{self.epochs}")
+
+    @property
+    def values(self) -> str:
+        parts = [f"loss {self.loss:.4f}"] if self.loss == self.loss else []
+        parts += [f"val {self.recipe.select} {self.metric:.4f}"] if self.metric == self.metric else []
+        parts += [f"{self.speed:,.0f} samples/s"] if self.speed == self.speed else []
+        return "  ".join(parts)
+
+    def show(self, epochs_done: float, place: str) -> None:
+        raise NotImplementedError
+
+
+class _Lines(_Watch):
+    """Plain lines: at the first and last evaluation, and every few seconds."""
+
+    SECONDS = 5.0
+
+    def __init__(self, title: str, recipe: Recipe) -> None:
+        super().__init__(title, recipe)
+        self.shown = self.began = time.perf_counter()
+
+    def show(self, epochs_done: float, place: str) -> None:
+        now = time.perf_counter()
+        if now - self.shown < self.SECONDS and epochs_done < self.epochs:
+            return
+        self.shown = now
+        left = (now - self.began) * (self.epochs - epochs_done) / epochs_done
+        print(f"{self.title}: {place}  {self.values}" + (f"  {left:.0f} s left" if left else ""), flush=True)
+
+
+class _Bar(_Watch):
+    """A line of its own on the terminal, with the time left."""
+
+    def __init__(self, title: str, recipe: Recipe, progress: Progress) -> None:
+        super().__init__(title, recipe)
+        self.progress = progress
+        self.bar = progress.add_task(title, total=None, place="", values="")
+
+    def show(self, epochs_done: float, place: str) -> None:
+        self.progress.update(self.bar, total=self.epochs, completed=epochs_done, place=place, values=self.values)
+
+
+@contextmanager
+def observer(title: str, recipe: Recipe) -> Iterator[Observer]:
+    """An observer for one training."""
+    if not sys.stdout.isatty():
+        yield _Lines(title, recipe)
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.fields[place]}  {task.fields[values]}"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console()) as progress:
+        yield _Bar(title, recipe, progress)
