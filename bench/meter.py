@@ -36,8 +36,14 @@ class Observer:
     def step(self, epoch: int, step: int, loss: float | None) -> None:
         """At most once a second: steps done in this epoch, and the loss where reading it does not wait for a device."""
 
+    def evaluating(self, epoch: int) -> None:
+        """Before an evaluation: `epoch` epochs are done."""
+
     def evaluated(self, row: dict[str, Any]) -> None:
         """After each evaluation, with its row of the history."""
+
+    def note(self, text: str) -> None:
+        """Something that the user should know and that does not stop the training."""
 
 
 class Meter:
@@ -90,6 +96,7 @@ class Meter:
             raise DivergedError(f"the training loss is {losses} in epoch {self._epoch}")
         task, done = method.task, self._epoch
         if done == task.epochs or done % task.recipe.evaluate_every == 0:
+            self._observer.evaluating(done)
             row = {"epoch": done, "step": self.steps, "seconds": self.seconds, "train": train}
             row |= self._evaluator(method.model, done)
             self.history.append(row)
@@ -128,16 +135,24 @@ class Meter:
             "method": method.state_dict(),
             "evaluator": self._evaluator.state_dict(),
         }
-        self._checkpoint.parent.mkdir(parents=True, exist_ok=True)
         part = self._checkpoint.with_suffix(".part")
-        torch.save(state, part)
-        os.replace(part, self._checkpoint)
+        try:
+            part.parent.mkdir(parents=True, exist_ok=True)
+            torch.save(state, part)
+            os.replace(part, self._checkpoint)
+        except (OSError, RuntimeError) as error:  # a full disk is no reason to stop
+            part.unlink(missing_ok=True)
+            self._observer.note(f"no checkpoint at epoch {self._epoch}: {error}")
         self._saved_at = time.perf_counter()
 
     def _resume(self, method: "Method") -> None:
         if self._checkpoint is None or not self._checkpoint.exists():
             return
-        state = torch.load(self._checkpoint, map_location=method.task.device, weights_only=True)
+        try:
+            state = torch.load(self._checkpoint, map_location=method.task.device, weights_only=True)
+        except Exception as error:  # torch raises many kinds for a damaged file
+            self._observer.note(f"{self._checkpoint} cannot be read, starting from the beginning: {error}")
+            return
         self._epoch, self.seconds, self.steps = state["epoch"], state["seconds"], state["steps"]
         self.history = state["history"]
         method.load_state_dict(state["method"])

@@ -34,12 +34,18 @@ class _Watch(Observer):
             epoch + step / self.steps_per_epoch, f"epoch {epoch + 1}/{self.epochs} step {step}/{self.steps_per_epoch}"
         )
 
+    def evaluating(self, epoch: int) -> None:
+        self.show(epoch, f"epoch {epoch}/{self.epochs} evaluating")
+
     def evaluated(self, row: dict[str, Any]) -> None:
         runs = len(row["train"]["loss"])
         self.loss = sum(row["train"]["loss"]) / runs
         self.metric = sum(row["val"][self.recipe.select]) / runs
         self.speed = runs * row["step"] * self.recipe.batch_size / row["seconds"]
-        self.show(row["epoch"], f"epoch {row['epoch']}/{self.epochs}")
+        self.show(row["epoch"], f"epoch {row['epoch']}/{self.epochs}", last=row["epoch"] == self.epochs)
+
+    def note(self, text: str) -> None:
+        print(f"{self.title}: {text}", file=sys.stderr, flush=True)
 
     @property
     def values(self) -> str:
@@ -48,12 +54,12 @@ class _Watch(Observer):
         parts += [f"{self.speed:,.0f} samples/s"] if self.speed == self.speed else []
         return "  ".join(parts)
 
-    def show(self, epochs_done: float, place: str) -> None:
+    def show(self, epochs_done: float, place: str, last: bool = False) -> None:
         raise NotImplementedError
 
 
 class _Lines(_Watch):
-    """Plain lines: at the first and last evaluation, and every few seconds."""
+    """Plain lines, every few seconds and after the last evaluation."""
 
     SECONDS = 5.0
 
@@ -61,9 +67,9 @@ class _Lines(_Watch):
         super().__init__(title, recipe)
         self.shown = self.began = time.perf_counter()
 
-    def show(self, epochs_done: float, place: str) -> None:
+    def show(self, epochs_done: float, place: str, last: bool = False) -> None:
         now = time.perf_counter()
-        if now - self.shown < self.SECONDS and epochs_done < self.epochs:
+        if now - self.shown < self.SECONDS and not last:
             return
         self.shown = now
         left = (now - self.began) * (self.epochs - epochs_done) / epochs_done
@@ -78,7 +84,7 @@ class _Bar(_Watch):
         self.progress = progress
         self.bar = progress.add_task(title, total=None, place="", values="")
 
-    def show(self, epochs_done: float, place: str) -> None:
+    def show(self, epochs_done: float, place: str, last: bool = False) -> None:
         self.progress.update(self.bar, total=self.epochs, completed=epochs_done, place=place, values=self.values)
 
 

@@ -1,7 +1,6 @@
 """Runs an experiment: train, evaluate, record. The only place that sees test data."""
 
 import platform
-import resource
 import subprocess
 import sys
 import traceback
@@ -98,11 +97,11 @@ def _fit(method: Method, task: Task, meter: Meter) -> tuple[str, str]:
             method.fit(task, meter)
     except DivergedError as error:
         return "diverged", str(error)
-    except torch.OutOfMemoryError as error:
-        return "out of memory", str(error).split("\n")[0]
     except BenchError:
         raise
-    except Exception:
+    except Exception as error:
+        if isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error):
+            return "out of memory", str(error).split("\n")[0]
         return "plugin error", traceback.format_exc()
     return "ok", ""
 
@@ -208,10 +207,20 @@ def _costs(meter: Meter, task: Task, method: Method, stacked: int) -> dict[str, 
         "seconds_per_step": seconds / meter.steps if meter.steps else None,
         "parameters": sum(p.numel() for p in model.parameters()) // stacked if model else None,
         "peak_memory_bytes": torch.cuda.max_memory_allocated(task.device) if cuda else None,
-        "peak_process_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "peak_process_bytes": _peak_process_bytes(),
         "stacked": stacked,
         "threads": torch.get_num_threads(),
     }
+
+
+def _peak_process_bytes() -> int | None:
+    """Since the process began; None on Windows, which has no such count."""
+    if sys.platform == "win32":
+        return None
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def environment(experiment: Experiment, device: torch.device) -> dict[str, Any]:

@@ -202,11 +202,42 @@ def test_an_interrupted_run_goes_on_from_its_checkpoint_to_the_same_record(exper
     assert not list((tmp_path / "checkpoints").iterdir())
 
 
+class _Notes(Observer):
+    def __init__(self):
+        self.notes = []
+
+    def note(self, text):
+        self.notes.append(text)
+
+
+def test_a_damaged_checkpoint_is_told_and_not_used(experiment, store, tmp_path):
+    whole = one(experiment(), store)
+    damaged = tmp_path / "checkpoints" / f"{whole.spec.key}.pt"
+    damaged.parent.mkdir(exist_ok=True)
+    damaged.write_bytes(b"PK half a file")
+    watch = _Notes()
+    assert one(experiment(), store, observer=watch).reproducible() == whole.reproducible()
+    assert "cannot be read, starting from the beginning" in watch.notes[0]
+
+
+def test_a_full_disk_stops_no_training_for_want_of_a_checkpoint(experiment, store, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Meter, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(torch, "save", full)
+    watch = _Notes()
+    assert one(experiment(), store, observer=watch).ok
+    assert len(watch.notes) == 4
+    assert "No space left on device" in watch.notes[0]
+
+
 @pytest.mark.parametrize(
     ("error", "status", "said"),
     [
         (ZeroDivisionError("by a plugin"), "plugin error", "ZeroDivisionError: by a plugin"),
         (torch.OutOfMemoryError("no memory\nlong table"), "out of memory", "no memory"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "out of memory", "can't allocate memory"),
     ],
 )
 def test_a_failure_is_recorded_with_its_kind_and_is_no_result(experiment, store, error, status, said):
