@@ -123,7 +123,7 @@ NOTES = (
     "Test values in percent: mean ± standard error (sample standard deviation with n - 1, over the root of the number "
     "of seeds n). Δ: paired difference to the baseline in the first metric over the common seeds, with its 95 % "
     "Student-t interval and Holm-adjusted p. Cost: training time relative to the baseline on the same machine, "
-    "evaluation excluded. Val: whether the method learns from the validation data, which others use for selection alone."
+    "evaluation excluded. Val: whether the method learns from the validation data; others use them for selection alone."
 )
 RULES = {LAST: "last epoch"}
 

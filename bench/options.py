@@ -93,7 +93,7 @@ def show(value: Any) -> str:
         return str(value).lower()
     if isinstance(value, tuple | list):
         return ",".join(map(show, value))
-    return str(value)
+    return str(value).removesuffix(".0") if isinstance(value, float) else str(value)
 
 
 def _default(field: "dataclasses.Field[Any]") -> Any:

@@ -10,7 +10,7 @@ class Recipe:
     """The published training recipe of a data set; a field changed on the command line marks the run as off-recipe.
 
     Attributes:
-        model: name of the model, with `model_options`.
+        model: name of the model, with `model_options`; every data set names one.
         protocol: name of the protocol that the data set is run under unless another is asked for.
         loss: per-sample training loss, `cross_entropy` or `hinge` (Crammer-Singer; the usual hinge for two classes).
         optimizer: `sgd`, `adam` or `adamw`, with `lr`, `momentum`, `nesterov`, `weight_decay`.
@@ -34,7 +34,7 @@ class Recipe:
         source: where the recipe is published.
     """
 
-    model: str = "logistic"
+    model: str = ""
     model_options: Mapping[str, Any] = field(default_factory=dict)
     protocol: str = "class_fairness"
     loss: Literal["cross_entropy", "hinge"] = "cross_entropy"

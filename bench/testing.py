@@ -89,9 +89,13 @@ def check_method(method: type[Method], options: Mapping[str, Any] | None = None)
     assert dataclasses.is_dataclass(method) and "__dataclass_params__" in vars(method), (
         f"{method.__name__} needs @dataclass: its fields are its options"
     )
-    assert (method.__doc__ or "").strip(), f"{method.__name__} needs a docstring; its first line is listed"
+    doc = (method.__doc__ or "").strip()  # where there is none, `dataclass` writes the signature there
+    assert doc and not doc.startswith(f"{method.__name__}("), (
+        f"{method.__name__} needs a docstring; its first line is listed"
+    )
     options_of(method)  # every option has a default
 
+    _check_weights(method(**given))
     state = train(method(**given), toy_task()).state_dict()
     assert all(v.isfinite().all() for v in state.values()), "training ran into values that are not finite"
     _equal(state, train(method(**given), toy_task()).state_dict(), "two trainings with one seed differ")
@@ -99,7 +103,6 @@ def check_method(method: type[Method], options: Mapping[str, Any] | None = None)
     if not method.uses_val:
         other = train(method(**given), toy_task(val_seed=2)).state_dict()
         _equal(state, other, "it declares uses_val = False, and training changes with the validation data")
-    _check_weights(method(**given))
     _check_resume(method, given, state)
     if method.stackable:
         _check_stacked(method, given)
@@ -120,7 +123,7 @@ def _check_weights(method: Method) -> None:
     train(method, toy_task())
 
 
-class _Stop(Exception):
+class _StopError(Exception):
     """An interrupt between two epochs."""
 
 
@@ -131,14 +134,14 @@ def _check_resume(method: type[Method], options: dict[str, Any], expected: Mappi
         def end_epoch(self, epoch: int) -> None:
             super().end_epoch(epoch)
             if epoch == 1:
-                raise _Stop
+                raise _StopError
 
     with tempfile.TemporaryDirectory() as folder:
         checkpoint = Path(folder, "checkpoint.pt")
         seconds, Meter.CHECKPOINT_SECONDS = Meter.CHECKPOINT_SECONDS, 0.0
         try:
             train(Stopping(**options), toy_task(), checkpoint)
-        except _Stop:
+        except _StopError:
             resumed = train(method(**options), toy_task(), checkpoint).state_dict()
             _equal(expected, resumed, "a resumed training ends elsewhere: run state must be attributes of the method")
         finally:
@@ -197,6 +200,7 @@ def check_dataset(dataset: Dataset) -> None:
     """All contracts of a loaded data set."""
     assert dataset.classes and len(set(dataset.classes)) == len(dataset.classes), "class names must be distinct"
     assert dataset.recipe.protocol in PROTOCOLS, f"its recipe names the unknown protocol {dataset.recipe.protocol!r}"
+    assert dataset.recipe.model, "its recipe names no model"
     assert dataset.reference, "a data set needs a reference"
     for name, split in {"train": dataset.train, "val": dataset.val, "test": dataset.test}.items():
         if split is None:

@@ -91,7 +91,8 @@ def test_the_first_metric_ranks_in_its_own_direction(make_result):
     results = [make_result(m, test={"tprd": t, "accuracy": t}) for m, t in (("a", 0.3), ("b", 0.1), ("c", 0.2))]
     assert column(results, 1) == ["b", "c", "a"]
     upwards = [
-        make_result(r.spec.method, test=r.selected["last"]["metrics"]["test"], metrics=("accuracy", "tprd")) for r in results
+        make_result(m, test={"tprd": t, "accuracy": t}, metrics=("accuracy", "tprd"))
+        for m, t in (("a", 0.3), ("b", 0.1), ("c", 0.2))
     ]
     assert column(upwards, 1) == ["a", "c", "b"]
     assert [row[0] for row in cells(upwards)] == ["1", "2", "3"]
@@ -178,6 +179,11 @@ def test_the_order_of_options_separates_no_rows(make_result):
     assert rows[0][4].startswith("+0.00 [")
 
 
+def test_records_of_other_defaults_are_another_row(make_result):
+    results = [*runs(make_result, "a", [0.1, 0.3]), *runs(make_result, "a", [0.5], first_seed=2, defaults="older")]
+    assert [row[1:3] for row in cells(results)] == [["a", "20.00 ± 10.00"], ["a", "50.00"]]
+
+
 def test_rows_off_the_recipe_have_tables_of_their_own(make_result):
     test = {"tprd": 0.3, "accuracy": 0.9}
     changed = {"recipe": {"lr": 0.5, "epochs": 3}, "model": "cnn", "model_options": {"hidden": (5, 6)}}
@@ -207,11 +213,12 @@ def test_options_are_part_of_the_name(make_result):
     assert cells(runs(make_result, "a", [0.1], options=given)) == [
         ["1", "a[beta=0.5,kind=a\\|b]", "10.00", "90.00", "", "1", "–", "no"]
     ]
-    assert column([*runs(make_result, "erm", [0.1]), *runs(make_result, "erm", [0.2], options={"x": 1})], 4) == ["", "+10.00"]
+    two = [*runs(make_result, "erm", [0.1]), *runs(make_result, "erm", [0.2], options={"x": 1})]
+    assert column(two, 4) == ["", "+10.00"]  # with an option it is not the baseline
 
 
 def test_methods_trained_on_validation_data_too_say_so(make_result):
-    results = [*runs(make_result, "a", [0.1], validation="paper"), *runs(make_result, "learner", [0.2], validation="paper")]
+    results = [make_result(m, test={"tprd": 0.1, "accuracy": 0.9}, validation="paper") for m in ("a", "learner")]
     assert column(results, 1) == ["a (trained on validation data too)", "learner"]
 
 
@@ -259,7 +266,8 @@ def test_unofficial_data_are_marked_with_the_hash(make_result):
 
 
 def test_the_command_gives_all_the_seeds_of_a_row(make_result):
-    results = [*runs(make_result, "a", [0.1, 0.2], first_seed=4, recipe={"epochs": 2}), *runs(make_result, "b", [0.1, 0.2])]
+    off = runs(make_result, "a", [0.1, 0.2], first_seed=4, recipe={"epochs": 2})
+    results = [*off, *runs(make_result, "b", [0.1, 0.2])]
     assert sections(results)["Commands"] == [
         "- a (epochs=2): `bench run --method a --dataset digits --epochs 2 --seed 4 --seed 5`",
         "- b: `bench run --method b --dataset digits --seeds 2`",
@@ -267,7 +275,8 @@ def test_the_command_gives_all_the_seeds_of_a_row(make_result):
 
 
 def test_every_protocol_and_data_set_has_a_page(make_result):
-    results = [make_result(test={"tprd": 0, "accuracy": 1}, protocol=p, dataset=d) for p in ("x/1", "x/2") for d in ("a", "b/c")]
+    test = {"tprd": 0.0, "accuracy": 1.0}
+    results = [make_result(test=test, protocol=p, dataset=d) for p in ("x/1", "x/2") for d in ("b/c", "a")]
     assert list(render(results)) == ["x-v1-a.md", "x-v1-b-c.md", "x-v2-a.md", "x-v2-b-c.md"]
     assert render([]) == {}
 
@@ -306,7 +315,7 @@ def test_the_order_of_the_records_does_not_matter(make_result, data):
         *runs(make_result, "b", [0.3, 0.2], defaults="older"),
         *runs(make_result, "learner", [0.3, 0.2], recipe={"lr": 0.5}),
         *runs(make_result, "learner", [0.1], dataset="cifar10"),
-        make_result("b", 7, status="diverged"),
+        *(make_result("b", seed, status="diverged") for seed in (7, 8, 9)),
     ]
     shuffled = data.draw(st.permutations(results))
     assert list(render(shuffled).items()) == list(render(results).items())

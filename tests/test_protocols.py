@@ -28,7 +28,7 @@ def parts(splits: Splits) -> list[list[int]]:
 def test_hold_outs_are_disjoint_and_cover_the_data(make_dataset):
     found = parts(held_out(make_dataset([12, 8])))
     assert [len(part) for part in found] == [12, 5, 3]
-    assert sorted(sum(found, [])) == list(range(20))
+    assert sorted(i for part in found for i in part) == list(range(20))
 
 
 def test_samples_keep_their_class_and_group(make_dataset):
@@ -67,10 +67,10 @@ def test_a_data_sets_own_splits_are_taken_whole(make_dataset, make_split):
 @pytest.mark.parametrize(
     ("own", "recipe", "message"),
     [
-        ({}, {"val_size": 0, "test_size": 3}, "toy has no such split of its own: val_size must be at least 1"),
-        ({}, {"val_size": 5, "test_size": 0}, "toy has no such split of its own: test_size must be at least 1"),
-        ({}, {"val_size": 5, "test_size": 15}, "20 samples less 15 for testing and 5 for validation leave 0 for training"),
-        ({}, {"val_size": 5, "test_size": 90}, "less 90 for testing and 5 for validation leave 0 .* and 1 are asked for"),
+        ({}, {"val_size": 0, "test_size": 3}, "no such split of its own: val_size must be at least 1"),
+        ({}, {"val_size": 5, "test_size": 0}, "no such split of its own: test_size must be at least 1"),
+        ({}, {"val_size": 5, "test_size": 15}, "toy: 20 samples less 15 for testing and 5 .* leave 0 for training"),
+        ({}, {"val_size": 5, "test_size": 90}, "less 90 for testing and 5 for validation leave 0 .* and 1 are asked"),
         ({}, {"val_size": 5, "test_size": 3, "train_size": 13}, "leave 12 for training, and 13 are asked for: lower"),
         ({"val": 4, "test": 2}, {"train_size": 21}, "20 samples less 0 for testing and 0 .* leave 20 .* 21 are asked"),
     ],

@@ -107,7 +107,7 @@ def test_an_unknown_name_tells_what_is_known_and_what_is_broken():
         "unknown method 'mime': did you mean 'mine'? known: mine "
         "(plugin bad (dist 1.2) could not be loaded: RuntimeError: no GPU)"
     )
-    with pytest.raises(UnknownNameError, match="^unknown dataset 'x': known: none$"):
+    with pytest.raises(UnknownNameError, match=r"^unknown dataset 'x': known: none$"):
         Registry().find("datasets", "x")
 
 

@@ -243,7 +243,8 @@ def test_a_damaged_record_is_named_and_skipped_and_stays(store, make_result, kin
     results, damaged = store.load()
     assert results == [other]
     assert list(damaged) == [path]
-    pytest.raises(ValueError, RunResult.from_json, text).match(reason)
+    with pytest.raises(ValueError, match=reason):
+        RunResult.from_json(text)
     assert store.get(make_result().spec) is None
     assert path.read_text() == text
 
@@ -267,7 +268,7 @@ def test_a_folder_that_cannot_be_written_is_told(tmp_path, make_result):
     for folder in (tmp_path / "file", tmp_path / "file" / "below"):
         with pytest.raises(StoreError, match=r"cannot write to .*file.*; name another folder with --out"):
             ResultStore(folder).check_writable()
-        with pytest.raises(StoreError, match="cannot write .*: Not a directory"):
+        with pytest.raises(StoreError, match=r"cannot write .*: Not a directory"):
             ResultStore(folder).put(make_result())
 
 

@@ -142,7 +142,7 @@ def test_wrong_parts_are_refused():
     y = torch.zeros(3).long()
     with pytest.raises(DataError, match=r"x \[4, 2\], y \[3\], group \[3\]"):
         Split(torch.zeros(4, 2), y, y)
-    with pytest.raises(DataError, match="torch.float64"):
+    with pytest.raises(DataError, match=r"torch\.float64"):
         Split(torch.zeros(3, 2).double(), y, y)
 
 
@@ -183,7 +183,7 @@ def test_every_sample_of_a_group_comes_before_one_comes_again(make_split):
 
 
 def test_too_few_samples_are_told_with_the_numbers(make_split):
-    with pytest.raises(DataError, match="at least 5 of each group need 5 samples of group 'c', and .* hold 4"):
+    with pytest.raises(DataError, match=r"at least 5 of each group need 5 samples of group 'c', and .* hold 4"):
         Stream(make_split([9, 9, 4]), 15, one(0), GROUPS, 5)
     with pytest.raises(DataError, match="need 1 samples of group 'd', and the validation data hold 0"):
         Stream(make_split([9, 9, 4]), 9, one(0), (*GROUPS, "d"), 1)

@@ -1,0 +1,134 @@
+"""The arrows of the design, read from the source without running it."""
+
+import ast
+import inspect
+from collections.abc import Iterator
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+from bench import hookspecs
+from bench.registry import installed
+
+ROOT = Path(__file__).parents[1]
+
+
+def modules(folder: str, package: str) -> dict[str, ast.Module]:
+    """Module name -> its syntax tree."""
+    found = {}
+    for path in sorted((ROOT / folder).rglob("*.py")):
+        parts = [package, *path.relative_to(ROOT / folder).with_suffix("").parts]
+        found[".".join(parts).removesuffix(".__init__")] = ast.parse(path.read_text())
+    return found
+
+
+BENCH, PLUGINS = modules("bench", "bench"), modules("plugins", "bench_plugins")
+
+
+def running(tree: ast.AST, in_functions: bool = True) -> Iterator[ast.AST]:
+    """The nodes of what is run: without `if TYPE_CHECKING`, and where asked without the bodies of functions."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            continue
+        if isinstance(node, ast.FunctionDef | ast.Lambda) and not in_functions:
+            continue
+        yield node
+        yield from running(node, in_functions)
+
+
+def imports(tree: ast.AST, in_functions: bool = True) -> set[str]:
+    """Full names of what is imported: modules, and `module.name` for each name imported from one."""
+    found = set()
+    for node in running(tree, in_functions):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def home(name: str) -> str:
+    """The module of bench that an imported name is in, or the top package of anything else."""
+    while name.startswith("bench.") and name not in BENCH:
+        name = name.rpartition(".")[0]
+    return name if name in BENCH else name.split(".")[0]
+
+
+ARROWS = {name: {home(found) for found in imports(tree)} - {name} for name, tree in BENCH.items()}
+
+
+def test_the_core_imports_no_plugin():
+    assert [name for name, found in ARROWS.items() if "bench_plugins" in found] == []
+
+
+def test_no_import_of_the_core_leads_back():
+    chain = ["bench.data", "bench.method", "bench.runner", "bench.cli"]
+    order = TopologicalSorter(ARROWS).static_order()  # raises CycleError
+    assert [name for name in order if name in chain] == chain
+
+
+@pytest.mark.parametrize("late", ["bench.cli", "bench.leaderboard", "bench.runner"])
+def test_what_comes_last_is_imported_by_the_command_line_alone(late):
+    assert {name for name, found in ARROWS.items() if late in found} <= {"bench.cli"}
+
+
+@pytest.mark.parametrize("name", ["errors", "options", "spec", "stats", "results", "leaderboard", "registry", "cli"])
+def test_what_must_start_quickly_does_not_lead_to_torch(name):
+    reached, ahead = set(), {f"bench.{name}"}
+    while ahead:
+        reached |= (now := ahead)
+        at_start = {home(found) for module in now & BENCH.keys() for found in imports(BENCH[module], False)}
+        ahead = at_start - reached
+    assert f"bench.{name}" in reached
+    assert not reached & {"torch", "torchvision", "timm", "numpy", "pandas", "scipy", "sklearn", "matplotlib"}
+
+
+def docstrings(tree: ast.AST) -> set[int]:
+    """Identities of all strings that stand alone as a statement."""
+    return {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+
+
+def test_the_core_knows_no_plugin_by_name():
+    known = {name for offers in installed().offers.values() for name, offer in offers.items() if own(offer.plugin)}
+    assert {"erm", "forml", "digits", "logistic"} <= known
+    named = [
+        f"{module}, line {node.lineno}: {node.value!r}"
+        for module, tree in BENCH.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and node.value in known and id(node) not in docstrings(tree)
+    ]
+    assert named == []
+
+
+def own(plugin: object) -> bool:
+    return getattr(plugin, "distribution", "") == "reweight-bench"
+
+
+def test_only_the_command_line_prints():
+    printing = {
+        name
+        for name, tree in BENCH.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in ("print", "click.echo", "sys.stdout.write")
+    }
+    assert printing <= {"bench.cli", "bench.progress"}
+    assert {name for name, found in ARROWS.items() if found & {"click", "bench.progress"}} == {"bench.cli"}
+
+
+@pytest.mark.parametrize("name", [name for name, tree in PLUGINS.items() if tree.body])
+def test_a_plugin_imports_public_names_alone(name):
+    found = {i for i in imports(PLUGINS[name]) if i.split(".")[0] in ("bench", "bench_plugins")}
+    assert found, "it offers nothing"
+    assert [i for i in found if any(part.startswith("_") for part in i.split("."))] == []
+    assert home("bench.cli") not in {home(i) for i in found}
+
+
+def test_every_hook_is_documented_for_those_who_write_plugins():
+    guide = ROOT / "CONTRIBUTING.md"
+    if not guide.exists():
+        pytest.skip("there is no CONTRIBUTING.md yet")
+    hooks = [name for name, _ in inspect.getmembers(hookspecs, inspect.isfunction) if name.startswith("bench_")]
+    assert len(hooks) >= 3
+    assert [hook for hook in hooks if hook not in guide.read_text()] == []

@@ -1,0 +1,301 @@
+"""The contracts over everything that is installed, and that each contract can be broken."""
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from bench import Batch, BenchError, Dataset, Files, Method, Recipe, Split
+from bench.experiment import Request, resolve
+from bench.options import options_of
+from bench.registry import installed
+from bench.testing import check_dataset, check_method, check_model
+from tests import twins
+
+DATASETS, MODELS, METHODS = (sorted(installed().offers[kind]) for kind in ("datasets", "models", "methods"))
+SHAPES = [(3, 32, 32), (3, 64, 64), (20,)]
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_method(name):
+    check_method(installed().method(name))
+
+
+@pytest.mark.parametrize("name", [name for name in MODELS if not name.endswith("/*")])
+def test_model(name):
+    build = installed().model(name)
+    small = {"width": 4} if "width" in options_of(build) else {}
+    taken = [shape for shape in SHAPES if takes(build, shape)]
+    assert taken, f"it takes none of {SHAPES}"
+    for shape in taken:
+        for classes in (2, 3):
+            check_model(build, shape, classes, **small)
+
+
+def takes(build: Callable[..., nn.Module], shape: tuple[int, ...]) -> bool:
+    try:
+        build(shape, 3)
+    except BenchError:
+        return False
+    return True
+
+
+@pytest.fixture(params=DATASETS)
+def loaded(request, tmp_path: Path) -> tuple[str, Dataset, Files]:
+    """Name, data set and files; from a twin in the official format where there are files to read."""
+    files = Files(tmp_path, allow_unofficial=True, download=False)
+    if write := getattr(twins, request.param, None):
+        write(tmp_path)
+    return request.param, installed().dataset(request.param)(files), files
+
+
+def test_dataset(loaded):
+    name, dataset, _ = loaded
+    check_dataset(dataset)
+    assert dataset.name == name
+
+
+def test_the_recipe_of_a_dataset_resolves_for_every_method(loaded):
+    name, dataset, files = loaded
+    for method in METHODS:
+        experiment = resolve(Request(name, method), files)
+        assert experiment.off_recipe == []
+        assert experiment.spec(0).options == {}
+    assert set(dataset.recipe.options) <= set(METHODS)
+
+
+# Each contract can be broken
+
+
+@dataclass
+class Attached(Method):
+    """Its weights have a gradient."""
+
+    def weights(self, batch: Batch, losses: Tensor) -> Tensor:
+        return losses / losses.mean()
+
+
+@dataclass
+class Peeking(Method):
+    """It reads validation data and does not say so."""
+
+    def setup(self) -> None:
+        self.factor = self.task.val.x.mean()
+
+    def weights(self, batch: Batch, losses: Tensor) -> Tensor:
+        return self.factor.expand_as(losses)
+
+
+@dataclass
+class Forgetful(Method):
+    """Its run state is a number, which no checkpoint has."""
+
+    def setup(self) -> None:
+        self.epochs = 0
+
+    def weights(self, batch: Batch, losses: Tensor) -> Tensor:
+        return torch.full_like(losses, 1 + self.epochs)
+
+    def end_epoch(self, epoch: int) -> None:
+        self.epochs += 1
+
+
+@dataclass
+class Mixing(Method):
+    """It sums over stacked runs."""
+
+    def weights(self, batch: Batch, losses: Tensor) -> Tensor:
+        return losses.detach() / losses.detach().sum()
+
+
+@dataclass
+class Flat(Method):
+    """One weight for the whole batch."""
+
+    def weights(self, batch: Batch, losses: Tensor) -> Tensor:
+        return torch.ones(1)
+
+
+@dataclass
+class Column(Method):
+    """Weights [B, 1], which broadcast to [B, B]."""
+
+    def weights(self, batch: Batch, losses: Tensor) -> Tensor:
+        return torch.ones_like(losses).unsqueeze(-1)
+
+
+@dataclass
+class Averaged(Method):
+    """One loss for the whole batch."""
+
+    def losses(self, batch: Batch) -> Tensor:
+        return super().losses(batch).mean()
+
+
+@dataclass
+class Restless(Method):
+    """Random numbers that the seed does not set."""
+
+    def weights(self, batch: Batch, losses: Tensor) -> Tensor:
+        return torch.rand(losses.shape, generator=GENERATOR)
+
+
+@dataclass
+class Fixed(Method):
+    """It trains another model than the seed's."""
+
+    def setup(self) -> None:
+        for parameter in self.model.parameters():
+            nn.init.ones_(parameter)
+
+    def weights(self, batch: Batch, losses: Tensor) -> Tensor:
+        return torch.zeros_like(losses)
+
+
+@dataclass
+class Exploding(Method):
+    """It leaves parameters that are not finite, in the end, where no loss shows it."""
+
+    def end_epoch(self, epoch: int) -> None:
+        if epoch == self.task.epochs - 1:
+            nn.init.constant_(next(self.model.parameters()), torch.inf)
+
+
+class Undecorated(Method):
+    """It is no dataclass of its own."""
+
+
+@dataclass
+class Undocumented(Method):
+    rate: float = 0.1  # `dataclass` makes "Undocumented(rate: float = 0.1)" of it
+
+
+GENERATOR = torch.Generator()
+
+
+@pytest.mark.parametrize(
+    ("method", "message"),
+    [
+        (Attached, "weights must be detached"),
+        (Peeking, "declares uses_val = False"),
+        (Forgetful, "a resumed training ends elsewhere"),
+        (Mixing, "stacked runs differ from single ones .* or declare stackable = False"),
+        (Flat, r"weights have shape \[1\], losses \[16\]"),
+        (Column, r"weights have shape \[16, 1\], losses \[16\]"),
+        (Averaged, r"losses have shape \[\], the batch \[16\]"),
+        (Restless, "two trainings with one seed differ"),
+        (Fixed, "the seed does not matter"),
+        (Exploding, "not finite"),
+        (Undecorated, "needs @dataclass"),
+        (Undocumented, "needs a docstring"),
+        (nn.Linear, "no subclass of bench.Method"),
+    ],
+)
+def test_a_method_that_breaks_its_contract_is_found(method, message):
+    with pytest.raises(AssertionError, match=message):
+        check_method(method)
+
+
+def test_a_method_that_declares_what_it_does_passes():
+    @dataclass
+    class Declared(Mixing):
+        """As `Mixing`, which says so."""
+
+        stackable = False
+
+    @dataclass
+    class Looking(Peeking):
+        """As `Peeking`, which says so."""
+
+        uses_val = True
+
+    check_method(Declared)
+    check_method(Looking)
+
+
+class Odd(nn.Module):
+    """A linear model with one fault."""
+
+    def __init__(self, fault: str, classes: int) -> None:
+        super().__init__()
+        self.fault = fault
+        self.linear = nn.Linear(4, classes)
+        self.calls = nn.Parameter(torch.zeros(()), requires_grad=fault == "unused")
+        if fault == "random":
+            nn.init.normal_(self.linear.weight, generator=GENERATOR)
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.linear(x)
+        if self.fault == "coupled":
+            logits = logits - logits.mean(0)
+        if self.fault == "moving":
+            self.calls += 1
+        if self.fault == "infinite":
+            logits = logits / 0
+        return logits[..., :-1] if self.fault == "shape" else logits
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        ("shape", r"logits have shape \[4, 2\], expected \[4, 3\]"),
+        ("random", "initial weights must come from torch's global generator alone"),
+        ("unused", "parameters that no gradient reaches: .*calls"),
+        ("coupled", "a sample's logits depend on the others"),
+        ("moving", "evaluation changes the model's state"),
+        ("infinite", "not finite"),
+        ("undocumented", "needs a docstring"),
+    ],
+)
+def test_a_model_that_breaks_its_contract_is_found(fault, message):
+    def build(shape: tuple[int, ...], classes: int) -> nn.Module:
+        return Odd(fault, classes)
+
+    build.__doc__ = "" if fault == "undocumented" else "A model."
+    with pytest.raises(AssertionError, match=message):
+        check_model(build, (4,))
+
+
+def test_a_model_without_fault_passes():
+    def build(shape: tuple[int, ...], classes: int) -> nn.Module:
+        """A model."""
+        return Odd("", classes)
+
+    check_model(build, (4,))
+
+
+SPLIT = Split(torch.rand(6, 2), torch.arange(6) % 2, torch.arange(6) % 2)
+DATASET = Dataset("toy", SPLIT, SPLIT, ("no", "yes"), Recipe(model="mine"), reference="a paper")
+
+
+def split(**parts: Any) -> Split:
+    return dataclasses.replace(SPLIT, **parts)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"classes": ("no", "no")}, "class names must be distinct"),
+        ({"recipe": Recipe(protocol="unheard")}, "unknown protocol 'unheard'"),
+        ({"recipe": Recipe()}, "names no model"),
+        ({"reference": ""}, "needs a reference"),
+        ({"test": SPLIT.select(torch.tensor([], dtype=torch.int64))}, "test is empty"),
+        ({"val": split(x=torch.rand(6, 3))}, "val has inputs of another shape"),
+        ({"train": split(x=SPLIT.x / 0)}, "train has inputs that are not finite"),
+        ({"test": split(y=SPLIT.y + 1)}, r"test has a class outside 0\.\.1"),
+        ({"test": split(group=SPLIT.group - 1)}, r"test has a group outside 0\.\.1"),
+        ({"test": split(group=SPLIT.group), "groups": ("one",)}, r"train has a group outside 0\.\.0"),
+        ({"classes": ("no", "yes", "perhaps")}, "train lacks a class"),
+        ({"mean": (0.5,)}, "mean has 1 numbers for 2 channels"),
+        ({"std": (0.5, 0.5, 0.5)}, "std has 3 numbers for 2 channels"),
+    ],
+)
+def test_a_dataset_that_breaks_its_contract_is_found(fields, message):
+    check_dataset(DATASET)
+    with pytest.raises(AssertionError, match=message):
+        check_dataset(dataclasses.replace(DATASET, **fields))
