@@ -52,6 +52,7 @@ class Experiment:
     recipe: Recipe
     changed: dict[str, dict[str, Any]]
     validation: str
+    """As asked; `shared` for a method that learns from the validation data, as both are the same for it."""
     plugins: dict[str, Plugin]
 
     def spec(self, seed: int) -> RunSpec:
@@ -128,7 +129,7 @@ def resolve(request: Request, files: Files, registry: Registry | None = None) ->
         model_options=model_options,
         recipe=recipe,
         changed={"method": changed, "model": changed_model, "recipe": changed_recipe},
-        validation=request.validation,
+        validation="shared" if method.value.uses_val else request.validation,
         plugins={"dataset": load.plugin, "model": model.plugin, "method": method.plugin},
     )
 

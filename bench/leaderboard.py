@@ -2,7 +2,7 @@
 
 import csv
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
@@ -23,6 +23,8 @@ class Row:
     """The finished runs that differ in nothing but the seed, by seed."""
 
     runs: Mapping[int, RunResult]
+    ambiguous: bool = False
+    """Whether other rows differ from it in the defaults of their time alone."""
 
     @cached_property
     def any(self) -> RunResult:
@@ -42,9 +44,8 @@ class Row:
         parts = [spec.model] if "model" in self.any.off_recipe else []
         parts += [f"model.{name}={show(value)}" for name, value in sorted(spec.model_options.items())]
         parts += [f"{name}={show(value)}" for name, value in sorted(spec.recipe.items())]
-        parts += (
-            ["trained on validation data too"] if spec.validation == "paper" and not self.any.about["uses_val"] else []
-        )
+        parts += ["trained on validation data too"] if spec.validation == "paper" else []
+        parts += [f"defaults {spec.defaults}"] if self.ambiguous else []
         return ", ".join(parts)
 
     @property
@@ -137,7 +138,8 @@ def _rows(results: Sequence[RunResult]) -> tuple[list[Row], list[str]]:
             by_spec[r.command.rpartition(" --seed ")[0], r.spec.defaults][r.spec.seed] = r
         else:
             failures.append(f"- `{r.command}`: {r.status}")
-    return [Row(runs) for _, runs in sorted(by_spec.items())], failures
+    times = Counter(command for command, _ in by_spec)
+    return [Row(runs, times[command] > 1) for (command, _), runs in sorted(by_spec.items())], failures
 
 
 def _rules(rows: Sequence[Row]) -> list[str]:
@@ -220,7 +222,7 @@ def published() -> list[dict[str, str]]:
 
 def _beside_the_papers(protocol: str, dataset: str, rows: Sequence[Row], rules: Sequence[str]) -> list[str]:
     """Our means beside the printed ones, for every method that a paper reports on this protocol and data set."""
-    by_label = {row.label: row for row in rows if row.any.spec.validation == "shared"}
+    by_label = {row.label: row for row in rows if not row.changes}
     cells = []
     for printed in published():
         if (printed["protocol"], printed["dataset"]) != (protocol.split("/")[0], dataset):

@@ -65,10 +65,16 @@ class Meter:
         self._saved_at = self._shown_at = time.perf_counter()
 
     def epochs(self, method: "Method") -> Iterator[int]:
-        """The epochs that are left to train, each with its learning rate and random state set."""
+        """The epochs that are left to train, each with its learning rate and random state set.
+
+        A method may train more than once; time and steps add up, and only the first training has checkpoints.
+        """
         task = method.task
         self._observer.begin(task)
-        self._resume(method)
+        if self._epoch:
+            self._epoch, self._checkpoint = 0, None
+        else:
+            self._resume(method)
         while self._epoch < task.epochs:
             for group in method.optimizer.param_groups:
                 group["lr"] = task.lr(self._epoch)

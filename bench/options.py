@@ -93,7 +93,9 @@ def show(value: Any) -> str:
         return str(value).lower()
     if isinstance(value, tuple | list):
         return ",".join(map(show, value))
-    return str(value).removesuffix(".0") if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return str(value).removesuffix(".0").replace("e-0", "e-")
+    return str(value)
 
 
 def _default(field: "dataclasses.Field[Any]") -> Any:

@@ -121,7 +121,7 @@ def load(entry_points: "list[importlib.metadata.EntryPoint]") -> Registry:
             registry.add(entry_point.load(), plugin)
         except DuplicateNameError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             registry.broken[plugin] = f"{type(error).__name__}: {error}".replace("\n", " ")
     return registry
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from bench.errors import StoreError
-from bench.spec import RunSpec
+from bench.spec import RunSpec, canonical, digest
 
 if TYPE_CHECKING:
     import numpy as np
@@ -57,8 +57,9 @@ class RunResult:
 
     def to_json(self) -> str:
         """One line for each field, so that a record can be read and compared. NaN becomes null."""
-        values = {"format": FORMAT, "key": self.spec.key} | asdict(self)
-        lines = (f"{json.dumps(name)}: {json.dumps(_plain(value), allow_nan=False)}" for name, value in values.items())
+        values = {"format": FORMAT, "key": self.spec.key} | _plain(asdict(self))
+        values["digest"] = digest(values)
+        lines = (f"{json.dumps(name)}: {json.dumps(value, allow_nan=False)}" for name, value in values.items())
         return "{\n" + ",\n".join(lines) + "\n}\n"
 
     @classmethod
@@ -69,12 +70,11 @@ class RunResult:
             form, key = values.pop("format"), values.pop("key")
             if form != FORMAT:
                 raise ValueError(f"format {form}, expected {FORMAT}")
-            result = cls(**values | {"spec": RunSpec(**values["spec"])})
+            if (found := values.pop("digest")) != digest(values | {"format": form, "key": key}):
+                raise ValueError(f"its content does not have its digest {found}")
+            return cls(**values | {"spec": RunSpec(**values["spec"])})
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"not a record: {error}") from error
-        if result.spec.key != key:
-            raise ValueError(f"its spec does not have its key {key}")
-        return result
 
 
 @dataclass(frozen=True)
@@ -133,8 +133,9 @@ class ResultStore:
         import pandas as pd
 
         rows = [
-            {"key": r.spec.key, "dataset": r.spec.dataset, "method": r.spec.method, "model": r.spec.model}
-            | {"protocol": r.spec.protocol, "seed": r.spec.seed, "rule": rule, "epoch": chosen["epoch"]}
+            {"key": r.spec.key, "protocol": r.spec.protocol, "dataset": r.spec.dataset, "method": r.spec.method}
+            | {"options": canonical(r.spec.options), "model": r.spec.model, "off_recipe": ",".join(r.off_recipe)}
+            | {"validation": r.spec.validation, "seed": r.spec.seed, "rule": rule, "epoch": chosen["epoch"]}
             | {"set": name, "metric": metric, "value": math.nan if value is None else value}
             for r in self.load()[0]
             if r.ok

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.data import Batch, Dataset, Split
+from bench.errors import DivergedError
 from bench.meter import Meter, Values
 from bench.method import Method, Task
 from bench.options import options_of
@@ -64,9 +65,14 @@ def toy_task(seeds: Sequence[int] = (0,), stacked: bool = False, val_seed: int =
 
 
 class NoEvaluations:
-    """An evaluator for tests that need none."""
+    """An evaluator for tests that need none; with `stop_at`, it interrupts the training in that epoch."""
+
+    def __init__(self, stop_at: int | None = None) -> None:
+        self.stop_at = stop_at
 
     def __call__(self, model: nn.Module, epoch: int) -> dict[str, Values]:
+        if epoch == self.stop_at:
+            raise KeyboardInterrupt
         return {}
 
     def state_dict(self) -> dict[str, Any]:
@@ -76,10 +82,13 @@ class NoEvaluations:
         """Nothing to load."""
 
 
-def train(method: Method, task: Task, checkpoint: Path | None = None) -> nn.Module:
-    """The trained model, without evaluation or records."""
-    with torch.random.fork_rng([]):
-        return method.fit(task, Meter(NoEvaluations(), checkpoint=checkpoint))
+def train(method: Method, task: Task, checkpoint: Path | None = None, stop_at: int | None = None) -> nn.Module:
+    """The trained model, without evaluation or records. Raises AssertionError for a training that diverges."""
+    try:
+        with torch.random.fork_rng([]):
+            return method.fit(task, Meter(NoEvaluations(stop_at), checkpoint=checkpoint))
+    except DivergedError as error:
+        raise AssertionError(str(error)) from error
 
 
 def check_method(method: type[Method], options: Mapping[str, Any] | None = None) -> None:
@@ -123,25 +132,15 @@ def _check_weights(method: Method) -> None:
     train(method, toy_task())
 
 
-class _StopError(Exception):
-    """An interrupt between two epochs."""
-
-
 def _check_resume(method: type[Method], options: dict[str, Any], expected: Mapping[str, Tensor]) -> None:
-    """Stopped after the first epoch and resumed from the checkpoint, it ends at the same parameters."""
-
-    class Stopping(method):  # type: ignore[valid-type, misc]
-        def end_epoch(self, epoch: int) -> None:
-            super().end_epoch(epoch)
-            if epoch == 1:
-                raise _StopError
-
+    """Interrupted in the second epoch and resumed from the checkpoint, it ends at the same parameters."""
     with tempfile.TemporaryDirectory() as folder:
         checkpoint = Path(folder, "checkpoint.pt")
         seconds, Meter.CHECKPOINT_SECONDS = Meter.CHECKPOINT_SECONDS, 0.0
         try:
-            train(Stopping(**options), toy_task(), checkpoint)
-        except _StopError:
+            train(method(**options), toy_task(), checkpoint, stop_at=2)
+            raise AssertionError("its fit does not go through meter.epochs: it is neither evaluated nor resumed")
+        except KeyboardInterrupt:
             resumed = train(method(**options), toy_task(), checkpoint).state_dict()
             _equal(expected, resumed, "a resumed training ends elsewhere: run state must be attributes of the method")
         finally:

@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from bench.meta import RandomState, meta_gradient, meta_gradient_by_double_backward, with_parameters
+from bench_plugins.models.resnet import resnet18
 
 LR = 0.3
 CPU = torch.device("cpu")
@@ -42,6 +43,7 @@ MODELS = {
     "group norm": lambda: conv(group_norm),
     "dropout": lambda: conv(nn.BatchNorm2d, dropout=0.5),
     "attention": Attention,
+    "resnet18": lambda: resnet18((3, 8, 8), 5, width=8),
 }
 
 

@@ -128,7 +128,7 @@ def test_what_types_are_called():
     assert {kind: describe(kind) for kind in kinds} == kinds
 
 
-WORDS = st.text("ab =.-|ä", min_size=1)
+WORDS = st.text("ab0 =.-|ä", min_size=1)
 FLOATS = st.floats(allow_nan=False, allow_infinity=False)
 VALUES = {
     int: st.integers(),

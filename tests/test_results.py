@@ -223,10 +223,11 @@ DAMAGES = {
     "a list": (lambda text: "[]", "not a record"),
     "null": (lambda text: "null", "not a record"),
     "another object": (lambda text: "{}", "not a record: 'format'"),
-    "a spec that was edited": (lambda text: text.replace('"seed": 0', '"seed": 1'), "does not have its key"),
-    "a key that was edited": (lambda text: changed(text, key="0" * 12), "does not have its key 000000000000"),
-    "a field missing": (lambda text: without(text, "about"), "not a record: .*'about'"),
-    "a field too many": (lambda text: changed(text, note=1), "not a record: .*'note'"),
+    "a spec that was edited": (lambda text: text.replace('"seed": 0', '"seed": 1'), "does not have its digest"),
+    "a key that was edited": (lambda text: changed(text, key="0" * 12), "does not have its digest"),
+    "a metric that was edited": (lambda text: text.replace("0.25", "0.05"), "does not have its digest"),
+    "a field missing": (lambda text: without(text, "about"), "does not have its digest"),
+    "a field too many": (lambda text: changed(text, note=1), "does not have its digest"),
     "a later format": (
         lambda text: changed(text, format=FORMAT + 1, note=1),
         f"format {FORMAT + 1}, expected {FORMAT}",
@@ -237,7 +238,7 @@ DAMAGES = {
 @pytest.mark.parametrize("kind", DAMAGES)
 def test_a_damaged_record_is_named_and_skipped_and_stays(store, make_result, kind):
     damage, reason = DAMAGES[kind]
-    path, other = store.put(make_result()), make_result(method="learner")
+    path, other = store.put(make_result(test={"tprd": 0.25, "accuracy": 0.9})), make_result(method="learner")
     store.put(other)
     path.write_text(text := damage(path.read_text()))
     results, damaged = store.load()
@@ -282,7 +283,8 @@ def test_the_frame_has_a_row_for_each_value(store, make_result):
     store.put(make_result(seed=2, status="diverged"))
     frame = store.frame()
     assert list(frame.columns) == [
-        *("key", "dataset", "method", "model", "protocol", "seed", "rule", "epoch", "set", "metric", "value")
+        *("key", "protocol", "dataset", "method", "options", "model", "off_recipe", "validation", "seed", "rule"),
+        *("epoch", "set", "metric", "value"),
     ]
     assert frame.fillna(-1.0)[["seed", "rule", "epoch", "set", "metric", "value"]].to_numpy().tolist() == [
         [1, "last", 3, "test", "tprd", 0.2],

@@ -281,3 +281,15 @@ def test_split_sizes_and_normalisation(experiment, store):
     assert result.data["sizes"] == {"train": 100, "val": 40, "test": 60}
     assert isinstance(experiment().dataset.train, Split)
     assert result.costs["parameters"] == 3 * 6 + 6 + 6 * 2 + 2
+
+
+def test_a_method_may_train_more_than_once(experiment, store):
+    @dataclass
+    class Twice(Method):
+        def fit(self, task, meter):
+            super().fit(task, meter)
+            return super().fit(task, meter)
+
+    once, twice = one(experiment(), store), one(experiment(Twice), store)
+    assert twice.costs["steps"] == 2 * once.costs["steps"]
+    assert twice.selected["last"]["metrics"] == once.selected["last"]["metrics"]
