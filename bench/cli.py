@@ -192,8 +192,10 @@ def show(name: str) -> None:
     import inspect
 
     from bench.errors import UnknownNameError
-    from bench.options import options_of
+    from bench.experiment import recipe_options
+    from bench.options import describe, options_of
     from bench.protocols import PROTOCOLS
+    from bench.recipe import Recipe
 
     registry = _registry()
     found = [(kind.removesuffix("s"), o[name]) for kind, o in registry.offers.items() if name in o]
@@ -203,9 +205,12 @@ def show(name: str) -> None:
         raise UnknownNameError("name", name, [*PROTOCOLS, *(n for o in registry.offers.values() for n in o)])
     for kind, offer in found:
         click.echo(f"{name}: {kind} of plugin {offer.plugin}\n\n{inspect.getdoc(offer.value)}")
-        if kind != "dataset" and (options := options_of(offer.value)):
+        if kind == "dataset":
+            click.echo("\nOptions of its recipe:")
+            _table("", [(f"-o recipe.{n}=", describe(option.type)) for n, option in recipe_options(Recipe()).items()])
+        elif options := options_of(offer.value):
             prefix = "model." if kind == "model" else ""
-            _table("options", [(f"-o {prefix}{n}=", str(option)) for n, option in options.items()])
+            _table("", [(f"-o {prefix}{n}=", str(option)) for n, option in options.items()])
     if name in PROTOCOLS:
         protocol = PROTOCOLS[name]
         click.echo(f"{name}: protocol, version {protocol.version}\n\n{inspect.getdoc(protocol)}")

@@ -144,15 +144,21 @@ def _resolve(
     return values, {name: values[name] for name in given if values[name] != defaults[name]}
 
 
+def recipe_options(own: Recipe) -> dict[str, opt.Option]:
+    """What can be changed of a recipe, with its own values as defaults."""
+    by_other_means = ("model", "protocol", "model_options", "options", "metrics", "source")
+    known = opt.options_of(Recipe).items()
+    return {n: opt.Option(o.type, getattr(own, n)) for n, o in known if n not in by_other_means}
+
+
 def _recipe(own: Recipe, given: Mapping[str, Any]) -> tuple[Recipe, dict[str, Any]]:
     """The recipe with the values given; a budget in epochs replaces one in steps, and the reverse."""
-    fixed = ("model", "protocol", "model_options", "options", "metrics", "source")
-    known = {name: option for name, option in opt.options_of(Recipe).items() if name not in fixed}
-    values = opt.parse(known, given, "the recipe")
+    given = opt.parse(recipe_options(own), given, "the recipe")
+    values = dict(given)
     for name, other in (("epochs", "steps"), ("steps", "epochs")):
         if values.get(name) is not None and other not in values:
             values[other] = None
-    changed = {name: value for name, value in values.items() if value != getattr(own, name)}
+    changed = {name: value for name, value in given.items() if value != getattr(own, name)}
     recipe = dataclasses.replace(own, **values)
     for name in ("epochs", "steps", "train_size", "batch_size", "eval_batch_size", "min_per_group", "evaluate_every"):
         if getattr(recipe, name) is not None and getattr(recipe, name) < 1:

@@ -19,7 +19,7 @@ class Option:
     default: Any
 
     def __str__(self) -> str:
-        return f"{describe(self.type)} = {show(self.default)}"
+        return f"{describe(self.type)} (default {show(self.default)})"
 
 
 def options_of(target: Callable[..., Any]) -> dict[str, Option]:
@@ -47,8 +47,7 @@ def parse(known: Mapping[str, Option], given: Mapping[str, Any], what: str) -> d
         try:
             values[name] = convert(option.type, value)
         except (ValueError, TypeError):
-            expected = f"{describe(option.type)} (default {show(option.default)})"
-            raise OptionError(f"option {name}={show(value)} of {what}: expected {expected}") from None
+            raise OptionError(f"option {name}={show(value)} of {what}: expected {option}") from None
     return values
 
 

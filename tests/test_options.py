@@ -36,13 +36,13 @@ def parsed(text: Mapping[str, Any]) -> dict[str, Any]:
 def test_options_of_a_dataclass_are_its_init_fields():
     found = {name: str(option) for name, option in options_of(Target).items()}
     assert found == {
-        "count": "int = 3",
-        "rate": "float = 0.1",
-        "flag": "true|false = false",
-        "kind": "mean|max = mean",
-        "widths": "int,... = 64",
-        "limit": "float or none = none",
-        "names": "text,... = ",
+        "count": "int (default 3)",
+        "rate": "float (default 0.1)",
+        "flag": "true|false (default false)",
+        "kind": "mean|max (default mean)",
+        "widths": "int,... (default 64)",
+        "limit": "float or none (default none)",
+        "names": "text,... (default )",
     }
 
 
@@ -112,7 +112,7 @@ def test_a_value_that_does_not_fit_is_refused_with_what_does(name, text, expecte
 
 
 def test_an_unknown_option_is_refused_with_all_that_are_valid():
-    with pytest.raises(OptionError, match=r"method target has no option 'rte'; valid: count: int = 3; rate: float"):
+    with pytest.raises(OptionError, match=r"no option 'rte'; valid: count: int \(default 3\); rate: float"):
         parsed({"rte": "1"})
     with pytest.raises(OptionError, match="no option 'x'; valid: it has none"):
         parse({}, {"x": 1}, "method plain")

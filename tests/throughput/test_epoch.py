@@ -11,14 +11,16 @@ from collections.abc import Callable
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
-from bench.data import Split
+from bench.data import Batch, Split
 from bench.meter import Meter
 from bench.method import Method, Task
 from bench.normalize import normalized
 from bench.recipe import Recipe
+from bench.registry import installed
 from bench.streams import Streams
-from bench.testing import NoEvaluations
+from bench.testing import NoEvaluations, train
 from bench_plugins.datasets.cifar import flip_and_translate
 from bench_plugins.models.mlp import mlp
 from bench_plugins.models.resnet import resnet18
@@ -99,27 +101,27 @@ def test_epoch_beside_a_bare_loop(case, device, benchmark):
 
 
 @pytest.mark.gpu
+@pytest.mark.parametrize("name", installed().offers["methods"])
 @pytest.mark.parametrize("case", CASES)
-def test_an_epoch_waits_for_the_device_only_at_its_ends(case):
+def test_an_epoch_waits_for_the_device_only_at_its_ends(case, name):
     shape, build, augment, recipe = CASES[case]
     y = torch.arange(1000) % 10
     split = Split(torch.randint(0, 256, (1000, *shape), dtype=torch.uint8), y, y).to(torch.device("cuda"))
     names = tuple("0123456789")
     task = Task(split, split, names, names, recipe, lambda: build().cuda(), Streams((0,)), augment)
+    method = installed().method(name)
 
-    class Strict(Method):
-        def setup(self):
-            for _ in self.task.batches(0):  # the first call of each kernel may wait
-                pass
-
-        def losses(self, batch):
+    class Strict(method):  # type: ignore[valid-type, misc]
+        def losses(self, batch: Batch) -> Tensor:
             torch.cuda.set_sync_debug_mode("error")
             return super().losses(batch)
 
-        def end_epoch(self, epoch):
+        def end_epoch(self, epoch: int) -> None:
             torch.cuda.set_sync_debug_mode("default")
+            super().end_epoch(epoch)
 
+    train(method(), task)  # the first call of a kernel may wait
     try:
-        Strict().fit(task, Meter(NoEvaluations()))
+        train(Strict(), task)
     finally:
         torch.cuda.set_sync_debug_mode("default")
