@@ -109,7 +109,9 @@ def run(methods: Sequence[str], seeds: int | None, single: Sequence[int], out: P
         Request(asked["dataset"], method, asked["model"], asked["protocol"], dict(given), asked["validation"])
         for method in dict.fromkeys(methods)
     ]
-    experiments = [resolve(request, files, registry) for request in requests]
+    experiments: list[Experiment] = []
+    for request in requests:
+        experiments.append(resolve(request, files, registry, experiments[0].dataset if experiments else None))
     chosen = list(dict.fromkeys(single)) or list(range(seeds or 1))
     results: list[RunResult] = []
     try:
@@ -263,8 +265,10 @@ def _render(out: Path) -> list[Path]:
 
 
 def _tables(out: Path) -> list[Path]:
-    """Tables written earlier: those named after a protocol and its version."""
-    return sorted(out.glob("*-v[0-9]*-*.md"))
+    """Tables written earlier, known by their first line: nobody else's file is touched."""
+    from bench.leaderboard import MARK
+
+    return sorted(path for path in out.glob("*.md") if path.read_text(errors="replace").startswith(MARK))
 
 
 def _text(path: Path) -> str:

@@ -11,8 +11,7 @@ from bench.data import Split
 from bench.meter import Values
 from bench.metrics import METRICS, Predictions, evaluate
 from bench.protocols import Splits
-
-LAST = "last"
+from bench.results import LAST, best_val
 
 
 class Evaluations:
@@ -60,7 +59,7 @@ class Evaluations:
         """Rule -> epoch and metrics of each set, of one run."""
         rules = {LAST: history[-1]["epoch"]}
         if self._select is not None and self._best_epoch[run]:
-            rules[f"best_val_{self._select}"] = self._best_epoch[run]
+            rules[best_val(self._select)] = self._best_epoch[run]
         rows = {row["epoch"]: row for row in history}
         return {
             rule: {
@@ -71,9 +70,11 @@ class Evaluations:
         }
 
     def predictions(self, run: int) -> dict[str, "np.ndarray[Any, Any]"]:
-        """Logits (float16) of every set under each rule, with classes and groups, of one run."""
+        """Logits (float32) of every set under each rule, with classes and groups, of one run."""
         arrays = {}
-        kept = {LAST: self._last} | ({f"best_val_{self._select}": self._best} if self._best else {})
+        kept = {LAST: self._last}
+        if self._select is not None and self._best_epoch[run]:
+            kept[best_val(self._select)] = self._best
         for name, split in self._sets.items():
             for part in ("y", "group"):
                 values = getattr(split, part)
@@ -81,7 +82,7 @@ class Evaluations:
             for rule, logits in kept.items():
                 values = logits[name]
                 arrays[f"{name}/{rule}"] = (
-                    (values[run] if values.dim() == 3 else values).cpu().numpy().astype(np.float16)
+                    (values[run] if values.dim() == 3 else values).cpu().numpy().astype(np.float32)
                 )
         return arrays
 

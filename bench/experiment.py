@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from bench import options as opt
 from bench.data import Dataset
-from bench.errors import OptionError
+from bench.errors import OptionError, UnknownNameError
 from bench.files import Files
 from bench.method import Method
+from bench.metrics import METRICS
 from bench.protocols import Protocol, protocol
 from bench.recipe import Recipe
 from bench.registry import Plugin, Registry, installed
@@ -66,7 +67,7 @@ class Experiment:
             model_options=self.changed["model"],
             recipe=self.changed["recipe"],
             validation=self.validation,
-            defaults=digest(self.resolved | {"data": self.dataset.revision}),
+            settings=digest(self.resolved | {"data": [self.dataset.revision, self.dataset.mean, self.dataset.std]}),
         )
 
     @property
@@ -92,8 +93,10 @@ class Experiment:
         return (own and self.recipe.metrics) or self.protocol.metrics
 
 
-def resolve(request: Request, files: Files, registry: Registry | None = None) -> Experiment:
-    """Look up every name, load the data and check every option. Raises BenchError."""
+def resolve(
+    request: Request, files: Files, registry: Registry | None = None, loaded: Dataset | None = None
+) -> Experiment:
+    """Look up every name, load the data (unless they are `loaded`) and check every option. Raises BenchError."""
     registry = registry or installed()
     method = registry.find("methods", request.method)
     if request.model:
@@ -108,7 +111,7 @@ def resolve(request: Request, files: Files, registry: Registry | None = None) ->
             raise OptionError(f"option {name!r}: the prefix must be one of method., model., recipe., not {where}.")
         given[where or "method"][rest] = value
 
-    dataset: Dataset = load.value(files)
+    dataset: Dataset = loaded or load.value(files)
     recipe, changed_recipe = _recipe(dataset.recipe, given["recipe"])
     model_name = request.model or recipe.model
     model = registry.find("models", model_name)
@@ -154,6 +157,9 @@ def recipe_options(own: Recipe) -> dict[str, opt.Option]:
 def _recipe(own: Recipe, given: Mapping[str, Any]) -> tuple[Recipe, dict[str, Any]]:
     """The recipe with the values given; a budget in epochs replaces one in steps, and the reverse."""
     given = opt.parse(recipe_options(own), given, "the recipe")
+    if given.get("epochs") and given.get("steps"):
+        raise OptionError("the recipe's budget is recipe.epochs or recipe.steps, not both")
+    given = {name: value for name, value in given.items() if name not in ("epochs", "steps") or value is not None}
     values = dict(given)
     for name, other in (("epochs", "steps"), ("steps", "epochs")):
         if values.get(name) is not None and other not in values:
@@ -163,6 +169,10 @@ def _recipe(own: Recipe, given: Mapping[str, Any]) -> tuple[Recipe, dict[str, An
     for name in ("epochs", "steps", "train_size", "batch_size", "eval_batch_size", "min_per_group", "evaluate_every"):
         if getattr(recipe, name) is not None and getattr(recipe, name) < 1:
             raise OptionError(f"recipe.{name} must be at least 1, not {getattr(recipe, name)}")
+    if recipe.optimizer != "sgd" and (unused := [n for n in ("momentum", "nesterov") if given.get(n)]):
+        raise OptionError(f"recipe.{unused[0]} has no effect with recipe.optimizer={recipe.optimizer}")
+    if recipe.select not in METRICS:
+        raise UnknownNameError("metric", recipe.select, METRICS)
     if recipe.epochs is None and recipe.steps is None:
         raise OptionError("the recipe needs a budget: recipe.epochs or recipe.steps")
     return recipe, changed

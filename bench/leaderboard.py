@@ -4,17 +4,18 @@ import csv
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cache, cached_property
 from importlib.resources import files
+from statistics import median
 from typing import Any
 
 from bench.options import show
-from bench.results import RunResult
+from bench.results import LAST, RunResult, best_val
 from bench.spec import canonical
 from bench.stats import holm, mean_se, paired_difference
 
-LAST = "last"
+MARK = "<!-- made from records by `bench leaderboard`; not to be edited -->\n"
 TEST = "test"
 
 
@@ -24,7 +25,7 @@ class Row:
 
     runs: Mapping[int, RunResult]
     ambiguous: bool = False
-    """Whether other rows differ from it in the defaults of their time alone."""
+    """Whether another row differs from it in nothing but the defaults of its time."""
 
     @cached_property
     def any(self) -> RunResult:
@@ -45,7 +46,7 @@ class Row:
         parts += [f"model.{name}={show(value)}" for name, value in sorted(spec.model_options.items())]
         parts += [f"{name}={show(value)}" for name, value in sorted(spec.recipe.items())]
         parts += ["trained on validation data too"] if spec.validation == "paper" else []
-        parts += [f"defaults {spec.defaults}"] if self.ambiguous else []
+        parts += [f"settings {spec.settings}"] if self.ambiguous else []
         return ", ".join(parts)
 
     @property
@@ -62,7 +63,7 @@ class Row:
 
     @property
     def seconds_by_machine(self) -> dict[tuple[Any, ...], float]:
-        """Mean training seconds for each machine and way of running."""
+        """Median training seconds for each machine and way of running: the first run of a process warms up."""
         seconds: dict[tuple[Any, ...], list[float]] = defaultdict(list)
         for r in self.runs.values():
             machine = (
@@ -72,7 +73,13 @@ class Row:
                 r.costs["stacked"],
             )
             seconds[machine].append(r.costs["train_seconds"])
-        return {machine: math.fsum(s) / len(s) for machine, s in seconds.items()}
+        return {machine: median(s) for machine, s in seconds.items()}
+
+    @property
+    def versions(self) -> set[str]:
+        """Of the code that made the runs."""
+        places = (r.environment for r in self.runs.values())
+        return {canonical([e["versions"], e["plugins"], e["git"] and e["git"]["commit"]]) for e in places}
 
     def cost(self, baseline: "Row | None") -> float | None:
         """Training time relative to the baseline's on the same machines, or None where there is none to compare."""
@@ -102,7 +109,7 @@ def render(results: Iterable[RunResult]) -> dict[str, str]:
 
 def _page(protocol: str, dataset: str, results: Sequence[RunResult]) -> str:
     rows, failures = _rows(results)
-    lines = [f"# {protocol.replace('/', ', version ')}, on {dataset}", ""]
+    lines = [MARK + f"# {protocol.replace('/', ', version ')}, on {dataset}", ""]
     if rows:
         about = rows[0].any.about
         lines += [f"Protocol: {about['protocol_reference']}. Data: {about['dataset_reference'] or dataset}.", ""]
@@ -115,6 +122,7 @@ def _page(protocol: str, dataset: str, results: Sequence[RunResult]) -> str:
         lines += _beside_the_papers(protocol, dataset, recipe, _rules(recipe))
         lines += ["## Commands", "", *(f"- {_name(row)}: `{row.command}`" for row in rows), ""]
         lines += _unofficial(rows)
+        lines += ["§ Runs of more than one version of the code.", ""] if any(len(r.versions) > 1 for r in rows) else []
     if failures:
         lines += ["## Failed runs", "", "Not counted above.", "", *failures, ""]
     return "\n".join(lines)
@@ -124,27 +132,29 @@ NOTES = (
     "Test values in percent: mean ± standard error (sample standard deviation with n - 1, over the root of the number "
     "of seeds n). Δ: paired difference to the baseline in the first metric over the common seeds, with its 95 % "
     "Student-t interval and Holm-adjusted p. Cost: training time relative to the baseline on the same machine, "
-    "evaluation excluded. Val: whether the method learns from the validation data; others use them for selection alone."
+    "evaluation excluded (medians over seeds). Val: whether the training uses the validation data; other trainings use "
+    "them for the selection of the epoch alone."
 )
 RULES = {LAST: "last epoch"}
 
 
 def _rows(results: Sequence[RunResult]) -> tuple[list[Row], list[str]]:
     """The rows, and a line for each failed run."""
-    by_spec: dict[tuple[str, ...], dict[int, RunResult]] = defaultdict(dict)
+    by_spec: dict[tuple[str, str], dict[int, RunResult]] = defaultdict(dict)
     failures = []
     for r in sorted(results, key=lambda r: (r.command, r.spec.seed, r.spec.key)):
         if r.ok:
-            by_spec[r.command.rpartition(" --seed ")[0], r.spec.defaults][r.spec.seed] = r
+            by_spec[canonical(asdict(replace(r.spec, seed=0, settings=""))), r.spec.settings][r.spec.seed] = r
         else:
             failures.append(f"- `{r.command}`: {r.status}")
-    times = Counter(command for command, _ in by_spec)
-    return [Row(runs, times[command] > 1) for (command, _), runs in sorted(by_spec.items())], failures
+    times = Counter(asked for asked, _ in by_spec)
+    rows = [Row(runs, times[asked] > 1) for (asked, _), runs in by_spec.items()]
+    return sorted(rows, key=lambda row: (row.label, row.changes)), failures
 
 
 def _rules(rows: Sequence[Row]) -> list[str]:
     """The selection rules of the rows; one row may have another metric to select by than the next."""
-    return [LAST, *sorted({f"best_val_{row.any.about['select']}" for row in rows})]
+    return [LAST, *sorted({best_val(row.any.about["select"]) for row in rows})]
 
 
 def _table(title: str, rows: Sequence[Row], rule: str) -> list[str]:
@@ -187,14 +197,14 @@ def _table(title: str, rows: Sequence[Row], rule: str) -> list[str]:
                 _difference(differences[i], adjusted[i]) if i in differences else "",
                 str(len(row.values(first, rule))),
                 "–" if cost is None else f"{cost:.2f} ×",
-                "yes" if row.any.about["uses_val"] else "no",
+                "yes" if row.any.about["uses_val"] or row.any.spec.validation == "paper" else "no",
             ]
         )
     return [f"## {title[0].upper()}{title[1:]}", "", *_markdown(heads, cells), ""]
 
 
 def _name(row: Row) -> str:
-    mark = " ‡" if row.any.data["unofficial"] else ""
+    mark = (" ‡" if row.any.data["unofficial"] else "") + (" §" if len(row.versions) > 1 else "")
     return row.label + mark + (f" ({row.changes})" if row.changes else "")
 
 

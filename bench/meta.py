@@ -95,7 +95,8 @@ def meta_gradient(
     moved = {
         name: (p.detach() - lr * g).requires_grad_() for (name, p), g in zip(parameters.items(), step, strict=True)
     }
-    loss = val(with_parameters(model, moved)).sum()
+    with random.replayed():  # the training's own draws must not depend on the method
+        loss = val(with_parameters(model, moved)).sum()
     v = dict(zip(moved, grad(loss, list(moved.values()), materialize_grads=True), strict=True))
     tangent = directional_derivative(model, v, outputs, random)
     value = value.detach().requires_grad_()
@@ -118,5 +119,5 @@ def meta_gradient_by_double_backward(
         value = outputs(with_parameters(model, parameters))
         step = grad(inner(value, hyper).sum(), list(parameters.values()), create_graph=True, materialize_grads=True)
     moved = {name: p - lr * g for (name, p), g in zip(parameters.items(), step, strict=True)}
-    with sdpa_kernel(SDPBackend.MATH):
+    with sdpa_kernel(SDPBackend.MATH), random.replayed():
         return grad(val(with_parameters(model, moved)).sum(), list(hyper))

@@ -1,5 +1,6 @@
 """The training loop's companion: it counts epochs and time, has the model evaluated, and takes checkpoints."""
 
+import math
 import os
 import time
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.data import Batch
-from bench.errors import DivergedError
+from bench.errors import DivergedError, PluginError
 
 if TYPE_CHECKING:
     from bench.method import Method, Task
@@ -30,8 +31,8 @@ class Evaluator(Protocol):
 class Observer:
     """Who wants to know how a training goes. Called from the training loop, so it must be quick."""
 
-    def begin(self, task: "Task") -> None:
-        """Before the first epoch."""
+    def begin(self, task: "Task", epoch: int) -> None:
+        """Before the first epoch; `epoch` of them were done before an interrupt."""
 
     def step(self, epoch: int, step: int, loss: float | None) -> None:
         """At most once a second: steps done in this epoch, and the loss where reading it does not wait for a device."""
@@ -50,6 +51,7 @@ class Meter:
     """Companion of one training of one run, or of several stacked ones.
 
     seconds, steps: of training alone; evaluation and checkpoints are outside. history: one row for each evaluation.
+    diverged: for each run, whether its loss or a parameter was ever not finite.
     checkpoint: file to resume from, and to save to at most every CHECKPOINT_SECONDS, always at an epoch's end.
     """
 
@@ -59,6 +61,7 @@ class Meter:
     def __init__(self, evaluator: Evaluator, observer: Observer | None = None, checkpoint: Path | None = None) -> None:
         self.seconds, self.steps = 0.0, 0
         self.history: list[dict[str, Any]] = []
+        self.diverged: list[bool] = []
         self._evaluator, self._observer, self._checkpoint = evaluator, observer or Observer(), checkpoint
         self._seen: list[tuple[Tensor, Tensor]] = []
         self._epoch = 0
@@ -67,14 +70,15 @@ class Meter:
     def epochs(self, method: "Method") -> Iterator[int]:
         """The epochs that are left to train, each with its learning rate and random state set.
 
-        A method may train more than once; time and steps add up, and only the first training has checkpoints.
+        Raises DivergedError once no run is finite any more, and PluginError for a second training: epochs and
+        evaluations are those of one.
         """
         task = method.task
-        self._observer.begin(task)
         if self._epoch:
-            self._epoch, self._checkpoint = 0, None
-        else:
-            self._resume(method)
+            raise PluginError("a method may go through meter.epochs once")
+        self.diverged = [False] * len(task.streams.seeds)
+        self._resume(method)
+        self._observer.begin(task, self._epoch)
         while self._epoch < task.epochs:
             for group in method.optimizer.param_groups:
                 group["lr"] = task.lr(self._epoch)
@@ -88,7 +92,7 @@ class Meter:
     def step(self, batch: Batch, losses: Tensor, weights: Tensor) -> None:
         """Note a step. Nothing is computed and no device waited for until the epoch ends."""
         self.steps += 1
-        self._seen.append((losses.detach(), weights))
+        self._seen.append((losses.detach(), weights.detach()))
         if (now := time.perf_counter()) - self._shown_at > self.SHOW_SECONDS:
             self._shown_at = now
             loss = float(losses.detach().mean()) if losses.device.type == "cpu" else None
@@ -97,10 +101,12 @@ class Meter:
     def _close_epoch(self, method: "Method") -> None:
         train = {name: _runs(value) for name, value in (self._summary() | method.diagnostics()).items()}
         self._seen.clear()
-        if not all(map(_finite, train["loss"])):
-            losses = ", ".join(f"{loss:g}" for loss in train["loss"])
-            raise DivergedError(f"the training loss is {losses} in epoch {self._epoch}")
         task, done = method.task, self._epoch
+        healthy = _finite_runs(method.model, task.streams.stacked)
+        for run, (loss, finite) in enumerate(zip(train["loss"], healthy, strict=True)):
+            self.diverged[run] |= not (finite and math.isfinite(loss))
+        if all(self.diverged):
+            raise DivergedError(f"the training loss is {train['loss'][0]:g} in epoch {done}, or a parameter not finite")
         if done == task.epochs or done % task.recipe.evaluate_every == 0:
             self._observer.evaluating(done)
             row = {"epoch": done, "step": self.steps, "seconds": self.seconds, "train": train}
@@ -138,6 +144,7 @@ class Meter:
             "seconds": self.seconds,
             "steps": self.steps,
             "history": self.history,
+            "diverged": self.diverged,
             "method": method.state_dict(),
             "evaluator": self._evaluator.state_dict(),
         }
@@ -160,7 +167,7 @@ class Meter:
             self._observer.note(f"{self._checkpoint} cannot be read, starting from the beginning: {error}")
             return
         self._epoch, self.seconds, self.steps = state["epoch"], state["seconds"], state["steps"]
-        self.history = state["history"]
+        self.history, self.diverged = state["history"], state["diverged"]
         method.load_state_dict(state["method"])
         self._evaluator.load_state_dict(state["evaluator"])
 
@@ -170,5 +177,7 @@ def _runs(value: Tensor) -> list[float]:
     return value.double().reshape(-1).tolist()
 
 
-def _finite(value: float) -> bool:
-    return abs(value) < float("inf")
+def _finite_runs(model: nn.Module, stacked: bool) -> list[bool]:
+    """Whether all parameters are finite, for each run."""
+    finite = [p.isfinite().flatten(1 if stacked else 0).all(-1) for p in model.parameters()]
+    return torch.stack(finite).all(0).reshape(-1).tolist()

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.data import Augment, Batch, Split, Stream
+from bench.errors import OptionError
 from bench.losses import LOSSES
 from bench.recipe import Recipe
 from bench.streams import Streams
@@ -54,11 +55,15 @@ class Task:
         return itertools.islice(batches, self.steps - epoch * self.train.steps(self.recipe.batch_size))
 
     def val_batches(self, where: Tensor | None = None) -> Stream:
-        """Endless validation batches with `recipe.min_per_group` samples of every group; `where` [.., N] bool keeps
-        only some of the validation samples.
+        """Endless validation batches with `recipe.min_per_group` samples of every group, in an order of the seed: two
+        calls give the same. `where` [.., N] bool keeps only some of the validation samples.
         """
         r = self.recipe
         return Stream(self.val, r.val_batch_size, self.streams, self.groups, r.min_per_group, where)
+
+    def labels(self, by: str) -> tuple[Tensor, tuple[str, ...]]:
+        """Class or group (`by`) of each training sample, [.., N], and the names of the classes or groups."""
+        return (self.train.y, self.classes) if by == "class" else (self.train.group, self.groups)
 
     def loss(self, logits: Tensor, y: Tensor) -> Tensor:
         """The recipe's per-sample loss, [.., B, C] and [.., B] -> [.., B]."""
@@ -70,13 +75,17 @@ class Task:
         return self.recipe.lr * self.recipe.gamma**passed
 
     def optimizer(self, model: nn.Module) -> torch.optim.Optimizer:
+        """The recipe's, of the parameters that are trained. Raises OptionError for values that it does not take."""
         r, parameters = self.recipe, [p for p in model.parameters() if p.requires_grad]
-        if r.optimizer == "sgd":
-            return torch.optim.SGD(
-                parameters, r.lr, momentum=r.momentum, nesterov=r.nesterov, weight_decay=r.weight_decay, fused=True
-            )
-        kind = torch.optim.Adam if r.optimizer == "adam" else torch.optim.AdamW
-        return kind(parameters, r.lr, weight_decay=r.weight_decay, fused=True)
+        try:
+            if r.optimizer == "sgd":
+                return torch.optim.SGD(
+                    parameters, r.lr, r.momentum, weight_decay=r.weight_decay, nesterov=r.nesterov, fused=True
+                )
+            kind = torch.optim.Adam if r.optimizer == "adam" else torch.optim.AdamW
+            return kind(parameters, r.lr, weight_decay=r.weight_decay, fused=True)
+        except ValueError as error:
+            raise OptionError(f"recipe: {error}") from error
 
 
 @dataclass
@@ -143,13 +152,16 @@ class Method:
         for name, value in vars(self).items():
             if hasattr(value, "state_dict"):
                 state[name] = value.state_dict()
-            elif isinstance(value, Tensor):
+            elif isinstance(value, Tensor) and not value.grad_fn:
                 state[name] = value
         return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         for name, value in state.items():
-            if isinstance(value, Tensor):
-                setattr(self, name, value)
-            else:
+            own = getattr(self, name, None)
+            if not isinstance(value, Tensor):
                 getattr(self, name).load_state_dict(value)
+            elif isinstance(own, Tensor) and own.shape == value.shape:
+                own.data.copy_(value)  # an optimiser may hold it
+            else:
+                setattr(self, name, value)

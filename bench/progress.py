@@ -21,11 +21,11 @@ class _Watch(Observer):
 
     def __init__(self, title: str, recipe: Recipe) -> None:
         self.title, self.recipe = title, recipe
-        self.epochs = self.steps_per_epoch = 0
+        self.epochs = self.steps_per_epoch = self.resumed = 0
         self.loss = self.metric = self.speed = float("nan")
 
-    def begin(self, task: "Task") -> None:
-        self.epochs = task.epochs
+    def begin(self, task: "Task", epoch: int) -> None:
+        self.epochs, self.resumed = task.epochs, epoch
         self.steps_per_epoch = min(task.train.steps(self.recipe.batch_size), task.steps)
 
     def step(self, epoch: int, step: int, loss: float | None) -> None:
@@ -72,7 +72,7 @@ class _Lines(_Watch):
         if now - self.shown < self.SECONDS and not last:
             return
         self.shown = now
-        left = (now - self.began) * (self.epochs - epochs_done) / epochs_done
+        left = (now - self.began) * (self.epochs - epochs_done) / (epochs_done - self.resumed)
         print(f"{self.title}: {place}  {self.values}" + (f"  {left:.0f} s left" if left else ""), flush=True)
 
 

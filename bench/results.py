@@ -17,6 +17,13 @@ if TYPE_CHECKING:
     import pandas as pd
 
 FORMAT = 1
+LAST = "last"
+"""The selection rule of the last epoch."""
+
+
+def best_val(metric: str) -> str:
+    """The selection rule of the epoch with the best validation value of a metric."""
+    return f"best_val_{metric}"
 
 
 @dataclass(frozen=True)

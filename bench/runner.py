@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from bench.data import Split
-from bench.errors import BenchError, DeviceError, DivergedError, OptionError
+from bench.errors import BenchError, DeviceError, DivergedError, OptionError, PluginError
 from bench.evaluation import Evaluations
 from bench.experiment import Experiment
 from bench.meter import Meter, Observer
@@ -24,6 +24,7 @@ from bench.metrics import METRICS
 from bench.normalize import normalized
 from bench.protocols import Splits
 from bench.results import ResultStore, RunResult
+from bench.spec import RunSpec, digest
 from bench.stack import stack
 from bench.streams import Streams, derive
 
@@ -62,18 +63,22 @@ def run(
     splits = _splits(experiment, streams, device)
     task = _task(experiment, splits, streams, device)
     evaluations = _evaluations(experiment, splits)
-    checkpoint = store.folder.parent / "checkpoints" / f"{'-'.join(experiment.spec(s).key for s in seeds)[:200]}.pt"
+    name = digest([[experiment.spec(seed).key for seed in seeds], stacked, _source(experiment)])
+    checkpoint = store.folder.parent / "checkpoints" / f"{name}.pt"
     meter = Meter(evaluations, observer, checkpoint)
     method = experiment.method(**experiment.options)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
-    status, error = _fit(method, task, meter)
+    outcome = _fit(method, task, meter)
     results = []
     for place, seed in enumerate(seeds):
+        status, error = outcome
+        if status == "ok" and meter.diverged[place]:
+            status, error = "diverged", "the training loss or a parameter is not finite"
         result = RunResult(
             spec=(spec := experiment.spec(seed)),
             status=status,
-            command=spec.command(experiment.dataset.recipe.model, experiment.dataset.recipe.protocol),
+            command=_command(experiment, spec, stacked),
             off_recipe=experiment.off_recipe,
             about=_about(experiment),
             resolved=experiment.resolved,
@@ -84,9 +89,11 @@ def run(
             environment=environment(experiment, device),
             error=error,
         )
-        store.put(result, evaluations.predictions(place) if status == "ok" else None)
+        if result.ok or not store.get(spec):  # a failure does not replace a result
+            store.put(result, evaluations.predictions(place) if result.ok else None)
         results.append(result)
-    checkpoint.unlink(missing_ok=True)
+    if outcome[0] != "out of memory":  # that may go well another time, from where it is
+        checkpoint.unlink(missing_ok=True)
     return results
 
 
@@ -94,7 +101,9 @@ def _fit(method: Method, task: Task, meter: Meter) -> tuple[str, str]:
     """Train; the status and, of a failure, its message."""
     try:
         with torch.random.fork_rng([task.device] if task.device.type == "cuda" else []):
-            method.fit(task, meter)
+            model = method.fit(task, meter)
+        if model is not method.model or not meter.history or meter.history[-1]["epoch"] != task.epochs:
+            raise PluginError("`fit` must return self.model after all of meter.epochs(self): that is what is evaluated")
     except DivergedError as error:
         return "diverged", str(error)
     except BenchError:
@@ -106,11 +115,22 @@ def _fit(method: Method, task: Task, meter: Meter) -> tuple[str, str]:
     return "ok", ""
 
 
+def _source(experiment: Experiment) -> list[str]:
+    """What code trains: a checkpoint of another version is not gone on from."""
+    return [*map(str, experiment.plugins.values()), *(version(name) for name in LIBRARIES)]
+
+
+def _command(experiment: Experiment, spec: RunSpec, stacked: bool) -> str:
+    own = experiment.dataset.recipe
+    flags = ["--allow-unofficial-data"] if experiment.dataset.unofficial else []
+    return spec.command(own.model, own.protocol, [*flags, "--stack"] if stacked else flags)
+
+
 def new_model(experiment: Experiment, streams: Streams, device: torch.device) -> nn.Module:
     """The model with initial weights drawn by the purpose `init`, normalising its input; one of all stacked runs."""
     dataset, models = experiment.dataset, []
     for seed in streams.seeds:
-        with torch.random.fork_rng([]):
+        with torch.random.fork_rng([device] if device.type == "cuda" else []):
             torch.manual_seed(derive(seed, "init"))
             model = experiment.model(dataset.shape, len(dataset.classes), **experiment.model_options)
         models.append(normalized(model, dataset.mean, dataset.std))

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -22,7 +22,7 @@ class RunSpec:
         options, model_options, recipe: values of the method, the model and the data set's recipe that differ.
         validation: `shared`: every method trains on the same samples; `paper`: methods that need no validation data
             train on them too.
-        defaults: digest of all resolved defaults and of the data's revision, so that a changed default is another run.
+        settings: digest of every resolved value and of the data, so that a changed default is another run.
     """
 
     dataset: str
@@ -34,14 +34,14 @@ class RunSpec:
     model_options: Mapping[str, Any] = field(default_factory=dict)
     recipe: Mapping[str, Any] = field(default_factory=dict)
     validation: str = "shared"
-    defaults: str = ""
+    settings: str = ""
 
     @property
     def key(self) -> str:
         """12 hex digits of the sha256 of the canonical JSON."""
         return digest(asdict(self))
 
-    def command(self, own_model: str, own_protocol: str) -> str:
+    def command(self, own_model: str, own_protocol: str, flags: Sequence[str] = ()) -> str:
         """The command that makes this run, without the model and the protocol where they are the data set's own."""
         words = ["bench", "run", "--method", self.method, "--dataset", self.dataset]
         if self.model != own_model:
@@ -56,7 +56,7 @@ class RunSpec:
                 words += ["-o", f"{prefix}{option}={show(value)}"]
         if self.validation != "shared":
             words += ["--validation", self.validation]
-        return shlex.join([*words, "--seed", str(self.seed)])
+        return shlex.join([*words, *flags, "--seed", str(self.seed)])
 
 
 def canonical(value: Any) -> str:

@@ -35,18 +35,26 @@ TOY_RECIPE = Recipe(
 
 
 def toy_split(n: int, seed: int) -> Split:
-    """n samples of two overlapping classes in three features, in two groups of unequal size."""
+    """n samples of two overlapping classes in three features, in two groups of unequal size, all drawn by the seed."""
     g = torch.Generator().manual_seed(seed)
-    y = torch.arange(n) % 2
-    group = (torch.arange(n) % 7 < 3).long()
+    y = (torch.rand(n, generator=g) < 0.4).long()
+    group = (torch.rand(n, generator=g) < 0.4).long()
     x = torch.rand(n, 3, generator=g) + 0.3 * y.unsqueeze(1) * group.unsqueeze(1)
     return Split(x, y, group)
 
 
-def toy_task(seeds: Sequence[int] = (0,), stacked: bool = False, val_seed: int = 1, **recipe: Any) -> Task:
-    """A task that trains in milliseconds, for one run or for stacked runs with the same data."""
+def toy_task(
+    seeds: Sequence[int] = (0,), stacked: bool = False, val_seed: int = 1, regroup: bool = False, **recipe: Any
+) -> Task:
+    """A task that trains in milliseconds, for one run or for stacked runs, each with data of its own.
+
+    val_seed: other validation data. regroup: the training samples change groups.
+    """
     streams = Streams(tuple(seeds), stacked)
-    train, val = toy_split(70, 0), toy_split(30, val_seed)
+    train = [toy_split(70, 10 + seed) for seed in seeds]
+    val = [toy_split(60, 1000 * val_seed + seed) for seed in seeds]
+    if regroup:
+        train = [dataclasses.replace(split, group=1 - split.group) for split in train]
 
     def one(seed: int) -> nn.Module:
         with torch.random.fork_rng([]):
@@ -54,8 +62,8 @@ def toy_task(seeds: Sequence[int] = (0,), stacked: bool = False, val_seed: int =
             return nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 2))
 
     return Task(
-        train=Split.stack([train] * len(seeds)) if stacked else train,
-        val=Split.stack([val] * len(seeds)) if stacked else val,
+        train=Split.stack(train) if stacked else train[0],
+        val=Split.stack(val) if stacked else val[0],
         classes=("no", "yes"),
         groups=("a", "b"),
         recipe=dataclasses.replace(TOY_RECIPE, **recipe),
@@ -112,6 +120,9 @@ def check_method(method: type[Method], options: Mapping[str, Any] | None = None)
     if not method.uses_val:
         other = train(method(**given), toy_task(val_seed=2)).state_dict()
         _equal(state, other, "it declares uses_val = False, and training changes with the validation data")
+    if not method.uses_groups:
+        other = train(method(**given), toy_task(regroup=True)).state_dict()
+        _equal(state, other, "it declares uses_groups = False, and training changes with the groups of the samples")
     _check_resume(method, given, state)
     if method.stackable:
         _check_stacked(method, given)

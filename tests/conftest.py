@@ -61,7 +61,7 @@ def make_result() -> Callable[..., RunResult]:
         unofficial: dict[str, str] | None = None,
         **fields: Any,
     ) -> RunResult:
-        own = {"dataset", "protocol", "options", "model", "recipe", "validation", "defaults", "model_options"}
+        own = {"dataset", "protocol", "options", "model", "recipe", "validation", "settings", "model_options"}
         spec = RunSpec(
             **{"dataset": "digits", "model": "mlp", "protocol": "class_fairness/1", "method": method, "seed": seed}
             | {name: fields.pop(name) for name in own & fields.keys()}
@@ -84,7 +84,7 @@ def make_result() -> Callable[..., RunResult]:
             "data": {"revision": "r1", "unofficial": unofficial or {}},
             "selected": {r: {"epoch": 3, "metrics": {"test": dict(m)}} for r, m in chosen.items() if m is not None},
             "costs": {"train_seconds": seconds, "threads": 1, "stacked": 1},
-            "environment": {"device": device, "versions": {"torch": "2.0"}},
+            "environment": {"device": device, "versions": {"torch": "2.0"}, "plugins": {}, "git": None},
         }
         return RunResult(spec=spec, **given | fields)
 

@@ -58,6 +58,18 @@ def test_the_recorded_command_makes_the_same_run_again(bench_in):
     assert records() == [path]
 
 
+def test_tables_that_records_no_longer_give_go_and_nothing_else_does(bench_in):
+    bench_in(*RUN)
+    page = Path("bench-results/class_fairness-v1-digits.md")
+    old, foreign = page.with_name("class_fairness-v1-old.md"), page.with_name("api-v1-guide.md")
+    old.write_text(page.read_text())
+    foreign.write_text("# a guide")
+    assert bench_in("leaderboard", "--check").exit_code == 1
+    bench_in("leaderboard")
+    assert (page.exists(), old.exists(), foreign.exists()) == (True, False, True)
+    assert bench_in("leaderboard", "--check").exit_code == 0
+
+
 def test_what_is_recorded_is_not_repeated_without_force(bench_in):
     bench_in(*RUN)
     before = records()[0].stat().st_mtime_ns
@@ -90,6 +102,11 @@ def test_equal_values_written_differently_are_one_run(bench_in):
             "recipe.epochs must be at least 1",
         ),
         ([*RUN, "-o", "recipe.epochs=2"], "option recipe.epochs is given 2 times"),
+        ([*RUN, "-o", "recipe.select=acuracy"], "unknown metric 'acuracy': did you mean 'accuracy'?"),
+        ([*RUN, "-o", "recipe.lr=-1"], "recipe: Invalid learning rate: -1"),
+        ([*RUN, "-o", "recipe.momentum=0.9"], "recipe.momentum has no effect with recipe.optimizer=adam"),
+        ([*RUN, "-o", "recipe.optimizer=sgd", "-o", "recipe.nesterov=true"], "recipe: Nesterov momentum requires"),
+        ([*RUN, "-o", "recipe.steps=5"], "recipe.epochs or recipe.steps, not both"),
         ([*RUN, "--train-size", "100000"], "lower train_size"),
         ([*RUN, "--protocol", "group_fairness"], "needs a sensitive attribute"),
         ([*RUN, "--device", "cuda:99"], "device 'cuda:99' cannot be used here; there is: cpu"),
@@ -140,6 +157,7 @@ def test_unofficial_data_are_marked_in_record_and_table(bench_in):
     result = bench_in(*words, *small)
     assert result.exit_code == 0, result.output
     assert json.loads(records()[0].read_text())["data"]["unofficial"]
+    assert "--allow-unofficial-data" in json.loads(records()[0].read_text())["command"]
     assert "erm ‡" in Path("bench-results/group_fairness-v1-communities.md").read_text()
 
 

@@ -46,7 +46,8 @@ def test_a_whole_page(make_result: Make):
         make_result("learner", 3, status="diverged"),
     ]
     assert render(results) == {
-        PAGE: f"""# class_fairness, version 1, on digits
+        PAGE: f"""<!-- made from records by `bench leaderboard`; not to be edited -->
+# class_fairness, version 1, on digits
 
 Protocol: a paper. Data: its source.
 
@@ -180,8 +181,8 @@ def test_the_order_of_options_separates_no_rows(make_result):
 
 
 def test_records_of_other_defaults_are_another_row(make_result):
-    results = [*runs(make_result, "a", [0.1, 0.3]), *runs(make_result, "a", [0.5], first_seed=2, defaults="older")]
-    assert [row[1:3] for row in cells(results)] == [["a (defaults )", "20.00 ± 10.00"], ["a (defaults older)", "50.00"]]
+    results = [*runs(make_result, "a", [0.1, 0.3]), *runs(make_result, "a", [0.5], first_seed=2, settings="older")]
+    assert [row[1:3] for row in cells(results)] == [["a (settings )", "20.00 ± 10.00"], ["a (settings older)", "50.00"]]
 
 
 def test_rows_off_the_recipe_have_tables_of_their_own(make_result):
@@ -233,7 +234,7 @@ def test_the_cost_is_relative_to_the_baseline_on_the_same_machine(make_result):
 @pytest.mark.parametrize("part", ["torch", "threads", "stacked"])
 def test_another_way_of_running_has_no_cost_to_compare(make_result, part):
     costs = {"train_seconds": 1.0, "threads": 1, "stacked": 1}
-    environment = {"device": "CPU A", "versions": {"torch": "2.0"}}
+    environment = {"device": "CPU A", "versions": {"torch": "2.0"}, "plugins": {}, "git": None}
     if part == "torch":
         environment["versions"] = {"torch": "3.0"}
     else:
@@ -312,7 +313,7 @@ def test_the_order_of_the_records_does_not_matter(make_result, data):
         *runs(make_result, "erm", [0.1, 0.7, 0.3], seconds=0.1),
         *runs(make_result, "a", [0.3, 1e-9, 0.7], seconds=0.3, unofficial={"x": "sha256:1", "y": "sha256:2"}),
         *runs(make_result, "b", [None, 0.2]),
-        *runs(make_result, "b", [0.3, 0.2], defaults="older"),
+        *runs(make_result, "b", [0.3, 0.2], settings="older"),
         *runs(make_result, "learner", [0.3, 0.2], recipe={"lr": 0.5}),
         *runs(make_result, "learner", [0.1], dataset="cifar10"),
         *(make_result("b", seed, status="diverged") for seed in (7, 8, 9)),

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from bench.data import Dataset, Split
-from bench.errors import DataError, OptionError
+from bench.errors import DataError, OptionError, PluginError
 from bench.experiment import Experiment
 from bench.meter import Meter, Observer
 from bench.method import Method
@@ -210,11 +210,14 @@ class _Notes(Observer):
         self.notes.append(text)
 
 
-def test_a_damaged_checkpoint_is_told_and_not_used(experiment, store, tmp_path):
+def test_a_damaged_checkpoint_is_told_and_not_used(experiment, store, tmp_path, monkeypatch):
     whole = one(experiment(), store)
-    damaged = tmp_path / "checkpoints" / f"{whole.spec.key}.pt"
-    damaged.parent.mkdir(exist_ok=True)
-    damaged.write_bytes(b"PK half a file")
+    store.path(whole.spec).unlink()
+    monkeypatch.setattr(Meter, "CHECKPOINT_SECONDS", 0.0)
+    with pytest.raises(KeyboardInterrupt):
+        one(experiment(), store, observer=_Interrupt())
+    (checkpoint,) = (tmp_path / "checkpoints").iterdir()
+    checkpoint.write_bytes(checkpoint.read_bytes()[:500])
     watch = _Notes()
     assert one(experiment(), store, observer=watch).reproducible() == whole.reproducible()
     assert "cannot be read, starting from the beginning" in watch.notes[0]
@@ -283,13 +286,61 @@ def test_split_sizes_and_normalisation(experiment, store):
     assert result.costs["parameters"] == 3 * 6 + 6 + 6 * 2 + 2
 
 
-def test_a_method_may_train_more_than_once(experiment, store):
-    @dataclass
-    class Twice(Method):
-        def fit(self, task, meter):
-            super().fit(task, meter)
-            return super().fit(task, meter)
+class _Twice(Method):
+    def fit(self, task, meter):
+        super().fit(task, meter)
+        return super().fit(task, meter)
 
-    once, twice = one(experiment(), store), one(experiment(Twice), store)
-    assert twice.costs["steps"] == 2 * once.costs["steps"]
-    assert twice.selected["last"]["metrics"] == once.selected["last"]["metrics"]
+
+class _Other(Method):
+    def fit(self, task, meter):
+        super().fit(task, meter)
+        return task.new_model()
+
+
+class _Early(Method):
+    def fit(self, task, meter):
+        self.task, self.model = task, task.new_model()
+        self.optimizer = task.optimizer(self.model)
+        for _ in meter.epochs(self):
+            return self.model
+
+
+@pytest.mark.parametrize("method", [_Twice, _Other, _Early])
+def test_a_fit_whose_model_is_not_what_was_evaluated_is_refused(experiment, store, method):
+    with pytest.raises(PluginError, match=r"meter\.epochs"):
+        one(experiment(method), store)
+    assert not list(store.folder.iterdir())
+
+
+def test_stacked_runs_diverge_one_by_one(experiment, store):
+    @dataclass
+    class Exploding(Method):
+        def weights(self, batch, losses):
+            weights = torch.ones_like(losses)
+            weights[1] = torch.nan
+            return weights
+
+    results = run(experiment(Exploding), [0, 1, 2], store, CPU, stacked=True)
+    assert [r.status for r in results] == ["ok", "diverged", "ok"]
+    assert results[0].selected
+    assert not results[1].selected
+
+
+def test_parameters_that_explode_in_the_last_step_are_no_result(experiment, store):
+    @dataclass
+    class Last(Method):
+        def weights(self, batch, losses):
+            last = self.task.steps == getattr(self, "step", 0) + 1
+            self.step = getattr(self, "step", 0) + 1
+            return torch.full_like(losses, torch.inf if last else 1.0)
+
+    assert one(experiment(Last), store).status == "diverged"
+
+
+def test_a_failing_rerun_does_not_replace_a_result(experiment, store):
+    good = one(experiment(), store)
+    broken = replace(experiment(), method=type("Broken", (Method,), {"end_epoch": lambda self, epoch: 1 / 0}))
+    assert broken.spec(0) == good.spec
+    assert one(broken, store).status == "plugin error"
+    assert store.get(good.spec) is not None

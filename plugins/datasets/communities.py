@@ -57,6 +57,8 @@ def load_communities(files: Files) -> Dataset:
     - Groups. The *normalised* racePctWhite has the quartiles 0.63, 0.85 and 0.94, and MOEW cuts at quartiles: so the
       thresholds 63, 84 and 94 % are taken as 0.63, 0.84 and 0.94 of it, not as true percentages. A value on a
       threshold belongs to the group below, which makes groups of 501, 492, 509 and 492.
+    - Selection. The paper picks the best of 50 models by cross-validation for all methods but MOEW and FORML; here each
+      seed is one model, for every method alike.
     - There are no official splits, nor sizes of the paper's own: the recipe draws them by seed.
 
     Raises DataError for a file that is missing, damaged or not the official one.

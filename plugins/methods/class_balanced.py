@@ -40,8 +40,7 @@ class ClassBalanced(Method):
     def setup(self) -> None:
         if not 0 <= self.beta < 1:
             raise OptionError(f"class_balanced: beta must be in [0, 1), not {self.beta}")
-        train = self.task.train
-        label, names = (train.y, self.task.classes) if self.by == "class" else (train.group, self.task.groups)
+        label, names = self.task.labels(self.by)
         counts = F.one_hot(label, len(names)).sum(-2)
         self.class_weight = effective_number_weights(counts, self.beta).float()
 

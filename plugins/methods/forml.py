@@ -28,22 +28,25 @@ class FORML(Method):
     - The validation batch has `min_per_group` samples of each group (the recipe's); its size is not given.
 
     Options:
-        meta_loss: `max_loss_discrepancy`, the loss of the worst group minus that of the best (section 3.1);
-            `mean_loss_discrepancy`, never defined in the paper: the mean absolute difference over all pairs of groups
-            (the same for two groups); `cross_entropy`, the mean validation loss of the recipe.
-        group_loss: the loss of a group is the `mean` over its samples (as in FairBatch, which the paper follows) or
-            their `max` (section 4.2.1 speaks of "samples from the best and worst performing groups").
-        condition: validation samples that count: `all` (section 3.1), the `positive` class only (equality of
-            opportunity) or the `negative` (equal false positive rates); the last two need a two-class task.
+        meta_loss: the loss of the worst group minus that of the best. The paper does not say how samples make the loss
+            of a group; its two names are read as that: the largest for `max_loss_discrepancy` (section 4.2.1: "between
+            samples from the best and worst performing groups"), the mean for `mean_loss_discrepancy` (section 4.3.1:
+            "between the best and worst groups as in" FairBatch, which takes means; it is also the plain reading of
+            section 3.1's definition of the former). `pairwise_loss_discrepancy`: mean absolute difference of the
+            groups' means over all pairs, a third reading. `cross_entropy`: the mean of the recipe's loss (Table 8).
+        condition: validation samples that count: `all`, our reading of section 3.1; the `positive` class only
+            (equality of opportunity, as FairBatch does it) or the `negative` (equal false positive rates). The last two
+            need a two-class task.
         weighting: what multiplies the `loss`: softmax(w); or softmax(w) times the `logits` inside the loss; or
-            `inverse_square_l1`: 1 / w^2 with w starting at 1 and an L1 penalty on w (after HALO; the paper gives no
-            formula), normalised like the softmax.
+            `inverse_square_l1`: 1 / w^2, normalised like the softmax, with w starting at 1 and an L1 penalty on the w
+            of each batch (after HALO; the paper gives no formula). |w| counts as at least 1e-3, without gradient below.
         normalize: softmax over the `batch` or over the whole training `set` (the sum's range is not given).
         scale: `sum` of the normalised weighted losses, so that equal weights train exactly as ERM does; `mean` takes
-            lines 6 and 11 literally, which shrinks the step by the batch (or set) size.
+            lines 6 and 11 literally, which shrinks the gradients by the batch (or set) size, and so the virtual step
+            and, under SGD, the real one.
         weight_lr: learning rate of w. None: the model's, following its schedule (section 4.2), which is tiny where
             that is 1e-3.
-        l1: penalty on |w| under `inverse_square_l1`.
+        l1: penalty on |w| under `inverse_square_l1`; our choice.
         reverse_model: the virtual step ascends (Table 6; the appendix says that the main results use it, Algorithm 1
             that they do not).
         reverse_weights: the step on w ascends (Table 7).
@@ -51,14 +54,15 @@ class FORML(Method):
 
     uses_val = True
 
-    meta_loss: Literal["max_loss_discrepancy", "mean_loss_discrepancy", "cross_entropy"] = "max_loss_discrepancy"
-    group_loss: Literal["mean", "max"] = "mean"
+    meta_loss: Literal[
+        "max_loss_discrepancy", "mean_loss_discrepancy", "pairwise_loss_discrepancy", "cross_entropy"
+    ] = "max_loss_discrepancy"
     condition: Literal["all", "positive", "negative"] = "all"
     weighting: Literal["loss", "logits", "inverse_square_l1"] = "loss"
     normalize: Literal["batch", "set"] = "batch"
     scale: Literal["sum", "mean"] = "sum"
     weight_lr: float | None = None
-    l1: float = 0.0
+    l1: float = 1e-3
     reverse_model: bool = False
     reverse_weights: bool = False
 
@@ -102,10 +106,9 @@ class FORML(Method):
             self.random,
         )
         with torch.no_grad():
-            if self.weighting == "inverse_square_l1":
-                gradient = gradient + self.l1 * w.sign()
-            step = (lr if self.weight_lr is None else self.weight_lr) * (-1 if self.reverse_weights else 1)
-            w = w.detach() - step * gradient
+            step = lr if self.weight_lr is None else self.weight_lr
+            penalty = step * self.l1 * w.sign() if self.weighting == "inverse_square_l1" else 0
+            w = w.detach() - (-step if self.reverse_weights else step) * gradient - penalty
             self.w = w if self.normalize == "set" else self.w.scatter_(-1, batch.index, w)
             return self.sample_weights(w, batch.index)
 
@@ -129,15 +132,15 @@ class FORML(Method):
         if self.meta_loss == "cross_entropy":
             return losses.mean(-1)
         member = group.unsqueeze(-1) == self.groups
-        if self.group_loss == "max":
+        if self.meta_loss == "max_loss_discrepancy":
             by_group = losses.unsqueeze(-1).where(member, -torch.inf).amax(-2)
         else:
             by_group = (losses.unsqueeze(-1) * member).sum(-2) / member.sum(-2)
-        if self.meta_loss == "max_loss_discrepancy":
-            return by_group.amax(-1) - by_group.amin(-1)
-        count = by_group.shape[-1]
-        differences = (by_group.unsqueeze(-1) - by_group.unsqueeze(-2)).abs().sum((-1, -2))
-        return differences / (count * (count - 1))
+        if self.meta_loss == "pairwise_loss_discrepancy":
+            count = by_group.shape[-1]
+            differences = (by_group.unsqueeze(-1) - by_group.unsqueeze(-2)).abs()
+            return differences.sum((-1, -2)) / (count * (count - 1))
+        return by_group.amax(-1) - by_group.amin(-1)
 
     def diagnostics(self) -> dict[str, Tensor]:
         return {"largest_abs_w": self.w.abs().amax(-1)}

@@ -34,8 +34,7 @@ class ImportanceWeighted(Method):
     normalize: bool = False
 
     def setup(self) -> None:
-        train = self.task.train
-        label, names = (train.y, self.task.classes) if self.by == "class" else (train.group, self.task.groups)
+        label, names = self.task.labels(self.by)
         for option, values in (("target", self.target), ("ratio", self.ratio)):
             if values and (len(values) != len(names) or min(values) < 0 or sum(values) == 0):
                 raise OptionError(
