@@ -3,21 +3,14 @@
 import functools
 import importlib.metadata
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pluggy
 
 from bench import hookspecs
 from bench.errors import PluginError, UnknownNameError
-
-if TYPE_CHECKING:
-    from torch import nn
-
-    from bench.data import Dataset
-    from bench.files import Files
-    from bench.method import Method
 
 GROUP = "bench"
 KINDS = ("datasets", "models", "methods")
@@ -86,22 +79,13 @@ class Registry:
     def find(self, kind: str, name: str) -> Offer:
         """The offer of that name; `family/member` finds the offer `family/*`, called with `name=member`."""
         offers = self.offers[kind]
-        if name in offers:
+        if name in offers and not name.endswith("/*"):
             return offers[name]
         family, _, member = name.partition("/")
         if member and (offer := offers.get(f"{family}/*")):
             return Offer(functools.wraps(offer.value)(functools.partial(offer.value, name=member)), offer.plugin)
         broken = "; ".join(f"plugin {plugin} could not be loaded: {why}" for plugin, why in self.broken.items())
         raise UnknownNameError(kind.removesuffix("s"), name, offers, f" ({broken})" if broken else "")
-
-    def dataset(self, name: str) -> "Callable[[Files], Dataset]":
-        return self.find("datasets", name).value  # type: ignore[no-any-return]
-
-    def model(self, name: str) -> "Callable[..., nn.Module]":
-        return self.find("models", name).value  # type: ignore[no-any-return]
-
-    def method(self, name: str) -> "type[Method]":
-        return self.find("methods", name).value  # type: ignore[no-any-return]
 
 
 class DuplicateNameError(PluginError):

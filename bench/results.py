@@ -59,7 +59,10 @@ class RunResult:
         return self.status == "ok"
 
     def reproducible(self) -> dict[str, Any]:
-        """What equal seeds must give again to the bit, on one machine's CPU: all but the costs and the environment."""
+        """What equal seeds give again to the bit on one machine's CPU: all but the costs and the environment.
+
+        Stacked runs agree with single ones up to rounding.
+        """
         return {k: v for k, v in asdict(self).items() if k not in ("costs", "environment")}
 
     def to_json(self) -> str:

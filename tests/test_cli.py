@@ -91,6 +91,7 @@ def test_equal_values_written_differently_are_one_run(bench_in):
         (["run", "--method", "form", "--dataset", "digits"], "unknown method 'form': did you mean 'forml'?"),
         ([*RUN, "--model", "resnet81"], "unknown model 'resnet81': did you mean 'resnet18'?"),
         ([*RUN, "--model", "torchvision/resnet81"], "resnet"),
+        ([*RUN, "--model", "timm/*"], "unknown timm model '*'"),
         ([*RUN, "--protocol", "fairness"], "unknown protocol 'fairness'"),
         ([*RUN, "-o", "beta=1"], "method erm has no option 'beta'; valid: it has none"),
         ([*RUN, "-o", "recipe.lr=fast"], "option lr=fast of the recipe: expected float (default 0.001)"),

@@ -23,12 +23,12 @@ SHAPES = [(3, 32, 32), (3, 64, 64), (20,)]
 
 @pytest.mark.parametrize("name", METHODS)
 def test_method(name):
-    check_method(installed().method(name))
+    check_method(installed().find("methods", name).value)
 
 
 @pytest.mark.parametrize("name", [name for name in MODELS if not name.endswith("/*")])
 def test_model(name):
-    build = installed().model(name)
+    build = installed().find("models", name).value
     small = {"width": 4} if "width" in options_of(build) else {}
     taken = [shape for shape in SHAPES if takes(build, shape)]
     assert taken, f"it takes none of {SHAPES}"
@@ -51,7 +51,7 @@ def loaded(request, tmp_path: Path) -> tuple[str, Dataset, Files]:
     files = Files(tmp_path, allow_unofficial=True, download=False)
     if write := getattr(twins, request.param, None):
         write(tmp_path)
-    return request.param, installed().dataset(request.param)(files), files
+    return request.param, installed().find("datasets", request.param).value(files), files
 
 
 def test_dataset(loaded):

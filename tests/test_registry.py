@@ -59,7 +59,7 @@ GOOD = EntryPoint("good", plugin(methods={"mine": Mine}), "good-dist")
 def test_an_offer_has_its_value_its_first_line_and_its_provenance():
     registry = load([GOOD])
     offer = registry.find("methods", "mine")
-    assert registry.method("mine") is offer.value is Mine
+    assert registry.find("methods", "mine").value is offer.value is Mine
     assert offer.summary == "My method."
     assert offer.plugin == Plugin("good", "good-dist", "1.2")
     assert str(offer.plugin) == "good (good-dist 1.2)"
@@ -90,7 +90,7 @@ def test_a_broken_plugin_is_kept_apart_with_the_reason(case):
     assert reason in why
     assert "\n" not in why
     assert registry.plugins == [Plugin("good", "good-dist", "1.2")]
-    assert registry.method("mine") is Mine
+    assert registry.find("methods", "mine").value is Mine
 
 
 def test_a_broken_plugin_offers_nothing():
@@ -122,7 +122,7 @@ def test_a_name_offered_twice_names_both_plugins():
 
 def test_one_name_may_be_of_two_kinds():
     registry = load([GOOD, EntryPoint("other", plugin(models={"mine": print}))])
-    assert (registry.method("mine"), registry.model("mine")) == (Mine, print)
+    assert (registry.find("methods", "mine").value, registry.find("models", "mine").value) == (Mine, print)
 
 
 def test_plugins_are_loaded_in_one_order():
@@ -139,11 +139,11 @@ def family(shape: tuple[int, ...], classes: int, *, name: str, width: int = 4) -
 
 def test_a_family_is_called_with_the_members_name():
     registry = load([EntryPoint("lib", plugin(models={"lib/*": family, "lib/own": print}))])
-    build = registry.model("lib/net/18")
+    build = registry.find("models", "lib/net/18").value
     assert build((2,), 3, width=8) == ((2,), 3, "net/18", 8)
     assert list(options_of(build)) == ["width"]
     assert registry.find("models", "lib/net").summary == "Models of a library."
-    assert registry.model("lib/own") is print
+    assert registry.find("models", "lib/own").value is print
 
 
 @pytest.mark.parametrize("name", ["lib", "lib/", "other/net"])

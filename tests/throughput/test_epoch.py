@@ -109,7 +109,7 @@ def test_an_epoch_waits_for_the_device_only_at_its_ends(case, name):
     split = Split(torch.randint(0, 256, (1000, *shape), dtype=torch.uint8), y, y).to(torch.device("cuda"))
     names = tuple("0123456789")
     task = Task(split, split, names, names, recipe, lambda: build().cuda(), Streams((0,)), augment)
-    method = installed().method(name)
+    method = installed().find("methods", name).value
 
     class Strict(method):  # type: ignore[valid-type, misc]
         def losses(self, batch: Batch) -> Tensor:
