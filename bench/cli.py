@@ -116,8 +116,9 @@ def run(methods: Sequence[str], seeds: int | None, single: Sequence[int], out: P
     results: list[RunResult] = []
     try:
         for experiment in experiments:
-            results += _run_seeds(experiment, chosen, store, device, asked["stack"], asked["force"])
+            _run_seeds(experiment, chosen, store, device, asked["stack"], asked["force"], results)
     except KeyboardInterrupt:
+        _render(out)
         click.echo(
             f"\ninterrupted: {sum(r.ok for r in results)} of {len(chosen) * len(experiments)} runs are recorded in "
             f"{store.folder}; give the same command again to go on",
@@ -134,29 +135,35 @@ def run(methods: Sequence[str], seeds: int | None, single: Sequence[int], out: P
 
 
 def _run_seeds(
-    experiment: "Experiment", seeds: list[int], store: "ResultStore", device: Any, stack: bool, force: bool
-) -> "list[RunResult]":
-    """Run what is not yet recorded; the results of all seeds."""
+    experiment: "Experiment",
+    seeds: list[int],
+    store: "ResultStore",
+    device: Any,
+    stack: bool,
+    force: bool,
+    results: "list[RunResult]",
+) -> None:
+    """Run what is not yet recorded; add to `results` those of all seeds, each as soon as it is there."""
     from bench.progress import observer
     from bench.runner import run as run_experiment
 
     found = {seed: store.get(experiment.spec(seed)) for seed in seeds}
-    results = [result for result in found.values() if result and not force]
-    if results:
-        click.echo(f"{experiment.method_name}: {len(results)} of {len(seeds)} runs already recorded, not repeated")
+    recorded = [result for result in found.values() if result and not force]
+    results += recorded
+    if recorded:
+        click.echo(f"{experiment.method_name}: {len(recorded)} of {len(seeds)} runs already recorded, not repeated")
     missing = [seed for seed, result in found.items() if force or not result]
     for group in [missing] if stack and missing else [[seed] for seed in missing]:
         title = f"{experiment.method_name} on {experiment.dataset.name}, seed {', '.join(map(str, group))}"
         with observer(title, experiment.recipe) as watch:
-            results += run_experiment(experiment, group, store, device, watch, stacked=stack)
-    return results
+            results += run_experiment(experiment, group, store, device, watch, stacked=stack, resume=not force)
 
 
 def _name_and_value(text: str) -> tuple[str, Any]:
     name, equals, value = text.partition("=")
     if not (name and equals):
         raise OptionError(f"option {text!r}: expected NAME=VALUE, such as weight_lr=10 or model.hidden=50")
-    return name, value
+    return name.removeprefix("method."), value
 
 
 def _registry() -> "Registry":
@@ -229,38 +236,37 @@ def leaderboard(out: Path, check: bool) -> None:
     if not check:
         click.echo("\n".join(map(str, _render(out))) or "no records")
         return
-    pages = _pages(out)
+    pages, damaged = _pages(out)
     stale = [name for name, text in pages.items() if _text(out / name) != text]
     stale += [path.name for path in _tables(out) if path.name not in pages]
     if stale:
         click.echo(f"stale in {out}: {', '.join(stale)}; run `bench leaderboard --out {out}`", err=True)
+    if stale or damaged:
         sys.exit(1)
     click.echo(f"{len(pages)} tables are what the records give")
 
 
-def _pages(out: Path) -> dict[str, str]:
+def _pages(out: Path) -> tuple[dict[str, str], bool]:
+    """The tables by file name, and whether a record is damaged."""
     from bench.leaderboard import render
     from bench.results import ResultStore
 
     results, damaged = ResultStore(out / "results").load()
     for path, why in damaged.items():
         click.echo(f"warning: skipped the damaged record {path}: {why}", err=True)
-    return render(results)
+    return render(results), bool(damaged)
 
 
 def _render(out: Path) -> list[Path]:
     """Write the tables; the files written."""
-    from bench.errors import StoreError
+    from bench.results import write_whole
 
-    pages = _pages(out)
-    try:
-        for name, text in pages.items():
-            (out / name).write_text(text)
-        for path in _tables(out):
-            if path.name not in pages:
-                path.unlink()
-    except OSError as error:
-        raise StoreError(f"cannot write the tables to {out}: {error.strerror}") from error
+    pages, _ = _pages(out)
+    for name, text in pages.items():
+        write_whole(out / name, text.encode())
+    for path in _tables(out):
+        if path.name not in pages:
+            path.unlink()
     return [out / name for name in pages]
 
 
@@ -268,11 +274,11 @@ def _tables(out: Path) -> list[Path]:
     """Tables written earlier, known by their first line: nobody else's file is touched."""
     from bench.leaderboard import MARK
 
-    return sorted(path for path in out.glob("*.md") if path.read_text(errors="replace").startswith(MARK))
+    return sorted(path for path in out.glob("*.md") if path.read_text("utf-8", errors="replace").startswith(MARK))
 
 
 def _text(path: Path) -> str:
-    return path.read_text() if path.exists() else ""
+    return path.read_text("utf-8") if path.exists() else ""
 
 
 def _summary(results: "Sequence[RunResult]") -> None:

@@ -225,8 +225,8 @@ def _places(sizes: Sequence[int], batch_size: int, minimum: int, groups: Sequenc
         if size < need or size == 0:
             raise DataError(
                 f"validation batches of {sum(places)} with at least {minimum} of each group need {max(need, 1)} "
-                f"samples of group {group!r}, and the validation data hold {size}: hold out more (val_size), "
-                f"or lower min_per_group or val_batch_size"
+                f"samples of group {group!r}, and the validation data hold {size}: hold out more (recipe.val_size) "
+                f"or lower recipe.min_per_group"
             )
     return places
 

@@ -156,7 +156,9 @@ def recipe_options(own: Recipe) -> dict[str, opt.Option]:
 
 def _recipe(own: Recipe, given: Mapping[str, Any]) -> tuple[Recipe, dict[str, Any]]:
     """The recipe with the values given; a budget in epochs replaces one in steps, and the reverse."""
-    given = opt.parse(recipe_options(own), given, "the recipe")
+    known = recipe_options(own)
+    opt.parse(known, {name: getattr(own, name) for name in known}, "the data set's recipe")
+    given = opt.parse(known, given, "the recipe")
     if given.get("epochs") and given.get("steps"):
         raise OptionError("the recipe's budget is recipe.epochs or recipe.steps, not both")
     given = {name: value for name, value in given.items() if name not in ("epochs", "steps") or value is not None}
@@ -166,13 +168,23 @@ def _recipe(own: Recipe, given: Mapping[str, Any]) -> tuple[Recipe, dict[str, An
             values[other] = None
     changed = {name: value for name, value in given.items() if value != getattr(own, name)}
     recipe = dataclasses.replace(own, **values)
-    for name in ("epochs", "steps", "train_size", "batch_size", "eval_batch_size", "min_per_group", "evaluate_every"):
+    for name in (
+        "epochs",
+        "steps",
+        "train_size",
+        "batch_size",
+        "eval_batch_size",
+        "val_batch_size",
+        "min_per_group",
+        "evaluate_every",
+    ):
         if getattr(recipe, name) is not None and getattr(recipe, name) < 1:
             raise OptionError(f"recipe.{name} must be at least 1, not {getattr(recipe, name)}")
     if recipe.optimizer != "sgd" and (unused := [n for n in ("momentum", "nesterov") if given.get(n)]):
         raise OptionError(f"recipe.{unused[0]} has no effect with recipe.optimizer={recipe.optimizer}")
-    if recipe.select not in METRICS:
-        raise UnknownNameError("metric", recipe.select, METRICS)
+    for name in (recipe.select, *recipe.metrics):
+        if name not in METRICS:
+            raise UnknownNameError("metric", name, METRICS)
     if recipe.epochs is None and recipe.steps is None:
         raise OptionError("the recipe needs a budget: recipe.epochs or recipe.steps")
     return recipe, changed

@@ -226,7 +226,7 @@ def _difference(difference: Any, p: float) -> str:
 @cache
 def published() -> list[dict[str, str]]:
     """The papers' printed values, one a row."""
-    with files("bench").joinpath("published.csv").open() as file:
+    with files("bench").joinpath("published.csv").open(encoding="utf-8") as file:
         return list(csv.DictReader(file))
 
 

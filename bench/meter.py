@@ -40,8 +40,8 @@ class Observer:
     def evaluating(self, epoch: int) -> None:
         """Before an evaluation: `epoch` epochs are done."""
 
-    def evaluated(self, row: dict[str, Any]) -> None:
-        """After each evaluation, with its row of the history."""
+    def evaluated(self, row: dict[str, Any], speed: float) -> None:
+        """After each evaluation, with its row of the history and the samples per second of each run."""
 
     def note(self, text: str) -> None:
         """Something that the user should know and that does not stop the training."""
@@ -50,7 +50,8 @@ class Observer:
 class Meter:
     """Companion of one training of one run, or of several stacked ones.
 
-    seconds, steps: of training alone; evaluation and checkpoints are outside. history: one row for each evaluation.
+    seconds, steps, samples: of training alone; evaluation and checkpoints are outside.
+    history: one row for each evaluation.
     diverged: for each run, whether its loss or a parameter was ever not finite.
     checkpoint: file to resume from, and to save to at most every CHECKPOINT_SECONDS, always at an epoch's end.
     """
@@ -59,7 +60,7 @@ class Meter:
     SHOW_SECONDS = 1.0
 
     def __init__(self, evaluator: Evaluator, observer: Observer | None = None, checkpoint: Path | None = None) -> None:
-        self.seconds, self.steps = 0.0, 0
+        self.seconds, self.steps, self.samples = 0.0, 0, 0
         self.history: list[dict[str, Any]] = []
         self.diverged: list[bool] = []
         self._evaluator, self._observer, self._checkpoint = evaluator, observer or Observer(), checkpoint
@@ -90,8 +91,17 @@ class Meter:
             self._close_epoch(method)
 
     def step(self, batch: Batch, losses: Tensor, weights: Tensor) -> None:
-        """Note a step. Nothing is computed and no device waited for until the epoch ends."""
+        """Note a step. Nothing is computed and no device waited for until the epoch ends.
+
+        Raises PluginError for losses or weights that are not one for each sample, and for weights with a gradient.
+        """
+        if not losses.shape == weights.shape == batch.y.shape or weights.requires_grad:
+            raise PluginError(
+                f"losses {list(losses.shape)} and weights {list(weights.shape)} must be {list(batch.y.shape)}, one for "
+                f"each sample, and the weights detached"
+            )
         self.steps += 1
+        self.samples += batch.y.shape[-1]
         self._seen.append((losses.detach(), weights.detach()))
         if (now := time.perf_counter()) - self._shown_at > self.SHOW_SECONDS:
             self._shown_at = now
@@ -112,7 +122,7 @@ class Meter:
             row = {"epoch": done, "step": self.steps, "seconds": self.seconds, "train": train}
             row |= self._evaluator(method.model, done)
             self.history.append(row)
-            self._observer.evaluated(row)
+            self._observer.evaluated(row, self.samples / self.seconds)
         self._save(method)
 
     def _summary(self) -> dict[str, Tensor]:
@@ -143,6 +153,7 @@ class Meter:
             "epoch": self._epoch,
             "seconds": self.seconds,
             "steps": self.steps,
+            "samples": self.samples,
             "history": self.history,
             "diverged": self.diverged,
             "method": method.state_dict(),
@@ -166,7 +177,8 @@ class Meter:
         except Exception as error:  # torch raises many kinds for a damaged file
             self._observer.note(f"{self._checkpoint} cannot be read, starting from the beginning: {error}")
             return
-        self._epoch, self.seconds, self.steps = state["epoch"], state["seconds"], state["steps"]
+        self._epoch, self.seconds = state["epoch"], state["seconds"]
+        self.steps, self.samples = state["steps"], state["samples"]
         self.history, self.diverged = state["history"], state["diverged"]
         method.load_state_dict(state["method"])
         self._evaluator.load_state_dict(state["evaluator"])

@@ -37,11 +37,11 @@ class _Watch(Observer):
     def evaluating(self, epoch: int) -> None:
         self.show(epoch, f"epoch {epoch}/{self.epochs} evaluating")
 
-    def evaluated(self, row: dict[str, Any]) -> None:
+    def evaluated(self, row: dict[str, Any], speed: float) -> None:
         runs = len(row["train"]["loss"])
         self.loss = sum(row["train"]["loss"]) / runs
         self.metric = sum(row["val"][self.recipe.select]) / runs
-        self.speed = runs * row["step"] * self.recipe.batch_size / row["seconds"]
+        self.speed = runs * speed
         self.show(row["epoch"], f"epoch {row['epoch']}/{self.epochs}", last=row["epoch"] == self.epochs)
 
     def note(self, text: str) -> None:
@@ -49,8 +49,8 @@ class _Watch(Observer):
 
     @property
     def values(self) -> str:
-        parts = [f"loss {self.loss:.4f}"] if self.loss == self.loss else []
-        parts += [f"val {self.recipe.select} {self.metric:.4f}"] if self.metric == self.metric else []
+        parts = [f"loss {self.loss:.3f}"] if self.loss == self.loss else []
+        parts += [f"val {self.recipe.select} {self.metric:.3f}"] if self.metric == self.metric else []
         parts += [f"{self.speed:,.0f} samples/s"] if self.speed == self.speed else []
         return "  ".join(parts)
 
@@ -82,7 +82,8 @@ class _Bar(_Watch):
     def __init__(self, title: str, recipe: Recipe, progress: Progress) -> None:
         super().__init__(title, recipe)
         self.progress = progress
-        self.bar = progress.add_task(title, total=None, place="", values="")
+        progress.console.print(title)
+        self.bar = progress.add_task("", total=None, place="", values="")
 
     def show(self, epochs_done: float, place: str, last: bool = False) -> None:
         self.progress.update(self.bar, total=self.epochs, completed=epochs_done, place=place, values=self.values)
@@ -95,8 +96,7 @@ def observer(title: str, recipe: Recipe) -> Iterator[Observer]:
         yield _Lines(title, recipe)
         return
     columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
+        BarColumn(bar_width=8),
         TextColumn("{task.fields[place]}  {task.fields[values]}"),
         TimeRemainingColumn(),
     )

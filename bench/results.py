@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import IO, TYPE_CHECKING, Any
 
 from bench.errors import StoreError
 from bench.spec import RunSpec, canonical, digest
@@ -100,7 +100,7 @@ class ResultStore:
     def get(self, spec: RunSpec) -> RunResult | None:
         """The record of a finished run, or None (also where it is a failure or damaged: then it may be run again)."""
         try:
-            result = RunResult.from_json(self.path(spec).read_text())
+            result = RunResult.from_json(self.path(spec).read_text("utf-8"))
         except (OSError, ValueError):
             return None
         return result if result.ok else None
@@ -124,8 +124,8 @@ class ResultStore:
         if predictions:
             import numpy as np
 
-            self._write(path.with_suffix(".npz"), lambda file: np.savez_compressed(file, **predictions))  # type: ignore[arg-type]
-        self._write(path, lambda file: file.write(result.to_json().encode()))
+            write_whole(path.with_suffix(".npz"), lambda file: np.savez_compressed(file, **predictions))  # type: ignore[arg-type]
+        write_whole(path, result.to_json().encode())
         return path
 
     def load(self) -> tuple[list[RunResult], dict[Path, str]]:
@@ -133,7 +133,7 @@ class ResultStore:
         results, damaged = [], {}
         for path in sorted(self.folder.glob("*.json")):
             try:
-                results.append(RunResult.from_json(path.read_text()))
+                results.append(RunResult.from_json(path.read_text("utf-8")))
             except (OSError, ValueError) as error:
                 damaged[path] = str(error)
         return results, damaged
@@ -155,22 +155,24 @@ class ResultStore:
         ]
         return pd.DataFrame(rows)
 
-    def _write(self, path: Path, write: "Callable[[BinaryIO], object]") -> None:
-        part = None
-        try:
-            with tempfile.NamedTemporaryFile(dir=self.folder, suffix=".part", delete=False) as file:
-                part = file.name
-                write(file)  # type: ignore[arg-type]
-                file.flush()
-                os.fsync(file.fileno())
-            os.chmod(part, 0o644)
-            os.replace(part, path)
-        except BaseException as error:
-            if part:
-                Path(part).unlink(missing_ok=True)
-            if isinstance(error, OSError):
-                raise StoreError(f"cannot write {path}: {error.strerror}; nothing was changed there") from error
-            raise
+
+def write_whole(path: Path, content: "bytes | Callable[[IO[bytes]], object]") -> None:
+    """Write a file, from bytes or by a function, whole or not at all. Raises StoreError, leaving what was there."""
+    part = None
+    try:
+        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as file:
+            part = file.name
+            file.write(content) if isinstance(content, bytes) else content(file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(part, 0o644)
+        os.replace(part, path)
+    except BaseException as error:
+        if part:
+            Path(part).unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise StoreError(f"cannot write {path}: {error.strerror}; nothing was changed there") from error
+        raise
 
 
 def _plain(value: Any) -> Any:

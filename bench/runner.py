@@ -51,11 +51,12 @@ def run(
     device: torch.device,
     observer: Observer | None = None,
     stacked: bool = False,
+    resume: bool = True,
 ) -> list[RunResult]:
     """Train the experiment with one seed, or with several at once if `stacked`, and record each run.
 
     A training that fails is recorded with the kind of failure. Bad input (BenchError) and an interrupt pass through and
-    leave no record; the checkpoint of an interrupted run stays, and the same call goes on from it.
+    leave no record; the checkpoint of an interrupted run stays, and the same call goes on from it unless told not to.
     """
     if stacked and not experiment.method.stackable:
         raise OptionError(f"method {experiment.method_name} cannot train stacked runs: leave out --stack")
@@ -65,6 +66,8 @@ def run(
     evaluations = _evaluations(experiment, splits)
     name = digest([[experiment.spec(seed).key for seed in seeds], stacked, _source(experiment)])
     checkpoint = store.folder.parent / "checkpoints" / f"{name}.pt"
+    if not resume:
+        checkpoint.unlink(missing_ok=True)
     meter = Meter(evaluations, observer, checkpoint)
     method = experiment.method(**experiment.options)
     if device.type == "cuda":

@@ -44,8 +44,10 @@ class PairedDifference:
 def paired_difference(a: Mapping[int, float], b: Mapping[int, float]) -> PairedDifference:
     """Student's paired t-test of values by seed, over the seeds that both have.
 
-    Differences without any variance have an interval of no width, and p is 1 if they are zero, else 0. With fewer
-    than two common seeds low, high and p are NaN, with none the mean too; all are NaN if a common value is not finite.
+    Differences that are all zero have an interval of no width, and p = 1. With fewer than two common seeds there is no
+    interval and no p (NaN), nor where all differences are the same otherwise: with few seeds and a coarse metric that
+    happens by chance, and there is no variance to judge it by. Without any common seed the mean is NaN too; all are
+    if a common value is not finite.
     """
     differences = [a[seed] - b[seed] for seed in a.keys() & b.keys()]
     n = len(differences)
@@ -53,7 +55,11 @@ def paired_difference(a: Mapping[int, float], b: Mapping[int, float]) -> PairedD
     if se is None or math.isnan(se):
         return PairedDifference(center, math.nan, math.nan, math.nan, n)
     if se == 0:
-        return PairedDifference(center, center, center, float(center == 0), n)
+        return (
+            PairedDifference(center, 0.0, 0.0, 1.0, n)
+            if center == 0
+            else PairedDifference(center, math.nan, math.nan, math.nan, n)
+        )
     from scipy.special import stdtr, stdtrit  # Student's distribution and quantiles; scipy.stats is slow to import
 
     half = float(stdtrit(n - 1, (1 + CONFIDENCE) / 2)) * se

@@ -117,7 +117,7 @@ def test_equal_values_written_differently_are_one_run(bench_in):
         (["run", "--method", "erm", "--dataset", "mnist", "--data-dir", "none"], "missing file none/"),
         (
             ["run", "--method", "forml", "--dataset", "digits", "-o", "recipe.min_per_group=90"],
-            "hold out more (val_size)",
+            "hold out more (recipe.val_size)",
         ),
         (["show", "formll"], "did you mean 'forml'?"),
         (["leaderboard", "--out", "nowhere"], "has no folder 'results'"),

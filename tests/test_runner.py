@@ -181,7 +181,7 @@ def test_test_data_never_reach_a_method(experiment, store):
 
 
 class _Interrupt(Observer):
-    def evaluated(self, row):
+    def evaluated(self, row, speed):
         if row["epoch"] == 3:
             raise KeyboardInterrupt
 
@@ -344,3 +344,27 @@ def test_a_failing_rerun_does_not_replace_a_result(experiment, store):
     assert broken.spec(0) == good.spec
     assert one(broken, store).status == "plugin error"
     assert store.get(good.spec) is not None
+
+
+@pytest.mark.parametrize("weights", [lambda losses: torch.ones(len(losses), 1), lambda losses: losses / 2])
+def test_weights_that_are_not_one_for_each_sample_are_refused(experiment, store, weights):
+    @dataclass
+    class Wrong(Method):
+        def weights(self, batch, losses):
+            return weights(losses)
+
+    with pytest.raises(PluginError, match="one for each sample, and the weights detached"):
+        one(experiment(Wrong), store)
+    assert not list(store.folder.iterdir())
+
+
+def test_a_run_that_is_not_to_be_resumed_starts_again(experiment, store, monkeypatch):
+    whole = one(experiment(), store)
+    monkeypatch.setattr(Meter, "CHECKPOINT_SECONDS", 0.0)
+    with pytest.raises(KeyboardInterrupt):
+        one(experiment(), store, observer=_Interrupt())
+    begun = []
+    watch = Observer()
+    watch.begin = lambda task, epoch: begun.append(epoch)
+    assert one(experiment(), store, observer=watch, resume=False).reproducible() == whole.reproducible()
+    assert begun == [0]

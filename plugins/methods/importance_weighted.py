@@ -35,6 +35,8 @@ class ImportanceWeighted(Method):
 
     def setup(self) -> None:
         label, names = self.task.labels(self.by)
+        if self.target and self.ratio:
+            raise OptionError("importance_weighted: give target or ratio, not both")
         for option, values in (("target", self.target), ("ratio", self.ratio)):
             if values and (len(values) != len(names) or min(values) < 0 or sum(values) == 0):
                 raise OptionError(
