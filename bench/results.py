@@ -125,7 +125,12 @@ class ResultStore:
             import numpy as np
 
             write_whole(path.with_suffix(".npz"), lambda file: np.savez_compressed(file, **predictions))  # type: ignore[arg-type]
-        write_whole(path, result.to_json().encode())
+        try:
+            write_whole(path, result.to_json().encode())
+        except StoreError:
+            if predictions and not path.exists():  # they would be of no record
+                path.with_suffix(".npz").unlink(missing_ok=True)
+            raise
         return path
 
     def load(self) -> tuple[list[RunResult], dict[Path, str]]:

@@ -202,6 +202,14 @@ def test_without_its_predictions_no_record_is_written(store, make_result, monkey
     assert list(store.folder.iterdir()) == []
 
 
+def test_no_predictions_are_left_without_their_record(store, make_result, monkeypatch):
+    replace = os.replace
+    monkeypatch.setattr(os, "replace", lambda a, b: failing(FULL)() if str(b).endswith("json") else replace(a, b))
+    with pytest.raises(StoreError):
+        store.put(make_result(), {"test/last": np.eye(2)})
+    assert list(store.folder.iterdir()) == []
+
+
 def test_an_interrupt_passes_and_leaves_no_part(store, make_result, monkeypatch):
     monkeypatch.setattr(os, "fsync", failing(KeyboardInterrupt()))
     with pytest.raises(KeyboardInterrupt):
