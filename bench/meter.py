@@ -119,7 +119,7 @@ class Meter:
             raise DivergedError(f"the training loss is {train['loss'][0]:g} in epoch {done}, or a parameter not finite")
         if done == task.epochs or done % task.recipe.evaluate_every == 0:
             self._observer.evaluating(done)
-            row = {"epoch": done, "step": self.steps, "seconds": self.seconds, "train": train}
+            row = {"epoch": done, "step": self.steps, "train": train}
             row |= self._evaluator(method.model, done)
             self.history.append(row)
             self._observer.evaluated(row, self.samples / self.seconds)

@@ -215,7 +215,6 @@ def _columns(history: list[dict[str, Any]], run: int) -> dict[str, list[float]]:
             cells = {f"{name}/{k}": v[run] for k, v in value.items()} if isinstance(value, dict) else {name: value}
             for column, cell in cells.items():
                 columns.setdefault(column, []).append(cell)
-    columns.pop("seconds", None)  # a cost: `costs` has the sum
     return columns
 
 
