@@ -51,5 +51,9 @@ class StoreError(BenchError):
     """A result folder that cannot be written."""
 
 
+class MetaStepError(BenchError):
+    """A look-ahead that cannot be made: an operator without the derivative, a frozen model, a wrong backend."""
+
+
 class DivergedError(BenchError):
     """Training that ran into a non-finite loss. Recorded as a failure; the command exits with code 1."""

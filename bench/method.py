@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from bench.data import Augment, Batch, Split, Stream
 from bench.errors import OptionError
 from bench.losses import LOSSES
+from bench.meta import LookAhead
 from bench.recipe import Recipe
 from bench.streams import Streams
 
@@ -24,6 +25,7 @@ class Task:
 
     train, val: splits on the device. classes, groups: their names (groups are the classes under `class_fairness`).
     new_model: builds the model with the run's initial weights, the same at every call.
+    backend, check: how look-aheads find their derivatives, and whether they check themselves (`bench.meta`).
     """
 
     train: Split
@@ -34,6 +36,8 @@ class Task:
     new_model: Callable[[], nn.Module]
     streams: Streams
     augment: Augment | None = None
+    backend: str = "auto"
+    check: bool = True
 
     @property
     def device(self) -> torch.device:
@@ -60,6 +64,10 @@ class Task:
         """
         r = self.recipe
         return Stream(self.val, r.val_batch_size, self.streams, self.groups, r.min_per_group, where)
+
+    def look_ahead(self, model: nn.Module) -> LookAhead:
+        """The engine of the meta-step for this model, with the run's backend."""
+        return LookAhead(model, self.backend, self.check)
 
     def labels(self, by: str) -> tuple[Tensor, tuple[str, ...]]:
         """Class or group (`by`) of each training sample, [.., N], and the names of the classes or groups."""
@@ -107,22 +115,31 @@ class Method:
 
     def fit(self, task: Task, meter: "Meter") -> nn.Module:
         """Train and return the model: all that the runner calls."""
+        self.begin(task)
+        for epoch in meter.epochs(self):
+            self.model.train()
+            for batch in task.batches(epoch):
+                losses, weights = self.update(batch)
+                meter.step(batch, losses, weights)
+            self.end_epoch(epoch)
+        return self.model
+
+    def begin(self, task: Task) -> None:
+        """Everything before the first epoch."""
         self.task = task
         self.model = task.new_model()
         self.optimizer = task.optimizer(self.model)
         self.setup()
-        for epoch in meter.epochs(self):
-            self.model.train()
-            for batch in task.batches(epoch):
-                losses = self.losses(batch)
-                weights = self.weights(batch, losses)
-                objective = self.objective(batch, losses, weights)
-                self.optimizer.zero_grad()  # only now: `losses` and `weights` may call backward
-                objective.sum().backward()  # over stacked runs
-                self.optimizer.step()
-                meter.step(batch, losses, weights)
-            self.end_epoch(epoch)
-        return self.model
+
+    def update(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """One update of the parameters; the losses and the weights that it used, [.., B] each."""
+        losses = self.losses(batch)
+        weights = self.weights(batch, losses)
+        objective = self.objective(batch, losses, weights)
+        self.optimizer.zero_grad()  # only now: `losses` and `weights` may call backward
+        objective.sum().backward()  # over stacked runs
+        self.optimizer.step()
+        return losses, weights
 
     def setup(self) -> None:
         """Before the first epoch; `task`, `model` and `optimizer` are there."""

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from bench.meta import RandomState, meta_gradient, meta_gradient_by_double_backward, with_parameters
+from bench.meta import LookAhead, Parameters, RandomState, gradient_by_double_backward, gradient_step
 from bench_plugins.models.resnet import resnet18
 
 LR = 0.3
@@ -75,20 +75,20 @@ def model(request):
 
 
 def by_both(model, inner, val, of_losses):
-    def outputs(net):
-        logits = net(X)
+    def head(logits):
         return F.cross_entropy(logits, Y, reduction="none") if of_losses else logits
 
     torch.manual_seed(1)
     w = torch.randn(12, dtype=torch.float64, requires_grad=True)
     random = RandomState(CPU)
-    value = outputs(model)
+    ahead = LookAhead(model)
+    value = ahead.outputs(X, head)
     before = [b.clone() for b in model.buffers()]
     state = torch.get_rng_state()
     torch.manual_seed(2)  # the validation pass draws too: the same for both
-    fast = meta_gradient(model, value, outputs, inner, [w], val, LR, random)[0]
+    fast = ahead.gradient(inner, [w], val, gradient_step(LR))[0]
     torch.manual_seed(2)
-    slow = meta_gradient_by_double_backward(model, outputs, inner, [w], val, LR, random)[0]
+    slow = gradient_by_double_backward(model, X, head, inner, [w], val, gradient_step(LR), random)[0]
     torch.set_rng_state(state)
     return fast, slow, value, before
 
@@ -121,11 +121,11 @@ def test_equals_central_differences(name):
     w = torch.randn(12, dtype=torch.float64)
 
     def moved(w):
-        parameters = dict(model.named_parameters())
-        loss = weighted_losses(F.cross_entropy(with_parameters(model, parameters)(X), Y, reduction="none"), [w])
-        gradient = torch.autograd.grad(loss, list(parameters.values()))
-        stepped = {n: (p - LR * g).detach() for (n, p), g in zip(parameters.items(), gradient, strict=True)}
-        return mean(with_parameters(model, stepped)).item()
+        parameters = Parameters(model)
+        loss = weighted_losses(F.cross_entropy(parameters.at(parameters.tensors)(X), Y, reduction="none"), [w])
+        gradient = torch.autograd.grad(loss, parameters.tensors)
+        stepped = [(p - LR * g).detach() for p, g in zip(parameters.tensors, gradient, strict=True)]
+        return mean(parameters.at(stepped)).item()
 
     h = 1e-5
     for i in range(12):
@@ -143,13 +143,11 @@ def test_closed_form_of_a_linear_model():
     y, val_x, val_y = torch.tensor([[1.0], [0.0], [2.0]]).double(), torch.tensor([[1.0, 1.0]]).double(), 3.0
     s = torch.tensor([1.0, 0.5, 2.0], dtype=torch.float64, requires_grad=True)
 
-    def losses(net):
-        return ((net(x) - y) ** 2).squeeze(1)
-
-    (found,) = meta_gradient(
-        model, losses(model), losses, lambda value, h: (h[0] * value).mean(), [s],
-        lambda net: ((net(val_x) - val_y) ** 2).sum(), LR, RandomState(CPU),
-    )  # fmt: skip
+    ahead = LookAhead(model)
+    ahead.outputs(x, lambda logits: ((logits - y) ** 2).squeeze(1))
+    (found,) = ahead.gradient(
+        lambda value, h: (h[0] * value).mean(), [s], lambda net: ((net(val_x) - val_y) ** 2).sum(), gradient_step(LR)
+    )
     per_sample = 2 * (x @ theta.T - y) * x
     moved = theta - LR * (s.detach().unsqueeze(1) * per_sample).mean(0)
     v = 2 * (val_x @ moved.T - val_y) * val_x

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from bench import Batch, Method, OptionError, hookimpl
-from bench.meta import Net, RandomState, meta_gradient
+from bench.meta import gradient_step
 
 
 @dataclass
@@ -72,38 +72,31 @@ class FORML(Method):
             raise OptionError(f"forml: condition={self.condition} needs two classes, not {len(task.classes)}")
         positive = {"positive": 1, "negative": 0}.get(self.condition)
         self.val = task.val_batches(None if positive is None else task.val.y == positive)
+        self.look_ahead = task.look_ahead(self.model)
         self.groups = torch.arange(len(task.groups), device=task.device)
         start = torch.ones if self.weighting == "inverse_square_l1" else torch.zeros
         self.w = start(task.train.y.shape, device=task.device)
 
     def losses(self, batch: Batch) -> Tensor:
-        self.random = RandomState(self.task.device)
-        self.logits = self.model(batch.x)
-        return self.task.loss(self.logits, batch.y)
+        if self.weighting == "logits":
+            self.logits = self.look_ahead.outputs(batch.x, lambda logits: logits)
+            return self.task.loss(self.logits, batch.y)
+        return self.look_ahead.outputs(batch.x, lambda logits: self.task.loss(logits, batch.y))
 
     def weights(self, batch: Batch, losses: Tensor) -> Tensor:
         """One step on w by the meta-gradient, then the weights of the batch with the new w."""
         lr = self.optimizer.param_groups[0]["lr"]
         w = (self.w if self.normalize == "set" else self.w.gather(-1, batch.index)).requires_grad_()
-        on_logits = self.weighting == "logits"
         val = next(self.val)
-
-        def outputs(net: Net) -> Tensor:
-            logits = net(batch.x)
-            return logits if on_logits else self.task.loss(logits, batch.y)
 
         def inner(value: Tensor, hyper: Sequence[Tensor]) -> Tensor:
             return self._weighted(value, batch, self.sample_weights(hyper[0], batch.index))
 
-        (gradient,) = meta_gradient(
-            self.model,
-            self.logits if on_logits else losses,
-            outputs,
+        (gradient,) = self.look_ahead.gradient(
             inner,
             [w],
             lambda net: self.validation_loss(self.task.loss(net(val.x), val.y), val.group),
-            -lr if self.reverse_model else lr,
-            self.random,
+            gradient_step(-lr if self.reverse_model else lr),
         )
         with torch.no_grad():
             step = lr if self.weight_lr is None else self.weight_lr

@@ -1,0 +1,15 @@
+"""The meta-step, for every method that learns weights through a virtual step: exact and without double backward.
+
+A method's `losses` calls `LookAhead.outputs`, its `weights` calls `LookAhead.gradient` or `derivative`.
+"""
+
+from bench.meta.functional import Net as Net
+from bench.meta.functional import Parameters as Parameters
+from bench.meta.functional import RandomState as RandomState
+from bench.meta.look_ahead import Inner as Inner
+from bench.meta.look_ahead import LookAhead as LookAhead
+from bench.meta.look_ahead import Validation as Validation
+from bench.meta.look_ahead import gradient_by_double_backward as gradient_by_double_backward
+from bench.meta.virtual import VirtualStep as VirtualStep
+from bench.meta.virtual import gradient_step as gradient_step
+from bench.meta.virtual import optimizer_step as optimizer_step

@@ -1,0 +1,60 @@
+"""A model as a function of its parameters, and the random numbers that its passes draw."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from bench.errors import MetaStepError
+
+Net = Callable[[Tensor], Tensor]
+"""The model as a function of its input, with given parameters in place of its own."""
+Outputs = Callable[[Net], Tensor]
+"""What is computed from a net: per-sample losses or logits of a training batch, or the loss of a validation batch."""
+
+
+class Parameters:
+    """The parameters of a model that training moves, in order. Raises MetaStepError where there are none."""
+
+    def __init__(self, model: nn.Module) -> None:
+        named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+        if not named:
+            raise MetaStepError(
+                f"{type(model).__name__} has no parameter that is trained (all have requires_grad = False): a look-ahead "
+                f"needs some to step on"
+            )
+        self.model = model
+        self.names = [name for name, _ in named]
+        self.tensors: list[Tensor] = [p for _, p in named]
+
+    def at(self, values: Sequence[Tensor]) -> Net:
+        """The model with these values. Its buffers are cloned at each call: a pass that is not the training's own must
+        not move BatchNorm's running statistics.
+        """
+        parameters = dict(zip(self.names, values, strict=True))
+
+        def net(x: Tensor) -> Tensor:
+            buffers = {name: buffer.clone() for name, buffer in self.model.named_buffers()}
+            return functional_call(self.model, {**parameters, **buffers}, (x,))  # type: ignore[no-any-return]
+
+        return net
+
+
+class RandomState:
+    """The state of the global generators before a forward pass, so that a second one draws the same dropout masks."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._devices = [device] if device.type == "cuda" else []
+        self._cpu = torch.get_rng_state()
+        self._cuda = [torch.cuda.get_rng_state(d) for d in self._devices]
+
+    @contextmanager
+    def replayed(self) -> Iterator[None]:
+        """The generators stand where they stood; afterwards they are put back."""
+        with torch.random.fork_rng(self._devices):
+            torch.set_rng_state(self._cpu)
+            for device, state in zip(self._devices, self._cuda, strict=True):
+                torch.cuda.set_rng_state(state, device)
+            yield
