@@ -8,8 +8,8 @@ from bench.meta.functional import Parameters as Parameters
 from bench.meta.functional import RandomState as RandomState
 from bench.meta.look_ahead import Inner as Inner
 from bench.meta.look_ahead import LookAhead as LookAhead
-from bench.meta.look_ahead import Validation as Validation
 from bench.meta.look_ahead import gradient_by_double_backward as gradient_by_double_backward
+from bench.meta.passes import Validation as Validation
 from bench.meta.virtual import VirtualStep as VirtualStep
 from bench.meta.virtual import gradient_step as gradient_step
 from bench.meta.virtual import optimizer_step as optimizer_step

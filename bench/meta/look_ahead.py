@@ -19,14 +19,12 @@ from torch.autograd import grad
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from bench.errors import MetaStepError
-from bench.meta.functional import Net, Parameters, RandomState
-from bench.meta.passes import PASSES, Head, Pass
+from bench.meta.functional import Parameters, RandomState
+from bench.meta.passes import PASSES, Head, Pass, Validation
 from bench.meta.virtual import Slope, VirtualStep
 
 Inner = Callable[[Tensor, Sequence[Tensor]], Tensor]
 """(outputs [.., B, ...], hyper) -> [..], the loss of the virtual step."""
-Validation = Callable[[Net], Tensor]
-"""The loss [..] of a net on validation data."""
 NO_PASS = "a derivative needs a training pass (`outputs`) before it, and each pass gives one"
 
 
@@ -47,8 +45,9 @@ class LookAhead:
         """head(model(x)): the training pass. head: logits [.., B, C] -> outputs [.., B, ...], computed from the logits
         alone, without random numbers; it is called again for derivatives.
         """
-        self._random = RandomState(x.device)
-        self._pass = PASSES[self._backend](self.parameters, x, head, self._random)
+        self._pass = PASSES["replay" if self._backend == "auto" else self._backend](
+            self.parameters, x, head, RandomState(x.device)
+        )
         return self._pass.value
 
     def derivative(self, direction: Sequence[Tensor]) -> Tensor:
@@ -59,13 +58,6 @@ class LookAhead:
             raise MetaStepError(NO_PASS)
         found, self._pass = self._pass.derivative(direction), None
         return found
-
-    def val_gradient(self, val: Validation, at: Sequence[Tensor] | None = None) -> list[Tensor]:
-        """The gradient of a validation loss at these parameters, or at the model's own; stacked runs are summed over."""
-        at = [p.detach().requires_grad_() for p in (self.parameters.tensors if at is None else at)]
-        with self._random.replayed():  # the training's own draws must not depend on the method
-            loss = val(self.parameters.at(at)).sum()
-        return list(grad(loss, at, materialize_grads=True))
 
     def gradient(
         self, inner: Inner, hyper: Sequence[Tensor], val: Validation, step: VirtualStep | None
@@ -84,11 +76,8 @@ class LookAhead:
         if step is not None:
             with torch.no_grad():
                 at, slope = step(at, self._pass.transposed(u.detach()))
-        v = self.val_gradient(val, at)
-        del at
-        if not isinstance(slope, float):
-            v, slope = [d * g for d, g in zip(slope, v, strict=True)], 1.0
-        return grad(slope * (u * self.derivative(v)).sum(), list(hyper))
+        tangent, self._pass = self._pass.along(val, at, slope), None
+        return grad((u * tangent).sum(), list(hyper))
 
 
 def gradient_by_double_backward(

@@ -1,23 +1,29 @@
 """Training passes: each keeps the graph of its outputs and can tell their derivative J v along a direction v.
 
-They differ in how J v is found, and in what it costs (in units of F, one forward pass of the model; a step of ERM is 3 F).
+They differ in how J v is found and in what it costs, in units of F, one forward pass of the model; a step of ERM is 3 F.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd import forward_ad, grad
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from bench.meta.functional import Parameters, RandomState
+from bench.meta.functional import Net, Parameters, RandomState
+from bench.meta.per_sample import CoupledError, Layer, Layers
+from bench.meta.tape import Tape
+from bench.meta.virtual import Slope
 
 Head = Callable[[Tensor], Tensor]
 """Logits [.., B, C] -> outputs [.., B, ...]."""
+Validation = Callable[[Net], Tensor]
+"""The loss [..] of a net on validation data."""
 
 
-class Pass(Protocol):
+class Pass(ABC):
     """A training pass. J is the Jacobian of its outputs with respect to the parameters.
 
     value: [.., B, ...], the outputs, attached: backward through them gives the gradients of the parameters.
@@ -25,45 +31,82 @@ class Pass(Protocol):
 
     value: Tensor
 
-    def transposed(self, u: Tensor) -> Sequence[Tensor]:
-        """J^T u, in the shapes of the parameters, from a u in the shape of `value`; the graph is kept."""
-        ...
+    def __init__(
+        self, parameters: Parameters, x: Tensor, head: Head, random: RandomState, where: Callable[[], str] = str
+    ) -> None:
+        """random: the state of the generators now. where: names the module that is being run, for messages."""
+        self._parameters, self._x, self._head, self._random = parameters, x, head, random
+        self._run(where)
 
+    @abstractmethod
+    def _run(self, where: Callable[[], str]) -> None:
+        """The pass: set `value`."""
+
+    @abstractmethod
     def derivative(self, direction: Sequence[Tensor]) -> Tensor:
         """J v, in the shape of `value`, from a direction v in the shapes of the parameters; the graph is kept."""
-        ...
+
+    def transposed(self, u: Tensor) -> Sequence[Tensor]:
+        """J^T u, in the shapes of the parameters, from a u in the shape of `value`; the graph is kept."""
+        return grad(self.value, self._parameters.tensors, u, retain_graph=True, materialize_grads=True)
+
+    def along(self, val: Validation, at: Sequence[Tensor], slope: Slope) -> Tensor:
+        """J v for v = slope * grad val(at), the gradient of a validation loss; of stacked runs, of their sum."""
+        at = [p.detach().requires_grad_() for p in at]
+        with self._random.replayed():  # the training's own draws must not depend on the method
+            loss = val(self._parameters.at(at)).sum()
+        v: Sequence[Tensor] = grad(loss, at, materialize_grads=True)
+        del loss, at
+        if isinstance(slope, float):
+            return slope * self.derivative(v)
+        return self.derivative([s * g for s, g in zip(slope, v, strict=True)])
 
 
-class Dual:
+class Dual(Pass):
     """Forward mode: the model is run again on dual tensors, with the same random numbers. 3 F; for every model whose
     operators have forward-mode derivatives. Attention runs on the math kernel, the only one that has.
     """
 
-    def __init__(self, parameters: Parameters, x: Tensor, head: Head, random: RandomState) -> None:
-        self._parameters, self._x, self._head, self._random = parameters, x, head, random
-        self.value = head(parameters.model(x))
-
-    def transposed(self, u: Tensor) -> Sequence[Tensor]:
-        return grad(self.value, self._parameters.tensors, u, retain_graph=True, materialize_grads=True)
+    def _run(self, where: Callable[[], str]) -> None:
+        with sdpa_kernel(SDPBackend.MATH):  # another kernel would drop other attention weights
+            self.value = self._head(self._parameters.model(self._x))
 
     def derivative(self, direction: Sequence[Tensor]) -> Tensor:
         with torch.no_grad(), forward_ad.dual_level(), sdpa_kernel(SDPBackend.MATH), self._random.replayed():
             pairs = zip(self._parameters.tensors, direction, strict=True)
             duals = [forward_ad.make_dual(p.detach(), v) for p, v in pairs]
-            value, tangent = forward_ad.unpack_dual(self._head(self._parameters.at(duals)(self._x)))
-            return torch.zeros_like(value) if tangent is None else tangent
+            return _tangent(self._head(self._parameters.at(duals)(self._x)))
 
 
-class Reverse:
+class Replay(Pass):
+    """Forward mode along the notes of the training pass: its values are used again, and convolutions, linear and
+    normalisation layers cost one pass of the tangents. 2 F.
+    """
+
+    def _run(self, where: Callable[[], str]) -> None:
+        self._tape = Tape(self._parameters.tensors, where)
+        with self._tape:
+            logits = self._parameters.model(self._x)
+        self._place, self._logits = self._tape.place(logits), logits.detach()
+        self.value = self._head(logits)
+
+    def derivative(self, direction: Sequence[Tensor]) -> Tensor:
+        with torch.no_grad(), forward_ad.dual_level(), sdpa_kernel(SDPBackend.MATH):
+            tangent = self._tape.derivative(direction, self._place)
+            if tangent is None:
+                return torch.zeros_like(self.value)
+            return _tangent(self._head(forward_ad.make_dual(self._logits, tangent)))
+
+
+class Reverse(Pass):
     """Twice reverse mode: J^T u is linear in u, and its derivative with respect to u along v is J v. Few operations, so the
     cheapest where these are small; and for models whose operators have double backward but no forward mode.
     """
 
-    def __init__(self, parameters: Parameters, x: Tensor, head: Head, random: RandomState) -> None:
-        self._parameters = parameters
-        with sdpa_kernel(SDPBackend.MATH):
-            self.value = head(parameters.model(x))
+    def _run(self, where: Callable[[], str]) -> None:
         self._recorded: tuple[Tensor, Sequence[Tensor]] | None = None
+        with sdpa_kernel(SDPBackend.MATH):
+            self.value = self._head(self._parameters.model(self._x))
 
     def transposed(self, u: Tensor) -> Sequence[Tensor]:
         u = u.detach().requires_grad_()
@@ -81,8 +124,103 @@ class Reverse:
         return found
 
 
-PASSES: Mapping[str, Callable[[Parameters, Tensor, Head, RandomState], Pass]] = {
-    "auto": Dual,
-    "dual": Dual,
-    "reverse": Reverse,
-}
+class PerSample(Pass):
+    """By the deltas of single samples, for models whose samples do not see each other (`bench.meta.per_sample`): 1 F, and as
+    much less for every further backward pass. The outputs must be one loss for each sample.
+    """
+
+    def _run(self, where: Callable[[], str]) -> None:
+        with Layers(self._parameters.tensors, len(self._x), where) as seen:
+            logits = self._parameters.model(self._x)
+        losses = self._head(logits)
+        if losses.shape != self._x.shape[:1]:
+            raise CoupledError("the outputs are not one loss for each sample")
+        deltas = grad(losses.sum(), [layer.edge for layer in seen.found], allow_unused=True)
+        self._layers = [(layer, d) for layer, d in zip(seen.found, deltas, strict=True) if d is not None]
+        self.value = _WeightedGradients.apply(losses.detach(), self.transposed, *self._parameters.tensors)
+
+    def transposed(self, u: Tensor) -> Sequence[Tensor]:
+        found: list[Tensor | None] = [None] * len(self._parameters.tensors)
+        for layer, delta in self._layers:
+            gradients = layer.gradients(layer.x, delta * u.view(-1, *[1] * (delta.dim() - 1)).to(delta.dtype))
+            for number, g in zip((layer.weight, layer.bias), gradients, strict=True):
+                if number is not None:
+                    found[number] = g if found[number] is None else found[number] + g
+        return [torch.zeros_like(p) if g is None else g for p, g in zip(self._parameters.tensors, found, strict=True)]
+
+    def derivative(self, direction: Sequence[Tensor | None]) -> Tensor:
+        total = torch.zeros_like(self.value)
+        for layer, delta in self._layers:
+            if (v := direction[layer.weight]) is not None:
+                y = layer.apply(layer.x, v, None if layer.bias is None else direction[layer.bias])
+                total += torch.linalg.vecdot(y.flatten(1), delta.flatten(1))
+        return total
+
+    def along(self, val: Validation, at: Sequence[Tensor], slope: Slope) -> Tensor:
+        """A dense layer's part of (J v)_i is sum_j <delta_i, delta'_j> <x_i, x'_j> over the validation samples j, whose
+        inputs and deltas have the dash: for batches smaller than the layer that is less work than v itself.
+        """
+        if not isinstance(slope, float):
+            return super().along(val, at, slope)
+        at = [p.detach().requires_grad_() for p in at]
+        net, seen = self._parameters.at(at), []
+
+        def collecting(x: Tensor) -> Tensor:
+            with Layers(at, len(x)) as layers:
+                logits = net(x)
+            seen.extend(layers.found)
+            return logits
+
+        with self._random.replayed():
+            loss = val(collecting)
+        pairs = _small_pairs(self._layers, seen)
+        small = {number for layer, _, _ in pairs for number in (layer.weight, layer.bias)}
+        rest = [i for i in range(len(at)) if i not in small]
+        wanted = {id(other): other.edge for _, _, other in pairs}
+        found = grad(loss, [*wanted.values(), *(at[i] for i in rest)], materialize_grads=True)
+        delta_of = dict(zip(wanted, found, strict=False))
+        v: list[Tensor | None] = [None] * len(at)
+        for i, g in zip(rest, found[len(wanted) :], strict=True):
+            v[i] = g
+        total = self.derivative(v)
+        for layer, delta, other in pairs:
+            inputs = layer.x @ other.x.mT
+            total += ((inputs if layer.bias is None else inputs + 1) * (delta @ delta_of[id(other)].mT)).sum(1)
+        return slope * total
+
+
+def _small_pairs(layers: Sequence[tuple[Layer, Tensor]], others: Sequence[Layer]) -> list[tuple[Layer, Tensor, Layer]]:
+    """Each call of a dense layer in training (with its delta) and each in validation, of those layers for which the
+    products of samples are less work.
+    """
+    pairs = [(layer, delta, other) for layer, delta in layers for other in others if layer.weight == other.weight]
+    large = {layer.weight for layer, delta, other in pairs if not _is_small(layer, delta, other)}
+    return [pair for pair in pairs if pair[0].weight not in large]
+
+
+def _is_small(layer: Layer, delta: Tensor, other: Layer) -> bool:
+    if not (layer.dense and other.dense):
+        return False
+    (b, inputs), (c, _), outputs = layer.x.shape, other.x.shape, delta.shape[1]
+    return b * c * (inputs + outputs) < (b + c) * inputs * outputs
+
+
+class _WeightedGradients(torch.autograd.Function):
+    """Losses whose backward is J^T."""
+
+    @staticmethod
+    def forward(ctx: Any, losses: Tensor, transposed: Callable[[Tensor], Sequence[Tensor]], *_: Tensor) -> Tensor:
+        ctx.transposed = transposed
+        return losses
+
+    @staticmethod
+    def backward(ctx: Any, u: Tensor) -> Any:  # type: ignore[override]
+        return None, None, *ctx.transposed(u)
+
+
+def _tangent(dual: Tensor) -> Tensor:
+    value, tangent = forward_ad.unpack_dual(dual)
+    return torch.zeros_like(value) if tangent is None else tangent
+
+
+PASSES: Mapping[str, type[Pass]] = {"per_sample": PerSample, "replay": Replay, "dual": Dual, "reverse": Reverse}

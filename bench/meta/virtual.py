@@ -1,10 +1,11 @@
 """Virtual steps: where the parameters would go with a gradient, and how that depends on it.
 
-Each acts on every element by itself, so the derivative of the moved parameters by the gradient is a diagonal, the slope.
-The functions are differentiable in the gradient: double backward through them is the truth they are tested with.
+Each acts on every element by itself, so the derivative of the moved parameters by the gradient is a diagonal, the
+slope. The functions are differentiable in the gradient: double backward through them is the truth they are tested with.
+Nothing here waits for the device.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -13,13 +14,14 @@ from torch import Tensor
 from bench.errors import MetaStepError
 
 Slope = float | list[Tensor]
+"""One number for all, or for each parameter a tensor that broadcasts to its shape."""
 VirtualStep = Callable[[Sequence[Tensor], Sequence[Tensor]], tuple[list[Tensor], Slope]]
 """(parameters, gradient) -> the moved parameters as new tensors, and d moved / d gradient, element by element."""
 
 
 def gradient_step(lr: float) -> VirtualStep:
-    """theta - lr * g, the look-ahead of L2RW (Ren et al. 2018, equation 4), Meta-Weight-Net (Shu et al. 2019, equation 3) and
-    FORML (Yan et al. 2022, Algorithm 1, line 7). With a negative lr the step ascends.
+    """theta - lr * g, the look-ahead of L2RW (Ren et al. 2018, Algorithm 1, line 7), Meta-Weight-Net (Shu et al. 2019,
+    equation 3) and FORML (Yan et al. 2022, Algorithm 1, line 7). With a negative lr the step ascends.
     """
 
     def step(parameters: Sequence[Tensor], gradient: Sequence[Tensor]) -> tuple[list[Tensor], Slope]:
@@ -29,62 +31,73 @@ def gradient_step(lr: float) -> VirtualStep:
 
 
 def optimizer_step(optimizer: torch.optim.Optimizer) -> VirtualStep:
-    """What this optimiser's next step would do, with its state as it is: SGD with momentum, Nesterov and weight decay, and Adam
-    and AdamW with the second moment's dependence on the gradient. The state is not changed.
+    """What this optimiser's next step would do, with its state as it is: SGD with momentum, Nesterov and weight decay,
+    and Adam and AdamW with the second moment's dependence on the gradient. The state is not changed.
 
     The optimiser holds the parameters in the order of the model, all of them trained.
     Raises MetaStepError for another kind of optimiser, and for AMSGrad.
     """
-    if isinstance(optimizer, torch.optim.SGD):
-        one: Callable[..., tuple[Tensor, Any]] = _sgd
-    elif isinstance(optimizer, torch.optim.Adam) and not any(g["amsgrad"] for g in optimizer.param_groups):
-        one = _adam  # AdamW is one, with decoupled weight decay
-    else:
+    rule = _RULES.get(type(optimizer))
+    if rule is None or any(group.get("amsgrad") for group in optimizer.param_groups):
         raise MetaStepError(
-            f"no virtual step is known for {type(optimizer).__name__}: SGD, Adam or AdamW without amsgrad, or a plain "
-            f"gradient step"
+            f"no virtual step is known for {type(optimizer).__name__}"
+            f"{' with amsgrad' if rule else ''}: take SGD, Adam or AdamW without amsgrad, or a plain gradient step"
         )
 
     def step(parameters: Sequence[Tensor], gradient: Sequence[Tensor]) -> tuple[list[Tensor], Slope]:
-        held = [(p, group) for group in optimizer.param_groups for p in group["params"]]
+        held = [(own, group) for group in optimizer.param_groups for own in group["params"]]
         moved, slopes = [], []
         for (own, group), p, g in zip(held, parameters, gradient, strict=True):
-            value, slope = one(p, -g if group["maximize"] else g, group, optimizer.state.get(own, {}))
+            value, slope = rule(p, -g if group["maximize"] else g, group, optimizer.state.get(own, {}))
             moved.append(value)
-            slopes.append((-slope if group["maximize"] else slope) * torch.ones_like(p))
+            slopes.append((-slope if group["maximize"] else slope).detach())
         return moved, slopes
 
     return step
 
 
-def _sgd(p: Tensor, g: Tensor, group: dict[str, Any], state: dict[str, Any]) -> tuple[Tensor, float]:
-    """torch.optim.SGD's own rule, in its order of operations."""
-    g, scale, momentum = g + group["weight_decay"] * p, 1.0, group["momentum"]
+Rule = Callable[[Tensor, Tensor, Mapping[str, Any], Mapping[str, Any]], tuple[Tensor, Tensor]]
+"""(parameter, gradient, the optimiser's options, its state) -> the moved parameter and the slope."""
+
+
+def _sgd(p: Tensor, g: Tensor, group: Mapping[str, Any], state: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
+    """torch.optim.SGD's rule; `rate` is d step / d g."""
+    g, rate, momentum = g + group["weight_decay"] * p, 1.0, group["momentum"]
     if momentum:
-        buffer = state.get("momentum_buffer")
-        scale = 1.0 if buffer is None else 1 - group["dampening"]
-        velocity = g if buffer is None else momentum * buffer + scale * g
+        velocity = g
+        if (buffer := state.get("momentum_buffer")) is not None:
+            rate = 1 - group["dampening"]
+            velocity = momentum * buffer + rate * g
         if group["nesterov"]:
-            g, scale = g + momentum * velocity, 1 + momentum * scale
+            g, rate = g + momentum * velocity, 1 + momentum * rate
         else:
             g = velocity
-    return p - group["lr"] * g, -group["lr"] * scale
+    return p - group["lr"] * g, p.new_ones(()) * (-group["lr"] * rate)
 
 
-def _adam(p: Tensor, g: Tensor, group: dict[str, Any], state: dict[str, Any]) -> tuple[Tensor, Tensor]:
-    """Adam (Kingma and Ba 2015), Algorithm 1, and AdamW. Of g = 0 at the first step, where the root has no derivative, the
-    slope is that of a constant root.
+def _adam(p: Tensor, g: Tensor, group: Mapping[str, Any], state: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
+    """Adam (Kingma and Ba 2015), Algorithm 1, and AdamW. Where the second moment is 0 its root has no derivative, but
+    the step has one, that of g / (|g| + eps) at g = 0.
     """
     lr, (beta1, beta2), eps, decay = group["lr"], group["betas"], group["eps"], group["weight_decay"]
     if group["decoupled_weight_decay"]:
         p = p - lr * decay * p
     else:
         g = g + decay * p
-    steps = float(state["step"]) + 1 if state else 1.0
-    mean = beta1 * state["exp_avg"] + (1 - beta1) * g if state else (1 - beta1) * g
-    square = beta2 * state["exp_avg_sq"] + (1 - beta2) * g * g if state else (1 - beta2) * g * g
+    steps = state["step"].double() + 1 if state else 1.0
+    m, v = state.get("exp_avg", torch.zeros_like(g)), state.get("exp_avg_sq", torch.zeros_like(g))
     correct1, correct2 = 1 - beta1**steps, 1 - beta2**steps
-    root = (square / correct2).sqrt()
-    d_root = ((1 - beta2) * g / correct2 / root).where(root > 0, 0)
-    slope = -lr / correct1 * ((1 - beta1) / (root + eps) - mean * d_root / (root + eps) ** 2)
-    return p - lr * (mean / correct1) / (root + eps), slope.detach()
+    mean, square = beta1 * m + (1 - beta1) * g, beta2 * v + (1 - beta2) * g * g
+    moved = square > 0
+    root = (square.where(moved, 1.0) / correct2).sqrt().where(moved, 0.0)
+    # root (root d_mean - mean d_root), where the g^2 cancel; computed as it stands, the first step's is rounding error
+    turn = ((1 - beta1) * beta2 * v - beta1 * (1 - beta2) * m * g) / correct2
+    slope = -lr / correct1 * ((1 - beta1) * eps + (turn / root).where(moved, 0.0)) / (root + eps) ** 2
+    return p - lr / correct1 * mean / (root + eps), slope
+
+
+_RULES: Mapping[type[torch.optim.Optimizer], Rule] = {
+    torch.optim.SGD: _sgd,
+    torch.optim.Adam: _adam,
+    torch.optim.AdamW: _adam,
+}

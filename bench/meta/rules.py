@@ -1,0 +1,197 @@
+"""Forward-mode derivatives of single functions, where the general one would compute more than it needs.
+
+A rule is called after its function, with the function's arguments (tensors as `Value`s) and its output. It keeps what the
+derivative needs, and returns the derivative: from the tangents of the inputs (None: zero) to that of the output.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+aten = torch.ops.aten
+
+
+class Value(NamedTuple):
+    """An input: the tensor, and its place on the tape where it depends on the parameters."""
+
+    tensor: Tensor
+    place: int | None
+
+
+Tangent = Callable[[int | None], Tensor | None]
+"""The tangent at a place; None where it is zero."""
+Derivative = Callable[[Tangent], Any]
+Keep = Callable[[Value], Tensor]
+"""The primal value, detached; that it does not change until the derivative is taken is checked."""
+Rule = Callable[..., Derivative]
+
+
+def total(*terms: Tensor | None) -> Tensor | None:
+    """The sum of those terms that are there; the first of them is used up."""
+    there = [term for term in terms if term is not None]
+    return None if not there else there[0] if len(there) == 1 else there[0].add_(there[1])
+
+
+def linear(keep: Keep, out: Tensor, x: Value, weight: Value, bias: Value | None = None) -> Derivative:
+    return _affine(keep, F.linear, x, weight, bias)
+
+
+def conv2d(keep: Keep, out: Tensor, x: Value, weight: Value, bias: Value | None = None, *window: Any) -> Derivative:
+    return _affine(keep, lambda x, w, b=None: F.conv2d(x, w, b, *window), x, weight, bias)
+
+
+def _affine(keep: Keep, f: Callable[..., Tensor], x: Value, weight: Value, bias: Value | None) -> Derivative:
+    """y = f(x, w, b), linear in x and in (w, b)."""
+    kept_x, kept_w = keep(x), keep(weight)
+    at_b = bias.place if bias else None
+
+    def derivative(tangent: Tangent) -> Tensor | None:
+        dx, dw, db = tangent(x.place), tangent(weight.place), tangent(at_b)
+        if dw is None and db is not None:
+            dw = torch.zeros_like(kept_w)
+        return total(
+            None if dw is None else f(kept_x, dw, db),
+            None if dx is None else f(dx, kept_w),
+        )
+
+    return derivative
+
+
+def relu(keep: Keep, out: Tensor, x: Value, inplace: bool = False) -> Derivative:
+    y, place = keep(Value(out, None)), x.place
+    return lambda tangent: aten.threshold_backward(tangent(place), y, 0)
+
+
+def native_dropout(keep: Keep, out: tuple[Tensor, Tensor], x: Value, p: float, train: bool) -> Derivative:
+    mask, place, scale = out[1], x.place, 0.0 if p == 1 else 1 / (1 - p)
+
+    def derivative(tangent: Tangent) -> tuple[Tensor | None, None]:
+        t = tangent(place)
+        return None if t is None else t * mask * scale, None
+
+    return derivative
+
+
+def add(keep: Keep, out: Tensor, x: Value | float, y: Value | float, *, alpha: float = 1) -> Derivative:
+    shape = out.shape
+    at_x, at_y = (v.place if isinstance(v, Value) else None for v in (x, y))
+
+    def derivative(tangent: Tangent) -> Tensor | None:
+        dx, dy = tangent(at_x), tangent(at_y)
+        if dx is None or dy is None:
+            return dx.expand(shape) if dx is not None else None if dy is None else (dy * alpha).expand(shape)
+        return torch.add(dx, dy, alpha=alpha)
+
+    return derivative
+
+
+def batch_norm(
+    keep: Keep,
+    out: Tensor,
+    x: Value,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    weight: Value | None = None,
+    bias: Value | None = None,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Derivative | None:
+    """Per channel, the Jacobian of x -> y in training mode, gamma included, is symmetric, so that its product with a
+    tangent is what backward gives for that tangent as gradient: one kernel.
+    """
+    if not training:
+        return None
+    kept_x, kept_w = keep(x), keep(weight) if weight else None
+    at_w, at_b = (v.place if v else None for v in (weight, bias))
+
+    def derivative(tangent: Tangent) -> Tensor:
+        dx, dw, db = tangent(x.place), tangent(at_w), tangent(at_b)
+        if dw is None:
+            dw = torch.zeros(kept_x.shape[1], dtype=torch.promote_types(kept_x.dtype, torch.float32), device=kept_x.device)
+        dy, mean, scale = torch.native_batch_norm(kept_x, dw, db, None, None, True, 0.0, eps)
+        if dx is None:
+            return dy
+        wanted = [True, False, False]
+        back = aten.native_batch_norm_backward(dx, kept_x, kept_w, None, None, mean, scale, True, eps, wanted)
+        return dy.add_(back[0])
+
+    return derivative
+
+
+def layer_norm(
+    keep: Keep,
+    out: Tensor,
+    x: Value,
+    shape: list[int],
+    weight: Value | None = None,
+    bias: Value | None = None,
+    eps: float = 1e-5,
+) -> Derivative:
+    """As `batch_norm`; here gamma differs within what is normalised, so that it multiplies outside."""
+    kept_x, kept_w = keep(x), keep(weight) if weight else None
+    at_w, at_b, dtype = weight.place if weight else None, bias.place if bias else None, out.dtype
+
+    def derivative(tangent: Tangent) -> Tensor | None:
+        dx, dw, db = tangent(x.place), tangent(at_w), tangent(at_b)
+        x_ = kept_x.to(dtype)
+        scale = torch.zeros(shape, dtype=dtype, device=x_.device) if dw is None else dw
+        dy, mean, rstd = aten.native_layer_norm(x_, shape, scale, db, eps)
+        if dx is None:
+            return dy
+        wanted = [True, False, False]
+        back = aten.native_layer_norm_backward(dx.to(dtype), x_, shape, mean, rstd, None, None, wanted)[0]
+        return dy.add_(back if kept_w is None else back * kept_w)
+
+    return derivative
+
+
+def group_norm(
+    keep: Keep,
+    out: Tensor,
+    x: Value,
+    groups: int,
+    weight: Value | None = None,
+    bias: Value | None = None,
+    eps: float = 1e-5,
+) -> Derivative:
+    """As `layer_norm`."""
+    kept_x, kept_w = keep(x), keep(weight) if weight else None
+    at_w, at_b, dtype = weight.place if weight else None, bias.place if bias else None, out.dtype
+    n, channels = out.shape[:2]
+    sizes = (n, channels, out[0, 0].numel(), groups)
+
+    def derivative(tangent: Tangent) -> Tensor | None:
+        dx, dw, db = tangent(x.place), tangent(at_w), tangent(at_b)
+        x_ = kept_x.to(dtype).contiguous()
+        scale = torch.zeros(channels, dtype=dtype, device=x_.device) if dw is None else dw
+        dy, mean, rstd = aten.native_group_norm(x_, scale, db, *sizes, eps)
+        if dx is None:
+            return dy
+        dx, wanted = dx.to(dtype).contiguous(), [True, False, False]
+        back = aten.native_group_norm_backward(dx, x_, mean, rstd, None, *sizes, wanted)[0]
+        return dy.add_(back if kept_w is None else back * kept_w.view(-1, *[1] * (x_.dim() - 2)))
+
+    return derivative
+
+
+RULES: Mapping[Any, Rule] = {
+    F.linear: linear,
+    F.conv2d: conv2d,
+    F.relu: relu,
+    torch.relu: relu,
+    torch.relu_: relu,
+    Tensor.relu: relu,
+    Tensor.relu_: relu,
+    torch.native_dropout: native_dropout,
+    torch.add: add,
+    Tensor.add: add,
+    Tensor.add_: add,
+    F.batch_norm: batch_norm,
+    F.layer_norm: layer_norm,
+    F.group_norm: group_norm,
+}
+"""By the function as `torch.overrides` sees it. A rule may return None: the general one then."""
