@@ -84,11 +84,13 @@ class Split:
 
     def batch(self, index: Tensor) -> Batch:
         """The samples at `index` [B] (stacked: [R, B]), with images scaled to [0, 1]."""
+        fields = self.x, self.y, self.group
         if index.dim() == 1:
-            x, y, group = (t.index_select(0, index) for t in (self.x, self.y, self.group))
-        else:
-            run = torch.arange(len(index), device=index.device).unsqueeze(1)
-            x, y, group = self.x[run, index], self.y[run, index], self.group[run, index]
+            x, y, group = (t.index_select(0, index) for t in fields)
+        else:  # rows of all runs as one table: several times faster than indexing with two tensors
+            first = torch.arange(0, len(index) * len(self), len(self), device=index.device)
+            rows = (index + first.unsqueeze(1)).flatten()
+            x, y, group = (t.flatten(0, 1).index_select(0, rows).unflatten(0, index.shape) for t in fields)
         return Batch(x.float().div_(255) if x.dtype == torch.uint8 else x, y, group, index)
 
     def in_order(self, batch_size: int) -> Iterator[Batch]:

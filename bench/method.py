@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from bench.capture import Captured
 from bench.data import Augment, Batch, Split, Stream
 from bench.errors import OptionError
 from bench.losses import LOSSES
@@ -26,6 +27,7 @@ class Task:
     train, val: splits on the device. classes, groups: their names (groups are the classes under `class_fairness`).
     new_model: builds the model with the run's initial weights, the same at every call.
     backend, check: how look-aheads find their derivatives, and whether they check themselves (`bench.meta`).
+    capture: whether updates that can be are recorded and replayed (`bench.capture`).
     """
 
     train: Split
@@ -38,6 +40,7 @@ class Task:
     augment: Augment | None = None
     backend: str = "auto"
     check: bool = True
+    capture: bool = False
 
     @property
     def device(self) -> torch.device:
@@ -67,7 +70,7 @@ class Task:
 
     def look_ahead(self, model: nn.Module) -> LookAhead:
         """The engine of the meta-step for this model, with the run's backend."""
-        return LookAhead(model, self.backend, self.check)
+        return LookAhead(model, self.backend, self.streams.stacked, self.check)
 
     def labels(self, by: str) -> tuple[Tensor, tuple[str, ...]]:
         """Class or group (`by`) of each training sample, [.., N], and the names of the classes or groups."""
@@ -110,16 +113,19 @@ class Method:
     """Whether it reads the group of training samples."""
     stackable: ClassVar[bool] = True
     """Whether stacked runs give what single runs give."""
+    capturable: ClassVar[bool] = False
+    """Whether `update` never depends on the value of a tensor, nor waits for one, and changes its state in place."""
     baseline: ClassVar[bool] = False
     """Whether tables state other methods' costs and gains relative to it."""
 
     def fit(self, task: Task, meter: "Meter") -> nn.Module:
         """Train and return the model: all that the runner calls."""
         self.begin(task)
+        update = Captured(self) if task.capture and self.capturable else self.update
         for epoch in meter.epochs(self):
             self.model.train()
             for batch in task.batches(epoch):
-                losses, weights = self.update(batch)
+                losses, weights = update(batch)
                 meter.step(batch, losses, weights)
             self.end_epoch(epoch)
         return self.model

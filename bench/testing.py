@@ -123,6 +123,9 @@ def check_method(method: type[Method], options: Mapping[str, Any] | None = None)
     if not method.uses_groups:
         other = train(method(**given), toy_task(regroup=True)).state_dict()
         _equal(state, other, "it declares uses_groups = False, and training changes with the groups of the samples")
+    if method.capturable:
+        recorded = train(method(**given), dataclasses.replace(toy_task(), capture=True)).state_dict()
+        _equal(state, recorded, "replayed, its update ends elsewhere: it must change its state in place")
     _check_resume(method, given, state)
     if method.stackable:
         _check_stacked(method, given)

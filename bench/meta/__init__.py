@@ -3,12 +3,14 @@
 A method's `losses` calls `LookAhead.outputs`, its `weights` calls `LookAhead.gradient` or `derivative`.
 """
 
+from bench.meta.choice import BACKENDS as BACKENDS
+from bench.meta.choice import Choice as Choice
 from bench.meta.functional import Net as Net
 from bench.meta.functional import Parameters as Parameters
 from bench.meta.functional import RandomState as RandomState
-from bench.meta.look_ahead import Inner as Inner
+from bench.meta.gradient import Inner as Inner
+from bench.meta.gradient import gradient_by_double_backward as gradient_by_double_backward
 from bench.meta.look_ahead import LookAhead as LookAhead
-from bench.meta.look_ahead import gradient_by_double_backward as gradient_by_double_backward
 from bench.meta.passes import Validation as Validation
 from bench.meta.virtual import VirtualStep as VirtualStep
 from bench.meta.virtual import gradient_step as gradient_step

@@ -5,7 +5,6 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from bench.errors import MetaStepError
 
@@ -26,18 +25,34 @@ class Parameters:
                 f"needs some to step on"
             )
         self.model = model
-        self.names = [name for name, _ in named]
         self.tensors: list[Tensor] = [p for _, p in named]
+        number = {id(p): i for i, p in enumerate(self.tensors)}
+        self._slots = [  # a parameter that two modules share has two
+            (module._parameters, name, number[id(p)])
+            for module in model.modules()
+            for name, p in module._parameters.items()
+            if p is not None and id(p) in number
+        ]
 
     def at(self, values: Sequence[Tensor]) -> Net:
         """The model with these values. Its buffers are cloned at each call: a pass that is not the training's own must
-        not move BatchNorm's running statistics.
+        not move BatchNorm's running statistics. While the model runs its own are out of place, so that it is not to be
+        called by another thread then; `torch.func.functional_call` does the same, at more cost.
         """
-        parameters = dict(zip(self.names, values, strict=True))
 
         def net(x: Tensor) -> Tensor:
-            buffers = {name: buffer.clone() for name, buffer in self.model.named_buffers()}
-            return functional_call(self.model, {**parameters, **buffers}, (x,))  # type: ignore[no-any-return]
+            own = [(module._buffers, name, b) for module in self.model.modules() for name, b in module._buffers.items()]
+            try:
+                for parameters, name, i in self._slots:
+                    parameters[name] = values[i]  # type: ignore[assignment]
+                for buffers, name, b in own:
+                    buffers[name] = None if b is None else b.clone()
+                return self.model(x)  # type: ignore[no-any-return]
+            finally:
+                for parameters, name, i in self._slots:
+                    parameters[name] = self.tensors[i]  # type: ignore[assignment]
+                for buffers, name, b in own:
+                    buffers[name] = b
 
         return net
 
@@ -46,7 +61,8 @@ class RandomState:
     """The state of the global generators before a forward pass, so that a second one draws the same dropout masks."""
 
     def __init__(self, device: torch.device) -> None:
-        self._devices = [device] if device.type == "cuda" else []
+        on_gpu = device.type == "cuda" and not torch.cuda.is_current_stream_capturing()  # what is captured draws nothing
+        self._devices = [device] if on_gpu else []
         self._cpu = torch.get_rng_state()
         self._cuda = [torch.cuda.get_rng_state(d) for d in self._devices]
 

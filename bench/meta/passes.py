@@ -35,7 +35,7 @@ class Pass(ABC):
         self, parameters: Parameters, x: Tensor, head: Head, random: RandomState, where: Callable[[], str] = str
     ) -> None:
         """random: the state of the generators now. where: names the module that is being run, for messages."""
-        self._parameters, self._x, self._head, self._random = parameters, x, head, random
+        self.parameters, self._x, self._head, self._random = parameters, x, head, random
         self._run(where)
 
     @abstractmethod
@@ -48,13 +48,13 @@ class Pass(ABC):
 
     def transposed(self, u: Tensor) -> Sequence[Tensor]:
         """J^T u, in the shapes of the parameters, from a u in the shape of `value`; the graph is kept."""
-        return grad(self.value, self._parameters.tensors, u, retain_graph=True, materialize_grads=True)
+        return grad(self.value, self.parameters.tensors, u, retain_graph=True, materialize_grads=True)
 
     def along(self, val: Validation, at: Sequence[Tensor], slope: Slope) -> Tensor:
         """J v for v = slope * grad val(at), the gradient of a validation loss; of stacked runs, of their sum."""
         at = [p.detach().requires_grad_() for p in at]
         with self._random.replayed():  # the training's own draws must not depend on the method
-            loss = val(self._parameters.at(at)).sum()
+            loss = val(self.parameters.at(at)).sum()
         v: Sequence[Tensor] = grad(loss, at, materialize_grads=True)
         del loss, at
         if isinstance(slope, float):
@@ -69,13 +69,13 @@ class Dual(Pass):
 
     def _run(self, where: Callable[[], str]) -> None:
         with sdpa_kernel(SDPBackend.MATH):  # another kernel would drop other attention weights
-            self.value = self._head(self._parameters.model(self._x))
+            self.value = self._head(self.parameters.model(self._x))
 
     def derivative(self, direction: Sequence[Tensor]) -> Tensor:
         with torch.no_grad(), forward_ad.dual_level(), sdpa_kernel(SDPBackend.MATH), self._random.replayed():
-            pairs = zip(self._parameters.tensors, direction, strict=True)
+            pairs = zip(self.parameters.tensors, direction, strict=True)
             duals = [forward_ad.make_dual(p.detach(), v) for p, v in pairs]
-            return _tangent(self._head(self._parameters.at(duals)(self._x)))
+            return _tangent(self._head(self.parameters.at(duals)(self._x)))
 
 
 class Replay(Pass):
@@ -84,9 +84,9 @@ class Replay(Pass):
     """
 
     def _run(self, where: Callable[[], str]) -> None:
-        self._tape = Tape(self._parameters.tensors, where)
+        self._tape = Tape(self.parameters.tensors, where)
         with self._tape:
-            logits = self._parameters.model(self._x)
+            logits = self.parameters.model(self._x)
         self._place, self._logits = self._tape.place(logits), logits.detach()
         self.value = self._head(logits)
 
@@ -106,11 +106,11 @@ class Reverse(Pass):
     def _run(self, where: Callable[[], str]) -> None:
         self._recorded: tuple[Tensor, Sequence[Tensor]] | None = None
         with sdpa_kernel(SDPBackend.MATH):
-            self.value = self._head(self._parameters.model(self._x))
+            self.value = self._head(self.parameters.model(self._x))
 
     def transposed(self, u: Tensor) -> Sequence[Tensor]:
         u = u.detach().requires_grad_()
-        found = grad(self.value, self._parameters.tensors, u, create_graph=True, materialize_grads=True)
+        found = grad(self.value, self.parameters.tensors, u, create_graph=True, materialize_grads=True)
         self._recorded = u, found
         return [t.detach() for t in found]
 
@@ -130,25 +130,26 @@ class PerSample(Pass):
     """
 
     def _run(self, where: Callable[[], str]) -> None:
-        with Layers(self._parameters.tensors, len(self._x), where) as seen:
-            logits = self._parameters.model(self._x)
+        with Layers(self.parameters.tensors, len(self._x), where) as seen:
+            logits = self.parameters.model(self._x)
         losses = self._head(logits)
         if losses.shape != self._x.shape[:1]:
             raise CoupledError("the outputs are not one loss for each sample")
         deltas = grad(losses.sum(), [layer.edge for layer in seen.found], allow_unused=True)
         self._layers = [(layer, d) for layer, d in zip(seen.found, deltas, strict=True) if d is not None]
-        self.value = _WeightedGradients.apply(losses.detach(), self.transposed, *self._parameters.tensors)
+        self.value = _WeightedGradients.apply(losses.detach(), self.transposed, *self.parameters.tensors)  # type: ignore[no-untyped-call]
 
     def transposed(self, u: Tensor) -> Sequence[Tensor]:
-        found: list[Tensor | None] = [None] * len(self._parameters.tensors)
+        found: list[Tensor | None] = [None] * len(self.parameters.tensors)
         for layer, delta in self._layers:
             gradients = layer.gradients(layer.x, delta * u.view(-1, *[1] * (delta.dim() - 1)).to(delta.dtype))
             for number, g in zip((layer.weight, layer.bias), gradients, strict=True):
                 if number is not None:
                     found[number] = g if found[number] is None else found[number] + g
-        return [torch.zeros_like(p) if g is None else g for p, g in zip(self._parameters.tensors, found, strict=True)]
+        return [torch.zeros_like(p) if g is None else g for p, g in zip(self.parameters.tensors, found, strict=True)]
 
     def derivative(self, direction: Sequence[Tensor | None]) -> Tensor:
+        """As ever; None stands for zero."""
         total = torch.zeros_like(self.value)
         for layer, delta in self._layers:
             if (v := direction[layer.weight]) is not None:
@@ -163,7 +164,7 @@ class PerSample(Pass):
         if not isinstance(slope, float):
             return super().along(val, at, slope)
         at = [p.detach().requires_grad_() for p in at]
-        net, seen = self._parameters.at(at), []
+        net, seen = self.parameters.at(at), []
 
         def collecting(x: Tensor) -> Tensor:
             with Layers(at, len(x)) as layers:
@@ -177,7 +178,8 @@ class PerSample(Pass):
         small = {number for layer, _, _ in pairs for number in (layer.weight, layer.bias)}
         rest = [i for i in range(len(at)) if i not in small]
         wanted = {id(other): other.edge for _, _, other in pairs}
-        found = grad(loss, [*wanted.values(), *(at[i] for i in rest)], materialize_grads=True)
+        ends: list[Any] = [*wanted.values(), *(at[i] for i in rest)]
+        found = grad(loss, ends, materialize_grads=True)
         delta_of = dict(zip(wanted, found, strict=False))
         v: list[Tensor | None] = [None] * len(at)
         for i, g in zip(rest, found[len(wanted) :], strict=True):
@@ -214,7 +216,7 @@ class _WeightedGradients(torch.autograd.Function):
         return losses
 
     @staticmethod
-    def backward(ctx: Any, u: Tensor) -> Any:  # type: ignore[override]
+    def backward(ctx: Any, u: Tensor) -> Any:
         return None, None, *ctx.transposed(u)
 
 

@@ -4,7 +4,7 @@ A rule is called after its function, with the function's arguments (tensors as `
 derivative needs, and returns the derivative: from the tangents of the inputs (None: zero) to that of the output.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -26,13 +26,7 @@ Tangent = Callable[[int | None], Tensor | None]
 Derivative = Callable[[Tangent], Any]
 Keep = Callable[[Value], Tensor]
 """The primal value, detached; that it does not change until the derivative is taken is checked."""
-Rule = Callable[..., Derivative]
-
-
-def total(*terms: Tensor | None) -> Tensor | None:
-    """The sum of those terms that are there; the first of them is used up."""
-    there = [term for term in terms if term is not None]
-    return None if not there else there[0] if len(there) == 1 else there[0].add_(there[1])
+Rule = Callable[..., Derivative | None]
 
 
 def linear(keep: Keep, out: Tensor, x: Value, weight: Value, bias: Value | None = None) -> Derivative:
@@ -52,10 +46,9 @@ def _affine(keep: Keep, f: Callable[..., Tensor], x: Value, weight: Value, bias:
         dx, dw, db = tangent(x.place), tangent(weight.place), tangent(at_b)
         if dw is None and db is not None:
             dw = torch.zeros_like(kept_w)
-        return total(
-            None if dw is None else f(kept_x, dw, db),
-            None if dx is None else f(dx, kept_w),
-        )
+        of_layer = None if dw is None else f(kept_x, dw, db)
+        of_input = None if dx is None else f(dx, kept_w)
+        return of_input if of_layer is None else of_layer if of_input is None else of_layer.add_(of_input)
 
     return derivative
 
@@ -111,7 +104,8 @@ def batch_norm(
     def derivative(tangent: Tangent) -> Tensor:
         dx, dw, db = tangent(x.place), tangent(at_w), tangent(at_b)
         if dw is None:
-            dw = torch.zeros(kept_x.shape[1], dtype=torch.promote_types(kept_x.dtype, torch.float32), device=kept_x.device)
+            exact = torch.promote_types(kept_x.dtype, torch.float32)
+            dw = torch.zeros(kept_x.shape[1], dtype=exact, device=kept_x.device)
         dy, mean, scale = torch.native_batch_norm(kept_x, dw, db, None, None, True, 0.0, eps)
         if dx is None:
             return dy
@@ -135,7 +129,7 @@ def layer_norm(
     kept_x, kept_w = keep(x), keep(weight) if weight else None
     at_w, at_b, dtype = weight.place if weight else None, bias.place if bias else None, out.dtype
 
-    def derivative(tangent: Tangent) -> Tensor | None:
+    def derivative(tangent: Tangent) -> Any:
         dx, dw, db = tangent(x.place), tangent(at_w), tangent(at_b)
         x_ = kept_x.to(dtype)
         scale = torch.zeros(shape, dtype=dtype, device=x_.device) if dw is None else dw
@@ -164,7 +158,7 @@ def group_norm(
     n, channels = out.shape[:2]
     sizes = (n, channels, out[0, 0].numel(), groups)
 
-    def derivative(tangent: Tangent) -> Tensor | None:
+    def derivative(tangent: Tangent) -> Any:
         dx, dw, db = tangent(x.place), tangent(at_w), tangent(at_b)
         x_ = kept_x.to(dtype).contiguous()
         scale = torch.zeros(channels, dtype=dtype, device=x_.device) if dw is None else dw
@@ -178,7 +172,7 @@ def group_norm(
     return derivative
 
 
-RULES: Mapping[Any, Rule] = {
+RULES: dict[Any, Rule] = {
     F.linear: linear,
     F.conv2d: conv2d,
     F.relu: relu,

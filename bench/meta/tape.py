@@ -91,18 +91,22 @@ class Tape(TorchFunctionMode):
             raise UnseenError("a value of the training pass was changed in place before the derivative was taken")
         tangents = dict(zip(self._parameters, direction, strict=True))
         uses = list(self._uses)
+
+        def tangent(p: int | None) -> Tensor | None:
+            return None if p is None else tangents.get(p)
+
         for note in self._notes:
             if not note.inputs.isdisjoint(tangents):
                 with note.precision():
-                    found = note.derivative(tangents.get)
-                for p, tangent in zip(note.outputs, found if isinstance(found, tuple) else (found,), strict=True):
-                    if p is not None and tangent is not None:
-                        tangents[p] = tangent
+                    found = note.derivative(tangent)
+                for p, t in zip(note.outputs, found if isinstance(found, tuple) else (found,), strict=True):
+                    if p is not None and t is not None:
+                        tangents[p] = t
             for p in note.inputs:
                 uses[p] -= 1
                 if not uses[p]:  # nobody needs it any more, and others need its memory
                     tangents.pop(p, None)
-        return tangents.get(place)  # type: ignore[arg-type]
+        return tangent(place)
 
     def _note(self, function: Any, args: Any, kwargs: Any, values: list[Value], noted: Any) -> Any:
         """Call the function and note its derivative."""

@@ -32,6 +32,7 @@ class ClassBalanced(Method):
         by: whose samples are counted, `class` or `group` (the sensitive attribute).
     """
 
+    capturable = True
     uses_groups = True
 
     beta: float = 0.9999

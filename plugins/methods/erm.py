@@ -10,6 +10,7 @@ from bench import Method, hookimpl
 class ERM(Method):
     """Empirical risk minimisation: every sample weighs the same (FORML's "Uniform")."""
 
+    capturable = True
     baseline = True
 
 

@@ -53,6 +53,7 @@ class FORML(Method):
     """
 
     uses_val = True
+    capturable = True
 
     meta_loss: Literal[
         "max_loss_discrepancy", "mean_loss_discrepancy", "pairwise_loss_discrepancy", "cross_entropy"
@@ -70,29 +71,31 @@ class FORML(Method):
         task = self.task
         if self.condition != "all" and len(task.classes) != 2:
             raise OptionError(f"forml: condition={self.condition} needs two classes, not {len(task.classes)}")
+        if task.recipe.min_per_group < 1:
+            raise OptionError("forml: every validation batch needs each group: recipe.min_per_group must be at least 1")
         positive = {"positive": 1, "negative": 0}.get(self.condition)
         self.val = task.val_batches(None if positive is None else task.val.y == positive)
-        self.look_ahead = task.look_ahead(self.model)
+        self.engine = task.look_ahead(self.model)
         self.groups = torch.arange(len(task.groups), device=task.device)
         start = torch.ones if self.weighting == "inverse_square_l1" else torch.zeros
         self.w = start(task.train.y.shape, device=task.device)
 
     def losses(self, batch: Batch) -> Tensor:
         if self.weighting == "logits":
-            self.logits = self.look_ahead.outputs(batch.x, lambda logits: logits)
+            self.logits = self.engine.outputs(batch.x, lambda logits: logits)
             return self.task.loss(self.logits, batch.y)
-        return self.look_ahead.outputs(batch.x, lambda logits: self.task.loss(logits, batch.y))
+        return self.engine.outputs(batch.x, lambda logits: self.task.loss(logits, batch.y))
 
     def weights(self, batch: Batch, losses: Tensor) -> Tensor:
         """One step on w by the meta-gradient, then the weights of the batch with the new w."""
         lr = self.optimizer.param_groups[0]["lr"]
-        w = (self.w if self.normalize == "set" else self.w.gather(-1, batch.index)).requires_grad_()
+        w = (self.w if self.normalize == "set" else self.w.gather(-1, batch.index)).detach().requires_grad_()
         val = next(self.val)
 
         def inner(value: Tensor, hyper: Sequence[Tensor]) -> Tensor:
             return self._weighted(value, batch, self.sample_weights(hyper[0], batch.index))
 
-        (gradient,) = self.look_ahead.gradient(
+        (gradient,) = self.engine.gradient(
             inner,
             [w],
             lambda net: self.validation_loss(self.task.loss(net(val.x), val.y), val.group),
@@ -102,7 +105,7 @@ class FORML(Method):
             step = lr if self.weight_lr is None else self.weight_lr
             penalty = step * self.l1 * w.sign() if self.weighting == "inverse_square_l1" else 0
             w = w.detach() - (-step if self.reverse_weights else step) * gradient - penalty
-            self.w = w if self.normalize == "set" else self.w.scatter_(-1, batch.index, w)
+            self.w.copy_(w) if self.normalize == "set" else self.w.scatter_(-1, batch.index, w)
             return self.sample_weights(w, batch.index)
 
     def objective(self, batch: Batch, losses: Tensor, weights: Tensor) -> Tensor:

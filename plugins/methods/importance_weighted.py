@@ -26,6 +26,7 @@ class ImportanceWeighted(Method):
         normalize: divide by the batch's mean weight, as `nn.CrossEntropyLoss(weight=...)` does.
     """
 
+    capturable = True
     uses_groups = True
 
     target: tuple[float, ...] = ()

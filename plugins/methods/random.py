@@ -23,6 +23,8 @@ class Random(Method):
             L2RW reference code, scaled to mean 1; `uniform` on (0.1, 1.9), as in the MOEW reference code.
     """
 
+    capturable = True
+
     distribution: Literal["softmax", "rectified", "uniform"] = "softmax"
 
     def setup(self) -> None:
