@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from bench.data import Dataset
     from bench.files import Files
     from bench.method import Method
+    from bench.throughput import Workload
 
 hookspec = pluggy.HookspecMarker("bench")
 hookimpl = pluggy.HookimplMarker("bench")
@@ -37,3 +38,16 @@ def bench_models() -> "Mapping[str, Callable[..., nn.Module]]":  # type: ignore[
 @hookspec
 def bench_methods() -> "Mapping[str, type[Method]]":  # type: ignore[empty-body]
     """Subclasses of bench.Method by name."""
+
+
+@hookspec
+def bench_workloads() -> "Mapping[str, Workload]":  # type: ignore[empty-body]
+    """Models with input shapes and batch sizes by name, for `bench throughput` to time steps on."""
+
+
+@hookspec
+def bench_rivals() -> "Mapping[str, type[Method]]":  # type: ignore[empty-body]
+    """Other implementations of a method's update by name, for `bench throughput` alone.
+
+    Subclasses of bench.Method with their own `update`; the class variable `rival_of` names the method.
+    """

@@ -13,7 +13,7 @@ from bench import hookspecs
 from bench.errors import PluginError, UnknownNameError
 
 GROUP = "bench"
-KINDS = ("datasets", "models", "methods")
+KINDS = ("datasets", "models", "methods", "workloads", "rivals")
 
 
 @dataclass(frozen=True)

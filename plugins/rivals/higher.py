@@ -1,0 +1,37 @@
+"""FORML's step with the library higher."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from bench import Batch, Method, Task, hookimpl
+from bench_plugins.rivals.forml import DoubleBackward, library
+
+
+@dataclass
+class HigherFORML(DoubleBackward):
+    """FORML by double backward with higher, as its documentation has a differentiable inner loop.
+
+    Source: Grefenstette et al., Generalized Inner Loop Meta-Learning, 2019; `higher.innerloop_ctx` with SGD, which
+    makes a functional copy of the model, its buffers included, in every step. The gradient is that of w alone.
+    Raises ImportError where higher is not installed.
+    """
+
+    def begin(self, task: Task) -> None:
+        self.higher = library("higher", "pip install 'reweight-bench[rivals]'")
+        super().begin(task)
+        self.virtual = torch.optim.SGD(self.model.parameters(), task.recipe.lr)
+
+    def look_ahead_loss(self, batch: Batch, val: Batch, w: Tensor, lr: float) -> Tensor:
+        self.virtual.param_groups[0]["lr"] = lr
+        with self.higher.innerloop_ctx(self.model, self.virtual) as (model, optimizer):
+            losses = self.task.loss(model(batch.x), batch.y)
+            optimizer.step((self.sample_weights(w, batch.index) * losses).mean())
+            return self.validation_loss(self.task.loss(model(val.x), val.y), val.group)
+
+
+@hookimpl
+def bench_rivals() -> Mapping[str, type[Method]]:
+    return {"higher": HigherFORML}

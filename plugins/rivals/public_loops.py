@@ -1,0 +1,106 @@
+"""The training loops of the public codes of Meta-Weight-Net and L2RW, written anew with their structure."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from bench import Batch, Method, hookimpl
+from bench_plugins.methods.meta_weight_net import MetaWeightNet
+
+
+@dataclass
+class PublicLoop(Method):
+    """A look-ahead as the public codes have it. BatchNorm's statistics move in the new model, which is thrown away.
+
+    In every step a new model is built, loaded with the parameters, moved by a gradient step that stays differentiable,
+    and asked for its loss on a validation batch; then the model itself sees the training batch again.
+    """
+
+    uses_val = True
+    stackable = False
+
+    def setup(self) -> None:
+        self.val = self.task.val_batches()
+
+    def build(self, batch: Batch) -> tuple[nn.Module, Tensor]:
+        """The new model, and its losses [B] of the batch."""
+        model = self.task.new_model()
+        model.load_state_dict(self.model.state_dict())
+        return model, self.task.loss(model(batch.x), batch.y)
+
+    def look_ahead_loss(self, model: nn.Module, inner: Tensor) -> Tensor:
+        """The mean validation loss of the new model after a step down `inner`."""
+        lr, val = self.optimizer.param_groups[0]["lr"], next(self.val)
+        names, parameters = zip(*model.named_parameters(), strict=True)
+        gradients = torch.autograd.grad(inner, parameters, create_graph=True)
+        moved = {name: p - lr * g for name, p, g in zip(names, parameters, gradients, strict=True)}
+        return self.task.loss(functional_call(model, moved, (val.x,)), val.y).mean()
+
+
+@dataclass
+class PublicMetaWeightNet(PublicLoop):
+    """The public loop of Meta-Weight-Net: a net with 100 hidden units weighs samples by their losses.
+
+    Source: Shu et al., Meta-Weight-Net: Learning an Explicit Mapping For Sample Weighting, 2019, Algorithm 1, as its
+    authors' code for noisy labels runs it: the virtual step is a plain one with the model's learning rate, weights are
+    not normalised, the weight net's optimiser is Adam (1e-3, weight decay 1e-4). The validation loss goes backward into
+    all that it depends on, so the new model's parameters too get a gradient, which nobody uses: the loop pays for it.
+    """
+
+    rival_of: ClassVar[str] = "meta_weight_net"
+
+    def setup(self) -> None:
+        super().setup()
+        self.net = nn.Sequential(nn.Linear(1, 100), nn.ReLU(), nn.Linear(100, 1), nn.Sigmoid()).to(self.task.device)
+        drawn = self.task.streams.draw(MetaWeightNet().initial_theta, "method")  # what the method itself begins with
+        nn.utils.vector_to_parameters(drawn.to(self.task.device), self.net.parameters())
+        self.net_optimizer = torch.optim.Adam(self.net.parameters(), 1e-3, weight_decay=1e-4)
+
+    def update(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        model, losses = self.build(batch)
+        val_loss = self.look_ahead_loss(model, (self.net(losses.detach().unsqueeze(-1)).squeeze(-1) * losses).mean())
+        self.net_optimizer.zero_grad()
+        val_loss.backward()
+        self.net_optimizer.step()
+        losses = self.task.loss(self.model(batch.x), batch.y)
+        with torch.no_grad():
+            weights = self.net(losses.unsqueeze(-1)).squeeze(-1)
+        self.optimizer.zero_grad()
+        (weights * losses).mean().backward()
+        self.optimizer.step()
+        return losses, weights
+
+
+@dataclass
+class PublicL2RW(PublicLoop):
+    """The public loop of L2RW: a sample weighs what a little more of it would take off the validation loss.
+
+    Source: Ren et al., Learning to Reweight Examples for Robust Deep Learning, 2018, Algorithm 1, as the best-known
+    PyTorch code runs it: the virtual step is a plain one with the model's learning rate, from eps = 0, so that it moves
+    nothing; a branch on the sum of the weights waits for a GPU. Here weights have mean 1 and enter the mean loss, there
+    they have sum 1 and enter the sum.
+    """
+
+    rival_of: ClassVar[str] = "l2rw"
+
+    def update(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        model, losses = self.build(batch)
+        eps = torch.zeros_like(losses, requires_grad=True)
+        (gradient,) = torch.autograd.grad(self.look_ahead_loss(model, (eps * losses).sum()), eps)
+        weights = (-gradient).clamp_min(0)
+        if (total := weights.sum()) > 0:
+            weights = weights * (len(weights) / total)
+        losses = self.task.loss(self.model(batch.x), batch.y)
+        self.optimizer.zero_grad()
+        (weights * losses).mean().backward()
+        self.optimizer.step()
+        return losses, weights
+
+
+@hookimpl
+def bench_rivals() -> Mapping[str, type[Method]]:
+    return {"public_meta_weight_net": PublicMetaWeightNet, "public_l2rw": PublicL2RW}
