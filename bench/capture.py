@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 
 from bench.data import Batch, Stream
-from bench.meta import LookAhead
 
 if TYPE_CHECKING:
     from bench.method import Method
@@ -78,7 +77,7 @@ class Captured:
         changed: list[tuple[Any, str, Any]] = [
             (self._method, feed.name, iter([next(batches) for _ in range(feed.count)])) for feed in self._feeds
         ]
-        changed += [(v, "watched", False) for v in vars(self._method).values() if isinstance(v, LookAhead)]
+        changed += [(engine, "watched", False) for engine in self._method.engines()]
         with _attributes(changed):
             losses, weights = self._method.update(own)
         return losses.detach(), weights

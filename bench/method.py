@@ -165,6 +165,10 @@ class Method:
     def end_epoch(self, epoch: int) -> None:
         """After the last step of each epoch."""
 
+    def engines(self) -> list[LookAhead]:
+        """The look-aheads that it holds; the record names their backends."""
+        return [value for value in vars(self).values() if isinstance(value, LookAhead)]
+
     def diagnostics(self) -> dict[str, Tensor]:
         """Further values [..] for the record at each evaluation."""
         return {}

@@ -36,11 +36,12 @@ class Choice:
 
 
 def choose(model: nn.Module, x: Tensor, head: Head, backend: str, stacked: bool, check: bool) -> Choice:
-    """The first backend that takes this model and agrees with double backward. The model and the generators are as before.
+    """The first backend that takes this model and agrees with double backward. The model and the generators are as
+    before.
 
     x, head: a training batch and what is computed from its logits.
-    Raises UnknownNameError, and MetaStepError with the reasons if none does; of a backend that was asked for by name, its
-    reason and the backend that works.
+    Raises UnknownNameError, and MetaStepError with the reasons if none does; of a backend that was asked for by name,
+    its reason and the backend that works.
     """
     if backend not in BACKENDS:
         raise UnknownNameError("backend", backend, BACKENDS)
@@ -106,6 +107,8 @@ class Trial:
             except MetaStepError:
                 raise
             except (NotImplementedError, RuntimeError) as error:
+                if not _lacks_derivative(error):
+                    raise
                 at = f" (module {where()})" if where() else ""
                 raise MetaStepError(f"{str(error).splitlines()[0]}{at}") from error
         if not (check and self.exact):
@@ -115,7 +118,9 @@ class Trial:
                 (self.slow,) = gradient_by_double_backward(
                     self.model, self.x, self._losses, _inner, [w], self._val, step, self.random
                 )
-        except (NotImplementedError, RuntimeError):  # an operator without a second derivative
+        except (NotImplementedError, RuntimeError) as error:
+            if not _lacks_derivative(error):
+                raise
             return None
         return float((found - self.slow).norm() / self.slow.norm().clamp_min(torch.finfo(w.dtype).tiny))
 
@@ -128,7 +133,13 @@ class Trial:
         return F.cross_entropy(logits.flatten(0, -2), self.labels, reduction="none").view(logits.shape[:-1])
 
     def _val(self, net: Net) -> Tensor:
-        return self._losses(net(self.x.flip(self.logits.dim() - 2)))
+        return self._losses(net(self.x.flip(self.logits.dim() - 2))).mean(-1)
+
+
+def _lacks_derivative(error: Exception) -> bool:
+    """Whether torch says that an operator has no derivative of the kind that was asked for."""
+    words = ("derivative", "forward AD", "forward-mode", "jvp", "differentiated twice", "once_differentiable")
+    return any(word in str(error) for word in words)
 
 
 def _inner(value: Tensor, hyper: Sequence[Tensor]) -> Tensor:

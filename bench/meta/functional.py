@@ -21,7 +21,7 @@ class Parameters:
         named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
         if not named:
             raise MetaStepError(
-                f"{type(model).__name__} has no parameter that is trained (all have requires_grad = False): a look-ahead "
+                f"{type(model).__name__} has no parameter that is trained (none has requires_grad = True): a look-ahead "
                 f"needs some to step on"
             )
         self.model = model
@@ -61,7 +61,9 @@ class RandomState:
     """The state of the global generators before a forward pass, so that a second one draws the same dropout masks."""
 
     def __init__(self, device: torch.device) -> None:
-        on_gpu = device.type == "cuda" and not torch.cuda.is_current_stream_capturing()  # what is captured draws nothing
+        on_gpu = (
+            device.type == "cuda" and not torch.cuda.is_current_stream_capturing()
+        )  # what is captured draws nothing
         self._devices = [device] if on_gpu else []
         self._cpu = torch.get_rng_state()
         self._cuda = [torch.cuda.get_rng_state(d) for d in self._devices]

@@ -5,10 +5,10 @@ model gives on the training batch (per-sample losses, or logits) and `hyper` is 
 
     d val(theta~) / d hyper = d/d hyper < grad_outputs inner(outputs, hyper), J v >,   v = slope * grad val(theta~),
 
-with J the Jacobian of the outputs with respect to theta and slope = d theta~ / d g, element by element (-lr for a plain
-step). J v is one forward-mode pass along v: there is no double backward through the model, and the result is exact, also
-through BatchNorm's coupling of the samples. For `inner = mean(s * losses)` and a plain step this is the familiar
--lr / B * <grad val, grad l_i> (Ren et al., Learning to Reweight Examples for Robust Deep Learning, 2018).
+with J the Jacobian of the outputs with respect to theta and slope = d theta~ / d g, element by element (-lr for a
+plain step). J v is one forward-mode pass along v: there is no double backward through the model, and the result is
+exact, also through BatchNorm's coupling of the samples. For `inner = mean(s * losses)` and a plain step this is the
+familiar -lr / B * <grad val, grad l_i> (Ren et al., Learning to Reweight Examples for Robust Deep Learning, 2018).
 """
 
 from collections.abc import Callable, Sequence

@@ -17,8 +17,8 @@ NO_PASS = "a derivative needs a training pass (`outputs`) before it, and each pa
 class LookAhead:
     """The meta-step of one model: a training pass whose graph is kept, and derivatives through a virtual step from it.
 
-    A step of a method is `outputs` once, `gradient` or `derivative` once, and then a backward pass of its own through the
-    outputs, which are attached.
+    A step of a method is `outputs` once, `gradient` or `derivative` once, and then a backward pass of its own through
+    the outputs, which are attached.
 
     choice: the backend, known from the first training pass on.
     watched: whether a gradient on the CPU is looked at for values that are not finite.
@@ -59,8 +59,8 @@ class LookAhead:
         """d val(theta~) / d hyper, one tensor for each of `hyper` (leaves that require grad). The training pass is used
         up, except for the graph of its outputs.
 
-        step: the virtual step; None where the weights are zero, so that there is none: theta~ = theta, and the gradient is
-        that per unit of a step descended, d val(theta - g) / d hyper.
+        step: the virtual step; None where the weights are zero, so that there is none: theta~ = theta, and the
+        gradient is that per unit of a step descended, d val(theta - g) / d hyper.
         Raises DivergedError if no run's gradient is finite; on a GPU, which would have to be waited for, the end of
         the epoch tells.
         """

@@ -1,6 +1,7 @@
 """Training passes: each keeps the graph of its outputs and can tell their derivative J v along a direction v.
 
-They differ in how J v is found and in what it costs, in units of F, one forward pass of the model; a step of ERM is 3 F.
+They differ in how J v is found and in what it costs, in units of F, one forward pass of the model; a step of ERM is 3
+F.
 """
 
 from abc import ABC, abstractmethod
@@ -99,8 +100,8 @@ class Replay(Pass):
 
 
 class Reverse(Pass):
-    """Twice reverse mode: J^T u is linear in u, and its derivative with respect to u along v is J v. Few operations, so the
-    cheapest where these are small; and for models whose operators have double backward but no forward mode.
+    """Twice reverse mode: J^T u is linear in u, and its derivative with respect to u along v is J v. Few operations,
+    so the cheapest where these are small; and for models whose operators have double backward but no forward mode.
     """
 
     def _run(self, where: Callable[[], str]) -> None:
@@ -125,8 +126,8 @@ class Reverse(Pass):
 
 
 class PerSample(Pass):
-    """By the deltas of single samples, for models whose samples do not see each other (`bench.meta.per_sample`): 1 F, and as
-    much less for every further backward pass. The outputs must be one loss for each sample.
+    """By the deltas of single samples, for models whose samples do not see each other (`bench.meta.per_sample`): 1 F,
+    and as much less for every further backward pass. The outputs must be one loss for each sample.
     """
 
     def _run(self, where: Callable[[], str]) -> None:
@@ -173,7 +174,7 @@ class PerSample(Pass):
             return logits
 
         with self._random.replayed():
-            loss = val(collecting)
+            loss = val(collecting).sum()
         pairs = _small_pairs(self._layers, seen)
         small = {number for layer, _, _ in pairs for number in (layer.weight, layer.bias)}
         rest = [i for i in range(len(at)) if i not in small]

@@ -1,12 +1,12 @@
 """The layers of models whose samples do not see each other.
 
-In such a model the gradient of sample i's loss for a layer is a product of its input x_i and of delta_i, the gradient of
-that loss for the layer's output. One backward pass down to the outputs of the layers finds all deltas. From then on a
-weighted gradient J^T u is each layer's weight gradient with u_i delta_i, and (J v)_i is <delta_i, layer(x_i; v)> summed over
-the layers: neither needs the rest of the network again.
+In such a model the gradient of sample i's loss for a layer is a product of its input x_i and of delta_i, the gradient
+of that loss for the layer's output. One backward pass down to the outputs of the layers finds all deltas. From then on
+a weighted gradient J^T u is each layer's weight gradient with u_i delta_i, and (J v)_i is <delta_i, layer(x_i; v)>
+summed over the layers: neither needs the rest of the network again.
 
-With coupled samples (BatchNorm in training mode) this is silently wrong. So a function that is not known to keep samples
-apart is refused.
+With coupled samples (BatchNorm in training mode) this is silently wrong. So a function that is not known to keep
+samples apart is refused.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence

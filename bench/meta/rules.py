@@ -1,7 +1,7 @@
 """Forward-mode derivatives of single functions, where the general one would compute more than it needs.
 
-A rule is called after its function, with the function's arguments (tensors as `Value`s) and its output. It keeps what the
-derivative needs, and returns the derivative: from the tangents of the inputs (None: zero) to that of the output.
+A rule is called after its function, with the function's arguments (tensors as `Value`s) and its output. It keeps what
+the derivative needs, and returns the derivative: from the tangents of the inputs (None: zero) to that of the output.
 """
 
 from collections.abc import Callable

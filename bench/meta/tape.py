@@ -1,9 +1,9 @@
 """Forward-mode derivatives along the operations of a pass that was run before.
 
-A `Tape` notes the torch functions that a model calls in its training pass, with what their derivatives need of the inputs
-and outputs (mostly what the graph holds anyway). Derivatives then run along the notes: the model's code is not run again,
-its primal values and dropout masks are those of the training pass, and no buffer is moved. Functions with a rule
-(`bench.meta.rules`) cost what their derivative costs; any other is called once more, by itself, on dual tensors.
+A `Tape` notes the torch functions that a model calls in its training pass, with what their derivatives need of the
+inputs and outputs (mostly what the graph holds anyway). Derivatives then run along the notes: the model's code is not
+run again, its primal values and dropout masks are those of the training pass, and no buffer is moved. Functions with a
+rule (`bench.meta.rules`) cost what their derivative costs; any other is called once more, by itself, on dual tensors.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -52,8 +52,8 @@ class Note(NamedTuple):
 class Tape(TorchFunctionMode):
     """Notes what is computed from the parameters while it is entered.
 
-    Raises UnseenError where it loses sight of a value: behind a custom autograd.Function or a scripted function, and where
-    a tensor is changed through one of its views.
+    Raises UnseenError where it loses sight of a value: behind a custom autograd.Function or a scripted function, and
+    where a tensor is changed through one of its views.
     """
 
     def __init__(self, parameters: Iterable[Tensor], where: Callable[[], str] = str) -> None:
@@ -152,7 +152,7 @@ class Tape(TorchFunctionMode):
         return derivative
 
     def _value(self, tensor: Tensor, values: list[Value], function: Any) -> Value:
-        place, version = self._seen.get(tensor, (None, 0))
+        place, _ = self._seen.get(tensor, (None, 0))
         if place is None and tensor.requires_grad and torch.is_grad_enabled():
             raise UnseenError(f"an input of {_name(function)}{self._in_module()} comes from no torch function")
         if place is not None and self._changed(tensor):

@@ -45,14 +45,14 @@ class BettyFORML(RivalOfFORML):
         library("betty", INSTALL)
         super().begin(task)
         self.table = Table(self.w)
-        self.engine = self._engine()
+        self.driver = self._engine()
 
     def update(self, batch: Batch) -> tuple[Tensor, Tensor]:
         self.batch = batch
         self.seen: list[tuple[Tensor, Tensor]] = []
         self.step_on_w.param_groups[0]["lr"] = self.optimizer.param_groups[0]["lr"]
-        self.engine.global_step += 1
-        self.engine.train_step()  # Engine.run is this in a loop
+        self.driver.global_step += 1
+        self.driver.train_step()  # Engine.run is this in a loop
         return self.seen[0]
 
     def inner_loss(self, batch: Batch) -> Tensor:

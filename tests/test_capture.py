@@ -1,0 +1,111 @@
+"""Recorded updates beside the updates themselves."""
+
+import dataclasses
+
+import pytest
+import torch
+from torch import nn
+
+from bench import Method
+from bench.capture import Captured
+from bench.registry import installed
+from bench.testing import check_method, toy_task, train
+
+DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
+CAPTURABLE = [name for name, offer in installed().offers["methods"].items() if offer.value.capturable]
+
+
+def begun(name="forml", device="cpu", new_model=None, **recipe):
+    """A method at its start, and its batches."""
+    task = toy_task(**recipe)
+    build = new_model or task.new_model
+    task = dataclasses.replace(
+        task, train=task.train.to(torch.device(device)), val=task.val.to(torch.device(device)),
+        new_model=lambda: build().to(device),
+    )  # fmt: skip
+    method = installed().find("methods", name).value()
+    method.begin(task)
+    return method, [batch for epoch in range(3) for batch in task.batches(epoch)]
+
+
+def state(method):
+    found = {name: v.clone() for name, v in vars(method).items() if isinstance(v, torch.Tensor) and not v.requires_grad}
+    return found | {name: v.clone() for name, v in method.model.state_dict().items()}
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("name", CAPTURABLE)
+def test_replays_equal_updates(name, device):
+    plain, batches = begun(name, device)
+    recorded, _ = begun(name, device)
+    update = Captured(recorded)
+    for batch in batches:
+        for one, other in zip(plain.update(batch), update(batch), strict=True):
+            assert torch.equal(one, other)
+    assert len(update._recorded) == 1
+    for key, value in state(plain).items():
+        assert torch.equal(value, state(recorded)[key]), key
+
+
+def test_after_the_warm_up_full_batches_are_replayed_and_the_last_one_is_made(monkeypatch):
+    method, batches = begun()
+    update, made = Captured(method), []
+    original = method.update
+    monkeypatch.setattr(method, "update", lambda batch: made.append(len(batch.y)) or original(batch))
+    for batch in batches:
+        update(batch)
+    sizes = [len(batch.y) for batch in batches]
+    assert sizes[:5] == [16, 16, 16, 16, 6]
+    assert made == [16, 16, 16, 16, 6, 6, 6]  # three, the recorded one, and the rests
+
+
+def test_a_new_learning_rate_is_recorded_anew():
+    plain, batches = begun()
+    recorded, _ = begun()
+    update = Captured(recorded)
+    for i, batch in enumerate(b for b in batches if len(b.y) == 16):
+        for method in (plain, recorded):
+            method.optimizer.param_groups[0]["lr"] = 0.1 if i < 6 else 0.02
+        losses, _ = plain.update(batch)
+        assert torch.equal(losses, update(batch)[0])
+
+
+def test_what_draws_random_numbers_is_not_recorded():
+    def dropping():
+        torch.manual_seed(0)
+        return nn.Sequential(nn.Linear(3, 8), nn.Dropout(0.5), nn.Linear(8, 2))
+
+    plain, batches = begun(new_model=dropping)
+    recorded, _ = begun(new_model=dropping)
+    update = Captured(recorded)
+    for batch in batches:
+        torch.manual_seed(1)
+        losses, _ = plain.update(batch)
+        torch.manual_seed(1)
+        assert torch.equal(losses, update(batch)[0])
+    assert not update._recorded
+
+
+@dataclasses.dataclass
+class Rebinding(Method):
+    """Counts its steps in a tensor that it replaces."""
+
+    capturable = True
+
+    def setup(self):
+        self.steps = torch.zeros(())
+
+    def weights(self, batch, losses):
+        self.steps = self.steps + 1
+        return torch.ones_like(losses) * self.steps
+
+
+def test_state_that_is_not_changed_in_place_breaks_the_contract():
+    with pytest.raises(AssertionError, match="in place"):
+        check_method(Rebinding)
+
+
+def test_a_method_that_does_not_say_so_is_not_recorded(monkeypatch):
+    monkeypatch.setattr(Rebinding, "capturable", False)
+    monkeypatch.setattr("bench.method.Captured", lambda method: pytest.fail("it was recorded"))
+    train(Rebinding(), dataclasses.replace(toy_task(), capture=True))
