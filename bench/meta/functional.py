@@ -21,7 +21,7 @@ class Parameters:
         named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
         if not named:
             raise MetaStepError(
-                f"{type(model).__name__} has no parameter that is trained (none has requires_grad = True): a look-ahead "
+                f"{type(model).__name__} has no parameter that is trained (no requires_grad): a look-ahead "
                 f"needs some to step on"
             )
         self.model = model
