@@ -1,5 +1,6 @@
 """The command line: the only place that prints. Torch is imported by the commands that need it, when they need it."""
 
+import shlex
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -7,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from bench import __version__
 from bench.errors import BenchError, OptionError
@@ -39,6 +41,7 @@ def main() -> None:
     \b
     bench list                                      what is installed
     bench run --method forml --dataset digits       train, evaluate, record
+    bench throughput resnet18                       what a training step of each method costs
     bench leaderboard                               tables from the records
     """
 
@@ -48,7 +51,7 @@ out_option = click.option(
     type=click.Path(path_type=Path, file_okay=False),
     default=Path("bench-results"),
     show_default=True,
-    help="Folder of the tables; the records are in its folder 'results'.",
+    help="Folder of the tables; the records are in its folders 'results' and 'throughput'.",
 )
 
 
@@ -79,6 +82,9 @@ out_option = click.option(
 )
 @click.option("--stack", is_flag=True, help="Train all seeds at once with batched operators (small models).")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
+@click.option("--backend", default="auto", show_default=True, help="How look-aheads find their derivatives.")
+@click.option("--check/--no-check", default=True, show_default=True, help="Compare that with double backward once.")
+@click.option("--eager", is_flag=True, help="Record no updates to replay them (on a GPU and under --stack).")
 @click.option("--data-dir", type=click.Path(path_type=Path, file_okay=False), help="Folder of the data files.")
 @click.option("--allow-unofficial-data", is_flag=True, help="Accept files whose checksum is not the official one.")
 @click.option("--force", is_flag=True, help="Run again what is already recorded.")
@@ -116,7 +122,7 @@ def run(methods: Sequence[str], seeds: int | None, single: Sequence[int], out: P
     results: list[RunResult] = []
     try:
         for experiment in experiments:
-            _run_seeds(experiment, chosen, store, device, asked["stack"], asked["force"], results)
+            _run_seeds(experiment, chosen, store, device, asked, results)
     except KeyboardInterrupt:
         _render(out)
         click.echo(
@@ -139,14 +145,14 @@ def _run_seeds(
     seeds: list[int],
     store: "ResultStore",
     device: Any,
-    stack: bool,
-    force: bool,
+    asked: dict[str, Any],
     results: "list[RunResult]",
 ) -> None:
     """Run what is not yet recorded; add to `results` those of all seeds, each as soon as it is there."""
     from bench.progress import observer
     from bench.runner import run as run_experiment
 
+    stack, force = asked["stack"], asked["force"]
     found = {seed: store.get(experiment.spec(seed)) for seed in seeds}
     recorded = [result for result in found.values() if result and not force]
     results += recorded
@@ -156,7 +162,8 @@ def _run_seeds(
     for group in [missing] if stack and missing else [[seed] for seed in missing]:
         title = f"{experiment.method_name} on {experiment.dataset.name}, seed {', '.join(map(str, group))}"
         with observer(title, experiment.recipe) as watch:
-            results += run_experiment(experiment, group, store, device, watch, stacked=stack, resume=not force)
+            how = {name: asked[name] for name in ("backend", "check", "eager")}
+            results += run_experiment(experiment, group, store, device, watch, stack, resume=not force, **how)
 
 
 def _name_and_value(text: str) -> tuple[str, Any]:
@@ -176,12 +183,15 @@ def _registry() -> "Registry":
     return registry
 
 
+KINDS = ["datasets", "models", "methods", "protocols", "workloads", "rivals", "plugins"]
+
+
 @main.command("list")
-@click.argument("kind", type=click.Choice(["datasets", "models", "methods", "protocols", "plugins"]), required=False)
+@click.argument("kind", type=click.Choice(KINDS), required=False)
 def list_(kind: str | None) -> None:
     """What is installed: each with one line, its plugin and its version."""
     registry = _registry()
-    for each in [kind] if kind else ["datasets", "models", "methods", "protocols", "plugins"]:
+    for each in [kind] if kind else KINDS:
         if each == "protocols":
             from bench.protocols import PROTOCOLS
 
@@ -197,7 +207,7 @@ def list_(kind: str | None) -> None:
 @main.command()
 @click.argument("name")
 def show(name: str) -> None:
-    """What NAME (a method, model, data set or protocol) is, and its options."""
+    """What NAME (a method, model, data set, protocol, workload or rival) is, and its options."""
     import inspect
 
     from bench.errors import UnknownNameError
@@ -217,7 +227,7 @@ def show(name: str) -> None:
         if kind == "dataset":
             click.echo("\nOptions of its recipe:")
             _table("", [(f"-o recipe.{n}=", describe(option.type)) for n, option in recipe_options(Recipe()).items()])
-        elif options := options_of(offer.value):
+        elif kind != "workload" and (options := options_of(offer.value)):
             prefix = "model." if kind == "model" else ""
             _table("", [(f"-o {prefix}{n}=", str(option)) for n, option in options.items()])
     if name in PROTOCOLS:
@@ -227,18 +237,89 @@ def show(name: str) -> None:
 
 
 @main.command()
+@click.argument("names", metavar="[WORKLOAD]...", nargs=-1)
+@click.option("--method", "methods", multiple=True, help="Method; without, all that learn from validation data.")
+@click.option("--model", help="Time this model, with --shape and --classes, instead of a workload.")
+@click.option("--shape", help="Shape of an input of --model.", metavar="C,H,W|D")
+@click.option("--classes", type=click.IntRange(min=2), help="Number of classes of --model.")
+@click.option("--batch-size", type=click.IntRange(min=1), help="Training samples in a step.")
+@click.option("--val-batch-size", type=click.IntRange(min=1), help="Validation samples in a step.")
+@click.option(
+    "--stack", type=click.IntRange(min=1), metavar="N", help="Train N runs at once, and one by one beside it."
+)
+@click.option("--precision", type=click.Choice(["fp32", "bf16"]), default="fp32", show_default=True)
+@click.option("--channels-last", is_flag=True, help="Memory format of images and convolutions.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
+@click.option("--backend", default="auto", show_default=True, help="How look-aheads find their derivatives.")
+@click.option("--eager", is_flag=True, help="Never record and replay updates, as runs do on a GPU and stacked.")
+@click.option("--rounds", type=click.IntRange(min=2), default=15, show_default=True, help="Timings of each method.")
+@click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True, help="Of torch on the CPU.")
+@click.option("--rivals/--no-rivals", default=True, show_default=True, help="Other implementations of the methods.")
+@click.option(
+    "--compare",
+    type=click.Path(path_type=Path, exists=True),
+    help="Older records: exit with code 1 if a method's time relative to the baseline got worse by more than noise.",
+)
+@out_option
+def throughput(names: Sequence[str], compare: Path | None, out: Path, **asked: Any) -> None:
+    """Time a training step of each method on WORKLOADs (all, if none is named), beside the baseline and rivals."""
+    from bench.results import ResultStore
+    from bench.runner import device_of
+    from bench.throughput import Conditions, page
+    from bench.throughput.measure import measure
+    from bench.throughput.record import older, regressions
+    from bench.throughput.workload import workloads
+
+    registry = _registry()
+    sizes = {n: asked[n] for n in ("batch_size", "val_batch_size", "stack") if asked[n] is not None}
+    chosen = workloads(registry, names, asked["model"], asked["shape"], asked["classes"], **sizes)
+    same = ("precision", "channels_last", "backend", "eager", "threads", "rounds", "methods", "rivals")
+    conditions = Conditions(device=str(device_of(asked["device"])), **{name: asked[name] for name in same})
+    before, failed, worse = older(compare, chosen.values(), conditions) if compare else [], [], []
+    ResultStore(out / "throughput").check_writable()
+    for name, workload in chosen.items():
+        command = _command([] if asked["model"] else [name])
+        record = measure(name, workload, conditions, registry, command)
+        record.save(out / "throughput")
+        _table(f"{page.title(record)}: {workload}", page.cells(record), page.heads(record))
+        failed += [f"{name}: {row.label} failed: {row.error}" for row in record.rows if row.error and not row.rival_of]
+        worse += regressions(record, before)
+    _render(out)
+    click.echo(f"records in {out / 'throughput'}; tables: {out / page.PAGE}")
+    if failed or worse:
+        click.echo("\n".join([*failed, *worse]), err=True)
+        sys.exit(1)
+
+
+def _command(arguments: Sequence[str]) -> str:
+    """The command as it was given, with these arguments, without what does not change the result."""
+    ctx = click.get_current_context()
+    words = ["bench", ctx.info_name or "", *arguments]
+    for option in ctx.command.params:
+        name = option.name or ""
+        if ctx.get_parameter_source(name) != ParameterSource.COMMANDLINE or name in ("names", "out", "compare"):
+            continue
+        value = ctx.params[name]
+        if isinstance(value, bool):
+            words.append(option.opts[0] if value else option.secondary_opts[0])
+        else:
+            words += [word for each in (value if option.multiple else [value]) for word in (option.opts[0], str(each))]
+    return shlex.join(words)
+
+
+@main.command()
 @out_option
 @click.option("--check", is_flag=True, help="Write nothing; exit with code 1 if a table is not what the records give.")
 def leaderboard(out: Path, check: bool) -> None:
-    """Render the records as markdown, one table for each protocol and data set."""
-    if not (out / "results").is_dir():
-        raise BenchError(f"{out} has no folder 'results' with records: name the folder with --out")
+    """Render the records as markdown: a table for each protocol and data set, and the throughput."""
+    if not ((out / "results").is_dir() or (out / "throughput").is_dir()):
+        raise BenchError(f"{out} has no folder 'results' or 'throughput' with records: name the folder with --out")
     if not check:
         click.echo("\n".join(map(str, _render(out))) or "no records")
         return
     pages, damaged = _pages(out)
     stale = [name for name, text in pages.items() if _text(out / name) != text]
-    stale += [path.name for path in _tables(out) if path.name not in pages]
+    stale += [path.name for path in _tables(out) if path.relative_to(out).as_posix() not in pages]
     if stale:
         click.echo(f"stale in {out}: {', '.join(stale)}; run `bench leaderboard --out {out}`", err=True)
     if stale or damaged:
@@ -247,14 +328,17 @@ def leaderboard(out: Path, check: bool) -> None:
 
 
 def _pages(out: Path) -> tuple[dict[str, str], bool]:
-    """The tables by file name, and whether a record is damaged."""
+    """The tables and pictures by file name, and whether a record is damaged."""
     from bench.leaderboard import render
     from bench.results import ResultStore
+    from bench.throughput import page
+    from bench.throughput.record import load
 
     results, damaged = ResultStore(out / "results").load()
-    for path, why in damaged.items():
+    records, damaged_too = load(out / "throughput")
+    for path, why in (damaged | damaged_too).items():
         click.echo(f"warning: skipped the damaged record {path}: {why}", err=True)
-    return render(results), bool(damaged)
+    return render(results) | page.render(records), bool(damaged or damaged_too)
 
 
 def _render(out: Path) -> list[Path]:
@@ -265,16 +349,17 @@ def _render(out: Path) -> list[Path]:
     for name, text in pages.items():
         write_whole(out / name, text.encode())
     for path in _tables(out):
-        if path.name not in pages:
+        if path.relative_to(out).as_posix() not in pages:
             path.unlink()
     return [out / name for name in pages]
 
 
 def _tables(out: Path) -> list[Path]:
-    """Tables written earlier, known by their first line: nobody else's file is touched."""
-    from bench.leaderboard import MARK
+    """Files written earlier, known by their first line: nobody else's file is touched."""
+    from bench.markdown import MARK
 
-    return sorted(path for path in out.glob("*.md") if path.read_text("utf-8", errors="replace").startswith(MARK))
+    files = [*out.glob("*.md"), *(out / "throughput").glob("*.svg")]
+    return sorted(path for path in files if path.read_text("utf-8", errors="replace").startswith(MARK))
 
 
 def _text(path: Path) -> str:

@@ -10,12 +10,12 @@ from importlib.resources import files
 from statistics import median
 from typing import Any
 
+from bench.markdown import MARK, table
 from bench.options import show
 from bench.results import LAST, RunResult, best_val
 from bench.spec import canonical
 from bench.stats import holm, mean_se, paired_difference
 
-MARK = "<!-- made from records by `bench leaderboard`; not to be edited -->\n"
 TEST = "test"
 
 
@@ -200,7 +200,7 @@ def _table(title: str, rows: Sequence[Row], rule: str) -> list[str]:
                 "yes" if row.any.about["uses_val"] or row.any.spec.validation == "paper" else "no",
             ]
         )
-    return [f"## {title[0].upper()}{title[1:]}", "", *_markdown(heads, cells), ""]
+    return [f"## {title[0].upper()}{title[1:]}", "", *table(heads, cells), ""]
 
 
 def _name(row: Row) -> str:
@@ -245,14 +245,9 @@ def _beside_the_papers(protocol: str, dataset: str, rows: Sequence[Row], rules: 
     if not cells or not rows:
         return []
     heads = ["Method", "Metric", "Paper", *(f"Ours, {RULES.get(r, r.replace('_', ' '))}" for r in rules), "Source"]
-    return ["## Beside the papers", "", *_markdown(heads, cells), ""]
+    return ["## Beside the papers", "", *table(heads, cells), ""]
 
 
 def _unofficial(rows: Sequence[Row]) -> list[str]:
     files = {f"{name} ({content[:19]}…)" for row in rows for name, content in row.any.data["unofficial"].items()}
     return [f"‡ Data files without the official checksum: {', '.join(sorted(files))}.", ""] if files else []
-
-
-def _markdown(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    lines = [heads, ["---"] * len(heads), *rows]
-    return ["| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines]

@@ -1,34 +1,28 @@
 """Runs an experiment: train, evaluate, record. The only place that sees test data."""
 
-import platform
-import subprocess
 import sys
 import traceback
 from collections.abc import Sequence
-from dataclasses import replace
-from datetime import UTC, datetime
+from dataclasses import asdict, replace
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
 from bench.data import Split
+from bench.environment import LIBRARIES, environment
 from bench.errors import BenchError, DeviceError, DivergedError, OptionError, PluginError
 from bench.evaluation import Evaluations
 from bench.experiment import Experiment
+from bench.initial import initial_model
 from bench.meter import Meter, Observer
 from bench.method import Method, Task
 from bench.metrics import METRICS
-from bench.normalize import normalized
 from bench.protocols import Splits
 from bench.results import ResultStore, RunResult
 from bench.spec import RunSpec, digest
-from bench.stack import stack
-from bench.streams import Streams, derive
-
-LIBRARIES = ("reweight-bench", "torch", "torchvision", "timm", "numpy")
+from bench.streams import Streams
 
 
 def device_of(name: str) -> torch.device:
@@ -52,8 +46,14 @@ def run(
     observer: Observer | None = None,
     stacked: bool = False,
     resume: bool = True,
+    backend: str = "auto",
+    check: bool = True,
+    eager: bool = False,
 ) -> list[RunResult]:
     """Train the experiment with one seed, or with several at once if `stacked`, and record each run.
+
+    backend, check: how look-aheads find their derivatives, and whether they check themselves (`bench.meta`).
+    eager: record no updates to replay them (`bench.capture`); stacked runs and those on a GPU else do.
 
     A training that fails is recorded with the kind of failure. Bad input (BenchError) and an interrupt pass through and
     leave no record; the checkpoint of an interrupted run stays, and the same call goes on from it unless told not to.
@@ -62,7 +62,12 @@ def run(
         raise OptionError(f"method {experiment.method_name} cannot train stacked runs: leave out --stack")
     streams = Streams(tuple(seeds), stacked)
     splits = _splits(experiment, streams, device)
-    task = _task(experiment, splits, streams, device)
+    task = replace(
+        _task(experiment, splits, streams, device),
+        backend=backend,
+        check=check,
+        capture=not eager and (stacked or device.type == "cuda"),
+    )
     evaluations = _evaluations(experiment, splits)
     name = digest([[experiment.spec(seed).key for seed in seeds], stacked, _source(experiment)])
     checkpoint = store.folder.parent / "checkpoints" / f"{name}.pt"
@@ -89,7 +94,7 @@ def run(
             history=_columns(meter.history, place),
             selected=evaluations.selected(meter.history, place) if status == "ok" else {},
             costs=_costs(meter, task, method, len(seeds) if stacked else 1),
-            environment=environment(experiment, device),
+            environment=environment(experiment.plugins, device),
             error=error,
         )
         if result.ok or not store.get(spec):  # a failure does not replace a result
@@ -130,14 +135,12 @@ def _command(experiment: Experiment, spec: RunSpec, stacked: bool) -> str:
 
 
 def new_model(experiment: Experiment, streams: Streams, device: torch.device) -> nn.Module:
-    """The model with initial weights drawn by the purpose `init`, normalising its input; one of all stacked runs."""
-    dataset, models = experiment.dataset, []
-    for seed in streams.seeds:
-        with torch.random.fork_rng([device] if device.type == "cuda" else []):
-            torch.manual_seed(derive(seed, "init"))
-            model = experiment.model(dataset.shape, len(dataset.classes), **experiment.model_options)
-        models.append(normalized(model, dataset.mean, dataset.std))
-    return (stack(models) if streams.stacked else models[0]).to(device)
+    dataset = experiment.dataset
+
+    def build() -> nn.Module:
+        return experiment.model(dataset.shape, len(dataset.classes), **experiment.model_options)
+
+    return initial_model(build, dataset.mean, dataset.std, streams, device)
 
 
 def _splits(experiment: Experiment, streams: Streams, device: torch.device) -> Splits:
@@ -231,6 +234,7 @@ def _costs(meter: Meter, task: Task, method: Method, stacked: int) -> dict[str, 
         "peak_memory_bytes": torch.cuda.max_memory_allocated(task.device) if cuda else None,
         "peak_process_bytes": _peak_process_bytes(),
         "stacked": stacked,
+        "meta_step": [asdict(engine.choice) for engine in method.engines() if engine.choice],
         "threads": torch.get_num_threads(),
     }
 
@@ -243,44 +247,3 @@ def _peak_process_bytes() -> int | None:
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
-
-
-def environment(experiment: Experiment, device: torch.device) -> dict[str, Any]:
-    """Versions, device, plugins and the state of the source, where it is a git checkout."""
-    cuda = device.type == "cuda"
-    return {
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "python": platform.python_version(),
-        "versions": {name: version(name) for name in LIBRARIES},
-        "plugins": {kind: str(plugin) for kind, plugin in experiment.plugins.items()},
-        "device": torch.cuda.get_device_name(device) if cuda else _processor(),
-        "platform": sys.platform,
-        "git": _git(),
-    }
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        name = next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        name = platform.processor()
-    return f"CPU {name or platform.machine()}"
-
-
-def _git() -> dict[str, Any] | None:
-    """Commit of the checkout that `bench` is imported from, and whether it has uncommitted changes."""
-
-    here = Path(__file__).parent
-
-    def git(*words: str) -> str:
-        return subprocess.run(["git", "-C", here, *words], capture_output=True, text=True, check=True).stdout.strip()
-
-    try:
-        git("ls-files", "--error-unmatch", __file__)  # else it is installed below somebody else's checkout
-        return {
-            "commit": git("rev-parse", "HEAD"),
-            "dirty": bool(git("status", "--porcelain", "--", ".", "../plugins")),
-        }
-    except (OSError, subprocess.CalledProcessError):
-        return None

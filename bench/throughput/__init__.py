@@ -1,0 +1,8 @@
+"""What a training step of each method costs, beside the baseline and beside other implementations of the same method.
+
+`measure` measures (with torch), `record` keeps, `page` renders (neither imports torch).
+"""
+
+from bench.throughput.record import Record as Record
+from bench.throughput.workload import Conditions as Conditions
+from bench.throughput.workload import Workload as Workload

@@ -1,0 +1,209 @@
+"""Measures training steps: all methods in one process, on the same data, taking turns."""
+
+import math
+import random
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import dataclass
+from functools import partial
+from importlib import metadata
+from typing import Any
+
+import torch
+
+from bench.capture import Captured
+from bench.environment import environment
+from bench.errors import BenchError, UnknownNameError
+from bench.meta import BACKENDS
+from bench.method import Method
+from bench.registry import Plugin, Registry, installed
+from bench.throughput.counts import counts
+from bench.throughput.memory import peak_bytes
+from bench.throughput.record import Record, Row
+from bench.throughput.step import Step, new_step
+from bench.throughput.workload import Conditions, Workload
+
+RECORDING = Captured.WARM_UP + 1  # updates after the first, until one is replayed
+WARM_UP = RECORDING  # rounds
+LEAST_SECONDS = 2e-3  # of one timing of the baseline: a shorter step is repeated
+
+
+@dataclass(frozen=True)
+class Entrant:
+    """What takes part. kind: `methods` or `rivals`. one_by_one: the runs of a stack are updated one after the other."""
+
+    kind: str
+    name: str
+    method: type[Method]
+    plugin: Plugin
+    one_by_one: bool = False
+
+    def row(self, **measured: Any) -> Row:
+        rival_of = getattr(self.method, "rival_of", None) if self.kind == "rivals" else None
+        exact = getattr(self.method, "exact", True)
+        return Row(self.name, self.one_by_one, rival_of, self.method.baseline, exact, **measured)
+
+
+def repeated(a_round: Callable[[], None], rounds: int) -> None:
+    for _ in range(rounds):
+        a_round()
+
+
+def measure(
+    name: str,
+    workload: Workload,
+    conditions: Conditions,
+    registry: Registry,
+    command: str = "",
+    repeat: Callable[[Callable[[], None], int], object] = repeated,
+) -> Record:
+    """Time one update of all that takes part, in turns: each once a round, in an order drawn for the round.
+
+    An update is `Method.update` with a batch that is there: drawing the validation batch belongs to it; drawing and
+    augmenting the training batch, and evaluation, do not. What fails is a row with the reason; only the baseline's
+    error is raised.
+
+    name, command: for the record. repeat: calls a round so many times.
+    """
+    device, part = torch.device(conditions.device), entrants(workload, conditions, registry)
+    with _settings(conditions, device):
+        steps, errors = _begun(part, workload, conditions, registry)
+        repeats, times = _timed(steps, conditions.rounds, device, repeat)
+        rows = [
+            _row(e, steps[e], times[e], workload, conditions) if e in steps else e.row(error=errors[e]) for e in part
+        ]
+    plugins = {"model": registry.find("models", workload.model).plugin} | {e.name: e.plugin for e in part}
+    made = environment(plugins, device)
+    made["versions"] |= {k: v for plugin in plugins.values() for k, v in _rivals_libraries(plugin).items()}
+    return Record(command, name, workload, conditions, repeats, rows, made)
+
+
+def entrants(workload: Workload, conditions: Conditions, registry: Registry) -> list[Entrant]:
+    """The baseline first; the methods asked for, else all that learn from validation data; and the rivals of these.
+
+    What cannot be stacked takes part one by one alone. Raises UnknownNameError for a method or backend that is unknown.
+    """
+    if conditions.backend not in BACKENDS:
+        raise UnknownNameError("backend", conditions.backend, BACKENDS)
+    methods = registry.offers["methods"]
+    asked = [name for name in conditions.methods if registry.find("methods", name)]
+    baseline = next((name for name, offer in sorted(methods.items()) if offer.value.baseline), None)
+    if baseline is None:
+        raise BenchError("no method that is installed is a baseline, to state times relative to")
+    chosen = dict.fromkeys([baseline, *(asked or (n for n, o in sorted(methods.items()) if o.value.uses_val))])
+    found = [("methods", name, methods[name]) for name in chosen]
+    if conditions.rivals:
+        rivals = sorted(registry.offers["rivals"].items())
+        found += [("rivals", name, offer) for name, offer in rivals if offer.value.rival_of in chosen]
+    return [
+        Entrant(kind, name, offer.value, offer.plugin, one_by_one)
+        for one_by_one in ([False, True] if workload.stack > 1 else [False])
+        for kind, name, offer in found
+        if offer.value.stackable or workload.stack == 1 or one_by_one
+    ]
+
+
+def _begun(
+    part: Sequence[Entrant], workload: Workload, conditions: Conditions, registry: Registry
+) -> tuple[dict[Entrant, Step], dict[Entrant, str]]:
+    """The steps, each made once, and the reasons of those that failed."""
+    steps, errors = {}, {}
+    for entrant in part:
+        try:
+            step = new_step(entrant.kind, entrant.method, entrant.one_by_one, workload, conditions, registry)
+            step()
+            steps[entrant] = step
+        except Exception as error:
+            if entrant.method.baseline:
+                raise
+            errors[entrant] = _reason(error)
+    return steps, errors
+
+
+def _timed(
+    steps: Mapping[Entrant, Step],
+    rounds: int,
+    device: torch.device,
+    repeat: Callable[[Callable[[], None], int], object],
+) -> tuple[int, dict[Entrant, list[float]]]:
+    """How many updates a timing has, and the seconds of one update in each round."""
+    for step in [*steps.values()] * WARM_UP:
+        step()
+    baseline = next(iter(steps.values()))
+    repeats = math.ceil(LEAST_SECONDS / min(seconds(baseline, 1, device) for _ in range(5)))
+    times: dict[Entrant, list[float]] = {entrant: [] for entrant in steps}
+    order, generator = list(steps), random.Random(0)
+
+    def a_round() -> None:
+        generator.shuffle(order)
+        for entrant in order:
+            times[entrant].append(round(seconds(steps[entrant], repeats, device), 9))
+
+    repeat(a_round, rounds)
+    return repeats, times
+
+
+def seconds(step: Callable[[], object], repeats: int, device: torch.device) -> float:
+    """Of one call; on a GPU by its own clock, between synchronisations."""
+    if device.type == "cuda":
+        begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+        torch.cuda.synchronize()
+        begin.record()
+        for _ in range(repeats):
+            step()
+        end.record()
+        torch.cuda.synchronize()
+        return float(begin.elapsed_time(end)) / 1000 / repeats
+    start = time.perf_counter()
+    for _ in range(repeats):
+        step()
+    return (time.perf_counter() - start) / repeats
+
+
+def _row(entrant: Entrant, step: Step, times: Sequence[float], workload: Workload, conditions: Conditions) -> Row:
+    new = partial(installed_step, entrant.kind, entrant.name, entrant.one_by_one, workload, conditions)
+    return entrant.row(
+        backend=step.backend if entrant.kind == "methods" else None,
+        captured=step.captured,
+        seconds=times,
+        peak_bytes=peak_bytes(conditions.device, new, RECORDING if step.captured else 2),
+        **counts(step, step.eager, torch.device(conditions.device))._asdict(),
+    )
+
+
+def installed_step(kind: str, name: str, one_by_one: bool, workload: Workload, conditions: Conditions) -> Step:
+    """The step of what is installed under a name, for a process that has nothing yet."""
+    torch.set_num_threads(conditions.threads)
+    registry = installed()
+    return new_step(kind, registry.find(kind, name).value, one_by_one, workload, conditions, registry)
+
+
+def _rivals_libraries(plugin: Plugin) -> dict[str, str]:
+    """Versions of the libraries in the extras `rivals...` of a plugin's distribution, as far as they are installed."""
+    found: dict[str, str] = {}
+    with suppress(metadata.PackageNotFoundError):
+        for requirement in metadata.requires(plugin.distribution) or []:
+            library = re.match(r"""([\w.-]+).*extra == ['"]rivals""", requirement)
+            with suppress(metadata.PackageNotFoundError):
+                found |= {library[1]: metadata.version(library[1])} if library else {}
+    return found
+
+
+@contextmanager
+def _settings(conditions: Conditions, device: torch.device) -> Iterator[None]:
+    """Threads, random state and current GPU, put back afterwards."""
+    threads, gpus = torch.get_num_threads(), [device] if device.type == "cuda" else []
+    torch.set_num_threads(conditions.threads)
+    try:
+        with torch.random.fork_rng(gpus), torch.cuda.device(device) if gpus else nullcontext():
+            yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _reason(error: Exception) -> str:
+    """In one line."""
+    text = " ".join(str(error).split())
+    return text if isinstance(error, BenchError | ImportError) else f"{type(error).__name__}: {text}"

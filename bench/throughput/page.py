@@ -1,0 +1,181 @@
+"""Records of throughput -> a page and a picture for each device, a pure function. Nothing here imports torch."""
+
+import io
+import math
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from bench.markdown import MARK, table
+from bench.throughput.record import Quartiles, Record, Row, quartiles
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+PAGE = "throughput.md"
+MIB = 2**20
+
+NOTES = """\
+What a training step of each method costs, beside the baseline and beside rivals, other implementations of the same
+method. All rows of a table were timed in one process on the same made-up data, taking turns in an order drawn for each
+round; a ratio is that of the two times of one round. Cells are medians and [quartiles] over the rounds.
+
+Timed is one update of the parameters with a batch that is there: the passes of the model, drawing the validation batch,
+and all else that the method does for its update. Drawing and augmenting the training batch, and evaluation, are not in
+it. The optimiser is plain SGD, BatchNorm is in training mode, inputs and labels are random and lie on the device. Times
+on a GPU are its own, between synchronisations.
+
+- **Memory**: the most that is in use during the steps after the first (the recording of an update included), above what
+  is there after setting up, in a fresh process for each row. On a GPU what torch has allocated, elsewhere resident
+  memory; less than 1 MiB is not resolved.
+- **Calls**: kernels, copies and fills of one step on a GPU; elsewhere operators, views left out.
+- **Waits**: how often a step makes the host wait for the GPU; elsewhere calls that would, were their operands there.
+- **FLOPs**: of the matrix products, convolutions and attention of one step, relative to the baseline's. **Floor**: the
+  least of all exact implementations of the same method in the table. **To floor**: time ratio over floor; 1 where these
+  FLOPs at the baseline's speed are all that takes time.
+- **One by one**: time of stacked runs relative to the same runs one after the other.
+- Behind a method's name: how its look-ahead finds derivatives; captured: its update is recorded once and replayed.
+- † Not exact: its update is not the method's own."""
+
+
+def render(records: Iterable[Record]) -> dict[str, str]:
+    """File name -> content: the page and its pictures; nothing for no records."""
+    by_device: dict[str, list[Record]] = defaultdict(list)
+    for record in sorted(records, key=lambda r: r.path):
+        by_device[record.environment["device"]].append(record)
+    if not by_device:
+        return {}
+    lines, files = [f"{MARK}# Throughput", "", NOTES, ""], {}
+    for device, found in sorted(by_device.items()):
+        name = f"throughput/{re.sub('[^a-z0-9]+', '-', device.lower()).strip('-')}.svg"
+        files[name] = picture(found)
+        lines += [f"## {device}", "", f"![Time of a step relative to the baseline]({name})", ""]
+        for record in found:
+            lines += [*section(record), ""]
+    return {PAGE: "\n".join(lines)} | files
+
+
+def section(record: Record) -> list[str]:
+    """The table of one record, and the conditions under which it was measured."""
+    environment, git = record.environment, record.environment["git"]
+    commit = f", commit {git['commit'][:12]}{' with changes' if git['dirty'] else ''}" if git else ""
+    return [
+        f"### {title(record)}",
+        "",
+        f"{record.workload}. {conditions(record)}; torch {environment['versions']['torch']}, "
+        f"{environment['created'][:10]}{commit}. `{record.command}`",
+        "",
+        *table(heads(record), cells(record)),
+    ]
+
+
+def title(record: Record) -> str:
+    return ", ".join([record.name, *_special(record)])
+
+
+def conditions(record: Record) -> str:
+    c, updates = record.conditions, f"{record.repeats} update{'s' * (record.repeats > 1)}"
+    parts = [f"look-aheads: {c.backend}", f"threads: {c.threads}", f"{c.rounds} rounds of {updates}"]
+    return ", ".join((_special(record) or ["fp32"]) + parts)
+
+
+def _special(record: Record) -> list[str]:
+    """The conditions that are not as usual."""
+    c = record.conditions
+    return [c.precision] * (c.precision != "fp32") + ["channels_last"] * c.channels_last + ["eager"] * c.eager
+
+
+def heads(record: Record) -> list[str]:
+    against = f"× {record.baseline.name}"
+    stacked = ["One by one"] if record.workload.stack > 1 else []
+    return [
+        *("Method", "Step, ms", "Samples/s", against, *stacked, "Memory, MiB", against),
+        *("Calls", "Waits", "FLOPs", "Floor", "To floor"),
+    ]
+
+
+def cells(record: Record) -> list[list[str]]:
+    """A line for each row: the baseline, then each method with its rivals, the fastest first."""
+    empty = [""] * (len(heads(record)) - 2)
+    return [[_name(r), r.error, *empty] if r.error else _measured(record, r) for r in _ordered(record)]
+
+
+def _ordered(record: Record) -> list[Row]:
+    def place(row: Row) -> tuple[bool, bool, str, bool, bool, float, str]:
+        time = record.ratio(row).median if row.seconds else math.inf
+        return row.one_by_one, not row.baseline, row.method, row.rival_of is not None, not row.seconds, time, row.name
+
+    return sorted(record.rows, key=place)
+
+
+def _measured(record: Record, row: Row) -> list[str]:
+    ms, ratio, base = quartiles([1e3 * s for s in row.seconds]), record.ratio(row), record.baseline
+    samples, gain, floor = record.workload.batch_size * record.workload.stack, record.gain(row), record.floor(row)
+    memory, of = (None if r.peak_bytes is None else r.peak_bytes / MIB for r in (row, base))
+    return [
+        _name(row),
+        _with_quartiles(ms),
+        f"{1e3 * samples / ms.median:.0f}",
+        "1" if row is base else _with_quartiles(ratio),
+        *([_with_quartiles(gain) if gain else ""] if record.workload.stack > 1 else []),
+        "" if memory is None else _number(memory) if memory >= 1 else "< 1",
+        f"{memory / of:.2f}" if memory and of and min(memory, of) >= 1 else "",
+        *(str(row.calls), str(row.waits)),
+        f"{row.flops / base.flops:.2f}" if row.flops and base.flops else "",
+        f"{floor:.2f}" if floor and row is not base else "",
+        f"{ratio.median / floor:.2f}" if floor and row is not base else "",
+    ]
+
+
+def _name(row: Row) -> str:
+    return row.label + (f", {row.backend}" if row.backend else "") + ", captured" * row.captured + _mark(row)
+
+
+def _mark(row: Row) -> str:
+    return "" if row.exact else " †"
+
+
+def _with_quartiles(q: Quartiles) -> str:
+    return f"{_number(q.median)} [{_number(q.low)}, {_number(q.high)}]"
+
+
+def _number(value: float) -> str:
+    """With three significant digits, without an exponent."""
+    return f"{value:.{max(0, 2 - math.floor(math.log10(value)))}f}" if value else "0"
+
+
+def picture(records: Sequence[Record]) -> str:
+    """SVG: a panel for each record, a bar for each row."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    shown = [[row for row in _ordered(record) if not row.error] for record in records]
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()  # whatever the user has set: the same records give the same bytes
+        matplotlib.rcParams.update({"svg.hashsalt": "bench", "svg.fonttype": "none", "font.size": 9})
+        figure = Figure(figsize=(8, sum(0.24 * len(rows) + 0.7 for rows in shown)), layout="constrained")
+        ratios = {"height_ratios": [len(rows) + 1 for rows in shown]}
+        panels = figure.subplots(len(records), squeeze=False, gridspec_kw=ratios)[:, 0]
+        for axes, record, rows in zip(panels, records, shown, strict=True):
+            _bars(axes, record, rows)
+        panels[-1].set_xlabel("Hatched: rivals of the method above them. Lines: quartiles. †: not exact.", loc="left")
+        file = io.StringIO()
+        figure.savefig(file, format="svg", facecolor="white", metadata={"Date": None, "Creator": None})
+    text = file.getvalue()
+    return MARK + text[text.index("<svg") :]
+
+
+def _bars(axes: "Axes", record: Record, rows: Sequence[Row]) -> None:
+    for place, row in enumerate(rows):
+        low, median, high = record.ratio(row)
+        (bar,) = axes.barh(place, median, height=0.7, xerr=[[median - low], [high - median]], edgecolor="#333333")
+        bar.set(facecolor="white" if row.rival_of else "#4c78a8", hatch="////" if row.rival_of else None)
+        axes.text(high, place, f"  {median:.2f} ×", va="center")
+    names = [row.name + ", one by one" * row.one_by_one + _mark(row) for row in rows]
+    axes.set_yticks(range(len(rows)), names)
+    axes.invert_yaxis()
+    axes.set_title(f"{title(record)}: time of a step relative to {record.baseline.name}", loc="left", fontsize=10)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.axvline(1, color="#333333", linewidth=0.8, zorder=0)
+    axes.margins(x=0.12)

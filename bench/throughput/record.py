@@ -1,0 +1,209 @@
+"""Records of throughput, one JSON file each, and what follows from their times. Nothing here imports torch."""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from statistics import quantiles
+from typing import Any, NamedTuple
+
+from bench.errors import BenchError
+from bench.results import write_whole
+from bench.spec import canonical, digest
+from bench.throughput.workload import Conditions, Workload
+
+FORMAT = 1
+NOISE = 1.05
+"""A ratio is worse than before if its lower quartile is above the old upper quartile times this."""
+
+
+class Quartiles(NamedTuple):
+    low: float
+    median: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Row:
+    """One method, or a rival: another implementation of a method.
+
+    Attributes:
+        one_by_one: whether the runs of a stacked workload are updated one after the other, to compare with.
+        rival_of: the method that it implements; None for a method itself.
+        exact: whether it computes the method's own update.
+        backend: how its look-ahead finds its derivatives; None where it has no look-ahead of the engine.
+        captured: whether its update is recorded and replayed.
+        error: why there are no numbers; else empty.
+        seconds: of one update of all runs, by round.
+        peak_bytes: most memory in a step above what is there after setting up; None where it cannot be told.
+        calls: of one step: kernels on a GPU, operators that are no views elsewhere.
+        waits: how often a step makes the host wait for a GPU; elsewhere, calls that would.
+        flops: of one step's matrix products and convolutions.
+    """
+
+    name: str
+    one_by_one: bool = False
+    rival_of: str | None = None
+    baseline: bool = False
+    exact: bool = True
+    backend: str | None = None
+    captured: bool = False
+    error: str = ""
+    seconds: Sequence[float] = ()
+    peak_bytes: int | None = None
+    calls: int | None = None
+    waits: int | None = None
+    flops: int | None = None
+
+    @property
+    def label(self) -> str:
+        whose = f" (rival of {self.rival_of})" if self.rival_of else ""
+        return self.name + whose + (", one by one" if self.one_by_one else "")
+
+    @property
+    def method(self) -> str:
+        """The method whose update this is."""
+        return self.rival_of or self.name
+
+
+@dataclass(frozen=True)
+class Record:
+    """One workload under one set of conditions on one device.
+
+    command: the exact command. repeats: updates in one timing. environment: versions, device, plugins, git state.
+    """
+
+    command: str
+    name: str
+    workload: Workload
+    conditions: Conditions
+    repeats: int
+    rows: Sequence[Row]
+    environment: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def timed(self) -> list[Row]:
+        return [row for row in self.rows if not row.error]
+
+    @property
+    def baseline(self) -> Row:
+        return next(row for row in self.rows if row.baseline and not row.one_by_one)
+
+    def ratio(self, row: Row) -> Quartiles:
+        """Time relative to the baseline's in the same round."""
+        return paired(row.seconds, self.baseline.seconds)
+
+    def gain(self, row: Row) -> Quartiles | None:
+        """Time of stacked runs relative to that of the same runs one after the other."""
+        alone = [r for r in self.timed if r.one_by_one and r.name == row.name]
+        return paired(row.seconds, alone[0].seconds) if alone and not row.one_by_one else None
+
+    def floor(self, row: Row) -> float | None:
+        """The least FLOPs of all exact implementations of its method, relative to the baseline's."""
+        flops = [r.flops for r in self.timed if r.method == row.method and r.exact and r.flops]
+        return min(flops) / self.baseline.flops if flops and self.baseline.flops else None
+
+    @property
+    def path(self) -> str:
+        """The name of its file: the same for a repetition on the same kind of device."""
+        asked = asdict(self.conditions) | {"rounds": None, "device": self.conditions.kind}
+        key = digest([self.name, asdict(self.workload), asked, self.environment["device"]])
+        return f"{self.name}.{self.conditions.kind}.{self.conditions.precision}.{key}.json".replace("/", "-")
+
+    def save(self, folder: Path) -> Path:
+        """Write it, whole or not at all. Raises StoreError."""
+        path = folder / self.path
+        write_whole(path, self.to_json().encode())
+        return path
+
+    def to_json(self) -> str:
+        """One line for each field and for each row."""
+        values = self.values()
+        rows = ",\n".join(f" {json.dumps(row)}" for row in values["rows"])
+        fields = [f"{json.dumps(n)}: {json.dumps(v)}" for n, v in values.items() if n != "rows"]
+        return "{\n" + ",\n".join([*fields, f'"rows": [\n{rows}\n]']) + "\n}\n"
+
+    def values(self) -> dict[str, Any]:
+        """As they are kept, with their digest."""
+        values: dict[str, Any] = json.loads(canonical({"format": FORMAT} | asdict(self)))
+        return values | {"digest": digest(values)}
+
+    @classmethod
+    def from_values(cls, values: dict[str, Any]) -> "Record":
+        """Raises ValueError when they are not a whole record of this format, or were changed."""
+        try:
+            values = dict(values)
+            if values.pop("digest") != digest(values) or values.pop("format") != FORMAT:
+                raise ValueError(f"not a record of format {FORMAT}, or changed by hand")
+            workload, conditions = values["workload"], values["conditions"]
+            values["workload"] = Workload(**workload | {"shape": tuple(workload["shape"])})
+            values["conditions"] = Conditions(**conditions | {"methods": tuple(conditions["methods"])})
+            return cls(**values | {"rows": [Row(**row) for row in values["rows"]]})
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"not a record: {error}") from error
+
+
+def paired(values: Sequence[float], base: Sequence[float]) -> Quartiles:
+    """Quartiles of the ratios of each round."""
+    return quartiles([value / of for value, of in zip(values, base, strict=True)])
+
+
+def quartiles(values: Sequence[float]) -> Quartiles:
+    return Quartiles(*quantiles(values, n=4, method="inclusive"))
+
+
+def load(folder: Path) -> tuple[list[Record], dict[Path, str]]:
+    """All records of a folder by file name, and the damaged files with the reason."""
+    records, damaged = [], {}
+    for path in sorted(folder.glob("*.json")):
+        try:
+            records.append(Record.from_values(json.loads(path.read_text("utf-8"))))
+        except (OSError, ValueError) as error:
+            damaged[path] = str(error)
+    return records, damaged
+
+
+def comparable(workload: Workload, conditions: Conditions) -> str:
+    """What two records share whose ratios can be compared."""
+    c = conditions
+    return canonical([asdict(workload), c.kind, c.precision, c.channels_last, c.backend, c.eager, c.threads])
+
+
+def older(path: Path, workloads: Iterable[Workload], conditions: Conditions) -> list[Record]:
+    """Records to compare with, of a folder, of one file, or kept in the JSON of pytest-benchmark (`extra_info`).
+
+    Raises BenchError where there is none for one of the workloads.
+    """
+    try:
+        found = [json.loads(p.read_text("utf-8")) for p in ([path] if path.is_file() else sorted(path.glob("*.json")))]
+        kept = [b["extra_info"]["record"] for values in found for b in values.get("benchmarks", [])]
+        records = [Record.from_values(v) for v in kept + [v for v in found if "benchmarks" not in v]]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise BenchError(f"{path} holds no records to compare with: {error}") from error
+    there = {comparable(record.workload, record.conditions) for record in records}
+    for workload in workloads:
+        if comparable(workload, conditions) not in there:
+            raise BenchError(
+                f"{path} has no record to compare with for {workload} ({conditions.kind}, {conditions.precision}, "
+                f"backend {conditions.backend}, threads: {conditions.threads}{', eager' * conditions.eager})"
+            )
+    return records
+
+
+def regressions(new: Record, old: Iterable[Record]) -> list[str]:
+    """Methods whose ratio to the baseline got worse than in comparable older records, by more than noise."""
+    asked = comparable(new.workload, new.conditions)
+    before = [record for record in old if comparable(record.workload, record.conditions) == asked]
+    worse = []
+    for record in before:
+        was = {row.label: record.ratio(row) for row in record.timed if not row.rival_of}
+        for row in new.rows:
+            if row.label in was and row.error:
+                worse.append(f"{new.name}: {row.label} failed: {row.error}")
+            elif row.label in was and (now := new.ratio(row)).low > was[row.label].high * NOISE:
+                worse.append(f"{new.name}: {row.label}: {_shown(now)} × the baseline, before {_shown(was[row.label])}")
+    return worse
+
+
+def _shown(q: Quartiles) -> str:
+    return f"{q.median:.2f} [{q.low:.2f}, {q.high:.2f}]"

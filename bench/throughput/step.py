@@ -1,0 +1,107 @@
+"""One step of a method on made-up data: what is timed and counted."""
+
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import torch
+from torch import Generator, Tensor, nn
+
+from bench.capture import Captured
+from bench.data import Split
+from bench.initial import initial_model
+from bench.method import Method, Task
+from bench.precision import in_precision
+from bench.recipe import Recipe
+from bench.registry import Registry
+from bench.streams import Streams
+from bench.throughput.workload import Conditions, Workload
+
+TRAIN_BATCHES, VAL_BATCHES = 8, 16  # in the data
+
+
+class Step:
+    """A method that has begun on each of the tasks; a call is one update on each, with the next batch, as in a run.
+
+    `eager` does the same without recorded updates.
+    """
+
+    def __init__(self, method: type[Method], tasks: Sequence[Task]) -> None:
+        self.methods = [method() for _ in tasks]
+        for own, task in zip(self.methods, tasks, strict=True):
+            own.begin(task)
+            own.model.train()
+        self.captured = tasks[0].capture and method.capturable
+        self._updates = [Captured(own) if self.captured else own.update for own in self.methods]
+        self._batches = [itertools.cycle(list(task.batches(0))) for task in tasks]
+
+    def __call__(self) -> None:
+        for update, batches in zip(self._updates, self._batches, strict=True):
+            update(next(batches))
+
+    def eager(self) -> None:
+        for method, batches in zip(self.methods, self._batches, strict=True):
+            method.update(next(batches))
+
+    @property
+    def backend(self) -> str | None:
+        """Of the method's look-ahead, where it has one that was used."""
+        return next((engine.choice.backend for engine in self.methods[0].engines() if engine.choice), None)
+
+
+def new_step(
+    kind: str, method: type[Method], one_by_one: bool, workload: Workload, conditions: Conditions, registry: Registry
+) -> Step:
+    """The step of a workload: of all its runs at once, or of these one after the other.
+
+    kind: `methods`, or `rivals`, which are timed as their users run them, never recorded.
+    """
+    build = registry.find("models", workload.model).value
+    if kind == "rivals":
+        conditions = replace(conditions, eager=True)
+    runs = range(workload.stack)
+    together = [range(run, run + 1) for run in runs] if one_by_one else [runs]
+    return Step(method, [task(workload, conditions, build, seeds) for seeds in together])
+
+
+def task(workload: Workload, conditions: Conditions, build: Callable[..., nn.Module], seeds: Sequence[int]) -> Task:
+    """A task as the runner makes it, stacked for several seeds, on random inputs and labels that lie on the device.
+
+    The optimiser is plain SGD, the one that adds least to the passes through the model. Look-aheads do not check
+    themselves.
+    """
+    device, streams = torch.device(conditions.device), Streams(tuple(seeds), stacked=len(seeds) > 1)
+    channels = workload.shape[0] if len(workload.shape) == 3 else 0
+
+    def build_seeded() -> nn.Module:
+        return build(workload.shape, workload.classes, **workload.model_options)
+
+    def new_model() -> nn.Module:
+        model = initial_model(build_seeded, (0.5,) * channels, (0.25,) * channels, streams, device)
+        return in_precision(model, conditions.precision, conditions.channels_last)
+
+    batch, val_batch = workload.batch_size, workload.val_size
+    return Task(
+        train=_split(workload, TRAIN_BATCHES * batch, "train", streams).to(device),
+        val=_split(workload, VAL_BATCHES * val_batch, "val", streams).to(device),
+        classes=tuple(map(str, range(workload.classes))),
+        groups=tuple(map(str, range(workload.group_count))),
+        recipe=Recipe(optimizer="sgd", lr=1e-3, epochs=1, batch_size=batch, val_batch_size=val_batch),
+        new_model=new_model,
+        streams=streams,
+        backend=conditions.backend,
+        check=False,
+        capture=not conditions.eager and (streams.stacked or device.type == "cuda"),
+    )
+
+
+def _split(workload: Workload, n: int, part: str, streams: Streams) -> Split:
+    """n samples with classes and groups of equal size, independent of the inputs."""
+
+    def inputs(g: Generator) -> Tensor:
+        if len(workload.shape) == 3:
+            return torch.randint(0, 256, (n, *workload.shape), dtype=torch.uint8, generator=g)
+        return torch.randn(n, *workload.shape, generator=g)
+
+    label = streams.draw(lambda g: torch.randperm(n, generator=g), part, "label")
+    return Split(streams.draw(inputs, part, "inputs"), label % workload.classes, label % workload.group_count)

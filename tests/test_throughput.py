@@ -1,0 +1,341 @@
+"""The throughput benchmark: what it measures, its records, its page and its gate."""
+
+import json
+import subprocess
+import sys
+from dataclasses import dataclass, replace
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+import torch
+from click.testing import CliRunner
+from torch.autograd import forward_ad
+from torch.utils.flop_counter import FlopCounterMode
+
+import bench.throughput.measure as measuring
+from bench.cli import main
+from bench.errors import BenchError, OptionError
+from bench.method import Method
+from bench.registry import Offer, Plugin, Registry, installed
+from bench.throughput import Conditions, Record, Workload, page
+from bench.throughput.counts import Operators, counts
+from bench.throughput.measure import measure, seconds
+from bench.throughput.memory import peak_bytes
+from bench.throughput.record import Row, load, older, paired, regressions
+from bench.throughput.step import new_step, task
+
+TINY = Workload("logistic", (3,), 2, batch_size=8)
+QUICK = Conditions(rounds=2, rivals=False)
+CPU = torch.device("cpu")
+MIB = 2**20
+
+
+@pytest.fixture
+def bench_in(tmp_path, monkeypatch):
+    """Runs a command in an empty folder; gives its result."""
+    monkeypatch.chdir(tmp_path)
+    return lambda *words: CliRunner().invoke(main, [str(w) for w in words], catch_exceptions=False)
+
+
+@pytest.fixture
+def no_memory(monkeypatch):
+    """Memory takes a process for each row; here it is not measured."""
+    monkeypatch.setattr(measuring, "peak_bytes", lambda device, new_step, steps: None)
+
+
+def record(**seconds: list[float]) -> Record:
+    """A record of these times; `base` is the baseline, r_NAME a rival of NAME."""
+    rows = [
+        Row(name, rival_of=name[2:] if name.startswith("r_") else None, baseline=name == "base", seconds=s, flops=100)
+        for name, s in seconds.items()
+    ]
+    made = {"device": "CPU A", "git": None, "versions": {"torch": "2.0"}, "created": "2026-01-02T03:04:05+00:00"}
+    return Record("bench throughput tiny", "tiny", TINY, Conditions(), 4, rows, made)
+
+
+def test_a_command_leaves_a_record_a_page_and_a_picture(bench_in):
+    words = ["--method", "forml", "--model", "logistic", "--shape", 3, "--classes", 2, "--batch-size", 8]
+    result = bench_in("throughput", *words, "--rounds", 2, "--no-rivals", "--out", "out")
+    assert result.exit_code == 0, result.output
+    (found,), _ = load(Path("out/throughput"))
+    assert found.command == f"bench throughput {' '.join(map(str, words))} --rounds 2 --no-rivals"
+    assert found.workload == TINY
+    assert [(row.name, len(row.seconds), row.error) for row in found.rows] == [("erm", 2, ""), ("forml", 2, "")]
+    assert all(row.calls and row.flops and row.waits == 0 for row in found.rows)
+    assert "| forml, " in Path("out/throughput.md").read_text()
+    assert bench_in("leaderboard", "--out", "out", "--check").exit_code == 0
+    (picture,) = Path("out/throughput").glob("*.svg")
+    picture.write_text(picture.read_text() + " ")
+    assert bench_in("leaderboard", "--out", "out", "--check").exit_code == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["resnet81"], "unknown workload 'resnet81': did you mean 'resnet18'?"),
+        (["mlp", "--method", "form"], "unknown method 'form': did you mean 'forml'?"),
+        (["mlp", "--backend", "dula"], "unknown backend 'dula': did you mean 'dual'?"),
+        (["mlp", "--device", "cuda:99"], "device 'cuda:99' cannot be used here"),
+        (["--model", "mlp", "--shape", "3"], "--model needs --shape and --classes"),
+        (["--model", "mlp", "--shape", "3,a", "--classes", "2"], "--shape 3,a: expected C,H,W or D"),
+        (["--model", "mlp", "--shape", "3,3", "--classes", "2"], "needs a shape C,H,W or D"),
+        (["--shape", "3"], "a workload has its own"),
+        (["resnet18", "--stack", "3"], "Conv2d"),
+        (["resnet18", "--val-batch-size", "9"], "a validation batch of 9 cannot hold each of 10 groups"),
+        (["mlp", "--compare", "."], "has no record to compare with"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(bench_in, words, said):
+    result = bench_in("throughput", *words)
+    assert result.exit_code == 2
+    (line,) = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+    assert said in line
+    assert not list(Path().rglob("*.json"))
+
+
+def test_times_are_those_of_one_update_each_method_once_a_round(monkeypatch, no_memory):
+    asked = []
+
+    def three(step, repeats, device):
+        asked.append((type(step.methods[0]).__name__, repeats))
+        return 0.0005 * (3 if asked[-1][0] == "FORML" else 1)
+
+    monkeypatch.setattr(measuring, "seconds", three)
+    found = measure("tiny", TINY, replace(QUICK, rounds=5, methods=("forml", "l2rw")), installed())
+    timed = asked[-15:]
+    assert found.repeats == 4  # of 0.5 ms make 2 ms
+    assert all(sorted(timed[i : i + 3]) == [("ERM", 4), ("FORML", 4), ("L2RW", 4)] for i in (0, 3, 6, 9, 12))
+    assert len({tuple(timed[i : i + 3]) for i in (0, 3, 6, 9, 12)}) > 1
+    assert [found.ratio(row) for row in found.rows] == [(1, 1, 1), (3, 3, 3), (1, 1, 1)]
+
+
+def test_a_repeated_step_counts_once(monkeypatch):
+    clock, calls = iter([10.0, 16.0]), []
+    monkeypatch.setattr(measuring.time, "perf_counter", lambda: next(clock))
+    assert seconds(lambda: calls.append(1), 3, CPU) == 2.0
+    assert len(calls) == 3
+
+
+def test_ratios_are_paired_by_round():
+    assert paired([2, 8, 9], [1, 4, 3]) == (2, 2, 2.5)
+    slow_in_round_2 = record(base=[1, 10, 1], other=[3, 30, 3])
+    assert slow_in_round_2.ratio(slow_in_round_2.rows[1]) == (3, 3, 3)
+
+
+def test_a_step_gets_the_batches_of_its_workload():
+    workload = replace(TINY, batch_size=6, val_batch_size=4, stack=3)
+    made = task(workload, QUICK, installed().find("models", "logistic").value, range(3))
+    batch, val = next(made.batches(0)), next(made.val_batches())
+    assert (batch.x.shape, val.x.shape) == ((3, 6, 3), (3, 4, 3))
+    assert made.train.group.equal(made.train.y)
+    assert made.new_model()(batch.x).shape == (3, 6, 2)
+    assert [len(set(run)) for run in val.group.tolist()] == [2, 2, 2]
+
+
+@pytest.mark.parametrize("name", installed().offers["workloads"])
+def test_installed_workloads_fit_their_models(name):
+    workload = installed().find("workloads", name).value
+    made = task(workload, QUICK, installed().find("models", workload.model).value, range(workload.stack))
+    val, runs = next(made.val_batches()), (workload.stack,) if workload.stack > 1 else ()
+    with torch.no_grad():
+        assert made.new_model()(val.x).shape == (*runs, workload.val_size, workload.classes)
+    assert next(made.batches(0)).y.shape == (*runs, workload.batch_size)
+
+
+@dataclass
+class Missing(Method):
+    """A rival whose library is not there."""
+
+    rival_of = "forml"
+
+    def setup(self) -> None:
+        raise ImportError("no library:\npip install it")
+
+
+def test_a_rival_that_is_missing_is_a_row_with_the_reason(no_memory):
+    here, plugin = installed(), Plugin("mine", "pluggy", "1")
+    registry = Registry(offers=here.offers | {"rivals": {"missing": Offer(Missing, plugin)}})
+    found = measure("tiny", TINY, replace(QUICK, methods=("forml",), rivals=True), registry)
+    assert [(row.name, row.rival_of, row.error) for row in found.rows] == [
+        ("erm", None, ""),
+        ("forml", None, ""),
+        ("missing", "forml", "no library: pip install it"),
+    ]
+    (line,) = [line for line in page.render([found])[page.PAGE].splitlines() if "missing" in line]
+    assert line.startswith("| missing (rival of forml) | no library: pip install it | ")
+
+
+def test_a_record_has_the_versions_of_the_rivals_libraries(monkeypatch, no_memory):
+    needed = [
+        "click>=8",
+        "pluggy>=1; extra == 'rivals'",
+        "missing>1; extra == 'rivals-more'",
+        'pytest; extra == "test"',
+    ]
+    monkeypatch.setattr(measuring.metadata, "requires", lambda distribution: needed)
+    versions = measure("tiny", TINY, replace(QUICK, methods=("erm",)), installed()).environment["versions"]
+    assert versions["pluggy"] == version("pluggy")
+    assert not {"click", "missing", "pytest"} & {*versions}
+
+
+def test_what_is_not_asked_for_takes_no_part():
+    names = [e.name for e in measuring.entrants(TINY, replace(QUICK, methods=("l2rw",), rivals=True), installed())]
+    rivals = [n for n, offer in installed().offers["rivals"].items() if offer.value.rival_of == "l2rw"]
+    assert names == ["erm", "l2rw", *sorted(rivals)]
+
+
+def test_stacked_runs_stand_beside_the_same_runs_one_by_one(no_memory):
+    found = measure("tiny", replace(TINY, stack=3), replace(QUICK, methods=("forml",)), installed())
+    single = measure("tiny", TINY, replace(QUICK, methods=("forml",)), installed())
+    assert [row.label for row in found.rows] == ["erm", "forml", "erm, one by one", "forml, one by one"]
+    assert [row.flops for row in found.rows] == [3 * row.flops for row in single.rows] * 2
+    assert found.rows[2].calls == 3 * single.rows[0].calls
+    assert [row.captured for row in found.rows] == [True, True, False, False]
+    for together, alone in zip(found.rows[:2], found.rows[2:], strict=True):
+        assert found.gain(together) == paired(together.seconds, alone.seconds)
+        assert found.gain(alone) is None
+    assert "One by one" in page.heads(found) and "One by one" not in page.heads(single)
+
+
+def test_rivals_are_never_recorded():
+    forml = installed().find("methods", "forml").value
+    stacked = (forml, False, replace(TINY, stack=2))
+    assert new_step("methods", *stacked, QUICK, installed()).captured
+    assert not new_step("rivals", *stacked, QUICK, installed()).captured
+    assert not new_step("methods", *stacked, replace(QUICK, eager=True), installed()).captured
+
+
+def test_what_cannot_be_stacked_is_timed_one_by_one(monkeypatch):
+    unstackable = Offer(type("Single", (Method,), {"stackable": False}), Plugin("mine", "pluggy", "1"))
+    here = installed().offers
+    registry = Registry(offers=here | {"methods": {"erm": here["methods"]["erm"], "single": unstackable}})
+    found = measuring.entrants(replace(TINY, stack=2), replace(QUICK, methods=("single",)), registry)
+    assert [(e.name, e.one_by_one) for e in found] == [("erm", False), ("erm", True), ("single", True)]
+
+
+def test_flops_of_a_dual_pass_are_those_counted_by_hand():
+    x, w, b = torch.rand(5, 3), torch.rand(2, 3), torch.rand(2)
+    with Operators() as found, FlopCounterMode(display=False) as theirs, forward_ad.dual_level():
+        torch.nn.functional.linear(*(forward_ad.make_dual(t, torch.rand_like(t)) for t in (x, w, b)))
+    product = 2 * 5 * 3 * 2
+    assert found.flops == theirs.get_total_flops() == 3 * product  # x w, dx w and x dw
+
+
+def test_flops_of_a_training_step_are_those_counted_by_hand():
+    model = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.Flatten(), torch.nn.Linear(16, 2))
+    x = torch.rand(5, 3, 4, 4)
+    convolution, product = 2 * 5 * 4 * (2 * 2) * (3 * 3 * 3), 2 * 5 * 16 * 2
+    found = counts(lambda: None, lambda: model(x).sum().backward(), CPU)
+    assert found.flops == 2 * convolution + 3 * product  # no gradient of the input is needed
+
+
+def test_calls_leave_views_out_and_waits_are_where_the_host_needs_a_value():
+    x = torch.rand(4)
+    with Operators() as found:
+        (x.view(2, 2).t() + 1).mul_(2)
+    assert (found.calls, found.waits) == (2, 0)
+    with Operators() as found:
+        x.sum().item(), x[x > 0.5], x[torch.tensor([0, 1])], x.nonzero(), bool((x > 2).any())
+    assert found.waits == 4
+
+
+def allocate(mib: int):
+    """A step that needs so much memory for a moment, and keeps none."""
+    return lambda: torch.ones(mib * MIB // 4).max()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells")
+def test_memory_is_the_most_that_a_step_needs():
+    need = peak_bytes("cpu", partial(allocate, 64), 2)
+    assert abs(need - 64 * MIB) < MIB
+
+
+def test_a_record_is_read_as_it_was_written(tmp_path):
+    made = record(base=[1, 2], other=[2, 5])
+    path = made.save(tmp_path)
+    assert load(tmp_path) == ([replace(made, rows=load(tmp_path)[0][0].rows)], {})
+    assert load(tmp_path)[0][0].to_json() == path.read_text() == made.to_json()
+    path.write_text(path.read_text().replace("[2, 5]", "[2, 4]"))
+    assert [*load(tmp_path)[1]] == [path]
+    assert replace(made, conditions=Conditions(rounds=99)).path == made.path != replace(made, name="other").path
+
+
+def test_the_page_is_a_pure_function_of_the_records(tmp_path):
+    one, two = record(base=[1, 2], other=[2, 5]), replace(record(base=[1, 1], other=[3, 3]), name="second")
+    one.save(tmp_path), two.save(tmp_path)
+    files = page.render([one, two])
+    assert files == page.render([two, one]) == page.render(load(tmp_path)[0])
+    assert [*files] == ["throughput.md", "throughput/cpu-a.svg"]
+    assert all(text.startswith("<!-- made from records") for text in files.values())
+    assert "2026" not in files["throughput/cpu-a.svg"]
+    assert page.render([]) == {}
+
+
+def test_a_line_of_the_page():
+    made = record(base=[0.1, 0.1, 0.1], other=[0.2, 0.3, 0.5], r_other=[0.4, 0.4, 0.4])
+    sizes = ((10 * MIB, 30), (25 * MIB, 90), (None, 75))
+    rows = [replace(r, peak_bytes=m, calls=7, waits=0, flops=f) for r, (m, f) in zip(made.rows, sizes, strict=True)]
+    line = dict(zip(page.heads(made)[:4], page.cells(replace(made, rows=rows))[1][:4], strict=True))
+    assert line == {"Method": "other", "Step, ms": "300 [250, 400]", "Samples/s": "27", "× base": "3.00 [2.50, 4.00]"}
+    assert page.cells(replace(made, rows=rows))[1][4:] == ["25.0", "2.50", "7", "0", "3.00", "2.50", "1.20"]
+    assert page.cells(replace(made, rows=rows))[2][4:6] == ["", ""]
+
+
+def test_the_floor_is_of_exact_implementations_of_the_same_method():
+    made = record(base=[1, 1], other=[3, 3], r_other=[2, 2], third=[2, 2])
+    flops = (100, 400, 250, 200)
+    rows = [replace(row, flops=n) for row, n in zip(made.rows, flops, strict=True)]
+    exact = replace(made, rows=rows)
+    assert [exact.floor(row) for row in rows] == [1, 2.5, 2.5, 2]
+    approximate = replace(made, rows=[*rows[:2], replace(rows[2], exact=False), rows[3]])
+    assert [approximate.floor(row) for row in rows] == [1, 4, 4, 2]
+
+
+def test_the_gate_fails_on_a_worse_ratio_and_not_on_a_slower_machine():
+    old = record(base=[1, 1, 1], other=[2, 2, 2.2], r_other=[3, 3, 3])
+    assert regressions(record(base=[9, 9, 9], other=[18, 19.8, 19.8], r_other=[99, 99, 99]), [old]) == []
+    (said,) = regressions(record(base=[1, 1, 1], other=[2.3, 2.3, 2.3], r_other=[3, 3, 3]), [old])
+    assert said == "tiny: other: 2.30 [2.30, 2.30] × the baseline, before 2.00 [2.00, 2.10]"
+    broken = replace(old, rows=[old.rows[0], Row("other", error="no derivative")])
+    assert regressions(broken, [old]) == ["tiny: other failed: no derivative"]
+    assert regressions(broken, [replace(old, workload=replace(TINY, batch_size=9))]) == []
+
+
+def test_the_gate_of_the_command(bench_in, monkeypatch, no_memory):
+    words = ["throughput", "--model", "logistic", "--shape", 3, "--classes", 2, "--batch-size", 8, "--rounds", 2]
+    words += ["--method", "forml", "--no-rivals", "--out", "out"]
+    bench_in(*words)
+    (path,) = Path("out/throughput").glob("*.json")
+    made = load(path.parent)[0][0]
+    for name, factor in (("was_faster", 1e-6), ("was_slower", 1e6)):
+        rows = [replace(row, seconds=[s * factor for s in row.seconds]) for row in made.rows[1:]]
+        text = replace(made, rows=[made.rows[0], *rows]).to_json()
+        Path(f"{name}.json").write_text(text)
+    assert bench_in(*words, "--compare", "was_slower.json").exit_code == 0
+    result = bench_in(*words, "--compare", "was_faster.json")
+    assert result.exit_code == 1
+    assert "logistic: forml: " in result.stderr
+
+
+def test_older_records_are_found_in_the_json_of_pytest_benchmark(tmp_path):
+    made = record(base=[1, 1], other=[2, 2])
+    path = tmp_path / "saved.json"
+    path.write_text(json.dumps({"benchmarks": [{"extra_info": {"record": made.values()}}]}))
+    assert [r.to_json() for r in older(path, [TINY], Conditions())] == [made.to_json()]
+    with pytest.raises(BenchError, match="has no record to compare with for logistic on 3"):
+        older(path, [TINY], Conditions(precision="bf16"))
+    path.write_text("[1]")
+    with pytest.raises(BenchError, match="holds no records"):
+        older(path, [TINY], Conditions())
+
+
+def test_sizes_below_one_are_refused():
+    with pytest.raises(OptionError, match="sizes of at least 1"):
+        replace(TINY, batch_size=0)
+
+
+def test_pages_are_made_without_torch():
+    code = "import sys, bench.throughput.page; print({'torch', 'matplotlib'} & {*sys.modules})"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "set()\n"
