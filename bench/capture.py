@@ -7,17 +7,20 @@ place: a method says that this is so by `capturable = True`, and the contract te
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from bench.data import Batch, Stream
+from bench.errors import BenchError
 
 if TYPE_CHECKING:
     from bench.method import Method
 
+T = TypeVar("T")
 Result = tuple[Tensor, Tensor]
 """Losses and weights of an update."""
 Function = Callable[..., Result]
@@ -28,144 +31,186 @@ class Captured:
     """The update of one method. The first ones of each shape of batch are made as they are, then one is recorded.
 
     An update that draws random numbers (dropout) is never recorded: a replay would not draw those of the run's seed.
+    In recorded updates nobody looks for gradients that are not finite; the end of the epoch tells.
+    Raises BenchError for an update that cannot be recorded.
     """
 
     WARM_UP = 3
 
     def __init__(self, method: "Method") -> None:
-        self._method = method
-        self._feeds = [_Feed(method, name) for name, v in vars(method).items() if isinstance(v, Stream)]
-        self._optimizers = [v for v in vars(method).values() if isinstance(v, torch.optim.Optimizer)]
+        self._method, self._optimizers = method, held(method, torch.optim.Optimizer)
+        self._recorder = _CudaGraphs(method.task.device) if method.task.device.type == "cuda" else _Operations()
         self._calls: dict[Any, int] = {}
-        self._recorded: dict[Any, Function] = {}
-        self._rates: list[float] = []
+        self._recorded: dict[Any, tuple[Function, list[Stream]]] = {}
+        self._settings: list[Any] = []
+        self._streams: list[Stream] = []
         self._draws = False
 
     def __call__(self, batch: Batch) -> Result:
         if self._draws:
             return self._method.update(batch)
-        rates = [group["lr"] for optimizer in self._optimizers for group in optimizer.param_groups]
-        if rates != self._rates:  # they are numbers in what is recorded
-            self._rates = rates
+        settings = [{k: v for k, v in g.items() if k != "params"} for o in self._optimizers for g in o.param_groups]
+        if settings != self._settings:  # they are numbers in what is recorded
+            self._settings = settings
             self._recorded.clear()
         shape = tuple(t.shape for t in batch)
         if shape not in self._recorded:
             self._calls[shape] = self._calls.get(shape, 0) + 1
             if self._calls[shape] <= self.WARM_UP:
                 return self._observed(batch)
-        tensors = [*batch, *(t for feed in self._feeds for b in feed.draw() for t in b)]
-        if replay := self._recorded.get(shape):
-            return replay(*tensors)
-        record = _cuda_graph if batch.y.device.type == "cuda" else _operations
-        self._recorded[shape], result = record(self._update, tensors, self._optimizers)
-        return result
+            return self._record(shape, batch)
+        replay, streams = self._recorded[shape]
+        return replay(*batch, *(t for stream in streams for t in stream.draw()))
 
     def _observed(self, batch: Batch) -> Result:
         """An update as it is, noting what it draws."""
-        for feed in self._feeds:
-            feed.count = 0
-        before = _generator_state(batch.y.device)
-        with _side_stream(batch.y.device), _attributes([(self._method, feed.name, feed) for feed in self._feeds]):
+        seeded, self._streams = _Seeded(), []
+
+        def tap(stream: Stream) -> Batch:
+            self._streams.append(stream)
+            with seeded.paused():  # a stream has generators of its own
+                return stream.draw()
+
+        with self._recorder.warm_up(self._optimizers), _tapped(tap), seeded:
             result = self._method.update(batch)
-        self._draws = not torch.equal(before, _generator_state(batch.y.device))
+        self._draws = seeded.found
+        return result
+
+    def _record(self, shape: Any, batch: Batch) -> Result:
+        tensors = [*batch, *(t for stream in self._streams for t in stream.draw())]
+        engines = self._method.engines()
+        try:
+            for engine in engines:
+                engine.watched = False
+            function, result = self._recorder.record(self._update, tensors)
+        except RuntimeError as error:
+            raise BenchError(
+                f"an update of {type(self._method).__name__} with this model cannot be recorded, give --eager "
+                f"(capture=False): {str(error).splitlines()[0]}"
+            ) from error
+        finally:
+            for engine in engines:
+                engine.watched = True
+        self._recorded[shape] = function, self._streams
         return result
 
     def _update(self, *tensors: Tensor) -> Result:
         """The update as a function of its data."""
         batches = iter([Batch(*tensors[i : i + 4]) for i in range(0, len(tensors), 4)])
-        own = next(batches)
-        changed: list[tuple[Any, str, Any]] = [
-            (self._method, feed.name, iter([next(batches) for _ in range(feed.count)])) for feed in self._feeds
-        ]
-        changed += [(engine, "watched", False) for engine in self._method.engines()]
-        with _attributes(changed):
-            losses, weights = self._method.update(own)
-        return losses.detach(), weights
+        own, streams = next(batches), iter(self._streams)
+
+        def tap(stream: Stream) -> Batch:
+            if next(streams, None) is not stream:
+                raise BenchError(
+                    f"{type(self._method).__name__} draws other validation batches in every update: --eager"
+                )
+            return next(batches)
+
+        with _tapped(tap):
+            return self._method.update(own)
 
 
-class _Feed:
-    """Stands in for a method's stream, and counts how many batches an update takes from it."""
+def held(method: "Method", kind: type[T]) -> list[T]:
+    """What a method holds of this kind, as attributes or in lists, tuples and dictionaries that are."""
 
-    def __init__(self, method: "Method", name: str) -> None:
-        self.name, self.count = name, 0
-        self._stream: Stream = getattr(method, name)
+    def within(value: Any) -> Iterator[T]:
+        if isinstance(value, kind):
+            yield value
+        elif isinstance(value, dict | list | tuple):
+            for part in value.values() if isinstance(value, dict) else value:
+                yield from within(part)
 
-    def __next__(self) -> Batch:
-        self.count += 1
-        return next(self._stream)
-
-    def draw(self) -> list[Batch]:
-        return [next(self._stream) for _ in range(self.count)]
+    return [found for value in vars(method).values() for found in within(value)]
 
 
-def _operations(update: Function, tensors: Sequence[Tensor], _: Any) -> tuple[Function, Result]:
-    """The operations of an update, and its result: to be recorded, it is made."""
-    from torch.fx.experimental.proxy_tensor import make_fx  # takes a while, and few need it
+class _Seeded(TorchDispatchMode):
+    """Whether an operator draws from a generator."""
 
-    results = []
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.found, self._counts = False, True
 
-    def noting(*tensors: Tensor) -> Result:
-        results.append(update(*tensors))
-        return results[-1]
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.found |= self._counts and torch.Tag.nondeterministic_seeded in func.tags
+        return func(*args, **(kwargs or {}))
 
-    module = make_fx(noting)(*tensors)
-    for node in reversed(module.graph.nodes):
-        name = str(node.target)
-        if name == "aten.detach.default":  # there is no graph to be detached from
-            node.replace_all_uses_with(node.args[0])
-        if name == "aten.detach.default" or name.startswith("profiler."):
-            module.graph.erase_node(node)
-    module.graph.eliminate_dead_code()
-    module.recompile()
-    return torch.no_grad()(module.forward), results[0]
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        self._counts = False
+        yield
+        self._counts = True
 
 
-def _cuda_graph(
-    update: Function, tensors: Sequence[Tensor], optimizers: Sequence[torch.optim.Optimizer]
-) -> tuple[Function, Result]:
-    """The kernels of an update, with data in fixed places, and its result by a first replay."""
-    for optimizer in optimizers:
-        for group in optimizer.param_groups:
-            if "capturable" in group:
-                group["capturable"] = True
-    fixed = [t.clone() for t in tensors]
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        losses, weights = update(*fixed)
+class _Operations:
+    """Records the operations of an update on the CPU. To be recorded, it is made."""
 
-    def replay(*tensors: Tensor) -> Result:
-        torch._foreach_copy_(fixed, list(tensors))
-        graph.replay()
-        return losses.clone(), weights.clone()
+    def warm_up(self, optimizers: Sequence[torch.optim.Optimizer]) -> AbstractContextManager[None]:
+        return nullcontext()
 
-    return replay, replay(*tensors)
+    def record(self, update: Function, tensors: Sequence[Tensor]) -> tuple[Function, Result]:
+        from torch.fx.experimental.proxy_tensor import make_fx  # takes a while, and few need it
+
+        results = []
+
+        def noting(*tensors: Tensor) -> Result:
+            results.append(update(*tensors))
+            return results[-1]
+
+        module = make_fx(noting)(*tensors)
+        for node in reversed(module.graph.nodes):
+            name = str(node.target)
+            if name == "aten.detach.default":  # there is no graph to be detached from
+                node.replace_all_uses_with(node.args[0])
+            if name == "aten.detach.default" or name.startswith("profiler."):
+                module.graph.erase_node(node)
+        module.graph.eliminate_dead_code()
+        module.recompile()
+        return torch.no_grad()(module.forward), results[0]
 
 
-def _generator_state(device: torch.device) -> Tensor:
-    return torch.cuda.get_rng_state(device) if device.type == "cuda" else torch.get_rng_state()
+class _CudaGraphs:
+    """Records the kernels of an update, with data in fixed places. All graphs share their memory: what one replay
+    leaves there nobody needs.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._stream, self._pool = torch.cuda.Stream(device), torch.cuda.graph_pool_handle()
+
+    @contextmanager
+    def warm_up(self, optimizers: Sequence[torch.optim.Optimizer]) -> Iterator[None]:
+        """Kernels have to have run once on the stream that they are recorded on, and optimisers to count on the GPU."""
+        for optimizer in optimizers:
+            for group in optimizer.param_groups:
+                if "capturable" in group and not group["capturable"]:
+                    group["capturable"] = True
+                    for p in group["params"]:
+                        if "step" in optimizer.state.get(p, {}):  # of a checkpoint
+                            optimizer.state[p]["step"] = optimizer.state[p]["step"].to(p.device)
+            optimizer._warned_capturable_if_run_uncaptured = True  # as it is to be here
+        current = torch.cuda.current_stream(self._stream.device)
+        self._stream.wait_stream(current)
+        with torch.cuda.stream(self._stream):
+            yield
+        current.wait_stream(self._stream)
+
+    def record(self, update: Function, tensors: Sequence[Tensor]) -> tuple[Function, Result]:
+        fixed = [t.clone() for t in tensors]
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, pool=self._pool, stream=self._stream):
+            losses, weights = update(*fixed)
+
+        def replay(*tensors: Tensor) -> Result:
+            torch._foreach_copy_(fixed, list(tensors))
+            graph.replay()
+            return losses.clone(), weights.clone()
+
+        return replay, replay(*tensors)
 
 
 @contextmanager
-def _side_stream(device: torch.device) -> Iterator[None]:
-    """Before a CUDA graph is recorded, its kernels have to have run on a stream other than the default one."""
-    if device.type != "cuda":
-        yield
-        return
-    stream, current = torch.cuda.Stream(device), torch.cuda.current_stream(device)
-    stream.wait_stream(current)
-    with torch.cuda.stream(stream):
-        yield
-    current.wait_stream(stream)
-
-
-@contextmanager
-def _attributes(changed: Sequence[tuple[Any, str, Any]]) -> Iterator[None]:
-    """The objects with other values of these attributes."""
-    before = [(target, name, getattr(target, name)) for target, name, _ in changed]
-    for target, name, value in changed:
-        setattr(target, name, value)
+def _tapped(tap: Callable[[Stream], Batch]) -> Iterator[None]:
+    Stream.tap = tap
     try:
         yield
     finally:
-        for target, name, value in before:
-            setattr(target, name, value)
+        Stream.tap = None

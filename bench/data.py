@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple, Self
+from typing import ClassVar, NamedTuple, Self
 
 import torch
 from torch import Generator, Tensor
@@ -133,6 +133,8 @@ class Stream:
     """
 
     CHUNK = 64  # batches planned at once, so that planning costs next to nothing per batch
+    tap: "ClassVar[Callable[[Stream], Batch] | None]" = None
+    """What stands between all streams and who takes batches from them, while an update is recorded."""
 
     def __init__(
         self,
@@ -157,6 +159,10 @@ class Stream:
         return self
 
     def __next__(self) -> Batch:
+        return Stream.tap(self) if Stream.tap else self.draw()
+
+    def draw(self) -> Batch:
+        """The next batch."""
         chunk, row = divmod(self.position, self.CHUNK)
         if row == 0:
             self._plan = self._planned(chunk)

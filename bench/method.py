@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from bench.capture import Captured
+from bench.capture import Captured, held
 from bench.data import Augment, Batch, Split, Stream
 from bench.errors import OptionError
 from bench.losses import LOSSES
@@ -114,14 +114,17 @@ class Method:
     stackable: ClassVar[bool] = True
     """Whether stacked runs give what single runs give."""
     capturable: ClassVar[bool] = False
-    """Whether `update` never depends on the value of a tensor, nor waits for one, and changes its state in place."""
+    """Whether `update` changes its state in place and depends on nothing that a recording of it would not see: no value
+    of a tensor, no Python number that changes between updates (but the optimisers' settings).
+    """
     baseline: ClassVar[bool] = False
     """Whether tables state other methods' costs and gains relative to it."""
 
     def fit(self, task: Task, meter: "Meter") -> nn.Module:
         """Train and return the model: all that the runner calls."""
         self.begin(task)
-        update = Captured(self) if task.capture and self.capturable else self.update
+        self.captured = task.capture and self.capturable
+        update = Captured(self) if self.captured else self.update
         for epoch in meter.epochs(self):
             self.model.train()
             for batch in task.batches(epoch):
@@ -138,14 +141,14 @@ class Method:
         self.setup()
 
     def update(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """One update of the parameters; the losses and the weights that it used, [.., B] each."""
+        """One update of the parameters; the losses and the weights that it used, [.., B] each, detached."""
         losses = self.losses(batch)
         weights = self.weights(batch, losses)
         objective = self.objective(batch, losses, weights)
         self.optimizer.zero_grad()  # only now: `losses` and `weights` may call backward
         objective.sum().backward()  # over stacked runs
         self.optimizer.step()
-        return losses, weights
+        return losses.detach(), weights  # nothing keeps the graph into the next update
 
     def setup(self) -> None:
         """Before the first epoch; `task`, `model` and `optimizer` are there."""
@@ -167,7 +170,7 @@ class Method:
 
     def engines(self) -> list[LookAhead]:
         """The look-aheads that it holds; the record names their backends."""
-        return [value for value in vars(self).values() if isinstance(value, LookAhead)]
+        return held(self, LookAhead)
 
     def diagnostics(self) -> dict[str, Tensor]:
         """Further values [..] for the record at each evaluation."""

@@ -20,7 +20,7 @@ class MixedPrecision(nn.Module):
         # A weight is used once in a pass, and cast weights that outlive it would be wrong for the next parameters.
         with torch.autocast(x.device.type, torch.bfloat16, cache_enabled=False):
             logits: Tensor = self.model(x)
-        return logits.float()
+        return logits.float() if logits.dtype == torch.bfloat16 else logits
 
 
 class ChannelsLast(nn.Module):

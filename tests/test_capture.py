@@ -101,7 +101,7 @@ class Rebinding(Method):
 
 
 def test_state_that_is_not_changed_in_place_breaks_the_contract():
-    with pytest.raises(AssertionError, match="in place"):
+    with pytest.raises(AssertionError, match="not in place"):
         check_method(Rebinding)
 
 

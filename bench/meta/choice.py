@@ -1,4 +1,4 @@
-"""Which backend takes a model's derivatives: tried on a small batch in float64, and compared with double backward."""
+"""Which backend takes a model's derivatives: tried on a small batch, and in float64 compared with double backward."""
 
 import copy
 from collections.abc import Callable, Iterator, Sequence
@@ -9,6 +9,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd import grad
 
 from bench.errors import MetaStepError, UnknownNameError
 from bench.meta.functional import Net, Parameters, RandomState
@@ -17,8 +18,16 @@ from bench.meta.passes import PASSES, Head
 from bench.meta.virtual import gradient_step
 
 BACKENDS = ("auto", *PASSES)
+LACKING = (
+    *("derivative", "forward AD", "forward-mode", "jvp", "differentiated twice", "once_differentiable"),
+    *("does not require grad", "torch.utils.checkpoint", "view size"),  # the last: group_norm in channels_last
+)
+"""Words by which torch says so where it has no derivative."""
 SAMPLES = 8  # of the small batch
-TOLERANCE = 1e-8  # relative, in float64; exact ones have 1e-13 at most, wrong ones 1e-5 at least
+STEP = gradient_step(0.1)
+TOLERANCE = (
+    1e-6  # relative, in float64: exact ones have 1e-13, 1e-7 where the model itself casts to float32, wrong ones 1e-5
+)
 SMALL = 10_000_000  # samples times parameters of a dense network below which calls cost more than arithmetic
 
 
@@ -36,8 +45,8 @@ class Choice:
 
 
 def choose(model: nn.Module, x: Tensor, head: Head, backend: str, stacked: bool, check: bool) -> Choice:
-    """The first backend that takes this model and agrees with double backward. The model and the generators are as
-    before.
+    """The first backend that takes this model as it is, and in float64 agrees with double backward. The model and the
+    generators are as before.
 
     x, head: a training batch and what is computed from its logits.
     Raises UnknownNameError, and MetaStepError with the reasons if none does; of a backend that was asked for by name,
@@ -48,15 +57,20 @@ def choose(model: nn.Module, x: Tensor, head: Head, backend: str, stacked: bool,
     refused: dict[str, str] = {}
     with torch.random.fork_rng([x.device] if x.device.type == "cuda" else []):
         trial = Trial(model, x, stacked)
-        for name in _order(model, x, head, stacked) if backend == "auto" else [backend]:
+        exact = trial.in_float64() if check else None
+        for name in _order(model, len(x), stacked) if backend == "auto" else [backend]:
             try:
-                error = trial.error(name, check)
+                if name == "per_sample":
+                    _look_at_head(model, x, head)
+                trial.gradient(name)
+                error = exact.error(name) if exact else None
             except MetaStepError as reason:
                 refused[name] = str(reason)
                 continue
             if error is None or error < TOLERANCE:
                 return Choice(name, error, refused)
             refused[name] = f"its meta-gradient is {error:.0e} off from that by double backward"
+    trial.train()  # an error of the model itself is not this one's
     if backend == "auto":
         reasons = "; ".join(f"{name}: {why}" for name, why in refused.items())
         raise MetaStepError(f"no backend can take the derivatives of this model: {reasons}")
@@ -64,69 +78,86 @@ def choose(model: nn.Module, x: Tensor, head: Head, backend: str, stacked: bool,
     raise MetaStepError(f"backend {backend}: {refused[backend]}; backend {works} works for this model")
 
 
-def _order(model: nn.Module, x: Tensor, head: Head, stacked: bool) -> Sequence[str]:
+def _order(model: nn.Module, samples: int, stacked: bool) -> Sequence[str]:
     """By cost."""
-    parameters = Parameters(model)
-    size = sum(p.numel() for p in parameters.tensors)
-    dense = all(p.dim() <= 2 + stacked for p in parameters.tensors)
-    if stacked or (dense and len(x) * size < SMALL):
+    parameters = Parameters(model).tensors
+    dense = all(p.dim() <= 2 + stacked for p in parameters)
+    if stacked or (dense and samples * sum(p.numel() for p in parameters) < SMALL):
         return "reverse", "replay", "dual"
+    return "per_sample", "replay", "dual", "reverse"
+
+
+def _look_at_head(model: nn.Module, x: Tensor, head: Head) -> None:
+    """Raises MetaStepError unless the outputs are one loss for each sample, computed from its own logits."""
+    parameters = Parameters(model)
     with torch.no_grad():
-        per_sample = head(parameters.at(parameters.tensors)(x)).shape == x.shape[:1]
-    return ("per_sample", "replay", "dual", "reverse") if per_sample else ("replay", "dual", "reverse")
+        logits = parameters.at(parameters.tensors)(x)
+    losses = head(logits.requires_grad_())
+    if losses.shape != x.shape[:1]:
+        raise MetaStepError("the outputs are not one loss for each sample")
+    (of_even,) = grad(losses[::2].sum(), logits)
+    if of_even[1::2].any():
+        raise MetaStepError("the losses of samples depend on the logits of others")
 
 
 class Trial:
     """A meta-gradient of a copy of the model on a few samples with made-up labels."""
 
     def __init__(self, model: nn.Module, x: Tensor, stacked: bool) -> None:
-        x = x.detach().narrow(int(stacked), 0, min(SAMPLES, x.shape[int(stacked)]))
         self.model = copy.deepcopy(model)
+        self.x = x.detach().narrow(int(stacked), 0, min(SAMPLES, x.shape[int(stacked)]))
         self.random = RandomState(x.device)
-        try:
-            self.x, self.exact = x.double(), True
-            self.logits = self._logits(self.model.double())
-        except (RuntimeError, TypeError):  # no float64 on this device, or a model that insists on float32
-            self.model = copy.deepcopy(model)
-            self.x, self.exact = x, False
-            self.logits = self._logits(self.model)
+        self.logits = self._logits()
         self.labels = torch.arange(self.logits[..., 0].numel(), device=x.device) % self.logits.shape[-1]
+        self.w = torch.linspace(-1, 1, self.labels.numel(), device=x.device).view(self.logits.shape[:-1])
         self.slow: Tensor | None = None
 
-    def error(self, backend: str, check: bool) -> float | None:
-        """Relative error to double backward, where that exists and is asked for. Raises MetaStepError for a model that
-        the backend cannot take.
-        """
-        w = torch.linspace(-1, 1, self.labels.numel(), dtype=self.logits.dtype, device=self.labels.device)
-        w = w.view(self.logits.shape[:-1]).requires_grad_()
-        step = gradient_step(0.1)
-        with self.random.replayed(), module_names(self.model) as where:
-            try:
-                made = PASSES[backend](Parameters(self.model), self.x, self._losses, self.random, where)
-                (found,) = gradient(made, _inner, [w], self._val, step)
-            except MetaStepError:
-                raise
-            except (NotImplementedError, RuntimeError) as error:
-                if not _lacks_derivative(error):
-                    raise
-                at = f" (module {where()})" if where() else ""
-                raise MetaStepError(f"{str(error).splitlines()[0]}{at}") from error
-        if not (check and self.exact):
+    def in_float64(self) -> "Trial | None":
+        """None where the device has no float64, or the model insists on its own precision."""
+        other = copy.copy(self)
+        try:
+            other.model, other.x = copy.deepcopy(self.model).double(), self.x.double()
+            other.logits = other._logits()
+        except Exception:
             return None
+        return other if other.logits.dtype == torch.float64 else None
+
+    def error(self, backend: str) -> float | None:
+        """Relative error to double backward, where that exists. Raises as `gradient` does."""
+        found = self.gradient(backend)
+        w = self.w.to(found.dtype).requires_grad_()
         try:
             if self.slow is None:
                 (self.slow,) = gradient_by_double_backward(
-                    self.model, self.x, self._losses, _inner, [w], self._val, step, self.random
+                    self.model, self.x, self._losses, _inner, [w], self._val, STEP, self.random
                 )
-        except (NotImplementedError, RuntimeError) as error:
-            if not _lacks_derivative(error):
-                raise
+        except (NotImplementedError, RuntimeError):  # an operator without a second derivative
             return None
         return float((found - self.slow).norm() / self.slow.norm().clamp_min(torch.finfo(w.dtype).tiny))
 
-    def _logits(self, model: nn.Module) -> Tensor:
+    def train(self) -> None:
+        """A plain training pass, there and back."""
+        parameters = Parameters(self.model)
+        with self.random.replayed(), parameters.buffers_spared():
+            grad(self._losses(self.model(self.x)).sum(), parameters.tensors, allow_unused=True)
+
+    def gradient(self, backend: str) -> Tensor:
+        """Raises MetaStepError for a model that the backend cannot take."""
+        w = self.w.to(self.logits.dtype).requires_grad_()
+        parameters = Parameters(self.model)
+        with self.random.replayed(), parameters.buffers_spared(), module_names(self.model) as where:
+            try:
+                made = PASSES[backend](parameters, self.x, self._losses, self.random, where)
+                return gradient(made, _inner, [w], self._val, STEP)[0]
+            except MetaStepError:
+                raise
+            except (NotImplementedError, RuntimeError) as error:  # mostly an operator without that derivative
+                at = f" (module {where()})" if where() else ""
+                raise MetaStepError(f"{str(error).splitlines()[0]}{at}") from error
+
+    def _logits(self) -> Tensor:
         with torch.no_grad():
-            parameters = Parameters(model)
+            parameters = Parameters(self.model)
             return parameters.at(parameters.tensors)(self.x)
 
     def _losses(self, logits: Tensor) -> Tensor:
@@ -134,12 +165,6 @@ class Trial:
 
     def _val(self, net: Net) -> Tensor:
         return self._losses(net(self.x.flip(self.logits.dim() - 2))).mean(-1)
-
-
-def _lacks_derivative(error: Exception) -> bool:
-    """Whether torch says that an operator has no derivative of the kind that was asked for."""
-    words = ("derivative", "forward AD", "forward-mode", "jvp", "differentiated twice", "once_differentiable")
-    return any(word in str(error) for word in words)
 
 
 def _inner(value: Tensor, hyper: Sequence[Tensor]) -> Tensor:

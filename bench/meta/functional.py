@@ -1,7 +1,8 @@
 """A model as a function of its parameters, and the random numbers that its passes draw."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +11,7 @@ from bench.errors import MetaStepError
 
 Net = Callable[[Tensor], Tensor]
 """The model as a function of its input, with given parameters in place of its own."""
+Buffers = Sequence[Tensor | None]
 Outputs = Callable[[Net], Tensor]
 """What is computed from a net: per-sample losses or logits of a training batch, or the loss of a validation batch."""
 
@@ -34,36 +36,49 @@ class Parameters:
             if p is not None and id(p) in number
         ]
 
-    def at(self, values: Sequence[Tensor]) -> Net:
-        """The model with these values. Its buffers are cloned at each call: a pass that is not the training's own must
-        not move BatchNorm's running statistics. While the model runs its own are out of place, so that it is not to be
-        called by another thread then; `torch.func.functional_call` does the same, at more cost.
+    def at(self, values: Sequence[Tensor], buffers: Buffers | None = None) -> Net:
+        """The model with these values. Its buffers (or those given) are cloned at each call: a pass that is not the
+        training's own must not move BatchNorm's running statistics. While the model runs its own are out of place, so
+        that it is not to be called by another thread then; `torch.func.functional_call` does the same, at more cost.
         """
 
         def net(x: Tensor) -> Tensor:
-            own = [(module._buffers, name, b) for module in self.model.modules() for name, b in module._buffers.items()]
-            try:
-                for parameters, name, i in self._slots:
-                    parameters[name] = values[i]  # type: ignore[assignment]
-                for buffers, name, b in own:
-                    buffers[name] = None if b is None else b.clone()
-                return self.model(x)  # type: ignore[no-any-return]
-            finally:
-                for parameters, name, i in self._slots:
-                    parameters[name] = self.tensors[i]  # type: ignore[assignment]
-                for buffers, name, b in own:
-                    buffers[name] = b
+            with self.buffers_spared(buffers):
+                try:
+                    for parameters, name, i in self._slots:
+                        parameters[name] = values[i]  # type: ignore[assignment]
+                    return self.model(x)  # type: ignore[no-any-return]
+                finally:
+                    for parameters, name, i in self._slots:
+                        parameters[name] = self.tensors[i]  # type: ignore[assignment]
 
         return net
+
+    def buffers(self) -> Buffers:
+        """The model's buffers as they are now."""
+        return [None if b is None else b.clone() for module in self.model.modules() for b in module._buffers.values()]
+
+    @contextmanager
+    def buffers_spared(self, start: Buffers | None = None) -> Iterator[None]:
+        """Clones take the place of the model's buffers, with their values or those given: how passes move them is
+        forgotten afterwards.
+        """
+        own = [(module._buffers, name, b) for module in self.model.modules() for name, b in module._buffers.items()]
+        try:
+            for (held, name, _), b in zip(own, [b for *_, b in own] if start is None else start, strict=True):
+                held[name] = None if b is None else b.clone()
+            yield
+        finally:
+            for held, name, b in own:
+                held[name] = b
 
 
 class RandomState:
     """The state of the global generators before a forward pass, so that a second one draws the same dropout masks."""
 
     def __init__(self, device: torch.device) -> None:
-        on_gpu = (
-            device.type == "cuda" and not torch.cuda.is_current_stream_capturing()
-        )  # what is captured draws nothing
+        # What is captured draws nothing.
+        on_gpu = device.type == "cuda" and not torch.cuda.is_current_stream_capturing()
         self._devices = [device] if on_gpu else []
         self._cpu = torch.get_rng_state()
         self._cuda = [torch.cuda.get_rng_state(d) for d in self._devices]
@@ -76,3 +91,11 @@ class RandomState:
             for device, state in zip(self._devices, self._cuda, strict=True):
                 torch.cuda.set_rng_state(state, device)
             yield
+
+
+def same_precision(device: torch.device) -> Callable[[], AbstractContextManager[Any]]:
+    """The autocast of this moment, to be entered again."""
+    if not torch.is_autocast_enabled(device.type):
+        return nullcontext
+    dtype = torch.get_autocast_dtype(device.type)
+    return lambda: torch.autocast(device.type, dtype, cache_enabled=False)

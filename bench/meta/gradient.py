@@ -56,9 +56,10 @@ def gradient_by_double_backward(
 ) -> tuple[Tensor, ...]:
     """The same by differentiating through the virtual step, as the public codes have it: the slow truth for tests."""
     parameters = Parameters(model)
-    with sdpa_kernel(SDPBackend.MATH), random.replayed():
-        value = head(parameters.at(parameters.tensors)(x))
+    with sdpa_kernel(SDPBackend.MATH), parameters.buffers_spared():
+        with random.replayed():
+            value = head(model(x))
         g = grad(inner(value, hyper).sum(), parameters.tensors, create_graph=True, materialize_grads=True)
-    moved, _ = step(parameters.tensors, g)
-    with sdpa_kernel(SDPBackend.MATH), random.replayed():
-        return grad(val(parameters.at(moved)).sum(), list(hyper))
+        moved, _ = step(parameters.tensors, g)
+        with random.replayed():
+            return grad(val(parameters.at(moved)).sum(), list(hyper))

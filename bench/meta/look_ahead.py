@@ -77,5 +77,5 @@ class LookAhead:
 
     def _finite(self, found: Sequence[Tensor]) -> list[bool]:
         """For each run."""
-        finite = [g.isfinite().flatten(int(self._stacked)).all(-1) for g in found]
-        return [all(run) for run in zip(*(f.reshape(-1).tolist() for f in finite), strict=True)]
+        finite = [g.isfinite().reshape(len(g) if self._stacked else 1, -1).all(-1).tolist() for g in found]
+        return [all(run) for run in zip(*finite, strict=True)]

@@ -6,13 +6,16 @@ F.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd import forward_ad, grad
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.overrides import TorchFunctionMode
 
+from bench.errors import MetaStepError
 from bench.meta.functional import Net, Parameters, RandomState
 from bench.meta.per_sample import CoupledError, Layer, Layers
 from bench.meta.tape import Tape
@@ -69,14 +72,16 @@ class Dual(Pass):
     """
 
     def _run(self, where: Callable[[], str]) -> None:
+        self._buffers = self.parameters.buffers()  # a model may read what the pass moves
         with sdpa_kernel(SDPBackend.MATH):  # another kernel would drop other attention weights
             self.value = self._head(self.parameters.model(self._x))
 
     def derivative(self, direction: Sequence[Tensor]) -> Tensor:
-        with torch.no_grad(), forward_ad.dual_level(), sdpa_kernel(SDPBackend.MATH), self._random.replayed():
+        math = sdpa_kernel(SDPBackend.MATH)
+        with torch.enable_grad(), _NoTangents(), forward_ad.dual_level(), math, self._random.replayed():
             pairs = zip(self.parameters.tensors, direction, strict=True)
             duals = [forward_ad.make_dual(p.detach(), v) for p, v in pairs]
-            return _tangent(self._head(self.parameters.at(duals)(self._x)))
+            return _tangent(self._head(self.parameters.at(duals, self._buffers)(self._x)))
 
 
 class Replay(Pass):
@@ -133,34 +138,38 @@ class PerSample(Pass):
     def _run(self, where: Callable[[], str]) -> None:
         with Layers(self.parameters.tensors, len(self._x), where) as seen:
             logits = self.parameters.model(self._x)
+        seen.end(logits)
+        if not seen.found:
+            raise CoupledError("no layer with parameters is used")
         losses = self._head(logits)
         if losses.shape != self._x.shape[:1]:
             raise CoupledError("the outputs are not one loss for each sample")
         deltas = grad(losses.sum(), [layer.edge for layer in seen.found], allow_unused=True)
         self._layers = [(layer, d) for layer, d in zip(seen.found, deltas, strict=True) if d is not None]
-        self.value = _WeightedGradients.apply(losses.detach(), self.transposed, *self.parameters.tensors)  # type: ignore[no-untyped-call]
+        tensors = self.parameters.tensors
+        self.value = _WeightedGradients.apply(losses.detach(), self._layers, *tensors)  # type: ignore[no-untyped-call]
 
     def transposed(self, u: Tensor) -> Sequence[Tensor]:
-        found: list[Tensor | None] = [None] * len(self.parameters.tensors)
-        for layer, delta in self._layers:
-            gradients = layer.gradients(layer.x, delta * u.view(-1, *[1] * (delta.dim() - 1)).to(delta.dtype))
-            for number, g in zip((layer.weight, layer.bias), gradients, strict=True):
-                if number is not None:
-                    found[number] = g if found[number] is None else found[number] + g
-        return [torch.zeros_like(p) if g is None else g for p, g in zip(self.parameters.tensors, found, strict=True)]
+        return weighted_gradients(self._layers, self.parameters.tensors, u)
 
     def derivative(self, direction: Sequence[Tensor | None]) -> Tensor:
-        """As ever; None stands for zero."""
+        """As ever; None stands for zero, in the place of a dense layer's weight."""
         total = torch.zeros_like(self.value)
         for layer, delta in self._layers:
-            if (v := direction[layer.weight]) is not None:
-                y = layer.apply(layer.x, v, None if layer.bias is None else direction[layer.bias])
-                total += torch.linalg.vecdot(y.flatten(1), delta.flatten(1))
+            v, b = direction[layer.weight], None if layer.bias is None else direction[layer.bias]
+            if v is not None:
+                with layer.precision():
+                    y = layer.apply(layer.x, v, b)
+            elif b is not None:
+                y = b.expand_as(delta)
+            else:
+                continue
+            total += torch.linalg.vecdot(y.to(total.dtype).flatten(1), delta.to(total.dtype).flatten(1))
         return total
 
     def along(self, val: Validation, at: Sequence[Tensor], slope: Slope) -> Tensor:
-        """A dense layer's part of (J v)_i is sum_j <delta_i, delta'_j> <x_i, x'_j> over the validation samples j, whose
-        inputs and deltas have the dash: for batches smaller than the layer that is less work than v itself.
+        """A dense weight's part of (J v)_i is sum_j <delta_i, delta'_j> <x_i, x'_j> over the validation samples j,
+        whose inputs and deltas have the dash: for batches smaller than the layer that is less work than v itself.
         """
         if not isinstance(slope, float):
             return super().along(val, at, slope)
@@ -170,25 +179,27 @@ class PerSample(Pass):
         def collecting(x: Tensor) -> Tensor:
             with Layers(at, len(x)) as layers:
                 logits = net(x)
+            layers.end(logits)
             seen.extend(layers.found)
             return logits
 
         with self._random.replayed():
             loss = val(collecting).sum()
         pairs = _small_pairs(self._layers, seen)
-        small = {number for layer, _, _ in pairs for number in (layer.weight, layer.bias)}
+        small = {layer.weight for layer, _, _ in pairs}
         rest = [i for i in range(len(at)) if i not in small]
         wanted = {id(other): other.edge for _, _, other in pairs}
         ends: list[Any] = [*wanted.values(), *(at[i] for i in rest)]
-        found = grad(loss, ends, materialize_grads=True)
+        found = grad(loss, ends, allow_unused=True)
         delta_of = dict(zip(wanted, found, strict=False))
         v: list[Tensor | None] = [None] * len(at)
         for i, g in zip(rest, found[len(wanted) :], strict=True):
-            v[i] = g
+            v[i] = torch.zeros_like(at[i]) if g is None else g
         total = self.derivative(v)
         for layer, delta, other in pairs:
-            inputs = layer.x @ other.x.mT
-            total += ((inputs if layer.bias is None else inputs + 1) * (delta @ delta_of[id(other)].mT)).sum(1)
+            if (delta_ := delta_of[id(other)]) is not None:
+                with layer.precision():
+                    total += ((layer.x @ other.x.mT) * (delta @ delta_.mT)).sum(1)
         return slope * total
 
 
@@ -208,17 +219,41 @@ def _is_small(layer: Layer, delta: Tensor, other: Layer) -> bool:
     return b * c * (inputs + outputs) < (b + c) * inputs * outputs
 
 
+def weighted_gradients(
+    layers: Sequence[tuple[Layer, Tensor]], parameters: Sequence[Tensor], u: Tensor
+) -> Sequence[Tensor]:
+    """J^T u from layers and their deltas."""
+    found: list[Tensor | None] = [None] * len(parameters)
+    for layer, delta in layers:
+        gradients = layer.gradients(layer.x, delta * u.view(-1, *[1] * (delta.dim() - 1)).to(delta.dtype))
+        for number, g in zip((layer.weight, layer.bias), gradients, strict=True):
+            if number is not None:
+                before = found[number]
+                found[number] = g if before is None else before + g
+    return [torch.zeros_like(p) if g is None else g.to(p.dtype) for p, g in zip(parameters, found, strict=True)]
+
+
 class _WeightedGradients(torch.autograd.Function):
-    """Losses whose backward is J^T."""
+    """Losses whose backward is J^T. It must not know the pass, which knows the losses: memory in a cycle is freed late."""
 
     @staticmethod
-    def forward(ctx: Any, losses: Tensor, transposed: Callable[[Tensor], Sequence[Tensor]], *_: Tensor) -> Tensor:
-        ctx.transposed = transposed
+    def forward(ctx: Any, losses: Tensor, layers: Sequence[tuple[Layer, Tensor]], *parameters: Tensor) -> Tensor:
+        ctx.layers, ctx.parameters = layers, parameters
         return losses
 
     @staticmethod
     def backward(ctx: Any, u: Tensor) -> Any:
-        return None, None, *ctx.transposed(u)
+        if torch.is_grad_enabled():
+            raise MetaStepError("the losses of backend per_sample have no second derivatives: take another backend")
+        return None, None, *weighted_gradients(ctx.layers, ctx.parameters, u)
+
+
+class _NoTangents(TorchFunctionMode):
+    """Under no_grad, as a model may have it within, there are no tangents either: backward sees constants there."""
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        with nullcontext() if torch.is_grad_enabled() else forward_ad._set_fwd_grad_enabled(False):
+            return function(*args, **(kwargs or {}))
 
 
 def _tangent(dual: Tensor) -> Tensor:

@@ -10,7 +10,8 @@ samples apart is refused.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from contextlib import AbstractContextManager
+from typing import Any, NamedTuple, NoReturn
 
 import torch
 import torch.nn.functional as F
@@ -19,6 +20,7 @@ from torch.autograd.graph import GradientEdge, get_gradient_edge
 from torch.overrides import TorchFunctionMode, resolve_name
 
 from bench.errors import MetaStepError
+from bench.meta.functional import same_precision
 
 aten = torch.ops.aten
 
@@ -38,7 +40,7 @@ class Layer(NamedTuple):
 
     x: its input [B, ...], detached. edge: where in the graph the gradient for its output is.
     weight, bias: numbers of its parameters; `bias` None where it has none.
-    dense: whether it is a matrix product of one row for each sample.
+    dense: whether it is a matrix product of one row for each sample. precision: the autocast that it ran under.
     """
 
     x: Tensor
@@ -48,6 +50,7 @@ class Layer(NamedTuple):
     apply: Apply
     gradients: Gradients
     dense: bool
+    precision: Callable[[], AbstractContextManager[Any]]
 
 
 class Layers(TorchFunctionMode):
@@ -58,61 +61,88 @@ class Layers(TorchFunctionMode):
         super().__init__()
         self.found: list[Layer] = []
         self._number = {id(p): i for i, p in enumerate(parameters)}
+        self._nodes: set[Any] = set()  # of the graph, made by the functions that were seen
         self._samples, self._where = samples, where
 
     def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        out = function(*args, **kwargs)
         inputs = [t for t in _tensors((args, kwargs)) if t.requires_grad]
-        if not (inputs and isinstance(out, Tensor) and out.requires_grad):
+        others = [t for t in inputs if id(t) not in self._number]
+        seen = all(t.grad_fn in self._nodes for t in others)
+        out = function(*args, **kwargs)
+        outs = [t for t in _tensors(out) if t.requires_grad]
+        if not (inputs and outs):
             return out
-        own = [t for t in inputs if id(t) in self._number]
-        name = resolve_name(function)
-        if function in LAYERS and own:
-            self._add(LAYERS[function](*args, **kwargs), out)
-        elif function not in APART and function not in LAYERS:
+        name = resolve_name(function) or function
+        if not seen:
+            self._refuse(f"an input of {name} comes from no torch function")
+        if function not in APART and function not in LAYERS:
             self._refuse(f"{name} is not known to keep the samples of a batch apart")
-        elif own:
+        trained = len(inputs) > len(others)
+        if trained and function not in LAYERS:
             self._refuse(f"{name} uses a parameter")
-        if any(t.shape[:1] != (self._samples,) for t in (*inputs, out) if id(t) not in self._number):
+        if any(t.shape[:1] != (self._samples,) for t in (*others, *outs)):
             self._refuse(f"{name} has a tensor whose first dimension is not the batch")
+        if function in LAYERS:
+            self._add(name, LAYERS[function](*args, **kwargs), others, trained, out)
+        elif function not in RESHAPING and any(t.dim() != outs[0].dim() for t in others):
+            self._refuse(f"{name} broadcasts over samples")
+        self._nodes.update(t.grad_fn for t in outs)
         return out
 
-    def _add(self, call: "Call", out: Tensor) -> None:
+    def end(self, logits: Tensor) -> None:
+        """Raises CoupledError unless these come from what was seen."""
+        if logits.requires_grad and logits.grad_fn not in self._nodes:
+            self._refuse("the logits come from no torch function")
+
+    def _add(self, name: Any, call: "Call", others: Sequence[Tensor], trained: bool, out: Tensor) -> None:
+        if call.mixes:
+            self._refuse(f"{name} takes the batch for a dimension of features")
+        if any(t is not call.x for t in others) or id(call.x) in self._number:
+            self._refuse(f"{name} multiplies with what is no parameter")
+        if not trained:
+            return
+        if call.lacks:
+            self._refuse(call.lacks)
         weight, bias = (self._number.get(id(p)) if p is not None else None for p in (call.weight, call.bias))
         if weight is None or (call.bias is not None and bias is None):
             self._refuse("a layer is frozen in part")
-        assert weight is not None
         dense = call.is_matrix and call.x.dim() == 2
         edge = get_gradient_edge(out)
-        self.found.append(Layer(call.x.detach(), edge, weight, bias, call.apply, call.gradients, dense))
+        precision = same_precision(out.device)
+        self.found.append(Layer(call.x.detach(), edge, weight, bias, call.apply, call.gradients, dense, precision))
 
-    def _refuse(self, why: str) -> None:
+    def _refuse(self, why: str) -> NoReturn:
         where = self._where()
         raise CoupledError(f"{why} (module {where})" if where else why)
 
 
 class Call(NamedTuple):
-    """What a layer function was called with."""
+    """What a layer function was called with.
+
+    mixes: whether the first dimension is another than the batch to it. lacks: why there are no gradients, if so.
+    """
 
     x: Tensor
     weight: Tensor | None
     bias: Tensor | None
     apply: Apply
     gradients: Gradients
+    mixes: bool
     is_matrix: bool = False
+    lacks: str = ""
 
 
-def _linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Call:
+def _linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Call:
     def gradients(x: Tensor, delta: Tensor) -> tuple[Tensor, Tensor]:
         delta = delta.flatten(0, -2)
         return delta.mT @ x.flatten(0, -2).to(delta.dtype), delta.sum(0)
 
-    return Call(x, weight, bias, F.linear, gradients, True)
+    return Call(input, weight, bias, F.linear, gradients, input.dim() < 2, is_matrix=True)
 
 
 def _conv2d(
-    x: Tensor,
+    input: Tensor,
     weight: Tensor,
     bias: Tensor | None = None,
     stride: Any = 1,
@@ -120,17 +150,19 @@ def _conv2d(
     dilation: Any = 1,
     groups: int = 1,
 ) -> Call:
-    if isinstance(padding, str):
-        raise CoupledError("a convolution with padding as a word has no per-sample rule: give the number")
-    pairs = [[n, n] if isinstance(n, int) else list(n) for n in (stride, padding, dilation)]
+    word = "a convolution with padding as a word has no per-sample rule: give the number"
+
+    def apply(x: Tensor, w: Tensor, b: Tensor | None) -> Tensor:
+        return F.conv2d(x, w, b, stride, padding, dilation, groups)
 
     def gradients(x: Tensor, delta: Tensor) -> tuple[Tensor, Tensor]:
         x, w = x.to(delta.dtype), weight.detach().to(delta.dtype)
+        pairs = [[n, n] if isinstance(n, int) else list(n) for n in (stride, padding, dilation)]
         wanted = [False, True, True]
         found = aten.convolution_backward(delta, x, w, [len(w)], *pairs, False, [0, 0], groups, wanted)
         return found[1], found[2]
 
-    return Call(x, weight, bias, lambda x, w, b: F.conv2d(x, w, b, stride, padding, dilation, groups), gradients)
+    return Call(input, weight, bias, apply, gradients, input.dim() != 4, lacks=word if isinstance(padding, str) else "")
 
 
 def _layer_norm(
@@ -140,7 +172,8 @@ def _layer_norm(
         scaled = delta * F.layer_norm(x, shape, eps=eps)
         return scaled.flatten(0, -1 - len(shape)).sum(0), delta.flatten(0, -1 - len(shape)).sum(0)
 
-    return Call(x, weight, bias, lambda x, w, b: F.layer_norm(x, shape, w, b, eps), gradients)
+    mixes = len(shape) >= x.dim()
+    return Call(x, weight, bias, lambda x, w, b: F.layer_norm(x, shape, w, b, eps), gradients, mixes)
 
 
 def _group_norm(
@@ -150,7 +183,7 @@ def _group_norm(
         others = [0, *range(2, x.dim())]
         return (delta * F.group_norm(x, groups, eps=eps)).sum(others), delta.sum(others)
 
-    return Call(x, weight, bias, lambda x, w, b: F.group_norm(x, groups, w, b, eps), gradients)
+    return Call(x, weight, bias, lambda x, w, b: F.group_norm(x, groups, w, b, eps), gradients, mixes=False)
 
 
 LAYERS: Mapping[Any, Callable[..., Call]] = {
@@ -159,15 +192,19 @@ LAYERS: Mapping[Any, Callable[..., Call]] = {
     F.layer_norm: _layer_norm,
     F.group_norm: _group_norm,
 }
+RESHAPING = {torch.flatten, Tensor.flatten, Tensor.view, Tensor.reshape, torch.reshape}
 APART = {
+    *RESHAPING,
     *(F.relu, torch.relu, torch.relu_, Tensor.relu, Tensor.relu_, F.gelu, F.silu, F.elu, F.selu, F.celu, F.leaky_relu),
     *(F.softplus, F.mish, F.relu6, F.hardtanh, F.hardswish, F.hardsigmoid, F.logsigmoid),
     *(torch.sigmoid, Tensor.sigmoid, F.sigmoid, torch.tanh, Tensor.tanh, F.tanh, F.dropout, F.dropout2d),
     *(F.max_pool2d, F.avg_pool2d, F.adaptive_avg_pool2d, F.adaptive_max_pool2d),
     *(torch.add, Tensor.add, Tensor.add_, torch.sub, Tensor.sub, torch.mul, Tensor.mul, Tensor.div, torch.cat),
-    *(torch.flatten, Tensor.flatten, Tensor.view, Tensor.reshape, torch.reshape),
+    *(Tensor.contiguous, Tensor.to, Tensor.float, Tensor.double),
 }
-"""Functions that keep samples apart, given that the first dimension of all that they take and give is the batch."""
+"""Functions that keep samples apart, given that the first dimension of all that they take and give is the batch, and
+that they do not broadcast: [B] - [B, 1] compares all samples with all.
+"""
 
 
 def _tensors(tree: Any) -> Iterable[Tensor]:

@@ -29,12 +29,14 @@ Keep = Callable[[Value], Tensor]
 Rule = Callable[..., Derivative | None]
 
 
-def linear(keep: Keep, out: Tensor, x: Value, weight: Value, bias: Value | None = None) -> Derivative:
-    return _affine(keep, F.linear, x, weight, bias)
+def linear(keep: Keep, out: Tensor, input: Value, weight: Value, bias: Value | None = None) -> Derivative:
+    return _affine(keep, F.linear, input, weight, bias)
 
 
-def conv2d(keep: Keep, out: Tensor, x: Value, weight: Value, bias: Value | None = None, *window: Any) -> Derivative:
-    return _affine(keep, lambda x, w, b=None: F.conv2d(x, w, b, *window), x, weight, bias)
+def conv2d(
+    keep: Keep, out: Tensor, input: Value, weight: Value, bias: Value | None = None, *window: Any, **named: Any
+) -> Derivative:
+    return _affine(keep, lambda x, w, b=None: F.conv2d(x, w, b, *window, **named), input, weight, bias)
 
 
 def _affine(keep: Keep, f: Callable[..., Tensor], x: Value, weight: Value, bias: Value | None) -> Derivative:
@@ -53,8 +55,8 @@ def _affine(keep: Keep, f: Callable[..., Tensor], x: Value, weight: Value, bias:
     return derivative
 
 
-def relu(keep: Keep, out: Tensor, x: Value, inplace: bool = False) -> Derivative:
-    y, place = keep(Value(out, None)), x.place
+def relu(keep: Keep, out: Tensor, input: Value, inplace: bool = False) -> Derivative:
+    y, place = keep(Value(out, None)), input.place
     return lambda tangent: aten.threshold_backward(tangent(place), y, 0)
 
 
@@ -68,15 +70,16 @@ def native_dropout(keep: Keep, out: tuple[Tensor, Tensor], x: Value, p: float, t
     return derivative
 
 
-def add(keep: Keep, out: Tensor, x: Value | float, y: Value | float, *, alpha: float = 1) -> Derivative:
-    shape = out.shape
-    at_x, at_y = (v.place if isinstance(v, Value) else None for v in (x, y))
+def add(keep: Keep, out: Tensor, input: Value | float, other: Value | float, *, alpha: float = 1) -> Derivative:
+    shape, dtype = out.shape, out.dtype
+    at_x, at_y = (v.place if isinstance(v, Value) else None for v in (input, other))
 
     def derivative(tangent: Tangent) -> Tensor | None:
         dx, dy = tangent(at_x), tangent(at_y)
-        if dx is None or dy is None:
-            return dx.expand(shape) if dx is not None else None if dy is None else (dy * alpha).expand(shape)
-        return torch.add(dx, dy, alpha=alpha)
+        if dx is not None and dy is not None:
+            return torch.add(dx, dy, alpha=alpha).to(dtype)
+        one = dx if dy is None else dy * alpha
+        return None if one is None else one.to(dtype).expand(shape)
 
     return derivative
 
@@ -126,21 +129,15 @@ def layer_norm(
     eps: float = 1e-5,
 ) -> Derivative:
     """As `batch_norm`; here gamma differs within what is normalised, so that it multiplies outside."""
-    kept_x, kept_w = keep(x), keep(weight) if weight else None
-    at_w, at_b, dtype = weight.place if weight else None, bias.place if bias else None, out.dtype
 
-    def derivative(tangent: Tangent) -> Any:
-        dx, dw, db = tangent(x.place), tangent(at_w), tangent(at_b)
-        x_ = kept_x.to(dtype)
-        scale = torch.zeros(shape, dtype=dtype, device=x_.device) if dw is None else dw
-        dy, mean, rstd = aten.native_layer_norm(x_, shape, scale, db, eps)
-        if dx is None:
-            return dy
-        wanted = [True, False, False]
-        back = aten.native_layer_norm_backward(dx.to(dtype), x_, shape, mean, rstd, None, None, wanted)[0]
-        return dy.add_(back if kept_w is None else back * kept_w)
+    def back(dx: Tensor, x: Tensor, mean: Tensor, rstd: Tensor) -> Any:
+        return aten.native_layer_norm_backward(dx, x, shape, mean, rstd, None, None, [True, False, False])[0]
 
-    return derivative
+    def norm(x: Tensor, dw: Tensor | None, db: Tensor | None) -> Any:
+        scale = x.new_zeros(shape) if dw is None else dw
+        return aten.native_layer_norm(x, shape, scale, db, eps)
+
+    return _sample_norm(keep, out, x, weight, bias, norm, back, tuple(shape))
 
 
 def group_norm(
@@ -153,21 +150,41 @@ def group_norm(
     eps: float = 1e-5,
 ) -> Derivative:
     """As `layer_norm`."""
+    channels = out.shape[1]
+    sizes = (len(out), channels, out[0, 0].numel(), groups)
+
+    def back(dx: Tensor, x: Tensor, mean: Tensor, rstd: Tensor) -> Any:
+        return aten.native_group_norm_backward(dx, x, mean, rstd, None, *sizes, [True, False, False])[0]
+
+    def norm(x: Tensor, dw: Tensor | None, db: Tensor | None) -> Any:
+        return aten.native_group_norm(x, x.new_zeros(channels) if dw is None else dw, db, *sizes, eps)
+
+    return _sample_norm(keep, out, x, weight, bias, norm, back, (channels, *[1] * (out.dim() - 2)))
+
+
+def _sample_norm(
+    keep: Keep,
+    out: Tensor,
+    x: Value,
+    weight: Value | None,
+    bias: Value | None,
+    norm: Callable[..., Any],
+    back: Callable[..., Any],
+    shape: tuple[int, ...],
+) -> Derivative:
+    """norm: (x, gamma, beta) -> y, mean, 1 / std. back: the Jacobian for gamma = 1. shape: of gamma beside x."""
     kept_x, kept_w = keep(x), keep(weight) if weight else None
     at_w, at_b, dtype = weight.place if weight else None, bias.place if bias else None, out.dtype
-    n, channels = out.shape[:2]
-    sizes = (n, channels, out[0, 0].numel(), groups)
+    exact = torch.promote_types(dtype, torch.float32)  # the kernels do not mix precisions
 
-    def derivative(tangent: Tangent) -> Any:
-        dx, dw, db = tangent(x.place), tangent(at_w), tangent(at_b)
-        x_ = kept_x.to(dtype).contiguous()
-        scale = torch.zeros(channels, dtype=dtype, device=x_.device) if dw is None else dw
-        dy, mean, rstd = aten.native_group_norm(x_, scale, db, *sizes, eps)
-        if dx is None:
-            return dy
-        dx, wanted = dx.to(dtype).contiguous(), [True, False, False]
-        back = aten.native_group_norm_backward(dx, x_, mean, rstd, None, *sizes, wanted)[0]
-        return dy.add_(back if kept_w is None else back * kept_w.view(-1, *[1] * (x_.dim() - 2)))
+    def derivative(tangent: Tangent) -> Tensor:
+        dx, dw, db = (t if t is None else t.to(exact) for t in (tangent(x.place), tangent(at_w), tangent(at_b)))
+        primal = kept_x.to(exact).contiguous()
+        dy, mean, scale = norm(primal, dw, db)
+        if dx is not None:
+            of_input = back(dx.contiguous(), primal, mean, scale)
+            dy = dy + (of_input if kept_w is None else of_input * kept_w.view(shape))
+        return dy.to(dtype)  # type: ignore[no-any-return]
 
     return derivative
 

@@ -6,7 +6,7 @@ run again, its primal values and dropout masks are those of the training pass, a
 rule (`bench.meta.rules`) cost what their derivative costs; any other is called once more, by itself, on dual tensors.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
@@ -19,21 +19,23 @@ from torch.overrides import TorchFunctionMode, resolve_name
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from bench.errors import MetaStepError
-from bench.meta.functional import RandomState
+from bench.meta.functional import RandomState, same_precision
 from bench.meta.rules import RULES, Derivative, Tangent, Value
 
+DROPOUT = {F.scaled_dot_product_attention: 4, F.multi_head_attention_forward: 10}
+"""Attention functions, and where among the arguments their dropout is."""
 RANDOM = {
-    F.scaled_dot_product_attention,
-    F.multi_head_attention_forward,
-    F.dropout1d,
-    F.dropout2d,
-    F.dropout3d,
-    F.alpha_dropout,
-    F.feature_alpha_dropout,
-    F.rrelu,
-    F.gumbel_softmax,
+    *DROPOUT,
+    *(F.dropout, F.dropout1d, F.dropout2d, F.dropout3d, F.alpha_dropout, F.feature_alpha_dropout),
+    *(torch.dropout, torch.feature_dropout, torch.alpha_dropout, torch.feature_alpha_dropout),
+    *(torch.dropout_, torch.feature_dropout_, torch.alpha_dropout_, torch.feature_alpha_dropout_),
+    *(F.rrelu, torch.rrelu, torch.rrelu_, F.gumbel_softmax, F.fractional_max_pool2d, F.fractional_max_pool3d),
+    *(F.fractional_max_pool2d_with_indices, F.fractional_max_pool3d_with_indices),
+    *(torch.lstm, torch.gru, torch.rnn_tanh, torch.rnn_relu),
 }
 """Functions that may draw random numbers: called again, they must draw the same ones."""
+UNTOLD = {torch.batch_norm, torch.native_batch_norm}
+"""Functions that move buffers without saying so."""
 
 
 class UnseenError(MetaStepError):
@@ -68,6 +70,7 @@ class Tape(TorchFunctionMode):
 
     def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
+        asked = function
         if function is F.dropout:
             function, args, kwargs = _with_mask(*args, **kwargs)
         values: list[Value] = []
@@ -76,7 +79,7 @@ class Tape(TorchFunctionMode):
             out = function(*args, **kwargs)
         else:
             out = self._note(function, args, kwargs, values, noted)
-        return out[0] if function is torch.native_dropout else out
+        return out if function is asked else out[0]
 
     def place(self, value: Tensor) -> int | None:
         """Of the value that the derivative is wanted of; None where it does not depend on the parameters."""
@@ -110,34 +113,38 @@ class Tape(TorchFunctionMode):
 
     def _note(self, function: Any, args: Any, kwargs: Any, values: list[Value], noted: Any) -> Any:
         """Call the function and note its derivative."""
-        rule = RULES.get(function)
-        if rule is None and _in_place(function, kwargs):  # its inputs are needed as they were
+        rule, in_place = RULES.get(function), _in_place(function, kwargs)
+        if rule is None and in_place:  # its inputs are needed as they were
             noted = _mapped(Value, noted, lambda v: v._replace(tensor=v.tensor.detach().clone()))
+        versions = [v.tensor._version for v in values]
         random = RandomState(values[0].tensor.device) if function in RANDOM else None
-        with sdpa_kernel(SDPBackend.MATH) if kwargs.get("dropout_p") else nullcontext():
+        with sdpa_kernel(SDPBackend.MATH) if _drops(function, args, kwargs) else nullcontext():
             out = function(*args, **kwargs)
         outs = out if isinstance(out, tuple | list) else (out,)
-        for v in values:
-            if v.place is not None and self._changed(v.tensor) and not any(v.tensor is o for o in outs):
-                raise UnseenError(f"{resolve_name(function)} changes a tensor in place{self._in_module()}")
-        places = [self._new_place(o) if isinstance(o, Tensor) and o.requires_grad else None for o in outs]
+        for v, version in zip(values, versions, strict=True):
+            changed = v.tensor._version != version and not any(v.tensor is o for o in outs)
+            if (changed and (v.place is not None or rule is None)) or function in UNTOLD:  # again if called again
+                raise UnseenError(f"{_name(function)} changes a tensor in place{self._in_module()}")
+        places = [self._placed(o) for o in outs]
         if any(place is not None for place in places):
             derivative = rule(self._keep, out, *noted[0], **noted[1]) if rule else None
-            derivative = derivative or self._by_duals(function, noted, random)
+            derivative = derivative or self._by_duals(function, noted, in_place, random)
             inputs = {v.place for v in values if v.place is not None}
             for place in inputs:
                 self._uses[place] += 1
-            self._notes.append(Note(derivative, inputs, places, _precision(values[0].tensor.device.type)))
+            self._notes.append(Note(derivative, inputs, places, same_precision(values[0].tensor.device)))
         return out
 
-    def _by_duals(self, function: Any, noted: Any, random: RandomState | None) -> Derivative:
+    def _by_duals(self, function: Any, noted: Any, in_place: bool, random: RandomState | None) -> Derivative:
         """The function's own forward-mode derivative, by calling it again."""
         _mapped(Value, noted, self._keep)
-        name, where = resolve_name(function), self._in_module()
+        name, where = _name(function), self._in_module()
 
-        def dual(value: Value, tangent: Tangent) -> Tensor:
+        def dual(value: Value, tangent: Tangent) -> Any:
             primal, t = value.tensor.detach(), tangent(value.place)
-            return primal if t is None else forward_ad.make_dual(primal, t)
+            if t is None:
+                return primal
+            return forward_ad.make_dual(primal, t.clone() if in_place else t)  # t may be that of other places too
 
         def derivative(tangent: Tangent) -> tuple[Tensor | None, ...]:
             args, kwargs = _mapped(Value, noted, lambda v: dual(v, tangent))
@@ -168,6 +175,14 @@ class Tape(TorchFunctionMode):
         self._uses.append(0)
         return len(self._uses) - 1
 
+    def _placed(self, out: Any) -> int | None:
+        if not isinstance(out, Tensor):
+            return None
+        if out.requires_grad:
+            return self._new_place(out)
+        self._seen.pop(out, None)  # detached in place
+        return None
+
     def _keep(self, value: Value) -> Tensor:
         tensor = value.tensor.detach()
         self._kept.append((tensor, tensor._version))
@@ -180,8 +195,14 @@ class Tape(TorchFunctionMode):
 def _with_mask(x: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> tuple[Any, Any, Any]:
     """Dropout by the function that also returns its mask; it draws the same numbers."""
     if inplace or not training or p == 0:
-        return F.dropout, (x, p, training, inplace), {}
+        return F.dropout, (x,), {"p": p, "training": training, "inplace": inplace}
     return torch.native_dropout, (x, p, True), {}
+
+
+def _drops(function: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
+    """Whether it is attention with dropout: another kernel than the tangent's would drop other weights."""
+    at = DROPOUT.get(function)
+    return at is not None and bool(args[at] if len(args) > at else kwargs.get("dropout_p"))
 
 
 def _in_place(function: Any, kwargs: dict[str, Any]) -> bool:
@@ -191,14 +212,6 @@ def _in_place(function: Any, kwargs: dict[str, Any]) -> bool:
 
 def _name(function: Any) -> str:
     return function if isinstance(function, str) else str(resolve_name(function) or function)
-
-
-def _precision(kind: str) -> Callable[[], AbstractContextManager[Any]]:
-    """The autocast of this moment, to be entered again."""
-    if not torch.is_autocast_enabled(kind):
-        return nullcontext
-    dtype = torch.get_autocast_dtype(kind)
-    return lambda: torch.autocast(kind, dtype)
 
 
 def _mapped(kind: type, tree: Any, f: Callable[[Any], Any]) -> Any:

@@ -109,7 +109,7 @@ class FORML(Method):
             return self.sample_weights(w, batch.index)
 
     def objective(self, batch: Batch, losses: Tensor, weights: Tensor) -> Tensor:
-        return self._weighted(self.logits if self.weighting == "logits" else losses, batch, weights)
+        return self._weighted(self.__dict__.pop("logits") if self.weighting == "logits" else losses, batch, weights)
 
     def _weighted(self, value: Tensor, batch: Batch, weights: Tensor) -> Tensor:
         """[..]: the weighted loss of a batch, from its losses [.., B] or, weighting logits, its logits [.., B, C]."""
