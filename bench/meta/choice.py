@@ -139,7 +139,9 @@ class Trial:
         """A plain training pass, there and back."""
         parameters = Parameters(self.model)
         with self.random.replayed(), parameters.buffers_spared():
-            grad(self._losses(self.model(self.x)).sum(), parameters.tensors, allow_unused=True)
+            loss = self._losses(self.model(self.x)).sum()
+            if loss.requires_grad:
+                grad(loss, parameters.tensors, allow_unused=True)
 
     def gradient(self, backend: str) -> Tensor:
         """Raises MetaStepError for a model that the backend cannot take."""

@@ -234,7 +234,7 @@ def weighted_gradients(
 
 
 class _WeightedGradients(torch.autograd.Function):
-    """Losses whose backward is J^T. It must not know the pass, which knows the losses: memory in a cycle is freed late."""
+    """Losses whose backward is J^T. It must not hold the pass, which holds the losses: a cycle is freed late."""
 
     @staticmethod
     def forward(ctx: Any, losses: Tensor, layers: Sequence[tuple[Layer, Tensor]], *parameters: Tensor) -> Tensor:
