@@ -96,8 +96,10 @@ def run(methods: Sequence[str], seeds: int | None, single: Sequence[int], out: P
     """
     if seeds and single:
         raise OptionError("give --seeds N or --seed S, not both")
+    from bench.errors import UnknownNameError
     from bench.experiment import Request, resolve
     from bench.files import Files, default_root
+    from bench.meta import BACKENDS
     from bench.results import ResultStore
     from bench.runner import device_of
 
@@ -106,6 +108,8 @@ def run(methods: Sequence[str], seeds: int | None, single: Sequence[int], out: P
     for name, times in Counter(name for name, _ in given).items():
         if times > 1:
             raise OptionError(f"option {name} is given {times} times")
+    if asked["backend"] not in BACKENDS:
+        raise UnknownNameError("backend", asked["backend"], BACKENDS)
     registry = _registry()
     device = device_of(asked["device"])
     store = ResultStore(out / "results")
@@ -258,7 +262,7 @@ def show(name: str) -> None:
 @click.option(
     "--compare",
     type=click.Path(path_type=Path, exists=True),
-    help="Older records: exit with code 1 if a method's time relative to the baseline got worse by more than noise.",
+    help="Older records: exit with code 1 if a method's time relative to the baseline got worse, or a method is gone.",
 )
 @out_option
 def throughput(names: Sequence[str], compare: Path | None, out: Path, **asked: Any) -> None:

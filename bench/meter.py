@@ -85,8 +85,9 @@ class Meter:
                 group["lr"] = task.lr(self._epoch)
             torch.manual_seed(task.streams.seed("train", self._epoch))  # dropout; a resumed run draws the same
             start = self._now(task.device)
+            chosen = _choosing(method)
             yield self._epoch
-            self.seconds += self._now(task.device) - start
+            self.seconds += self._now(task.device) - start - (_choosing(method) - chosen)
             self._epoch += 1
             self._close_epoch(method)
 
@@ -182,6 +183,11 @@ class Meter:
         self.history, self.diverged = state["history"], state["diverged"]
         method.load_state_dict(state["method"])
         self._evaluator.load_state_dict(state["evaluator"])
+
+
+def _choosing(method: "Method") -> float:
+    """Seconds that its look-aheads have taken to choose and check their backends: once a run, so no cost of a step."""
+    return sum(engine.choice.seconds for engine in method.engines() if engine.choice)
 
 
 def _runs(value: Tensor) -> list[float]:

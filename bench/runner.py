@@ -3,6 +3,7 @@
 import sys
 import traceback
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, replace
 from importlib.metadata import version
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from bench.allocator import keep_freed_memory
 from bench.data import Split
 from bench.environment import LIBRARIES, environment
 from bench.errors import BenchError, DeviceError, DivergedError, OptionError, PluginError
@@ -58,6 +60,7 @@ def run(
     A training that fails is recorded with the kind of failure. Bad input (BenchError) and an interrupt pass through and
     leave no record; the checkpoint of an interrupted run stays, and the same call goes on from it unless told not to.
     """
+    keep_freed_memory()
     if stacked and not experiment.method.stackable:
         raise OptionError(f"method {experiment.method_name} cannot train stacked runs: leave out --stack")
     streams = Streams(tuple(seeds), stacked)
@@ -69,7 +72,8 @@ def run(
         capture=not eager and (stacked or device.type == "cuda"),
     )
     evaluations = _evaluations(experiment, splits)
-    name = digest([[experiment.spec(seed).key for seed in seeds], stacked, _source(experiment)])
+    way = [stacked, backend, eager]  # of computing: another one rounds otherwise
+    name = digest([[experiment.spec(seed).key for seed in seeds], way, _source(experiment)])
     checkpoint = store.folder.parent / "checkpoints" / f"{name}.pt"
     if not resume:
         checkpoint.unlink(missing_ok=True)
@@ -86,7 +90,7 @@ def run(
         result = RunResult(
             spec=(spec := experiment.spec(seed)),
             status=status,
-            command=_command(experiment, spec, stacked),
+            command=_command(experiment, spec, stacked, backend, check, eager),
             off_recipe=experiment.off_recipe,
             about=_about(experiment),
             resolved=experiment.resolved,
@@ -107,8 +111,9 @@ def run(
 
 def _fit(method: Method, task: Task, meter: Meter) -> tuple[str, str]:
     """Train; the status and, of a failure, its message."""
+    gpus = [task.device] if task.device.type == "cuda" else []
     try:
-        with torch.random.fork_rng([task.device] if task.device.type == "cuda" else []):
+        with torch.random.fork_rng(gpus), torch.cuda.device(task.device) if gpus else nullcontext():
             model = method.fit(task, meter)
         if model is not method.model or not meter.history or meter.history[-1]["epoch"] != task.epochs:
             raise PluginError("`fit` must return self.model after all of meter.epochs(self): that is what is evaluated")
@@ -128,10 +133,12 @@ def _source(experiment: Experiment) -> list[str]:
     return [*map(str, experiment.plugins.values()), *(version(name) for name in LIBRARIES)]
 
 
-def _command(experiment: Experiment, spec: RunSpec, stacked: bool) -> str:
+def _command(experiment: Experiment, spec: RunSpec, stacked: bool, backend: str, check: bool, eager: bool) -> str:
+    """That of the spec, with the flags that say how the same run is computed."""
     own = experiment.dataset.recipe
-    flags = ["--allow-unofficial-data"] if experiment.dataset.unofficial else []
-    return spec.command(own.model, own.protocol, [*flags, "--stack"] if stacked else flags)
+    flags = ["--allow-unofficial-data"] * bool(experiment.dataset.unofficial) + ["--stack"] * stacked
+    flags += ["--backend", backend] * (backend != "auto") + ["--no-check"] * (not check) + ["--eager"] * eager
+    return spec.command(own.model, own.protocol, flags)
 
 
 def new_model(experiment: Experiment, streams: Streams, device: torch.device) -> nn.Module:
@@ -234,6 +241,7 @@ def _costs(meter: Meter, task: Task, method: Method, stacked: int) -> dict[str, 
         "peak_memory_bytes": torch.cuda.max_memory_allocated(task.device) if cuda else None,
         "peak_process_bytes": _peak_process_bytes(),
         "stacked": stacked,
+        "captured": getattr(method, "captured", False),
         "meta_step": [asdict(engine.choice) for engine in method.engines() if engine.choice],
         "threads": torch.get_num_threads(),
     }

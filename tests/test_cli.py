@@ -58,6 +58,16 @@ def test_the_recorded_command_makes_the_same_run_again(bench_in):
     assert records() == [path]
 
 
+def test_the_recorded_command_says_how_the_run_was_computed(bench_in):
+    flags = ["--stack", "--backend", "dual", "--no-check", "--eager"]
+    words = ["run", "--method", "forml", "--dataset", "digits", "--epochs", 1, "--train-size", 100]
+    assert bench_in(*words, *flags, "--seeds", 2).exit_code == 0
+    record = json.loads(records()[1].read_text())
+    assert record["command"] == f"bench {' '.join(map(str, [*words, *flags]))} --seed 1"
+    assert [choice["backend"] for choice in record["costs"]["meta_step"]] == ["dual"]
+    assert "2 of 2 runs already recorded" in bench_in(*words, "--seeds", 2).output
+
+
 def test_tables_that_records_no_longer_give_go_and_nothing_else_does(bench_in):
     bench_in(*RUN)
     page = Path("bench-results/class_fairness-v1-digits.md")
@@ -111,6 +121,7 @@ def test_equal_values_written_differently_are_one_run(bench_in):
         ([*RUN, "--train-size", "100000"], "lower train_size"),
         ([*RUN, "--protocol", "group_fairness"], "needs a sensitive attribute"),
         ([*RUN, "--device", "cuda:99"], "device 'cuda:99' cannot be used here; there is: cpu"),
+        ([*RUN, "--backend", "dula"], "unknown backend 'dula': did you mean 'dual'?"),
         ([*RUN, "--device", "warp"], "device 'warp' cannot be used here"),
         ([*RUN, "--seed", "1", "--seeds", "2"], "not both"),
         (["run", "--method", "class_balanced", "--dataset", "digits", "-o", "beta=2"], "beta must be in [0, 1)"),

@@ -128,7 +128,7 @@ def test_mobilenet_has_no_double_backward():
         truth(model, problem)
     engine = LookAhead(copy.deepcopy(model))
     engine.outputs(problem.x, problem.losses)
-    assert engine.choice is not None and (engine.choice.backend, engine.choice.error) == ("replay", None)
+    assert engine.choice is not None and (engine.choice.backend, engine.choice.against) == ("replay", "dual numbers")
 
 
 @pytest.mark.parametrize("backend", ["replay", "dual"])

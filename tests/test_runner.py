@@ -1,6 +1,8 @@
 """A whole run: what it records, that it can be repeated to the bit, resumed, and what becomes of failures."""
 
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from types import SimpleNamespace
 from typing import ClassVar
 
 import numpy as np
@@ -8,8 +10,9 @@ import pytest
 import torch
 from torch import nn
 
+from bench import runner
 from bench.data import Dataset, Split
-from bench.errors import DataError, OptionError, PluginError
+from bench.errors import DataError, DivergedError, OptionError, PluginError
 from bench.experiment import Experiment
 from bench.meter import Meter, Observer
 from bench.method import Method
@@ -200,6 +203,44 @@ def test_an_interrupted_run_goes_on_from_its_checkpoint_to_the_same_record(exper
     assert resumed.reproducible() == whole.reproducible()
     assert resumed.costs["steps"] == whole.costs["steps"]
     assert not list((tmp_path / "checkpoints").iterdir())
+
+
+@pytest.mark.parametrize(("how", "begins"), [({}, 2), ({"eager": True}, 0), ({"backend": "dual"}, 0)])
+def test_a_run_goes_on_only_as_it_was_begun(experiment, store, monkeypatch, how, begins):
+    monkeypatch.setattr(Meter, "CHECKPOINT_SECONDS", 0.0)
+    with pytest.raises(KeyboardInterrupt):
+        one(experiment(), store, observer=_Interrupt())
+    begun = []
+    watch = Observer()
+    watch.begin = lambda task, epoch: begun.append(epoch)
+    assert one(experiment(), store, observer=watch, **how).ok
+    assert begun == [begins]
+
+
+def test_a_record_says_whether_updates_were_recorded(experiment, store):
+    capturable = type("Capturable", (Method,), {"capturable": True})
+    for method, eager, captured in ((capturable, False, True), (capturable, True, False), (Method, False, False)):
+        found = run(experiment(method), [0, 1], store, CPU, stacked=True, eager=eager)
+        assert [result.costs["captured"] for result in found] == [captured] * 2
+
+
+def test_training_makes_its_gpu_the_current_one(experiment, monkeypatch):
+    current = ["cuda:0"]
+
+    @contextmanager
+    def device(asked):
+        current.append(str(asked))
+        yield
+        current.pop()
+
+    def fit(task, meter):
+        assert current[-1] == "cuda:1"
+        raise DivergedError("seen")
+
+    monkeypatch.setattr(torch.cuda, "device", device)
+    monkeypatch.setattr(torch.random, "fork_rng", lambda devices: nullcontext())
+    task = SimpleNamespace(device=torch.device("cuda:1"))
+    assert runner._fit(SimpleNamespace(fit=fit), task, None) == ("diverged", "seen")
 
 
 class _Notes(Observer):

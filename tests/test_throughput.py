@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -17,6 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 import bench.throughput.measure as measuring
 from bench.cli import main
 from bench.errors import BenchError, OptionError
+from bench.meta import BACKENDS, Choice
 from bench.method import Method
 from bench.registry import Offer, Plugin, Registry, installed
 from bench.throughput import Conditions, Record, Workload, page
@@ -189,19 +191,30 @@ def test_what_is_not_asked_for_takes_no_part():
 def test_stacked_runs_stand_beside_the_same_runs_one_by_one(no_memory):
     found = measure("tiny", replace(TINY, stack=3), replace(QUICK, methods=("forml",)), installed())
     single = measure("tiny", TINY, replace(QUICK, methods=("forml",)), installed())
-    assert [row.label for row in found.rows] == ["erm", "forml", "erm, one by one", "forml, one by one"]
-    assert [row.flops for row in found.rows] == [3 * row.flops for row in single.rows] * 2
-    assert found.rows[2].calls == 3 * single.rows[0].calls
-    assert [row.captured for row in found.rows] == [True, True, False, False]
-    for together, alone in zip(found.rows[:2], found.rows[2:], strict=True):
+    assert [row.label for row in found.rows] == [
+        f"{m}{way}" for way in ("", ", eager", ", one by one") for m in ("erm", "forml")
+    ]
+    assert [row.flops for row in found.rows] == [3 * row.flops for row in single.rows] * 3
+    assert [row.floor_flops for row in found.rows] == [3 * row.floor_flops for row in single.rows] * 3
+    assert found.rows[4].calls == 3 * single.rows[0].calls
+    assert [row.captured for row in found.rows] == [True] * 2 + [False] * 4
+    for together, alone in zip(found.rows[:4], found.rows[4:] * 2, strict=True):
         assert found.gain(together) == paired(together.seconds, alone.seconds)
         assert found.gain(alone) is None
     assert "One by one" in page.heads(found) and "One by one" not in page.heads(single)
 
 
+def test_all_backends_of_a_method_are_named():
+    step = new_step("methods", installed().find("methods", "forml").value, "", TINY, QUICK, installed())
+    assert step.backend is None
+    engines = [SimpleNamespace(choice=name and Choice(name)) for name in ("dual", None, "reverse", "dual")]
+    step.methods[0].engines = lambda: engines
+    assert step.backend == "dual + reverse"
+
+
 def test_rivals_are_never_recorded():
     forml = installed().find("methods", "forml").value
-    stacked = (forml, False, replace(TINY, stack=2))
+    stacked = (forml, "", replace(TINY, stack=2))
     assert new_step("methods", *stacked, QUICK, installed()).captured
     assert not new_step("rivals", *stacked, QUICK, installed()).captured
     assert not new_step("methods", *stacked, replace(QUICK, eager=True), installed()).captured
@@ -212,7 +225,10 @@ def test_what_cannot_be_stacked_is_timed_one_by_one(monkeypatch):
     here = installed().offers
     registry = Registry(offers=here | {"methods": {"erm": here["methods"]["erm"], "single": unstackable}})
     found = measuring.entrants(replace(TINY, stack=2), replace(QUICK, methods=("single",)), registry)
-    assert [(e.name, e.one_by_one) for e in found] == [("erm", False), ("erm", True), ("single", True)]
+    ways = [("erm", ""), ("erm", "eager"), ("erm", "one by one"), ("single", "one by one")]
+    assert [(e.name, e.way) for e in found] == ways
+    eager = measuring.entrants(replace(TINY, stack=2), replace(QUICK, methods=("single",), eager=True), registry)
+    assert [(e.name, e.way) for e in eager] == [ways[0], *ways[2:]]
 
 
 def test_flops_of_a_dual_pass_are_those_counted_by_hand():
@@ -246,6 +262,15 @@ def allocate(mib: int):
     return lambda: torch.ones(mib * MIB // 4).max()
 
 
+def allocate_where_peaks_cannot_be_reset():
+    Path.write_text = lambda *_: (_ for _ in ()).throw(PermissionError())
+    return allocate(64)
+
+
+def test_memory_whose_peak_cannot_be_reset_is_unknown():
+    assert peak_bytes("cpu", allocate_where_peaks_cannot_be_reset, 2) is None
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells")
 def test_memory_is_the_most_that_a_step_needs():
     need = peak_bytes("cpu", partial(allocate, 64), 2)
@@ -276,21 +301,43 @@ def test_the_page_is_a_pure_function_of_the_records(tmp_path):
 def test_a_line_of_the_page():
     made = record(base=[0.1, 0.1, 0.1], other=[0.2, 0.3, 0.5], r_other=[0.4, 0.4, 0.4])
     sizes = ((10 * MIB, 30), (25 * MIB, 90), (None, 75))
-    rows = [replace(r, peak_bytes=m, calls=7, waits=0, flops=f) for r, (m, f) in zip(made.rows, sizes, strict=True)]
+    counted = {"calls": 7, "waits": 0, "floor_flops": 75}
+    rows = [replace(r, peak_bytes=m, flops=f, **counted) for r, (m, f) in zip(made.rows, sizes, strict=True)]
     line = dict(zip(page.heads(made)[:4], page.cells(replace(made, rows=rows))[1][:4], strict=True))
     assert line == {"Method": "other", "Step, ms": "300 [250, 400]", "Samples/s": "27", "× base": "3.00 [2.50, 4.00]"}
     assert page.cells(replace(made, rows=rows))[1][4:] == ["25.0", "2.50", "7", "0", "3.00", "2.50", "1.20"]
     assert page.cells(replace(made, rows=rows))[2][4:6] == ["", ""]
 
 
-def test_the_floor_is_of_exact_implementations_of_the_same_method():
-    made = record(base=[1, 1], other=[3, 3], r_other=[2, 2], third=[2, 2])
-    flops = (100, 400, 250, 200)
-    rows = [replace(row, flops=n) for row, n in zip(made.rows, flops, strict=True)]
-    exact = replace(made, rows=rows)
-    assert [exact.floor(row) for row in rows] == [1, 2.5, 2.5, 2]
-    approximate = replace(made, rows=[*rows[:2], replace(rows[2], exact=False), rows[3]])
-    assert [approximate.floor(row) for row in rows] == [1, 4, 4, 2]
+def with_batch_norm(shape, classes):
+    return torch.nn.Sequential(torch.nn.Linear(shape[0], 4), torch.nn.BatchNorm1d(4), torch.nn.Linear(4, classes))
+
+
+@pytest.mark.parametrize(("model", "taken"), [("mlp", 4), ("bn", 3)])
+def test_the_floor_is_over_all_backends_that_take_the_model(no_memory, model, taken):
+    here = installed().offers
+    registry = Registry(
+        offers=here | {"models": here["models"] | {"bn": Offer(with_batch_norm, Plugin("a", "b", "1"))}}
+    )
+    workload, flops, floors = replace(TINY, model=model, classes=3), [], []
+    for backend in BACKENDS[1:]:
+        conditions = replace(QUICK, backend=backend, methods=("forml",))
+        erm, forml = measure("tiny", workload, conditions, registry).rows
+        flops += [forml.flops] if not forml.error else []
+        floors.append(forml.floor_flops)
+        assert erm.floor_flops == erm.flops
+    assert len(flops) == taken and len(set(flops)) > 1
+    assert floors == [min(flops)] * 4
+
+
+def test_the_floor_is_relative_to_the_baseline():
+    made = record(base=[1, 1], other=[3, 3], r_other=[2, 2])
+    rows = [
+        replace(row, flops=n, floor_flops=least)
+        for row, n, least in zip(made.rows, (100, 400, 250), (100, 300, 300), strict=True)
+    ]
+    assert [made.floor(row) for row in rows] == [1, 3, 3]
+    assert made.floor(replace(rows[1], floor_flops=None)) is None
 
 
 def test_the_gate_fails_on_a_worse_ratio_and_not_on_a_slower_machine():
@@ -301,6 +348,25 @@ def test_the_gate_fails_on_a_worse_ratio_and_not_on_a_slower_machine():
     broken = replace(old, rows=[old.rows[0], Row("other", error="no derivative")])
     assert regressions(broken, [old]) == ["tiny: other failed: no derivative"]
     assert regressions(broken, [replace(old, workload=replace(TINY, batch_size=9))]) == []
+
+
+def test_the_gate_fails_on_a_median_that_is_far_worse_within_the_noise():
+    old = record(base=[1, 1, 1], other=[1.9, 2, 9])
+    assert regressions(record(base=[1, 1, 1], other=[2.1, 2.29, 9]), [old]) == []
+    (said,) = regressions(record(base=[1, 1, 1], other=[2.1, 2.31, 9]), [old])
+    assert said.startswith("tiny: other: 2.31 [")
+
+
+def test_the_gate_fails_on_a_method_that_is_gone_and_not_on_what_was_not_asked_for():
+    old, new = record(base=[1, 1], other=[2, 2], r_other=[3, 3]), record(base=[1, 1])
+
+    def asked(made, *methods):
+        return replace(made, conditions=Conditions(methods=methods))
+
+    missing = ["tiny: other is missing"]
+    assert regressions(new, [old]) == regressions(asked(new, "other"), [old]) == missing
+    assert regressions(asked(new, "third"), [old]) == []
+    assert regressions(new, [asked(old, "other")]) == []  # it may not take part unless asked for
 
 
 def test_the_gate_of_the_command(bench_in, monkeypatch, no_memory):

@@ -1,8 +1,9 @@
 """Which backend takes a model's derivatives: tried on a small batch, and in float64 compared with double backward."""
 
 import copy
+import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -35,13 +36,15 @@ SMALL = 10_000_000  # samples times parameters of a dense network below which ca
 class Choice:
     """A backend and why it is right.
 
-    error: relative error to double backward; None where that does not exist or was not looked at.
-    refused: the reason, for each backend that would have been preferred.
+    error: its relative error `against` the truth; None where nothing was looked at, and `against` says why.
+    refused: the reason, for each backend that would have been preferred. seconds: what choosing took.
     """
 
     backend: str
     error: float | None = None
+    against: str = "not checked"
     refused: dict[str, str] = field(default_factory=dict)
+    seconds: float = 0.0
 
 
 def choose(model: nn.Module, x: Tensor, head: Head, backend: str, stacked: bool, check: bool) -> Choice:
@@ -54,7 +57,7 @@ def choose(model: nn.Module, x: Tensor, head: Head, backend: str, stacked: bool,
     """
     if backend not in BACKENDS:
         raise UnknownNameError("backend", backend, BACKENDS)
-    refused: dict[str, str] = {}
+    start, refused = time.perf_counter(), dict[str, str]()
     with torch.random.fork_rng([x.device] if x.device.type == "cuda" else []):
         trial = Trial(model, x, stacked)
         exact = trial.in_float64() if check else None
@@ -63,13 +66,15 @@ def choose(model: nn.Module, x: Tensor, head: Head, backend: str, stacked: bool,
                 if name == "per_sample":
                     _look_at_head(model, x, head)
                 trial.gradient(name)
-                error = exact.error(name) if exact else None
+                error, against = (
+                    exact.error(name) if exact else (None, "not checked: no float64" if check else "not checked")
+                )
             except MetaStepError as reason:
                 refused[name] = str(reason)
                 continue
             if error is None or error < TOLERANCE:
-                return Choice(name, error, refused)
-            refused[name] = f"its meta-gradient is {error:.0e} off from that by double backward"
+                return Choice(name, error, against, refused, time.perf_counter() - start)
+            refused[name] = f"its meta-gradient is {error:.0e} off from that by {against}"
     trial.train()  # an error of the model itself is not this one's
     if backend == "auto":
         reasons = "; ".join(f"{name}: {why}" for name, why in refused.items())
@@ -110,7 +115,8 @@ class Trial:
         self.logits = self._logits()
         self.labels = torch.arange(self.logits[..., 0].numel(), device=x.device) % self.logits.shape[-1]
         self.w = torch.linspace(-1, 1, self.labels.numel(), device=x.device).view(self.logits.shape[:-1])
-        self.slow: Tensor | None = None
+        self.truth: Tensor | None = None
+        self.against = ""
 
     def in_float64(self) -> "Trial | None":
         """None where the device has no float64, or the model insists on its own precision."""
@@ -122,18 +128,29 @@ class Trial:
             return None
         return other if other.logits.dtype == torch.float64 else None
 
-    def error(self, backend: str) -> float | None:
-        """Relative error to double backward, where that exists. Raises as `gradient` does."""
+    def error(self, backend: str) -> tuple[float | None, str]:
+        """Relative error, and against what: double backward, or where an operator has none, forward mode on the model
+        itself. Raises as `gradient` does.
+        """
         found = self.gradient(backend)
-        w = self.w.to(found.dtype).requires_grad_()
-        try:
-            if self.slow is None:
-                (self.slow,) = gradient_by_double_backward(
-                    self.model, self.x, self._losses, _inner, [w], self._val, STEP, self.random
-                )
-        except (NotImplementedError, RuntimeError):  # an operator without a second derivative
-            return None
-        return float((found - self.slow).norm() / self.slow.norm().clamp_min(torch.finfo(w.dtype).tiny))
+        if self.truth is None:
+            self.truth, self.against = self._truth(backend)
+        if self.truth is None:
+            return None, self.against
+        scale = self.truth.norm().clamp_min(torch.finfo(found.dtype).tiny)
+        return float((found - self.truth).norm() / scale), self.against
+
+    def _truth(self, backend: str) -> tuple[Tensor | None, str]:
+        w = self.w.to(self.logits.dtype).requires_grad_()
+        with suppress(NotImplementedError, RuntimeError):
+            found = gradient_by_double_backward(
+                self.model, self.x, self._losses, _inner, [w], self._val, STEP, self.random
+            )
+            return found[0], "double backward"
+        with suppress(MetaStepError):
+            if backend != "dual":
+                return self.gradient("dual"), "dual numbers"
+        return None, "not checked: no double backward"
 
     def train(self) -> None:
         """A plain training pass, there and back."""

@@ -29,6 +29,7 @@ class Parameters:
         self.model = model
         self.tensors: list[Tensor] = [p for _, p in named]
         number = {id(p): i for i, p in enumerate(self.tensors)}
+        self._buffers = [module._buffers for module in model.modules() if module._buffers]
         self._slots = [  # a parameter that two modules share has two
             (module._parameters, name, number[id(p)])
             for module in model.modules()
@@ -56,14 +57,14 @@ class Parameters:
 
     def buffers(self) -> Buffers:
         """The model's buffers as they are now."""
-        return [None if b is None else b.clone() for module in self.model.modules() for b in module._buffers.values()]
+        return [None if b is None else b.clone() for buffers in self._buffers for b in buffers.values()]
 
     @contextmanager
     def buffers_spared(self, start: Buffers | None = None) -> Iterator[None]:
         """Clones take the place of the model's buffers, with their values or those given: how passes move them is
         forgotten afterwards.
         """
-        own = [(module._buffers, name, b) for module in self.model.modules() for name, b in module._buffers.items()]
+        own = [(buffers, name, b) for buffers in self._buffers for name, b in buffers.items()]
         try:
             for (held, name, _), b in zip(own, [b for *_, b in own] if start is None else start, strict=True):
                 held[name] = None if b is None else b.clone()

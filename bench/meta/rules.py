@@ -103,20 +103,30 @@ def batch_norm(
         return None
     kept_x, kept_w = keep(x), keep(weight) if weight else None
     at_w, at_b = (v.place if v else None for v in (weight, bias))
+    mean, scale = _statistics(out, kept_x, eps)
 
-    def derivative(tangent: Tangent) -> Tensor:
+    def derivative(tangent: Tangent) -> Tensor | None:
         dx, dw, db = tangent(x.place), tangent(at_w), tangent(at_b)
-        if dw is None:
-            exact = torch.promote_types(kept_x.dtype, torch.float32)
-            dw = torch.zeros(kept_x.shape[1], dtype=exact, device=kept_x.device)
-        dy, mean, scale = torch.native_batch_norm(kept_x, dw, db, None, None, True, 0.0, eps)
-        if dx is None:
+        dy = None
+        if dx is not None:
+            wanted = [True, False, False]
+            dy = aten.native_batch_norm_backward(dx, kept_x, kept_w, None, None, mean, scale, True, eps, wanted)[0]
+        if dw is None and db is None:
             return dy
-        wanted = [True, False, False]
-        back = aten.native_batch_norm_backward(dx, kept_x, kept_w, None, None, mean, scale, True, eps, wanted)
-        return dy.add_(back[0])
+        of_layer = F.batch_norm(kept_x, mean, scale**-2, torch.zeros_like(mean) if dw is None else dw, db, eps=0)
+        return of_layer if dy is None else of_layer.add_(dy)
 
     return derivative
+
+
+def _statistics(out: Tensor, x: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+    """Mean and 1 / std of each channel: those that the graph keeps. To compute them again takes most of the time."""
+    node: Any = out.grad_fn
+    if hasattr(node, "_saved_result1") and hasattr(node, "_saved_result2"):
+        return node._saved_result1, node._saved_result2
+    exact = x.to(torch.promote_types(x.dtype, torch.float32))
+    _, mean, scale = torch.native_batch_norm(exact, None, None, None, None, True, 0.0, eps)
+    return mean, scale
 
 
 def layer_norm(

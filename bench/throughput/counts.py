@@ -61,13 +61,18 @@ def _is_mask(index: Tensor | None) -> bool:
 
 def counts(step: Callable[[], object], eager: Callable[[], object], device: torch.device) -> Counts:
     """Count what `step` does; FLOPs, which a replay on a GPU does not tell, by `eager`, the same without replays."""
-    with Operators() as unrecorded:
-        eager()
     if device.type == "cuda":
-        return Counts(_kernels(step, device), _waits(step), unrecorded.flops)
+        return Counts(_kernels(step, device), _waits(step), flops(eager))
     with Operators() as found:
         step()
-    return Counts(found.calls, found.waits, unrecorded.flops)
+    return Counts(found.calls, found.waits, flops(eager))
+
+
+def flops(step: Callable[[], object]) -> int:
+    found = Operators()
+    with found:
+        step()
+    return found.flops
 
 
 def _kernels(step: Callable[[], object], device: torch.device) -> int:

@@ -6,22 +6,23 @@ import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib import metadata
 from typing import Any
 
 import torch
 
+from bench.allocator import keep_freed_memory
 from bench.capture import Captured
 from bench.environment import environment
 from bench.errors import BenchError, UnknownNameError
 from bench.meta import BACKENDS
 from bench.method import Method
 from bench.registry import Plugin, Registry, installed
-from bench.throughput.counts import counts
+from bench.throughput.counts import counts, flops
 from bench.throughput.memory import peak_bytes
-from bench.throughput.record import Record, Row
+from bench.throughput.record import EAGER, ONE_BY_ONE, WAYS, Record, Row
 from bench.throughput.step import Step, new_step
 from bench.throughput.workload import Conditions, Workload
 
@@ -32,18 +33,18 @@ LEAST_SECONDS = 2e-3  # of one timing of the baseline: a shorter step is repeate
 
 @dataclass(frozen=True)
 class Entrant:
-    """What takes part. kind: `methods` or `rivals`. one_by_one: the runs of a stack are updated one after the other."""
+    """What takes part. kind: `methods` or `rivals`. way: how the runs of a stack are updated, one of `record.WAYS`."""
 
     kind: str
     name: str
     method: type[Method]
     plugin: Plugin
-    one_by_one: bool = False
+    way: str = ""
 
     def row(self, **measured: Any) -> Row:
         rival_of = getattr(self.method, "rival_of", None) if self.kind == "rivals" else None
         exact = getattr(self.method, "exact", True)
-        return Row(self.name, self.one_by_one, rival_of, self.method.baseline, exact, **measured)
+        return Row(self.name, self.way, rival_of, self.method.baseline, exact, **measured)
 
 
 def repeated(a_round: Callable[[], None], rounds: int) -> None:
@@ -74,6 +75,9 @@ def measure(
         rows = [
             _row(e, steps[e], times[e], workload, conditions) if e in steps else e.row(error=errors[e]) for e in part
         ]
+        methods = {e.name: e.method for e in part if e.kind == "methods"}
+        least = {n: least_flops(method, workload, conditions, registry) for n, method in methods.items()}
+        rows = [replace(row, floor_flops=least[row.method]) for row in rows]
     plugins = {"model": registry.find("models", workload.model).plugin} | {e.name: e.plugin for e in part}
     made = environment(plugins, device)
     made["versions"] |= {k: v for plugin in plugins.values() for k, v in _rivals_libraries(plugin).items()}
@@ -83,7 +87,8 @@ def measure(
 def entrants(workload: Workload, conditions: Conditions, registry: Registry) -> list[Entrant]:
     """The baseline first; the methods asked for, else all that learn from validation data; and the rivals of these.
 
-    What cannot be stacked takes part one by one alone. Raises UnknownNameError for a method or backend that is unknown.
+    Of a stacked workload each takes part in all ways that it can be updated. Raises UnknownNameError for a method or
+    backend that is unknown.
     """
     if conditions.backend not in BACKENDS:
         raise UnknownNameError("backend", conditions.backend, BACKENDS)
@@ -97,11 +102,17 @@ def entrants(workload: Workload, conditions: Conditions, registry: Registry) -> 
     if conditions.rivals:
         rivals = sorted(registry.offers["rivals"].items())
         found += [("rivals", name, offer) for name, offer in rivals if offer.value.rival_of in chosen]
+
+    def takes_part(way: str, kind: str, method: type[Method]) -> bool:
+        if way == EAGER:
+            return kind == "methods" and method.stackable and method.capturable and not conditions.eager
+        return method.stackable or workload.stack == 1 or way == ONE_BY_ONE
+
     return [
-        Entrant(kind, name, offer.value, offer.plugin, one_by_one)
-        for one_by_one in ([False, True] if workload.stack > 1 else [False])
+        Entrant(kind, name, offer.value, offer.plugin, way)
+        for way in (WAYS if workload.stack > 1 else WAYS[:1])
         for kind, name, offer in found
-        if offer.value.stackable or workload.stack == 1 or one_by_one
+        if takes_part(way, kind, offer.value)
     ]
 
 
@@ -112,7 +123,7 @@ def _begun(
     steps, errors = {}, {}
     for entrant in part:
         try:
-            step = new_step(entrant.kind, entrant.method, entrant.one_by_one, workload, conditions, registry)
+            step = new_step(entrant.kind, entrant.method, entrant.way, workload, conditions, registry)
             step()
             steps[entrant] = step
         except Exception as error:
@@ -163,7 +174,7 @@ def seconds(step: Callable[[], object], repeats: int, device: torch.device) -> f
 
 
 def _row(entrant: Entrant, step: Step, times: Sequence[float], workload: Workload, conditions: Conditions) -> Row:
-    new = partial(installed_step, entrant.kind, entrant.name, entrant.one_by_one, workload, conditions)
+    new = partial(installed_step, entrant.kind, entrant.name, entrant.way, workload, conditions)
     return entrant.row(
         backend=step.backend if entrant.kind == "methods" else None,
         captured=step.captured,
@@ -173,11 +184,28 @@ def _row(entrant: Entrant, step: Step, times: Sequence[float], workload: Workloa
     )
 
 
-def installed_step(kind: str, name: str, one_by_one: bool, workload: Workload, conditions: Conditions) -> Step:
+def least_flops(method: type[Method], workload: Workload, conditions: Conditions, registry: Registry) -> int | None:
+    """FLOPs of a step by the backend that needs the fewest. Backends that fail are left out; None where all do.
+
+    Counted for a run by itself, which each backend may take: stacked runs have as many times these.
+    """
+    found = []
+    for backend in BACKENDS[1:]:  # without auto
+        single, asked = replace(workload, stack=1), replace(conditions, backend=backend, eager=True)
+        with suppress(Exception):
+            step = new_step("methods", method, "", single, asked, registry)
+            step()  # chooses, which is no part of a step
+            found.append(flops(step))
+            if step.backend is None:  # there is no look-ahead
+                break
+    return workload.stack * min(found, default=0) or None
+
+
+def installed_step(kind: str, name: str, way: str, workload: Workload, conditions: Conditions) -> Step:
     """The step of what is installed under a name, for a process that has nothing yet."""
     torch.set_num_threads(conditions.threads)
     registry = installed()
-    return new_step(kind, registry.find(kind, name).value, one_by_one, workload, conditions, registry)
+    return new_step(kind, registry.find(kind, name).value, way, workload, conditions, registry)
 
 
 def _rivals_libraries(plugin: Plugin) -> dict[str, str]:
@@ -196,6 +224,7 @@ def _settings(conditions: Conditions, device: torch.device) -> Iterator[None]:
     """Threads, random state and current GPU, put back afterwards."""
     threads, gpus = torch.get_num_threads(), [device] if device.type == "cuda" else []
     torch.set_num_threads(conditions.threads)
+    keep_freed_memory()  # as runs do
     try:
         with torch.random.fork_rng(gpus), torch.cuda.device(device) if gpus else nullcontext():
             yield

@@ -1,25 +1,24 @@
 """The memory that training steps need, measured in a process of its own."""
 
-import ctypes
 import gc
 import re
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import suppress
 from multiprocessing import get_context
 from pathlib import Path
 
 import torch
 
-M_MMAP_THRESHOLD = -3
+from bench.allocator import return_freed_memory
 
 
 def peak_bytes(device: str, new_step: Callable[[], Callable[[], object]], steps: int) -> int | None:
     """The most memory in use during so many steps after the first, above what is in use once `new_step()` has returned.
 
     On a GPU what torch has allocated there, elsewhere the resident memory of the process. None where the platform tells
-    neither (only Linux does), or the process was killed. `new_step` goes to a fresh process, so it must pickle.
+    neither (only Linux does) or forbids to reset the peak, or the process was killed. `new_step` goes to a fresh
+    process, so it must pickle.
     """
     if not device.startswith("cuda") and not Path("/proc/self/status").exists():
         return None
@@ -30,16 +29,19 @@ def peak_bytes(device: str, new_step: Callable[[], Callable[[], object]], steps:
             return None
 
 
-def _peak_bytes(device: str, new_step: Callable[[], Callable[[], object]], steps: int) -> int:
+def _peak_bytes(device: str, new_step: Callable[[], Callable[[], object]], steps: int) -> int | None:
     cuda = device.startswith("cuda")
     if not cuda:
-        _return_what_is_freed()
+        return_freed_memory()
     _call(new_step(), 1 + steps)  # what libraries allocate once is no need of a step
     gc.collect()
     step = new_step()
     before = torch.cuda.memory_allocated(device) if cuda else _status("VmRSS")
     step()  # gradients are allocated, and look-aheads choose how they work: only what stays of that counts
-    torch.cuda.reset_peak_memory_stats(device) if cuda else _reset_peak()
+    try:
+        torch.cuda.reset_peak_memory_stats(device) if cuda else Path("/proc/self/clear_refs").write_text("5")
+    except OSError:  # the peak would be that since the process began
+        return None
     _call(step, steps)
     return (torch.cuda.max_memory_allocated(device) if cuda else _status("VmHWM")) - before
 
@@ -47,19 +49,6 @@ def _peak_bytes(device: str, new_step: Callable[[], Callable[[], object]], steps
 def _call(step: Callable[[], object], times: int) -> None:
     for _ in range(times):
         step()
-
-
-def _return_what_is_freed() -> None:
-    """Have glibc give memory above 64 KiB back to the system when it is freed, so that resident means in use."""
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt:
-        mallopt(M_MMAP_THRESHOLD, 65536)
-
-
-def _reset_peak() -> None:
-    """Where that is forbidden, the peak is since the process began."""
-    with suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5")
 
 
 def _status(name: str) -> int:

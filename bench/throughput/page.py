@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from bench.markdown import MARK, table
-from bench.throughput.record import Quartiles, Record, Row, quartiles
+from bench.throughput.record import WAYS, Quartiles, Record, Row, quartiles
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -27,14 +27,16 @@ it. The optimiser is plain SGD, BatchNorm is in training mode, inputs and labels
 on a GPU are its own, between synchronisations.
 
 - **Memory**: the most that is in use during the steps after the first (the recording of an update included), above what
-  is there after setting up, in a fresh process for each row. On a GPU what torch has allocated, elsewhere resident
-  memory; less than 1 MiB is not resolved.
+  is there after setting up, in a fresh process for each row. On a GPU what torch has allocated, also in the pool of a
+  recorded update, but not what it holds in reserve; elsewhere resident memory. Less than 1 MiB is not resolved.
 - **Calls**: kernels, copies and fills of one step on a GPU; elsewhere operators, views left out.
 - **Waits**: how often a step makes the host wait for the GPU; elsewhere calls that would, were their operands there.
-- **FLOPs**: of the matrix products, convolutions and attention of one step, relative to the baseline's. **Floor**: the
-  least of all exact implementations of the same method in the table. **To floor**: time ratio over floor; 1 where these
-  FLOPs at the baseline's speed are all that takes time.
-- **One by one**: time of stacked runs relative to the same runs one after the other.
+- **FLOPs**: of the matrix products, convolutions and attention of one step, relative to the baseline's. **Least**: by
+  that backend of the method's look-ahead which needs the fewest for this model, timed or not. **To least**: time ratio
+  over it; 1 where these FLOPs at the baseline's speed are all that takes time.
+- **One by one**: time of stacked runs relative to the same runs one after the other. On a CPU the latter are not
+  recorded, as in `bench run` without `--stack`: the gain is that of stacking and of recording. That of stacking alone
+  is in the rows `eager`: stacked and not recorded.
 - Behind a method's name: how its look-ahead finds derivatives; captured: its update is recorded once and replayed.
 - † Not exact: its update is not the method's own."""
 
@@ -91,7 +93,7 @@ def heads(record: Record) -> list[str]:
     stacked = ["One by one"] if record.workload.stack > 1 else []
     return [
         *("Method", "Step, ms", "Samples/s", against, *stacked, "Memory, MiB", against),
-        *("Calls", "Waits", "FLOPs", "Floor", "To floor"),
+        *("Calls", "Waits", "FLOPs", "Least", "To least"),
     ]
 
 
@@ -102,9 +104,9 @@ def cells(record: Record) -> list[list[str]]:
 
 
 def _ordered(record: Record) -> list[Row]:
-    def place(row: Row) -> tuple[bool, bool, str, bool, bool, float, str]:
+    def place(row: Row) -> tuple[int, bool, str, bool, bool, float, str]:
         time = record.ratio(row).median if row.seconds else math.inf
-        return row.one_by_one, not row.baseline, row.method, row.rival_of is not None, not row.seconds, time, row.name
+        return WAYS.index(row.way), not row.baseline, row.method, bool(row.rival_of), not row.seconds, time, row.name
 
     return sorted(record.rows, key=place)
 
@@ -172,7 +174,7 @@ def _bars(axes: "Axes", record: Record, rows: Sequence[Row]) -> None:
         (bar,) = axes.barh(place, median, height=0.7, xerr=[[median - low], [high - median]], edgecolor="#333333")
         bar.set(facecolor="white" if row.rival_of else "#4c78a8", hatch="////" if row.rival_of else None)
         axes.text(high, place, f"  {median:.2f} ×", va="center")
-    names = [row.name + ", one by one" * row.one_by_one + _mark(row) for row in rows]
+    names = [row.name + f", {row.way}" * bool(row.way) + _mark(row) for row in rows]
     axes.set_yticks(range(len(rows)), names)
     axes.invert_yaxis()
     axes.set_title(f"{title(record)}: time of a step relative to {record.baseline.name}", loc="left", fontsize=10)

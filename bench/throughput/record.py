@@ -13,8 +13,13 @@ from bench.spec import canonical, digest
 from bench.throughput.workload import Conditions, Workload
 
 FORMAT = 1
-NOISE = 1.05
-"""A ratio is worse than before if its lower quartile is above the old upper quartile times this."""
+NOISE, WORSE = 1.05, 1.15
+"""A ratio is worse than before if its lower quartile is above the old upper quartile times NOISE, or its median above
+the old median times WORSE."""
+EAGER, ONE_BY_ONE = "eager", "one by one"
+WAYS = ("", EAGER, ONE_BY_ONE)
+"""How the runs of a stacked workload are updated: at once, recorded where that is possible; the same never recorded;
+and one after the other. Of a single run there is only the first."""
 
 
 class Quartiles(NamedTuple):
@@ -28,7 +33,7 @@ class Row:
     """One method, or a rival: another implementation of a method.
 
     Attributes:
-        one_by_one: whether the runs of a stacked workload are updated one after the other, to compare with.
+        way: one of WAYS.
         rival_of: the method that it implements; None for a method itself.
         exact: whether it computes the method's own update.
         backend: how its look-ahead finds its derivatives; None where it has no look-ahead of the engine.
@@ -39,10 +44,11 @@ class Row:
         calls: of one step: kernels on a GPU, operators that are no views elsewhere.
         waits: how often a step makes the host wait for a GPU; elsewhere, calls that would.
         flops: of one step's matrix products and convolutions.
+        floor_flops: the least of these that the method needs, over all backends of its look-aheads that take the model.
     """
 
     name: str
-    one_by_one: bool = False
+    way: str = ""
     rival_of: str | None = None
     baseline: bool = False
     exact: bool = True
@@ -54,11 +60,12 @@ class Row:
     calls: int | None = None
     waits: int | None = None
     flops: int | None = None
+    floor_flops: int | None = None
 
     @property
     def label(self) -> str:
         whose = f" (rival of {self.rival_of})" if self.rival_of else ""
-        return self.name + whose + (", one by one" if self.one_by_one else "")
+        return self.name + whose + (f", {self.way}" if self.way else "")
 
     @property
     def method(self) -> str:
@@ -87,7 +94,7 @@ class Record:
 
     @property
     def baseline(self) -> Row:
-        return next(row for row in self.rows if row.baseline and not row.one_by_one)
+        return next(row for row in self.rows if row.baseline and not row.way)
 
     def ratio(self, row: Row) -> Quartiles:
         """Time relative to the baseline's in the same round."""
@@ -95,13 +102,12 @@ class Record:
 
     def gain(self, row: Row) -> Quartiles | None:
         """Time of stacked runs relative to that of the same runs one after the other."""
-        alone = [r for r in self.timed if r.one_by_one and r.name == row.name]
-        return paired(row.seconds, alone[0].seconds) if alone and not row.one_by_one else None
+        alone = [r for r in self.timed if r.way == ONE_BY_ONE and r.name == row.name]
+        return paired(row.seconds, alone[0].seconds) if alone and row.way != ONE_BY_ONE else None
 
     def floor(self, row: Row) -> float | None:
-        """The least FLOPs of all exact implementations of its method, relative to the baseline's."""
-        flops = [r.flops for r in self.timed if r.method == row.method and r.exact and r.flops]
-        return min(flops) / self.baseline.flops if flops and self.baseline.flops else None
+        """The least FLOPs that its method needs, relative to the baseline's."""
+        return row.floor_flops / self.baseline.flops if row.floor_flops and self.baseline.flops else None
 
     @property
     def path(self) -> str:
@@ -191,18 +197,28 @@ def older(path: Path, workloads: Iterable[Workload], conditions: Conditions) -> 
 
 
 def regressions(new: Record, old: Iterable[Record]) -> list[str]:
-    """Methods whose ratio to the baseline got worse than in comparable older records, by more than noise."""
-    asked = comparable(new.workload, new.conditions)
-    before = [record for record in old if comparable(record.workload, record.conditions) == asked]
-    worse = []
-    for record in before:
-        was = {row.label: record.ratio(row) for row in record.timed if not row.rival_of}
-        for row in new.rows:
-            if row.label in was and row.error:
-                worse.append(f"{new.name}: {row.label} failed: {row.error}")
-            elif row.label in was and (now := new.ratio(row)).low > was[row.label].high * NOISE:
-                worse.append(f"{new.name}: {row.label}: {_shown(now)} × the baseline, before {_shown(was[row.label])}")
+    """Methods whose ratio to the baseline got worse than in comparable older records, that fail, or that are gone."""
+    asked, worse = comparable(new.workload, new.conditions), []
+    for record in old:
+        if comparable(record.workload, record.conditions) == asked:
+            found = {row.label: row for row in new.rows}
+            for row in record.timed:
+                if not row.rival_of and (why := _worse(new, found.get(row.label), record, row)):
+                    worse.append(f"{new.name}: {row.label}{why}")
     return worse
+
+
+def _worse(new: Record, row: Row | None, old: Record, before: Row) -> str:
+    """What is worse about a row than it was; empty where nothing is."""
+    if row is None:
+        expected = before.name in new.conditions.methods or new.conditions.methods == old.conditions.methods
+        return " is missing" if expected or before.baseline else ""
+    if row.error:
+        return f" failed: {row.error}"
+    now, was = new.ratio(row), old.ratio(before)
+    if now.low <= was.high * NOISE and now.median <= was.median * WORSE:
+        return ""
+    return f": {_shown(now)} × the baseline, before {_shown(was)}"
 
 
 def _shown(q: Quartiles) -> str:

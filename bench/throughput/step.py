@@ -15,6 +15,7 @@ from bench.precision import in_precision
 from bench.recipe import Recipe
 from bench.registry import Registry
 from bench.streams import Streams
+from bench.throughput.record import EAGER, ONE_BY_ONE
 from bench.throughput.workload import Conditions, Workload
 
 TRAIN_BATCHES, VAL_BATCHES = 8, 16  # in the data
@@ -45,22 +46,23 @@ class Step:
 
     @property
     def backend(self) -> str | None:
-        """Of the method's look-ahead, where it has one that was used."""
-        return next((engine.choice.backend for engine in self.methods[0].engines() if engine.choice), None)
+        """Of the method's look-aheads, where it has one that was used."""
+        used = dict.fromkeys(engine.choice.backend for engine in self.methods[0].engines() if engine.choice)
+        return " + ".join(used) or None
 
 
 def new_step(
-    kind: str, method: type[Method], one_by_one: bool, workload: Workload, conditions: Conditions, registry: Registry
+    kind: str, method: type[Method], way: str, workload: Workload, conditions: Conditions, registry: Registry
 ) -> Step:
-    """The step of a workload: of all its runs at once, or of these one after the other.
+    """The step of a workload: of all its runs at once, also never recorded (EAGER), or of these ONE_BY_ONE.
 
     kind: `methods`, or `rivals`, which are timed as their users run them, never recorded.
     """
     build = registry.find("models", workload.model).value
-    if kind == "rivals":
+    if kind == "rivals" or way == EAGER:
         conditions = replace(conditions, eager=True)
     runs = range(workload.stack)
-    together = [range(run, run + 1) for run in runs] if one_by_one else [runs]
+    together = [range(run, run + 1) for run in runs] if way == ONE_BY_ONE else [runs]
     return Step(method, [task(workload, conditions, build, seeds) for seeds in together])
 
 
