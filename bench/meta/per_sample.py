@@ -73,20 +73,19 @@ class Layers(TorchFunctionMode):
         outs = [t for t in _tensors(out) if t.requires_grad]
         if not (inputs and outs):
             return out
-        name = resolve_name(function) or function
         if not seen:
-            self._refuse(f"an input of {name} comes from no torch function")
+            self._refuse("an input of {} comes from no torch function", function)
         if function not in APART and function not in LAYERS:
-            self._refuse(f"{name} is not known to keep the samples of a batch apart")
+            self._refuse("{} is not known to keep the samples of a batch apart", function)
         trained = len(inputs) > len(others)
         if trained and function not in LAYERS:
-            self._refuse(f"{name} uses a parameter")
+            self._refuse("{} uses a parameter", function)
         if any(t.shape[:1] != (self._samples,) for t in (*others, *outs)):
-            self._refuse(f"{name} has a tensor whose first dimension is not the batch")
+            self._refuse("{} has a tensor whose first dimension is not the batch", function)
         if function in LAYERS:
-            self._add(name, LAYERS[function](*args, **kwargs), others, trained, out)
+            self._add(function, LAYERS[function](*args, **kwargs), others, trained, out)
         elif function not in RESHAPING and any(t.dim() != outs[0].dim() for t in others):
-            self._refuse(f"{name} broadcasts over samples")
+            self._refuse("{} broadcasts over samples", function)
         self._nodes.update(t.grad_fn for t in outs)
         return out
 
@@ -95,11 +94,11 @@ class Layers(TorchFunctionMode):
         if logits.requires_grad and logits.grad_fn not in self._nodes:
             self._refuse("the logits come from no torch function")
 
-    def _add(self, name: Any, call: "Call", others: Sequence[Tensor], trained: bool, out: Tensor) -> None:
+    def _add(self, function: Any, call: "Call", others: Sequence[Tensor], trained: bool, out: Tensor) -> None:
         if call.mixes:
-            self._refuse(f"{name} takes the batch for a dimension of features")
+            self._refuse("{} takes the batch for a dimension of features", function)
         if any(t is not call.x for t in others) or id(call.x) in self._number:
-            self._refuse(f"{name} multiplies with what is no parameter")
+            self._refuse("{} multiplies with what is no parameter", function)
         if not trained:
             return
         if call.lacks:
@@ -112,8 +111,8 @@ class Layers(TorchFunctionMode):
         precision = same_precision(out.device)
         self.found.append(Layer(call.x.detach(), edge, weight, bias, call.apply, call.gradients, dense, precision))
 
-    def _refuse(self, why: str) -> NoReturn:
-        where = self._where()
+    def _refuse(self, why: str, function: Any = None) -> NoReturn:
+        why, where = why.format(resolve_name(function) or function), self._where()
         raise CoupledError(f"{why} (module {where})" if where else why)
 
 

@@ -138,7 +138,7 @@ class Tape(TorchFunctionMode):
     def _by_duals(self, function: Any, noted: Any, in_place: bool, random: RandomState | None) -> Derivative:
         """The function's own forward-mode derivative, by calling it again."""
         _mapped(Value, noted, self._keep)
-        name, where = _name(function), self._in_module()
+        where = self._in_module()
 
         def dual(value: Value, tangent: Tangent) -> Any:
             primal, t = value.tensor.detach(), tangent(value.place)
@@ -152,7 +152,7 @@ class Tape(TorchFunctionMode):
                 with random.replayed() if random else nullcontext():
                     out = function(*args, **kwargs)
             except NotImplementedError as error:
-                raise MetaStepError(f"{name}{where} has no forward-mode derivative in torch") from error
+                raise MetaStepError(f"{_name(function)}{where} has no forward-mode derivative in torch") from error
             outs = out if isinstance(out, tuple | list) else (out,)
             return tuple(forward_ad.unpack_dual(o).tangent if isinstance(o, Tensor) else None for o in outs)
 
