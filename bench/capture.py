@@ -62,6 +62,11 @@ class Captured:
         replay, streams = self._recorded[shape]
         return replay(*batch, *(t for stream in streams for t in stream.draw()))
 
+    @property
+    def recorded(self) -> bool:
+        """Whether updates are replayed by now."""
+        return bool(self._recorded)
+
     def _observed(self, batch: Batch) -> Result:
         """An update as it is, noting what it draws."""
         seeded, self._streams = _Seeded(), []

@@ -122,6 +122,8 @@ def run(methods: Sequence[str], seeds: int | None, single: Sequence[int], out: P
     experiments: list[Experiment] = []
     for request in requests:
         experiments.append(resolve(request, files, registry, experiments[0].dataset if experiments else None))
+    if asked["stack"] and (alone := [e.method_name for e in experiments if not e.method.stackable]):
+        raise OptionError(f"method {alone[0]} cannot train stacked runs: leave out --stack")
     chosen = list(dict.fromkeys(single)) or list(range(seeds or 1))
     results: list[RunResult] = []
     try:
@@ -242,7 +244,12 @@ def show(name: str) -> None:
 
 @main.command()
 @click.argument("names", metavar="[WORKLOAD]...", nargs=-1)
-@click.option("--method", "methods", multiple=True, help="Method; without, all that learn from validation data.")
+@click.option(
+    "--method",
+    "methods",
+    multiple=True,
+    help="Method; may be given several times. Without, all that learn from validation data.",
+)
 @click.option("--model", help="Time this model, with --shape and --classes, instead of a workload.")
 @click.option("--shape", help="Shape of an input of --model.", metavar="C,H,W|D")
 @click.option("--classes", type=click.IntRange(min=2), help="Number of classes of --model.")
@@ -384,9 +391,11 @@ def _summary(results: "Sequence[RunResult]") -> None:
         for rule in row.any.selected:
             rows.append((rule.replace("_", " "), *(percent(list(row.values(m, rule).values())) for m in metrics)))
         seconds = sum(r.costs["train_seconds"] for r in runs.values()) / len(runs)
-        _table(
-            f"{method}: test, percent, {len(runs)} seed(s), {seconds:.1f} s of training each", rows, ("rule", *metrics)
-        )
+        title = f"{method}: test, percent, {len(runs)} seed(s), {seconds:.1f} s of training each"
+        for choice in row.any.costs.get("meta_step", []):
+            error = "" if choice["error"] is None else f"{choice['error']:.0e} off "
+            title += f"; look-ahead: {choice['backend']}, {error}{choice['against']}"
+        _table(title, rows, ("rule", *metrics))
 
 
 def _table(title: str, rows: Sequence[Sequence[str]], heads: Sequence[str] = ()) -> None:

@@ -71,6 +71,7 @@ class Row:
                 r.environment["versions"]["torch"],
                 r.costs["threads"],
                 r.costs["stacked"],
+                r.costs.get("captured", False),  # records of earlier versions have no such entry
             )
             seconds[machine].append(r.costs["train_seconds"])
         return {machine: median(s) for machine, s in seconds.items()}

@@ -125,20 +125,22 @@ class Method:
     def fit(self, task: Task, meter: "Meter") -> nn.Module:
         """Train and return the model: all that the runner calls."""
         self.begin(task)
-        self.captured = task.capture and self.capturable
-        update = Captured(self) if self.captured else self.update
+        replayed = Captured(self) if task.capture and self.capturable else None
+        update = replayed or self.update
         for epoch in meter.epochs(self):
             self.model.train()
             for batch in task.batches(epoch):
                 losses, weights = update(batch)
                 meter.step(batch, losses, weights)
             self.end_epoch(epoch)
+        self.captured = replayed is not None and replayed.recorded
         return self.model
 
     def begin(self, task: Task) -> None:
         """Everything before the first epoch."""
         self.task = task
-        self.model = task.new_model()
+        self.captured = False  # whether updates were replayed, for the record
+        self.model: nn.Module = task.new_model()
         self.optimizer = task.optimizer(self.model)
         self.setup()
 

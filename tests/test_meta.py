@@ -312,7 +312,8 @@ def updated(method: Method, task: Task, naive: bool = False) -> Method:
     return method
 
 
-STEPS = [("forml", {}), ("forml", {"weighting": "logits"}), ("l2rw", {}), ("l2rw", {"look_ahead": "optimizer"})]
+STEPS = [("forml", {}), ("forml", {"weighting": "logits"}), ("forml", {"look_ahead": "optimizer"})]
+STEPS += [("l2rw", {}), ("l2rw", {"look_ahead": "optimizer"})]
 STEPS += [("meta_weight_net", {}), ("meta_weight_net", {"look_ahead": "optimizer"})]
 
 

@@ -73,7 +73,9 @@ def section(record: Record) -> list[str]:
 
 
 def title(record: Record) -> str:
-    return ", ".join([record.name, *_special(record)])
+    w = record.workload
+    size = f"batch {w.batch_size}" + f", {w.stack} runs" * (w.stack > 1)
+    return ", ".join([f"{record.name} ({size})", *_special(record)])
 
 
 def conditions(record: Record) -> str:

@@ -32,8 +32,8 @@ class Step:
         for own, task in zip(self.methods, tasks, strict=True):
             own.begin(task)
             own.model.train()
-        self.captured = tasks[0].capture and method.capturable
-        self._updates = [Captured(own) if self.captured else own.update for own in self.methods]
+        captures = tasks[0].capture and method.capturable
+        self._updates = [Captured(own) if captures else own.update for own in self.methods]
         self._batches = [itertools.cycle(list(task.batches(0))) for task in tasks]
 
     def __call__(self) -> None:
@@ -43,6 +43,11 @@ class Step:
     def eager(self) -> None:
         for method, batches in zip(self.methods, self._batches, strict=True):
             method.update(next(batches))
+
+    @property
+    def captured(self) -> bool:
+        """Whether its updates are replayed by now."""
+        return any(isinstance(update, Captured) and update.recorded for update in self._updates)
 
     @property
     def backend(self) -> str | None:

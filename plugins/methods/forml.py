@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from bench import Batch, Method, OptionError, hookimpl
-from bench.meta import gradient_step
+from bench.meta import gradient_step, optimizer_step
 
 
 @dataclass
@@ -23,8 +23,8 @@ class FORML(Method):
     What the paper leaves open is an option, or is decided here:
 
     - Line 12 prints eta_f and an undefined gradient; the real step follows line 11's, with the recipe's optimiser.
-    - The virtual step is a plain gradient step with the model's current learning rate, whatever the optimiser; its
-      BatchNorm is in training mode, and no running statistic moves in it. Lines 5 and 11 see the same augmented batch.
+    - BatchNorm is in training mode in the virtual step and in the validation pass, and no running statistic moves
+      there. Lines 5 and 11 see the same augmented batch.
     - The validation batch has `min_per_group` samples of each group (the recipe's); its size is not given.
 
     Options:
@@ -47,6 +47,8 @@ class FORML(Method):
         weight_lr: learning rate of w. None: the model's, following its schedule (section 4.2), which is tiny where
             that is 1e-3.
         l1: penalty on |w| under `inverse_square_l1`; our choice.
+        look_ahead: the virtual step: a plain `gradient` step with the model's current learning rate (line 7), or what
+            the recipe's `optimizer` would do with that gradient.
         reverse_model: the virtual step ascends (Table 6; the appendix says that the main results use it, Algorithm 1
             that they do not).
         reverse_weights: the step on w ascends (Table 7).
@@ -64,6 +66,7 @@ class FORML(Method):
     scale: Literal["sum", "mean"] = "sum"
     weight_lr: float | None = None
     l1: float = 1e-3
+    look_ahead: Literal["gradient", "optimizer"] = "gradient"
     reverse_model: bool = False
     reverse_weights: bool = False
 
@@ -71,6 +74,8 @@ class FORML(Method):
         task = self.task
         if self.condition != "all" and len(task.classes) != 2:
             raise OptionError(f"forml: condition={self.condition} needs two classes, not {len(task.classes)}")
+        if self.reverse_model and self.look_ahead == "optimizer":
+            raise OptionError("forml: reverse_model is a plain step that ascends: it needs look_ahead=gradient")
         if task.recipe.min_per_group < 1:
             raise OptionError("forml: every validation batch needs each group: recipe.min_per_group must be at least 1")
         positive = {"positive": 1, "negative": 0}.get(self.condition)
@@ -99,7 +104,9 @@ class FORML(Method):
             inner,
             [w],
             lambda net: self.validation_loss(self.task.loss(net(val.x), val.y), val.group),
-            gradient_step(-lr if self.reverse_model else lr),
+            optimizer_step(self.optimizer)
+            if self.look_ahead == "optimizer"
+            else gradient_step(-lr if self.reverse_model else lr),
         )
         with torch.no_grad():
             step = lr if self.weight_lr is None else self.weight_lr
