@@ -20,14 +20,16 @@ if TYPE_CHECKING:
     from torch import nn
 
 VALIDATION = ("shared", "paper")
+OPTIONS_OF = ("method", "model", "dataset", "protocol", "recipe")
+"""Prefixes of options."""
 
 
 @dataclass(frozen=True)
 class Request:
     """What is asked for, by name; None and empty mean the data set's recipe.
 
-    options: by name, as text or values: a method's own (`beta`), the model's (`model.width`), the recipe's
-        (`recipe.lr`).
+    options: by name, as text or values: a method's own (`beta`), the model's (`model.width`), the data set's
+        (`dataset.size`), the protocol's (`protocol.factor`), the recipe's (`recipe.lr`).
     """
 
     dataset: str
@@ -43,6 +45,7 @@ class Experiment:
     """A method on a data set with everything resolved: all that is left to choose is the seed."""
 
     dataset: Dataset
+    dataset_options: dict[str, Any]
     protocol: Protocol
     method_name: str
     method: type[Method]
@@ -65,6 +68,8 @@ class Experiment:
             seed=seed,
             options=self.changed["method"],
             model_options=self.changed["model"],
+            dataset_options=self.changed["dataset"],
+            protocol_options=self.changed["protocol"],
             recipe=self.changed["recipe"],
             validation=self.validation,
             settings=digest(self.resolved | {"data": [self.dataset.revision, self.dataset.mean, self.dataset.std]}),
@@ -74,11 +79,17 @@ class Experiment:
     def resolved(self) -> dict[str, Any]:
         """Every value that the run depends on."""
         recipe = {name: value for name, value in asdict(self.recipe).items() if name not in ("options", "source")}
-        return {"recipe": recipe, "model_options": self.model_options, "options": self.options}
+        return {
+            "recipe": recipe,
+            "model_options": self.model_options,
+            "dataset_options": self.dataset_options,
+            "protocol_options": asdict(self.protocol),
+            "options": self.options,
+        }
 
     @property
     def off_recipe(self) -> list[str]:
-        """What differs from the data set's published recipe (a method's own options do not)."""
+        """What differs from the data set's published recipe (options of the method, data set and protocol do not)."""
         own = self.dataset.recipe
         names = [f"recipe.{name}" for name in self.changed["recipe"]]
         names += [f"model.{name}" for name in self.changed["model"]]
@@ -96,7 +107,10 @@ class Experiment:
 def resolve(
     request: Request, files: Files, registry: Registry | None = None, loaded: Dataset | None = None
 ) -> Experiment:
-    """Look up every name, load the data (unless they are `loaded`) and check every option. Raises BenchError."""
+    """Look up every name, load the data and check every option. Raises BenchError.
+
+    loaded: `dataset` of another experiment on the same data set and protocol, with the same options of both.
+    """
     registry = registry or installed()
     method = registry.find("methods", request.method)
     if request.model:
@@ -104,14 +118,23 @@ def resolve(
     if request.validation not in VALIDATION:
         raise OptionError(f"validation {request.validation!r}: expected {' or '.join(VALIDATION)}")
     load = registry.find("datasets", request.dataset)
-    given: dict[str, dict[str, Any]] = {"method": {}, "model": {}, "recipe": {}}
+    given: dict[str, dict[str, Any]] = {where: {} for where in OPTIONS_OF}
     for name, value in request.options.items():
         where, _, rest = name.rpartition(".")
         if (where or "method") not in given:
-            raise OptionError(f"option {name!r}: the prefix must be one of method., model., recipe., not {where}.")
+            valid = ", ".join(f"{prefix}." for prefix in OPTIONS_OF)
+            raise OptionError(f"option {name!r}: the prefix must be one of {valid}, not {where}.")
         given[where or "method"][rest] = value
 
-    dataset: Dataset = loaded or load.value(files)
+    dataset_options, changed_dataset = _resolve(load.value, {}, given["dataset"], f"data set {request.dataset}")
+    dataset: Dataset = loaded or load.value(files, **dataset_options)
+    kind = protocol(request.protocol or dataset.recipe.protocol)
+    own = dataset.recipe.options.get(kind.name, {})
+    protocol_options, changed_protocol = _resolve(kind, own, given["protocol"], f"protocol {kind.name}")
+    chosen = kind(**protocol_options)
+    if not loaded:
+        chosen.check(dataset)
+        dataset = chosen.task(dataset)
     recipe, changed_recipe = _recipe(dataset.recipe, given["recipe"])
     model_name = request.model or recipe.model
     model = registry.find("models", model_name)
@@ -119,10 +142,10 @@ def resolve(
     model_options, changed_model = _resolve(model.value, own_model, given["model"], f"model {model_name}")
     own = recipe.options.get(request.method, {})
     options, changed = _resolve(method.value, own, given["method"], f"method {request.method}")
-    chosen = protocol(request.protocol or recipe.protocol)
-    chosen.check(dataset)
+    method.value(**options)  # checks them, before anything is trained
     return Experiment(
         dataset=dataset,
+        dataset_options=dataset_options,
         protocol=chosen,
         method_name=request.method,
         method=method.value,
@@ -131,7 +154,13 @@ def resolve(
         model=model.value,
         model_options=model_options,
         recipe=recipe,
-        changed={"method": changed, "model": changed_model, "recipe": changed_recipe},
+        changed={
+            "method": changed,
+            "model": changed_model,
+            "dataset": changed_dataset,
+            "protocol": changed_protocol,
+            "recipe": changed_recipe,
+        },
         validation="shared" if method.value.uses_val else request.validation,
         plugins={"dataset": load.plugin, "model": model.plugin, "method": method.plugin},
     )

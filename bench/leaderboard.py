@@ -39,6 +39,13 @@ class Row:
         return spec.method + (f"[{options}]" if options else "")
 
     @property
+    def variant(self) -> str:
+        """Options of the data set and the protocol: another task."""
+        spec = self.any.spec
+        parts = [f"dataset.{name}={show(value)}" for name, value in sorted(spec.dataset_options.items())]
+        return ", ".join(parts + [f"{name}={show(value)}" for name, value in sorted(spec.protocol_options.items())])
+
+    @property
     def changes(self) -> str:
         """What is off the recipe, or trained on more than the shared data."""
         spec = self.any.spec
@@ -115,13 +122,8 @@ def _page(protocol: str, dataset: str, results: Sequence[RunResult]) -> str:
         about = rows[0].any.about
         lines += [f"Protocol: {about['protocol_reference']}. Data: {about['dataset_reference'] or dataset}.", ""]
         lines += [NOTES, ""]
-        recipe = [row for row in rows if not row.any.off_recipe]
-        for title, part in (("", recipe), ("Off the recipe: ", [row for row in rows if row.any.off_recipe])):
-            for rule in _rules(part):
-                name = RULES.get(rule, rule.replace("best_val_", "best validation "))
-                lines += _table(title + name, part, rule)
-        lines += _beside_the_papers(protocol, dataset, recipe, _rules(recipe))
-        lines += ["## Commands", "", *(f"- {_name(row)}: `{row.command}`" for row in rows), ""]
+        for variant in sorted({row.variant for row in rows}):
+            lines += _variant(protocol, dataset, variant, [row for row in rows if row.variant == variant])
         lines += _unofficial(rows)
         lines += ["§ Runs of more than one version of the code.", ""] if any(len(r.versions) > 1 for r in rows) else []
     without = [r for r in sorted(results, key=lambda r: (r.command, r.spec.seed, r.spec.key)) if not r.ok]
@@ -130,6 +132,20 @@ def _page(protocol: str, dataset: str, results: Sequence[RunResult]) -> str:
     if failures := [f"- `{r.command}`: {r.status}" for r in without if not r.unfit]:
         lines += ["## Failed runs", "", "Not counted above.", "", *failures, ""]
     return "\n".join(lines)
+
+
+def _variant(protocol: str, dataset: str, variant: str, rows: Sequence[Row]) -> list[str]:
+    """The tables of one task: only its rows can be ranked together."""
+    recipe, off = ([row for row in rows if bool(row.any.off_recipe) == is_off] for is_off in (False, True))
+    lines, start = [], f"{variant}: " if variant else ""
+    for title, part in (("", recipe), ("Off the recipe: ", off)):
+        for rule in _rules(part):
+            name = RULES.get(rule, rule.replace("best_val_", "best validation "))
+            lines += _table(start + title + name, part, rule)
+    task = dataset + (f"[{variant}]" if variant else "")
+    lines += _beside_the_papers(protocol, task, start, recipe, _rules(recipe))
+    commands = [f"- {_name(row)}: `{row.command}`" for row in rows]
+    return [*lines, f"## {_capital(start + 'commands')}", "", *commands, ""]
 
 
 NOTES = (
@@ -200,7 +216,12 @@ def _table(title: str, rows: Sequence[Row], rule: str) -> list[str]:
                 "yes" if row.any.about["uses_val"] or row.any.spec.validation == "paper" else "no",
             ]
         )
-    return [f"## {title[0].upper()}{title[1:]}", "", *table(heads, cells), ""]
+    return [f"## {_capital(title)}", "", *table(heads, cells), ""]
+
+
+def _capital(title: str) -> str:
+    """With a capital, unless it begins with the name of an option."""
+    return title if "=" in title.split(":")[0] else title[0].upper() + title[1:]
 
 
 def _name(row: Row) -> str:
@@ -230,12 +251,12 @@ def published() -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def _beside_the_papers(protocol: str, dataset: str, rows: Sequence[Row], rules: Sequence[str]) -> list[str]:
+def _beside_the_papers(protocol: str, task: str, start: str, rows: Sequence[Row], rules: Sequence[str]) -> list[str]:
     """Our means beside the printed ones, for every method that a paper reports on this protocol and data set."""
     by_label = {row.label: row for row in rows if not row.changes}
     cells = []
     for printed in published():
-        if (printed["protocol"], printed["dataset"]) != (protocol.split("/")[0], dataset):
+        if (printed["protocol"], printed["dataset"]) != (protocol.split("/")[0], task):
             continue
         row, metric = by_label.get(printed["method"]), printed["metric"]
         paper = f"{printed['value']} ± {printed['error']}" if printed["error"] else printed["value"]
@@ -245,7 +266,7 @@ def _beside_the_papers(protocol: str, dataset: str, rows: Sequence[Row], rules: 
     if not cells or not rows:
         return []
     heads = ["Method", "Metric", "Paper", *(f"Ours, {RULES.get(r, r.replace('_', ' '))}" for r in rules), "Source"]
-    return ["## Beside the papers", "", *table(heads, cells), ""]
+    return [f"## {_capital(start + 'beside the papers')}", "", *table(heads, cells), ""]
 
 
 def _unofficial(rows: Sequence[Row]) -> list[str]:

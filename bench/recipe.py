@@ -40,7 +40,7 @@ class Recipe:
         evaluate_every: epochs between evaluations; the last epoch is always evaluated.
         select: validation metric of the selection rule `best validation`; ties go to the earliest epoch.
         metrics: what the tables show, the ranking one first; empty for the protocol's own.
-        options: defaults that the recipe's source gives for options of single methods, by method.
+        options: defaults that the recipe's source gives for options of single methods or protocols, by their names.
         source: where the recipe is published.
     """
 

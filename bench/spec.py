@@ -19,7 +19,8 @@ class RunSpec:
 
     Attributes:
         protocol: name/version.
-        options, model_options, recipe: values of the method, the model and the data set's recipe that differ.
+        options, model_options, dataset_options, protocol_options, recipe: values of the method, the model, the data
+            set, the protocol and the data set's recipe that differ.
         validation: `shared`: every method trains on the same samples; `paper`: methods that need no validation data
             train on them too.
         settings: digest of every resolved value and of the data, so that a changed default is another run.
@@ -32,6 +33,8 @@ class RunSpec:
     seed: int
     options: Mapping[str, Any] = field(default_factory=dict)
     model_options: Mapping[str, Any] = field(default_factory=dict)
+    dataset_options: Mapping[str, Any] = field(default_factory=dict)
+    protocol_options: Mapping[str, Any] = field(default_factory=dict)
     recipe: Mapping[str, Any] = field(default_factory=dict)
     validation: str = "shared"
     settings: str = ""
@@ -51,7 +54,12 @@ class RunSpec:
         for option, value in sorted(self.recipe.items()):
             flag = f"--{option.replace('_', '-')}"
             words += [flag, show(value)] if option in SHORTHANDS else ["-o", f"recipe.{option}={show(value)}"]
-        for prefix, values in (("model.", self.model_options), ("", self.options)):
+        for prefix, values in (
+            ("dataset.", self.dataset_options),
+            ("protocol.", self.protocol_options),
+            ("model.", self.model_options),
+            ("", self.options),
+        ):
             for option, value in sorted(values.items()):
                 words += ["-o", f"{prefix}{option}={show(value)}"]
         if self.validation != "shared":

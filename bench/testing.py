@@ -276,4 +276,4 @@ def check_dataset(dataset: Dataset) -> None:
     channels = dataset.shape[0]
     for what, values in (("mean", dataset.mean), ("std", dataset.std)):
         assert len(values) in (0, channels), f"{what} has {len(values)} numbers for {channels} channels"
-    PROTOCOLS[dataset.recipe.protocol].check(dataset)
+    PROTOCOLS[dataset.recipe.protocol]().check(dataset)

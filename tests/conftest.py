@@ -1,5 +1,6 @@
 """What several test files share."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -61,7 +62,7 @@ def make_result() -> Callable[..., RunResult]:
         unofficial: dict[str, str] | None = None,
         **fields: Any,
     ) -> RunResult:
-        own = {"dataset", "protocol", "options", "model", "recipe", "validation", "settings", "model_options"}
+        own = {field.name for field in dataclasses.fields(RunSpec)} - {"method", "seed"}
         spec = RunSpec(
             **{"dataset": "digits", "model": "mlp", "protocol": "class_fairness/1", "method": method, "seed": seed}
             | {name: fields.pop(name) for name in own & fields.keys()}

@@ -105,7 +105,7 @@ def test_equal_values_written_differently_are_one_run(bench_in):
         ([*RUN, "--protocol", "fairness"], "unknown protocol 'fairness'"),
         ([*RUN, "-o", "beta=1"], "method erm has no option 'beta'; valid: it has none"),
         ([*RUN, "-o", "recipe.lr=fast"], "option lr=fast of the recipe: expected float (default 0.001)"),
-        ([*RUN, "-o", "modle.width=3"], "the prefix must be one of method., model., recipe."),
+        ([*RUN, "-o", "modle.width=3"], "the prefix must be one of method., model., dataset."),
         ([*RUN, "-o", "lr"], "expected NAME=VALUE"),
         ([*RUN, "-o", "model.hidden=0.5"], "expected int,..."),
         (

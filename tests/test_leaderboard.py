@@ -209,6 +209,20 @@ def test_a_row_with_another_selection_metric_hides_no_table(make_result):
     assert set(sections([on, off])) >= {"Best validation accuracy", "Off the recipe: best validation tprd"}
 
 
+def test_options_of_the_task_have_tables_of_their_own(make_result):
+    """Runs on another task cannot be ranked beside these, nor compared with their baseline."""
+    test = {"tprd": 0.3, "accuracy": 0.9}
+    other = {"protocol_options": {"factor": 10}, "dataset_options": {"size": 64}}
+    results = [make_result("erm", test=test), make_result("a", test=test), make_result("a", test=test, **other)]
+    start = "dataset.size=64, factor=10"
+    assert list(sections(results)) == ["Last epoch", "Commands", f"{start}: last epoch", f"{start}: commands"]
+    assert column(results, 1) == ["a", "erm"]
+    ((_, name, *_, difference, _, _, _),) = cells(results, f"{start}: last epoch")
+    assert (name, difference) == ("a", "")
+    (command,) = sections(results)[f"{start}: commands"]
+    assert "-o dataset.size=64 -o protocol.factor=10" in command
+
+
 def test_options_are_part_of_the_name(make_result):
     given = {"kind": "a|b", "beta": 0.5}
     assert cells(runs(make_result, "a", [0.1], options=given)) == [

@@ -87,7 +87,7 @@ def all_splits(splits: Splits) -> list[Split]:
 
 def test_class_fairness_takes_the_class_as_the_group(make_dataset):
     dataset = make_dataset([12, 8])
-    chosen = protocol("class_fairness")
+    chosen = protocol("class_fairness")()
     for split in all_splits(chosen.splits(dataset, RECIPE, Streams((0,)))):
         assert torch.equal(split.group, split.y)
     assert chosen.groups(dataset) == ("no", "yes")
@@ -97,7 +97,7 @@ def test_class_fairness_takes_the_class_as_the_group(make_dataset):
 
 def test_group_fairness_keeps_the_groups(make_dataset):
     dataset = make_dataset([12, 8])
-    chosen = protocol("group_fairness")
+    chosen = protocol("group_fairness")()
     chosen.check(dataset)
     found = all_splits(chosen.splits(dataset, RECIPE, Streams((0,))))
     groups: Tensor = torch.cat([split.group for split in found])
@@ -107,7 +107,7 @@ def test_group_fairness_keeps_the_groups(make_dataset):
 
 
 def test_both_protocols_hold_out_the_same_samples(make_dataset):
-    found = [p.splits(make_dataset([12, 8]), RECIPE, Streams((3,))) for p in PROTOCOLS.values()]
+    found = [p().splits(make_dataset([12, 8]), RECIPE, Streams((3,))) for p in PROTOCOLS.values()]
     assert parts(found[0]) == parts(found[1])
 
 
@@ -121,7 +121,7 @@ def test_both_protocols_hold_out_the_same_samples(make_dataset):
 )
 def test_group_fairness_refuses_data_without_two_groups_and_two_classes(make_dataset, fields, message):
     with pytest.raises(ProtocolError, match=message):
-        protocol("group_fairness").check(make_dataset([12, 8], **fields))
+        protocol("group_fairness")().check(make_dataset([12, 8], **fields))
 
 
 def test_protocols_are_found_by_name():

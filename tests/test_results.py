@@ -31,8 +31,8 @@ def store(tmp_path: Path) -> ResultStore:
 
 def test_the_key_is_the_sha256_of_the_canonical_json():
     text = (
-        '{"dataset":"digits","method":"erm","model":"mlp","model_options":{},"options":{"beta":0.5},'
-        '"protocol":"class_fairness/1","recipe":{},"seed":3,"settings":"","validation":"shared"}'
+        '{"dataset":"digits","dataset_options":{},"method":"erm","model":"mlp","model_options":{},'
+        '"options":{"beta":0.5},"protocol":"class_fairness/1","protocol_options":{},"recipe":{},"seed":3,"settings":"","validation":"shared"}'
     )
     assert SPEC.key == hashlib.sha256(text.encode()).hexdigest()[:12]
 

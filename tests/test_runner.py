@@ -13,7 +13,7 @@ from torch import nn
 from bench import runner
 from bench.data import Dataset, Split
 from bench.errors import DataError, DivergedError, NotApplicableError, OptionError, PluginError
-from bench.experiment import Experiment
+from bench.experiment import OPTIONS_OF, Experiment
 from bench.meter import Meter, Observer
 from bench.method import Method
 from bench.metrics import Predictions, evaluate
@@ -38,10 +38,11 @@ def experiment():
         dataset = Dataset(
             "toy", toy_split(200, 0), None, ("no", "yes"), RECIPE, ("a", "b"), mean=(0.5,) * 3, std=(0.3,) * 3
         )
-        changed = {"method": {}, "model": {}, "recipe": recipe} | (changes or {})
+        changed = {where: {} for where in OPTIONS_OF} | {"recipe": recipe} | (changes or {})
         return Experiment(
             dataset=dataset,
-            protocol=protocol("group_fairness"),
+            dataset_options={},
+            protocol=protocol("group_fairness")(),
             method_name=method.__name__.lower(),
             method=method,
             options={},
@@ -171,7 +172,7 @@ def test_methods_see_the_same_data_start_and_order(experiment, store):
 
 def test_test_data_never_reach_a_method(experiment, store):
     dataset = experiment().dataset
-    splits = protocol("group_fairness").splits(dataset, RECIPE, __import__("bench").Streams((0,)))
+    splits = protocol("group_fairness")().splits(dataset, RECIPE, __import__("bench").Streams((0,)))
     hidden = {tuple(row.tolist()) for row in splits.tests["test"].x}
 
     @dataclass

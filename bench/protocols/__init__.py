@@ -6,11 +6,11 @@ from bench.protocols.fairness import ClassFairness, GroupFairness
 
 __all__ = ["PROTOCOLS", "Protocol", "Splits", "protocol"]
 
-PROTOCOLS: dict[str, Protocol] = {p.name: p for p in (ClassFairness(), GroupFairness())}
+PROTOCOLS: dict[str, type[Protocol]] = {p.name: p for p in (ClassFairness, GroupFairness)}
 
 
-def protocol(name: str) -> Protocol:
-    """The protocol of that name. Raises UnknownNameError."""
+def protocol(name: str) -> type[Protocol]:
+    """The protocol of that name; its fields are its options. Raises UnknownNameError."""
     if name not in PROTOCOLS:
         raise UnknownNameError("protocol", name, PROTOCOLS)
     return PROTOCOLS[name]

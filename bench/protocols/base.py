@@ -22,8 +22,12 @@ class Splits:
     tests: Mapping[str, Split]
 
 
+@dataclass(frozen=True)
 class Protocol(ABC):
-    """A standard task. Raise the version when results before and after a change cannot stand in one table."""
+    """A standard task; the fields of a subclass are its options, each with the default that the tables are made with.
+
+    Raise the version when results before and after a change cannot stand in one table.
+    """
 
     name: ClassVar[str]
     version: ClassVar[int]
@@ -34,6 +38,10 @@ class Protocol(ABC):
 
     def check(self, dataset: Dataset) -> None:
         """Raise ProtocolError, with the reason, when the data set cannot give what the protocol needs."""
+
+    def task(self, dataset: Dataset) -> Dataset:
+        """The data set as this protocol sees it, such as two of its classes."""
+        return dataset
 
     @abstractmethod
     def groups(self, dataset: Dataset) -> tuple[str, ...]:
@@ -65,7 +73,7 @@ def hold_out(dataset: Dataset, recipe: Recipe, streams: Streams) -> Splits:
         )
     test, val, train = order.split([sizes["test_size"], sizes["val_size"], left])
     return Splits(
-        train=dataset.train.select(train[:size]),
+        train=dataset.train if size == n else dataset.train.select(train[:size]),  # no copy of a memory map
         val=dataset.val or dataset.train.select(val),
         tests={"test": dataset.test or dataset.train.select(test)},
     )

@@ -1,6 +1,6 @@
 """The two fairness protocols of FORML (Yan, Seto, Apostoloff 2022)."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from bench.data import Dataset, Split
 from bench.errors import ProtocolError
@@ -9,6 +9,7 @@ from bench.recipe import Recipe
 from bench.streams import Streams
 
 
+@dataclass(frozen=True)
 class ClassFairness(Protocol):
     """Fairness between classes: the group of a sample is its class; rates are one-vs-rest."""
 
@@ -28,6 +29,7 @@ class ClassFairness(Protocol):
         )
 
 
+@dataclass(frozen=True)
 class GroupFairness(Protocol):
     """Fairness between the groups of a sensitive attribute, on a two-class task; class 1 is the positive one."""
 

@@ -1,0 +1,100 @@
+"""From what a user asks to what is run: options of the data set and the protocol, which make another task."""
+
+from dataclasses import dataclass, replace
+
+import pytest
+
+from bench import Files, Method, OptionError
+from bench.experiment import Request, resolve
+from bench.protocols import PROTOCOLS, ClassFairness
+from bench.registry import Offer, Plugin, Registry
+from bench_plugins.models import logistic
+
+HERE = Plugin("toy", "toy", "1")
+
+
+@dataclass(frozen=True)
+class Halved(ClassFairness):
+    """Only every `step`-th training sample."""
+
+    name = "halved"
+    step: int = 2
+
+    def task(self, dataset):
+        train = dataset.train
+        return replace(
+            dataset, train=replace(train, x=train.x[:: self.step], y=train.y[:: self.step], group=train.y[:: self.step])
+        )
+
+
+@dataclass
+class Strict(Method):
+    """ERM with an option that is checked."""
+
+    rate: float = 1.0
+
+    def __post_init__(self):
+        if self.rate <= 0:
+            raise OptionError(f"strict: rate must be above 0, not {self.rate:g}")
+
+
+@pytest.fixture
+def ask(make_dataset, monkeypatch, tmp_path):
+    monkeypatch.setitem(PROTOCOLS, "halved", Halved)
+    recipe = {"model": "logistic", "protocol": "halved", "options": {"halved": {"step": 4}}}
+
+    def load(files, *, size: int = 40):
+        """Toy."""
+        dataset = make_dataset([size], groups=())
+        return replace(dataset, recipe=replace(dataset.recipe, **recipe))
+
+    registry = Registry()
+    registry.add(logistic, HERE)
+    registry.offers["datasets"]["toy"] = Offer(load, HERE)
+    registry.offers["methods"]["strict"] = Offer(Strict, HERE)
+
+    def resolved(loaded=None, **options):
+        named = {name.replace("__", "."): value for name, value in options.items()}
+        return resolve(Request("toy", "strict", options=named), Files(tmp_path), registry, loaded)
+
+    return resolved
+
+
+def test_the_data_set_is_loaded_with_its_options_and_seen_as_the_protocol_has_it(ask):
+    assert len(ask().dataset.train) == 10  # 40 samples, of which the recipe has every fourth taken
+    assert len(ask(dataset__size="24", protocol__step="2").dataset.train) == 12
+
+
+def test_options_that_make_another_task_make_another_run(ask):
+    usual, other = ask().spec(0), ask(dataset__size=24, protocol__step=3).spec(0)
+    assert (usual.dataset_options, usual.protocol_options) == ({}, {})
+    assert (other.dataset_options, other.protocol_options) == ({"size": 24}, {"step": 3})
+    assert len({usual.key, other.key, ask(protocol__step=3).spec(0).key}) == 3
+    assert ask(protocol__step=4, dataset__size=40).spec(0) == usual
+    assert ask(protocol__step=3).off_recipe == []
+    resolved = ask(dataset__size=24).resolved
+    assert (resolved["dataset_options"], resolved["protocol_options"]) == ({"size": 24}, {"step": 4})
+
+
+def test_the_command_has_the_options_of_the_task(ask):
+    command = ask(dataset__size=24, protocol__step=3).spec(1).command("logistic", "halved")
+    assert command == "bench run --method strict --dataset toy -o dataset.size=24 -o protocol.step=3 --seed 1"
+
+
+def test_data_that_were_loaded_before_are_not_cut_twice(ask):
+    first = ask()
+    assert ask(loaded=first.dataset).dataset is first.dataset
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"dataset__size": "x"}, "option size=x of data set toy: expected int"),
+        ({"protocol__width": 3}, "protocol halved has no option 'width'; valid: step: int"),
+        ({"data__size": 3}, "the prefix must be one of method., model., dataset., protocol., recipe., not data."),
+        ({"rate": 0}, "strict: rate must be above 0, not 0"),  # told before anything is trained
+    ],
+)
+def test_wrong_options_are_told(ask, options, message):
+    with pytest.raises(OptionError, match=message):
+        ask(**options)
