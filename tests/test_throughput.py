@@ -307,7 +307,12 @@ def test_a_line_of_the_page():
     counted = {"calls": 7, "waits": 0, "floor_flops": 75}
     rows = [replace(r, peak_bytes=m, flops=f, **counted) for r, (m, f) in zip(made.rows, sizes, strict=True)]
     line = dict(zip(page.heads(made)[:4], page.cells(replace(made, rows=rows))[1][:4], strict=True))
-    assert line == {"Method": "other", "Step, ms": "300 [250, 400]", "Samples/s": "27", "× base": "3.00 [2.50, 4.00]"}
+    assert line == {
+        "Method": "other",
+        "Step, ms": "300 [250, 400]",
+        "Samples/s": "27",
+        "Time × base": "3.00 [2.50, 4.00]",
+    }
     assert page.cells(replace(made, rows=rows))[1][4:] == ["25.0", "2.50", "7", "0", "3.00", "2.50", "1.20"]
     assert page.cells(replace(made, rows=rows))[2][4:6] == ["", ""]
 

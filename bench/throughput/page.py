@@ -19,7 +19,8 @@ MIB = 2**20
 NOTES = """\
 What a training step of each method costs, beside the baseline and beside rivals, other implementations of the same
 method. All rows of a table were timed in one process on the same made-up data, taking turns in an order drawn for each
-round; a ratio is that of the two times of one round. Cells are medians and [quartiles] over the rounds.
+round; a ratio is that of the two times of one round. Steps shorter than 2 ms are repeated in each turn, after one that
+is not timed: in a training too, a method's own data are in the caches. Cells are medians and [quartiles] over rounds.
 
 Timed is one update of the parameters with a batch that is there: the passes of the model, drawing the validation batch,
 and all else that the method does for its update. Drawing and augmenting the training batch, and evaluation, are not in
@@ -92,10 +93,9 @@ def _special(record: Record) -> list[str]:
 
 
 def heads(record: Record) -> list[str]:
-    against = f"× {record.baseline.name}"
-    stacked = ["One by one"] if record.workload.stack > 1 else []
+    name, stacked = record.baseline.name, ["One by one"] if record.workload.stack > 1 else []
     return [
-        *("Method", "Step, ms", "Samples/s", against, *stacked, "Memory, MiB", against),
+        *("Method", "Step, ms", "Samples/s", f"Time × {name}", *stacked, "Memory, MiB", f"Memory × {name}"),
         *("Calls", "Waits", "FLOPs", "Least", "To least"),
     ]
 

@@ -1,6 +1,6 @@
 """MOEW: Metric-Optimized Example Weights."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain, pairwise
 from typing import Literal
@@ -68,7 +68,7 @@ class MOEW(Trials):
         if self.metric and self.metric not in METRICS:
             raise UnknownNameError("metric", self.metric, METRICS)
         train, classes = self.task.train, len(self.task.classes)
-        self.z = None if self.embedding else F.one_hot(train.y, classes).float()
+        self.embeds = False  # whether the autoencoder is trained, not the model
         if self.embedding:
             inputs = train.x[0].numel() + classes
             with torch.random.fork_rng([]):
@@ -76,6 +76,7 @@ class MOEW(Trials):
                 pairs = [(nn.Linear(a, b), nn.Tanh()) for a, b in pairwise((inputs, 10, self.embedding, 10, inputs))]
             self.autoencoder = nn.Sequential(*[*chain(*pairs)][:-1]).to(train.device)  # the first four: the encoder
             self.autoencoder_optimizer = torch.optim.Adam(self.autoencoder.parameters(), 1e-3)
+        self.z = self.embedded()
         self.alphas = self.ball(0)[: self.per_round]
         self.alpha = self.alphas[0].float()
         self.gains = torch.zeros(0, dtype=torch.float64, device=train.device)
@@ -95,9 +96,22 @@ class MOEW(Trials):
         """[B, D + C]: what the autoencoder sees."""
         return torch.cat([batch.x.flatten(1), F.one_hot(batch.y, len(self.task.classes))], -1)
 
+    @torch.no_grad()
+    def embedded(self) -> Tensor:
+        """[N, d]: z of the training samples."""
+        train = self.task.train
+        if not self.embedding:
+            return F.one_hot(train.y, len(self.task.classes)).float()
+        parts = train.in_order(self.task.recipe.eval_batch_size)
+        return torch.cat([self.autoencoder[:4](self.joined(batch)) for batch in parts])
+
+    def batches(self, epoch: int) -> Iterator[Batch]:
+        """The first training is the autoencoder's."""
+        self.embeds = bool(self.embedding) and self.trial(epoch) == 0
+        return super().batches(epoch)
+
     def update(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Of the autoencoder in the first training, then of the model."""
-        if self.z is not None:
+        if not self.embeds:
             return super().update(batch)
         seen = self.joined(batch)
         x, y = self.autoencoder(seen).tensor_split([-len(self.task.classes)], -1)
@@ -108,14 +122,11 @@ class MOEW(Trials):
         return losses.detach(), torch.ones_like(losses)
 
     def weights(self, batch: Batch, losses: Tensor) -> Tensor:
-        assert self.z is not None
         return mean_one((self.z[batch.index] @ self.alpha).sigmoid())
 
-    @torch.no_grad()
     def end_trial(self, trial: int) -> None:
-        if self.z is None:
-            parts = self.task.train.in_order(self.task.recipe.eval_batch_size)
-            self.z = torch.cat([self.autoencoder[:4](self.joined(batch)) for batch in parts])
+        if self.embeds:
+            self.z = self.embedded()
             return
         metric = self.metric or self.task.recipe.select
         reverse = self.selection == "reference" and METRICS[metric].higher_is_better
