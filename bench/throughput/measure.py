@@ -151,8 +151,6 @@ def _timed(
     def a_round() -> None:
         generator.shuffle(order)
         for entrant in order:
-            if repeats > 1:
-                steps[entrant]()  # a short step pays for the caches that others have emptied, as in no training
             times[entrant].append(round(seconds(steps[entrant], repeats, device), 9))
 
     repeat(a_round, rounds)

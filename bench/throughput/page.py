@@ -19,8 +19,7 @@ MIB = 2**20
 NOTES = """\
 What a training step of each method costs, beside the baseline and beside rivals, other implementations of the same
 method. All rows of a table were timed in one process on the same made-up data, taking turns in an order drawn for each
-round; a ratio is that of the two times of one round. Steps shorter than 2 ms are repeated in each turn, after one that
-is not timed: in a training too, a method's own data are in the caches. Cells are medians and [quartiles] over rounds.
+round; a ratio is that of the two times of one round. Cells are medians and [quartiles] over the rounds.
 
 Timed is one update of the parameters with a batch that is there: the passes of the model, drawing the validation batch,
 and all else that the method does for its update. Drawing and augmenting the training batch, and evaluation, are not in
