@@ -60,6 +60,9 @@ class Experiment:
     plugins: dict[str, Plugin]
 
     def spec(self, seed: int) -> RunSpec:
+        usual = Recipe()  # a field that is new and unused, so at its default, makes no other run
+        recipe = {name: value for name, value in self.resolved["recipe"].items() if value != getattr(usual, name)}
+        data = [self.dataset.revision, self.dataset.mean, self.dataset.std]
         return RunSpec(
             dataset=self.dataset.name,
             method=self.method_name,
@@ -72,7 +75,7 @@ class Experiment:
             protocol_options=self.changed["protocol"],
             recipe=self.changed["recipe"],
             validation=self.validation,
-            settings=digest(self.resolved | {"data": [self.dataset.revision, self.dataset.mean, self.dataset.std]}),
+            settings=digest(self.resolved | {"recipe": recipe, "data": data}),
         )
 
     @property

@@ -9,6 +9,8 @@ from typing import Any, Literal
 class Recipe:
     """The published training recipe of a data set; a field changed on the command line marks the run as off-recipe.
 
+    A default here never changes, and that of a new field is what was before: runs are known by what differs from it.
+
     Attributes:
         model: name of the model, with `model_options`; every data set names one.
         protocol: name of the protocol that the data set is run under unless another is asked for.

@@ -1,10 +1,10 @@
 """From what a user asks to what is run: options of the data set and the protocol, which make another task."""
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 import pytest
 
-from bench import Files, Method, OptionError
+from bench import Files, Method, OptionError, Recipe
 from bench.experiment import Request, resolve
 from bench.protocols import PROTOCOLS, ClassFairness
 from bench.registry import Offer, Plugin, Registry
@@ -74,6 +74,25 @@ def test_options_that_make_another_task_make_another_run(ask):
     assert ask(protocol__step=3).off_recipe == []
     resolved = ask(dataset__size=24).resolved
     assert (resolved["dataset_options"], resolved["protocol_options"]) == ({"size": 24}, {"step": 4})
+
+
+def test_the_defaults_of_recipes_are_as_they_were(ask):
+    """Runs are known by what differs from them: a changed one would make old records pass for new ones."""
+    defaults = {
+        **{"model": "", "model_options": {}, "protocol": "class_fairness", "loss": "cross_entropy"},
+        **{"optimizer": "adam", "lr": 1e-3, "momentum": 0.0, "nesterov": False, "weight_decay": 0.0},
+        **{"schedule": "steps", "milestones": (), "gamma": 0.1, "max_lr": None, "cycle": 4.0},
+        **{"average_from": None, "average_lr": None, "epochs": 50, "steps": None, "batch_size": 100},
+        **{"eval_batch_size": 500, "train_size": None, "val_size": 0, "test_size": 0, "val_batch_size": 100},
+        **{"min_per_group": 1, "augment": True, "evaluate_every": 1, "select": "accuracy", "metrics": ()},
+        **{"options": {}, "source": ""},
+    }
+    assert asdict(Recipe()) == defaults  # another field may follow: add it here
+
+
+def test_a_recipes_value_makes_another_run(ask):
+    assert ask(recipe__lr=0.5).spec(0).settings != ask().spec(0).settings
+    assert ask(recipe__lr=1e-3).spec(0) == ask().spec(0)
 
 
 def test_the_command_has_the_options_of_the_task(ask):
