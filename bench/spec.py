@@ -23,8 +23,8 @@ class RunSpec:
             set, the protocol and the data set's recipe that differ.
         validation: `shared`: every method trains on the same samples; `paper`: methods that need no validation data
             train on them too.
-        settings: digest of every resolved value (of a recipe, but those that are `Recipe`'s defaults) and of the data, so that
-            a changed default is another run.
+        settings: digest of every resolved value (of a recipe, but those that are defaults of `Recipe`) and of the data,
+            so that a changed default is another run.
     """
 
     dataset: str
