@@ -23,7 +23,8 @@ class Evaluations:
     """
 
     def __init__(self, splits: Splits, groups: int, group_is_class: bool, batch_size: int, select: str | None) -> None:
-        self._sets: dict[str, Split] = {"val": splits.val, **splits.tests}
+        self._sets: dict[str, Split] = {"val": splits.val, **splits.tests, **splits.probes}
+        self._probes = set(splits.probes)
         self._groups, self._group_is_class, self._batch_size = groups, group_is_class, batch_size
         self._select = select
         self._last: dict[str, Tensor] = {}
@@ -36,7 +37,8 @@ class Evaluations:
         found = {}
         for name, split in self._sets.items():
             logits = predict(model, split, self._batch_size)
-            metrics = evaluate(Predictions(logits, split.y, split.group, self._groups, self._group_is_class))
+            p = Predictions(logits, split.y, split.group, self._groups, self._group_is_class)
+            metrics = evaluate(p, labelled=name not in self._probes)
             found[name] = {metric: value.reshape(-1).tolist() for metric, value in metrics.items()}
             self._last[name] = logits
         self._keep_best(found["val"], epoch)

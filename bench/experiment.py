@@ -46,6 +46,8 @@ class Experiment:
 
     dataset: Dataset
     dataset_options: dict[str, Any]
+    own_recipe: Recipe
+    """The data set's, under this protocol, as published."""
     protocol: Protocol
     method_name: str
     method: type[Method]
@@ -78,6 +80,9 @@ class Experiment:
             settings=digest(self.resolved | {"recipe": recipe, "data": data}),
         )
 
+    def new_method(self) -> Method:
+        return self.method(**self.options)
+
     @property
     def resolved(self) -> dict[str, Any]:
         """Every value that the run depends on."""
@@ -93,7 +98,7 @@ class Experiment:
     @property
     def off_recipe(self) -> list[str]:
         """What differs from the data set's published recipe (options of the method, data set and protocol do not)."""
-        own = self.dataset.recipe
+        own = self.own_recipe
         names = [f"recipe.{name}" for name in self.changed["recipe"]]
         names += [f"model.{name}" for name in self.changed["model"]]
         names += ["model"] if self.model_name != own.model else []
@@ -103,7 +108,7 @@ class Experiment:
     @property
     def metrics(self) -> tuple[str, ...]:
         """What tables show, the ranking one first."""
-        own = self.protocol.name == self.dataset.recipe.protocol
+        own = self.protocol.name == self.own_recipe.protocol
         return (own and self.recipe.metrics) or self.protocol.metrics
 
 
@@ -132,23 +137,24 @@ def resolve(
     dataset_options, changed_dataset = _resolve(load.value, {}, given["dataset"], f"data set {request.dataset}")
     dataset: Dataset = loaded or load.value(files, **dataset_options)
     kind = protocol(request.protocol or dataset.recipe.protocol)
-    own = dataset.recipe.options.get(kind.name, {})
+    own_recipe = dataset.recipes.get(kind.name, dataset.recipe)
+    own = own_recipe.options.get(kind.name, {})
     protocol_options, changed_protocol = _resolve(kind, own, given["protocol"], f"protocol {kind.name}")
     chosen = kind(**protocol_options)
     if not loaded:
         chosen.check(dataset)
         dataset = chosen.task(dataset)
-    recipe, changed_recipe = _recipe(dataset.recipe, given["recipe"])
+    recipe, changed_recipe = _recipe(own_recipe, given["recipe"])
     model_name = request.model or recipe.model
     model = registry.find("models", model_name)
     own_model = recipe.model_options if model_name == recipe.model else {}
     model_options, changed_model = _resolve(model.value, own_model, given["model"], f"model {model_name}")
     own = recipe.options.get(request.method, {})
     options, changed = _resolve(method.value, own, given["method"], f"method {request.method}")
-    method.value(**options)  # checks them, before anything is trained
-    return Experiment(
+    found = Experiment(
         dataset=dataset,
         dataset_options=dataset_options,
+        own_recipe=own_recipe,
         protocol=chosen,
         method_name=request.method,
         method=method.value,
@@ -167,6 +173,8 @@ def resolve(
         validation="shared" if method.value.uses_val else request.validation,
         plugins={"dataset": load.plugin, "model": model.plugin, "method": method.plugin},
     )
+    found.new_method()  # checks its options, before anything is trained
+    return found
 
 
 def _resolve(
@@ -235,7 +243,7 @@ def _check(recipe: Recipe, given: Mapping[str, Any]) -> None:
             raise OptionError(f"recipe.{name} must be above 0, not {opt.show(getattr(recipe, name))}")
     if recipe.average_from is not None and not 0 <= recipe.average_from < 1:
         raise OptionError(f"recipe.average_from must be at least 0 and below 1, not {opt.show(recipe.average_from)}")
-    for name in (recipe.select, *recipe.metrics):
+    for name in (recipe.select, *(name.rpartition("/")[2] for name in recipe.metrics)):
         if name not in METRICS:
             raise UnknownNameError("metric", name, METRICS)
     if recipe.epochs is None and recipe.steps is None:

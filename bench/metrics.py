@@ -200,12 +200,22 @@ def equalized_odds_difference(p: Predictions, counts: Tensor) -> Tensor:
     return _spread(rates.tpr).maximum(_spread(rates.fpr))
 
 
+def fraction_positive(p: Predictions, counts: Tensor) -> Tensor:
+    """Fraction of the samples that are predicted to be of class 1, which of two classes is the positive one."""
+    return (p.logits.argmax(-1) == 1).double().mean(-1)
+
+
 @dataclass(frozen=True)
 class Metric:
-    """A function of predictions and their confusion, and which of its values is better."""
+    """A function of predictions and their confusion.
+
+    higher_is_better: which of its values is better; None where neither is.
+    needs_labels: whether it looks at the classes and groups of the samples.
+    """
 
     function: Callable[[Predictions, Tensor], Tensor]
-    higher_is_better: bool
+    higher_is_better: bool | None
+    needs_labels: bool = True
 
     @property
     def description(self) -> str:
@@ -225,16 +235,18 @@ METRICS: Mapping[str, Metric] = {
     "ece": Metric(ece, higher_is_better=False),
     "demographic_parity_difference": Metric(demographic_parity_difference, higher_is_better=False),
     "equalized_odds_difference": Metric(equalized_odds_difference, higher_is_better=False),
+    "fraction_positive": Metric(fraction_positive, higher_is_better=None, needs_labels=False),
 }
 
 
-def evaluate(p: Predictions) -> dict[str, Tensor]:
-    """Every metric by name, each [..] float64 on the device of the predictions.
+def evaluate(p: Predictions, labelled: bool = True) -> dict[str, Tensor]:
+    """Every metric by name, each [..] float64 on the device of the predictions; where the samples are not `labelled`,
+    those that need no labels.
 
     Raises ProtocolError for a sensitive attribute with other than two classes.
     """
     counts = confusion(p)
-    return {name: metric.function(p, counts) for name, metric in METRICS.items()}
+    return {name: m.function(p, counts) for name, m in METRICS.items() if labelled or not m.needs_labels}
 
 
 def _diagonal(matrix: Tensor) -> Tensor:

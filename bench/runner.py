@@ -80,7 +80,7 @@ def run(
     if not resume:
         checkpoint.unlink(missing_ok=True)
     meter = Meter(evaluations, observer, checkpoint)
-    method = experiment.method(**experiment.options)
+    method = experiment.new_method()
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     outcome = _fit(method, task, meter)
@@ -96,7 +96,7 @@ def run(
             off_recipe=experiment.off_recipe,
             about=_about(experiment),
             resolved=experiment.resolved,
-            data=_data(experiment, splits),
+            data=_data(experiment, splits, place),
             history=_columns(meter.history, place),
             selected=evaluations.selected(meter.history, place) if status == "ok" else {},
             costs=_costs(meter, task, method, len(seeds) if stacked else 1),
@@ -139,10 +139,9 @@ def _source(experiment: Experiment) -> list[str]:
 
 def _command(experiment: Experiment, spec: RunSpec, stacked: bool, backend: str, check: bool, eager: bool) -> str:
     """That of the spec, with the flags that say how the same run is computed."""
-    own = experiment.dataset.recipe
     flags = ["--allow-unofficial-data"] * bool(experiment.dataset.unofficial) + ["--stack"] * stacked
     flags += ["--backend", backend] * (backend != "auto") + ["--no-check"] * (not check) + ["--eager"] * eager
-    return spec.command(own.model, own.protocol, flags)
+    return spec.command(experiment.own_recipe.model, experiment.dataset.recipe.protocol, flags)
 
 
 def new_model(experiment: Experiment, streams: Streams, device: torch.device) -> nn.Module:
@@ -167,7 +166,10 @@ def _splits(experiment: Experiment, streams: Streams, device: torch.device) -> S
         return (Split.stack(splits) if streams.stacked else splits[0]).to(device)
 
     tests = {name: join([s.tests[name] for s in found]) for name in found[0].tests}
-    return Splits(join([s.train for s in found]), join([s.val for s in found]), tests)
+    probes = {name: join([s.probes[name] for s in found]) for name in found[0].probes}
+    targets = [s.target.to(device) for s in found if s.target is not None]
+    target = (torch.stack(targets) if streams.stacked else targets[0]) if targets else None
+    return Splits(join([s.train for s in found]), join([s.val for s in found]), tests, probes, target)
 
 
 def _trains_on_val(experiment: Experiment) -> bool:
@@ -178,6 +180,7 @@ def _task(experiment: Experiment, splits: Splits, streams: Streams, device: torc
     return Task(
         train=splits.train,
         val=splits.val,
+        target=splits.target,
         classes=experiment.dataset.classes,
         groups=experiment.protocol.groups(experiment.dataset),
         recipe=experiment.recipe,
@@ -200,25 +203,37 @@ def _evaluations(experiment: Experiment, splits: Splits) -> Evaluations:
 def _about(experiment: Experiment) -> dict[str, Any]:
     return {
         "metrics": list(experiment.metrics),
-        "higher_is_better": {name: METRICS[name].higher_is_better for name in experiment.metrics},
+        "higher_is_better": {name: METRICS[name.rpartition("/")[2]].higher_is_better for name in experiment.metrics},
         "select": experiment.recipe.select,
         "groups": list(experiment.protocol.groups(experiment.dataset)),
         "classes": list(experiment.dataset.classes),
         "uses_val": experiment.method.uses_val,
-        "uses_groups": experiment.method.uses_groups,
+        "uses_groups": experiment.new_method().uses_groups,
         "baseline": experiment.method.baseline,
         "protocol_reference": experiment.protocol.reference,
         "dataset_reference": experiment.dataset.reference,
     }
 
 
-def _data(experiment: Experiment, splits: Splits) -> dict[str, Any]:
-    sizes = {"train": len(splits.train), "val": len(splits.val)} | {n: len(s) for n, s in splits.tests.items()}
+def _data(experiment: Experiment, splits: Splits, place: int) -> dict[str, Any]:
+    labelled = {"train": splits.train, "val": splits.val, **splits.tests}
+    sizes = {name: len(split) for name, split in (labelled | dict(splits.probes)).items()}
+    classes, protocol = len(experiment.dataset.classes), experiment.protocol
+    groups = 0 if protocol.group_is_class else len(protocol.groups(experiment.dataset))
     return {
         "revision": experiment.dataset.revision,
         "unofficial": dict(experiment.dataset.unofficial),
         "sizes": sizes,
+        "counts": {name: _counts(split, place, classes, groups) for name, split in labelled.items()},
     }
+
+
+def _counts(split: Split, run: int, classes: int, groups: int) -> list[list[int]]:
+    """Samples of each group (rows; without groups, one row) and class (columns), of one of stacked runs."""
+    y, group = (t[run] if t.dim() == 2 else t for t in (split.y, split.group))
+    cell = group * classes + y if groups else y
+    counts: list[list[int]] = cell.bincount(minlength=max(groups, 1) * classes).view(-1, classes).tolist()
+    return counts
 
 
 def _columns(history: list[dict[str, Any]], run: int) -> dict[str, list[float]]:

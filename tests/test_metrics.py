@@ -22,6 +22,7 @@ LOWER_IS_BETTER = {
     "demographic_parity_difference",
     "equalized_odds_difference",
 }
+HIGHER_IS_BETTER = {"accuracy", "balanced_accuracy", "macro_f1", "worst_group_accuracy"}
 NAN = math.nan
 
 
@@ -111,6 +112,7 @@ def loop(p: Predictions) -> dict[str, float]:
         "ece": ece,
         "demographic_parity_difference": spread(selected),
         "equalized_odds_difference": max(spread(tpr), spread(fpr)),
+        "fraction_positive": mean([h == 1 for h, _, _, _ in samples]),
     }
 
 
@@ -204,7 +206,9 @@ def test_the_order_of_samples_and_the_names_of_groups_do_not_matter(make: Callab
         q = replace(p, logits=p.logits.flip(-1), y=p.classes - 1 - p.y, group=p.classes - 1 - p.group)
     else:
         q = replace(p, group=p.groups - 1 - p.group)
-    assert values(q) == pytest.approx(values(p), abs=1e-14)
+    named = {"fraction_positive"} if p.group_is_class else set()  # of one class, by its number
+    found, expected = ({k: v for k, v in values(of).items() if k not in named} for of in (q, p))
+    assert found == pytest.approx(expected, abs=1e-14)
 
 
 def test_a_group_without_positives_is_left_out_of_true_positive_rates() -> None:
@@ -299,12 +303,19 @@ def test_perfect_predictions_reach_the_best_value() -> None:
         Predictions(100 * torch.eye(2)[y], y, torch.tensor([0, 0, 1, 1]), 2),
         Predictions(100 * torch.eye(2)[y], y, y, 2, group_is_class=True),
     ):
-        assert values(p) == {name: float(metric.higher_is_better) for name, metric in METRICS.items()}
+        best = {name: float(m.higher_is_better) for name, m in METRICS.items() if m.higher_is_better is not None}
+        assert values(p) == best | {"fraction_positive": 0.5}
+
+
+def test_samples_without_labels_have_the_metrics_that_need_none() -> None:
+    p = predicting([1, 0, 1, 1], y=[0, 0, 0, 0], group=[0, 0, 0, 0], groups=2)
+    assert {name: value.item() for name, value in evaluate(p, labelled=False).items()} == {"fraction_positive": 0.75}
 
 
 def test_registry() -> None:
-    assert {name for name, metric in METRICS.items() if not metric.higher_is_better} == LOWER_IS_BETTER
-    assert set(METRICS) == LOWER_IS_BETTER | {"accuracy", "balanced_accuracy", "macro_f1", "worst_group_accuracy"}
+    assert {name for name, metric in METRICS.items() if metric.higher_is_better is False} == LOWER_IS_BETTER
+    assert {name for name, metric in METRICS.items() if metric.higher_is_better} == HIGHER_IS_BETTER
+    assert set(METRICS) == LOWER_IS_BETTER | HIGHER_IS_BETTER | {"fraction_positive"}
     for metric in METRICS.values():
         assert metric.description.endswith(".")
         assert len(metric.description) < 120

@@ -42,6 +42,7 @@ def experiment():
         return Experiment(
             dataset=dataset,
             dataset_options={},
+            own_recipe=RECIPE,
             protocol=protocol("group_fairness")(),
             method_name=method.__name__.lower(),
             method=method,

@@ -2,11 +2,28 @@
 
 from bench.errors import UnknownNameError
 from bench.protocols.base import Protocol, Splits
+from bench.protocols.covariate_shift import CovariateShift
 from bench.protocols.fairness import ClassFairness, GroupFairness
+from bench.protocols.imbalance import Imbalance
+from bench.protocols.label_noise import LabelNoise
+from bench.protocols.label_shift import LabelShift
 
-__all__ = ["PROTOCOLS", "Protocol", "Splits", "protocol"]
+__all__ = [
+    "PROTOCOLS",
+    "ClassFairness",
+    "CovariateShift",
+    "GroupFairness",
+    "Imbalance",
+    "LabelNoise",
+    "LabelShift",
+    "Protocol",
+    "Splits",
+    "protocol",
+]
 
-PROTOCOLS: dict[str, type[Protocol]] = {p.name: p for p in (ClassFairness, GroupFairness)}
+PROTOCOLS: dict[str, type[Protocol]] = {
+    p.name: p for p in (ClassFairness, GroupFairness, LabelShift, Imbalance, CovariateShift, LabelNoise)
+}
 
 
 def protocol(name: str) -> type[Protocol]:

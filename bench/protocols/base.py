@@ -2,10 +2,11 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 import torch
+from torch import Tensor
 
 from bench.data import Dataset, Split
 from bench.errors import DataError
@@ -15,11 +16,17 @@ from bench.streams import Streams
 
 @dataclass(frozen=True)
 class Splits:
-    """The data of one run. Methods see train and val; only the runner sees the tests."""
+    """The data of one run. Methods see train and val; only the runner sees the tests and the probes.
+
+    probes: inputs of no class of the task, to see what is predicted there; their y and group mean nothing.
+    target: inputs [M, ...] from where the tests are from, without labels and not among them, which methods see too.
+    """
 
     train: Split
     val: Split
     tests: Mapping[str, Split]
+    probes: Mapping[str, Split] = field(default_factory=dict)
+    target: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -32,7 +39,8 @@ class Protocol(ABC):
     name: ClassVar[str]
     version: ClassVar[int]
     metrics: ClassVar[tuple[str, ...]]
-    """What the tables show, the ranking one first, unless the data set's recipe says otherwise."""
+    """What the tables show, the ranking one first, unless the data set's recipe says otherwise: names of metrics on
+    the set `test`, or `set/metric`."""
     group_is_class: ClassVar[bool] = False
     reference: ClassVar[str]
 
@@ -76,4 +84,28 @@ def hold_out(dataset: Dataset, recipe: Recipe, streams: Streams) -> Splits:
         train=dataset.train if size == n else dataset.train.select(train[:size]),  # no copy of a memory map
         val=dataset.val or dataset.train.select(val),
         tests={"test": dataset.test or dataset.train.select(test)},
+        probes=dataset.probes,
     )
+
+
+def with_test(dataset: Dataset, recipe: Recipe, streams: Streams) -> Dataset:
+    """The data set with `recipe.test_size` samples held out by seed where it has no test data: for a protocol that
+    changes the training data, before it does. Raises DataError when there are too few samples.
+    """
+    if dataset.test:
+        return dataset
+    n, size = len(dataset.train), recipe.test_size
+    if not 0 < size < n:
+        raise DataError(f"{dataset.name} has no test data of its own: test_size must be from 1 to {n - 1}, not {size}")
+    test, train = streams.draw(lambda g: torch.randperm(n, generator=g), "split").split([size, n - size])
+    return replace(dataset, train=dataset.train.select(train), test=dataset.train.select(test))
+
+
+def by_class(splits: Splits) -> Splits:
+    """The same, where the group of a sample is its class."""
+
+    def own(split: Split) -> Split:
+        return replace(split, group=split.y)
+
+    tests = {name: own(split) for name, split in splits.tests.items()}
+    return replace(splits, train=own(splits.train), val=own(splits.val), tests=tests)

@@ -1,10 +1,10 @@
 """The two fairness protocols of FORML (Yan, Seto, Apostoloff 2022)."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from bench.data import Dataset, Split
+from bench.data import Dataset
 from bench.errors import ProtocolError
-from bench.protocols.base import Protocol, Splits, hold_out
+from bench.protocols.base import Protocol, Splits, by_class, hold_out
 from bench.recipe import Recipe
 from bench.streams import Streams
 
@@ -23,10 +23,7 @@ class ClassFairness(Protocol):
         return dataset.classes
 
     def splits(self, dataset: Dataset, recipe: Recipe, streams: Streams) -> Splits:
-        found = hold_out(dataset, recipe, streams)
-        return Splits(
-            _by_class(found.train), _by_class(found.val), {name: _by_class(s) for name, s in found.tests.items()}
-        )
+        return by_class(hold_out(dataset, recipe, streams))
 
 
 @dataclass(frozen=True)
@@ -51,7 +48,3 @@ class GroupFairness(Protocol):
 
     def groups(self, dataset: Dataset) -> tuple[str, ...]:
         return dataset.groups
-
-
-def _by_class(split: Split) -> Split:
-    return replace(split, group=split.y)

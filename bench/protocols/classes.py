@@ -1,0 +1,84 @@
+"""What protocols do with the classes of a data set: take some of them, and some samples of each."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import torch
+from torch import Generator, Tensor
+
+from bench.data import Dataset, Split
+from bench.errors import OptionError
+from bench.streams import Streams
+
+
+def only(dataset: Dataset, names: Sequence[str]) -> Dataset:
+    """The data set with these classes alone, numbered in this order; with all, where no names are given.
+
+    Raises OptionError for a name that is not a class, or is given twice.
+    """
+    if not names:
+        return dataset
+    numbers = [class_number(dataset, name) for name in names]
+    if len(set(numbers)) < len(numbers):
+        raise OptionError(f"classes={','.join(names)}: a class is given twice")
+    splits = {part: split and _only(split, numbers) for part, split in splits_of(dataset).items()}
+    return replace(dataset, classes=tuple(names), **splits)
+
+
+def splits_of(dataset: Dataset) -> dict[str, Split | None]:
+    """Its splits by name, for `replace`."""
+    return {"train": dataset.train, "val": dataset.val, "test": dataset.test}
+
+
+def class_number(dataset: Dataset, name: str) -> int:
+    """Raises OptionError, with the classes that there are."""
+    if name not in dataset.classes:
+        raise OptionError(f"{dataset.name} has no class {name!r}; its classes: {', '.join(dataset.classes)}")
+    return dataset.classes.index(name)
+
+
+def members(y: Tensor, number: int, generator: Generator) -> Tensor:
+    """Positions of a class's samples in y [N], in random order."""
+    positions = (y == number).nonzero().squeeze(1)
+    return positions[torch.randperm(len(positions), generator=generator)]
+
+
+def drawn(label: Tensor, counts: Sequence[int], streams: Streams, part: str) -> Tensor:
+    """Positions of so many samples of each label (class or group, [N]), by the seed for this part of the data."""
+
+    def draw(generator: Generator) -> Tensor:
+        return torch.cat([members(label, c, generator)[:n] for c, n in enumerate(counts)])
+
+    return streams.draw(draw, "counts", part)
+
+
+def least(label: Tensor, labels: int) -> int:
+    """Samples of the rarest label."""
+    return int(label.bincount(minlength=labels).min())
+
+
+def profile_counts(profile: str, factor: float, n_max: int, classes: int) -> list[int]:
+    """Samples of each class, rounded down: n_max for the first and n_max / factor for the last, or the reverse where
+    the factor is below 1. `long_tailed`: in geometric steps, as in the public code of LDAM; `linear`: in equal ones;
+    `step`: the first half of the classes have n_max.
+    """
+    shrink = max(factor, 1 / factor)
+    kept: dict[str, Callable[[float], float]] = {
+        "long_tailed": lambda place: shrink**-place,
+        "linear": lambda place: 1 - place * (1 - 1 / shrink),
+        "step": lambda place: 1 if place < 0.5 else 1 / shrink,
+    }
+    places = [i / (classes - 1) for i in range(classes)]
+    counts = [int(n_max * kept[profile](place) + 1e-9) for place in places]  # 1e-9: 100 * 0.29 is 28.999...
+    return counts if factor >= 1 else counts[::-1]
+
+
+def _only(split: Split, numbers: Sequence[int]) -> Split:
+    """The samples of these classes, in their order, with the classes renumbered."""
+    renumbered = torch.full((int(split.y.max()) + 1 if len(split) else 1,), -1)
+    for new, old in enumerate(numbers):
+        if old < len(renumbered):
+            renumbered[old] = new
+    y = renumbered[split.y]
+    kept = (y >= 0).nonzero().squeeze(1)
+    return replace(split.select(kept), y=y[kept])

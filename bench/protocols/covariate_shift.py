@@ -1,0 +1,94 @@
+"""Covariate shift: inside each class, the training data have other proportions of its parts than the test data."""
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+
+from bench.data import Dataset, Split
+from bench.errors import DataError, OptionError, ProtocolError
+from bench.protocols.base import Protocol, Splits, hold_out, with_test
+from bench.protocols.classes import drawn, least, only, profile_counts, splits_of
+from bench.recipe import Recipe
+from bench.streams import Streams
+
+
+@dataclass(frozen=True)
+class CovariateShift(Protocol):
+    """Covariate shift: two classes, each made of several of the data set's, rare and common in training, equal in test.
+
+    Zha, Gao, Ma, Xu, Figure 10: cat and dog are an animal, automobile and truck a vehicle; in training there are ten
+    dogs for each cat and ten trucks for each automobile, in the test data as many of each. The group of a sample is its
+    part, so that the ideal weights are `importance_weighted -o by=group` (N / (G n_g): 5.5 and 0.55); without weights
+    and without shift (`ratio` 1, the same number of samples) are the controls.
+
+    parts: the classes that make up each class, joined by `+`, the rare one first: `cat+dog,automobile+truck`.
+    ratio: training samples of the last part for each one of the first; of more than two parts, in geometric steps.
+    labels: `faithful` repeats a defect of the authors' code, whose test images are training images, part after part,
+        paired with labels 0 and 1 as of the four parts' test data: 2,000 images of the first part are labelled 0 and
+        2,000 more of it 1, so that every model has an accuracy of 1/2. To be compared with `correct`, not to be used.
+    """
+
+    name = "covariate_shift"
+    version = 1
+    metrics = ("accuracy", "worst_group_accuracy")
+    reference = "Zha, Gao, Ma, Xu, section 3.2 and Figure 10"
+
+    parts: tuple[str, ...] = ()
+    ratio: float = 10.0
+    labels: Literal["correct", "faithful"] = "correct"
+
+    def check(self, dataset: Dataset) -> None:
+        if len(self.parts) != 2 or any("+" not in part for part in self.parts):
+            raise ProtocolError(
+                f"{self.name} needs two classes made of two or more of {dataset.name}'s, such as "
+                f"-o protocol.parts=cat+dog,automobile+truck, not {','.join(self.parts) or 'none'}"
+            )
+        names = self._names()
+        if len(set(names)) < len(names):
+            raise OptionError(f"protocol.parts={','.join(self.parts)}: a class is given twice")
+        if self.ratio <= 0:
+            raise OptionError(f"protocol.ratio must be above 0, not {self.ratio:g}")
+
+    def _names(self) -> list[str]:
+        return [name for part in self.parts for name in part.split("+")]
+
+    def groups(self, dataset: Dataset) -> tuple[str, ...]:
+        return dataset.groups
+
+    def task(self, dataset: Dataset) -> Dataset:
+        """Two classes, whose groups are the classes that they are made of."""
+        names = self._names()
+        merged = only(dataset, names)
+        of = torch.tensor([c for c, part in enumerate(self.parts) for _ in part.split("+")])
+        found = {
+            name: split and replace(split, group=split.y, y=of[split.y]) for name, split in splits_of(merged).items()
+        }
+        return replace(merged, classes=self.parts, groups=tuple(names), **found)
+
+    def splits(self, dataset: Dataset, recipe: Recipe, streams: Streams) -> Splits:
+        dataset, groups = with_test(dataset, recipe, streams), len(dataset.groups)
+        assert dataset.test
+        train = dataset.train.select(drawn(dataset.train.group, self._counts(dataset), streams, "train"))
+        equal = [least(dataset.test.group, groups)] * groups
+        test = dataset.test.select(drawn(dataset.test.group, equal, streams, "test"))
+        if self.labels == "faithful":
+            test = _training_images_in_a_row(dataset.train, test)
+        return hold_out(replace(dataset, train=train, test=test), recipe, streams)
+
+    def _counts(self, dataset: Dataset) -> list[int]:
+        """Training samples of each part. Raises DataError if one is without."""
+        most = least(dataset.train.group, len(dataset.groups))
+        sizes = [part.count("+") + 1 for part in self.parts]
+        counts = [n for size in sizes for n in profile_counts("long_tailed", 1 / self.ratio, most, size)]
+        if min(counts) == 0:
+            raise DataError(
+                f"{dataset.name}: ratio {self.ratio:g} leaves a part of {most} samples without any: lower it"
+            )
+        return counts
+
+
+def _training_images_in_a_row(train: Split, test: Split) -> Split:
+    """The defect: the labels of the test data beside training images, part after part."""
+    row = torch.cat([(train.group == g).nonzero().squeeze(1) for g in range(int(train.group.max()) + 1)])[: len(test)]
+    return replace(train.select(row), y=test.y.sort().values)

@@ -1,0 +1,72 @@
+"""Label noise: some training samples have a wrong class."""
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+from torch import Generator, Tensor
+
+from bench.data import Dataset, Split
+from bench.errors import OptionError
+from bench.protocols.base import Protocol, Splits, by_class, hold_out, with_test
+from bench.recipe import Recipe
+from bench.streams import Streams
+
+
+@dataclass(frozen=True)
+class LabelNoise(Protocol):
+    """Label noise: a fraction of the training samples, drawn by seed, is labelled otherwise; the test data are clean.
+
+    kind: `one_class`: all of them become the class `target`, those that are of it included, so that of ten equal
+        classes with 20 % noise 28 % of the samples have its label (Jiang and Nachum 2020, section 8; FORML, Table 4);
+        `symmetric`: each becomes one of the other classes, all equally likely (van Rooyen et al. 2015; where a paper
+        draws among all classes, its fraction is C / (C - 1) of ours); `pair`: each becomes the next class, the last
+        class the first (Han et al. 2018).
+    fraction: of the samples of the training data, rounded down.
+    target: number of the class.
+    clean_validation: whether the validation data keep their labels. FORML's Table 4 has both.
+    """
+
+    name = "label_noise"
+    version = 1
+    metrics = ("tprd", "max_fnr", "accuracy")
+    group_is_class = True
+    reference = "Jiang and Nachum 2020, section 8; Yan, Seto, Apostoloff 2022, section 4.2.3, Table 4"
+
+    kind: Literal["one_class", "symmetric", "pair"] = "one_class"
+    fraction: float = 0.2
+    target: int = 2
+    clean_validation: bool = False
+
+    def check(self, dataset: Dataset) -> None:
+        if not 0 <= self.fraction <= 1:
+            raise OptionError(f"protocol.fraction must be from 0 to 1, not {self.fraction:g}")
+        last = len(dataset.classes) - 1
+        if self.kind == "one_class" and not 0 <= self.target <= last:
+            raise OptionError(f"protocol.target must be a class from 0 to {last} of {dataset.name}, not {self.target}")
+
+    def groups(self, dataset: Dataset) -> tuple[str, ...]:
+        return dataset.classes
+
+    def splits(self, dataset: Dataset, recipe: Recipe, streams: Streams) -> Splits:
+        found = hold_out(with_test(dataset, recipe, streams), recipe, streams)
+        classes = len(dataset.classes)
+        train = self._noisy(found.train, classes, streams, "train")
+        val = found.val if self.clean_validation else self._noisy(found.val, classes, streams, "val")
+        return by_class(replace(found, train=train, val=val))
+
+    def _noisy(self, split: Split, classes: int, streams: Streams, part: str) -> Split:
+        n = len(split)
+
+        def draw(generator: Generator) -> Tensor:
+            y = split.y.clone()
+            chosen = torch.randperm(n, generator=generator)[: int(self.fraction * n)]
+            if self.kind == "one_class":
+                y[chosen] = self.target
+            elif self.kind == "pair":
+                y[chosen] = (y[chosen] + 1) % classes
+            else:
+                y[chosen] = (y[chosen] + torch.randint(1, classes, chosen.shape, generator=generator)) % classes
+            return y
+
+        return replace(split, y=streams.draw(draw, "label noise", part))

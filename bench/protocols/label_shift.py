@@ -1,0 +1,109 @@
+"""Label shift: what class weights do, and test data whose classes come in other proportions."""
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Generator, Tensor
+
+from bench.data import Dataset, Split
+from bench.errors import DataError, OptionError
+from bench.protocols.base import Protocol, Splits, by_class, hold_out
+from bench.protocols.classes import class_number, members, only
+from bench.recipe import Recipe
+from bench.streams import Streams
+
+NOISE_IMAGES = 1000
+
+
+@dataclass(frozen=True)
+class LabelShift(Protocol):
+    """Label shift: how class weights change what is predicted, on the test data and on what is of no class of the task.
+
+    As it is, the test data keep their proportions, and the weights are the method's (`importance_weighted -o
+    ratio=1,128`). Whether they have an effect shows in the fraction of positive predictions on the test data, on the
+    test data of the classes that are not taken (`other`) and on 1,000 images of uniform noise in [0, 1] (`noise`; drawn
+    by seed, unlike in the code of Zha, Gao, Ma, Xu), at every evaluation (Byrd and Lipton 2019).
+
+    With a prior, the test data are drawn anew, by seed and without replacement, as many as their classes allow. One
+    half is for testing; methods may see the inputs of the other (`Task.target`), for estimates of the shift such as
+    BBSE (Lipton, Wang, Smola 2018).
+
+    classes: names of the classes to take, in order; of two, the second is the positive one. Empty: all.
+    prior: proportion of each class in the test data; empty: as they are.
+    dirichlet: draw the prior for each seed from the symmetric Dirichlet distribution with this parameter.
+    """
+
+    name = "label_shift"
+    version = 1
+    metrics = ("accuracy", "fraction_positive")
+    group_is_class = True
+    reference = "Byrd and Lipton 2019, section 4; Lipton, Wang, Smola 2018, section 5; Zha, Gao, Ma, Xu, Figures 1-5, 8"
+
+    classes: tuple[str, ...] = ()
+    prior: tuple[float, ...] = ()
+    dirichlet: float | None = None
+
+    def check(self, dataset: Dataset) -> None:
+        classes = len(self.classes) or len(dataset.classes)
+        if classes < 2:
+            raise OptionError(f"protocol.classes needs two classes or more of {dataset.name}, not {classes}")
+        if self.prior and self.dirichlet is not None:
+            raise OptionError("give protocol.prior or protocol.dirichlet, not both")
+        if self.prior and (len(self.prior) != classes or min(self.prior) < 0 or sum(self.prior) <= 0):
+            given = ",".join(f"{p:g}" for p in self.prior)
+            raise OptionError(
+                f"protocol.prior needs a proportion for each of {classes} classes, none below 0: not {given}"
+            )
+        if self.dirichlet is not None and self.dirichlet <= 0:
+            raise OptionError(f"protocol.dirichlet must be above 0, not {self.dirichlet:g}")
+
+    def task(self, dataset: Dataset) -> Dataset:
+        taken = only(dataset, self.classes)
+        if not self.classes or not dataset.test:
+            return taken
+        numbers = torch.tensor([class_number(dataset, name) for name in self.classes])
+        other = dataset.test.select((~torch.isin(dataset.test.y, numbers)).nonzero().squeeze(1))
+        return replace(taken, probes={**dataset.probes, "other": other} if len(other) else dataset.probes)
+
+    def groups(self, dataset: Dataset) -> tuple[str, ...]:
+        return dataset.classes
+
+    def splits(self, dataset: Dataset, recipe: Recipe, streams: Streams) -> Splits:
+        found = by_class(hold_out(dataset, recipe, streams))
+        if len(dataset.shape) == 3:
+            found = replace(found, probes={**found.probes, "noise": noise_images(dataset.shape, streams)})
+        if not self.prior and self.dirichlet is None:
+            return found
+        shifted = self._shifted(found.tests["test"], len(dataset.classes), streams)
+        half = len(shifted) // 2
+        if half == 0:
+            raise DataError(f"{dataset.name}: this prior leaves {len(shifted)} test samples: choose one less extreme")
+        order = torch.arange(len(shifted))
+        return replace(found, tests={"test": shifted.select(order[:half])}, target=shifted.select(order[half:]).x)
+
+    def _shifted(self, test: Split, classes: int, streams: Streams) -> Split:
+        """The test samples in the proportions of the prior, in random order."""
+        have = test.y.bincount(minlength=classes).double()
+
+        def draw(generator: Generator) -> Tensor:
+            prior = torch.tensor(self.prior).double() if self.prior else self._drawn_prior(classes, generator)
+            prior = prior / prior.sum()
+            counts = (prior * (have / prior).min()).add(1e-9).long()
+            positions = torch.cat([members(test.y, c, generator)[: counts[c]] for c in range(classes)])
+            return positions[torch.randperm(len(positions), generator=generator)]
+
+        return test.select(streams.draw(draw, "label shift"))
+
+    def _drawn_prior(self, classes: int, generator: Generator) -> Tensor:
+        """From the Dirichlet distribution, as independent Gamma values."""
+        assert self.dirichlet is not None
+        return torch._standard_gamma(torch.full((classes,), self.dirichlet).double(), generator)
+
+
+def noise_images(shape: tuple[int, ...], streams: Streams) -> Split:
+    """Images of uniform noise; their class means nothing."""
+    x = streams.draw(
+        lambda g: torch.randint(256, (NOISE_IMAGES, *shape), generator=g, dtype=torch.uint8), "noise images"
+    )
+    y = torch.zeros(NOISE_IMAGES, dtype=torch.int64)
+    return Split(x, y, y)
