@@ -11,6 +11,7 @@ from statistics import median
 from typing import Any
 
 from bench.markdown import MARK, table
+from bench.metrics import METRICS
 from bench.options import show
 from bench.results import LAST, RunResult, best_val
 from bench.spec import canonical
@@ -58,14 +59,18 @@ class Row:
 
     @property
     def setting(self) -> tuple[Any, ...]:
-        """What two rows must share for a comparison to be paired."""
+        """What two rows must share for a comparison to be paired, the training data apart."""
         spec, resolved = self.any.spec, self.any.resolved
         used = canonical([resolved["model_options"], resolved["recipe"]])  # with the defaults of their time
-        return spec.model, used, spec.validation, self.any.data["revision"]
+        return spec.model, used, self.any.data["revision"]
 
     def values(self, metric: str, rule: str) -> dict[int, float]:
-        """Test values by seed; NaN where undefined, nothing where the rule does not apply."""
-        found = {seed: r.selected[rule]["metrics"][TEST][metric] for seed, r in self.runs.items() if rule in r.selected}
+        """Values on the test set, or on that of `set/metric`, by seed; NaN where undefined, nothing where the rule does
+        not apply.
+        """
+        of, _, name = metric.rpartition("/")
+        chosen = {seed: r.selected[rule]["metrics"] for seed, r in self.runs.items() if rule in r.selected}
+        found = {seed: metrics[of or TEST][name] for seed, metrics in chosen.items()}
         return {seed: math.nan if value is None else value for seed, value in found.items()}
 
     @property
@@ -153,7 +158,8 @@ NOTES = (
     "of seeds n). Δ: paired difference to the baseline in the first metric over the common seeds, with its 95 % "
     "Student-t interval and Holm-adjusted p. Cost: training time relative to the baseline on the same machine, "
     "evaluation excluded (medians over seeds). Val: whether the training uses the validation data; other trainings use "
-    "them for the selection of the epoch alone."
+    "them for the selection of the epoch alone. The baseline of a row is "
+    "trained on the same data; that of a baseline trained on the validation data too is the one that is not."
 )
 RULES = {LAST: "last epoch"}
 
@@ -180,7 +186,20 @@ def _table(title: str, rows: Sequence[Row], rule: str) -> list[str]:
         return []
     metrics, better = rows[0].any.about["metrics"], rows[0].any.about["higher_is_better"]
     first, sign = metrics[0], -1 if better[metrics[0]] else 1
-    baselines = {row.setting: row for row in rows if row.any.about["baseline"] and not row.any.spec.options}
+    baselines = {
+        (row.setting, row.any.spec.validation): row
+        for row in rows
+        if row.any.about["baseline"] and not row.any.spec.options
+    }
+
+    def baseline(row: Row) -> Row | None:
+        """One that is trained on the same data; of a baseline that is trained on the validation data too, that which is
+        not; of a method that learns from the validation data, also one that is trained on them.
+        """
+        about, own = row.any.about, row.any.spec.validation
+        policies = [own, *["shared"] * about["baseline"], *["paper"] * about["uses_val"]]
+        found = [base for policy in policies if (base := baselines.get((row.setting, policy)))]
+        return next((base for base in found if base is not row), row if found else None)
 
     def rank(row: Row) -> tuple[bool, float, str]:
         mean = mean_se(list(row.values(first, rule).values()))[0]
@@ -188,15 +207,15 @@ def _table(title: str, rows: Sequence[Row], rule: str) -> list[str]:
 
     rows = sorted(rows, key=rank)
     differences = {
-        i: paired_difference(row.values(first, rule), baseline.values(first, rule))
+        i: paired_difference(row.values(first, rule), base.values(first, rule))
         for i, row in enumerate(rows)
-        if (baseline := baselines.get(row.setting)) and baseline is not row
+        if (base := baseline(row)) and base is not row
     }
     adjusted = dict(zip(differences, holm([d.p for d in differences.values()]), strict=True))
     heads = [
         "#",
         "Method",
-        *(f"{m} {'↑' if better[m] else '↓'}" for m in metrics),
+        *(m + {True: " ↑", False: " ↓", None: ""}[better[m]] for m in metrics),
         f"Δ {first}",
         "Seeds",
         "Cost",
@@ -204,7 +223,7 @@ def _table(title: str, rows: Sequence[Row], rule: str) -> list[str]:
     ]
     cells = []
     for i, row in enumerate(rows):
-        cost = row.cost(baselines.get(row.setting))
+        cost = row.cost(baseline(row))
         cells.append(
             [
                 str(i + 1),
@@ -252,7 +271,7 @@ def published() -> list[dict[str, str]]:
 
 
 def _beside_the_papers(protocol: str, task: str, start: str, rows: Sequence[Row], rules: Sequence[str]) -> list[str]:
-    """Our means beside the printed ones, for every method that a paper reports on this protocol and data set."""
+    """Our means beside the printed ones, for every method and metric that a paper reports on this task."""
     by_label = {row.label: row for row in rows if not row.changes}
     cells = []
     for printed in published():
@@ -260,7 +279,7 @@ def _beside_the_papers(protocol: str, task: str, start: str, rows: Sequence[Row]
             continue
         row, metric = by_label.get(printed["method"]), printed["metric"]
         paper = f"{printed['value']} ± {printed['error']}" if printed["error"] else printed["value"]
-        values = [list(row.values(metric, rule).values()) if row else [] for rule in rules]
+        values = [list(row.values(metric, rule).values()) if row and metric in METRICS else [] for rule in rules]
         source = f"{printed['paper']}, {printed['table']}, {printed['error_kind']} of {printed['runs']} runs"
         cells.append([printed["method"], metric, paper, *(percent(v) if v else "–" for v in values), source])
     if not cells or not rows:

@@ -44,6 +44,9 @@ class Observer:
     def evaluated(self, row: dict[str, Any], speed: float) -> None:
         """After each evaluation, with its row of the history and the samples per second of each run."""
 
+    def saved(self, epoch: int) -> None:
+        """After a checkpoint: interrupted from now on, the training goes on after `epoch` epochs."""
+
     def note(self, text: str) -> None:
         """Something that the user should know and that does not stop the training."""
 
@@ -56,10 +59,12 @@ class Meter:
         BatchNorm.
     history: one row for each evaluation.
     diverged: for each run, whether its loss or a parameter was ever not finite.
-    checkpoint: file to resume from, and to save to at most every CHECKPOINT_SECONDS, always at an epoch's end.
+    checkpoint: file to resume from, and to save to, always at an epoch's end: at most every CHECKPOINT_SECONDS, and at
+        the beginning after FIRST_CHECKPOINT_SECONDS, twice as many, four times as many, ...
     """
 
     CHECKPOINT_SECONDS = 30.0
+    FIRST_CHECKPOINT_SECONDS = 1.0
     SHOW_SECONDS = 1.0
 
     def __init__(self, evaluator: Evaluator, observer: Observer | None = None, checkpoint: Path | None = None) -> None:
@@ -71,6 +76,7 @@ class Meter:
         self._begun, self._epoch = False, 0
         self._average = Average()
         self._saved_at = self._shown_at = time.perf_counter()
+        self._save_after = self.FIRST_CHECKPOINT_SECONDS
 
     def epochs(self, method: "Method") -> Iterator[int]:
         """The epochs that are left to train, those of preparation below 0, each with the learning rate of its first
@@ -84,7 +90,7 @@ class Meter:
             raise PluginError("a method may go through meter.epochs once")
         self._begun, self._method, self._epoch = True, method, -method.preparation_epochs
         self.diverged = [False] * len(task.streams.seeds)
-        self._resume(method)
+        self._resume()
         self._observer.begin(method, self._epoch)
         while self._epoch < method.training_epochs:
             self._set_lr(0)
@@ -94,9 +100,10 @@ class Meter:
             chosen = _choosing(method)
             yield self._epoch
             self._epoch += 1
-            evaluated = self._to_evaluate(method)
+            self._add_to_average()
+            evaluated = self._to_evaluate()
             self.seconds += self._now(task.device) - start - (_choosing(method) - chosen)
-            self._close_epoch(method, evaluated)
+            self._close_epoch(evaluated)
 
     def step(self, batch: Batch, losses: Tensor, weights: Tensor) -> None:
         """Note a step. Nothing is computed and no device waited for until the epoch ends.
@@ -124,23 +131,29 @@ class Meter:
         for group in self._method.optimizer.param_groups:
             group["lr"] = lr
 
-    def _to_evaluate(self, method: "Method") -> nn.Module | None:
+    @property
+    def _averages(self) -> bool:
+        """Whether the recipe averages the parameters at the end of this epoch."""
+        start = self._method.task.recipe.average_from
+        return start is not None and self._epoch > 0 and self._epoch / self._method.training_epochs >= start
+
+    def _add_to_average(self) -> None:
+        if self._averages:
+            self._average.add(self._method.model)
+
+    def _to_evaluate(self) -> nn.Module | None:
         """What is evaluated after this epoch, if anything: the model, or the average where the recipe asks for it."""
-        task, recipe, done = method.task, method.task.recipe, self._epoch
-        start = math.inf if recipe.average_from is None else recipe.average_from
-        averages = done > 0 and done / method.training_epochs >= start
-        if averages:
-            self._average.add(method.model)
-        if done != method.training_epochs and (done <= 0 or done % recipe.evaluate_every):
+        task, recipe, done = self._method.task, self._method.task.recipe, self._epoch
+        if done != self._method.training_epochs and (done <= 0 or done % recipe.evaluate_every):
             return None
-        if not averages:
-            return method.model
+        if not self._averages:
+            return self._method.model
         return self._average.model(task.train.epoch(recipe.batch_size, task.streams, done - 1, task.augment))
 
-    def _close_epoch(self, method: "Method", evaluated: nn.Module | None) -> None:
+    def _close_epoch(self, evaluated: nn.Module | None) -> None:
+        method, task, done = self._method, self._method.task, self._epoch
         train = {name: _runs(value) for name, value in (self._summary() | method.diagnostics()).items()}
         self._seen.clear()
-        task, done = method.task, self._epoch
         healthy = _finite_runs(method.model, task.streams.stacked)
         for run, (loss, finite) in enumerate(zip(train["loss"], healthy, strict=True)):
             self.diverged[run] |= done > 0 and not (finite and math.isfinite(loss))  # one of many trials may diverge
@@ -152,7 +165,7 @@ class Meter:
             row |= self._evaluator(evaluated, done)
             self.history.append(row)
             self._observer.evaluated(row, self.samples / self.seconds)
-        self._save(method)
+        self._save()
 
     def _summary(self) -> dict[str, Tensor]:
         """[..] of the epoch: mean loss; its mean over the first and the last tenth of the steps; effective sample size
@@ -175,8 +188,9 @@ class Meter:
             torch.cuda.synchronize(device)
         return time.perf_counter()
 
-    def _save(self, method: "Method") -> None:
-        if self._checkpoint is None or time.perf_counter() - self._saved_at < self.CHECKPOINT_SECONDS:
+    def _save(self) -> None:
+        pause = min(self._save_after, self.CHECKPOINT_SECONDS)
+        if self._checkpoint is None or time.perf_counter() - self._saved_at < pause:
             return
         state = {
             "epoch": self._epoch,
@@ -185,7 +199,7 @@ class Meter:
             "samples": self.samples,
             "history": self.history,
             "diverged": self.diverged,
-            "method": method.state_dict(),
+            "method": self._method.state_dict(),
             "average": self._average.state_dict(),
             "evaluator": self._evaluator.state_dict(),
         }
@@ -194,14 +208,17 @@ class Meter:
             part.parent.mkdir(parents=True, exist_ok=True)
             torch.save(state, part)
             os.replace(part, self._checkpoint)
+            self._observer.saved(self._epoch)
         except (OSError, RuntimeError) as error:  # a full disk is no reason to stop
-            part.unlink(missing_ok=True)
             self._observer.note(f"no checkpoint at epoch {self._epoch}: {error}")
-        self._saved_at = time.perf_counter()
+        finally:
+            part.unlink(missing_ok=True)
+        self._saved_at, self._save_after = time.perf_counter(), 2 * self._save_after
 
-    def _resume(self, method: "Method") -> None:
+    def _resume(self) -> None:
         if self._checkpoint is None or not self._checkpoint.exists():
             return
+        method = self._method
         try:
             state = torch.load(self._checkpoint, map_location=method.task.device, weights_only=True)
         except Exception as error:  # torch raises many kinds for a damaged file

@@ -14,7 +14,7 @@ The tables read `METRICS`, and importing torch takes seconds: it is not imported
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf, nan
 from typing import TYPE_CHECKING
 
@@ -245,6 +245,9 @@ def evaluate(p: Predictions, labelled: bool = True) -> dict[str, Tensor]:
 
     Raises ProtocolError for a sensitive attribute with other than two classes.
     """
+    if not labelled:  # whatever stands there may be no class of the task
+        nothing = p.y * 0
+        p = replace(p, y=nothing, group=nothing)
     counts = confusion(p)
     return {name: m.function(p, counts) for name, m in METRICS.items() if labelled or not m.needs_labels}
 

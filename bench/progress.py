@@ -3,54 +3,60 @@
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from contextlib import ExitStack, contextmanager
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Column
 
 from bench.meter import Observer
+from bench.method import Method
 from bench.recipe import Recipe
-
-if TYPE_CHECKING:
-    from bench.method import Method
+from bench.trials import Trials
 
 
 class _Watch(Observer):
-    """Keeps what is shown: epoch, loss, validation metric, samples per second."""
+    """Keeps what is shown: epoch, loss, validation metric, samples per second; and what an interrupt would keep."""
 
-    def __init__(self, title: str, recipe: Recipe) -> None:
-        self.title, self.recipe = title, recipe
-        self.preparation = self.epochs = self.steps_per_epoch = self.resumed = 0
+    def __init__(self, title: str, recipe: Recipe, resumes: bool) -> None:
+        self.title, self.recipe, self.resumes = title, recipe, resumes
+        self.method = Method()
+        self.first = self.resumed = self.kept = 0
         self.loss = self.metric = self.speed = float("nan")
 
-    def begin(self, method: "Method", epoch: int) -> None:
-        task = method.task
-        self.preparation, self.resumed = method.preparation_epochs, epoch + method.preparation_epochs
-        self.epochs = method.preparation_epochs + method.training_epochs
-        self.steps_per_epoch = min(task.train.steps(self.recipe.batch_size), task.steps)
+    def begin(self, method: Method, epoch: int) -> None:
+        self.method, self.first = method, -method.preparation_epochs
+        self.resumed = self.kept = epoch
+        if epoch > self.first:
+            self.note(f"goes on after {place(method, epoch - 1)}")
 
     def step(self, epoch: int, step: int, loss: float | None) -> None:
         self.loss = self.loss if loss is None else loss
-        done = epoch + self.preparation
-        self.show(
-            done + step / self.steps_per_epoch, f"epoch {done + 1}/{self.epochs} step {step}/{self.steps_per_epoch}"
-        )
+        steps = steps_of(self.method, epoch)
+        of = f"/{steps}" if has_recipe_steps(self.method) else ""
+        self.show(epoch + min(step / steps, 1), f"{place(self.method, epoch)} step {step}{of}")
 
     def evaluating(self, epoch: int) -> None:
-        done = epoch + self.preparation
-        self.show(done, f"epoch {done}/{self.epochs} evaluating")
+        self.show(epoch, f"{place(self.method, epoch - 1)} evaluating")
 
     def evaluated(self, row: dict[str, Any], speed: float) -> None:
-        runs = len(row["train"]["loss"])
+        runs, done = len(row["train"]["loss"]), row["epoch"]
         self.loss = sum(row["train"]["loss"]) / runs
         self.metric = sum(row["val"][self.recipe.select]) / runs
         self.speed = runs * speed
-        done = row["epoch"] + self.preparation
-        self.show(done, f"epoch {done}/{self.epochs}", last=done == self.epochs)
+        self.show(done, place(self.method, done - 1), last=done == self.method.training_epochs)
+
+    def saved(self, epoch: int) -> None:
+        self.kept = epoch if self.resumes else self.first
 
     def note(self, text: str) -> None:
         print(f"{self.title}: {text}", file=sys.stderr, flush=True)
+
+    def interrupted(self) -> None:
+        """Says what the same command will do."""
+        again = f"goes on after {place(self.method, self.kept - 1)}" if self.kept > self.first else "begins it again"
+        self.note(f"interrupted; the same command {again}")
 
     @property
     def values(self) -> str:
@@ -59,8 +65,32 @@ class _Watch(Observer):
         parts += [f"{self.speed:,.0f} samples/s"] if self.speed == self.speed else []
         return "  ".join(parts)
 
-    def show(self, epochs_done: float, place: str, last: bool = False) -> None:
+    def show(self, done: float, where: str, last: bool = False) -> None:
+        """`done`: epochs, negative in the preparation."""
         raise NotImplementedError
+
+
+def place(method: Method, epoch: int) -> str:
+    """Which epoch this is, as the records count them; in the preparation, of which training or of how many epochs."""
+    if isinstance(method, Trials) and method.preparation_epochs:
+        trainings = method.trial(method.training_epochs - 1) + 1
+        number = method.recipe_epoch(epoch) + 1
+        return f"training {method.trial(epoch) + 1}/{trainings} epoch {number}/{method.training_epochs}"
+    if epoch < 0:
+        return f"preparation epoch {epoch + method.preparation_epochs + 1}/{method.preparation_epochs}"
+    return f"epoch {epoch + 1}/{method.training_epochs}"
+
+
+def steps_of(method: Method, epoch: int) -> int:
+    """Updates in an epoch of the recipe: a budget in steps cuts the last one short."""
+    task = method.task
+    whole = task.train.steps(task.recipe.batch_size)
+    return min(whole, task.steps - max(0, method.recipe_epoch(epoch)) * whole)
+
+
+def has_recipe_steps(method: Method) -> bool:
+    """Whether it is known to make as many: with batches or a loop of its own, a method may make other steps."""
+    return type(method).batches is Method.batches and type(method).fit is Method.fit
 
 
 class _Lines(_Watch):
@@ -68,42 +98,56 @@ class _Lines(_Watch):
 
     SECONDS = 5.0
 
-    def __init__(self, title: str, recipe: Recipe) -> None:
-        super().__init__(title, recipe)
+    def __init__(self, title: str, recipe: Recipe, resumes: bool) -> None:
+        super().__init__(title, recipe, resumes)
         self.shown = self.began = time.perf_counter()
 
-    def show(self, epochs_done: float, place: str, last: bool = False) -> None:
+    def show(self, done: float, where: str, last: bool = False) -> None:
         now = time.perf_counter()
         if now - self.shown < self.SECONDS and not last:
             return
         self.shown = now
-        left = max(0.0, (now - self.began) * (self.epochs - epochs_done) / (epochs_done - self.resumed))
-        print(f"{self.title}: {place}  {self.values}" + (f"  {left:.0f} s left" if left else ""), flush=True)
+        left = max(0.0, (now - self.began) * (self.method.training_epochs - done) / (done - self.resumed))
+        print(f"{self.title}: {where}  {self.values}" + (f"  {left:.0f} s left" if left else ""), flush=True)
 
 
 class _Bar(_Watch):
     """A line of its own on the terminal, with the time left."""
 
-    def __init__(self, title: str, recipe: Recipe, progress: Progress) -> None:
-        super().__init__(title, recipe)
+    def __init__(self, title: str, recipe: Recipe, resumes: bool, progress: Progress) -> None:
+        super().__init__(title, recipe, resumes)
         self.progress = progress
         progress.console.print(title)
         self.bar = progress.add_task("", total=None, place="", values="")
 
-    def show(self, epochs_done: float, place: str, last: bool = False) -> None:
-        self.progress.update(self.bar, total=self.epochs, completed=epochs_done, place=place, values=self.values)
+    def show(self, done: float, where: str, last: bool = False) -> None:
+        total = self.method.training_epochs - self.first
+        self.progress.update(self.bar, total=total, completed=done - self.first, place=where, values=self.values)
+
+
+def bar(console: Console) -> Progress:
+    """Bar, time left and text; where the terminal is too narrow, the text loses its end."""
+    return Progress(
+        BarColumn(bar_width=8, table_column=Column(min_width=8)),
+        TimeRemainingColumn(table_column=Column(min_width=7)),
+        TextColumn("{task.fields[place]}  {task.fields[values]}", table_column=Column(ratio=1, no_wrap=True)),
+        console=console,
+        expand=True,
+    )
 
 
 @contextmanager
-def observer(title: str, recipe: Recipe) -> Iterator[Observer]:
-    """An observer for one training."""
-    if not sys.stdout.isatty():
-        yield _Lines(title, recipe)
-        return
-    columns = (
-        BarColumn(bar_width=8),
-        TextColumn("{task.fields[place]}  {task.fields[values]}"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console()) as progress:
-        yield _Bar(title, recipe, progress)
+def observer(title: str, recipe: Recipe, resumes: bool = True) -> Iterator[Observer]:
+    """An observer for one training, which tells at an interrupt from where the same command will go on.
+
+    resumes: whether that command uses checkpoints.
+    """
+    with ExitStack() as stack:
+        watch: _Watch = _Lines(title, recipe, resumes)
+        if sys.stdout.isatty():
+            watch = _Bar(title, recipe, resumes, stack.enter_context(bar(Console())))
+        try:
+            yield watch
+        except KeyboardInterrupt:
+            watch.interrupted()
+            raise

@@ -56,6 +56,10 @@ def home(name: str) -> str:
     return name if name in BENCH else name.split(".")[0]
 
 
+def command_line(name: str) -> bool:
+    return f"{name}.".startswith("bench.cli.")
+
+
 ARROWS = {name: {home(found) for found in imports(tree)} - {name} for name, tree in BENCH.items()}
 
 
@@ -69,9 +73,9 @@ def test_no_import_of_the_core_leads_back():
     assert [name for name in order if name in chain] == chain
 
 
-@pytest.mark.parametrize("late", ["bench.cli", "bench.leaderboard", "bench.runner"])
+@pytest.mark.parametrize("late", ["bench.cli", "bench.leaderboard", "bench.progress", "bench.runner"])
 def test_what_comes_last_is_imported_by_the_command_line_alone(late):
-    assert {name for name, found in ARROWS.items() if late in found} <= {"bench.cli"}
+    assert [name for name, found in ARROWS.items() if late in found and not command_line(name)] == []
 
 
 @pytest.mark.parametrize("name", ["errors", "options", "spec", "stats", "results", "leaderboard", "registry", "cli"])
@@ -113,8 +117,8 @@ def test_only_the_command_line_prints():
         for node in ast.walk(tree)
         if isinstance(node, ast.Call) and ast.unparse(node.func) in ("print", "click.echo", "sys.stdout.write")
     }
-    assert printing <= {"bench.cli", "bench.progress"}
-    assert {name for name, found in ARROWS.items() if found & {"click", "bench.progress"}} == {"bench.cli"}
+    assert [name for name in printing if not command_line(name)] == ["bench.progress"]
+    assert [name for name, found in ARROWS.items() if "click" in found and not command_line(name)] == []
 
 
 @pytest.mark.parametrize("name", [name for name, tree in PLUGINS.items() if tree.body])
@@ -122,7 +126,7 @@ def test_a_plugin_imports_public_names_alone(name):
     found = {i for i in imports(PLUGINS[name]) if i.split(".")[0] in ("bench", "bench_plugins")}
     assert found, "it offers nothing"
     assert [i for i in found if any(part.startswith("_") for part in i.split("."))] == []
-    assert home("bench.cli") not in {home(i) for i in found}
+    assert [i for i in found if command_line(home(i))] == []
 
 
 def test_every_hook_is_documented_for_those_who_write_plugins():

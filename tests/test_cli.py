@@ -5,14 +5,20 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
 import bench.registry
+from bench import DataError, Method, NotApplicableError
 from bench.cli import main
-from bench.registry import Plugin
+from bench.evaluation import Evaluations
+from bench.meter import Meter
+from bench.protocols import PROTOCOLS
+from bench.protocols.fairness import ClassFairness
+from bench.registry import Offer, Plugin
 from tests import twins
 
 RUN = ["run", "--method", "erm", "--dataset", "digits", "--epochs", "1"]
@@ -24,6 +30,19 @@ def bench_in(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("BENCH_DATA", raising=False)
     return lambda *words: CliRunner().invoke(main, [str(w) for w in words], catch_exceptions=False)
+
+
+@pytest.fixture
+def offering(monkeypatch):
+    """Adds to what is installed a thing of another distribution; gives the registry."""
+
+    def add(kind, name, value):
+        registry = bench.registry.load(list(bench.registry.importlib.metadata.entry_points(group="bench")))
+        registry.offers[kind][name] = Offer(value, Plugin("my-plugin", "my-dist", "0.1"))
+        monkeypatch.setattr(bench.registry, "installed", lambda: registry)
+        return registry
+
+    return add
 
 
 def records(folder: Path = Path("bench-results")) -> list[Path]:
@@ -112,7 +131,15 @@ def test_equal_values_written_differently_are_one_run(bench_in):
             ["run", "--method", "erm", "--dataset", "digits", "-o", "recipe.epochs=0"],
             "recipe.epochs must be at least 1",
         ),
-        ([*RUN, "-o", "recipe.epochs=2"], "option recipe.epochs is given 2 times"),
+        ([*RUN, "-o", "recipe.epochs=2"], "option recipe.epochs is given twice"),
+        ([*RUN, "-o", "erm.x=1", "-o", "erm.x=2"], "option erm.x is given twice"),
+        ([*RUN, "-o", "erm.x=1"], "method erm has no option 'x'"),
+        ([*RUN, "-o", "forml.l1=1"], "the prefix must be one of"),
+        ([*RUN, "-o", "recipe.=1"], "expected NAME=VALUE"),
+        (
+            [*RUN, "--method", "forml", "--method", "random", "-o", "l1=1"],
+            "erm, random: no option l1; give it to one method, as forml.l1=1",
+        ),
         ([*RUN, "-o", "recipe.select=acuracy"], "unknown metric 'acuracy': did you mean 'accuracy'?"),
         ([*RUN, "-o", "recipe.lr=-1"], "recipe: Invalid learning rate: -1"),
         ([*RUN, "-o", "recipe.momentum=0.9"], "recipe.momentum has no effect with recipe.optimizer=adam"),
@@ -146,6 +173,38 @@ def test_bad_input_is_one_line_and_exit_code_2(bench_in, monkeypatch, words, sai
 
 def _offline(*_args, **_kwargs):
     raise OSError("no network")
+
+
+def test_a_method_among_several_has_options_of_its_own(bench_in):
+    words = ["run", "--method", "class_balanced", "--method", "forml", "--dataset", "digits", "--epochs", 1]
+    assert bench_in(*words, "-o", "forml.weight_lr=5", "-o", "class_balanced.beta=0.5").exit_code == 0
+    specs = [json.loads(path.read_text())["spec"] for path in records()]
+    assert {s["method"]: s["options"] for s in specs} == {"class_balanced": {"beta": 0.5}, "forml": {"weight_lr": 5.0}}
+
+
+def test_an_option_of_one_method_goes_before_that_of_all(bench_in):
+    words = ["run", "--method", "class_balanced", "--dataset", "digits", "--epochs", 1]
+    assert bench_in(*words, "-o", "class_balanced.beta=0.5", "-o", "beta=0.9").exit_code == 0
+    assert json.loads(records()[0].read_text())["spec"]["options"] == {"beta": 0.5}
+
+
+def test_a_method_with_the_name_of_a_prefix_is_refused_as_one(bench_in, offering):
+    offering("methods", "model", Method)
+    result = bench_in("run", "--method", "model", "--dataset", "digits", "-o", "model.hidden=5")
+    assert result.exit_code == 2
+    assert "'model' is a method here, and a prefix" in result.stderr
+
+
+def test_a_method_that_is_not_applicable_is_no_failure_beside_others(bench_in, offering):
+    @dataclass
+    class Picky(Method):
+        def setup(self):
+            raise NotApplicableError("picky needs the moon")
+
+    offering("methods", "picky", Picky)
+    together = bench_in(*RUN, "--method", "picky")
+    assert (together.exit_code, together.stderr.splitlines()[-1]) == (0, "not applicable: picky: picky needs the moon")
+    assert bench_in("run", "--method", "picky", "--dataset", "digits").exit_code == 2
 
 
 @pytest.mark.parametrize("damage", ["truncated", "wrong checksum"])
@@ -212,12 +271,25 @@ def test_broken_plugins_are_named_and_the_others_work(bench_in, monkeypatch):
     assert bench_in(*RUN).exit_code == 0
 
 
-def test_list_shows_everything_with_its_plugin(bench_in):
-    output = bench_in("list").output
-    offers = bench.registry.installed().offers
-    for name, offer in ((n, o) for kind in offers.values() for n, o in kind.items()):
-        (line,) = [line for line in output.splitlines() if line.split("  ")[0] == name and str(offer.plugin) in line]
-        assert offer.summary in line
+def test_list_shows_everything_by_the_distribution_that_offers_it(bench_in, offering):
+    registry = offering("methods", "mine", Method)
+    parts = [part.splitlines() for part in bench_in("list").output.strip().split("\n\n")]
+    shown = {title: {line.split("  ")[0]: line.rstrip() for line in lines} for title, *lines in parts}
+    assert list(shown["methods (my-dist 0.1)"]) == ["mine"]
+    for kind, offers in registry.offers.items():
+        for name, offer in offers.items():
+            line = shown[f"{kind} ({offer.plugin.distribution} {offer.plugin.version})"][name]
+            assert line.endswith(f"  {offer.summary}")
+
+
+def test_list_names_a_distribution_once_a_kind(bench_in):
+    kinds = [kind for kind, offers in bench.registry.installed().offers.items() if offers]
+    assert bench_in("list").output.count("(reweight-bench ") == len(kinds) + 1  # and the plugins
+
+
+def test_list_says_what_each_plugin_offers(bench_in):
+    lines = [line.split(None, 1) for line in bench_in("list", "plugins").output.splitlines()]
+    assert ["synthetic", "dataset moons, dataset separable"] in [[word.rstrip() for word in line] for line in lines]
 
 
 @pytest.mark.parametrize("name", ["forml", "digits", "mlp", "class_fairness", "timm/*", "torchvision/resnet18"])
@@ -225,6 +297,37 @@ def test_show_says_what_it_is(bench_in, name):
     result = bench_in("show", name)
     assert result.exit_code == 0
     assert len(result.output.splitlines()) > 2
+
+
+def test_show_gives_the_values_of_a_data_sets_recipe(bench_in):
+    lines = [line.split() for line in bench_in("show", "digits").output.splitlines()]
+    for expected in ("--model mlp", "-o weight_lr=10 for forml", "-o recipe.epochs=30 int or none"):
+        assert expected.split() in lines
+
+
+def test_show_says_why_a_recipe_has_no_values(bench_in, monkeypatch):
+    monkeypatch.setattr("urllib.request.urlopen", None)  # nothing is downloaded
+    result = bench_in("show", "mnist", "--data-dir", "none")
+    assert result.exit_code == 0
+    assert "because the data cannot be read: missing file none/" in result.output
+    assert ["-o", "recipe.epochs=", "int", "or", "none"] in [line.split() for line in result.output.splitlines()]
+
+
+def test_show_gives_the_options_of_data_sets_and_protocols_with_their_prefixes(bench_in, offering, monkeypatch):
+    def load(files, *, size: int = 3):
+        """Made up."""
+        raise DataError("there is none")
+
+    @dataclass(frozen=True)
+    class Odd(ClassFairness):
+        """Odd."""
+
+        factor: float = 0.5
+
+    offering("datasets", "made", load)
+    monkeypatch.setitem(PROTOCOLS, "odd", Odd)
+    assert "-o dataset.size=  int (default 3)" in bench_in("show", "made").output
+    assert "-o protocol.factor=  float (default 0.5)" in bench_in("show", "odd").output
 
 
 def test_stacked_runs_are_recorded_one_by_one(bench_in):
@@ -247,6 +350,26 @@ def test_an_interrupt_leaves_no_record_and_says_how_to_go_on(tmp_path):
     assert "Traceback" not in error
     assert not list(tmp_path.rglob("*.part"))
     assert all(json.loads(p.read_text())["status"] == "ok" for p in records(tmp_path / "bench-results"))
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_an_interrupted_training_goes_on_and_says_so(bench_in, monkeypatch, force):
+    monkeypatch.setattr(Meter, "CHECKPOINT_SECONDS", 0.0)
+    words = ["run", "--method", "erm", "--dataset", "digits", "--epochs", 3, *["--force"] * force]
+    with monkeypatch.context() as interrupting:
+        interrupting.setattr("bench.evaluation.Evaluations.__call__", _interrupted_in_the_third_epoch)
+        result = bench_in(*words)
+    assert result.exit_code == 130
+    assert ("begins it again" if force else "goes on after epoch 2/3") in result.stderr
+    again = bench_in(*words)
+    assert again.exit_code == 0
+    assert ("goes on after epoch 2/3" in again.stderr) == (not force)
+
+
+def _interrupted_in_the_third_epoch(evaluations, model, epoch, evaluate=Evaluations.__call__):
+    if epoch == 3:
+        raise KeyboardInterrupt
+    return evaluate(evaluations, model, epoch)
 
 
 def test_help_is_quick_because_it_does_not_import_torch():

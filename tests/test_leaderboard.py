@@ -237,6 +237,29 @@ def test_methods_trained_on_validation_data_too_say_so(make_result):
     assert column(results, 1) == ["a", "a (trained on validation data too)"]
 
 
+def test_a_baseline_that_trains_on_validation_data_is_the_control_of_what_learns_from_them(make_result):
+    """All are compared with the baseline of the shared data where there is one, the control too."""
+    erm = [make_result("erm", test={"tprd": 0.2, "accuracy": 0.9}, seconds=2.0)]
+    more = runs(make_result, "erm", [0.1], seconds=4.0, validation="paper")
+    other = {"tprd": 0.5, "accuracy": 0.9}
+    others = [make_result(method, test=other, seconds=8.0) for method in ("learner", "a")]
+    others.append(make_result("a", test=other, seconds=8.0, validation="paper"))
+
+    def compared(results: list[RunResult]) -> dict[str, tuple[str, str]]:
+        return {row[1]: (row[4], row[6]) for row in cells(results)}
+
+    control, same_data = "erm (trained on validation data too)", "a (trained on validation data too)"
+    plain = {"erm": ("", "1.00 ×"), "a": ("+30.00", "4.00 ×"), "learner": ("+30.00", "4.00 ×")}
+    assert compared([*erm, *more, *others]) == plain | {control: ("-10.00", "2.00 ×"), same_data: ("+40.00", "2.00 ×")}
+    without = {
+        control: ("", "1.00 ×"),
+        same_data: ("+40.00", "2.00 ×"),
+        "learner": ("+40.00", "2.00 ×"),
+        "a": ("", "–"),
+    }
+    assert compared([*more, *others]) == without
+
+
 def test_the_cost_is_relative_to_the_baseline_on_the_same_machine(make_result):
     erm = runs(make_result, "erm", [0.1, 0.1], seconds=2.0)
     assert column([*erm, *runs(make_result, "a", [0.2], seconds=5.0)], 6) == ["1.00 ×", "2.50 ×"]

@@ -308,7 +308,7 @@ def test_perfect_predictions_reach_the_best_value() -> None:
 
 
 def test_samples_without_labels_have_the_metrics_that_need_none() -> None:
-    p = predicting([1, 0, 1, 1], y=[0, 0, 0, 0], group=[0, 0, 0, 0], groups=2)
+    p = predicting([1, 0, 1, 1], y=[7, 7, 7, 7], group=[9, 9, 9, 9], groups=2)  # of none of its classes
     assert {name: value.item() for name, value in evaluate(p, labelled=False).items()} == {"fraction_positive": 0.75}
 
 

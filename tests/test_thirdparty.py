@@ -42,7 +42,7 @@ def test_it_is_short():
 
 
 def test_it_runs_like_a_built_in(environment, tmp_path):
-    assert "trimmed (bench-trimmed 1.0)" in run(environment, "-m", "bench.cli", "list", "methods").stdout
+    assert "methods (bench-trimmed 1.0)\ntrimmed " in run(environment, "-m", "bench.cli", "list", "methods").stdout
     out = tmp_path / "out"
     words = ["run", "--method", "trimmed", "--dataset", "digits", "--epochs", "1", "-o", "keep=0.7", "--out", out]
     run(environment, "-m", "bench.cli", *words)

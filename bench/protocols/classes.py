@@ -22,6 +22,8 @@ def only(dataset: Dataset, names: Sequence[str]) -> Dataset:
     if len(set(numbers)) < len(numbers):
         raise OptionError(f"classes={','.join(names)}: a class is given twice")
     splits = {part: split and _only(split, numbers) for part, split in splits_of(dataset).items()}
+    if not dataset.groups:  # then the group is the class
+        splits = {part: split and replace(split, group=split.y) for part, split in splits.items()}
     return replace(dataset, classes=tuple(names), **splits)
 
 

@@ -1,0 +1,38 @@
+"""The command line: the only place that prints. Torch is imported by the commands that need it, when they need it."""
+
+from typing import Any
+
+import click
+
+from bench import __version__
+from bench.cli import leaderboard, run, show, throughput
+from bench.errors import BenchError
+
+
+class _Commands(click.Group):
+    """Turns expected errors into one line and exit code 2."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BenchError as error:
+            click.echo(f"error: {error}", err=True)
+            ctx.exit(2)
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="bench")
+def main() -> None:
+    """Benchmark methods that reweight training data.
+
+    \b
+    bench list                                      what is installed
+    bench show forml                                what it is, and its options
+    bench run --method forml --dataset digits       train, evaluate, record
+    bench throughput resnet18                       what a training step of each method costs
+    bench leaderboard                               tables from the records
+    """
+
+
+for command in (show.list_, show.show, run.run, throughput.throughput, leaderboard.leaderboard):
+    main.add_command(command)

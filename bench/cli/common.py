@@ -1,0 +1,52 @@
+"""What several commands share: options, the plugins, and tables on the terminal."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from bench.registry import Registry
+
+out_option = click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("bench-results"),
+    show_default=True,
+    help="Folder of the tables; the records are in its folders 'results' and 'throughput'.",
+)
+data_dir_option = click.option(
+    "--data-dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder of the data files; else $BENCH_DATA, else the platform's cache folder.",
+)
+
+
+def installed() -> "Registry":
+    """The installed plugins, with a warning for each that could not be loaded."""
+    from bench import registry
+
+    found = registry.installed()
+    for plugin, why in found.broken.items():
+        click.echo(f"warning: plugin {plugin} could not be loaded: {why}", err=True)
+    return found
+
+
+def table(title: str, rows: Sequence[Sequence[str]], heads: Sequence[str] = ()) -> None:
+    """A title and aligned columns, wrapped to a terminal's width; elsewhere the lines are whole."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False, markup=False)
+    if not console.is_terminal:
+        console.width = 1000
+    columns = Table(box=None, show_header=bool(heads), pad_edge=False, padding=(0, 2, 0, 0))
+    for i in range(max(map(len, rows), default=0)):
+        columns.add_column(heads[i] if heads else "", no_wrap=i != 1, overflow="fold")
+    for row in rows:
+        columns.add_row(*row)
+    if title:
+        console.print(title, style="bold")
+    console.print(columns)
+    console.print()

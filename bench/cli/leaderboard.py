@@ -1,0 +1,68 @@
+"""`bench leaderboard`, and the tables that other commands leave."""
+
+import sys
+from pathlib import Path
+
+import click
+
+from bench.cli.common import out_option
+from bench.errors import BenchError
+
+
+@click.command()
+@out_option
+@click.option("--check", is_flag=True, help="Write nothing; exit with code 1 if a table is not what the records give.")
+def leaderboard(out: Path, check: bool) -> None:
+    """Render the records as markdown tables. One for each protocol and data set, and the throughput."""
+    if not ((out / "results").is_dir() or (out / "throughput").is_dir()):
+        raise BenchError(f"{out} has no folder 'results' or 'throughput' with records: name the folder with --out")
+    if not check:
+        click.echo("\n".join(map(str, write_tables(out))) or "no records")
+        return
+    pages, damaged = _pages(out)
+    stale = [name for name, text in pages.items() if _text(out / name) != text]
+    stale += [path.name for path in _tables(out) if path.relative_to(out).as_posix() not in pages]
+    if stale:
+        click.echo(f"stale in {out}: {', '.join(stale)}; run `bench leaderboard --out {out}`", err=True)
+    if stale or damaged:
+        sys.exit(1)
+    click.echo(f"{len(pages)} tables are what the records give")
+
+
+def write_tables(out: Path) -> list[Path]:
+    """Write what the records give, and remove tables that they no longer give; the files written."""
+    from bench.results import write_whole
+
+    pages, _ = _pages(out)
+    for name, text in pages.items():
+        write_whole(out / name, text.encode())
+    for path in _tables(out):
+        if path.relative_to(out).as_posix() not in pages:
+            path.unlink()
+    return [out / name for name in pages]
+
+
+def _pages(out: Path) -> tuple[dict[str, str], bool]:
+    """The tables and pictures by file name, and whether a record is damaged."""
+    from bench.leaderboard import render
+    from bench.results import ResultStore
+    from bench.throughput import page
+    from bench.throughput.record import load
+
+    results, damaged = ResultStore(out / "results").load()
+    records, damaged_too = load(out / "throughput")
+    for path, why in (damaged | damaged_too).items():
+        click.echo(f"warning: skipped the damaged record {path}: {why}", err=True)
+    return render(results) | page.render(records), bool(damaged or damaged_too)
+
+
+def _tables(out: Path) -> list[Path]:
+    """Files written earlier, known by their first line: nobody else's file is touched."""
+    from bench.markdown import MARK
+
+    files = [*out.glob("*.md"), *(out / "throughput").glob("*.svg")]
+    return sorted(path for path in files if path.read_text("utf-8", errors="replace").startswith(MARK))
+
+
+def _text(path: Path) -> str:
+    return path.read_text("utf-8") if path.exists() else ""

@@ -1,0 +1,199 @@
+"""`bench run`."""
+
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from bench.cli.common import data_dir_option, installed, out_option, table
+from bench.cli.leaderboard import write_tables
+from bench.errors import BenchError, OptionError
+from bench.spec import SHORTHANDS
+
+if TYPE_CHECKING:
+    from bench.experiment import Experiment
+    from bench.registry import Registry
+    from bench.results import ResultStore, RunResult
+
+INTERRUPTED = 130
+
+
+@click.command()
+@click.option("--method", "methods", multiple=True, required=True, help="Method; may be given several times.")
+@click.option("--dataset", required=True, help="Data set.")
+@click.option("--model", help="Model; the data set's recipe names one.")
+@click.option("--protocol", help="Protocol; the data set's recipe names one.")
+@click.option("--seeds", type=click.IntRange(min=1), help="Run the seeds 0 to N - 1; without, seed 0.", metavar="N")
+@click.option("--seed", "single", type=click.IntRange(min=0), multiple=True, help="Run this seed; may be repeated.")
+@click.option("--epochs", type=click.IntRange(min=1), help="Train this many epochs (off the recipe).")
+@click.option("--train-size", type=click.IntRange(min=1), help="Train on this many samples (off the recipe).")
+@click.option("--batch-size", type=click.IntRange(min=1), help="Train with this batch size (off the recipe).")
+@click.option(
+    "-o",
+    "--option",
+    "options",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Option of the methods; 'METHOD.NAME' of one of them; 'model.NAME', 'dataset.NAME', 'protocol.NAME' and "
+    "'recipe.NAME' of these. `bench show` lists them.",
+)
+@click.option(
+    "--validation",
+    type=click.Choice(["shared", "paper"]),
+    default="shared",
+    show_default=True,
+    help="shared: all methods train on the same samples. paper: those that need no validation data train on them too.",
+)
+@click.option("--stack", is_flag=True, help="Train all seeds at once with batched operators (small models).")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
+@click.option("--backend", default="auto", show_default=True, help="How look-aheads find their derivatives.")
+@click.option("--check/--no-check", default=True, show_default=True, help="Compare that with double backward once.")
+@click.option("--eager", is_flag=True, help="Record no updates to replay them (on a GPU and under --stack).")
+@data_dir_option
+@click.option("--allow-unofficial-data", is_flag=True, help="Accept files whose checksum is not the official one.")
+@click.option("--force", is_flag=True, help="Run again what is already recorded.")
+@out_option
+def run(methods: Sequence[str], seeds: int | None, single: Sequence[int], out: Path, **asked: Any) -> None:
+    """Train methods on a data set, evaluate and record each run.
+
+    Runs that are already recorded are not repeated; an interrupted training goes on from its last checkpoint.
+
+    Exit codes: 0, also where some methods are not applicable; 1, a run failed, such as by diverging; 2, bad input, or
+    no method is applicable; 130, a training was interrupted.
+    """
+    if seeds and single:
+        raise OptionError("give --seeds N or --seed S, not both")
+    from bench.errors import UnknownNameError
+    from bench.experiment import Request, resolve
+    from bench.files import Files, default_root
+    from bench.meta import BACKENDS
+    from bench.results import ResultStore
+    from bench.runner import device_of
+
+    if asked["backend"] not in BACKENDS:
+        raise UnknownNameError("backend", asked["backend"], BACKENDS)
+    registry = installed()
+    device = device_of(asked["device"])
+    store = ResultStore(out / "results")
+    store.check_writable()
+    files = Files(asked["data_dir"] or default_root(), allow_unofficial=asked["allow_unofficial_data"])
+    shorthands = [f"recipe.{name}={asked[name]}" for name in SHORTHANDS if asked[name] is not None]
+    options = _options([*asked["options"], *shorthands], list(dict.fromkeys(methods)), registry)
+    experiments: list[Experiment] = []
+    for method, given in options.items():
+        request = Request(
+            asked["dataset"], method, asked["model"], asked["protocol"], given, validation=asked["validation"]
+        )
+        experiments.append(resolve(request, files, registry, experiments[0].dataset if experiments else None))
+    if asked["stack"] and (alone := [e.method_name for e in experiments if not e.method.stackable]):
+        raise OptionError(f"{', '.join(alone)} cannot train stacked runs: leave out --stack, or these methods")
+    chosen = list(dict.fromkeys(single)) or list(range(seeds or 1))
+    results: list[RunResult] = []
+    try:
+        for experiment in experiments:
+            _run_seeds(experiment, chosen, store, device, asked, results)
+    except BenchError:
+        if results:
+            write_tables(out)  # what was run before is not lost
+        raise
+    except KeyboardInterrupt:
+        write_tables(out)
+        click.echo(
+            f"\ninterrupted: {sum(r.ok for r in results)} of {len(chosen) * len(experiments)} runs are recorded in "
+            f"{store.folder}; give the same command again to {'begin again' if asked['force'] else 'go on'}",
+            err=True,
+        )
+        sys.exit(INTERRUPTED)
+    _summary(results)
+    tables = write_tables(out)
+    click.echo(f"records in {store.folder}; tables: {', '.join(map(str, tables))}")
+    if unfit := dict.fromkeys(f"not applicable: {r.spec.method}: {r.error}" for r in results if r.unfit):
+        click.echo("\n".join(unfit), err=True)
+    if failed := [r for r in results if not (r.ok or r.unfit)]:
+        for r in failed:
+            click.echo(f"failed ({r.status}): {r.command}\n{r.error}", err=True)
+        sys.exit(1)
+    if all(r.unfit for r in results):
+        sys.exit(2)
+
+
+def _options(texts: Sequence[str], methods: Sequence[str], registry: "Registry") -> Mapping[str, dict[str, str]]:
+    """Method -> its options: those without its name as prefix, and over them those with it.
+
+    Raises OptionError for what is no NAME=VALUE, is given twice, could mean two things, or is an option of some of the
+    methods alone.
+    """
+    from bench.experiment import OPTIONS_OF
+    from bench.options import options_of
+
+    common: dict[str, str] = {}
+    own: dict[str, dict[str, str]] = {method: {} for method in methods}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        prefix, _, rest = name.rpartition(".")
+        if not (rest and equals):
+            raise OptionError(f"option {text!r}: expected NAME=VALUE, such as weight_lr=10 or model.hidden=50")
+        if prefix in own and prefix in OPTIONS_OF:
+            raise OptionError(
+                f"option {name!r} is unclear: {prefix!r} is a method here, and a prefix: run this method alone and "
+                f"give its options without a prefix"
+            )
+        where, key = (own[prefix], rest) if prefix in own else (common, name.removeprefix("method."))
+        if key in where:
+            raise OptionError(f"option {name} is given twice")
+        where[key] = value
+    for name in common:
+        known = [m for m in methods if name in options_of(registry.find("methods", m).value)]
+        if known and len(known) < len(methods):
+            others = ", ".join(m for m in methods if m not in known)
+            raise OptionError(f"{others}: no option {name}; give it to one method, as {known[0]}.{name}={common[name]}")
+    return {method: common | own[method] for method in methods}
+
+
+def _run_seeds(
+    experiment: "Experiment",
+    seeds: list[int],
+    store: "ResultStore",
+    device: Any,
+    asked: dict[str, Any],
+    results: "list[RunResult]",
+) -> None:
+    """Run what is not yet recorded; add to `results` those of all seeds, each as soon as it is there."""
+    from bench.progress import observer
+    from bench.runner import run as run_experiment
+
+    stack, force = asked["stack"], asked["force"]
+    found = {seed: store.get(experiment.spec(seed)) for seed in seeds}
+    recorded = [result for result in found.values() if result and not force]
+    results += recorded
+    if recorded:
+        click.echo(f"{experiment.method_name}: {len(recorded)} of {len(seeds)} runs already recorded, not repeated")
+    missing = [seed for seed, result in found.items() if force or not result]
+    for group in [missing] if stack and missing else [[seed] for seed in missing]:
+        title = f"{experiment.method_name} on {experiment.dataset.name}, seed {', '.join(map(str, group))}"
+        with observer(title, experiment.recipe, resumes=not force) as watch:
+            how = {name: asked[name] for name in ("backend", "check", "eager")}
+            results += run_experiment(experiment, group, store, device, watch, stack, resume=not force, **how)
+
+
+def _summary(results: "Sequence[RunResult]") -> None:
+    """A table of the runs just made, by method and selection rule."""
+    from bench.leaderboard import Row, percent
+
+    by_method: dict[str, dict[int, RunResult]] = {}
+    for r in results:
+        if r.ok:
+            by_method.setdefault(r.spec.method, {})[r.spec.seed] = r
+    for method, runs in by_method.items():
+        row, rows = Row(runs), []
+        metrics = row.any.about["metrics"]
+        for rule in row.any.selected:
+            rows.append((rule.replace("_", " "), *(percent(list(row.values(m, rule).values())) for m in metrics)))
+        seconds = sum(r.costs["train_seconds"] for r in runs.values()) / len(runs)
+        title = f"{method}: test, percent, {len(runs)} seed(s), {seconds:.1f} s of training each"
+        for choice in row.any.costs.get("meta_step", []):
+            error = "" if choice["error"] is None else f"{choice['error']:.0e} off "
+            title += f"; look-ahead: {choice['backend']}, {error}{choice['against']}"
+        table(title, rows, ("rule", *metrics))

@@ -1,0 +1,119 @@
+"""`bench list` and `bench show`: what is installed, and what it is."""
+
+import inspect
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from bench.cli.common import data_dir_option, installed, table
+
+if TYPE_CHECKING:
+    from bench.registry import Plugin, Registry
+
+KINDS = ["datasets", "models", "methods", "protocols", "workloads", "rivals", "plugins"]
+PREFIXES = {"method": "", "model": "model.", "dataset": "dataset.", "protocol": "protocol."}
+"""Of the options of `bench run`, by what has them."""
+
+
+@click.command("list")
+@click.argument("kind", type=click.Choice(KINDS), required=False)
+def list_(kind: str | None) -> None:
+    """What is installed, by the distribution that offers it."""
+    registry = installed()
+    for each in [kind] if kind else KINDS:
+        by_source = defaultdict(list)
+        for source, name, what in _rows(registry, each):
+            by_source[source].append((name, what))
+        for source, rows in by_source.items():
+            table(f"{each} ({source})", rows)
+
+
+def _rows(registry: "Registry", kind: str) -> Iterator[tuple[str, str, str]]:
+    """Where it comes from, its name and what it is."""
+    if kind == "protocols":
+        from bench.protocols import PROTOCOLS
+
+        for name, protocol in PROTOCOLS.items():
+            yield "bench", name, f"{_summary(protocol)} Version {protocol.version}."
+    elif kind == "plugins":
+        offered = defaultdict(list)
+        for each, offers in registry.offers.items():
+            for name, offer in offers.items():
+                offered[offer.plugin].append(f"{each.removesuffix('s')} {name}")
+        for plugin in registry.plugins:
+            yield _source(plugin), plugin.name, ", ".join(offered[plugin])
+        for plugin, why in registry.broken.items():
+            yield _source(plugin), plugin.name, f"BROKEN: {why}"
+    else:
+        for name, offer in sorted(registry.offers[kind].items()):
+            yield _source(offer.plugin), name, offer.summary
+
+
+def _source(plugin: "Plugin") -> str:
+    return f"{plugin.distribution} {plugin.version}"
+
+
+def _summary(thing: object) -> str:
+    return (inspect.getdoc(thing) or "").split("\n")[0]
+
+
+@click.command()
+@click.argument("name")
+@data_dir_option
+def show(name: str, data_dir: Path | None) -> None:
+    """What NAME is, and its options.
+
+    NAME is a method, model, data set, protocol, workload or rival. Of a data set its recipe is shown too, with its
+    values where the files are there: nothing is downloaded.
+    """
+    from bench.errors import UnknownNameError
+    from bench.protocols import PROTOCOLS
+
+    registry = installed()
+    found = [(kind.removesuffix("s"), o[name]) for kind, o in registry.offers.items() if name in o]
+    if "/" in name and not found:
+        found = [("model", registry.find("models", name))]
+    if not found and name not in PROTOCOLS:
+        raise UnknownNameError("name", name, [*PROTOCOLS, *(n for o in registry.offers.values() for n in o)])
+    for kind, offer in found:
+        click.echo(f"{name}: {kind} of plugin {offer.plugin}\n\n{inspect.getdoc(offer.value)}\n")
+        _options(kind, offer.value)
+        if kind == "dataset":
+            _recipe(offer.value, data_dir)
+    if name in PROTOCOLS:
+        protocol = PROTOCOLS[name]
+        click.echo(f"{name}: protocol, version {protocol.version}\n\n{inspect.getdoc(protocol)}\n")
+        click.echo(f"Metrics: {', '.join(protocol.metrics)}. Reference: {protocol.reference}.\n")
+        _options("protocol", protocol)
+
+
+def _options(kind: str, target: Callable[..., Any]) -> None:
+    """A table of the options that `bench run` takes for it."""
+    from bench.options import options_of
+
+    if kind in PREFIXES and (options := options_of(target)):
+        table("Options:", [(f"-o {PREFIXES[kind]}{n}=", str(option)) for n, option in options.items()])
+
+
+def _recipe(load: Callable[..., Any], data_dir: Path | None) -> None:
+    """The data set's own recipe; where its files are not there, the types of what can be changed."""
+    from bench.errors import DataError
+    from bench.experiment import recipe_options
+    from bench.files import Files, default_root
+    from bench.options import describe, show
+    from bench.recipe import Recipe
+
+    try:
+        recipe = load(Files(data_dir or default_root(), allow_unofficial=True, download=False)).recipe
+    except DataError as error:
+        rows = [(f"-o recipe.{n}=", describe(option.type)) for n, option in recipe_options(Recipe()).items()]
+        table(f"Recipe, without its values, because the data cannot be read: {error}", rows)
+        return
+    rows = [(f"--model {recipe.model}", ""), (f"--protocol {recipe.protocol}", "")]
+    rows += [(f"-o model.{n}={show(value)}", "") for n, value in recipe.model_options.items()]
+    rows += [(f"-o {n}={show(v)}", f"for {owner}") for owner, own in recipe.options.items() for n, v in own.items()]
+    rows += [(f"-o recipe.{n}={show(o.default)}", describe(o.type)) for n, o in recipe_options(recipe).items()]
+    table(f"Recipe ({recipe.source}):", rows)

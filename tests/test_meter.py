@@ -1,0 +1,57 @@
+"""When checkpoints are taken, and what is left of one that is interrupted."""
+
+from dataclasses import dataclass
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from bench.meter import Meter, Observer
+from bench.method import Method
+from bench.testing import NoEvaluations, toy_task, train
+
+
+class Noting(Observer):
+    def __init__(self):
+        self.epochs = []
+
+    def saved(self, epoch):
+        self.epochs.append(epoch)
+
+
+@pytest.fixture
+def slow(monkeypatch):
+    """A method whose epochs take a second each, by the meter's clock alone."""
+    clock = SimpleNamespace(now=0.0)
+    monkeypatch.setattr("bench.meter.time", SimpleNamespace(perf_counter=lambda: clock.now))
+
+    @dataclass
+    class Slow(Method):
+        def end_epoch(self, epoch):
+            clock.now += 1
+
+    return Slow()
+
+
+def test_checkpoints_are_frequent_at_the_beginning(slow, tmp_path, monkeypatch):
+    """After 1, 2, 4 and then every 5 seconds."""
+    monkeypatch.setattr(Meter, "CHECKPOINT_SECONDS", 5.0)
+    watched = Noting()
+    slow.fit(toy_task(epochs=20), Meter(NoEvaluations(), watched, tmp_path / "checkpoint.pt"))
+    assert watched.epochs == [1, 3, 7, 12, 17]
+
+
+def test_an_interrupted_checkpoint_leaves_the_one_before(tmp_path, monkeypatch):
+    monkeypatch.setattr(Meter, "CHECKPOINT_SECONDS", 0.0)
+    checkpoint, save = tmp_path / "checkpoint.pt", torch.save
+
+    def interrupted(state, path):
+        save(state, path)
+        if state["epoch"] == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("bench.meter.torch.save", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        train(Method(), toy_task(), checkpoint)
+    assert list(tmp_path.iterdir()) == [checkpoint]
+    assert torch.load(checkpoint)["epoch"] == 1
