@@ -86,6 +86,11 @@ class Split:
         index = index.to(self.device)
         return replace(self, x=self.x[index], y=self.y[index], group=self.group[index])
 
+    def unlabelled(self) -> Self:
+        """The same inputs; every class and group is 0 and means nothing."""
+        nothing = torch.zeros_like(self.y)
+        return replace(self, y=nothing, group=nothing)
+
     def batch(self, index: Tensor) -> Batch:
         """The samples at `index` [B] (stacked: [R, B]), with images scaled to [0, 1]."""
         fields = self.x, self.y, self.group

@@ -7,6 +7,7 @@ import tarfile
 import tempfile
 import urllib.request
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -27,13 +28,15 @@ class Files:
     root: where the files are looked for and downloaded to.
     allow_unofficial: accept a file whose checksum is not the official one; its content's hash is kept in `unofficial`.
     download: fetch what is missing.
+    progress: told (what is being done, fraction that is done) while large data are prepared.
     """
 
     root: Path
     allow_unofficial: bool = False
     download: bool = True
     unofficial: dict[str, str] = field(default_factory=dict)
-    _verified: dict[str, str] = field(default_factory=dict)
+    progress: Callable[[str, float], None] | None = None
+    _read: dict[str, str] = field(default_factory=dict)
 
     def require(self, name: str, checksum: str, url: str) -> Path:
         """The verified file `root/name`.
@@ -42,25 +45,47 @@ class Files:
         url: of the file itself, or of a .tar.gz that holds it as `name`.
         Raises DataError if it is missing and cannot be fetched, or if it is not the official file.
         """
+        path = self.find(name, url)
+        algorithm, official = checksum.split(":")
+        if (found := _digest(path, algorithm)) == official:
+            self._read[name] = checksum
+        else:
+            reason = (
+                f"{path} is not the official file: its {algorithm} is {found}, expected {official}; delete it to "
+                f"download it again from {url}"
+            )
+            self.unverified(name, lambda: _digest(path, "sha256"), reason)
+        return path
+
+    def find(self, name: str, url: str) -> Path:
+        """The file `root/name`, fetched where it is missing, not verified: for a file without a published checksum.
+
+        Raises DataError if it is missing and cannot be fetched.
+        """
         path = self.root / name
         if not path.exists():
             self._fetch(name, url)
-        algorithm, official = checksum.split(":")
-        if (found := _digest(path, algorithm)) == official:
-            self._verified[name] = checksum
-        elif self.allow_unofficial:
-            self.unofficial[name] = self._verified[name] = "sha256:" + _digest(path, "sha256")
-        else:
-            raise DataError(
-                f"{path} is not the official file: its {algorithm} is {found}, expected {official}; delete it to "
-                f"download it again from {url}, or use it as it is with --allow-unofficial-data (tables will say so)"
-            )
         return path
+
+    def unverified(self, name: str, sha256: Callable[[], str], reason: str) -> None:
+        """Note that `name` is read although nothing shows that it is the official data.
+
+        sha256: of its content; asked for where such data are allowed. Raises DataError with the reason and the way out
+        where they are not.
+        """
+        if not self.allow_unofficial:
+            raise DataError(f"{reason}, or use it as it is with --allow-unofficial-data (tables will say so)")
+        self.unofficial[name] = self._read[name] = f"sha256:{sha256()}"
+
+    def report(self, what: str, fraction: float) -> None:
+        """Tell whoever wants to know how much of `what` is done, in 0..1."""
+        if self.progress:
+            self.progress(what, fraction)
 
     @property
     def revision(self) -> str:
         """12 hex digits that stand for the contents of all files required so far."""
-        text = "".join(f"{name} {checksum}\n" for name, checksum in sorted(self._verified.items()))
+        text = "".join(f"{name} {checksum}\n" for name, checksum in sorted(self._read.items()))
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
     def _fetch(self, name: str, url: str) -> None:
@@ -73,6 +98,8 @@ class Files:
                 part = Path(folder, "part")
                 with urllib.request.urlopen(url, timeout=30) as response, part.open("wb") as file:
                     shutil.copyfileobj(response, file)
+                if _is_web_page(part):
+                    raise OSError("a web page came instead, as of a quota that is used up or of a login")
                 if url.endswith(".tar.gz") and not name.endswith(".tar.gz"):
                     with tarfile.open(part) as archive:
                         archive.extractall(folder, filter="data")
@@ -86,6 +113,11 @@ class Files:
             ) from error
         if not path.exists():
             raise DataError(f"{url} does not hold {name}: put the file at {path} by hand")
+
+
+def _is_web_page(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(512).lstrip().lower().startswith((b"<!doctype html", b"<html"))
 
 
 def _digest(path: Path, algorithm: str) -> str:

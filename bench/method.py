@@ -27,7 +27,7 @@ class Task:
     """All that a method may know. There is no test data in it.
 
     train, val: splits on the device.
-    target: inputs [.., M, ...] from where the test data are from, without labels, where the protocol has them.
+    target: inputs from where the test data are from, unlabelled (`Split.unlabelled`), where the protocol has them.
     classes, groups: their names (groups are the classes under `class_fairness`).
     new_model: builds the model with the run's initial weights, the same at every call.
     backend, check: how look-aheads find their derivatives, and whether they check themselves (`bench.meta`).
@@ -43,7 +43,7 @@ class Task:
     new_model: Callable[[], nn.Module]
     streams: Streams
     augment: Augment | None = None
-    target: Tensor | None = None
+    target: Split | None = None
     backend: str = "auto"
     check: bool = True
     capture: bool = False

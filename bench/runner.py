@@ -167,8 +167,8 @@ def _splits(experiment: Experiment, streams: Streams, device: torch.device) -> S
 
     tests = {name: join([s.tests[name] for s in found]) for name in found[0].tests}
     probes = {name: join([s.probes[name] for s in found]) for name in found[0].probes}
-    targets = [s.target.to(device) for s in found if s.target is not None]
-    target = (torch.stack(targets) if streams.stacked else targets[0]) if targets else None
+    targets = [s.target for s in found if s.target]
+    target = join(targets) if targets else None
     return Splits(join([s.train for s in found]), join([s.val for s in found]), tests, probes, target)
 
 

@@ -13,7 +13,15 @@ import torch
 from torch import Generator, Tensor
 
 from bench import DataError, Dataset, Files, Split
-from bench_plugins.datasets.cifar import CIFAR10, CIFAR100, Variant, flip_and_translate, load_cifar10, load_cifar100
+from bench_plugins.datasets.cifar import (
+    CIFAR10,
+    CIFAR100,
+    Variant,
+    flip_and_translate,
+    load_cat_dog,
+    load_cifar10,
+    load_cifar100,
+)
 from bench_plugins.datasets.communities import FEATURES, TARGET, WHITE, load_communities
 from bench_plugins.datasets.digits import load_digits
 from bench_plugins.datasets.mnist import MD5, load_mnist
@@ -462,3 +470,14 @@ def test_a_class_can_be_learned_from_the_twins(tmp_path: Path) -> None:
         centres = torch.stack([data.train.x[data.train.y == c].float().mean(0) for c in range(len(data.classes))])
         nearest = torch.cdist(test.x.float().flatten(1), centres.flatten(1)).argmin(1)
         assert (nearest == test.y).float().mean() > 0.6, name
+
+
+def test_cats_and_dogs_are_those_of_cifar10_and_the_rest_is_a_probe(tmp_path):
+    twins.cifar10(tmp_path)
+    files = Files(tmp_path, allow_unofficial=True)
+    whole, binary = load_cifar10(files), load_cat_dog(files)
+    cats, dogs = (whole.train.y == 3), (whole.train.y == 5)
+    assert torch.equal(binary.train.x, whole.train.x[cats | dogs])
+    assert torch.equal(binary.train.y, dogs[cats | dogs].long())
+    assert binary.classes == ("cat", "dog")
+    assert torch.equal(binary.probes["other"].x, whole.test.x[(whole.test.y != 3) & (whole.test.y != 5)])

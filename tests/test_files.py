@@ -121,6 +121,43 @@ def test_a_truncated_archive(tmp_path: Path, kept: float) -> None:
         Files(tmp_path / "root").require("set/a.bin", SUMS["md5"], remote.as_uri())
 
 
+@pytest.mark.parametrize("page", [b"<!DOCTYPE html><title>Quota exceeded</title>", b"\n <HTML><body>Sign in"])
+def test_a_web_page_in_the_place_of_the_file(tmp_path: Path, page: bytes) -> None:
+    (tmp_path / "remote").write_bytes(page)
+    with pytest.raises(DataError, match="a web page came instead") as caught:
+        Files(tmp_path / "root", allow_unofficial=True).require("a.bin", SUMS["md5"], (tmp_path / "remote").as_uri())
+    assert str(tmp_path / "root" / "a.bin") in str(caught.value)
+    assert list((tmp_path / "root").iterdir()) == []
+
+
+def test_a_file_without_a_checksum_is_found_or_fetched(files: Files, tmp_path: Path) -> None:
+    assert files.find("set/a.bin", URL) == files.root / "set" / "a.bin"
+    with pytest.raises(DataError, match="missing file"):
+        files.find("set/b.bin", URL)
+    (tmp_path / "remote").write_bytes(CONTENT)
+    files.download = True
+    assert files.find("set/b.bin", (tmp_path / "remote").as_uri()).read_bytes() == CONTENT
+    assert files.unofficial == {}
+
+
+def test_what_nothing_verifies_is_refused_with_the_reason_before_it_is_hashed(files: Files) -> None:
+    with pytest.raises(DataError, match=r"^the folder is unknown, or .* --allow-unofficial-data"):
+        files.unverified("set", lambda: pytest.fail("hashed"), "the folder is unknown")
+    files.allow_unofficial = True
+    before = files.revision
+    files.unverified("set", lambda: "0" * 64, "the folder is unknown")
+    assert files.unofficial == {"set": "sha256:" + "0" * 64}
+    assert files.revision != before
+
+
+def test_progress_is_told_to_whoever_wants_to_know(files: Files) -> None:
+    files.report("reading", 0.5)
+    told: list[tuple[str, float]] = []
+    files.progress = lambda what, fraction: told.append((what, fraction))
+    files.report("reading", 0.75)
+    assert told == [("reading", 0.75)]
+
+
 def test_a_failed_download_names_file_address_and_options(tmp_path: Path) -> None:
     url = (tmp_path / "nothing").as_uri()
     with pytest.raises(DataError) as caught:

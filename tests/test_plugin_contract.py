@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from bench import Batch, BenchError, Dataset, Files, Method, NotApplicableError, Recipe, Split
 from bench.experiment import Request, resolve
 from bench.options import options_of
+from bench.protocols import PROTOCOLS
 from bench.registry import installed
 from bench.testing import check_dataset, check_method, check_model
 from tests import twins
@@ -66,7 +67,18 @@ def test_the_recipe_of_a_dataset_resolves_for_every_method(loaded):
         experiment = resolve(Request(name, method), files)
         assert experiment.off_recipe == []
         assert experiment.spec(0).options == {}
-    assert set(dataset.recipe.options) <= set(METHODS)
+    assert set(dataset.recipe.options) <= {*METHODS, *PROTOCOLS}
+
+
+def test_the_recipes_of_other_protocols_resolve(loaded):
+    name, dataset, files = loaded
+    for protocol, recipe in dataset.recipes.items():
+        experiment = resolve(Request(name, "erm", protocol=protocol), files)
+        assert experiment.off_recipe == [] and experiment.recipe.protocol == protocol
+        assert experiment.spec(0).protocol_options == {}
+        command = experiment.spec(0).command(experiment.own_recipe.model, dataset.recipe.protocol)
+        assert command == f"bench run --method erm --dataset {name} --protocol {protocol} --seed 0"
+        assert set(recipe.options) <= {*METHODS, *PROTOCOLS}
 
 
 # Each contract can be broken

@@ -212,10 +212,11 @@ def test_a_prior_draws_the_test_data_anew_and_gives_half_of_them_as_the_target()
     data = dataset([20, 20], [60, 60])
     found = run(LabelShift(prior=(3, 1)), data)
     assert len(found.tests["test"]) == len(found.target) == 40  # 60 + 20, halved
-    together = numbers(found.tests["test"]) + found.target[:, 0, 0, 0].tolist()
+    together = numbers(found.tests["test"]) + numbers(found.target)
     assert len({*together}) == 80 and {*together} <= {*numbers(data.test)}
     labels = dict(zip(numbers(data.test), data.test.y.tolist(), strict=True))
     assert sum(labels[n] for n in together) == 20
+    assert not found.target.y.any() and not found.target.group.any()
     assert run(LabelShift(), data).target is None
 
 

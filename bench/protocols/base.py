@@ -6,7 +6,6 @@ from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 import torch
-from torch import Tensor
 
 from bench.data import Dataset, Split
 from bench.errors import DataError
@@ -19,14 +18,14 @@ class Splits:
     """The data of one run. Methods see train and val; only the runner sees the tests and the probes.
 
     probes: inputs of no class of the task, to see what is predicted there; their y and group mean nothing.
-    target: inputs [M, ...] from where the tests are from, without labels and not among them, which methods see too.
+    target: unlabelled inputs from where the tests are from, not among them, which methods see too.
     """
 
     train: Split
     val: Split
     tests: Mapping[str, Split]
     probes: Mapping[str, Split] = field(default_factory=dict)
-    target: Tensor | None = None
+    target: Split | None = None
 
 
 @dataclass(frozen=True)

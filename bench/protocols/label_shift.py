@@ -79,7 +79,9 @@ class LabelShift(Protocol):
         if half == 0:
             raise DataError(f"{dataset.name}: this prior leaves {len(shifted)} test samples: choose one less extreme")
         order = torch.arange(len(shifted))
-        return replace(found, tests={"test": shifted.select(order[:half])}, target=shifted.select(order[half:]).x)
+        return replace(
+            found, tests={"test": shifted.select(order[:half])}, target=shifted.select(order[half:]).unlabelled()
+        )
 
     def _shifted(self, test: Split, classes: int, streams: Streams) -> Split:
         """The test samples in the proportions of the prior, in random order."""

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from bench import DataError, Dataset, Files, Recipe, Split, hookimpl
+from bench.protocols import LabelShift
 
 PIXELS = 3 * 32 * 32
 
@@ -93,6 +94,31 @@ RECIPE = Recipe(
     source="FORML, section 4.2.2 and Table 1",
 )
 
+IMBALANCED = replace(
+    RECIPE,
+    protocol="imbalance",
+    val_size=1000,  # ours: with 5,000, as for the whole set, a long tail would lose half of its images
+    val_batch_size=100,
+    min_per_group=1,
+    source="ours: FORML's recipe (section 4.2.2) with a smaller validation set",
+)
+
+REPORT = Recipe(
+    model="byrd_cnn",
+    protocol="label_shift",
+    optimizer="sgd",
+    lr=0.01,
+    momentum=0.9,
+    epochs=500,
+    batch_size=16,
+    val_size=500,  # ours: the report has no validation data
+    val_batch_size=16,
+    augment=False,
+    source="Zha, Gao, Ma, Xu, section 3.1, and their code",
+)
+PARTS = ("cat+dog", "automobile+truck")
+SHIFTED = replace(REPORT, protocol="covariate_shift", augment=True, options={"covariate_shift": {"parts": PARTS}})
+
 
 def load_cifar10(files: Files) -> Dataset:
     """CIFAR-10: 50,000 + 10,000 colour 32x32 images, 10 classes.
@@ -100,7 +126,18 @@ def load_cifar10(files: Files) -> Dataset:
     x [N, 3, 32, 32] uint8. Read from the binary version, or from the Python version where only that is there.
     Raises DataError for a file that is missing, damaged or not the official one.
     """
-    return _load(files, CIFAR10)
+    return _load(files, CIFAR10, {"imbalance": IMBALANCED, "covariate_shift": SHIFTED})
+
+
+def load_cat_dog(files: Files) -> Dataset:
+    """CIFAR-10's cats and dogs: 10,000 + 2,000 colour 32x32 images, 2 classes, dog the positive one.
+
+    The task of Byrd and Lipton 2019 (section 4) and of Zha, Gao, Ma, Xu (Figures 8 and 9). The test images of the other
+    eight classes are the probe `other`. Raises DataError as `cifar10` does.
+    """
+    binary = {"imbalance": replace(REPORT, protocol="imbalance", options={"imbalance": {"factor": 16.0}})}
+    whole = LabelShift(classes=("cat", "dog")).task(_load(files, CIFAR10, binary))
+    return replace(whole, name="cat_dog", recipe=REPORT, augment=None)
 
 
 def load_cifar100(files: Files) -> Dataset:
@@ -109,7 +146,7 @@ def load_cifar100(files: Files) -> Dataset:
     x [N, 3, 32, 32] uint8. Read from the binary version, or from the Python version where only that is there.
     Raises DataError for a file that is missing, damaged or not the official one.
     """
-    return _load(files, CIFAR100)
+    return _load(files, CIFAR100, {"imbalance": IMBALANCED})
 
 
 def flip_and_translate(x: Tensor, generator: Generator, by: int = 4) -> Tensor:
@@ -130,7 +167,7 @@ def flip_and_translate(x: Tensor, generator: Generator, by: int = 4) -> Tensor:
     return padded[image.view(-1, 1, 1, 1), channel.view(-1, 1, 1), rows[:, None, :, None], columns[:, None, None, :]]
 
 
-def _load(files: Files, variant: Variant) -> Dataset:
+def _load(files: Files, variant: Variant, recipes: Mapping[str, Recipe]) -> Dataset:
     only_python = (files.root / variant.python_folder).is_dir() and not (files.root / variant.folder).is_dir()
     train, test, classes = (_read_python if only_python else _read_binary)(files, variant)
     return Dataset(
@@ -139,6 +176,7 @@ def _load(files: Files, variant: Variant) -> Dataset:
         test=test,
         classes=classes,
         recipe=RECIPE,
+        recipes=recipes,
         mean=variant.mean,
         std=variant.std,
         augment=flip_and_translate,
@@ -213,4 +251,4 @@ def _revision(*splits: Split) -> str:
 
 @hookimpl
 def bench_datasets() -> Mapping[str, Callable[[Files], Dataset]]:
-    return {"cifar10": load_cifar10, "cifar100": load_cifar100}
+    return {"cifar10": load_cifar10, "cifar100": load_cifar100, "cat_dog": load_cat_dog}

@@ -41,6 +41,9 @@ def cifar10(root: Path, train: int = 200, test: int = 100) -> None:
     (folder / "test_batch.bin").write_bytes(_records(*images(test, 10, (3, 32, 32), 1)).tobytes())
 
 
+cat_dog = cifar10
+
+
 def cifar100(root: Path, train: int = 200, test: int = 100) -> None:
     """cifar-100-binary/{train,test}.bin; the coarse label, which comes first, is a fifth of the fine one."""
     folder = root / "cifar-100-binary"

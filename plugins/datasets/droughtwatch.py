@@ -1,0 +1,169 @@
+"""Drought Watch: satellite images of Northern Kenya, by how many cows the land can feed."""
+
+import hashlib
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Generator, Tensor
+
+from bench import DataError, Dataset, Files, OptionError, Recipe, Split, hookimpl
+from bench.memory_map import Block, memory_map
+from bench_plugins.tfrecord import example, records
+
+FOLDER = "droughtwatch"
+ARCHIVE = "dw_train_86K_val_10K.zip"
+INSIDE = "droughtwatch_data"  # the folder in the archive, with the folders train and val
+URL = f"https://storage.googleapis.com/wandb_datasets/{ARCHIVE}"
+SIZES = {"train": 86_317, "val": 10_778}  # the README's
+
+SIDE = 65  # pixels
+BANDS = tuple(f"B{number}" for number in range(1, 12))
+CLASSES = ("0 cows", "1 cow", "2 cows", "3+ cows")
+
+RECIPE = Recipe(
+    model="byrd_cnn",
+    protocol="class_fairness",
+    optimizer="adam",
+    lr=1e-3,
+    epochs=10,
+    batch_size=128,
+    val_size=10_000,  # of the training data, as the official validation data serve as the test
+    val_batch_size=128,
+    min_per_group=3,  # no paper has a method that learns from validation data here; as on CIFAR
+    source="optimiser, epochs and batch size of the benchmark's train.py; flips and rotations of Rendezvous between "
+    "Robustness and Dataset Bias; byrd_cnn stands for its vanilla CNN",
+)
+
+
+def load_droughtwatch(files: Files, *, bands: tuple[str, ...] = ("B2", "B3", "B4", "B5", "B6", "B7", "B8")) -> Dataset:
+    """Drought Watch: 86,317 + 10,778 satellite images of 65x65 pixels in 11 bands, by cows that the land feeds: 0-3+.
+
+    x [N, len(bands), 65, 65] uint8, mapped from a file that is prepared once for each choice of bands (2.9 GB for
+    seven). About 60, 15, 15 and 10 % of the images are of the classes.
+
+    Source: Hobbs and Svetlichnaya 2020; github.com/wandb/droughtwatch, whose train.py reads the files as here: the
+    first 65 * 65 bytes of each band. What is decided here:
+
+    - Splits. The benchmark's test set is not public: its validation set is the test set here, and the validation data
+      are held out of its training set by seed.
+    - Values are divided by 255, and not normalised further; the pre-registration that uses them does not say how.
+    - Its random rotations, of angles not given, are quarter turns: a satellite image has no upper side, and nothing is
+      cut off or interpolated. The benchmark's train.py does not augment.
+
+    Files: `droughtwatch/dw_train_86K_val_10K.zip` (2.15 GB; from Google's storage) or, unpacked,
+    `droughtwatch/droughtwatch_data/{train,val}/part-*` (4.3 GB). No checksum of them is published. Instead the two
+    CRC-32C of every record are checked when a file is prepared, the numbers of images must be the published ones (else
+    they count as unofficial), and the revision is the hash of the contents.
+    Licence: none is stated with the data; they are open for the benchmark. The images are of Landsat 8.
+
+    bands: of B1 to B11, in the order of the channels. B2 to B4 are blue, green and red; default: the benchmark's seven.
+    Raises OptionError for other bands, and DataError for a file that is missing, damaged or not the official one.
+    """
+    if not bands or len(set(bands)) < len(bands) or not set(bands) <= set(BANDS):
+        raise OptionError(f"droughtwatch: bands must be different ones of {', '.join(BANDS)}, not {', '.join(bands)!r}")
+    source = _source(files)
+    maps = {
+        name: memory_map(
+            files.root / FOLDER / f"prepared-{name}-{'-'.join(bands)}",
+            {"bands": bands, "files": _sizes(source, name)},
+            partial(_blocks, files, source, name, bands),
+        )
+        for name in SIZES
+    }
+    digest = hashlib.sha256("".join(m.sha256 for m in maps.values()).encode()).hexdigest()
+    counts = {name: len(m.arrays["y"]) for name, m in maps.items()}
+    if counts != SIZES:
+        files.unverified(
+            f"{FOLDER}/{source.name}",
+            lambda: digest,
+            f"{source} is not the official data: it has {counts['train']} and {counts['val']} images, "
+            f"expected {SIZES['train']} and {SIZES['val']}; delete it to download it again from {URL}",
+        )
+    train, test = (Split(m.arrays["x"], y := m.arrays["y"].long(), group=y) for m in maps.values())
+    return Dataset(
+        name="droughtwatch",
+        train=train,
+        test=test,
+        classes=CLASSES,
+        recipe=RECIPE,
+        augment=flip_and_turn,
+        reference="Hobbs and Svetlichnaya 2020, Satellite-based Prediction of Forage Conditions for Livestock in "
+        "Northern Kenya, arXiv:2004.04081",
+        revision=digest[:12],
+        unofficial=dict(files.unofficial),
+    )
+
+
+def flip_and_turn(x: Tensor, generator: Generator) -> Tensor:
+    """Each square image of x [B, C, H, H] in one of its eight orientations, all alike likely.
+
+    Mirrored left to right, top to bottom and along the diagonal, each with probability 1/2: that is what flips both
+    ways and a random number of quarter turns come to. Nothing waits for the device.
+    """
+    across, down, diagonal = torch.rand(3, len(x), 1, 1, 1, generator=generator, device=x.device) < 0.5
+    x = x.flip(-1).where(across, x)
+    x = x.flip(-2).where(down, x)
+    return x.mT.where(diagonal, x)
+
+
+def _source(files: Files) -> Path:
+    """The unpacked folder where there is one, else the archive."""
+    unpacked = files.root / FOLDER / INSIDE
+    return unpacked if unpacked.is_dir() else files.find(f"{FOLDER}/{ARCHIVE}", URL)
+
+
+def _sizes(source: Path, name: str) -> dict[str, list[int]]:
+    """What tells the files on the disk apart, without reading them: their sizes and times of change, by name."""
+    paths = (source / name).glob("*") if source.is_dir() else [source]
+    return {path.name: [path.stat().st_size, path.stat().st_mtime_ns] for path in sorted(paths)}
+
+
+def _blocks(files: Files, source: Path, name: str, bands: tuple[str, ...]) -> Iterator[Block]:
+    """x [1, C, 65, 65] and y [1] of each record of a split, file by file in the order of their names."""
+    try:
+        root = source if source.is_dir() else zipfile.Path(source, f"{INSIDE}/")
+        parts = (root / name).iterdir() if (root / name).is_dir() else ()
+        kept = sorted((p for p in parts if p.name.startswith("part-")), key=lambda part: part.name)
+        kept = [part for part in kept if not part.name.endswith("gstmp")]  # as train.py does
+        if not kept:
+            raise DataError(f"{source} holds no files {name}/part-*: get it from {URL}")
+        for done, part in enumerate(kept):
+            files.report(f"{FOLDER}: preparing {name}", done / len(kept))
+            path = f"{source}/{name}/{part.name}"
+            with part.open("rb") as file:
+                for number, data in enumerate(records(file, path), 1):
+                    yield _sample(data, bands, f"{path} is damaged: record {number}")
+    except (OSError, EOFError, zlib.error, zipfile.BadZipFile) as error:
+        raise DataError(f"{source} is damaged: {error}; delete it to get it again from {URL}") from error
+
+
+def _sample(data: bytes, bands: tuple[str, ...], where: str) -> Block:
+    try:
+        features = example(data)
+    except ValueError as error:
+        raise DataError(f"{where} is no tf.train.Example: {error}") from error
+    images = [_image(features.get(band, []), f"{where}, band {band},") for band in bands]
+    label = features.get("label", [])
+    if len(label) != 1 or label[0] not in range(len(CLASSES)):
+        raise DataError(f"{where} needs one label in 0..{len(CLASSES) - 1}, not {label}")
+    return {"x": np.stack(images)[np.newaxis], "y": np.array(label, np.uint8)}
+
+
+def _image(values: list[Any], where: str) -> NDArray[np.uint8]:
+    """[65, 65]: the first pixels of a band."""
+    sizes = [len(value) for value in values if isinstance(value, bytes)]
+    if len(values) != 1 or len(sizes) != 1 or sizes[0] < SIDE**2:
+        raise DataError(f"{where} needs {SIDE**2} bytes or more, and has {sum(sizes)}")
+    return np.frombuffer(values[0], np.uint8, SIDE**2).reshape(SIDE, SIDE)
+
+
+@hookimpl
+def bench_datasets() -> Mapping[str, Callable[..., Dataset]]:
+    return {"droughtwatch": load_droughtwatch}

@@ -1,0 +1,105 @@
+"""Text files of comma-separated values, and how their columns become features."""
+
+import csv
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench import DataError
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Table:
+    """Cells of a file as text, by column.
+
+    path: of the file. lines: where each row ends in it, counted from 1. cells: column -> a cell for each row.
+    """
+
+    path: Path
+    lines: Sequence[int]
+    cells: Mapping[str, Sequence[str]]
+
+    def __len__(self) -> int:
+        return len(self.lines)
+
+    def numbers(self, column: str, low: float, high: float) -> Floats:
+        """[N]: the cells of a column. Raises DataError for what is not a number in low..high."""
+
+        def number(cell: str) -> float:
+            if not low <= (value := float(cell)) <= high:
+                raise ValueError
+            return value
+
+        return np.array(self._each(column, number, f"a number in {low:g}..{high:g}"), np.float64)
+
+    def codes(self, column: str, values: Sequence[str]) -> Integers:
+        """[N]: where each cell of a column stands in `values`. Raises DataError for one that does not."""
+        code = {value: i for i, value in enumerate(values)}.__getitem__
+        return np.array(self._each(column, code, f"one of {', '.join(values)}"), np.int64)
+
+    def where(self, keep: Callable[[str], bool], column: str) -> "Table":
+        """The rows whose cell in `column` is one to keep."""
+        rows = [i for i, cell in enumerate(self.cells[column]) if keep(cell)]
+        cells = {name: [column[i] for i in rows] for name, column in self.cells.items()}
+        return Table(self.path, [self.lines[i] for i in rows], cells)
+
+    def _each(self, column: str, read: Callable[[str], T], expected: str) -> list[T]:
+        found = []
+        for line, cell in zip(self.lines, self.cells[column], strict=True):
+            try:
+                found.append(read(cell))
+            except (KeyError, ValueError):
+                raise DataError(
+                    f"{self.path} is damaged: line {line}, column {column!r}: expected {expected}, not {cell!r}"
+                ) from None
+        return found
+
+
+def read_table(path: Path, columns: Sequence[str], names: Sequence[str] = ()) -> Table:
+    """The `columns` of a file.
+
+    names: of all columns of the file; empty where its first line has them. Of columns with the same name the first is
+    read. Blank lines, and lines that begin with "|" (comments in UCI's files), are skipped.
+    Raises DataError for a file without rows, a column that is missing, and a row with too few or too many cells.
+    """
+    try:
+        with path.open(encoding="utf-8", errors="replace", newline="") as file:
+            reader = csv.reader(file, skipinitialspace=True)
+            rows = [(reader.line_num, row) for row in reader if row and not row[0].startswith("|")]
+    except csv.Error as error:
+        raise DataError(f"{path} is damaged: it is no text of comma-separated values ({error})") from error
+    names = names or (rows.pop(0)[1] if rows else ())
+    if not rows:
+        raise DataError(f"{path} is damaged: it has no rows")
+    for column in columns:
+        if column not in names:
+            raise DataError(f"{path} is damaged: it has no column {column!r}; its columns are {', '.join(names)}")
+    for line, row in rows:
+        if len(row) != len(names):
+            raise DataError(f"{path} is damaged: line {line} has {len(row)} cells, not {len(names)}")
+    place = {column: list(names).index(column) for column in columns}
+    cells = {column: [row[i].strip() for _, row in rows] for column, i in place.items()}
+    return Table(path, [line for line, _ in rows], cells)
+
+
+def one_hot(codes: Integers, count: int) -> Floats:
+    """[N, count]: 1 at each code, 0 elsewhere."""
+    return np.eye(count)[codes]
+
+
+def buckets(values: Floats, edges: Sequence[float]) -> Floats:
+    """[N, len(edges) + 1]: the bucket of each value as one-hot; an edge belongs to the bucket below it."""
+    return one_hot(np.digitize(values, edges, right=True), len(edges) + 1)
+
+
+def above(values: Floats, edges: Sequence[float]) -> Floats:
+    """[N, len(edges)]: 1 where a value is above an edge, else 0."""
+    return (values[:, None] > np.array(edges)).astype(np.float64)
