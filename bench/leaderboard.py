@@ -121,7 +121,7 @@ def render(results: Iterable[RunResult]) -> dict[str, str]:
 
 
 def _page(protocol: str, dataset: str, results: Sequence[RunResult]) -> str:
-    rows = _rows(results)
+    rows = rows_of(results)
     lines = [MARK + f"# {protocol.replace('/', ', version ')}, on {dataset}", ""]
     if rows:
         about = rows[0].any.about
@@ -164,7 +164,8 @@ NOTES = (
 RULES = {LAST: "last epoch"}
 
 
-def _rows(results: Sequence[RunResult]) -> list[Row]:
+def rows_of(results: Sequence[RunResult]) -> list[Row]:
+    """The finished runs by what differs in more than the seed."""
     by_spec: dict[tuple[str, str], dict[int, RunResult]] = defaultdict(dict)
     for r in sorted(results, key=lambda r: (r.command, r.spec.seed, r.spec.key)):
         if r.ok:

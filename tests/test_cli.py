@@ -132,6 +132,9 @@ def test_equal_values_written_differently_are_one_run(bench_in):
             "recipe.epochs must be at least 1",
         ),
         ([*RUN, "-o", "recipe.epochs=2"], "option recipe.epochs is given twice"),
+        ([*RUN, "--each", "recipe.epochs=2"], "option recipe.epochs is given twice"),
+        ([*RUN, "--each", "recipe.lr=2", "--each", "recipe.lr=2"], "--each recipe.lr=2 is given twice"),
+        ([*RUN, "--each", "recipe.lr"], "option 'recipe.lr': expected NAME=VALUE"),
         ([*RUN, "-o", "erm.x=1", "-o", "erm.x=2"], "option erm.x is given twice"),
         ([*RUN, "-o", "erm.x=1"], "method erm has no option 'x'"),
         ([*RUN, "-o", "forml.l1=1"], "the prefix must be one of"),
@@ -230,6 +233,23 @@ def test_unofficial_data_are_marked_in_record_and_table(bench_in):
     assert json.loads(records()[0].read_text())["data"]["unofficial"]
     assert "--allow-unofficial-data" in json.loads(records()[0].read_text())["command"]
     assert "erm ‡" in Path("bench-results/group_fairness-v1-communities.md").read_text()
+
+
+def test_each_value_is_run_with_each_of_other_options(bench_in):
+    """One command compares a protocol's variants, and shows each."""
+    noise = [word for kind in ("pair", "symmetric") for word in ("--each", f"protocol.kind={kind}")]
+    sizes = [word for size in (10, 20) for word in ("--each", f"recipe.train_size={size}")]
+    words = ["run", "--method", "erm", "--dataset", "digits", "--protocol", "label_noise", "--epochs", 1]
+    result = bench_in(*words, *noise, *sizes)
+    assert result.exit_code == 0, result.output
+    specs = [json.loads(path.read_text())["spec"] for path in records()]
+    found = {(spec["protocol_options"]["kind"], spec["recipe"]["train_size"]) for spec in specs}
+    assert found == {(kind, size) for kind in ("pair", "symmetric") for size in (10, 20)}
+    assert len(specs) == 4
+    for kind in ("pair", "symmetric"):
+        assert result.output.count(f"erm (kind={kind}): test, percent") == 2
+    again = bench_in(*words, *noise, *sizes)
+    assert again.output.count("1 of 1 runs already recorded") == 4
 
 
 def test_an_unwritable_folder_is_told_before_training(bench_in):

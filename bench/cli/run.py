@@ -1,5 +1,6 @@
 """`bench run`."""
 
+import itertools
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,9 +11,10 @@ import click
 from bench.cli.common import data_dir_option, installed, out_option, table
 from bench.cli.leaderboard import write_tables
 from bench.errors import BenchError, OptionError
-from bench.spec import SHORTHANDS
+from bench.spec import SHORTHANDS, canonical
 
 if TYPE_CHECKING:
+    from bench.data import Dataset
     from bench.experiment import Experiment
     from bench.registry import Registry
     from bench.results import ResultStore, RunResult
@@ -38,6 +40,12 @@ INTERRUPTED = 130
     metavar="NAME=VALUE",
     help="Option of the methods; 'METHOD.NAME' of one of them; 'model.NAME', 'dataset.NAME', 'protocol.NAME' and "
     "'recipe.NAME' of these. `bench show` lists them.",
+)
+@click.option(
+    "--each",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="An option's value as with -o; given several times, run each of the values, with each of other options.",
 )
 @click.option(
     "--validation",
@@ -80,13 +88,17 @@ def run(methods: Sequence[str], seeds: int | None, single: Sequence[int], out: P
     store.check_writable()
     files = Files(asked["data_dir"] or default_root(), allow_unofficial=asked["allow_unofficial_data"])
     shorthands = [f"recipe.{name}={asked[name]}" for name in SHORTHANDS if asked[name] is not None]
-    options = _options([*asked["options"], *shorthands], list(dict.fromkeys(methods)), registry)
     experiments: list[Experiment] = []
-    for method, given in options.items():
-        request = Request(
-            asked["dataset"], method, asked["model"], asked["protocol"], given, validation=asked["validation"]
-        )
-        experiments.append(resolve(request, files, registry, experiments[0].dataset if experiments else None))
+    loaded: dict[str, Dataset] = {}
+    for values in _combinations(asked["each"]):
+        texts = [*asked["options"], *shorthands, *values]
+        for method, given in _options(texts, list(dict.fromkeys(methods)), registry).items():
+            request = Request(
+                asked["dataset"], method, asked["model"], asked["protocol"], given, validation=asked["validation"]
+            )
+            task = canonical({n: v for n, v in given.items() if n.startswith(("dataset.", "protocol."))})
+            experiments.append(resolve(request, files, registry, loaded.get(task)))
+            loaded[task] = experiments[-1].dataset
     if asked["stack"] and (alone := [e.method_name for e in experiments if not e.method.stackable]):
         raise OptionError(f"{', '.join(alone)} cannot train stacked runs: leave out --stack, or these methods")
     chosen = list(dict.fromkeys(single)) or list(range(seeds or 1))
@@ -117,6 +129,17 @@ def run(methods: Sequence[str], seeds: int | None, single: Sequence[int], out: P
         sys.exit(1)
     if all(r.unfit for r in results):
         sys.exit(2)
+
+
+def _combinations(each: Sequence[str]) -> list[tuple[str, ...]]:
+    """One value of each option, as texts NAME=VALUE, in every way. Raises OptionError for a value given twice."""
+    by_name: dict[str, list[str]] = {}
+    for text in each:
+        values = by_name.setdefault(text.partition("=")[0], [])
+        if text in values:
+            raise OptionError(f"--each {text} is given twice")
+        values.append(text)
+    return list(itertools.product(*by_name.values()))
 
 
 def _options(texts: Sequence[str], methods: Sequence[str], registry: "Registry") -> Mapping[str, dict[str, str]]:
@@ -179,21 +202,17 @@ def _run_seeds(
 
 
 def _summary(results: "Sequence[RunResult]") -> None:
-    """A table of the runs just made, by method and selection rule."""
-    from bench.leaderboard import Row, percent
+    """A table of the runs just made, by method, options and selection rule."""
+    from bench.leaderboard import percent, rows_of
 
-    by_method: dict[str, dict[int, RunResult]] = {}
-    for r in results:
-        if r.ok:
-            by_method.setdefault(r.spec.method, {})[r.spec.seed] = r
-    for method, runs in by_method.items():
-        row, rows = Row(runs), []
-        metrics = row.any.about["metrics"]
+    for row in rows_of(results):
+        metrics, cells = row.any.about["metrics"], []
         for rule in row.any.selected:
-            rows.append((rule.replace("_", " "), *(percent(list(row.values(m, rule).values())) for m in metrics)))
-        seconds = sum(r.costs["train_seconds"] for r in runs.values()) / len(runs)
-        title = f"{method}: test, percent, {len(runs)} seed(s), {seconds:.1f} s of training each"
+            cells.append((rule.replace("_", " "), *(percent(list(row.values(m, rule).values())) for m in metrics)))
+        seconds = sum(r.costs["train_seconds"] for r in row.runs.values()) / len(row.runs)
+        task = f" ({row.variant})" if row.variant else ""
+        title = f"{row.label}{task}: test, percent, {len(row.runs)} seed(s), {seconds:.1f} s of training each"
         for choice in row.any.costs.get("meta_step", []):
             error = "" if choice["error"] is None else f"{choice['error']:.0e} off "
             title += f"; look-ahead: {choice['backend']}, {error}{choice['against']}"
-        table(title, rows, ("rule", *metrics))
+        table(title, cells, ("rule", *metrics))
