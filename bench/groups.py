@@ -1,15 +1,31 @@
-"""Means over the groups of a batch."""
+"""Numbers, means and maxima over groups of samples. Samples of a group outside 0..G-1, such as -1, belong to none."""
 
 import torch
 from torch import Tensor
 
 
+def group_counts(group: Tensor, groups: int) -> Tensor:
+    """[.., G] int64: how many samples each group has, from groups [.., N]."""
+    inside = (group >= 0) & (group < groups)
+    counts = group.new_zeros(*group.shape[:-1], groups)
+    return counts.scatter_add(-1, group.clamp(0, groups - 1), inside.to(group.dtype))
+
+
 def group_means(values: Tensor, group: Tensor, groups: int) -> tuple[Tensor, Tensor]:
     """Mean value and number of samples of each group, [.., G] both, from values and groups [.., B].
 
-    A group without samples has mean 0 and number 0; samples of a group outside 0..G-1, such as -1, belong to none.
-    Gradients go through the means, and no value of a tensor is read.
+    A group without samples has mean 0 and number 0. Gradients go through the means, and no value of a tensor is read.
     """
-    member = group.unsqueeze(-1) == torch.arange(groups, device=group.device)
+    member = _members(group, groups)
     count = member.sum(-2)
     return values.unsqueeze(-1).where(member, 0.0).sum(-2) / count.clamp_min(1), count
+
+
+def group_maxima(values: Tensor, group: Tensor, groups: int) -> Tensor:
+    """[.., G] largest value of each group, from values and groups [.., B]; minus infinity for one without samples."""
+    return values.unsqueeze(-1).where(_members(group, groups), -torch.inf).amax(-2)
+
+
+def _members(group: Tensor, groups: int) -> Tensor:
+    """[.., B, G] bool: whether a sample is of a group."""
+    return group.unsqueeze(-1) == torch.arange(groups, device=group.device)

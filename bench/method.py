@@ -128,8 +128,8 @@ class Method:
 
     uses_val: ClassVar[bool] = False
     """Whether it learns from the validation data. Where False, training is blind to them (the contract tests check)."""
-    uses_groups: ClassVar[bool] = False
-    """Whether it reads the group of training samples."""
+    uses_groups = False
+    """Whether it reads the group of training samples; where that depends on its options, `__post_init__` sets it."""
     stackable: ClassVar[bool] = True
     """Whether stacked runs give what single runs give."""
     capturable: ClassVar[bool] = False

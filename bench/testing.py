@@ -146,7 +146,7 @@ def check_method(method: type[Method], options: Mapping[str, Any] | None = None)
     if not method.uses_val:
         other = train(method(**given), task(val_seed=2)).state_dict()
         _equal(state, other, "it declares uses_val = False, and training changes with the validation data")
-    if not method.uses_groups:
+    if not method(**given).uses_groups:
         other = train(method(**given), task(regroup=True)).state_dict()
         _equal(state, other, "it declares uses_groups = False, and training changes with the groups of the samples")
     if method.capturable:

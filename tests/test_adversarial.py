@@ -271,21 +271,21 @@ def test_no_value_is_read(method):
 
 
 @pytest.mark.parametrize(
-    ("method", "message"),
+    ("method", "options", "message"),
     [
-        (UniversalAdversarial(eps=-0.1), "eps and step must be at least 0, and beta above 0 or none, not -0.1"),
-        (UniversalAdversarial(step=-1.0), "at least 0, and beta above 0 or none, not 0.0313725, -1"),
-        (UniversalAdversarial(beta=0.0), "beta above 0 or none"),
-        (SharedAdversarial(sharedness=0), "sharedness and steps must be at least 1"),
-        (SharedAdversarial(steps=0), "sharedness and steps must be at least 1"),
-        (SharedAdversarial(sigma=0.0), r"sigma in \(0, 1\]"),
-        (SharedAdversarial(sigma=1.1), r"sigma in \(0, 1\]"),
-        (SharedAdversarial(eps=-1.0), "eps and step at least 0"),
+        (UniversalAdversarial, {"eps": -0.1}, "universal_adversarial: eps must be at least 0, not -0.1"),
+        (UniversalAdversarial, {"step": -1.0}, "universal_adversarial: step must be at least 0, not -1"),
+        (UniversalAdversarial, {"beta": 0.0}, "universal_adversarial: beta must be above 0, not 0"),
+        (SharedAdversarial, {"sharedness": 0}, "shared_adversarial: sharedness must be at least 1, not 0"),
+        (SharedAdversarial, {"steps": 0}, "shared_adversarial: steps must be at least 1, not 0"),
+        (SharedAdversarial, {"sigma": 0.0}, r"shared_adversarial: sigma must be in \(0, 1\], not 0"),
+        (SharedAdversarial, {"sigma": 1.1}, r"shared_adversarial: sigma must be in \(0, 1\], not 1.1"),
+        (SharedAdversarial, {"eps": -1.0}, "shared_adversarial: eps must be at least 0, not -1"),
     ],
 )
-def test_options_out_of_range_are_refused(method, message):
-    with pytest.raises(OptionError, match=message):
-        train(method, toy_task())
+def test_options_out_of_range_are_refused(method, options, message):
+    with pytest.raises(OptionError, match=f"^{message}$"):
+        method(**options)
 
 
 # Claims: on digits, over five seeds

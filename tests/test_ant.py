@@ -235,17 +235,17 @@ def test_inputs_that_are_no_images_are_told():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"eps": -1.0}, "eps and generator_lr must be at least 0"),
-        ({"generator_lr": -1.0}, "eps and generator_lr must be at least 0"),
-        ({"restart_every": 0}, "restart_every at least 1"),
-        ({"share": 0.0}, r"share must be in \(0, 1\] and replay in \[0, 1\], not 0 and 0.4"),
-        ({"share": 1.5}, r"share must be in \(0, 1\]"),
-        ({"replay": 1.5}, r"replay in \[0, 1\]"),
+        ({"eps": -1.0}, "eps must be at least 0, not -1"),
+        ({"generator_lr": -1.0}, "generator_lr must be at least 0, not -1"),
+        ({"restart_every": 0}, "restart_every must be at least 1, not 0"),
+        ({"share": 0.0}, r"share must be in \(0, 1\], not 0"),
+        ({"share": 1.5}, r"share must be in \(0, 1\], not 1.5"),
+        ({"replay": 1.5}, r"replay must be in \[0, 1\], not 1.5"),
     ],
 )
 def test_options_out_of_range_are_refused(options, message):
-    with pytest.raises(OptionError, match=message):
-        train(ANT(**options), toy_images())
+    with pytest.raises(OptionError, match=f"^ant: {message}$"):
+        ANT(**options)
 
 
 # Claim: on digits, over five seeds

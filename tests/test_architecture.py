@@ -124,7 +124,8 @@ def test_only_the_command_line_prints():
 @pytest.mark.parametrize("name", [name for name, tree in PLUGINS.items() if tree.body])
 def test_a_plugin_imports_public_names_alone(name):
     found = {i for i in imports(PLUGINS[name]) if i.split(".")[0] in ("bench", "bench_plugins")}
-    assert found, "it offers nothing"
+    offers = any(isinstance(node, ast.FunctionDef) and node.name.startswith("bench_") for node in PLUGINS[name].body)
+    assert found or not offers
     assert [i for i in found if any(part.startswith("_") for part in i.split("."))] == []
     assert [i for i in found if command_line(home(i))] == []
 

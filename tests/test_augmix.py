@@ -266,13 +266,19 @@ def test_what_augmix_cannot_use_is_told(task: Callable[..., Task], reason):
 
 
 @pytest.mark.parametrize(
-    "options",
-    [{"severity": -1.0}, {"severity": 10.1}, {"width": 0}, {"depth": 0}, {"alpha": 0.0}, {"consistency": -1.0}],
-    ids=str,
+    ("options", "message"),
+    [
+        ({"severity": -1.0}, r"severity must be in \[0, 10\], not -1"),
+        ({"severity": 10.1}, r"severity must be in \[0, 10\], not 10.1"),
+        ({"width": 0}, "width must be at least 1, not 0"),
+        ({"depth": 0}, "depth must be at least 1, not 0"),
+        ({"alpha": 0.0}, "alpha must be above 0, not 0"),
+        ({"consistency": -1.0}, "consistency must be at least 0, not -1"),
+    ],
 )
-def test_options_out_of_range_are_refused(options):
-    with pytest.raises(OptionError, match=r"augmix: severity must be in \[0, 10\]"):
-        begun(AugMix(**options))
+def test_options_out_of_range_are_refused(options, message):
+    with pytest.raises(OptionError, match=f"^augmix: {message}$"):
+        AugMix(**options)
 
 
 # What it is for

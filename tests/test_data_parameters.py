@@ -57,8 +57,9 @@ def test_the_losses_are_those_of_logits_over_the_sum_of_the_temperatures(level):
 def test_a_step_follows_the_gradient_by_hand(level):
     """d loss / d sigma* = (z_y - sum_j p_j z_j) / sigma*^2, and d sigma* / d log sigma = sigma of each part."""
     lr, decay = {"class": 0.3, "instance": 0.7}, {"class": 0.05, "instance": 0.02}
-    options = {f"{name}_lr": value for name, value in lr.items()}
-    method, batch, logits = begun(level=level, **options, **{f"{n}_weight_decay": v for n, v in decay.items()})
+    parts = [part for part in lr if level in ("both", part)]
+    options = {f"{part}_lr": lr[part] for part in parts} | {f"{part}_weight_decay": decay[part] for part in parts}
+    method, batch, logits = begun(level=level, **options)
     log, expected = tables(method), tables(method)
     for i, z in enumerate(logits):
         places = used(method, batch, i)
@@ -118,8 +119,17 @@ def test_decay_alone_draws_the_temperatures_to_1():
 
 @pytest.mark.parametrize("option", ["class_lr", "instance_lr", "class_weight_decay", "instance_weight_decay", "bound"])
 def test_values_out_of_range_are_refused(option):
-    with pytest.raises(OptionError, match="must be at least 0 and bound above 1"):
-        begun(**{option: -0.1})
+    valid = "above 1" if option == "bound" else "at least 0"
+    with pytest.raises(OptionError, match=f"^data_parameters: {option} must be {valid}, not -0.1$"):
+        DataParameters(**{option: -0.1})
+
+
+@pytest.mark.parametrize(("level", "other"), [("class", "instance"), ("instance", "class")])
+@pytest.mark.parametrize("option", ["lr", "weight_decay"])
+def test_options_of_a_level_that_is_not_learned_are_refused(level, other, option):
+    DataParameters(level=level, **{f"{level}_{option}": 0.1})
+    with pytest.raises(OptionError, match=f"^data_parameters: {other}_{option} has no effect with level={level}$"):
+        DataParameters(level=level, **{f"{other}_{option}": 0.1})
 
 
 def test_another_loss_than_the_cross_entropy_is_not_applicable():
@@ -129,7 +139,7 @@ def test_another_loss_than_the_cross_entropy_is_not_applicable():
 
 @pytest.mark.parametrize("level", LEVELS[1:])
 def test_the_contract_with_options(level):
-    check_method(DataParameters, {"level": level, "class_lr": 1.0, "instance_lr": 3.0})
+    check_method(DataParameters, {"level": level, f"{level}_lr": 2.0})
 
 
 # Noisy labels

@@ -12,7 +12,8 @@ from bench.meter import Meter
 from bench.testing import NoEvaluations, check_method, toy_task, train
 from bench_plugins.methods import deep_augment
 from bench_plugins.methods.augmix import AugMix
-from bench_plugins.methods.deep_augment import Autoencoder, DeepAugment, choose, distort_signal, distort_weight
+from bench_plugins.methods.deep_augment import DeepAugment, DeepAugmentAugMix
+from bench_plugins.methods.distortion import Autoencoder, choose, distort_signal, distort_weight
 from bench_plugins.methods.erm import ERM
 from tests.literal import NothingRead
 from tests.test_augmix import batch_of, begun, image_task, robustness_gains, some_digits
@@ -170,7 +171,7 @@ def test_preparation_is_paid_for_and_changes_the_autoencoder_alone():
     assert [same(one, encoders[-1]) for one in encoders] == [False, True, True, True, True]
 
 
-class Interrupted(DeepAugment):
+class Interrupted(DeepAugmentAugMix):
     """Stops at the end of an epoch, before its checkpoint."""
 
     stop = -1
@@ -184,10 +185,10 @@ class Interrupted(DeepAugment):
 def test_a_training_interrupted_anywhere_ends_where_it_would_have(monkeypatch, tmp_path, stop):
     monkeypatch.setattr(Meter, "CHECKPOINT_SECONDS", 0.0)
     monkeypatch.setattr(Interrupted, "stop", stop)
-    whole, resumed = (DeepAugment(autoencoder_epochs=3, augmix=True) for _ in range(2))
+    whole, resumed = (DeepAugmentAugMix(autoencoder_epochs=3) for _ in range(2))
     train(whole, image_task())
     with pytest.raises(KeyboardInterrupt):
-        train(Interrupted(autoencoder_epochs=3, augmix=True), image_task(), tmp_path / "checkpoint")
+        train(Interrupted(autoencoder_epochs=3), image_task(), tmp_path / "checkpoint")
     assert (tmp_path / "checkpoint").exists()
     train(resumed, image_task(), tmp_path / "checkpoint")
     assert same(resumed.model, whole.model) and same(resumed.autoencoder, whole.autoencoder)
@@ -201,7 +202,7 @@ def test_with_no_share_it_trains_as_erm():
 
 
 def test_with_no_share_and_augmix_it_trains_as_augmix():
-    assert same(train(DeepAugment(share=0.0, augmix=True), image_task()), train(AugMix(), image_task()))
+    assert same(train(DeepAugmentAugMix(share=0.0, severity=5.0), image_task()), train(AugMix(5.0), image_task()))
 
 
 def test_the_loss_is_that_of_the_distorted_batch(monkeypatch):
@@ -214,14 +215,14 @@ def test_the_loss_is_that_of_the_distorted_batch(monkeypatch):
 # The rules
 
 
-@pytest.mark.parametrize("options", [{}, {"augmix": True, "share": 1.0, "autoencoder_epochs": 1}], ids=str)
-def test_deep_augment_keeps_the_contract(options):
-    check_method(DeepAugment, options)
+@pytest.mark.parametrize("method", [DeepAugment, DeepAugmentAugMix])
+def test_with_all_of_each_batch_distorted_the_contract_is_kept(method):
+    check_method(method, {"share": 1.0, "autoencoder_epochs": 1, "channels": 4})
 
 
-@pytest.mark.parametrize("augmix", [False, True])
-def test_an_update_reads_no_value(augmix):
-    method, batch = begun(DeepAugment(augmix=augmix)), batch_of(torch.rand(6, 1, 8, 8))
+@pytest.mark.parametrize("kind", [DeepAugment, DeepAugmentAugMix])
+def test_an_update_reads_no_value(kind):
+    method, batch = begun(kind()), batch_of(torch.rand(6, 1, 8, 8))
     method.update(batch)  # the optimisers' first step
     with NothingRead():
         method.update(batch)
@@ -233,15 +234,27 @@ def test_what_deep_augment_cannot_use_is_told():
     with pytest.raises(NotApplicableError, match="deep_augment needs images"):
         train(DeepAugment(), toy_task())
     with pytest.raises(NotApplicableError, match="augmix changes the cross-entropy"):
-        train(DeepAugment(augmix=True), image_task(loss="hinge"))
+        train(DeepAugmentAugMix(), image_task(loss="hinge"))
 
 
+@pytest.mark.parametrize("method", [DeepAugment, DeepAugmentAugMix])
 @pytest.mark.parametrize(
-    "options", [{"share": 1.1}, {"rate": -0.1}, {"channels": 0}, {"autoencoder_epochs": -1}], ids=str
+    ("options", "message"),
+    [
+        ({"share": 1.1}, r"share must be in \[0, 1\], not 1.1"),
+        ({"rate": -0.1}, r"rate must be in \[0, 1\], not -0.1"),
+        ({"channels": 0}, "channels must be at least 1, not 0"),
+        ({"autoencoder_epochs": -1}, "autoencoder_epochs must be at least 0, not -1"),
+    ],
 )
-def test_options_out_of_range_are_refused(options):
-    with pytest.raises(OptionError, match=r"deep_augment: share and rate must be in \[0, 1\]"):
-        begun(DeepAugment(**options))
+def test_options_out_of_range_are_refused(method, options, message):
+    with pytest.raises(OptionError, match=f"^deep_augment: {message}$"):
+        method(**options)
+
+
+def test_options_of_augmix_are_checked_too():
+    with pytest.raises(OptionError, match=r"^augmix: severity must be in \[0, 10\], not 11$"):
+        DeepAugmentAugMix(severity=11.0)
 
 
 # What it is for
@@ -258,11 +271,6 @@ def test_by_itself_it_is_about_as_robust_as_erm():
 @pytest.mark.slow
 def test_with_augmix_it_is_more_robust_than_erm():
     """In the mean over corruptions that it never saw, for each seed. So is AugMix without it."""
-    gains = robustness_gains(lambda: DeepAugment(augmix=True))[:, 1:].mean(1)
+    gains = robustness_gains(DeepAugmentAugMix)[:, 1:].mean(1)
     assert gains.mean() > 0.01
     assert (gains > 0).sum() >= 4
-
-
-def test_options_of_augmix_without_it_are_refused():
-    with pytest.raises(OptionError, match="severity has no effect without augmix=true"):
-        train(DeepAugment(severity=5.0), image_task())

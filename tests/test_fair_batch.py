@@ -202,8 +202,8 @@ def test_it_tells_what_it_cannot_use(task, message):
 
 
 def test_a_step_of_no_size_is_refused():
-    with pytest.raises(OptionError, match=r"alpha must be above 0, not -0\.1"):
-        begun(FairBatch(alpha=-0.1), toy_task())
+    with pytest.raises(OptionError, match=r"^fair_batch: alpha must be above 0, not -0\.1$"):
+        FairBatch(alpha=-0.1)
 
 
 @pytest.mark.parametrize("fairness", FAIRNESS)

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from bench import NotApplicableError, Split
 from bench.heads import features, head_of
 from bench.normalize import normalized
+from bench.stack import stack
 from bench.testing import toy_split
 from bench_plugins.models.logistic import output_layers
 from bench_plugins.models.resnet import resnet18
@@ -23,6 +24,18 @@ def test_features_are_what_goes_into_the_last_linear_layer(classes):
     standard = (SPLIT.x - torch.tensor([0.1, 0.2, 0.3])) / torch.tensor([1.0, 2.0, 4.0])
     torch.testing.assert_close(found, torch.tanh(standard @ first.weight.T + first.bias))
     assert not found.requires_grad
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_of_stacked_models_the_head_and_the_features_are_those_of_all_runs(classes):
+    models = [nn.Sequential(nn.Linear(3, 8), nn.Tanh(), *output_layers(8, classes)) for _ in range(2)]
+    splits = [toy_split(25, seed) for seed in range(2)]
+    model, split = stack(models), Split.stack(splits)
+    head = head_of(model, split)
+    alone = [head_of(one, part) for one, part in zip(models, splits, strict=True)]
+    assert torch.equal(head.weight, torch.stack([one.weight for one in alone]))
+    expected = [features(*each, 10) for each in zip(models, alone, splits, strict=True)]
+    torch.testing.assert_close(features(model, head, split, 10), torch.stack(expected))
 
 
 def test_a_linear_model_is_its_own_head():

@@ -157,9 +157,15 @@ def test_ldam_without_margin_is_the_cross_entropy_of_its_model():
     assert method.weights(batch(), torch.zeros(4)).tolist() == [1, 1, 1, 1]
 
 
-@pytest.mark.parametrize("model", [lambda: nn.Linear(3, 1), lambda: nn.Conv1d(3, 3, 1)])
-def test_ldam_needs_a_linear_last_layer(model):
-    with pytest.raises(NotApplicableError, match="last layer is linear, with 3 outputs"):
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (lambda: nn.Linear(3, 2), "last layer has 3 outputs, one for each class"),
+        (lambda: nn.Sequential(nn.Unflatten(1, (3, 1)), nn.Conv1d(3, 3, 1), nn.Flatten()), "no linear layer"),
+    ],
+)
+def test_ldam_needs_a_linear_last_layer(model, message):
+    with pytest.raises(NotApplicableError, match=message):
         LDAM().begin(dataclasses.replace(task_of(COUNTS), new_model=model))
 
 
@@ -241,22 +247,32 @@ def test_what_changes_the_cross_entropy_cannot_be_used_with_another_loss(method)
 
 
 @pytest.mark.parametrize(
-    ("method", "message"),
+    ("method", "options", "message"),
     [
-        (Focal(gamma=-1.0), "gamma must be at least 0, not -1"),
-        (Focal(alpha=(0.25, 0.75)), "alpha needs 3 non-negative numbers"),
-        (Focal(alpha=(1.0, -1.0, 1.0)), "alpha needs 3 non-negative numbers"),
-        (Focal(alpha=(0.0, 0.0, 0.0)), "alpha needs 3 non-negative numbers"),
-        (LogitAdjustment(tau=-0.5), "tau must be at least 0, not -0.5"),
-        (LDAM(largest_margin=-0.1), "largest_margin must be at least 0"),
-        (LDAM(scale=0.0), "scale above 0"),
-        (LDAM(reweight_from=1.1), r"reweight_from in \[0, 1\]"),
-        (LDAM(beta=1.0), r"beta in \[0, 1\)"),
+        (Focal, {"gamma": -1.0}, "focal: gamma must be at least 0, not -1"),
+        (Focal, {"alpha": (1.0, -1.0, 1.0)}, "focal: alpha must be at least 0, not -1"),
+        (Focal, {"alpha": (0.0, 0.0, 0.0)}, "focal: alpha must have an entry above 0, not 0,0,0"),
+        (LogitAdjustment, {"tau": -0.5}, "logit_adjustment: tau must be at least 0, not -0.5"),
+        (LDAM, {"largest_margin": -0.1}, "ldam: largest_margin must be at least 0, not -0.1"),
+        (LDAM, {"scale": 0.0}, "ldam: scale must be above 0, not 0"),
+        (LDAM, {"reweight_from": 1.1}, r"ldam: reweight_from must be in \[0, 1\], not 1.1"),
+        (LDAM, {"reweight_from": 0.5, "beta": 1.0}, r"ldam: beta must be in \[0, 1\), not 1"),
+        (LDAM, {"beta": 0.9999}, "ldam: beta has no effect with reweight_from=1"),
     ],
 )
-def test_values_out_of_range_are_refused(method, message):
-    with pytest.raises(OptionError, match=message):
-        begun(method)
+def test_values_that_mean_nothing_are_refused(method, options, message):
+    with pytest.raises(OptionError, match=f"^{message}$"):
+        method(**options)
+
+
+def test_focal_needs_a_number_for_each_class():
+    with pytest.raises(OptionError, match=r"focal: alpha needs 3 numbers, one for each class \(.*\), not 0.25,0.75"):
+        begun(Focal(alpha=(0.25, 0.75)))
+
+
+@pytest.mark.parametrize(("by", "uses_groups"), [("group", True), ("class", False)])
+def test_square_root_weights_say_whether_they_use_groups(by, uses_groups):
+    assert SqrtInverse(by=by).uses_groups == uses_groups
 
 
 VARIANTS = {

@@ -123,7 +123,7 @@ def naive(task: Task, option: LabelBias) -> tuple[nn.Module, list[float]]:
     y, group = task.train.y.tolist(), task.train.group.tolist()
     by_class = y == group
     m, w = [0.0, 0.0], torch.ones(len(y))
-    fits = option.iterations + 1 if option.procedure == "refit" else 1
+    fits = (option.iterations or 100) + 1 if option.procedure == "refit" else 1
     for fit in range(fits):
         model = task.new_model()
         optimizer = torch.optim.SGD(model.parameters(), 0.1, momentum=0.9)
@@ -175,7 +175,7 @@ def test_label_bias_is_algorithm_1(constraint, procedure, by_class):
 
 @pytest.mark.parametrize("procedure", ["epoch", "refit"])
 def test_multipliers_of_zero_train_as_erm_does(procedure):
-    method = LabelBias(eta=0.0, procedure=procedure, iterations=2)
+    method = LabelBias(eta=0.0, procedure=procedure, iterations=2 if procedure == "refit" else None)
     a, b = (train(m, toy_task()).state_dict() for m in (method, ERM()))
     assert all(torch.equal(a[name], b[name]) for name in b)
     assert torch.equal(method.w, torch.ones(70))
@@ -184,7 +184,7 @@ def test_multipliers_of_zero_train_as_erm_does(procedure):
 @pytest.mark.parametrize(("procedure", "trainings"), [("epoch", 1), ("refit", 4)])
 def test_all_refits_are_paid_for(procedure, trainings):
     meter = Meter(NoEvaluations())
-    LabelBias(procedure=procedure, iterations=3).fit(toy_task(), meter)
+    LabelBias(procedure=procedure, iterations=3 if procedure == "refit" else None).fit(toy_task(), meter)
     assert (meter.steps, len(meter.history)) == (trainings * 15, 3)
 
 
@@ -204,22 +204,32 @@ def test_label_bias_resumes_at_any_epoch(epoch, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"eta": -1.0}, "eta must be at least 0 and iterations at least 1, not -1 and 100"),
-        ({"iterations": 0}, "eta must be at least 0 and iterations at least 1, not 1 and 0"),
-        ({"positive": 3}, "positive must be a class from 0 to 2, not 3"),
+        ({"eta": -1.0}, "eta must be at least 0, not -1"),
+        ({"procedure": "refit", "iterations": 0}, "iterations must be at least 1, not 0"),
+        ({"iterations": 100}, "iterations has no effect with procedure=epoch"),
+        ({"positive": -1}, "positive must be at least 0, not -1"),
         ({"rate": 1.1}, r"rate must be in \[0, 1\], not 1.1"),
-        ({"positive": 2, "constraint": "equal_opportunity"}, "positive and rate are for demographic parity"),
+        (
+            {"positive": 2, "constraint": "equal_opportunity"},
+            "positive has no effect with constraint=equal_opportunity",
+        ),
+        ({"rate": 0.5, "constraint": "equal_opportunity"}, "rate has no effect with constraint=equal_opportunity"),
     ],
 )
 def test_values_that_make_no_constraint_are_refused(options, message):
-    with pytest.raises(OptionError, match=message):
-        LabelBias(**options).begin(task_of([0, 1, 2], [0, 1, 2]))
+    with pytest.raises(OptionError, match=f"^label_bias: {message}$"):
+        LabelBias(**options)
+
+
+def test_a_class_that_is_not_there_is_refused():
+    with pytest.raises(OptionError, match="positive must be a class from 0 to 2, not 3"):
+        LabelBias(positive=3).begin(task_of([0, 1, 2], [0, 1, 2]))
 
 
 def test_a_sensitive_attribute_needs_two_classes():
     with pytest.raises(NotApplicableError, match="needs two classes, not 3"):
         LabelBias().begin(task_of([0, 1, 2], [0, 1, 1]))
-    with pytest.raises(OptionError, match="positive and rate are for demographic parity"):
+    with pytest.raises(OptionError, match="rate has no effect where the groups are not the classes"):
         LabelBias(rate=0.5).begin(task_of([0, 1, 1], [0, 1, 0]))
 
 

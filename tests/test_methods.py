@@ -91,8 +91,14 @@ def test_class_balanced_weights_by_class_or_group():
 
 @pytest.mark.parametrize("beta", [1.0, -0.1])
 def test_class_balanced_refuses_a_beta_outside_its_range(beta):
-    with pytest.raises(OptionError, match=r"beta must be in \[0, 1\)"):
-        weights(ClassBalanced(beta=beta), task_of([0, 1]))
+    with pytest.raises(OptionError, match=r"^class_balanced: beta must be in \[0, 1\), not"):
+        ClassBalanced(beta=beta)
+
+
+@pytest.mark.parametrize("method", [ClassBalanced, ImportanceWeighted])
+@pytest.mark.parametrize(("by", "uses_groups"), [("group", True), ("class", False)])
+def test_static_weights_say_whether_they_use_groups(method, by, uses_groups):
+    assert method(by=by).uses_groups == uses_groups
 
 
 # Importance weighting
@@ -122,11 +128,21 @@ def test_importance_weights_normalised_train_as_torchs_weighted_loss():
     torch.testing.assert_close((w * F.cross_entropy(logits, y, reduction="none")).mean(), expected)
 
 
-@pytest.mark.parametrize("values", [(1.0,), (1.0, 2.0, 3.0), (-1.0, 2.0), (0.0, 0.0)])
+@pytest.mark.parametrize("values", [(1.0,), (1.0, 2.0, 3.0)])
 @pytest.mark.parametrize("option", ["target", "ratio"])
-def test_importance_weights_of_the_wrong_number_or_sign_are_refused(option, values):
-    with pytest.raises(OptionError, match=f"{option} needs 2 non-negative numbers, one for each class"):
+def test_importance_weights_of_the_wrong_number_are_refused(option, values):
+    with pytest.raises(OptionError, match=rf"{option} needs 2 numbers, one for each class \(.*\), not 1"):
         weights(ImportanceWeighted(**{option: values}), task_of([0, 0, 1]))
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [((-1.0, 2.0), "must be at least 0, not -1"), ((0.0, 0.0), "must have an entry above 0, not 0,0")],
+)
+@pytest.mark.parametrize("option", ["target", "ratio"])
+def test_importance_weights_that_are_no_proportions_are_refused(option, values, message):
+    with pytest.raises(OptionError, match=f"^importance_weighted: {option} {message}$"):
+        ImportanceWeighted(**{option: values})
 
 
 # Random
@@ -254,7 +270,7 @@ class Naive:
             step = -slope if o.reverse_weights else slope
             if o.weighting == "inverse_square_l1":  # the penalty of the weights that took part
                 part = torch.zeros(20).index_fill(0, batch.index, 1.0) if o.normalize == "batch" else torch.ones(20)
-                step = step + o.l1 * part * w.detach().sign()
+                step = step + (1e-3 if o.l1 is None else o.l1) * part * w.detach().sign()
             rate = recipe.lr if o.weight_lr is None else o.weight_lr
             w = (w - rate * step).detach()
             final = grad(self.training(theta, w, batch), theta)
@@ -380,6 +396,21 @@ def test_forml_takes_the_models_learning_rate_with_its_schedule_for_the_weights(
     budget = {"steps": None, "epochs": 2}
     assert torch.equal(w(None, **budget), w(0.3, **budget))
     assert not torch.equal(w(None, milestones=(0.5,), **budget), w(0.3, milestones=(0.5,), **budget))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"l1": 1e-3}, "l1 has no effect with weighting=loss"),
+        ({"weighting": "logits", "l1": 0.0}, "l1 has no effect with weighting=logits"),
+        ({"weighting": "inverse_square_l1", "l1": -1.0}, "l1 must be at least 0, not -1"),
+        ({"weight_lr": -1.0}, "weight_lr must be at least 0, not -1"),
+        ({"reverse_model": True, "look_ahead": "optimizer"}, "reverse_model is a plain step .*"),
+    ],
+)
+def test_forml_refuses_options_that_mean_nothing(options, message):
+    with pytest.raises(OptionError, match=f"^forml: {message}$"):
+        FORML(**options)
 
 
 def test_forml_refuses_a_condition_it_cannot_meet():

@@ -11,9 +11,9 @@ from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import RBF, ConstantKernel
 
 from bench import OptionError, UnknownNameError
-from bench.gaussian_process import propose
 from bench.meter import Meter
 from bench.testing import NoEvaluations, check_method, toy_task, train
+from bench_plugins.gaussian_process import propose
 from bench_plugins.methods.moew import MOEW
 from tests import claims
 from tests.trainings import check_resumed, same, trainings, with_dropout
@@ -190,10 +190,18 @@ def test_moew_resumes_at_any_epoch(epoch, tmp_path):
     check_resumed(lambda: MOEW(rounds=2, per_round=2), epoch, tmp_path)
 
 
-@pytest.mark.parametrize("options", [{"rounds": 0}, {"per_round": 0}, {"embedding": -1}, {"radius": 0.0}])
-def test_moew_refuses_values_that_make_no_search(options):
-    with pytest.raises(OptionError, match="must be at least 1, embedding at least 0 and radius above 0, not"):
-        begun(**options)
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"rounds": 0}, "moew: rounds must be at least 1, not 0"),
+        ({"per_round": 0}, "moew: per_round must be at least 1, not 0"),
+        ({"embedding": -1}, "moew: embedding must be at least 0, not -1"),
+        ({"radius": 0.0}, "moew: radius must be above 0, not 0"),
+    ],
+)
+def test_moew_refuses_values_that_make_no_search(options, message):
+    with pytest.raises(OptionError, match=message):
+        MOEW(**options)
 
 
 def test_moew_refuses_an_unknown_metric():

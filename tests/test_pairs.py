@@ -28,6 +28,7 @@ FEW: dict[str, dict[str, object]] = {
     "tuned_erm": {"trials": 2},
     "classifier_retraining": {"epochs": 1},
     "deep_augment": {"autoencoder_epochs": 1, "channels": 4},
+    "deep_augment_augmix": {"autoencoder_epochs": 1, "channels": 4},
 }
 """Options that make methods short which train many times."""
 

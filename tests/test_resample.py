@@ -106,7 +106,17 @@ def test_where_all_samples_are_drawn_alike_it_is_training_on_a_bootstrap():
 @pytest.mark.parametrize("q", [-0.1, 1.1])
 def test_a_power_outside_its_range_is_refused(q):
     with pytest.raises(OptionError, match=r"resample: q must be in \[0, 1\], not"):
-        Resample(q=q).begin(toy_task())
+        Resample(q=q)
+
+
+def test_progressive_without_a_change_is_refused():
+    with pytest.raises(OptionError, match=r"^resample: progressive has no effect with q=1$"):
+        Resample(progressive=True, q=1.0)
+
+
+@pytest.mark.parametrize(("by", "uses_groups"), [("group", True), ("class", False)])
+def test_it_says_whether_it_uses_groups(by, uses_groups):
+    assert Resample(by=by).uses_groups == uses_groups
 
 
 @pytest.mark.parametrize("options", [{}, {"by": "group", "q": 0.5}, {"progressive": True}], ids=str)

@@ -124,7 +124,7 @@ def test_all_trials_are_paid_for():
     assert (meter.steps, len(meter.history)) == (4 * 15, 3)
 
 
-@pytest.mark.parametrize("options", [{"trials": 3}, {"trials": 1}, {"trials": 3, "weight_decays": (0.0, 0.1)}])
+@pytest.mark.parametrize("options", [{"trials": 3}, {"trials": 2}, {"trials": 3, "weight_decays": (0.0, 0.1)}])
 def test_tuned_erm_keeps_the_contract(options):
     check_method(TunedERM, options)
 
@@ -135,10 +135,17 @@ def test_tuned_erm_resumes_at_any_epoch(epoch, tmp_path):
     assert whole.gains.argmax() != 0
 
 
-@pytest.mark.parametrize("options", [{"trials": 0}, {"lr_factor": 0.5}, {"weight_decays": (0.1, -1.0)}])
-def test_tuned_erm_refuses_values_that_make_no_search(options):
-    with pytest.raises(OptionError, match="trials and lr_factor must be at least 1 and weight_decays at least 0, not"):
-        train(TunedERM(**options), toy_task())
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"trials": 1}, "trials must be at least 2, not 1"),
+        ({"lr_factor": 0.5}, "lr_factor must be at least 1, not 0.5"),
+        ({"weight_decays": (0.1, -1.0)}, "weight_decays must be at least 0, not -1"),
+    ],
+)
+def test_tuned_erm_refuses_values_that_make_no_search(options, message):
+    with pytest.raises(OptionError, match=f"^tuned_erm: {message}$"):
+        TunedERM(**options)
 
 
 @pytest.mark.parametrize("kind", ["imbalance", "noise"])

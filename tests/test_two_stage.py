@@ -78,18 +78,26 @@ def test_without_a_head_those_that_train_one_are_not_applicable():
 @pytest.mark.parametrize(
     ("method", "options", "message"),
     [
-        (ClassifierRetraining, {"epochs": 0}, "epochs must be at least 1, not 0"),
-        (DeepFeatureReweighting, {"repeats": 0}, "repeats must be at least 1"),
-        (DeepFeatureReweighting, {"strengths": ()}, "strengths positive numbers"),
-        (DeepFeatureReweighting, {"strengths": (1.0, 0.0)}, "strengths positive numbers"),
-        (JTT, {"identification_epochs": 0}, "identification_epochs must be in 1 to 3"),
-        (JTT, {"identification_epochs": 4}, "identification_epochs must be in 1 to 3"),
-        (JTT, {"upweight": 0.5}, "upweight at least 1"),
+        (ClassifierRetraining, {"epochs": 0}, "classifier_retraining: epochs must be at least 1, not 0"),
+        (DeepFeatureReweighting, {"repeats": 0}, "deep_feature_reweighting: repeats must be at least 1, not 0"),
+        (DeepFeatureReweighting, {"strengths": ()}, "deep_feature_reweighting: strengths must have an entry.*"),
+        (
+            DeepFeatureReweighting,
+            {"strengths": (1.0, 0.0)},
+            "deep_feature_reweighting: strengths must be above 0, not 0",
+        ),
+        (JTT, {"identification_epochs": 0}, "jtt: identification_epochs must be at least 1, not 0"),
+        (JTT, {"upweight": 0.5}, "jtt: upweight must be at least 1, not 0.5"),
     ],
 )
 def test_bad_options_are_refused(method, options, message):
-    with pytest.raises(OptionError, match=message):
-        train(method(**options), toy_task())
+    with pytest.raises(OptionError, match=f"^{message}$"):
+        method(**options)
+
+
+def test_jtt_identifies_within_the_recipes_epochs():
+    with pytest.raises(OptionError, match="jtt: identification_epochs must be at most 3, the recipe's epochs, not 4"):
+        train(JTT(identification_epochs=4), toy_task())
 
 
 # Classifier re-training
@@ -142,6 +150,15 @@ def test_crt_is_a_linear_model_trained_on_the_features(epochs, rates):
             optimizer.step()
     torch.testing.assert_close(model[-1].weight, w, rtol=1e-10, atol=1e-12)
     torch.testing.assert_close(model[-1].bias, b, rtol=1e-10, atol=1e-12)
+
+
+def test_crt_begins_a_cyclical_schedule_again():
+    """Stretched over the second training, its cycles would be cut: each epoch would begin one."""
+    task = toy_task(epochs=8, schedule="cyclical", max_lr=0.3, cycle=4)
+    method = ClassifierRetraining(epochs=4)
+    method.begin(task)
+    rates = [task.lr(method.recipe_epoch(epoch)) for epoch in range(4)]
+    assert rates == pytest.approx([0.1, 0.2, 0.3, 0.2])
 
 
 def test_crt_draws_whole_epochs_after_a_recipe_that_is_cut_short():

@@ -13,7 +13,7 @@ from scipy.optimize import linprog, minimize_scalar
 from torch import Tensor, nn
 
 from bench import Batch, Method, NotApplicableError, OptionError, Recipe, Split, Streams, Task
-from bench.groups import group_means
+from bench.groups import group_counts, group_maxima, group_means
 from bench.predict import predict
 from bench.testing import check_method, toy_task, train
 from bench_plugins.methods.cvar_dro import CVaRDRO, chi_square_weights, cvar_weights
@@ -54,6 +54,19 @@ def test_means_of_groups_are_those_of_a_loop_and_absent_groups_are_told():
     assert count.tolist() == [[2, 0, 2], [0, 3, 0]]
     mean.sum().backward()
     torch.testing.assert_close(values.grad, torch.tensor([[0.5] * 4, [1 / 3] * 3 + [0]]))
+
+
+def test_counts_of_groups_are_those_of_bincount_and_leave_out_what_is_in_none():
+    group = torch.tensor([[2, 0, 2, 0], [1, 1, 1, -1], [3, -1, 0, 5]])
+    expected = [[2, 0, 2], [0, 3, 0], [1, 0, 0]]
+    assert group_counts(group, 3).tolist() == expected
+    assert group_means(torch.zeros(3, 4), group, 3)[1].tolist() == expected
+
+
+def test_maxima_of_groups_are_those_of_a_loop():
+    values = torch.tensor([[1.0, 2.0, 3.0, 4.0], [5.0, 6.0, 7.0, 8.0]])
+    found = group_maxima(values, torch.tensor([[2, 0, 2, 0], [1, 1, 1, -1]]), 3)
+    assert found.tolist() == [[4, -math.inf, 3], [-math.inf, 7, -math.inf]]
 
 
 # Group DRO
@@ -241,8 +254,11 @@ def looped(method: GapRegularized, batch: Batch) -> Tensor:
 
 
 def objective(method: Method, batch: Batch) -> Tensor:
-    losses = method.losses(batch)
-    return method.objective(batch, losses, method.weights(batch, losses))
+    """What an update descends."""
+    descended: list[Tensor] = []
+    method.descend = descended.append  # type: ignore[method-assign]
+    method.update(batch)
+    return descended[0]
 
 
 def gradient(value: Tensor, model: nn.Module) -> Tensor:
@@ -263,13 +279,12 @@ def test_gap_regularized_is_a_loop_over_samples(penalty, condition, index):
 
 
 def test_gap_regularized_pulls_at_the_worst_and_the_best_group():
-    """The gradient with respect to the losses: 1 / B, and strength / n_g more or less for these two groups."""
-    method = begun(GapRegularized(strength=0.5), task_of([0, 0, 1, 1, 1, 2]))
+    """The gradient of the penalty with respect to the losses: 1 / n_g and -1 / n_g for these two groups."""
+    method = begun(GapRegularized(), task_of([0, 0, 1, 1, 1, 2]))
     batch = batch_of(method.task, range(6))
     losses = torch.tensor([3.0, 5.0, 1.0, 2.0, 0.0, 2.0], requires_grad=True)
-    method.value = losses
-    (slope,) = torch.autograd.grad(method.objective(batch, losses, torch.ones(6)), losses)
-    assert slope.tolist() == pytest.approx([1 / 6 + 0.25] * 2 + [1 / 6 - 0.5 / 3] * 3 + [1 / 6])
+    (slope,) = torch.autograd.grad(method.gap(batch, torch.zeros(6, 2), losses), losses)
+    assert slope.tolist() == pytest.approx([1 / 2] * 2 + [-1 / 3] * 3 + [0])
 
 
 def test_gap_regularized_leaves_equal_groups_to_erm():
@@ -292,8 +307,8 @@ def test_gap_regularized_without_strength_is_erm():
         (GapRegularized("rate"), task_of([0, 1], classes=3), "penalty=rate, condition=all needs two classes, not 3"),
         (GapRegularized("loss", "positive"), task_of([0, 1], classes=3), "needs two classes, not 3"),
         (GapRegularized("rate"), task_of([0, 1], y=[0, 1]), "the groups are the classes"),
-        (GapRegularized("loss", "positive"), task_of([0, 1], y=[0, 1]), "two groups or more with samples that count"),
-        (GapRegularized(), task_of([1, 1]), "two groups or more with samples that count"),
+        (GapRegularized("loss", "positive"), task_of([0, 1], y=[0, 1]), "training samples of two groups or more"),
+        (GapRegularized(), task_of([1, 1]), "training samples of two groups or more"),
     ],
 )
 def test_gap_regularized_tells_what_it_cannot_use(method, task, message):
@@ -309,20 +324,31 @@ def test_gap_regularized_of_losses_takes_any_number_of_classes():
 
 
 @pytest.mark.parametrize(
-    ("method", "message"),
+    ("method", "options", "message"),
     [
-        (GroupDRO(eta_q=-0.1), "group_dro: eta_q must be at least 0, not -0.1"),
-        (GroupDRO(adjustment=-1.0), "group_dro: adjustment must be at least 0, not -1"),
-        (CVaRDRO(alpha=0.0), r"cvar_dro: alpha must be in \(0, 1\], not 0"),
-        (CVaRDRO(alpha=1.5), r"cvar_dro: alpha must be in \(0, 1\], not 1.5"),
-        (CVaRDRO(uncertainty="chi_square", rho=0.0), "cvar_dro: rho must be above 0, not 0"),
-        (GapRegularized(strength=-1.0), "gap_regularized: strength must be at least 0, not -1"),
+        (GroupDRO, {"eta_q": -0.1}, "group_dro: eta_q must be at least 0, not -0.1"),
+        (GroupDRO, {"adjustment": -1.0}, "group_dro: adjustment must be at least 0, not -1"),
+        (CVaRDRO, {"alpha": 0.0}, r"cvar_dro: alpha must be in \(0, 1\], not 0"),
+        (CVaRDRO, {"alpha": 1.5}, r"cvar_dro: alpha must be in \(0, 1\], not 1.5"),
+        (CVaRDRO, {"uncertainty": "chi_square", "rho": 0.0}, "cvar_dro: rho must be above 0, not 0"),
+        (CVaRDRO, {"rho": 1.0}, "cvar_dro: rho has no effect with uncertainty=cvar"),
+        (
+            CVaRDRO,
+            {"uncertainty": "chi_square", "alpha": 0.2},
+            "cvar_dro: alpha has no effect with uncertainty=chi_square",
+        ),
+        (GapRegularized, {"strength": -1.0}, "gap_regularized: strength must be at least 0, not -1"),
     ],
     ids=str,
 )
-def test_values_that_mean_nothing_are_refused(method, message):
-    with pytest.raises(OptionError, match=message):
-        begun(method, toy_task())
+def test_values_that_mean_nothing_are_refused(method, options, message):
+    with pytest.raises(OptionError, match=f"^{message}$"):
+        method(**options)
+
+
+@pytest.mark.parametrize(("by", "uses_groups"), [("group", True), ("class", False)])
+def test_group_dro_says_whether_it_uses_groups(by, uses_groups):
+    assert GroupDRO(by=by).uses_groups == uses_groups
 
 
 METHODS = [

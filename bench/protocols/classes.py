@@ -21,15 +21,16 @@ def only(dataset: Dataset, names: Sequence[str]) -> Dataset:
     numbers = [class_number(dataset, name) for name in names]
     if len(set(numbers)) < len(numbers):
         raise OptionError(f"classes={','.join(names)}: a class is given twice")
-    splits = {part: split and _only(split, numbers) for part, split in splits_of(dataset).items()}
+    taken = each_split(dataset, lambda split: _only(split, numbers))
     if not dataset.groups:  # then the group is the class
-        splits = {part: split and replace(split, group=split.y) for part, split in splits.items()}
-    return replace(dataset, classes=tuple(names), **splits)
+        taken = each_split(taken, lambda split: replace(split, group=split.y))
+    return replace(taken, classes=tuple(names))
 
 
-def splits_of(dataset: Dataset) -> dict[str, Split | None]:
-    """Its splits by name, for `replace`."""
-    return {"train": dataset.train, "val": dataset.val, "test": dataset.test}
+def each_split(dataset: Dataset, change: Callable[[Split], Split]) -> Dataset:
+    """The data set with each of its splits changed."""
+    val, test = (split and change(split) for split in (dataset.val, dataset.test))
+    return replace(dataset, train=change(dataset.train), val=val, test=test)
 
 
 def class_number(dataset: Dataset, name: str) -> int:

@@ -8,7 +8,7 @@ import torch
 from bench.data import Dataset, Split
 from bench.errors import DataError, OptionError, ProtocolError
 from bench.protocols.base import Protocol, Splits, hold_out, with_test
-from bench.protocols.classes import drawn, least, only, profile_counts, splits_of
+from bench.protocols.classes import drawn, each_split, least, only, profile_counts
 from bench.recipe import Recipe
 from bench.streams import Streams
 
@@ -61,10 +61,8 @@ class CovariateShift(Protocol):
         names = self._names()
         merged = only(dataset, names)
         of = torch.tensor([c for c, part in enumerate(self.parts) for _ in part.split("+")])
-        found = {
-            name: split and replace(split, group=split.y, y=of[split.y]) for name, split in splits_of(merged).items()
-        }
-        return replace(merged, classes=self.parts, groups=tuple(names), **found)
+        merged = each_split(merged, lambda split: replace(split, group=split.y, y=of[split.y]))
+        return replace(merged, classes=self.parts, groups=tuple(names))
 
     def splits(self, dataset: Dataset, recipe: Recipe, streams: Streams) -> Splits:
         dataset, groups = with_test(dataset, recipe, streams), len(dataset.groups)

@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bench import Batch, Method, OptionError, hookimpl
+from bench import Batch, Method, hookimpl
+from bench.checks import Checks
 from bench.image_ops import check_images
 from bench_plugins.methods.universal_adversarial import InputRange
 
@@ -40,21 +41,24 @@ class ANT(Method):
     is scaled to a fixed L2 norm and added to the image; the sum is clamped to [0, 1]. It learns to raise the model's
     loss. The model learns from batches of which one part has noise and one part is clean; some of the noise is that of
     earlier generators (experience replay), so that what was learned of them is not forgotten, and from time to time a
-    new generator begins, for the old one may be stuck.
+    new generator begins, for the old one may be stuck. "The code" is the authors', bethgelab/game-of-noise.
 
-    The paper's norm is 135 for images of 224 x 224 x 3 values. As noise per value that is 135 / sqrt(150,528) = 0.348,
-    the default here for images of all sizes: a norm of 19.3 for 32 x 32 x 3 values, 2.8 for 8 x 8.
+    The norm is 135 for images of 224 x 224 x 3 values, in the paper and the code. As noise per value that is
+    135 / sqrt(150,528) = 0.348, the default here for images of all sizes: a norm of 19.3 for 32 x 32 x 3 values, 2.8
+    for 8 x 8. Here it is the norm before the clamp; the code scales the noise so that what the clamp leaves has it.
 
     What the paper leaves open, and departures:
 
-    - One step of the generator, by Adam, precedes each step of the model. It is made on the samples that then get noise
-      with the model in evaluation mode: no running statistic of BatchNorm moves, no dropout is drawn. The model's own
-      pass is in training mode, clean and noisy samples together.
+    - One step of the generator, by Adam, precedes each step of the model, as in the code. It is made on the samples
+      that then get noise (in the code, on the whole batch), with the model in evaluation mode: no running statistic of
+      BatchNorm moves, no dropout is drawn. The model's own pass is in training mode, clean and noisy samples together.
     - Generators change at the ends of epochs. A replayed part of a batch has the noise of one earlier generator, drawn
-      uniformly; while there is none, that of the current one.
+      uniformly; while there is none, that of the current one. The code replays the states at the ends of epochs, two of
+      them in a batch; it begins a new generator every 10 epochs, with up to 1,000 steps before the model's.
     - The model is trained from the start, where the paper tunes a trained one.
-    - Initial weights of generators are PyTorch's. With `kernel=3` all four convolutions are 3x3.
-    - The defaults of replay, restart_every and generator_lr are ours.
+    - Initial weights of generators are PyTorch's; the code has normal ones of 0.01 and biases of 0, so that the first
+      noise is almost Gaussian. With `kernel=3` all four convolutions are 3x3, in the code the second alone.
+    - share and replay are the code's. The defaults of restart_every and generator_lr (1e-4 in the code) are ours.
 
     Raises NotApplicableError for inputs that are not images: noise is made for the pixels and colours of one.
 
@@ -76,16 +80,14 @@ class ANT(Method):
     restart_every: int = 5
     generator_lr: float = 1e-3
 
+    def __post_init__(self) -> None:
+        check = Checks("ant", self)
+        check.at_least(0, "eps", "generator_lr")
+        check.within("(0, 1]", "share")
+        check.within("[0, 1]", "replay")
+        check.at_least(1, "restart_every")
+
     def setup(self) -> None:
-        if self.eps < 0 or self.generator_lr < 0 or self.restart_every < 1:
-            raise OptionError(
-                f"ant: eps and generator_lr must be at least 0, and restart_every at least 1, not {self.eps:g}, "
-                f"{self.generator_lr:g} and {self.restart_every}"
-            )
-        if not 0 < self.share <= 1 or not 0 <= self.replay <= 1:
-            raise OptionError(
-                f"ant: share must be in (0, 1] and replay in [0, 1], not {self.share:g} and {self.replay:g}"
-            )
         train = self.task.train
         check_images(train, "ant")
         self.range, self.current = InputRange.of(train), 0

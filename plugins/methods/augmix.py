@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 from torch.distributions import Beta, Dirichlet
 
-from bench import Batch, Method, OptionError, hookimpl
+from bench import Batch, Method, hookimpl
+from bench.checks import Checks
 from bench.image_ops import (
     autocontrast,
     check_images,
@@ -104,15 +105,16 @@ class AugMix(Method):
     alpha: float = 1.0
     consistency: float = 12.0
 
+    def __post_init__(self) -> None:
+        check = Checks("augmix", self)
+        check.within("[0, 10]", "severity")
+        check.at_least(1, "width", "depth")
+        check.above(0, "alpha")
+        check.at_least(0, "consistency")
+
     def setup(self) -> None:
         check_images(self.task.train, "augmix")
         require_cross_entropy("augmix", self.task)
-        sizes, factors = min(self.width, self.depth) >= 1, self.alpha > 0 and self.consistency >= 0
-        if not (0 <= self.severity <= 10 and sizes and factors):
-            raise OptionError(
-                f"augmix: severity must be in [0, 10], width and depth at least 1, alpha above 0 and consistency at "
-                f"least 0, not {self.severity:g}, {self.width}, {self.depth}, {self.alpha:g} and {self.consistency:g}"
-            )
 
     def losses(self, batch: Batch) -> Tensor:
         views = torch.cat([batch.x, self.mixtures(batch.x.repeat(2, 1, 1, 1))])

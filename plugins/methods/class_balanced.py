@@ -6,7 +6,8 @@ from typing import Literal
 
 from torch import Tensor
 
-from bench import Batch, Method, OptionError, hookimpl
+from bench import Batch, Method, hookimpl
+from bench.checks import Checks
 from bench_plugins.methods.imbalance import label_counts
 
 
@@ -33,14 +34,15 @@ class ClassBalanced(Method):
     """
 
     capturable = True
-    uses_groups = True
 
     beta: float = 0.9999
     by: Literal["class", "group"] = "class"
 
+    def __post_init__(self) -> None:
+        Checks("class_balanced", self).within("[0, 1)", "beta")
+        self.uses_groups = self.by == "group"
+
     def setup(self) -> None:
-        if not 0 <= self.beta < 1:
-            raise OptionError(f"class_balanced: beta must be in [0, 1), not {self.beta}")
         self.class_weight = effective_number_weights(label_counts(self.task, self.by), self.beta).float()
 
     def weights(self, batch: Batch, losses: Tensor) -> Tensor:

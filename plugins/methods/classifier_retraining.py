@@ -3,7 +3,8 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from bench import Batch, Method, NotApplicableError, OptionError, hookimpl
+from bench import Batch, Method, NotApplicableError, hookimpl
+from bench.checks import Checks
 from bench.heads import head_of
 from bench_plugins.methods.resample import drawn_order, label_balanced
 
@@ -21,8 +22,10 @@ class ClassifierRetraining(Method):
 
     - The head starts again from the run's own initial weights, which are drawn at random by the seed.
     - The second training has the recipe's optimiser, begun anew, and the recipe's schedule of the learning rate once
-      more: of n epochs, epoch e, from 0, has the learning rates of the recipe's epoch floor(e E / n), E of them. The
-      paper has schedules for its own data sets.
+      more: of n epochs, epoch e, from 0, has the learning rates of the recipe's epoch floor(e E / n), E of them. A
+      cyclical schedule, whose cycles are so many epochs long, begins again as it is. The paper has schedules for its
+      own data sets.
+    - `recipe.steps` limits the first training. The epochs of the second are whole ones.
     - The features are computed in evaluation mode: no BatchNorm statistic moves, and there is no dropout. Training
       batches are augmented as in the first training.
     - The first training is preparation: only the second one's epochs are evaluated.
@@ -38,9 +41,10 @@ class ClassifierRetraining(Method):
 
     epochs: int = 10
 
+    def __post_init__(self) -> None:
+        Checks("classifier_retraining", self).at_least(1, "epochs")
+
     def setup(self) -> None:
-        if self.epochs < 1:
-            raise OptionError(f"classifier_retraining: epochs must be at least 1, not {self.epochs}")
         if self.task.recipe.average_from is not None:
             raise NotApplicableError(
                 "classifier_retraining makes its last layer for the model as it is, not for an average of models"
@@ -50,7 +54,9 @@ class ClassifierRetraining(Method):
         self.balanced = label_balanced(self.task.train.y)
 
     def recipe_epoch(self, epoch: int) -> int:
-        return epoch + self.task.epochs if epoch < 0 else epoch * self.task.epochs // self.epochs
+        if epoch < 0:
+            return epoch + self.task.epochs
+        return epoch if self.task.recipe.schedule == "cyclical" else epoch * self.task.epochs // self.epochs
 
     def batches(self, epoch: int) -> Iterator[Batch]:
         if epoch < 0:

@@ -7,7 +7,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from bench import Batch, Method, OptionError, hookimpl
+from bench import Batch, Method, hookimpl
+from bench.checks import Checks
 from bench.weights import mean_one
 
 
@@ -59,27 +60,27 @@ class CVaRDRO(Method):
     Options:
         uncertainty: `cvar` (equation 2): weights of at most 1 / alpha; `chi_square` (equation 3): weights within a
             chi-square divergence of rho, 1/2 mean((w - 1)^2) <= rho.
-        alpha: fraction of the batch that is the worst; 1 is ERM. The default is our choice.
-        rho: radius under `chi_square`. The default is our choice.
+        alpha: under `cvar`, the fraction of the batch that is the worst; 1 is ERM. None: 0.2, our choice.
+        rho: under `chi_square`, the radius. None: 1, our choice.
     """
 
     capturable = True
 
     uncertainty: Literal["cvar", "chi_square"] = "cvar"
-    alpha: float = 0.2
-    rho: float = 1.0
+    alpha: float | None = None
+    rho: float | None = None
 
-    def setup(self) -> None:
-        if not 0 < self.alpha <= 1:
-            raise OptionError(f"cvar_dro: alpha must be in (0, 1], not {self.alpha}")
-        if self.rho <= 0:
-            raise OptionError(f"cvar_dro: rho must be above 0, not {self.rho}")
+    def __post_init__(self) -> None:
+        check = Checks("cvar_dro", self)
+        check.within("(0, 1]", "alpha")
+        check.above(0, "rho")
+        check.unused("rho" if self.uncertainty == "cvar" else "alpha", "uncertainty")
 
     def weights(self, batch: Batch, losses: Tensor) -> Tensor:
         """[.., B], with mean 1."""
         if self.uncertainty == "cvar":
-            return cvar_weights(losses.detach(), self.alpha)
-        return chi_square_weights(losses.detach(), self.rho)
+            return cvar_weights(losses.detach(), self.alpha or 0.2)
+        return chi_square_weights(losses.detach(), self.rho or 1.0)
 
 
 @hookimpl

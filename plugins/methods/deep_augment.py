@@ -1,72 +1,21 @@
 """DeepAugment: images passed through a randomly distorted image-to-image network."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from functools import partial
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from bench import Batch, Method, OptionError, hookimpl
+from bench import Batch, Method, hookimpl
+from bench.checks import Checks
 from bench.image_ops import check_images
 from bench_plugins.methods.augmix import AugMix
-
-Change = Callable[[Tensor], Tensor]
-
-
-class Autoencoder(nn.Module):
-    """Images [B, C, H, W] in [0, 1] -> such images: 3x3 convolutions, the code at half the resolution."""
-
-    def __init__(self, channels: int, width: int) -> None:
-        super().__init__()
-        self.first = nn.Conv2d(channels, width, 3, padding=1)
-        self.encode = nn.Conv2d(width, width, 3, stride=2, padding=1)
-        self.decode = nn.Conv2d(width, width, 3, padding=1)
-        self.last = nn.Conv2d(width, channels, 3, padding=1)
-
-    def forward(self, x: Tensor, weight: Change = lambda w: w, signal: Change = F.relu) -> Tensor:
-        """weight, signal: what becomes of the filters [out, in, 3, 3] and the sums [B, out, H, W] of inner layers."""
-
-        def layer(conv: nn.Conv2d, h: Tensor) -> Tensor:
-            return signal(F.conv2d(h, weight(conv.weight), conv.bias, conv.stride, 1))
-
-        code = layer(self.encode, layer(self.first, x))
-        decoded = layer(self.decode, F.interpolate(code, x.shape[-2:]))
-        return torch.sigmoid(self.last(decoded))
-
-
-def choose(usual: Tensor, others: Sequence[Tensor], rate: float, dims: int) -> Tensor:
-    """Each entry over the first `dims` dimensions is the usual one, or with probability `rate` any of the others."""
-    shape = usual.shape[:dims]
-    changed = torch.rand(shape, device=usual.device) < rate
-    kind = torch.randint(len(others), shape, device=usual.device).where(changed, -1)
-    kind = kind.view(*shape, *[1] * (usual.dim() - dims))
-    for i, other in enumerate(others):
-        usual = other.where(kind == i, usual)
-    return usual
-
-
-def distort_weight(w: Tensor, rate: float) -> Tensor:
-    """Filters [out, in, k, k], some of them zero, negated, transposed, or convolved with a random kernel."""
-    kernel = torch.randn(1, 1, 3, 3, device=w.device) / 3  # on average it keeps the energy
-    convolved = F.conv2d(w.flatten(0, 1).unsqueeze(1), kernel, padding=1).view_as(w)
-    return choose(w, [torch.zeros_like(w), -w, w.mT, convolved], rate, 1)
-
-
-def distort_signal(h: Tensor, rate: float) -> Tensor:
-    """ReLU of [B, channels, H, W], some channels of each image zero, negated, transposed (mirrored where they are not
-    square), convolved with a random kernel, or with GELU, tanh or the absolute value instead.
-    """
-    on, channels = h.relu(), h.shape[1]
-    turned = on.mT if h.shape[-1] == h.shape[-2] else on.flip(-1)
-    kernel = torch.randn(channels, 1, 3, 3, device=h.device) / 3
-    convolved = F.conv2d(on, kernel, padding=1, groups=channels)
-    return choose(on, [torch.zeros_like(on), -on, turned, convolved, F.gelu(h), h.tanh(), h.abs()], rate, 2)
+from bench_plugins.methods.distortion import Autoencoder, distort_signal, distort_weight
 
 
 @dataclass
-class DeepAugment(AugMix):
+class DeepAugment(Method):
     """DeepAugment, a light version: part of each batch passes through a randomly distorted autoencoder.
 
     Source: Hendrycks et al. 2021, The Many Faces of Robustness, the section on DeepAugment: an image-to-image network,
@@ -82,34 +31,31 @@ class DeepAugment(AugMix):
       distorted versions; nothing is stored. Distorted filters are drawn for each batch, distorted signals for each
       image and channel, of the kinds that the paper's text names. The last layer is left as it is.
 
-    By itself it is no more robust than ERM on 8x8 digits under noise, blur and shifts (the tests hold that), and with
-    `augmix` it gains no more than AugMix. Random numbers come from torch's global generators, seeded for each epoch;
-    the autoencoder's initial weights from the run's seed. Raises NotApplicableError for inputs that are no images, and
-    what AugMix raises.
+    By itself it is no more robust than ERM on 8x8 digits under noise, blur and shifts (the tests hold that). Random
+    numbers come from torch's global generators, seeded for each epoch; the autoencoder's initial weights from the run's
+    seed. Raises NotApplicableError for inputs that are no images.
 
     Options:
         share: of each batch that is distorted. rate: probability that a filter, or a channel of a signal, is distorted.
         channels: of the autoencoder's inner layers. autoencoder_epochs: how long it is trained.
-        augmix: whether AugMix then mixes the batch as if it were clean, with its loss; the other options are AugMix's.
     """
+
+    stackable = False
 
     share: float = 0.5
     rate: float = 0.1
     channels: int = 32
     autoencoder_epochs: int = 5
-    augmix: bool = False
+
+    def __post_init__(self) -> None:
+        check = Checks("deep_augment", self)
+        check.within("[0, 1]", "share", "rate")
+        check.at_least(1, "channels")
+        check.at_least(0, "autoencoder_epochs")
 
     def setup(self) -> None:
         check_images(self.task.train, "deep_augment")
-        if not (0 <= self.share <= 1 and 0 <= self.rate <= 1 and self.channels >= 1 and self.autoencoder_epochs >= 0):
-            raise OptionError(
-                f"deep_augment: share and rate must be in [0, 1], channels at least 1 and autoencoder_epochs at least "
-                f"0, not {self.share:g}, {self.rate:g}, {self.channels} and {self.autoencoder_epochs}"
-            )
-        if self.augmix:
-            super().setup()
-        elif unused := [f.name for f in fields(AugMix) if getattr(self, f.name) != f.default]:
-            raise OptionError(f"deep_augment: {unused[0]} has no effect without augmix=true")
+        super().setup()
         self.preparation_epochs, self.preparing = self.autoencoder_epochs, False
         with torch.random.fork_rng([]):
             torch.manual_seed(self.task.streams.seed("method"))
@@ -132,8 +78,7 @@ class DeepAugment(AugMix):
         return errors.detach(), torch.ones_like(errors)
 
     def losses(self, batch: Batch) -> Tensor:
-        batch = batch._replace(x=self.distorted(batch.x))
-        return super().losses(batch) if self.augmix else Method.losses(self, batch)
+        return super().losses(batch._replace(x=self.distorted(batch.x)))
 
     @torch.no_grad()
     def distorted(self, x: Tensor) -> Tensor:
@@ -145,6 +90,22 @@ class DeepAugment(AugMix):
         return torch.cat([self.autoencoder(x[:first], weight, signal), x[first:]])
 
 
+@dataclass
+class DeepAugmentAugMix(DeepAugment, AugMix):
+    """DeepAugment and AugMix together, light: what DeepAugment makes of a batch is what AugMix mixes, as if clean.
+
+    Source: Hendrycks et al. 2021, The Many Faces of Robustness, which has both at once; see `deep_augment` for what is
+    light here, and `augmix`. On 8x8 digits it gains over ERM, and no more than AugMix by itself. Raises
+    NotApplicableError where one of them does.
+
+    Options: those of `deep_augment` and of `augmix`.
+    """
+
+    def __post_init__(self) -> None:
+        DeepAugment.__post_init__(self)
+        AugMix.__post_init__(self)
+
+
 @hookimpl
 def bench_methods() -> Mapping[str, type[Method]]:
-    return {"deep_augment": DeepAugment}
+    return {"deep_augment": DeepAugment, "deep_augment_augmix": DeepAugmentAugMix}

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from bench import Method, NotApplicableError, OptionError, hookimpl
+from bench.checks import Checks
 from bench.heads import features, head_of
 
 
@@ -60,12 +61,14 @@ class DeepFeatureReweighting(Method):
     repeats: int = 10
     strengths: tuple[float, ...] = (1.0, 0.7, 0.3, 0.1, 0.07, 0.03, 0.01)
 
+    def __post_init__(self) -> None:
+        check = Checks("deep_feature_reweighting", self)
+        check.at_least(1, "repeats")
+        check.above(0, "strengths")
+        if not self.strengths:
+            raise OptionError("deep_feature_reweighting: strengths must have an entry, none is given")
+
     def setup(self) -> None:
-        if self.repeats < 1 or min(self.strengths, default=0) <= 0:
-            raise OptionError(
-                f"deep_feature_reweighting: repeats must be at least 1, and strengths positive numbers, not "
-                f"{self.repeats} and {self.strengths}"
-            )
         if self.task.recipe.average_from is not None:
             raise NotApplicableError(
                 "deep_feature_reweighting makes its last layer for the model as it is, not for an average of models"
@@ -92,8 +95,9 @@ class DeepFeatureReweighting(Method):
             return  # training has diverged, which the loss tells
         strength = self.chosen_strength(x)
         layer = self.layer(x, self.cells(), strength, self.repeats)
+        assert self.head.bias is not None, "`setup` has looked"
         with torch.no_grad():
-            outputs = self.head.out_features  # one where the logits are (0, z)
+            outputs = len(self.head.weight)  # one where the logits are (0, z)
             self.head.weight.copy_(layer[-outputs:, :-1])
             self.head.bias.copy_(layer[-outputs:, -1])
         self.strength.fill_(strength)

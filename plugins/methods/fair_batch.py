@@ -8,8 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bench import Batch, Method, NotApplicableError, OptionError, hookimpl
-from bench.groups import group_means
+from bench import Batch, Method, NotApplicableError, hookimpl
+from bench.checks import Checks
+from bench.groups import group_counts, group_means
 
 
 @dataclass
@@ -27,9 +28,9 @@ class FairBatch(Method):
     - `equalized_odds`: it is the larger of |L_{y,0} - L_{y,1}|, and the lambda_y of that class alone moves (a signed
       subgradient step); of equal ones, lambda_0.
     - `demographic_parity`: the same with L'_{y,z}, the sum of the losses against class 1 in place of the true class,
-      over the number of samples of group z. With the 0-1 loss, L'_{0,z} + L'_{1,z} is the rate at which group z is
-      predicted negative, so that equal L' give equal rates. Group 0's negatives raise L'_{0,0} where there are more of
-      them in the batches, so lambda_0 moves the other way. That form of L' is our reading of the paper's condition.
+      over the number of samples of group z, as in the authors' code. With the 0-1 loss, L'_{0,z} + L'_{1,z} is the
+      rate at which group z is predicted negative, so that equal L' give equal rates. Group 0's negatives raise L'_{0,0}
+      where there are more of them in the batches, so lambda_0 moves the other way, there too.
 
     Losses stand in for rates: where samples far from the boundary dominate them, lambda moves and the rate may not.
 
@@ -42,12 +43,14 @@ class FairBatch(Method):
       is twice in a batch unless the batch asks for more than there are.
     - An epoch has as many batches as ERM's.
 
-    The authors' public sampler goes by losses of the whole training set and moves by the sign, once an epoch, likewise;
-    it takes labels in {-1, 1}.
+    The authors' code (yuji-roh/fairbatch) likewise goes by losses of the whole training set in evaluation mode, and
+    moves one lambda an epoch by the sign. It differs in that its lambdas are shares of the class, in [0, 1], so that
+    one alpha moves a rare class less, and of group 1 (for equal losses they move towards group 0); that they move
+    before the first epoch too; that the parts of a batch are rounded; and that labels are in {-1, 1}.
 
     Options:
         fairness: `equal_opportunity`, `equalized_odds` or `demographic_parity`; class 1 is the positive one.
-        alpha: step size of lambda, as a share of the batch. The default is our choice.
+        alpha: step size of lambda, as a share of the batch. 0.005 in the authors' examples, there as one of the class.
     """
 
     capturable = True
@@ -56,15 +59,16 @@ class FairBatch(Method):
     fairness: Literal["equal_opportunity", "equalized_odds", "demographic_parity"] = "equal_opportunity"
     alpha: float = 0.005
 
+    def __post_init__(self) -> None:
+        Checks("fair_batch", self).above(0, "alpha")
+
     def setup(self) -> None:
-        if self.alpha <= 0:
-            raise OptionError(f"fair_batch: alpha must be above 0, not {self.alpha}")
         classes, groups, train = self.task.classes, self.task.groups, self.task.train
         if (len(classes), len(groups)) != (2, 2):
             raise NotApplicableError(
                 f"fair_batch needs two classes and two groups, not {len(classes)} and {len(groups)}"
             )
-        self.count = F.one_hot(self.kind, 4).sum(-2)
+        self.count = group_counts(self.kind, 4)
         if bool((self.count == 0).any()):
             raise NotApplicableError("fair_batch needs training samples of both classes in both groups")
         share = self.count.double().unflatten(-1, (2, 2)) / len(train)

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bench import Batch, Method, OptionError, hookimpl
-from bench_plugins.methods.imbalance import require_cross_entropy
+from bench import Batch, Method, hookimpl
+from bench.checks import Checks
+from bench_plugins.methods.imbalance import require_cross_entropy, require_one_each
 
 
 def focal_loss(loss: Tensor, gamma: float) -> Tensor:
@@ -39,16 +40,16 @@ class Focal(Method):
     gamma: float = 2.0
     alpha: tuple[float, ...] = ()
 
+    def __post_init__(self) -> None:
+        check = Checks("focal", self)
+        check.at_least(0, "gamma")
+        check.proportions("alpha")
+
     def setup(self) -> None:
         require_cross_entropy("focal", self.task)
-        if self.gamma < 0:
-            raise OptionError(f"focal: gamma must be at least 0, not {self.gamma:g}")
-        classes = len(self.task.classes)
-        if self.alpha and (len(self.alpha) != classes or min(self.alpha) < 0 or sum(self.alpha) == 0):
-            raise OptionError(
-                f"focal: alpha needs {classes} non-negative numbers, not all 0, one for each class, not {self.alpha}"
-            )
-        self.class_weight = torch.tensor(self.alpha or (1.0,) * classes, device=self.task.device)
+        classes = self.task.classes
+        require_one_each("focal: alpha", self.alpha, classes)
+        self.class_weight = torch.tensor(self.alpha or (1.0,) * len(classes), device=self.task.device)
 
     def losses(self, batch: Batch) -> Tensor:
         return focal_loss(super().losses(batch), self.gamma)

@@ -1,6 +1,6 @@
 """FORML: Fairness Optimized Reweighting via Meta-Learning."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from bench import Batch, Method, OptionError, hookimpl
-from bench.groups import group_means
+from bench.checks import Checks
+from bench.groups import group_maxima, group_means
 from bench.meta import gradient_step, virtual_step
 
 
@@ -47,7 +48,7 @@ class FORML(Method):
             and, under SGD, the real one.
         weight_lr: learning rate of w. None: the model's, following its schedule (section 4.2), which is tiny where
             that is 1e-3.
-        l1: penalty on |w| under `inverse_square_l1`; our choice.
+        l1: penalty on |w| under `inverse_square_l1`. None: 1e-3, our choice.
         look_ahead: the virtual step: a plain `gradient` step with the model's current learning rate (line 7), or what
             the recipe's `optimizer` would do with that gradient.
         reverse_model: the virtual step ascends (Table 6; the appendix says that the main results use it, Algorithm 1
@@ -66,19 +67,23 @@ class FORML(Method):
     normalize: Literal["batch", "set"] = "batch"
     scale: Literal["sum", "mean"] = "sum"
     weight_lr: float | None = None
-    l1: float = 1e-3
+    l1: float | None = None
     look_ahead: Literal["gradient", "optimizer"] = "gradient"
     reverse_model: bool = False
     reverse_weights: bool = False
+
+    def __post_init__(self) -> None:
+        check = Checks("forml", self)
+        check.at_least(0, "weight_lr", "l1")
+        if self.weighting != "inverse_square_l1":
+            check.unused("l1", "weighting")
+        if self.reverse_model and self.look_ahead == "optimizer":
+            raise OptionError("forml: reverse_model is a plain step that ascends: it needs look_ahead=gradient")
 
     def setup(self) -> None:
         task = self.task
         if self.condition != "all" and len(task.classes) != 2:
             raise OptionError(f"forml: condition={self.condition} needs two classes, not {len(task.classes)}")
-        if self.reverse_model and self.look_ahead == "optimizer":
-            raise OptionError("forml: reverse_model is a plain step that ascends: it needs look_ahead=gradient")
-        if task.recipe.min_per_group < 1:
-            raise OptionError("forml: every validation batch needs each group: recipe.min_per_group must be at least 1")
         positive = {"positive": 1, "negative": 0}.get(self.condition)
         self.val = task.val_batches(None if positive is None else task.val.y == positive)
         self.engine = task.look_ahead(self.model)
@@ -96,19 +101,16 @@ class FORML(Method):
         lr = self.optimizer.param_groups[0]["lr"]
         w = (self.w if self.normalize == "set" else self.w.gather(-1, batch.index)).detach().requires_grad_()
         val = next(self.val)
-
-        def inner(value: Tensor, hyper: Sequence[Tensor]) -> Tensor:
-            return self._weighted(value, batch, self.sample_weights(hyper[0], batch.index))
-
         (gradient,) = self.engine.gradient(
-            inner,
+            lambda value, hyper: self._weighted(value, batch, self.sample_weights(hyper[0], batch.index)),
             [w],
             lambda net: self.validation_loss(self.task.loss(net(val.x), val.y), val.group),
             gradient_step(-lr) if self.reverse_model else virtual_step(self.look_ahead, self.optimizer),
         )
         with torch.no_grad():
             step = lr if self.weight_lr is None else self.weight_lr
-            penalty = step * self.l1 * w.sign() if self.weighting == "inverse_square_l1" else 0
+            l1 = 1e-3 if self.l1 is None else self.l1
+            penalty = step * l1 * w.sign() if self.weighting == "inverse_square_l1" else 0
             w = w.detach() - (-step if self.reverse_weights else step) * gradient - penalty
             self.w.copy_(w) if self.normalize == "set" else self.w.scatter_(-1, batch.index, w)
             return self.sample_weights(w, batch.index)
@@ -132,15 +134,11 @@ class FORML(Method):
         """[..]: the meta loss from validation losses [.., B] and their groups [.., B]."""
         if self.meta_loss == "cross_entropy":
             return losses.mean(-1)
-        if self.meta_loss == "max_loss_discrepancy":
-            member = group.unsqueeze(-1) == torch.arange(len(self.task.groups), device=group.device)
-            by_group = losses.unsqueeze(-1).where(member, -torch.inf).amax(-2)
-        else:
-            by_group, _ = group_means(losses, group, len(self.task.groups))
+        largest, groups = self.meta_loss == "max_loss_discrepancy", len(self.task.groups)
+        by_group = group_maxima(losses, group, groups) if largest else group_means(losses, group, groups)[0]
         if self.meta_loss == "pairwise_loss_discrepancy":
-            count = by_group.shape[-1]
             differences = (by_group.unsqueeze(-1) - by_group.unsqueeze(-2)).abs()
-            return differences.sum((-1, -2)) / (count * (count - 1))
+            return differences.sum((-1, -2)) / (groups * (groups - 1))
         return by_group.amax(-1) - by_group.amin(-1)
 
     def diagnostics(self) -> dict[str, Tensor]:

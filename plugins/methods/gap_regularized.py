@@ -7,8 +7,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from bench import Batch, Method, NotApplicableError, OptionError, hookimpl
-from bench.groups import group_means
+from bench import Batch, Method, NotApplicableError, hookimpl
+from bench.checks import Checks
+from bench.groups import group_counts, group_means
+from bench_plugins.methods.imbalance import require_two
 
 
 def spread(mean: Tensor, count: Tensor) -> Tensor:
@@ -48,18 +50,17 @@ class GapRegularized(Method):
     condition: Literal["all", "positive", "negative"] = "all"
     strength: float = 1.0
 
+    def __post_init__(self) -> None:
+        Checks("gap_regularized", self).at_least(0, "strength")
+
     def setup(self) -> None:
         train, classes = self.task.train, self.task.classes
-        if self.strength < 0:
-            raise OptionError(f"gap_regularized: strength must be at least 0, not {self.strength}")
         what = f"gap_regularized with penalty={self.penalty}, condition={self.condition}"
         if len(classes) != 2 and (self.penalty, self.condition) != ("loss", "all"):
             raise NotApplicableError(f"{what} needs two classes, not {len(classes)}")
         if (self.penalty, self.condition) == ("rate", "all") and torch.equal(train.group, train.y):
             raise NotApplicableError(f"{what}: the groups are the classes, and equal rates would tell no class")
-        _, count = group_means(torch.zeros(train.y.shape, device=train.device), *self.counted(train.y, train.group))
-        if int((count > 0).sum(-1).min()) < 2:
-            raise NotApplicableError(f"{what} needs two groups or more with samples that count")
+        require_two(what, group_counts(*self.counted(train.y, train.group)), "groups")
 
     def counted(self, y: Tensor, group: Tensor) -> tuple[Tensor, int]:
         """Groups [.., B] of the samples that count, -1 for the others, and the number of groups."""
@@ -67,15 +68,16 @@ class GapRegularized(Method):
             group = group.where(y == (self.condition == "positive"), -1)
         return group, len(self.task.groups)
 
-    def losses(self, batch: Batch) -> Tensor:
+    def update(self, batch: Batch) -> tuple[Tensor, Tensor]:
         logits = self.model(batch.x)
         losses = self.task.loss(logits, batch.y)
-        self.value = losses if self.penalty == "loss" else logits.softmax(-1)[..., 1]
-        return losses
+        self.descend(losses.mean(-1) + self.strength * self.gap(batch, logits, losses))
+        return losses.detach(), torch.ones_like(losses)
 
-    def objective(self, batch: Batch, losses: Tensor, weights: Tensor) -> Tensor:
-        gap = spread(*group_means(self.__dict__.pop("value"), *self.counted(batch.y, batch.group)))
-        return super().objective(batch, losses, weights) + self.strength * gap
+    def gap(self, batch: Batch, logits: Tensor, losses: Tensor) -> Tensor:
+        """[..]: the penalty of a batch, from its logits [.., B, C] and losses [.., B]."""
+        value = losses if self.penalty == "loss" else logits.softmax(-1)[..., 1]
+        return spread(*group_means(value, *self.counted(batch.y, batch.group)))
 
 
 @hookimpl

@@ -4,11 +4,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-import torch.nn.functional as F
 from torch import Tensor
 
-from bench import Batch, Method, NotApplicableError, OptionError, hookimpl
+from bench import Batch, Method, hookimpl
+from bench.checks import Checks
 from bench.groups import group_means
+from bench_plugins.methods.imbalance import label_counts, require_two
 from bench_plugins.methods.resample import drawn_order, label_balanced
 
 
@@ -47,15 +48,13 @@ class GroupDRO(Method):
     by: Literal["group", "class"] = "group"
     sampling: Literal["shuffled", "uniform"] = "shuffled"
 
+    def __post_init__(self) -> None:
+        Checks("group_dro", self).at_least(0, "eta_q", "adjustment")
+        self.uses_groups = self.by == "group"
+
     def setup(self) -> None:
-        for option in ("eta_q", "adjustment"):
-            if getattr(self, option) < 0:
-                raise OptionError(f"group_dro: {option} must be at least 0, not {getattr(self, option)}")
-        label, names = self.task.labels(self.by)
-        count = F.one_hot(label, len(names)).sum(-2)
-        if int((count > 0).sum(-1).min()) < 2:
-            kinds = "classes" if self.by == "class" else "groups"
-            raise NotApplicableError(f"group_dro needs training samples of two {kinds} or more")
+        count = label_counts(self.task, self.by)
+        require_two("group_dro", count, "classes" if self.by == "class" else "groups")
         self.margin = self.adjustment / count.clamp_min(1).sqrt()
         self.log_q = (count > 0).float().log().log_softmax(-1)
 

@@ -1,15 +1,31 @@
-"""What methods for imbalanced classes share: how often each label is there, and which loss they change."""
+"""What methods for imbalanced classes or groups share: how often each label is there, and what they cannot use."""
 
-import torch
+from collections.abc import Sequence
+
 from torch import Tensor
 
-from bench import NotApplicableError, Task
+from bench import NotApplicableError, OptionError, Task
+from bench.groups import group_counts
+from bench.options import show
 
 
 def label_counts(task: Task, by: str = "class") -> Tensor:
     """[.., K] training samples of each class or group (`by`)."""
     label, names = task.labels(by)
-    return label.new_zeros(*label.shape[:-1], len(names)).scatter_add(-1, label, torch.ones_like(label))
+    return group_counts(label, len(names))
+
+
+def require_two(method: str, counts: Tensor, what: str) -> None:
+    """Raises NotApplicableError where fewer than two of the counts [.., K] are above 0: of two or more `what`."""
+    if int((counts > 0).sum(-1).min()) < 2:
+        raise NotApplicableError(f"{method} needs training samples of two {what} or more")
+
+
+def require_one_each(option: str, values: tuple[float, ...], names: Sequence[str], by: str = "class") -> None:
+    """Raises OptionError unless there is one value for each class or group (`by`), or none at all."""
+    if len(values) not in (0, len(names)):
+        known = ", ".join(names[:10]) + ", ..." * (len(names) > 10)
+        raise OptionError(f"{option} needs {len(names)} numbers, one for each {by} ({known}), not {show(values)}")
 
 
 def require_cross_entropy(method: str, task: Task) -> None:

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from bench import Batch, Method, OptionError, hookimpl
+from bench.checks import Checks
 from bench.weights import mean_one
-from bench_plugins.methods.imbalance import label_counts
+from bench_plugins.methods.imbalance import label_counts, require_one_each
 
 
 @dataclass
@@ -28,23 +29,22 @@ class ImportanceWeighted(Method):
     """
 
     capturable = True
-    uses_groups = True
 
     target: tuple[float, ...] = ()
     ratio: tuple[float, ...] = ()
     by: Literal["class", "group"] = "class"
     normalize: bool = False
 
-    def setup(self) -> None:
-        label, names = self.task.labels(self.by)
+    def __post_init__(self) -> None:
+        Checks("importance_weighted", self).proportions("target", "ratio")
         if self.target and self.ratio:
             raise OptionError("importance_weighted: give target or ratio, not both")
-        for option, values in (("target", self.target), ("ratio", self.ratio)):
-            if values and (len(values) != len(names) or min(values) < 0 or sum(values) == 0):
-                raise OptionError(
-                    f"importance_weighted: {option} needs {len(names)} non-negative numbers, one for each {self.by} "
-                    f"({', '.join(names[:10])}{', ...' if len(names) > 10 else ''}), not {values}"
-                )
+        self.uses_groups = self.by == "group"
+
+    def setup(self) -> None:
+        label, names = self.task.labels(self.by)
+        require_one_each("importance_weighted: target", self.target, names, self.by)
+        require_one_each("importance_weighted: ratio", self.ratio, names, self.by)
         if self.ratio:
             ratio = torch.tensor(self.ratio, device=label.device).repeat(*label.shape[:-1], 1)
         else:

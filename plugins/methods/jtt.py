@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from bench import Batch, Method, OptionError, hookimpl
+from bench.checks import Checks
 from bench_plugins.methods.resample import drawn_order
 
 
@@ -40,11 +41,15 @@ class JTT(Method):
     identification_epochs: int = 1
     upweight: float = 50.0
 
+    def __post_init__(self) -> None:
+        Checks("jtt", self).at_least(1, "identification_epochs", "upweight")
+
     def setup(self) -> None:
-        if not 1 <= self.identification_epochs <= self.task.epochs or self.upweight < 1:
+        epochs = self.task.epochs
+        if self.identification_epochs > epochs:
             raise OptionError(
-                f"jtt: identification_epochs must be in 1 to {self.task.epochs}, the recipe's epochs, and upweight at "
-                f"least 1, not {self.identification_epochs} and {self.upweight:g}"
+                f"jtt: identification_epochs must be at most {epochs}, the recipe's epochs, "
+                f"not {self.identification_epochs}"
             )
         self.preparation_epochs = self.identification_epochs
         self.error_set = torch.zeros_like(self.task.train.y, dtype=torch.bool)

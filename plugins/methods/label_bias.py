@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from bench import Batch, NotApplicableError, OptionError, Trials, hookimpl
+from bench.checks import Checks
 from bench.weights import mean_one
 
 
@@ -40,7 +41,7 @@ class LabelBias(Trials):
             as in FORML (section 4.1), the former for a sensitive attribute, the latter where groups are the classes.
         procedure: what a training is. `epoch`: one epoch, from where the model is, as FORML has it; `refit`: the whole
             recipe from scratch, as the paper has it, `iterations` times and once more with the last weights.
-        iterations: of `refit`; 100 in the authors' code.
+        iterations: of `refit`. None: 100, as in the authors' code.
         eta: step size of the multipliers; 1 in the authors' code and in FORML's Tables 3 and 4, 1e-5 in its Table 2.
         positive: under demographic parity of classes, the number of the class that is held at `rate`. None: the worst.
         rate: that rate. None: uniform, 1 / number of classes.
@@ -50,35 +51,41 @@ class LabelBias(Trials):
 
     constraint: Literal["equal_opportunity", "demographic_parity"] | None = None
     procedure: Literal["epoch", "refit"] = "epoch"
-    iterations: int = 100
+    iterations: int | None = None
     eta: float = 1.0
     positive: int | None = None
     rate: float | None = None
+
+    def __post_init__(self) -> None:
+        check = Checks("label_bias", self)
+        check.at_least(0, "eta", "positive")
+        check.at_least(1, "iterations")
+        check.within("[0, 1]", "rate")
+        if self.procedure == "epoch":
+            check.unused("iterations", "procedure")
+        if self.constraint == "equal_opportunity":
+            check.unused("positive", "constraint")
+            check.unused("rate", "constraint")
 
     def setup(self) -> None:
         train, groups = self.task.train, len(self.task.groups)
         self.by_class = torch.equal(train.group, train.y)
         usual = "demographic_parity" if self.by_class else "equal_opportunity"
         self.parity = (self.constraint or usual) == "demographic_parity"
-        self.check()
+        self.check_task()
         self.multipliers = torch.zeros(*train.y.shape[:-1], groups, dtype=torch.float64, device=train.device)
         self.w = torch.ones(train.y.shape, device=train.device)
-        self.plan(self.iterations if self.procedure == "refit" else 0)
+        self.plan((self.iterations or 100) if self.procedure == "refit" else 0)
 
-    def check(self) -> None:
+    def check_task(self) -> None:
         classes = len(self.task.classes)
         if not self.by_class and classes != 2:
             raise NotApplicableError(f"label_bias with a sensitive attribute needs two classes, not {classes}")
-        if self.eta < 0 or self.iterations < 1:
-            raise OptionError(
-                f"label_bias: eta must be at least 0 and iterations at least 1, not {self.eta:g} and {self.iterations}"
-            )
-        if not (self.by_class and self.parity) and (self.positive, self.rate) != (None, None):
-            raise OptionError("label_bias: positive and rate are for demographic parity where groups are the classes")
-        if self.positive is not None and not 0 <= self.positive < classes:
+        for name in ("positive", "rate"):
+            if getattr(self, name) is not None and not self.by_class:
+                raise OptionError(f"label_bias: {name} has no effect where the groups are not the classes")
+        if self.positive is not None and self.positive >= classes:
             raise OptionError(f"label_bias: positive must be a class from 0 to {classes - 1}, not {self.positive}")
-        if self.rate is not None and not 0 <= self.rate <= 1:
-            raise OptionError(f"label_bias: rate must be in [0, 1], not {self.rate:g}")
 
     def weights(self, batch: Batch, losses: Tensor) -> Tensor:
         return self.w.gather(-1, batch.index)

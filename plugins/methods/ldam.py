@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from bench import Batch, Method, NotApplicableError, OptionError, hookimpl
-from bench.heads import head_of
-from bench.stack import StackedLinear
+from bench import Batch, Method, NotApplicableError, hookimpl
+from bench.checks import Checks
+from bench.heads import Head, head_of
 from bench.weights import mean_one
 from bench_plugins.methods.class_balanced import effective_number_weights
 from bench_plugins.methods.imbalance import label_counts, require_cross_entropy
@@ -24,19 +24,15 @@ def margins(counts: Tensor, largest: float) -> Tensor:
     return largest * proportion / proportion.amax(-1, keepdim=True)
 
 
-def use_cosines(model: nn.Module, classes: int, scale: float) -> None:
-    """From now on the model's logits are `scale` times the cosines between its last features and the class weights.
-
-    Raises NotApplicableError for a model whose last linear layer has not one output for each class.
+def use_cosines(head: Head, scale: float) -> None:
+    """From now on the logits are `scale` times the cosines between the features that go into the head and the weights
+    of the classes.
     """
-    layers = [module for module in model.modules() if isinstance(module, nn.Linear | StackedLinear)]
-    if not layers or layers[-1].weight.shape[-2] != classes:
-        raise NotApplicableError(f"ldam needs a model whose last layer is linear, with {classes} outputs")
 
-    def cosines(layer: nn.Linear | StackedLinear, inputs: tuple[Tensor], logits: Tensor) -> Tensor:
+    def cosines(layer: Head, inputs: tuple[Tensor], logits: Tensor) -> Tensor:
         return scale * F.normalize(inputs[0], dim=-1) @ F.normalize(layer.weight, dim=-1).mT
 
-    layers[-1].register_forward_hook(cosines)
+    head.register_forward_hook(cosines)
 
 
 @dataclass
@@ -46,8 +42,8 @@ class LDAM(Method):
     Source: Cao, Wei, Gaidon, Arechiga, Ma, Learning Imbalanced Datasets with Label-Distribution-Aware Margin Loss,
     2019, section 3.2: the cross-entropy of the logits after the margin C / n_y^(1/4) is taken off that of the sample's
     class. As in the paper, features and class weights of the last layer are normalised: the model given is changed
-    there, in training and in evaluation, and the bias of that layer is not used. The model's last linear layer is taken
-    for it. The evaluated logits are the cosines times the scale too; the predictions are those of the cosines.
+    there, in training and in evaluation, and the bias of that layer is not used. The evaluated logits are the cosines
+    times the scale too; the predictions are those of the cosines.
 
     The scale makes the gradients larger than those of ERM: on a small problem with classes 20:1, SGD and no warm-up,
     LDAM alone raises the worst recall of a class at learning rate 0.01 and lowers it at 0.1. With DRW it raises it at
@@ -57,12 +53,15 @@ class LDAM(Method):
     batch's sum of weights, the re-normalised learning rate there. The weights are those of `class_balanced`, as in
     the authors' code; Algorithm 1 has 1 / n. The learning rate falls where the recipe says, not where weights begin.
 
+    Raises NotApplicableError for another loss than cross-entropy, and for a model whose logits do not come from its
+    last linear layer, one output for each class.
+
     Options:
         largest_margin: that of the rarest class, on cosines; C follows from it.
         scale: what cosines and margins are multiplied by.
         reweight_from: the fraction of the epochs after which losses are weighted; 1: never. LDAM-DRW in the authors'
             code: 0.8, epoch 160 of 200.
-        beta: of the weights, see `class_balanced`.
+        beta: of these weights, see `class_balanced`. None: 0.9999, as in the authors' code.
     """
 
     capturable = True
@@ -70,18 +69,23 @@ class LDAM(Method):
     largest_margin: float = 0.5
     scale: float = 30.0
     reweight_from: float = 1.0
-    beta: float = 0.9999
+    beta: float | None = None
+
+    def __post_init__(self) -> None:
+        check = Checks("ldam", self)
+        check.at_least(0, "largest_margin")
+        check.above(0, "scale")
+        check.within("[0, 1]", "reweight_from")
+        check.within("[0, 1)", "beta")
+        if self.reweight_from == 1:
+            check.unused("beta", "reweight_from")
 
     def setup(self) -> None:
         require_cross_entropy("ldam", self.task)
-        if self.largest_margin < 0 or self.scale <= 0 or not (0 <= self.reweight_from <= 1 and 0 <= self.beta < 1):
-            raise OptionError(
-                f"ldam: largest_margin must be at least 0, scale above 0, reweight_from in [0, 1] and beta in [0, 1), "
-                f"not {self.largest_margin:g}, {self.scale:g}, {self.reweight_from:g} and {self.beta:g}"
-            )
-        use_cosines(self.model, len(self.task.classes), self.scale)
-        if not self.task.streams.stacked:
-            head_of(self.model, self.task.train)  # that this layer gives the logits
+        head, classes = head_of(self.model, self.task.train), len(self.task.classes)
+        if head.weight.shape[-2] != classes:
+            raise NotApplicableError(f"ldam needs a model whose last layer has {classes} outputs, one for each class")
+        use_cosines(head, self.scale)
         self.counts = label_counts(self.task)
         self.margins = margins(self.counts, self.scale * self.largest_margin).float()
         self.class_weight = torch.ones_like(self.margins)
@@ -101,7 +105,8 @@ class LDAM(Method):
     def reweight(self, epoch: int) -> None:
         """Weigh by class from this epoch on, if it is time."""
         if epoch / self.task.epochs >= self.reweight_from:
-            self.class_weight.copy_(effective_number_weights(self.counts, self.beta))
+            beta = 0.9999 if self.beta is None else self.beta
+            self.class_weight.copy_(effective_number_weights(self.counts, beta))
 
 
 @hookimpl

@@ -6,7 +6,8 @@ from typing import Literal
 
 import torch
 
-from bench import Method, OptionError, hookimpl
+from bench import Method, hookimpl
+from bench.checks import Checks
 from bench_plugins.methods.balanced_softmax import BalancedSoftmax, log_counts
 from bench_plugins.methods.imbalance import require_cross_entropy
 
@@ -29,10 +30,11 @@ class LogitAdjustment(BalancedSoftmax):
     tau: float = 1.0
     how: Literal["loss", "post_hoc"] = "loss"
 
+    def __post_init__(self) -> None:
+        Checks("logit_adjustment", self).at_least(0, "tau")
+
     def setup(self) -> None:
         require_cross_entropy("logit_adjustment", self.task)
-        if self.tau < 0:
-            raise OptionError(f"logit_adjustment: tau must be at least 0, not {self.tau:g}")
         shift = self.tau * log_counts(self.task)
         if self.how == "post_hoc":
             self.model.register_forward_hook(lambda model, inputs, logits: logits if model.training else logits - shift)

@@ -7,7 +7,8 @@ from typing import Literal
 import torch
 from torch import Generator, Tensor, nn
 
-from bench import Batch, Method, OptionError, hookimpl
+from bench import Batch, Method, hookimpl
+from bench.checks import Checks
 from bench.meta import virtual_step
 from bench.weights import mean_one
 
@@ -53,12 +54,12 @@ class MetaWeightNet(Method):
     hidden: int = 100
     look_ahead: Literal["gradient", "optimizer"] = "gradient"
 
+    def __post_init__(self) -> None:
+        check = Checks("meta_weight_net", self)
+        check.at_least(0, "meta_lr", "meta_weight_decay")
+        check.at_least(1, "hidden")
+
     def setup(self) -> None:
-        if self.hidden < 1 or self.meta_lr < 0 or self.meta_weight_decay < 0:
-            raise OptionError(
-                f"meta_weight_net: hidden must be at least 1, and meta_lr and meta_weight_decay at least 0, not "
-                f"{self.hidden}, {self.meta_lr:g} and {self.meta_weight_decay:g}"
-            )
         self.val = self.task.val_batches()
         self.engine = self.task.look_ahead(self.model)
         drawn = self.task.streams.draw(self.initial_theta, "method").to(self.task.device)

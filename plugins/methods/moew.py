@@ -9,11 +9,12 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
-from bench import Batch, Method, OptionError, Trials, UnknownNameError, hookimpl
-from bench.gaussian_process import propose
+from bench import Batch, Method, Trials, UnknownNameError, hookimpl
+from bench.checks import Checks
 from bench.metrics import METRICS
 from bench.trials import validation_gain
 from bench.weights import mean_one
+from bench_plugins.gaussian_process import propose
 
 POOL = 10_000  # points of the ball among which candidates are sought
 
@@ -59,14 +60,15 @@ class MOEW(Trials):
     radius: float = 10.0
     selection: Literal["corrected", "reference"] = "corrected"
 
-    def setup(self) -> None:
-        if min(self.rounds, self.per_round) < 1 or self.embedding < 0 or self.radius <= 0:
-            raise OptionError(
-                f"moew: rounds and per_round must be at least 1, embedding at least 0 and radius above 0, not "
-                f"{self.rounds}, {self.per_round}, {self.embedding} and {self.radius:g}"
-            )
+    def __post_init__(self) -> None:
+        check = Checks("moew", self)
+        check.at_least(1, "rounds", "per_round")
+        check.at_least(0, "embedding")
+        check.above(0, "radius")
         if self.metric and self.metric not in METRICS:
             raise UnknownNameError("metric", self.metric, METRICS)
+
+    def setup(self) -> None:
         train, classes = self.task.train, len(self.task.classes)
         self.embeds = False  # whether the autoencoder is trained, not the model
         if self.embedding:
@@ -102,8 +104,7 @@ class MOEW(Trials):
         train = self.task.train
         if not self.embedding:
             return F.one_hot(train.y, len(self.task.classes)).float()
-        parts = train.in_order(self.task.recipe.eval_batch_size)
-        return torch.cat([self.autoencoder[:4](self.joined(batch)) for batch in parts])
+        return torch.cat([self.autoencoder[:4](self.joined(batch)) for batch in train.in_order(500)])
 
     def batches(self, epoch: int) -> Iterator[Batch]:
         """The first training is the autoencoder's."""

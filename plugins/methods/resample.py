@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 
 from bench import Batch, Method, OptionError, Streams, hookimpl
+from bench.checks import Checks
+from bench.groups import group_counts
 
 
 def label_balanced(label: Tensor, q: float = 0.0) -> Tensor:
@@ -16,9 +18,7 @@ def label_balanced(label: Tensor, q: float = 0.0) -> Tensor:
     A label of n samples has a probability in proportion to n^q (Kang et al. 2020, equation 1), which its samples share.
     """
     label = label.cpu()
-    counts = torch.zeros(*label.shape[:-1], int(label.max()) + 1, dtype=torch.float64)
-    counts.scatter_add_(-1, label, torch.ones_like(label, dtype=torch.float64))
-    each = counts.gather(-1, label) ** (q - 1)
+    each = group_counts(label, int(label.max()) + 1).double().gather(-1, label) ** (q - 1)
     return each / each.sum(-1, keepdim=True)
 
 
@@ -50,16 +50,19 @@ class Resample(Method):
             from 0, draws by (1 - t/T) of the first and t/T of the second distribution (equation 2, with q = 0).
     """
 
-    uses_groups = True
     capturable = True
 
     by: Literal["class", "group"] = "class"
     q: float = 0.0
     progressive: bool = False
 
+    def __post_init__(self) -> None:
+        Checks("resample", self).within("[0, 1]", "q")
+        if self.progressive and self.q == 1:
+            raise OptionError("resample: progressive has no effect with q=1")
+        self.uses_groups = self.by == "group"
+
     def setup(self) -> None:
-        if not 0 <= self.q <= 1:
-            raise OptionError(f"resample: q must be in [0, 1], not {self.q:g}")
         label, _ = self.task.labels(self.by)
         self.balanced = label_balanced(label, self.q)
 

@@ -7,7 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bench import Batch, Method, OptionError, hookimpl
+from bench import Batch, Method, hookimpl
+from bench.checks import Checks
 from bench_plugins.methods.universal_adversarial import InputRange
 
 
@@ -59,12 +60,13 @@ class SharedAdversarial(Method):
     step: float = 0.5
     sigma: float = 0.5
 
+    def __post_init__(self) -> None:
+        check = Checks("shared_adversarial", self)
+        check.at_least(1, "sharedness", "steps")
+        check.at_least(0, "eps", "step")
+        check.within("(0, 1]", "sigma")
+
     def setup(self) -> None:
-        if self.sharedness < 1 or self.steps < 1 or self.eps < 0 or self.step < 0 or not 0 < self.sigma <= 1:
-            raise OptionError(
-                f"shared_adversarial: sharedness and steps must be at least 1, eps and step at least 0, and sigma in "
-                f"(0, 1], not {self.sharedness}, {self.steps}, {self.eps:g}, {self.step:g} and {self.sigma:g}"
-            )
         self.range = InputRange.of(self.task.train)
 
     def losses(self, batch: Batch) -> Tensor:

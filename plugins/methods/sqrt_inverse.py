@@ -25,9 +25,11 @@ class SqrtInverse(Method):
     """
 
     capturable = True
-    uses_groups = True
 
     by: Literal["class", "group"] = "class"
+
+    def __post_init__(self) -> None:
+        self.uses_groups = self.by == "group"
 
     def setup(self) -> None:
         root = label_counts(self.task, self.by).double().sqrt()

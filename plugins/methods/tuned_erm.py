@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bench import Method, OptionError, Recipe, Trials, hookimpl
+from bench import Method, Recipe, Trials, hookimpl
+from bench.checks import Checks
 from bench.trials import validation_gain
 
 
@@ -26,7 +27,7 @@ class TunedERM(Trials):
     the recipe's here. Where the recipe averages parameters, candidates are compared without that.
 
     Options:
-        trials: trainings, before the one that repeats the best: as many as the method under test has.
+        trials: trainings, before the one that repeats the best: as many as the method under test has; 2 or more.
         lr_factor: learning rates are drawn log-uniformly from the recipe's divided by this to the recipe's times this.
         weight_decays: what weight decays are drawn from. Empty: log-uniformly from 1e-6 to 1e-2, as in the source.
     """
@@ -38,12 +39,13 @@ class TunedERM(Trials):
     lr_factor: float = 10.0
     weight_decays: tuple[float, ...] = ()
 
+    def __post_init__(self) -> None:
+        check = Checks("tuned_erm", self)
+        check.at_least(2, "trials")
+        check.at_least(1, "lr_factor")
+        check.at_least(0, "weight_decays")
+
     def setup(self) -> None:
-        if self.trials < 1 or self.lr_factor < 1 or min(self.weight_decays, default=0) < 0:
-            raise OptionError(
-                f"tuned_erm: trials and lr_factor must be at least 1 and weight_decays at least 0, not {self.trials}, "
-                f"{self.lr_factor:g} and {', '.join(map(str, self.weight_decays)) or 'none'}"
-            )
         drawn = self.task.streams.draw(lambda g: torch.rand(self.trials, 2, generator=g), "method")[1:]
         self.candidates = [self.task.recipe, *(self.drawn(*numbers) for numbers in drawn.tolist())]
         self.gains = torch.zeros(0, dtype=torch.float64, device=self.task.device)

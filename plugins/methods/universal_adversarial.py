@@ -7,7 +7,8 @@ from typing import Literal, NamedTuple, Self
 import torch
 from torch import Tensor
 
-from bench import Batch, Method, OptionError, Split, hookimpl
+from bench import Batch, Method, Split, hookimpl
+from bench.checks import Checks
 
 
 class InputRange(NamedTuple):
@@ -40,10 +41,10 @@ class UniversalAdversarial(Method):
 
     Source: Shafahi, Najibi, Xu, Dickerson, Davis, Goldstein, Universal Adversarial Training, 2020: the problem
     min_w max_delta 1/N sum_i l(w, x_i + delta), delta in a ball (equation 4), by the simultaneous stochastic gradient
-    method, the paper's cheap one. A step is one pass of the perturbed batch, forward and backward, whose gradients move
-    the parameters down, by the recipe's optimiser, and delta up; delta is then clamped to the ball. It starts at 0 and
-    goes on from batch to batch. The paper's alternating method, which takes a second pass for delta with the new
-    parameters and costs twice as much, is not offered.
+    method (Algorithm 4), the paper's cheap one. A step is one pass of the perturbed batch, forward and backward, whose
+    gradients move the parameters down, by the recipe's optimiser, and delta up; delta is then clamped to the ball. It
+    starts at 0 and goes on from batch to batch. The paper's alternating method (Algorithm 3), which takes a second pass
+    for delta with the new parameters and costs twice as much, is not offered.
 
     What the paper leaves open, and departures:
 
@@ -59,9 +60,10 @@ class UniversalAdversarial(Method):
 
     Options:
         eps: radius of the ball, in units of [0, 1].
-        step: of delta, as a fraction of eps. 1, as in the single-step attacks of the same authors: an entry then is
-            -eps, 0 or eps.
-        ascent: along the `sign` of the gradient, or along the gradient divided by its largest entry (`normalized`).
+        step: of delta, as a fraction of eps. The default is ours, after Algorithm 1 of Shafahi et al. 2019, Adversarial
+            Training for Free!: an entry then is -eps, 0 or eps.
+        ascent: along the `sign` of the gradient, or along the gradient divided by its largest entry (`normalized`); the
+            default is ours.
         beta: losses above it do not move delta, which climbs min(l, beta) as in the paper's attack (equation 3).
             `none`: no clip, as in equation 4. With BatchNorm, which couples samples, what is left out is the gradient
             at the inputs with such a loss, not all that the loss contributes.
@@ -74,12 +76,12 @@ class UniversalAdversarial(Method):
     ascent: Literal["sign", "normalized"] = "sign"
     beta: float | None = None
 
+    def __post_init__(self) -> None:
+        check = Checks("universal_adversarial", self)
+        check.at_least(0, "eps", "step")
+        check.above(0, "beta")
+
     def setup(self) -> None:
-        if self.eps < 0 or self.step < 0 or (self.beta is not None and self.beta <= 0):
-            raise OptionError(
-                f"universal_adversarial: eps and step must be at least 0, and beta above 0 or none, not {self.eps:g}, "
-                f"{self.step:g} and {self.beta}"
-            )
         train = self.task.train
         self.range = InputRange.of(train)
         self.delta = torch.zeros_like(train.x.narrow(train.y.dim() - 1, 0, 1), dtype=torch.float32)  # [.., 1, ...]
