@@ -18,6 +18,8 @@ from bench.spec import canonical
 from bench.stats import holm, mean_se, paired_difference
 
 TEST = "test"
+OTHER_LOAD = 0.5
+"""By how much the load average may exceed a run's threads before its time says nothing."""
 
 
 @dataclass(frozen=True)
@@ -75,9 +77,12 @@ class Row:
 
     @property
     def seconds_by_machine(self) -> dict[tuple[Any, ...], float]:
-        """Median training seconds for each machine and way of running: the first run of a process warms up."""
+        """Median training seconds for each machine and way of running, of runs that had the machine to themselves."""
         seconds: dict[tuple[Any, ...], list[float]] = defaultdict(list)
         for r in self.runs.values():
+            load = r.costs.get("load")
+            if load is None or load > r.costs["threads"] + OTHER_LOAD:
+                continue
             machine = (
                 r.environment["device"],
                 r.environment["versions"]["torch"],
@@ -156,10 +161,11 @@ def _variant(protocol: str, dataset: str, variant: str, rows: Sequence[Row]) -> 
 NOTES = (
     "Test values in percent: mean ± standard error (sample standard deviation with n - 1, over the root of the number "
     "of seeds n). Δ: paired difference to the baseline in the first metric over the common seeds, with its 95 % "
-    "Student-t interval and Holm-adjusted p. Cost: training time relative to the baseline on the same machine, "
-    "evaluation excluded (medians over seeds). Val: whether the training uses the validation data; other trainings use "
-    "them for the selection of the epoch alone. The baseline of a row is "
-    "trained on the same data; that of a baseline trained on the validation data too is the one that is not."
+    "Student-t interval and Holm-adjusted p; seeds draw the splits, the initial weights and the order anew, not other "
+    "data. Cost: training time relative to the baseline on the same machine, evaluation excluded (medians over seeds, "
+    "without runs that shared the machine with other work). Val: whether the training uses the validation data; other "
+    "trainings use them for the selection of the epoch alone. The baseline of a row is trained on the same data; that "
+    "of a baseline trained on the validation data too is the one that is not."
 )
 RULES = {LAST: "last epoch"}
 

@@ -1,5 +1,6 @@
 """Runs an experiment: train, evaluate, record. The only place that sees test data."""
 
+import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -263,6 +264,7 @@ def _costs(meter: Meter, task: Task, method: Method, stacked: int) -> dict[str, 
         "captured": getattr(method, "captured", False),
         "meta_step": [asdict(engine.choice) for engine in method.engines() if engine.choice],
         "threads": torch.get_num_threads(),
+        "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,  # of the last minute; Windows has none
     }
 
 

@@ -84,7 +84,7 @@ def make_result() -> Callable[..., RunResult]:
             "resolved": {"recipe": spec.recipe, "model_options": spec.model_options, "options": spec.options},
             "data": {"revision": "r1", "unofficial": unofficial or {}},
             "selected": {r: {"epoch": 3, "metrics": {"test": dict(m)}} for r, m in chosen.items() if m is not None},
-            "costs": {"train_seconds": seconds, "threads": 1, "stacked": 1},
+            "costs": {"train_seconds": seconds, "threads": 1, "stacked": 1, "load": 1.0},
             "environment": {"device": device, "versions": {"torch": "2.0"}, "plugins": {}, "git": None},
         }
         return RunResult(spec=spec, **given | fields)

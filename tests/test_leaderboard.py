@@ -268,6 +268,16 @@ def test_the_cost_is_relative_to_the_baseline_on_the_same_machine(make_result):
     assert column([*erm, *both], 6) == ["1.00 ×", "1.50 ×"]
 
 
+@pytest.mark.parametrize("load", [1.6, None])
+def test_a_run_that_shared_the_machine_has_no_cost(make_result, load):
+    """Another seed's, which had it to itself, is the row's."""
+    erm = runs(make_result, "erm", [0.1], seconds=2.0)
+    busy, quiet = runs(make_result, "a", [0.2], seconds=9.0), runs(make_result, "a", [0.2], first_seed=1, seconds=3.0)
+    busy[0].costs["load"] = load
+    assert column([*erm, *busy], 6) == ["1.00 ×", "–"]
+    assert column([*erm, *busy, *quiet], 6) == ["1.00 ×", "1.50 ×"]
+
+
 @pytest.mark.parametrize("part", ["torch", "threads", "stacked"])
 def test_another_way_of_running_has_no_cost_to_compare(make_result, part):
     costs = {"train_seconds": 1.0, "threads": 1, "stacked": 1}
