@@ -131,7 +131,7 @@ def resolve(
         where, _, rest = name.rpartition(".")
         if (where or "method") not in given:
             valid = ", ".join(f"{prefix}." for prefix in OPTIONS_OF)
-            raise OptionError(f"option {name!r}: the prefix must be one of {valid}, not {where}.")
+            raise OptionError(f"option {name!r}: the prefix must be a method of this command or {valid}, not {where}.")
         given[where or "method"][rest] = value
 
     dataset_options, changed_dataset = _resolve(load.value, {}, given["dataset"], f"data set {request.dataset}")

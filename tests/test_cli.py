@@ -14,6 +14,7 @@ from click.testing import CliRunner
 import bench.registry
 from bench import DataError, Method, NotApplicableError
 from bench.cli import main
+from bench.cli.common import flowed
 from bench.evaluation import Evaluations
 from bench.meter import Meter
 from bench.protocols import PROTOCOLS
@@ -124,7 +125,7 @@ def test_equal_values_written_differently_are_one_run(bench_in):
         ([*RUN, "--protocol", "fairness"], "unknown protocol 'fairness'"),
         ([*RUN, "-o", "beta=1"], "method erm has no option 'beta'; valid: it has none"),
         ([*RUN, "-o", "recipe.lr=fast"], "option lr=fast of the recipe: expected float (default 0.001)"),
-        ([*RUN, "-o", "modle.width=3"], "the prefix must be one of method., model., dataset."),
+        ([*RUN, "-o", "modle.width=3"], "the prefix must be a method of this command or method., model., dataset."),
         ([*RUN, "-o", "lr"], "expected NAME=VALUE"),
         ([*RUN, "-o", "model.hidden=0.5"], "expected int,..."),
         (
@@ -137,7 +138,7 @@ def test_equal_values_written_differently_are_one_run(bench_in):
         ([*RUN, "--each", "recipe.lr"], "option 'recipe.lr': expected NAME=VALUE"),
         ([*RUN, "-o", "erm.x=1", "-o", "erm.x=2"], "option erm.x is given twice"),
         ([*RUN, "-o", "erm.x=1"], "method erm has no option 'x'"),
-        ([*RUN, "-o", "forml.l1=1"], "the prefix must be one of"),
+        ([*RUN, "-o", "forml.l1=1"], "the prefix must be a method of this command or"),
         ([*RUN, "-o", "recipe.=1"], "expected NAME=VALUE"),
         (
             [*RUN, "--method", "forml", "--method", "random", "-o", "l1=1"],
@@ -396,3 +397,35 @@ def test_help_is_quick_because_it_does_not_import_torch():
     code = "import sys; from bench.cli import main; main(['-h'], standalone_mode=False); print('torch' in sys.modules)"
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert shown.splitlines()[-1] == "False"
+
+
+def test_docstrings_are_wrapped_to_the_terminal(monkeypatch):
+    """Paragraphs, list items and entries each by themselves, with the indentation that they have."""
+    monkeypatch.setenv("COLUMNS", "24")
+    text = """\
+A title that is long enough.
+
+Some words in
+two lines.
+- An item of a list, long
+  enough.
+- One line that is too long.
+Options:
+    rate: what it is, and
+        more. None: no rate.
+    other: in one line here."""
+    assert flowed(text).splitlines() == [
+        *("A title that is long", "enough.", "", "Some words in two lines."),
+        *("- An item of a list,", "  long enough.", "- One line that is too", "  long.", "Options:"),
+        *("    rate: what it is,", "        and more. None:", "        no rate."),
+        *("    other: in one line", "        here."),
+    ]
+
+
+def test_an_interrupt_before_training_has_its_own_exit_code(bench_in, monkeypatch):
+    def interrupted(*args, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("bench.experiment.resolve", interrupted)
+    result = bench_in(*RUN)
+    assert (result.exit_code, result.stderr) == (130, "\ninterrupted\n")

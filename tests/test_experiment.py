@@ -110,7 +110,10 @@ def test_data_that_were_loaded_before_are_not_cut_twice(ask):
     [
         ({"dataset__size": "x"}, "option size=x of data set toy: expected int"),
         ({"protocol__width": 3}, "protocol halved has no option 'width'; valid: step: int"),
-        ({"data__size": 3}, "the prefix must be one of method., model., dataset., protocol., recipe., not data."),
+        (
+            {"data__size": 3},
+            "the prefix must be a method of this command or method., model., dataset., protocol., recipe., not data.",
+        ),
         ({"rate": 0}, "strict: rate must be above 0, not 0"),  # told before anything is trained
     ],
 )

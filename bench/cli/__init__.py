@@ -5,12 +5,13 @@ from typing import Any
 import click
 
 from bench import __version__
-from bench.cli import leaderboard, run, show, throughput
+from bench.cli import data, leaderboard, run, show, throughput
+from bench.cli.common import INTERRUPTED
 from bench.errors import BenchError
 
 
 class _Commands(click.Group):
-    """Turns expected errors into one line and exit code 2."""
+    """Turns expected errors into one line and exit code 2, and an interrupt into exit code 130."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -18,6 +19,9 @@ class _Commands(click.Group):
         except BenchError as error:
             click.echo(f"error: {error}", err=True)
             ctx.exit(2)
+        except KeyboardInterrupt:
+            click.echo("\ninterrupted", err=True)
+            ctx.exit(INTERRUPTED)
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -29,10 +33,11 @@ def main() -> None:
     bench list                                      what is installed
     bench show forml                                what it is, and its options
     bench run --method forml --dataset digits       train, evaluate, record
+    bench data audit mnist                          defects in what would be trained on
     bench throughput resnet18                       what a training step of each method costs
     bench leaderboard                               tables from the records
     """
 
 
-for command in (show.list_, show.show, run.run, throughput.throughput, leaderboard.leaderboard):
+for command in (show.list_, show.show, run.run, throughput.throughput, leaderboard.leaderboard, data.data):
     main.add_command(command)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bench.cli.common import data_dir_option, installed, out_option, table
+from bench.cli.common import INTERRUPTED, data_dir_option, installed, out_option, table
 from bench.cli.leaderboard import write_tables
 from bench.errors import BenchError, OptionError
 from bench.spec import SHORTHANDS, canonical
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from bench.experiment import Experiment
     from bench.registry import Registry
     from bench.results import ResultStore, RunResult
-
-INTERRUPTED = 130
 
 
 @click.command()
@@ -69,7 +67,7 @@ def run(methods: Sequence[str], seeds: int | None, single: Sequence[int], out: P
     Runs that are already recorded are not repeated; an interrupted training goes on from its last checkpoint.
 
     Exit codes: 0, also where some methods are not applicable; 1, a run failed, such as by diverging; 2, bad input, or
-    no method is applicable; 130, a training was interrupted.
+    no method is applicable; 130, it was interrupted.
     """
     if seeds and single:
         raise OptionError("give --seeds N or --seed S, not both")

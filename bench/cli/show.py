@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bench.cli.common import data_dir_option, installed, table
+from bench.cli.common import data_dir_option, flowed, installed, table
 
 if TYPE_CHECKING:
     from bench.registry import Plugin, Registry
@@ -79,13 +79,13 @@ def show(name: str, data_dir: Path | None) -> None:
     if not found and name not in PROTOCOLS:
         raise UnknownNameError("name", name, [*PROTOCOLS, *(n for o in registry.offers.values() for n in o)])
     for kind, offer in found:
-        click.echo(f"{name}: {kind} of plugin {offer.plugin}\n\n{inspect.getdoc(offer.value)}\n")
+        click.echo(f"{name}: {kind} of plugin {offer.plugin}\n\n{flowed(inspect.getdoc(offer.value) or '')}\n")
         _options(kind, offer.value)
         if kind == "dataset":
             _recipe(offer.value, data_dir)
     if name in PROTOCOLS:
         protocol = PROTOCOLS[name]
-        click.echo(f"{name}: protocol, version {protocol.version}\n\n{inspect.getdoc(protocol)}\n")
+        click.echo(f"{name}: protocol, version {protocol.version}\n\n{flowed(inspect.getdoc(protocol) or '')}\n")
         click.echo(f"Metrics: {', '.join(protocol.metrics)}. Reference: {protocol.reference}.\n")
         _options("protocol", protocol)
 
@@ -107,13 +107,17 @@ def _recipe(load: Callable[..., Any], data_dir: Path | None) -> None:
     from bench.recipe import Recipe
 
     try:
-        recipe = load(Files(data_dir or default_root(), allow_unofficial=True, download=False)).recipe
+        dataset = load(Files(data_dir or default_root(), allow_unofficial=True, download=False))
     except DataError as error:
         rows = [(f"-o recipe.{n}=", describe(option.type)) for n, option in recipe_options(Recipe()).items()]
         table(f"Recipe, without its values, because the data cannot be read: {error}", rows)
         return
-    rows = [(f"--model {recipe.model}", ""), (f"--protocol {recipe.protocol}", "")]
-    rows += [(f"-o model.{n}={show(value)}", "") for n, value in recipe.model_options.items()]
-    rows += [(f"-o {n}={show(v)}", f"for {owner}") for owner, own in recipe.options.items() for n, v in own.items()]
-    rows += [(f"-o recipe.{n}={show(o.default)}", describe(o.type)) for n, o in recipe_options(recipe).items()]
-    table(f"Recipe ({recipe.source}):", rows)
+    shown: list[tuple[str, str]] = []
+    for recipe in (dataset.recipe, *dataset.recipes.values()):
+        rows = [(f"--model {recipe.model}", ""), (f"--protocol {recipe.protocol}", "")]
+        rows += [(f"-o model.{n}={show(value)}", "") for n, value in recipe.model_options.items()]
+        rows += [(f"-o {n}={show(v)}", f"for {owner}") for owner, own in recipe.options.items() for n, v in own.items()]
+        rows += [(f"-o recipe.{n}={show(o.default)}", describe(o.type)) for n, o in recipe_options(recipe).items()]
+        title = f"Under {recipe.protocol}, what differs" if shown else "Recipe"
+        table(f"{title} ({recipe.source}):", [row for row in rows if row not in shown])
+        shown += rows

@@ -1,7 +1,7 @@
 """Protocols: what is trained on, what is evaluated on, which metrics count. Every record names the version."""
 
 from bench.errors import UnknownNameError
-from bench.protocols.base import Protocol, Splits
+from bench.protocols.base import Claim, Protocol, Splits
 from bench.protocols.covariate_shift import CovariateShift
 from bench.protocols.fairness import ClassFairness, GroupFairness
 from bench.protocols.imbalance import Imbalance
@@ -10,6 +10,7 @@ from bench.protocols.label_shift import LabelShift
 
 __all__ = [
     "PROTOCOLS",
+    "Claim",
     "ClassFairness",
     "CovariateShift",
     "GroupFairness",

@@ -29,6 +29,19 @@ class Splits:
 
 
 @dataclass(frozen=True)
+class Claim:
+    """What a protocol says of a split, for `bench.audit` to compare with what is there.
+
+    shares: numbers in proportion to the samples of each group (of each class, where the group is the class); empty
+        where it says nothing of them.
+    wrong: fraction of the samples whose class is not the one that the data set gives the same input.
+    """
+
+    shares: tuple[float, ...] = ()
+    wrong: float = 0.0
+
+
+@dataclass(frozen=True)
 class Protocol(ABC):
     """A standard task; the fields of a subclass are its options, each with the default that the tables are made with.
 
@@ -57,6 +70,20 @@ class Protocol(ABC):
     def splits(self, dataset: Dataset, recipe: Recipe, streams: Streams) -> Splits:
         """The data of the run with these streams (of one seed), drawn by the purpose `split`."""
         return hold_out(dataset, recipe, streams)
+
+    def claims(self, dataset: Dataset) -> dict[str, Claim]:
+        """What it says of `train`, `val` and `test` of `task(dataset)`: the data set's own proportions and labels."""
+
+        def own(split: Split) -> Claim:
+            label = split.y if self.group_is_class else split.group
+            return Claim(tuple(label.bincount(minlength=len(self.groups(dataset))).tolist()))
+
+        train = own(dataset.train)
+        return {
+            "train": train,
+            "val": own(dataset.val) if dataset.val else train,
+            "test": own(dataset.test) if dataset.test else train,
+        }
 
 
 def hold_out(dataset: Dataset, recipe: Recipe, streams: Streams) -> Splits:

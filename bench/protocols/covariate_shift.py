@@ -7,7 +7,7 @@ import torch
 
 from bench.data import Dataset, Split
 from bench.errors import DataError, OptionError, ProtocolError
-from bench.protocols.base import Protocol, Splits, hold_out, with_test
+from bench.protocols.base import Claim, Protocol, Splits, hold_out, with_test
 from bench.protocols.classes import drawn, each_split, least, only, profile_counts
 from bench.recipe import Recipe
 from bench.streams import Streams
@@ -77,13 +77,22 @@ class CovariateShift(Protocol):
     def _counts(self, dataset: Dataset) -> list[int]:
         """Training samples of each part. Raises DataError if one is without."""
         most = least(dataset.train.group, len(dataset.groups))
-        sizes = [part.count("+") + 1 for part in self.parts]
-        counts = [n for size in sizes for n in profile_counts("long_tailed", 1 / self.ratio, most, size)]
+        counts = self._shares(most)
         if min(counts) == 0:
             raise DataError(
                 f"{dataset.name}: ratio {self.ratio:g} leaves a part of {most} samples without any: lower it"
             )
         return counts
+
+    def _shares(self, most: int) -> list[int]:
+        """Samples of each part, `most` of the most common ones."""
+        sizes = [part.count("+") + 1 for part in self.parts]
+        return [n for size in sizes for n in profile_counts("long_tailed", 1 / self.ratio, most, size)]
+
+    def claims(self, dataset: Dataset) -> dict[str, Claim]:
+        shifted, equal = Claim(tuple(self._shares(10**9))), Claim((1,) * len(dataset.groups))
+        found = super().claims(dataset) | {"train": shifted, "test": equal}
+        return found if dataset.val else found | {"val": shifted}
 
 
 def _training_images_in_a_row(train: Split, test: Split) -> Split:

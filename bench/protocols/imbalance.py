@@ -7,7 +7,7 @@ import torch
 
 from bench.data import Dataset, Split
 from bench.errors import DataError, OptionError, ProtocolError
-from bench.protocols.base import Protocol, Splits, by_class, hold_out, with_test
+from bench.protocols.base import Claim, Protocol, Splits, by_class, hold_out, with_test
 from bench.protocols.classes import drawn, least, only, profile_counts
 from bench.recipe import Recipe
 from bench.streams import Streams
@@ -81,6 +81,14 @@ class Imbalance(Protocol):
         else:
             train = dataset.train.select(drawn(dataset.train.y, counts, streams, "train"))
         return by_class(hold_out(replace(dataset, train=train), recipe, streams))
+
+    def claims(self, dataset: Dataset) -> dict[str, Claim]:
+        classes = len(dataset.classes)
+        profile = Claim(tuple(profile_counts(self.profile, self.factor, 10**9, classes)))
+        found = super().claims(dataset) | {"train": profile}
+        if dataset.val is None:
+            found["val"] = Claim((1,) * classes) if self.validation == "balanced" else profile
+        return found
 
 
 def _with_balanced_validation(dataset: Dataset, size: int, streams: Streams) -> Dataset:

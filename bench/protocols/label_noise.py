@@ -8,7 +8,7 @@ from torch import Generator, Tensor
 
 from bench.data import Dataset, Split
 from bench.errors import OptionError
-from bench.protocols.base import Protocol, Splits, by_class, hold_out, with_test
+from bench.protocols.base import Claim, Protocol, Splits, by_class, hold_out, with_test
 from bench.recipe import Recipe
 from bench.streams import Streams
 
@@ -70,3 +70,22 @@ class LabelNoise(Protocol):
             return y
 
         return replace(split, y=streams.draw(draw, "label noise", part))
+
+    def claims(self, dataset: Dataset) -> dict[str, Claim]:
+        found = super().claims(dataset)
+        noisy = ("train",) if self.clean_validation else ("train", "val")
+        return found | {name: self._noisy_claim(found[name]) for name in noisy}
+
+    def _noisy_claim(self, clean: Claim) -> Claim:
+        classes = len(clean.shares)
+        own = torch.eye(classes).double()
+        if self.kind == "one_class":
+            other = own[self.target].expand(classes, classes)
+        elif self.kind == "pair":
+            other = own.roll(1, 1)
+        else:
+            other = (1 - own) / (classes - 1)
+        becomes = (1 - self.fraction) * own + self.fraction * other  # [class, label], the probability
+        before = torch.tensor(clean.shares).double()
+        wrong = 1 - float(before @ becomes.diag() / before.sum())
+        return Claim(tuple((before @ becomes).tolist()), wrong)

@@ -7,7 +7,7 @@ from torch import Generator, Tensor
 
 from bench.data import Dataset, Split
 from bench.errors import DataError, OptionError
-from bench.protocols.base import Protocol, Splits, by_class, hold_out
+from bench.protocols.base import Claim, Protocol, Splits, by_class, hold_out
 from bench.protocols.classes import class_number, members, only
 from bench.recipe import Recipe
 from bench.streams import Streams
@@ -82,6 +82,11 @@ class LabelShift(Protocol):
         return replace(
             found, tests={"test": shifted.select(order[:half])}, target=shifted.select(order[half:]).unlabelled()
         )
+
+    def claims(self, dataset: Dataset) -> dict[str, Claim]:
+        found = super().claims(dataset)
+        drawn = self.prior or self.dirichlet is not None  # with the latter, by the seed: nothing is said of it
+        return found | {"test": Claim(self.prior)} if drawn else found
 
     def _shifted(self, test: Split, classes: int, streams: Streams) -> Split:
         """The test samples in the proportions of the prior, in random order."""

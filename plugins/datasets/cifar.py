@@ -100,6 +100,7 @@ IMBALANCED = replace(
     val_size=1000,  # ours: with 5,000, as for the whole set, a long tail would lose half of its images
     val_batch_size=100,
     min_per_group=1,
+    options={**RECIPE.options, "imbalance": {"validation": "balanced"}},  # else the last have none
     source="ours: FORML's recipe (section 4.2.2) with a smaller validation set",
 )
 

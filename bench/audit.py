@@ -1,0 +1,278 @@
+"""What is wrong with the data that a run would get: duplicates, labels, counts. Nothing is printed or changed here."""
+
+import hashlib
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from bench.data import Dataset, Split, Stream
+from bench.errors import DataError
+from bench.protocols import Claim, Protocol, Splits
+from bench.recipe import Recipe
+from bench.streams import Streams
+
+TOLERATED = 0.01
+"""Fraction of a split: so many duplicates are a flaw of the data to be known of, more are a defect."""
+DEVIATIONS = 5.0
+"""Standard deviations of a binomial distribution: what is further from a claim is not by chance."""
+SHOWN = 5
+"""Positions, or names, in a message."""
+
+Digests = Sequence[bytes]
+"""A hash for each input of a split: equal ones stand for inputs that are equal, byte by byte."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something to know of the data.
+
+    severity: `severe` where a run would measure something else than the protocol says, or nothing; else `note`.
+    what: in words, in one line; the split comes first. numbers: the same, by name.
+    """
+
+    severity: Literal["severe", "note"]
+    what: str
+    numbers: Mapping[str, Any]
+
+
+def audit(
+    dataset: Dataset, protocol: Protocol, recipe: Recipe, splits: Splits, again: Splits | None = None
+) -> list[Finding]:
+    """All that is found, the severe first.
+
+    dataset: as `protocol.task` gives it; its own labels are the truth that those of the splits are compared with.
+    splits: drawn from it by the protocol. again: the same, drawn once more with the same seed.
+    """
+    parts = {"train": splits.train, "val": splits.val, **splits.tests}
+    claims, groups = protocol.claims(dataset), protocol.groups(dataset)
+    digests = digests_of(dataset, splits)
+    truth = _labels_by_input(dataset, digests)
+    usual = _usual_repeats(splits.train, digests)
+    found = list(_unofficial(dataset))
+    by_design = [] if protocol.group_is_class else _of_one_class(dataset.train, groups)
+    found += _one_class_groups(dataset.name, by_design, groups)
+    for name, split in parts.items():
+        claim, inputs = claims.get(name, Claim()), digests[id(split.x)]
+        found += _missing(name, "class", split.y, dataset.classes)
+        if not protocol.group_is_class:
+            found += _missing(name, "group", split.group, groups)
+            alone = [group for group in _of_one_class(split, groups) if group not in by_design]
+            found += _one_class_groups(name, alone, groups)
+        found += _other_shares(name, split.group, groups, claim)
+        found += _wrong_labels(name, split.y, inputs, truth, claim, dataset.classes)
+        found += _repeats(name, split.y, inputs, usual + claim.wrong)
+    found += _between(dataset, splits, digests, usual)
+    found += _validation_batches(splits.val, groups, recipe)
+    found += _drawn_otherwise(splits, again) if again else []
+    return sorted(found, key=lambda finding: finding.severity != "severe")
+
+
+def counts(label: Tensor, labels: int) -> list[int]:
+    """Samples of each of so many classes or groups, of label [N]; of those that do not exist there may be more."""
+    found: list[int] = label.bincount(minlength=labels).tolist()
+    return found
+
+
+def ratio(shares: Sequence[float]) -> float:
+    """Largest over smallest; infinite where one is 0."""
+    return max(shares) / min(shares) if min(shares) else math.inf
+
+
+def digests_of(dataset: Dataset, splits: Splits) -> dict[int, Digests]:
+    """By the identity of a split's x: a memory map that is not copied is read once."""
+    own = (dataset.train, dataset.val, dataset.test)
+    drawn = (splits.train, splits.val, *splits.tests.values(), splits.target)
+    tensors = {id(split.x): split.x for split in (*own, *drawn) if split is not None}
+    return {key: [hashlib.sha256(row).digest() for row in x.contiguous().numpy()] for key, x in tensors.items()}
+
+
+def _labels_by_input(dataset: Dataset, digests: Mapping[int, Digests]) -> dict[bytes, set[int]]:
+    """The classes that the data set gives each input: more than one, where equal inputs have different ones."""
+    found: dict[bytes, set[int]] = {}
+    for split in (dataset.train, dataset.val, dataset.test):
+        if split:
+            for digest, y in zip(digests[id(split.x)], split.y.tolist(), strict=True):
+                found.setdefault(digest, set()).add(y)
+    return found
+
+
+def _usual_repeats(train: Split, digests: Mapping[int, Digests]) -> float:
+    """Fraction of inputs that may well have an equal one elsewhere: of images none; of a table, whose rows can be equal
+    by chance, as many as have one inside the training data.
+    """
+    if train.x.dim() > 2:
+        return 0.0
+    inputs = digests[id(train.x)]
+    return sum(n for n in Counter(inputs).values() if n > 1) / max(len(inputs), 1)
+
+
+def _unofficial(dataset: Dataset) -> Iterator[Finding]:
+    if names := sorted(dataset.unofficial):
+        what = f"{dataset.name}: not the official data, or not known to be: {_listed(names)}"
+        yield Finding("note", what, {"files": dict(dataset.unofficial)})
+
+
+def _missing(split: str, kind: str, label: Tensor, names: Sequence[str]) -> Iterator[Finding]:
+    """Classes or groups that there are no samples of, or too many of them."""
+    found = counts(label, len(names))
+    there = sum(n > 0 for n in found)
+    if len(found) > len(names):
+        outside = sum(found[len(names) :])
+        what = f"{split}: {outside:,} of {len(label):,} samples are of no {kind} of the task, which has {len(names)}"
+        yield Finding("severe", what, {"samples": outside, "of": len(label), "counts": found})
+    elif there == 1:
+        only = names[found.index(len(label))]
+        what = f"{split}: all {len(label):,} samples are of one {kind}, {only!r}"
+        yield Finding("severe", what, {"counts": found})
+    elif there < len(names):
+        empty = [name for name, n in zip(names, found, strict=True) if n == 0]
+        what = f"{split}: {len(empty)} of {len(names)} {kind} labels have no sample: {_listed(empty)}"
+        yield Finding("note" if split == "val" else "severe", what, {"missing": empty, "counts": found})
+
+
+def _of_one_class(split: Split, groups: Sequence[str]) -> list[str]:
+    return [name for g, name in enumerate(groups) if len(split.y[split.group == g].unique()) == 1]
+
+
+def _one_class_groups(where: str, alone: list[str], groups: Sequence[str]) -> Iterator[Finding]:
+    """Groups all of whose samples are of one class: half of their rates are undefined."""
+    if alone:
+        what = f"{where}: {len(alone)} of {len(groups)} groups have one class only, so no TPR or no FPR: "
+        yield Finding("note", what + _listed(alone), {"groups": alone})
+
+
+def _other_shares(split: str, label: Tensor, names: Sequence[str], claim: Claim) -> Iterator[Finding]:
+    """Counts that are further from the protocol's claim than the draw and rounding explain."""
+    if not claim.shares:
+        return
+    n, found, total = len(label), counts(label, len(names)), sum(claim.shares)
+    claimed = [n * share / total for share in claim.shares]
+    off = [i for i, share in enumerate(claim.shares) if not _by_chance(found[i], n, share / total)]
+    if off:
+        off.sort(key=lambda i: -abs(found[i] - claimed[i]))
+        each = _listed([f"{names[i]} {found[i]:,}, claimed {claimed[i]:,.0f}" for i in off], "; ")
+        what = (
+            f"{split}: the largest has {ratio(found):.4g} times the samples of the smallest, and the protocol claims "
+        )
+        what += f"{ratio(claimed):.4g} times: {each}"
+        yield Finding("severe", what, {"counts": found, "claimed": claimed})
+
+
+def _wrong_labels(
+    split: str, y: Tensor, inputs: Digests, truth: Mapping[bytes, set[int]], claim: Claim, classes: Sequence[str]
+) -> Iterator[Finding]:
+    """Labels that the data set does not give these inputs. Inputs with several labels there are left out."""
+    known = [truth.get(digest, set()) for digest in inputs]
+    own = torch.tensor([next(iter(labels)) if len(labels) == 1 else -1 for labels in known])
+    sure = own >= 0
+    wrong, of = int((own != y)[sure].sum()), int(sure.sum())
+    right_number = _by_chance(wrong, of, claim.wrong)
+    if wrong or not right_number:
+        by_truth = counts(own[sure], len(classes))
+        most = sorted(range(len(by_truth)), key=lambda c: -by_truth[c])
+        what = f"{split}: {wrong:,} of {of:,} labels are not those that the data set gives the same inputs, "
+        what += f"claimed {claim.wrong * of:,.0f}"
+        if not right_number:
+            what += f"; by its labels there are {_listed([f'{by_truth[c]:,} {classes[c]}' for c in most])}"
+        numbers = {"wrong": wrong, "of": of, "claimed": claim.wrong * of, "counts": by_truth}
+        yield Finding("note" if right_number else "severe", what, numbers)
+
+
+def _repeats(split: str, y: Tensor, inputs: Digests, usual: float) -> Iterator[Finding]:
+    """Equal inputs inside a split, and those of them that have different classes."""
+    places: dict[bytes, list[int]] = {}
+    for i, digest in enumerate(inputs):
+        places.setdefault(digest, []).append(i)
+    repeated = [where for where in places.values() if len(where) > 1]
+    if repeated:
+        conflicting = [where for where in repeated if len(set(y[where].tolist())) > 1]
+        samples, conflicts = (sum(map(len, some)) for some in (repeated, conflicting))
+        first = (conflicting or repeated)[:SHOWN]
+        what = f"{split}: {samples:,} of {len(y):,} inputs occur more than once, {conflicts:,} of them with different "
+        what += f"classes, as at {_listed([' = '.join(map(str, where[:2])) for where in first])}"
+        severe = _too_many(conflicts, len(y), usual)
+        numbers = {"samples": samples, "conflicting": conflicts, "of": len(y), "first": first}
+        yield Finding("severe" if severe else "note", what, numbers)
+
+
+def _between(dataset: Dataset, splits: Splits, digests: Mapping[int, Digests], usual: float) -> Iterator[Finding]:
+    """Inputs that two splits have in common: of a test all that methods see, and of a test of the data set's own what
+    they might have seen.
+    """
+
+    def shared(a: str, first: Split, b: str, second: Split) -> Iterator[Finding]:
+        return _shared(a, digests[id(first.x)], b, digests[id(second.x)], usual)
+
+    seen = {"train": splits.train, "val": splits.val} | ({"target": splits.target} if splits.target else {})
+    yield from shared("train", splits.train, "val", splits.val)
+    for test, split in splits.tests.items():
+        for name, other in seen.items():
+            yield from shared(name, other, test, split)
+        if dataset.test:
+            whole = shared("the data set's training data", dataset.train, test, split)
+            yield from (finding for finding in whole if finding.severity == "severe")
+
+
+def _shared(a: str, first: Digests, b: str, second: Digests, usual: float) -> Iterator[Finding]:
+    """Inputs of split `b` that are in split `a` too."""
+    place = {digest: i for i, digest in reversed(list(enumerate(first)))}  # where it is first
+    both = [(j, place[digest]) for j, digest in enumerate(second) if digest in place]
+    if both:
+        what = f"{b}: {len(both):,} of {len(second):,} inputs are in {a} too, as at "
+        what += _listed([f"{j} = {i}" for j, i in both[:SHOWN]], more=len(both) - SHOWN)
+        severe = _too_many(len(both), len(second), usual)
+        if usual:
+            what += f" (in train {usual:.1%} of the rows have an equal one)"
+        numbers = {"samples": len(both), "of": len(second), "first": both[:SHOWN]}
+        yield Finding("severe" if severe else "note", what, numbers)
+
+
+def _validation_batches(val: Split, groups: Sequence[str], recipe: Recipe) -> Iterator[Finding]:
+    """Whether methods that learn from validation data can have the batches that the recipe promises."""
+    try:
+        Stream(val, recipe.val_batch_size, Streams((0,)), groups, recipe.min_per_group)
+    except DataError as error:
+        numbers = {"counts": counts(val.group, len(groups)), "min_per_group": recipe.min_per_group}
+        yield Finding("severe", f"val: for methods that learn from validation data: {error}", numbers)
+
+
+def _drawn_otherwise(splits: Splits, again: Splits) -> Iterator[Finding]:
+    """Splits that are not the same when they are drawn again with the same seed: runs could not be paired."""
+    first, second = (
+        {"train": s.train, "val": s.val, **s.tests, **s.probes, **({"target": s.target} if s.target else {})}
+        for s in (splits, again)
+    )
+    other = [name for name in first if name not in second or not _same(first[name], second[name])]
+    if other:
+        what = f"drawn twice with the same seed, these come out differently: {_listed(other)}"
+        yield Finding("severe", what, {"splits": other})
+
+
+def _same(a: Split, b: Split) -> bool:
+    return all(torch.equal(s, t) for s, t in ((a.x, b.x), (a.y, b.y), (a.group, b.group)))
+
+
+def _by_chance(found: int, n: int, probability: float) -> bool:
+    """Whether `found` of n samples can be what a draw with this probability, and rounding, give."""
+    return abs(found - n * probability) <= _deviation(n, probability) + (probability > 0)
+
+
+def _too_many(found: int, n: int, usual: float) -> bool:
+    """Whether that is clearly more of n samples than what is usual and what is tolerated."""
+    expected = min(usual + TOLERATED, 1)
+    return found > n * expected + _deviation(n, expected)
+
+
+def _deviation(n: int, probability: float) -> float:
+    return DEVIATIONS * math.sqrt(n * probability * (1 - probability))
+
+
+def _listed(names: Sequence[str], separator: str = ", ", more: int = 0) -> str:
+    """The first few, and how many more there are, beside those that were left out before."""
+    more = max(more, len(names) - SHOWN)
+    return separator.join(names[:SHOWN]) + (f" and {more:,} more" if more > 0 else "")

@@ -1,0 +1,211 @@
+"""`bench data`: data sets made ready, and looked at before anything is trained on them."""
+
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from bench.cli.common import data_dir_option, installed, table
+from bench.errors import OptionError
+from bench.files import Files, default_root
+
+if TYPE_CHECKING:
+    from bench.data import Dataset
+    from bench.protocols import Protocol, Splits
+
+ALL = 10
+"""Classes or groups whose samples are each counted in a table; of more, the least and the most."""
+
+unofficial_option = click.option(
+    "--allow-unofficial-data", is_flag=True, help="Accept files whose checksum is not the official one."
+)
+
+
+@click.group()
+def data() -> None:
+    """Get data sets ready, and look for defects in them."""
+
+
+@data.command()
+@click.argument("name")
+@click.option("-o", "--option", "options", multiple=True, metavar="dataset.NAME=VALUE", help="Option of the data set.")
+@data_dir_option
+@unofficial_option
+def prepare(name: str, options: Sequence[str], data_dir: Path | None, allow_unofficial_data: bool) -> None:
+    """Download, verify and convert the data set NAME.
+
+    What is there already is verified again and not repeated. `bench run` does the same when it needs to.
+    """
+    from bench.options import options_of, parse
+
+    load = installed().find("datasets", name).value
+    given = _given(options, ("dataset",))
+    values = {option.removeprefix("dataset."): value for option, value in given.items()}
+    files = _Noted(data_dir or default_root(), allow_unofficial_data)
+    values = parse(options_of(load), values, f"data set {name}")
+    with _progress(name) as files.progress:
+        dataset = load(files, **values)
+    found = files.noted | dict.fromkeys(_prepared(files.noted), "prepared")
+    if found:
+        rows = [(str(path.relative_to(files.root)), how, _size(path)) for path, how in found.items()]
+        table(f"Files in {files.root}:", rows, ("name", "checked", "size"))
+    click.echo(f"{name} is ready: {_summary(dataset)}")
+    if dataset.unofficial:
+        names = ", ".join(dataset.unofficial)
+        click.echo(f"not the official data, or not known to be, which records and tables will say: {names}", err=True)
+
+
+@data.command()
+@click.argument("name")
+@click.option("--protocol", help="Protocol; the data set's recipe names one.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the splits.")
+@click.option(
+    "-o",
+    "--option",
+    "options",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="'dataset.NAME', 'protocol.NAME' or 'recipe.NAME', as for `bench run`.",
+)
+@data_dir_option
+@unofficial_option
+def audit(
+    name: str,
+    protocol: str | None,
+    seed: int,
+    options: Sequence[str],
+    data_dir: Path | None,
+    allow_unofficial_data: bool,
+) -> None:
+    """Look for defects in what a run on the data set NAME would get.
+
+    Duplicates within and between splits, labels that are not the data set's, proportions that are not the protocol's,
+    classes and groups without samples, validation batches that cannot be had.
+
+    Exit codes: 0, nothing severe; 1, something is; 2, bad input.
+    """
+    from bench.audit import audit as look
+    from bench.experiment import Request, resolve
+    from bench.streams import Streams
+
+    registry, given = installed(), _given(options, ("dataset", "protocol", "recipe"))
+    method = next(m for m, offer in registry.offers["methods"].items() if offer.value.baseline)  # any: splits are alike
+    files = Files(data_dir or default_root(), allow_unofficial_data)
+    with _progress(name) as files.progress:
+        experiment = resolve(Request(name, method, protocol=protocol, options=given), files, registry)
+    dataset, chosen, recipe = experiment.dataset, experiment.protocol, experiment.recipe
+    splits, again = (chosen.splits(dataset, recipe, Streams((seed,))) for _ in range(2))
+    heads = ("split", "samples", *["groups"] * (not chosen.group_is_class), "classes", "most : least", "claimed")
+    table(f"{name}, {chosen.name}/{chosen.version}, seed {seed}", list(_counts(dataset, chosen, splits)), heads)
+    findings = look(dataset, chosen, recipe, splits, again)
+    click.echo("\n".join(f"{finding.severity}: {finding.what}" for finding in findings) or "nothing found")
+    if any(finding.severity == "severe" for finding in findings):
+        sys.exit(1)
+
+
+def _given(texts: Sequence[str], prefixes: Sequence[str]) -> dict[str, str]:
+    """Options by their full names. Raises OptionError for another prefix, and for what is given twice."""
+    found: dict[str, str] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        prefix, _, rest = name.partition(".")
+        if not (prefix in prefixes and rest and equals):
+            valid = " or ".join(f"{prefix}.NAME=VALUE" for prefix in prefixes)
+            raise OptionError(f"option {text!r}: expected {valid}")
+        if name in found:
+            raise OptionError(f"option {name} is given twice")
+        found[name] = value
+    return found
+
+
+def _counts(dataset: "Dataset", protocol: "Protocol", splits: "Splits") -> Iterator[Sequence[str]]:
+    """A row for each split; its last cells are the largest over the smallest group, as it is and as is claimed."""
+    from bench.audit import counts, ratio
+    from bench.protocols import Claim
+
+    groups, claims = protocol.groups(dataset), protocol.claims(dataset)
+    for name, split in {"train": splits.train, "val": splits.val, **splits.tests}.items():
+        shares = claims.get(name, Claim()).shares
+        by_group, by_class = counts(split.group, len(groups)), counts(split.y, len(dataset.classes))
+        cells = [] if protocol.group_is_class else [_by_name(groups, by_group)]
+        ratios = f"{ratio(by_group):.4g}", f"{ratio(shares):.4g}" if shares else ""
+        yield name, f"{len(split):,}", *cells, _by_name(dataset.classes, by_class), *ratios
+
+
+def _by_name(names: Sequence[str], counts: Sequence[int]) -> str:
+    """Of each; of many, the least and the most."""
+    if len(names) > ALL:
+        return f"{min(counts):,} to {max(counts):,} in each of {len(names)}"
+    return ", ".join(f"{name}: {count:,}" for name, count in zip(names, counts, strict=False))
+
+
+def _summary(dataset: "Dataset") -> str:
+    parts = {"training": dataset.train, "validation": dataset.val, "test": dataset.test}
+    sizes = ", ".join(f"{len(split):,} {name} samples" for name, split in parts.items() if split)
+    shape = " x ".join(map(str, dataset.shape))
+    return f"{sizes} of {shape} values, {len(dataset.classes)} classes, {len(dataset.groups) or 'no'} groups"
+
+
+@dataclass
+class _Noted(Files):
+    """Notes each file that is found, and by what it was verified."""
+
+    noted: dict[Path, str] = field(default_factory=dict)
+
+    def find(self, name: str, url: str) -> Path:
+        path = super().find(name, url)
+        self.noted[path] = "not verified"
+        return path
+
+    def require(self, name: str, checksum: str, url: str) -> Path:
+        path = super().require(name, checksum, url)
+        other = self.unofficial.get(name)
+        self.noted[path] = f"not official, {other}" if other else f"official {checksum.split(':')[0]}"
+        return path
+
+
+def _prepared(noted: Iterable[Path]) -> list[Path]:
+    """Folders of memory maps beside these files."""
+    from bench.memory_map import ABOUT
+
+    return sorted({about.parent for path in noted for about in path.parent.glob(f"*/{ABOUT}")})
+
+
+def _size(path: Path) -> str:
+    from rich.filesize import decimal
+
+    return decimal(sum(file.stat().st_size for file in path.iterdir()) if path.is_dir() else path.stat().st_size)
+
+
+@contextmanager
+def _progress(name: str) -> Iterator[Callable[[str, float], None]]:
+    """What large data sets tell while they are prepared: a bar on a terminal, elsewhere a line for each tenth."""
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield _lines()
+        return
+    from bench.progress import bar
+
+    with bar(console) as progress:
+        task = progress.add_task("", total=None, place=f"{name}: reading", values="")
+        yield lambda what, fraction: progress.update(task, total=1, completed=fraction, place=what)
+        progress.update(task, total=1, completed=1, place=f"{name}: read")
+
+
+def _lines() -> Callable[[str, float], None]:
+    shown = ""
+
+    def tell(what: str, fraction: float) -> None:
+        nonlocal shown
+        line = f"{what}: {10 * int(10 * fraction)} %"
+        if line != shown:
+            click.echo(line, err=True)
+        shown = line
+
+    return tell
