@@ -1,6 +1,7 @@
 """Records -> markdown, a pure function: the same records give the same bytes. Nothing here imports torch."""
 
 import csv
+import json
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,6 +14,7 @@ from typing import Any
 from bench.markdown import MARK, table
 from bench.metrics import METRICS
 from bench.options import show
+from bench.recipe import Recipe
 from bench.results import LAST, RunResult, best_val
 from bench.spec import canonical
 from bench.stats import holm, mean_se, paired_difference
@@ -63,7 +65,11 @@ class Row:
     def setting(self) -> tuple[Any, ...]:
         """What two rows must share for a comparison to be paired, the training data apart."""
         spec, resolved = self.any.spec, self.any.resolved
-        used = canonical([resolved["model_options"], resolved["recipe"]])  # with the defaults of their time
+        usual = json.loads(
+            canonical(asdict(Recipe()))
+        )  # a field of later versions that is not used makes no difference
+        recipe = {name: value for name, value in resolved["recipe"].items() if value != usual.get(name)}
+        used = canonical([resolved["model_options"], recipe])  # with the data set's defaults of their time
         return spec.model, used, self.any.data["revision"]
 
     def values(self, metric: str, rule: str) -> dict[int, float]:

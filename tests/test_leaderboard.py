@@ -168,6 +168,12 @@ def test_only_equal_settings_are_compared(make_result, other):
     assert column([*alike, *runs(make_result, "a", [0.2, 0.3], off_recipe=[], **other)], 4)[1].startswith("+10.00 [")
 
 
+def test_a_field_of_recipes_that_came_later_and_is_not_used_hinders_no_comparison(make_result):
+    fields = {"resolved": {"recipe": {"schedule": "steps", "milestones": []}, "model_options": {}, "options": {}}}
+    results = [*runs(make_result, "erm", [0.1, 0.2]), *runs(make_result, "a", [0.2, 0.4], **fields)]
+    assert column(results, 4)[1].startswith("+15.00")
+
+
 def test_the_order_of_options_separates_no_rows(make_result):
     items = [("width", 2), ("depth", 3)]
     results = [
