@@ -1,7 +1,7 @@
 """What the harness costs: its epoch beside a bare hand-written loop with the same model, data and optimiser.
 
-Run with `pytest -m throughput`. The two take turns in one process; the ratio of each turn and its quartiles go into
-pytest-benchmark's output (`--benchmark-json FILE`).
+Run with `pytest -n 0 -m throughput`. The two take turns in one process; the ratio of each turn and its quartiles go
+into pytest-benchmark's output (`--benchmark-json FILE`).
 """
 
 import statistics

@@ -1,8 +1,8 @@
 """Training steps of the methods with a look-ahead and of their rivals, under pytest-benchmark; each of its rounds is
 one turn of all of them.
 
-Run with `pytest -m throughput tests/throughput/test_step.py --benchmark-json FILE`; FILE holds the ratios and the whole
-records, and `bench throughput --compare FILE` fails where a ratio got worse.
+Run with `pytest -n 0 -m throughput tests/throughput/test_step.py --benchmark-json FILE`; FILE holds the ratios and
+the whole records, and `bench throughput --compare FILE` fails where a ratio got worse.
 """
 
 import pytest

@@ -1,0 +1,77 @@
+"""What a corruption is: constants, a random draw, and what is done to images with both."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+import torch
+from torch import Generator, Tensor
+
+from bench.errors import DataError, OptionError
+
+C = TypeVar("C")
+D = TypeVar("D")
+
+CIFAR, IMAGENET_64, IMAGENET = 32, 64, 224
+"""The sizes that the public constants are made for, in pixels."""
+
+CHUNK = 2**20
+"""Values that are corrupted at once. Draws are made by the chunk, so it is part of what a generator gives."""
+
+
+@dataclass(frozen=True)
+class Corruption(Generic[C, D]):
+    """`corruption(x, severity, generator)`: images x [N, C, H, W] uint8, corrupted, of the same shape, type and device.
+
+    Values are rounded down to bytes, as in the published data. C is 3, or 1 for grey images. The generator is on the
+    device of x; equal states give equal images. Raises OptionError for a severity that is not 1..5, DataError for x of
+    another kind.
+
+    Attributes:
+        constants: by size, those of each severity.
+        draw: (images, constants, generator) -> all that is random.
+        apply: (images, constants, what was drawn) -> images, of which values outside [0, 1] are clamped. Here images
+            are floats in [0, 1], which stay as they are.
+    """
+
+    constants: Mapping[int, tuple[C, ...]]
+    draw: Callable[[Tensor, C, Generator], D]
+    apply: Callable[[Tensor, C, D], Tensor]
+
+    def __call__(self, x: Tensor, severity: int, generator: Generator) -> Tensor:
+        if severity not in range(1, 6):
+            raise OptionError(f"the severity of a corruption is 1, 2, 3, 4 or 5, not {severity}")
+        if x.dim() != 4 or x.shape[1] not in (1, 3) or x.dtype != torch.uint8 or not x.numel():
+            raise DataError(
+                f"corruptions need images [N, C, H, W] as uint8, with C 1 or 3, not {list(x.shape)} {x.dtype}"
+            )
+        constants = self.constants[nominal_size(x)][severity - 1]
+        done = []
+        for part in x.split(max(CHUNK // x[0].numel(), 1)):
+            images = part.float().div_(255)
+            done.append(to_bytes(self.apply(images, constants, self.draw(images, constants, generator))))
+        return torch.cat(done)
+
+
+def nominal_size(x: Tensor) -> int:
+    """Whose constants are used for images [.., H, W]."""
+    longest = max(x.shape[-2:])
+    return next((size for size in (CIFAR, IMAGENET_64) if longest <= size), IMAGENET)
+
+
+def to_bytes(x: Tensor) -> Tensor:
+    """Floats, clamped to [0, 1], as uint8: 255 times, rounded down.
+
+    What is less than 1/10,000 below a byte is the byte: bytes / 255 * 255 is not exact.
+    """
+    a_little = torch.full((), 1e-4, dtype=x.dtype, device=x.device)
+    return torch.add(a_little, x, alpha=255).clamp_(0, 255).byte()
+
+
+def nearest(x: Tensor) -> Tensor:
+    """x itself, rounded to the nearest integers; halves upwards."""
+    return x.add_(0.5).floor_()
+
+
+def nothing(x: Tensor, constants: object, generator: Generator) -> None:
+    """The draw of a corruption that is not random."""
