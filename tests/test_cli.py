@@ -359,13 +359,18 @@ def test_stacked_runs_are_recorded_one_by_one(bench_in):
 
 
 def test_an_interrupt_leaves_no_record_and_says_how_to_go_on(tmp_path):
-    command = [sys.executable, "-m", "bench.cli", "run", "--method", "erm", "--dataset", "digits", "--seeds", "500"]
+    heard = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"  # a background shell ignores it
+    command = [sys.executable, "-c", f"{heard}; from bench.cli import main; main()"]
+    command += ["run", "--method", "erm", "--dataset", "digits", "--seeds", "500"]
     process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
-    while not records(tmp_path / "bench-results"):
-        assert process.poll() is None
-        time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
-    _, error = process.communicate(timeout=60)
+    try:
+        while not records(tmp_path / "bench-results"):
+            assert process.poll() is None
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        _, error = process.communicate(timeout=60)
+    finally:
+        process.kill()
     assert process.returncode == 130
     assert "give the same command again to go on" in error
     assert "Traceback" not in error
