@@ -30,7 +30,7 @@ def sections(results: list[RunResult], page: str = PAGE) -> dict[str, list[str]]
 
 def cells(results: list[RunResult], title: str = "Last epoch", page: str = PAGE) -> list[list[str]]:
     """The cells of the table below a title, without its head."""
-    lines = sections(results, page)[title][2:]
+    lines = [line for line in sections(results, page)[title] if line.startswith("|")][2:]
     return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines]
 
 
@@ -227,6 +227,20 @@ def test_options_of_the_task_have_tables_of_their_own(make_result):
     assert (name, difference) == ("a", "")
     (command,) = sections(results)[f"{start}: commands"]
     assert "-o dataset.size=64 -o protocol.factor=10" in command
+
+
+def test_a_constant_prediction_is_named_where_groups_are_compared(make_result):
+    """It has no disparity: 30 of 40 test samples in one seed and 20 of 40 in the other are of the class."""
+    about = {"classes": ["no", "yes"]}
+    found = runs(make_result, "erm", [0.1, 0.2])
+    for r, test in zip(found, ([[10, 10], [20, 0]], [[10, 10], [10, 10]]), strict=True):
+        r.about.update(about)
+        r.data["counts"] = {"train": [[60, 10], [0, 30]], "test": test}
+    text = render(found)[PAGE]
+    assert "Always predicting 'no' has accuracy 62.50 ± 12.50 and the same rates in every group" in text
+    for r in found:
+        r.data["counts"] = {"train": [[60, 40]], "test": [[10, 10]]}  # the group is the class
+    assert "Always predicting" not in render(found)[PAGE]
 
 
 def test_options_are_part_of_the_name(make_result):
