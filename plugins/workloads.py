@@ -18,6 +18,7 @@ def bench_workloads() -> Mapping[str, Workload]:
         "resnet18_quarter": replace(RESNET, val_batch_size=8, groups=2),  # 8 samples cannot hold ten groups
         "mlp": MLP,
         "mlp_quarter": replace(MLP, val_batch_size=25),
+        "mlp_groups": Workload("mlp", (100,), 2, {"hidden": (512, 512)}, groups=2, batch_size=100),
         "byrd_cnn": CNN,
         "byrd_cnn_quarter": replace(CNN, val_batch_size=16),
         "logistic_stacked": Workload("logistic", (20,), 2, batch_size=64, stack=10),

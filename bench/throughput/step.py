@@ -92,6 +92,7 @@ def task(workload: Workload, conditions: Conditions, build: Callable[..., nn.Mod
     return Task(
         train=_split(workload, TRAIN_BATCHES * batch, "train", streams).to(device),
         val=_split(workload, VAL_BATCHES * val_batch, "val", streams).to(device),
+        target=_split(workload, VAL_BATCHES * val_batch, "target", streams).unlabelled().to(device),
         classes=tuple(map(str, range(workload.classes))),
         groups=tuple(map(str, range(workload.group_count))),
         recipe=Recipe(optimizer="sgd", lr=1e-3, epochs=1, batch_size=batch, val_batch_size=val_batch),
@@ -112,4 +113,6 @@ def _split(workload: Workload, n: int, part: str, streams: Streams) -> Split:
         return torch.randn(n, *workload.shape, generator=g)
 
     label = streams.draw(lambda g: torch.randperm(n, generator=g), part, "label")
-    return Split(streams.draw(inputs, part, "inputs"), label % workload.classes, label % workload.group_count)
+    y = label % workload.classes
+    group = y if workload.groups is None else label // workload.classes % workload.groups  # every class in every group
+    return Split(streams.draw(inputs, part, "inputs"), y, group)
