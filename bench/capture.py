@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from bench.data import Batch, Stream
@@ -23,15 +23,16 @@ if TYPE_CHECKING:
 
 Result = tuple[Tensor, Tensor]
 """Losses and weights of an update."""
-Function = Callable[..., Result]
-"""Of the tensors of the training batch and of the validation batches, in order."""
+Function = Callable[..., tuple[Tensor, ...]]
+"""Of the tensors of the training batch and of the validation batches, in order; gives losses, weights and gradients."""
 
 
 class Captured:
     """The update of one method. The first ones of each shape of batch are made as they are, then one is recorded.
 
     An update that draws random numbers (dropout) is never recorded: a replay would not draw those of the run's seed.
-    In recorded updates nobody looks for gradients that are not finite; the end of the epoch tells.
+    A replay leaves the gradients of the parameters as the update does, until the next one. In recorded updates nobody
+    looks for gradients that are not finite; the end of the epoch tells.
     Raises BenchError for an update that cannot be recorded.
     """
 
@@ -44,6 +45,7 @@ class Captured:
         self._recorded: dict[Any, tuple[Function, list[Stream]]] = {}
         self._settings: list[Any] = []
         self._streams: list[Stream] = []
+        self._parameters: list[nn.Parameter] = []
         self._draws = False
 
     def __call__(self, batch: Batch) -> Result:
@@ -60,7 +62,10 @@ class Captured:
                 return self._observed(batch)
             return self._record(shape, batch)
         replay, streams = self._recorded[shape]
-        return replay(*batch, *(t for stream in streams for t in stream.draw()))
+        losses, weights, *gradients = replay(*batch, *(t for stream in streams for t in stream.draw()))
+        for parameter, gradient in zip(self._parameters, gradients, strict=True):
+            parameter.grad = gradient
+        return losses, weights
 
     @property
     def recorded(self) -> bool:
@@ -84,10 +89,11 @@ class Captured:
     def _record(self, shape: Any, batch: Batch) -> Result:
         tensors = [*batch, *(t for stream in self._streams for t in stream.draw())]
         engines = self._method.engines()
+        self._parameters = [p for p in self._method.model.parameters() if p.grad is not None]
         try:
             for engine in engines:
                 engine.watched = False
-            function, result = self._recorder.record(self._update, tensors)
+            function, (losses, weights, *_) = self._recorder.record(self._update, tensors)
         except RuntimeError as error:
             raise BenchError(
                 f"an update of {type(self._method).__name__} with this model cannot be recorded, give --eager "
@@ -97,9 +103,9 @@ class Captured:
             for engine in engines:
                 engine.watched = True
         self._recorded[shape] = function, self._streams
-        return result
+        return losses, weights
 
-    def _update(self, *tensors: Tensor) -> Result:
+    def _update(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         """The update as a function of its data."""
         batches = iter([Batch(*tensors[i : i + 4]) for i in range(0, len(tensors), 4)])
         own, streams = next(batches), iter(self._streams)
@@ -112,7 +118,8 @@ class Captured:
             return next(batches)
 
         with _tapped(tap):
-            return self._method.update(own)
+            losses, weights = self._method.update(own)
+        return losses, weights, *(p.grad for p in self._parameters if p.grad is not None)
 
 
 class _Seeded(TorchDispatchMode):
@@ -139,12 +146,12 @@ class _Operations:
     def warm_up(self, optimizers: Sequence[torch.optim.Optimizer]) -> AbstractContextManager[None]:
         return nullcontext()
 
-    def record(self, update: Function, tensors: Sequence[Tensor]) -> tuple[Function, Result]:
+    def record(self, update: Function, tensors: Sequence[Tensor]) -> tuple[Function, tuple[Tensor, ...]]:
         from torch.fx.experimental.proxy_tensor import make_fx  # takes a while, and few need it
 
         results = []
 
-        def noting(*tensors: Tensor) -> Result:
+        def noting(*tensors: Tensor) -> tuple[Tensor, ...]:
             results.append(update(*tensors))
             return results[-1]
 
@@ -185,16 +192,16 @@ class _CudaGraphs:
             yield
         current.wait_stream(self._stream)
 
-    def record(self, update: Function, tensors: Sequence[Tensor]) -> tuple[Function, Result]:
+    def record(self, update: Function, tensors: Sequence[Tensor]) -> tuple[Function, tuple[Tensor, ...]]:
         fixed = [t.clone() for t in tensors]
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph, pool=self._pool, stream=self._stream):
-            losses, weights = update(*fixed)
+            losses, weights, *gradients = update(*fixed)
 
-        def replay(*tensors: Tensor) -> Result:
+        def replay(*tensors: Tensor) -> tuple[Tensor, ...]:
             torch._foreach_copy_(fixed, list(tensors))
             graph.replay()
-            return losses.clone(), weights.clone()
+            return losses.clone(), weights.clone(), *gradients
 
         return replay, replay(*tensors)
 

@@ -1,9 +1,9 @@
 """Evaluates a model on the validation and test data, and keeps the predictions that the selection rules ask for."""
 
 import math
-from typing import Any
+from collections.abc import Collection
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -14,19 +14,32 @@ from bench.predict import predict
 from bench.protocols import Splits
 from bench.results import LAST, best_val
 
+if TYPE_CHECKING:
+    import numpy as np
+
 
 class Evaluations:
     """The evaluator of a training.
 
     select: validation metric of the rule `best_val_<select>`, or None where the validation data are trained on: then
         `last` is the only rule. Ties go to the earliest epoch.
+    keep_at: epochs after which the probability of class 1 is kept for each probe.
     """
 
-    def __init__(self, splits: Splits, groups: int, group_is_class: bool, batch_size: int, select: str | None) -> None:
+    def __init__(
+        self,
+        splits: Splits,
+        groups: int,
+        group_is_class: bool,
+        batch_size: int,
+        select: str | None,
+        keep_at: Collection[int] = (),
+    ) -> None:
         self._sets: dict[str, Split] = {"val": splits.val, **splits.tests, **splits.probes}
         self._probes = set(splits.probes)
         self._groups, self._group_is_class, self._batch_size = groups, group_is_class, batch_size
-        self._select = select
+        self._select, self._keep_at = select, keep_at
+        self._positive: dict[str, Tensor] = {}
         self._last: dict[str, Tensor] = {}
         self._best: dict[str, Tensor] = {}
         runs = splits.val.y.shape[:-1].numel()
@@ -41,6 +54,8 @@ class Evaluations:
             metrics = evaluate(p, labelled=name not in self._probes)
             found[name] = {metric: value.reshape(-1).tolist() for metric, value in metrics.items()}
             self._last[name] = logits
+            if name in self._probes and epoch in self._keep_at:
+                self._positive[f"{name}/positive/{epoch}"] = logits.softmax(-1)[..., 1].half()
         self._keep_best(found["val"], epoch)
         return found
 
@@ -71,20 +86,22 @@ class Evaluations:
         }
 
     def predictions(self, run: int) -> dict[str, "np.ndarray[Any, Any]"]:
-        """Logits (float32) of every set under each rule, with classes and groups, of one run."""
-        arrays = {}
+        """Of one run: logits (float32) of every set under each rule, with classes and groups (int16), and the inputs
+        where they are points of a plane; of each probe the probability of class 1 (float16) at the epochs to keep.
+        """
         kept = {LAST: self._last}
         if self._select is not None and self._best_epoch[run]:
             kept[best_val(self._select)] = self._best
+        arrays = {}
         for name, split in self._sets.items():
-            for part in ("y", "group"):
-                values = getattr(split, part)
-                arrays[f"{name}/{part}"] = (values[run] if values.dim() == 2 else values).cpu().numpy().astype(np.int16)
-            for rule, logits in kept.items():
-                values = logits[name]
-                arrays[f"{name}/{rule}"] = (
-                    (values[run] if values.dim() == 3 else values).cpu().numpy().astype(np.float32)
-                )
+            stacked = split.y.dim() == 2
+            parts = {"y": split.y.short(), "group": split.group.short()}
+            parts |= {"x": split.x} if split.x.shape[split.y.dim() :] == (2,) else {}
+            parts |= {rule: logits[name].float() for rule, logits in kept.items()}
+            for part, values in parts.items():
+                arrays[f"{name}/{part}"] = (values[run] if stacked else values).cpu().numpy()
+        for name, values in self._positive.items():
+            arrays[name] = (values[run] if values.dim() == 2 else values).cpu().numpy()
         return arrays
 
     def state_dict(self) -> dict[str, Any]:
@@ -93,8 +110,10 @@ class Evaluations:
             "best": self._best,
             "best_value": self._best_value,
             "best_epoch": self._best_epoch,
+            "positive": self._positive,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self._last, self._best = state["last"], state["best"]
         self._best_value, self._best_epoch = state["best_value"], state["best_epoch"]
+        self._positive = state["positive"]

@@ -226,6 +226,8 @@ def _check(recipe: Recipe, given: Mapping[str, Any]) -> None:
     ):
         if getattr(recipe, name) is not None and getattr(recipe, name) < 1:
             raise OptionError(f"recipe.{name} must be at least 1, not {getattr(recipe, name)}")
+    if min(recipe.evaluate_at, default=1) < 1:
+        raise OptionError(f"recipe.evaluate_at needs epochs from 1 on, not {opt.show(recipe.evaluate_at)}")
     for names, cause, unused in (
         (("momentum", "nesterov"), "optimizer", recipe.optimizer != "sgd"),
         (("max_lr", "cycle"), "schedule", recipe.schedule != "cyclical"),

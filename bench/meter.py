@@ -12,9 +12,12 @@ from torch import Tensor, nn
 
 from bench.averaging import Average
 from bench.data import Batch
+from bench.diagnostics import Diagnostics, Samples, gradient_norm
 from bench.errors import DivergedError, PluginError
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from bench.method import Method
 
 Values = dict[str, list[float]]
@@ -72,9 +75,9 @@ class Meter:
         self.history: list[dict[str, Any]] = []
         self.diverged: list[bool] = []
         self._evaluator, self._observer, self._checkpoint = evaluator, observer or Observer(), checkpoint
-        self._seen: list[tuple[Tensor, Tensor]] = []
+        self._seen: list[Samples] = []
         self._begun, self._epoch = False, 0
-        self._average = Average()
+        self._average, self._diagnostics = Average(), Diagnostics()
         self._saved_at = self._shown_at = time.perf_counter()
         self._save_after = self.FIRST_CHECKPOINT_SECONDS
 
@@ -117,7 +120,7 @@ class Meter:
             )
         self.steps += 1
         self.samples += batch.y.shape[-1]
-        self._seen.append((losses.detach(), weights.detach()))
+        self._seen.append(Samples.of(batch, losses, weights))
         if self._method.task.recipe.schedule == "cyclical":
             self._set_lr(len(self._seen))
         if (now := time.perf_counter()) - self._shown_at > self.SHOW_SECONDS:
@@ -144,7 +147,8 @@ class Meter:
     def _to_evaluate(self) -> nn.Module | None:
         """What is evaluated after this epoch, if anything: the model, or the average where the recipe asks for it."""
         task, recipe, done = self._method.task, self._method.task.recipe, self._epoch
-        if done != self._method.training_epochs and (done <= 0 or done % recipe.evaluate_every):
+        planned = done > 0 and (done % recipe.evaluate_every == 0 or done in recipe.evaluate_at)
+        if done != self._method.training_epochs and not planned:
             return None
         if not self._averages:
             return self._method.model
@@ -152,13 +156,14 @@ class Meter:
 
     def _close_epoch(self, evaluated: nn.Module | None) -> None:
         method, task, done = self._method, self._method.task, self._epoch
-        train = {name: _runs(value) for name, value in (self._summary() | method.diagnostics()).items()}
-        self._seen.clear()
+        losses = _runs(torch.cat([step.losses for step in self._seen], -1).mean(-1))
         healthy = _finite_runs(method.model, task.streams.stacked)
-        for run, (loss, finite) in enumerate(zip(train["loss"], healthy, strict=True)):
+        for run, (loss, finite) in enumerate(zip(losses, healthy, strict=True)):
             self.diverged[run] |= done > 0 and not (finite and math.isfinite(loss))  # one of many trials may diverge
         if all(self.diverged):
-            raise DivergedError(f"the training loss is {train['loss'][0]:g} in epoch {done}, or a parameter not finite")
+            raise DivergedError(f"the training loss is {losses[0]:g} in epoch {done}, or a parameter not finite")
+        train = {} if evaluated is None else self._train_values()
+        self._seen.clear()
         if evaluated is not None:
             self._observer.evaluating(done)
             row = {"epoch": done, "step": self.steps, "train": train}
@@ -167,21 +172,18 @@ class Meter:
             self._observer.evaluated(row, self.samples / self.seconds)
         self._save()
 
-    def _summary(self) -> dict[str, Tensor]:
-        """[..] of the epoch: mean loss; its mean over the first and the last tenth of the steps; effective sample size
-        of the weights as a fraction of the samples (Kish), and the largest weight relative to the mean.
-        """
-        steps = [losses.mean(-1) for losses, _ in self._seen]
-        tenth = -(-len(steps) // 10)
-        weights = torch.cat([w for _, w in self._seen], -1)
-        mean = weights.mean(-1)
-        return {
-            "loss": torch.cat([losses for losses, _ in self._seen], -1).mean(-1),
-            "loss_first_tenth": torch.stack(steps[:tenth]).mean(0),
-            "loss_last_tenth": torch.stack(steps[-tenth:]).mean(0),
-            "effective_sample_size": mean.square() / weights.square().mean(-1),
-            "largest_weight": weights.amax(-1) / mean,
-        }
+    def _train_values(self) -> Values:
+        """Of an evaluated epoch: the diagnostics, the norm of the gradient of its last update, and the method's own."""
+        method, task = self._method, self._method.task
+        found = self._diagnostics(self._seen, task)
+        found["gradient_norm"] = gradient_norm(method.model, task.streams.stacked)
+        values = torch.stack([value.double() for value in found.values()])  # one transfer
+        columns = values.reshape(len(found), -1).tolist()
+        return dict(zip(found, columns, strict=True)) | {n: _runs(value) for n, value in method.diagnostics().items()}
+
+    def kept(self, run: int) -> dict[str, "np.ndarray[Any, Any]"]:
+        """What is to be kept beside the record of a run: the weights of the training samples, where they differ."""
+        return self._diagnostics.arrays(self._method.task.train, run)
 
     def _now(self, device: torch.device) -> float:
         if device.type == "cuda":
@@ -201,6 +203,7 @@ class Meter:
             "diverged": self.diverged,
             "method": self._method.state_dict(),
             "average": self._average.state_dict(),
+            "diagnostics": self._diagnostics.state_dict(),
             "evaluator": self._evaluator.state_dict(),
         }
         part = self._checkpoint.with_suffix(".part")
@@ -229,6 +232,7 @@ class Meter:
         self.history, self.diverged = state["history"], state["diverged"]
         method.load_state_dict(state["method"])
         self._average.load_state_dict(state["average"], method.model)
+        self._diagnostics.load_state_dict(state["diagnostics"])
         self._evaluator.load_state_dict(state["evaluator"])
 
 

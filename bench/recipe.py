@@ -40,6 +40,8 @@ class Recipe:
         min_per_group: least number of samples of each group in every such batch.
         augment: whether the data set's augmentation is applied to training batches.
         evaluate_every: epochs between evaluations; the last epoch is always evaluated.
+        evaluate_at: further epochs after which it is evaluated; after these the predictions for probes are kept too, so
+            that they can be drawn as they change.
         select: validation metric of the selection rule `best validation`; ties go to the earliest epoch.
         metrics: what the tables show, the ranking one first; empty for the protocol's own.
         options: defaults that the recipe's source gives for options of single methods or protocols, by their names.
@@ -73,6 +75,7 @@ class Recipe:
     min_per_group: int = 1
     augment: bool = True
     evaluate_every: int = 1
+    evaluate_at: tuple[int, ...] = ()
     select: str = "accuracy"
     metrics: tuple[str, ...] = ()
     options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)

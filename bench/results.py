@@ -67,11 +67,12 @@ class RunResult:
         return self.status == NOT_APPLICABLE
 
     def reproducible(self) -> dict[str, Any]:
-        """What equal seeds give again to the bit on one machine's CPU: all but the costs and the environment.
+        """What equal seeds give again to the bit on one machine's CPU: all but the costs and the environment. NaN is
+        None, as in the record: it is equal to itself.
 
         Stacked runs agree with single ones up to rounding.
         """
-        return {k: v for k, v in asdict(self).items() if k not in ("costs", "environment")}
+        return {k: v for k, v in _plain(asdict(self)).items() if k not in ("costs", "environment")}
 
     def to_json(self) -> str:
         """One line for each field, so that a record can be read and compared. NaN becomes null."""

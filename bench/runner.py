@@ -105,7 +105,7 @@ def run(
             error=error,
         )
         if result.ok or not store.get(spec):  # a failure does not replace a result
-            store.put(result, evaluations.predictions(place) if result.ok else None)
+            store.put(result, evaluations.predictions(place) | meter.kept(place) if result.ok else None)
         results.append(result)
     if outcome[0] != "out of memory":  # that may go well another time, from where it is
         checkpoint.unlink(missing_ok=True)
@@ -154,14 +154,17 @@ def new_model(experiment: Experiment, streams: Streams, device: torch.device) ->
     return initial_model(build, dataset.mean, dataset.std, streams, device)
 
 
+def splits_of(experiment: Experiment, seed: int) -> Splits:
+    """The data of the run with this seed, as they were loaded."""
+    splits = experiment.protocol.splits(experiment.dataset, experiment.recipe, Streams((seed,)))
+    if _trains_on_val(experiment):
+        splits = replace(splits, train=Split.cat([splits.train, splits.val]))
+    return splits
+
+
 def _splits(experiment: Experiment, streams: Streams, device: torch.device) -> Splits:
     """The data of the run, or of all stacked runs, on the device."""
-    found = []
-    for seed in streams.seeds:
-        splits = experiment.protocol.splits(experiment.dataset, experiment.recipe, Streams((seed,)))
-        if _trains_on_val(experiment):
-            splits = replace(splits, train=Split.cat([splits.train, splits.val]))
-        found.append(splits)
+    found = [splits_of(experiment, seed) for seed in streams.seeds]
 
     def join(splits: Sequence[Split]) -> Split:
         return (Split.stack(splits) if streams.stacked else splits[0]).to(device)
@@ -198,6 +201,7 @@ def _evaluations(experiment: Experiment, splits: Splits) -> Evaluations:
         group_is_class=experiment.protocol.group_is_class,
         batch_size=experiment.recipe.eval_batch_size,
         select=None if _trains_on_val(experiment) else experiment.recipe.select,
+        keep_at=experiment.recipe.evaluate_at,
     )
 
 

@@ -42,6 +42,9 @@ def test_replays_equal_updates(name, device):
     for batch in batches:
         for one, other in zip(plain.update(batch), update(batch), strict=True):
             assert torch.equal(one, other)
+        for one, other in zip(plain.model.parameters(), recorded.model.parameters(), strict=True):
+            assert (one.grad is None) == (other.grad is None)
+            assert one.grad is None or torch.equal(one.grad, other.grad)
     assert len(update._recorded) == 1
     for key, value in state(plain).items():
         assert torch.equal(value, state(recorded)[key]), key

@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 from bench import __version__
-from bench.cli import data, leaderboard, run, show, throughput
+from bench.cli import data, leaderboard, plot, run, show, throughput
 from bench.cli.common import INTERRUPTED
 from bench.errors import BenchError
 
@@ -36,8 +36,9 @@ def main() -> None:
     bench data audit mnist                          defects in what would be trained on
     bench throughput resnet18                       what a training step of each method costs
     bench leaderboard                               tables from the records
+    bench plot fraction                             pictures from the records
     """
 
 
-for command in (show.list_, show.show, run.run, throughput.throughput, leaderboard.leaderboard, data.data):
+for command in (show.list_, show.show, run.run, throughput.throughput, leaderboard.leaderboard, plot.plot, data.data):
     main.add_command(command)

@@ -20,6 +20,8 @@ RADIUS = 2.0
 TRANSLATION = np.array([3.0, 3.0])
 ANGLE = math.pi / 4
 
+GRID = 50
+
 
 def load_moons(files: Files) -> Dataset:
     """Two moons, 512 + 512 points in 2-D: not linearly separable.
@@ -76,6 +78,7 @@ def recipe(x: NDArray[np.float64]) -> Recipe:
         batch_size=8,
         val_batch_size=8,
         evaluate_every=100,
+        evaluate_at=(1, 10, 100, 1000, 10_000),  # those of the report's Figures 1 to 4, 6 and 7
         source=f"{REPORT}, section 3.1",
     )
 
@@ -88,10 +91,21 @@ def _dataset(name: str, train: Points, val: Points, test: Points) -> Dataset:
         val=_split(val),
         test=_split(test),
         classes=CLASSES,
+        probes={"grid": grid(train[0])},
         recipe=recipe(train[0]),
         reference=f"{REPORT}; after Byrd and Lipton 2019, What is the Effect of Importance Weighting in Deep Learning?",
         revision=hashlib.sha256(contents).hexdigest()[:12],
     )
+
+
+def grid(x: NDArray[np.float64]) -> Split:
+    """A probe for pictures of what is predicted in the plane: GRID * GRID points, row by row, over what the training
+    data [N, 2] span and a tenth more on each side. Their class means nothing.
+    """
+    margin = np.ptp(x, axis=0) / 10
+    first, second = np.linspace(x.min(0) - margin, x.max(0) + margin, GRID).T
+    points = np.stack(np.meshgrid(first, second), -1).reshape(-1, 2)
+    return _split((points, np.zeros(len(points), dtype=np.int64)))
 
 
 def _split(points: Points) -> Split:

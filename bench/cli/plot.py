@@ -1,0 +1,211 @@
+"""`bench plot`."""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from bench.cli.common import data_dir_option, installed
+from bench.errors import BenchError, OptionError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from bench.experiment import Experiment
+    from bench.files import Files
+    from bench.plots.series import Arrays, Series
+    from bench.results import RunResult
+    from bench.spec import RunSpec
+
+KINDS = ("surfaces", "curves", "fraction", "gradients", "weight", "capacity", "counts", "histograms", "images")
+
+
+@click.command()
+@click.argument("kind", type=click.Choice(KINDS))
+@click.option(
+    "--records",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("bench-results/results"),
+    show_default=True,
+    help="Folder of the records.",
+)
+@click.option("--dataset", help="Only of this data set.")
+@click.option("--protocol", help="Only under this protocol.")
+@click.option("--model", help="Only of this model.")
+@click.option("--method", "methods", multiple=True, help="Only of this method; may be given several times.")
+@click.option(
+    "-o", "--option", "options", multiple=True, metavar="NAME=VALUE", help="Only with this setting, as in `bench run`."
+)
+@click.option("--metric", "metrics", multiple=True, metavar="[SET/]METRIC", help="What is drawn; may be repeated.")
+@click.option("--x", metavar="NAME", help="Setting on the horizontal axis, such as ratio, model.hidden or parameters.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("bench-results/plots"),
+    show_default=True,
+    help="Folder of the pictures.",
+)
+@data_dir_option
+@click.option("--allow-unofficial-data", is_flag=True, help="Of `images`: accept files that are not the official ones.")
+def plot(kind: str, out: Path, **asked: Any) -> None:
+    """Draw pictures from records, as PNG and SVG: one for each protocol, data set and model.
+
+    \b
+    surfaces    decision surfaces over training, of data in a plane
+    curves      what --metric names over training: SET/METRIC, or train/COLUMN
+    fraction    fraction of positive predictions over training, on each test set and probe
+    gradients   gradient norms over training
+    weight      final fraction of positive predictions against the weight of a class (--x)
+    capacity    accuracy and disparity (--metric) against the capacity of the model (--x)
+    counts      training samples of each class and group
+    histograms  weights of the last epoch, by group
+    images      training images that weigh most and least, which are read from the data files
+    """
+    from bench.plots import style
+    from bench.results import ResultStore, write_whole
+
+    store = ResultStore(out)
+    store.check_writable()
+    for name, draw in _pictures(kind, asked):
+        for suffix, content in style.files(draw).items():
+            path = out / f"{name}.{suffix}"
+            write_whole(path, content)
+            click.echo(path)
+
+
+def _pictures(kind: str, asked: dict[str, Any]) -> "Iterator[tuple[str, Callable[[], Figure]]]":
+    """File name and function of each picture."""
+    tasks: dict[tuple[str, str, str], list[Series]] = defaultdict(list)
+    for one in _chosen(asked):
+        spec = one.any.spec
+        tasks[spec.protocol, spec.dataset, spec.model].append(one)
+    for (protocol, dataset, model), series in tasks.items():
+        name = f"{kind}.{protocol.replace('/', '-v')}.{dataset}.{model}".replace("/", "-")
+        title = f"{dataset}, {model}, {protocol.split('/')[0].replace('_', ' ')}"
+        yield name, lambda series=series, title=title: _draw(kind, series, title, asked)  # type: ignore[misc]
+
+
+def _chosen(asked: dict[str, Any]) -> "list[Series]":
+    """The series that are asked for. Raises BenchError, with what there is, where there are none."""
+    from bench.options import show
+    from bench.plots.series import series_of
+    from bench.results import ResultStore
+
+    if not asked["records"].is_dir():
+        raise BenchError(f"{asked['records']} is no folder: name the folder of the records with --records")
+    results, damaged = ResultStore(asked["records"]).load()
+    for path, why in damaged.items():
+        click.echo(f"warning: skipped the damaged record {path}: {why}", err=True)
+    wanted = dict(_pair(text) for text in asked["options"])
+    there = series_of(results)
+    chosen = [
+        one
+        for one in there
+        if asked["dataset"] in (None, one.any.spec.dataset)
+        and asked["protocol"] in (None, one.any.spec.protocol.split("/")[0])
+        and asked["model"] in (None, one.any.spec.model)
+        and (not asked["methods"] or one.any.spec.method in asked["methods"])
+        and all(show(one.setting(name)) == value for name, value in wanted.items())
+    ]
+    if not chosen:
+        found = {f"{s.any.spec.method} on {s.any.spec.dataset} ({s.any.spec.model})" for s in there}
+        raise BenchError(f"no such finished run in {asked['records']}; there is: {', '.join(sorted(found)) or 'none'}")
+    return chosen
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not (name and equals):
+        raise OptionError(f"option {text!r}: expected NAME=VALUE, such as ratio=1,10 or model.hidden=50")
+    return name, value
+
+
+def _draw(kind: str, series: "Sequence[Series]", title: str, asked: dict[str, Any]) -> "Figure":
+    from bench.plots import against, counts, curves, surfaces, weights
+
+    metrics, first = list(asked["metrics"]), series[0].any
+    sets = [name for name in first.selected["last"]["metrics"] if name not in ("val", surfaces.PROBE)]
+    positive = [f"{of}/fraction_positive" for of in sets]
+    ranked = [m if "/" in m else f"test/{m}" for m in metrics or first.about["metrics"]]
+    match kind:
+        case "curves":
+            return curves.curves(series, ranked, f"{title}: over training")
+        case "fraction":
+            return curves.curves(series, positive, f"{title}: positive predictions over training")
+        case "gradients":
+            return curves.curves(series, ["train/gradient_norm"], f"{title}: gradient norm over training", log=True)
+        case "weight":
+            what = f"{title}: final positive predictions against the weight"
+            return against.against(series, asked["x"] or "ratio", positive, what)
+        case "capacity":
+            what = f"{title}: against the capacity of the model"
+            return against.against(series, asked["x"] or against.PARAMETERS, ranked, what)
+        case "counts":
+            return counts.counts(series, f"{title}: training data")
+        case "surfaces":
+            kept = [_kept(one.any, asked["records"]) for one in series]
+            return surfaces.surfaces(series, kept, f"{title}: decision surfaces over training")
+        case "histograms":
+            weighted, arrays = _weighted(series, asked["records"])
+            return weights.histograms(weighted, arrays, f"{title}: weights of the last epoch")
+        case _:
+            return _images(series, f"{title}: images by weight in the last epoch", asked)
+
+
+def _kept(result: "RunResult", records: Path) -> "Arrays":
+    """What was kept beside a record. Raises BenchError where the file is not there."""
+    import numpy as np
+
+    from bench.results import ResultStore
+
+    path = ResultStore(records).path(result.spec).with_suffix(".npz")
+    if not path.exists():
+        raise BenchError(f"{path} is not there; the same run makes it again: {result.command} --force")
+    with np.load(path) as file:
+        return dict(file)
+
+
+def _weighted(series: "Sequence[Series]", records: Path) -> "tuple[list[Series], list[list[Arrays]]]":
+    """The series whose runs have kept weights, and what was kept beside each run. Raises BenchError for none."""
+    kept = [(one, [_kept(run, records) for run in one.runs.values()]) for one in series]
+    weighted = [(one, arrays) for one, arrays in kept if all("train/weight" in a for a in arrays)]
+    if not weighted:
+        raise BenchError("all samples weigh the same in these runs: choose a method that weights them with --method")
+    return [one for one, _ in weighted], [arrays for _, arrays in weighted]
+
+
+def _images(series: "Sequence[Series]", title: str, asked: dict[str, Any]) -> "Figure":
+    """Of the first run of the only method that weights samples; its images are read from the data files."""
+    from bench.files import Files, default_root
+    from bench.plots import images
+    from bench.runner import splits_of
+
+    weighted, arrays = _weighted(series, asked["records"])
+    if len(weighted) > 1:
+        found = ", ".join(one.label() for one in weighted)
+        raise BenchError(f"images are of one method with its settings: choose of {found} with --method or -o")
+    (one,), kept = weighted, arrays[0][0]
+    files = Files(asked["data_dir"] or default_root(), allow_unofficial=asked["allow_unofficial_data"])
+    experiment = _experiment(one.any.spec, files)
+    if len(experiment.dataset.shape) != 3:
+        raise BenchError(f"{experiment.dataset.name} has no images")
+    train = splits_of(experiment, one.any.spec.seed).train
+    shown = [train.x[places.tolist()].numpy() for places in images.extremes(kept["train/weight"])]
+    return images.images(one, kept["train/weight"], kept["train/y"], shown, title)
+
+
+def _experiment(spec: "RunSpec", files: "Files") -> "Experiment":
+    """What a record is of. Raises BenchError where the data or the defaults are others by now."""
+    from bench.experiment import Request, resolve
+
+    named = {"": spec.options, "dataset.": spec.dataset_options, "protocol.": spec.protocol_options}
+    named |= {"model.": spec.model_options, "recipe.": spec.recipe}
+    options = {f"{prefix}{name}": value for prefix, values in named.items() for name, value in values.items()}
+    protocol = spec.protocol.split("/")[0]
+    request = Request(spec.dataset, spec.method, spec.model, protocol, options, spec.validation)
+    experiment = resolve(request, files, installed())
+    if experiment.spec(spec.seed).key != spec.key:
+        raise BenchError(f"{spec.dataset}: the data or the defaults are no longer those of the record: run it again")
+    return experiment

@@ -1,0 +1,107 @@
+"""What training comes to, against a numeric setting: the weight of a class, the capacity of the model."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from fractions import Fraction
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+from bench.errors import BenchError
+from bench.plots.curves import axis_name
+from bench.plots.series import Series, band_note, mean_and_band, number_of, shared, shared_note
+from bench.plots.style import legend, lines, panels
+
+PARAMETERS = "parameters"
+WIDE = 50  # largest over smallest value from which the axis is logarithmic
+
+
+def against(series: Sequence[Series], x: str, metrics: Sequence[str], title: str) -> Figure:
+    """A panel for each metric (`set/metric`) of the last epoch, and a line for the series that differ in `x` alone.
+
+    x: a setting, by the name that `bench run -o` has for it, such as `ratio` (of a pair, the second number over the
+        first) or `model.hidden`; or `parameters`, the number of the model's.
+
+    Raises BenchError where nothing has such a number, or the metric.
+    """
+    placed = {place: at for place, one in enumerate(series) if (at := position(one, x)) is not None}
+    by_line: dict[str, list[tuple[float, Series]]] = defaultdict(list)
+    shown = [series[place] for place in placed]
+    if not shown:
+        raise BenchError(f"no record has a setting {x!r} that is a number (or one or two of them)")
+    hidden = {name for one in shown for name in one.changed if _told_by(x, name)} | shared(shown).keys()
+    for place, at in sorted(placed.items(), key=lambda item: item[1]):
+        by_line[series[place].label(hidden)].append((at, series[place]))
+    note = f"After the last epoch. {band_note(shown, 'bars')}{shared_note(shown)}"
+    figure, row = panels(len(metrics), list(by_line), title, note)
+    values = sorted(set(placed.values()))
+    for axes, metric in zip(row, metrics, strict=True):
+        of, _, name = metric.rpartition("/")
+        for (label, points), (color, dash) in zip(sorted(by_line.items()), lines(len(by_line)), strict=True):
+            finals = [(at, found) for at, one in points if len(found := one.final(of or "test", name))]
+            if not finals:
+                raise BenchError(f"{label} has no {name} on {of or 'test'}")
+            mean, deviation = np.array([mean_and_band(found) for _, found in finals]).T
+            places = [at for at, _ in finals]
+            axes.errorbar(
+                *(places, mean, deviation),
+                label=label,
+                color=color,
+                linestyle=dash,
+                marker="o",
+                markersize=3.5,
+                capsize=2.5,
+            )
+        axes.set_title(of or "test")
+        axes.set(xlabel=axis_of(shown[0], x), ylabel=axis_name(shown[0], name))
+        axes.grid()
+        _scale(axes, values, ratio=_is_ratio(shown[0], x))
+    legend(figure, row[0])
+    return figure
+
+
+def position(series: Series, x: str) -> float | None:
+    if x == PARAMETERS:
+        return number_of(series.any.costs["parameters"])
+    return number_of(series.setting(x))
+
+
+def axis_of(series: Series, x: str) -> str:
+    """What is on the horizontal axis."""
+    if _is_ratio(series, x):
+        classes = series.any.about["classes"]
+        return f"{x}: weight of class {classes[0]} : {classes[1]}" if len(classes) == 2 else x
+    return "parameters of the model" if x == PARAMETERS else x
+
+
+def _is_ratio(series: Series, x: str) -> bool:
+    value = series.setting(x)
+    return isinstance(value, list | tuple) and len(value) == 2
+
+
+def _told_by(x: str, name: str) -> bool:
+    """Whether the axis tells this setting: the number of parameters tells all of the model."""
+    return name == x or (x == PARAMETERS and name.startswith("model."))
+
+
+def _scale(axes: Axes, values: Sequence[float], ratio: bool) -> None:
+    """The axis: a mark at each value (at most ten), as `1:8` where it is that of a pair."""
+    if ratio or values[-1] > WIDE * max(values[0], 1e-300):
+        axes.set_xscale("log")
+    every = -(-len(values) // 10)
+    axes.xaxis.set_major_locator(FixedLocator(list(values[::every])))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda v, _: _pair(v) if ratio else _number(v)))
+    axes.tick_params(axis="x", labelrotation=45 if len(values) > 5 else 0)
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value == int(value) else f"{value:g}"
+
+
+def _pair(value: float) -> str:
+    """`1:8` for 8, `8:1` for 1/8."""
+    fraction = Fraction(value).limit_denominator(1000)
+    return f"{fraction.denominator}:{fraction.numerator}"

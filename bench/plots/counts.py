@@ -1,0 +1,46 @@
+"""Samples of each class, and of each group in it, that were trained on."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from bench.plots.series import Series
+from bench.plots.style import COLORS, legend, new_figure
+
+HATCHES = ("", "////", "....", "xxxx", "\\\\\\\\", "++++", "oooo")
+OF_THE_DATA = ("dataset.", "protocol.", "recipe.train_size", "recipe.val_size", "validation")
+NAMED = 12  # classes whose names there is space for
+
+
+def counts(series: Sequence[Series], title: str) -> Figure:
+    """A panel for each set of training data among the series, with a bar for each class, stacked by group."""
+    found: dict[tuple[tuple[int, ...], ...], str] = {}
+    for one in series:
+        table = tuple(map(tuple, one.any.data["counts"]["train"]))
+        found.setdefault(table, one.settings({n for n in one.changed if not n.startswith(OF_THE_DATA)}))
+    about = series[0].any.about
+    figure = new_figure(max(3.4 * len(found), 5.5), 3.6, title, "Of the first seed.")
+    panels = figure.subplots(1, len(found), squeeze=False, sharey=True)[0]
+    for axes, (table, name) in zip(panels, found.items(), strict=True):
+        _bars(axes, np.array(table), about["groups"])
+        axes.set_title(f"{name or 'as the recipe has it'}\n{np.sum(table):,} samples")
+        axes.set_xlabel("class")
+        if len(about["classes"]) <= NAMED:
+            long = max(map(len, about["classes"])) > 3
+            axes.set_xticks(range(len(about["classes"])), about["classes"])
+            axes.tick_params(axis="x", labelrotation=20 if long else 0)
+    panels[0].set_ylabel("training samples")
+    if len(series[0].any.data["counts"]["train"]) > 1:
+        legend(figure, panels[0])
+    return figure
+
+
+def _bars(axes: Axes, table: "np.ndarray", groups: Sequence[str]) -> None:
+    below = np.zeros(table.shape[1])
+    for i, row in enumerate(table):
+        color, hatch = COLORS[i % len(COLORS)], HATCHES[i // len(COLORS)]
+        axes.bar(range(len(row)), row, bottom=below, color=color, hatch=hatch, width=0.85, label=groups[i])
+        below += row
+    axes.grid(axis="y")

@@ -1,0 +1,58 @@
+"""The training images with the largest and the smallest weights."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from bench.plots.series import Series
+from bench.plots.style import new_figure
+
+SHOWN = 10
+
+
+def extremes(weights: NDArray[Any], number: int = SHOWN) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Positions of the samples with the largest weights, largest first, and with the smallest, smallest first; of equal
+    ones the first. Samples whose weight is NaN are left out.
+    """
+    known = np.flatnonzero(~np.isnan(weights))
+    down = known[np.argsort(weights[known], kind="stable")]
+    up = known[np.argsort(-weights[known], kind="stable")]
+    return up[:number], down[:number]
+
+
+def images(
+    series: Series, weights: NDArray[Any], y: NDArray[Any], shown: Sequence[NDArray[np.uint8]], title: str
+) -> Figure:
+    """Two rows: the images with the largest weights of the last epoch and those with the smallest, each with its weight
+    relative to the mean and its class.
+
+    weights, y: [N] of the training samples. shown: the images [n, C, H, W] of both parts of `extremes(weights)`.
+    """
+    classes = series.any.about["classes"]
+    note = f"× mean weight, and class. One run: {series.label()}, seed {min(series.runs)}."
+    figure = new_figure(1.0 * SHOWN + 0.8, 3.2, title, note)
+    panels = figure.subplots(2, SHOWN, squeeze=False)
+    mean = np.nanmean(weights.astype(np.float64))
+    for row, name, places, pictures in zip(panels, ("most", "least"), extremes(weights), shown, strict=True):
+        for axes in row:
+            axes.set(xticks=[], yticks=[])
+            axes.spines[:].set_visible(False)
+        row[0].set_ylabel(f"{name} weight")
+        for axes, place, picture in zip(row, places, pictures, strict=False):
+            _image(axes, picture)
+            axes.set_title(f"{_short(weights[place] / mean)} ×\n{classes[y[place]]}", fontsize=7)
+    return figure
+
+
+def _image(axes: Axes, picture: NDArray[np.uint8]) -> None:
+    """[C, H, W], of one channel or three."""
+    grey = len(picture) == 1
+    axes.imshow(picture[0] if grey else picture.transpose(1, 2, 0), cmap="gray" if grey else None, vmin=0, vmax=255)
+
+
+def _short(value: float) -> str:
+    return f"{value:.2f}" if 0.01 <= value < 1000 or value == 0 else f"{value:.1e}"

@@ -1,0 +1,68 @@
+"""How all pictures look, and their files: the same records give the same bytes."""
+
+import io
+from collections.abc import Callable, Iterator, Sequence
+from itertools import cycle, islice
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.typing import ColorType
+
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+"""Okabe and Ito 2008, Color Universal Design, without the yellow, which is faint on white."""
+DASHES = ("-", "--", ":", "-.")
+GREY = "#666666"
+
+
+def lines(number: int) -> Iterator[tuple[ColorType, str]]:
+    """Colour and dash of each line: both change from one to the next, so that lines that coincide show; many lines are
+    told apart by a scale alone, in their order.
+    """
+    if number <= 2 * len(COLORS):
+        yield from zip(islice(cycle(COLORS), number), cycle(DASHES), strict=False)
+        return
+    scale = matplotlib.colormaps["cividis"]
+    yield from ((scale(i / (number - 1)), "-") for i in range(number))
+
+
+def files(draw: Callable[[], Figure]) -> dict[str, bytes]:
+    """Suffix -> content of the files of a picture, drawn with our settings whatever the user has set."""
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(
+            {
+                **{"svg.hashsalt": "bench", "svg.fonttype": "none", "font.size": 9, "axes.titlesize": 9},
+                **{"axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False},
+                **{"figure.titlesize": 11, "axes.axisbelow": True, "grid.color": "#e5e5e5", "savefig.dpi": 150},
+            }
+        )
+        figure = draw()
+        found = {}
+        for suffix, metadata in (("svg", {"Date": None, "Creator": None}), ("png", {"Software": None})):
+            file = io.BytesIO()
+            figure.savefig(file, format=suffix, facecolor="white", metadata=metadata)
+            found[suffix] = file.getvalue()
+    return found
+
+
+def new_figure(width: float, height: float, title: str, note: str) -> Figure:
+    """An empty picture, in inches, wide enough for its title above and for what its marks mean below."""
+    longest = max(map(len, note.split("\n")))
+    figure = Figure(figsize=(max(width, 0.09 * len(title) + 0.3, 0.065 * longest + 0.3), height), layout="constrained")
+    figure.suptitle(title, x=0.01, ha="left")
+    figure.supxlabel(note, x=0.01, ha="left", fontsize=8, color=GREY)
+    return figure
+
+
+def panels(number: int, labels: Sequence[str], title: str, note: str) -> tuple[Figure, list[Axes]]:
+    """A picture with panels in a row, and space for these labels beside them."""
+    width = 3.3 * number + 0.065 * max(map(len, labels)) + 0.6
+    figure = new_figure(width, max(3.6, 0.17 * len(labels) + 1), title, note)
+    return figure, list(figure.subplots(1, number, squeeze=False)[0])
+
+
+def legend(figure: Figure, panel: Axes) -> None:
+    """What the marks of a panel are, beside the panels."""
+    handles, labels = panel.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside right center", fontsize=8)

@@ -1,0 +1,79 @@
+"""Decision surfaces over training, of models of points in a plane."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.contour import QuadContourSet
+from matplotlib.figure import Figure
+
+from bench.errors import BenchError
+from bench.plots.series import Arrays, Series, shared, shared_note
+from bench.plots.style import new_figure
+
+MOST = 8
+NEGATIVE, POSITIVE = "#0072B2", "#E69F00"
+SURFACE = LinearSegmentedColormap.from_list("surface", [NEGATIVE, "#ffffff", POSITIVE])
+PROBE = "grid"
+
+
+def surfaces(series: Sequence[Series], arrays: Sequence[Arrays], title: str) -> Figure:
+    """A row for each series and a column for each epoch at which its probe `grid` was kept: the probability of class 1,
+    the line where it is 1/2, and the test samples.
+
+    arrays: what was kept beside the record of the first seed of each series.
+
+    Raises BenchError where no surface was kept, and for more than MOST series.
+    """
+    if len(series) > MOST:
+        raise BenchError(f"{len(series)} rows of surfaces: choose at most {MOST} with --method or -o")
+    if any(f"{PROBE}/x" not in kept for kept in arrays):
+        raise BenchError(
+            "surfaces are of data sets of points in a plane with a probe 'grid', such as those of the tables"
+        )
+    epochs = sorted({epoch for kept in arrays for epoch in epochs_of(kept)})
+    if not epochs:
+        raise BenchError("no surface was kept: train with -o recipe.evaluate_at=1,10,100")
+    classes = series[0].any.about["classes"]
+    note = (
+        f"Axes: the two features. Background: probability of {classes[1]}; line: where it is 1/2; marks: test samples."
+        f"\n{_seeds(series)}{shared_note(series)}"
+    )
+    figure = new_figure(1.9 * len(epochs) + 1.6, 1.75 * len(series) + 1.1, title, note)
+    panels = figure.subplots(len(series), len(epochs), squeeze=False, sharex=True, sharey=True)
+    filled = None
+    for row, one, kept in zip(panels, series, arrays, strict=True):
+        row[0].set_ylabel(one.label(shared(series)).replace(" ", "\n"), fontsize=8)
+        for axes, epoch in zip(row, epochs, strict=True):
+            if f"{PROBE}/positive/{epoch}" in kept:
+                filled = _surface(axes, kept, epoch)
+            axes.tick_params(labelsize=7)
+    for axes, epoch in zip(panels[0], epochs, strict=True):
+        axes.set_title(f"epoch {epoch:,}")
+    handles, labels = panels[0, 0].get_legend_handles_labels()
+    figure.legend(handles, [classes[int(label)] for label in labels], loc="outside right upper", fontsize=8)
+    assert filled is not None
+    figure.colorbar(filled, ax=panels, label=f"probability of {classes[1]}", ticks=[0, 0.5, 1], shrink=0.8)
+    return figure
+
+
+def epochs_of(kept: Arrays) -> list[int]:
+    return [int(name.rpartition("/")[2]) for name in kept if name.startswith(f"{PROBE}/positive/")]
+
+
+def _seeds(series: Sequence[Series]) -> str:
+    found = sorted({min(one.runs) for one in series})
+    return f"One run of each: seed {', '.join(map(str, found))}."
+
+
+def _surface(axes: Axes, kept: Arrays, epoch: int) -> QuadContourSet:
+    x, y = (np.unique(kept[f"{PROBE}/x"][:, i]) for i in (0, 1))
+    positive = kept[f"{PROBE}/positive/{epoch}"].astype(np.float64).reshape(len(y), len(x))
+    filled = axes.contourf(x, y, positive, levels=np.linspace(0, 1, 21), cmap=SURFACE, alpha=0.7)
+    if positive.min() < 0.5 < positive.max():
+        axes.contour(x, y, positive, levels=[0.5], colors="black", linewidths=1.2)
+    for label, color, marker in ((0, NEGATIVE, "o"), (1, POSITIVE, "^")):
+        first, second = kept["test/x"][kept["test/y"] == label].T
+        axes.scatter(first, second, s=5, c=color, marker=marker, edgecolors="black", linewidths=0.25, label=str(label))
+    return filled

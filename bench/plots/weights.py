@@ -1,0 +1,79 @@
+"""How the weights of the last epoch are spread, by class or group."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
+
+from bench.errors import BenchError
+from bench.plots.series import Array, Arrays, Series, seeds, shared, shared_note
+from bench.plots.style import COLORS, GREY, new_figure
+
+MOST_LABELS, MOST_SERIES = 20, 5
+BINS = 40
+WIDE = 20  # largest over smallest weight from which the axis is logarithmic
+
+
+def histograms(series: Sequence[Series], arrays: Sequence[Sequence[Arrays]], title: str) -> Figure:
+    """A column for each series and a row for each group (class, where the groups are the classes): how its training
+    samples are spread over the weights, relative to the mean weight.
+
+    arrays: what was kept beside the records of each series.
+
+    Raises BenchError for too many series or groups.
+    """
+    about = series[0].any.about
+    groups = about["groups"]
+    if len(series) > MOST_SERIES or len(groups) > MOST_LABELS:
+        raise BenchError(
+            f"{len(series)} methods and {len(groups)} groups: histograms are of at most {MOST_SERIES} (choose with "
+            f"--method or -o) and {MOST_LABELS}"
+        )
+    note = f"Samples of {seeds(series)} together; dashed: mean of all samples; line: mean of the row."
+    note += shared_note(series)
+    figure = new_figure(max(2.6 * len(series) + 1.2, 5.5), 0.62 * len(groups) + 1.5, title, note)
+    panels = figure.subplots(len(groups), len(series), squeeze=False, sharex="col")
+    for column, one, runs in zip(panels.T, series, arrays, strict=True):
+        weights, group = _pooled(runs)
+        bins = _bins(weights)
+        for axes, i in zip(column, range(len(groups)), strict=True):
+            own = weights[group == i]
+            share = np.full(len(own), 100 / max(len(own), 1))
+            axes.hist(own, bins=bins, weights=share, color=COLORS[0], histtype="stepfilled", alpha=0.6)
+            axes.axvline(1, color=GREY, linestyle="--", linewidth=0.8)
+            if len(own):
+                axes.axvline(own.mean(), color=COLORS[1], linewidth=1.2)
+            axes.tick_params(labelsize=7)
+        if bins[0] > 0 and bins[-1] / bins[0] > WIDE:
+            column[0].set_xscale("log")  # of the whole column, which shares its axis
+        else:
+            column[0].xaxis.set_major_locator(MaxNLocator(4))
+            column[0].ticklabel_format(axis="x", useOffset=False)
+        column[0].set_title(one.label(shared(series)).replace(" ", "\n"))
+        column[-1].set_xlabel("weight relative to the mean")
+    for axes, name in zip(panels[:, 0], groups, strict=True):
+        axes.set_ylabel(name, rotation=0, ha="right", va="center")
+    figure.supylabel(f"% of the samples of a {'class' if groups == about['classes'] else 'group'}", fontsize=9)
+    return figure
+
+
+def _pooled(runs: Sequence[Arrays]) -> tuple[Array, NDArray[Any]]:
+    """Weight, relative to the mean of its run, and group of each sample of all runs."""
+    weights, groups = [], []
+    for kept in runs:
+        w = kept["train/weight"].astype(np.float64)
+        known = ~np.isnan(w)
+        weights.append(w[known] / w[known].mean())
+        groups.append(kept["train/group"][known])
+    return np.concatenate(weights), np.concatenate(groups)
+
+
+def _bins(weights: Array) -> Array:
+    """Edges of equal bins; of equal ratios, over a wide range of positive weights."""
+    low, high = weights.min(), weights.max()
+    if low > 0 and high / low > WIDE:
+        return np.geomspace(low, high, BINS + 1)
+    return np.linspace(low, high, BINS + 1)

@@ -1,0 +1,114 @@
+"""`bench plot` as a user meets it, on records that a run has left."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from bench.cli import main
+
+
+@pytest.fixture(scope="module")
+def records(tmp_path_factory):
+    """Of short runs on points in a plane and on images, in one folder."""
+    out = tmp_path_factory.mktemp("out")
+    for words in (
+        ["--dataset", "moons", "--model", "logistic", "--method", "erm", "-o", "recipe.evaluate_at=1", "--seeds", 2],
+        ["--dataset", "moons", "--model", "logistic", "--method", "importance_weighted", "-o", "ratio=1,10"],
+        ["--dataset", "digits", "--method", "random", "--seeds", 2],
+    ):
+        result = CliRunner().invoke(main, [*map(str, ["run", *words, "--epochs", 2, "--out", out])])
+        assert result.exit_code == 0, result.output
+    return out / "results"
+
+
+@pytest.fixture
+def plot(records, tmp_path):
+    """Draws from the records; gives the result, and what was written."""
+
+    def drawn(*words):
+        result = CliRunner().invoke(
+            main, ["plot", "--records", str(records), "--out", str(tmp_path / "plots"), *map(str, words)],
+            catch_exceptions=False,
+        )  # fmt: skip
+        return result, sorted(path.name for path in (tmp_path / "plots").glob("*"))
+
+    return drawn
+
+
+MOONS, DIGITS = "class_fairness-v1.moons.logistic", "class_fairness-v1.digits.mlp"
+
+
+@pytest.mark.parametrize(
+    ("kind", "words", "tasks"),
+    [
+        ("curves", ["--metric", "accuracy", "--metric", "train/effective_sample_size"], [DIGITS, MOONS]),
+        ("fraction", ["--dataset", "moons"], [MOONS]),
+        ("gradients", [], [DIGITS, MOONS]),
+        ("weight", ["--method", "importance_weighted"], [MOONS]),
+        ("capacity", ["--dataset", "digits"], [DIGITS]),
+        ("counts", [], [DIGITS, MOONS]),
+        ("surfaces", ["--dataset", "moons"], [MOONS]),
+        ("histograms", [], [DIGITS, MOONS]),
+        ("images", ["--dataset", "digits"], [DIGITS]),
+    ],
+)
+def test_each_kind_is_drawn_for_each_task(plot, kind, words, tasks):
+    result, written = plot(kind, *words)
+    assert result.exit_code == 0, result.output
+    assert written == [f"{kind}.{task}.{suffix}" for task in tasks for suffix in ("png", "svg")]
+    assert sorted(Path(line).name for line in result.output.split()) == written
+
+
+def test_settings_choose(plot, tmp_path):
+    result, _ = plot("fraction", "-o", "ratio=1,10")
+    assert result.exit_code == 0
+    text = (tmp_path / "plots" / f"fraction.{MOONS}.svg").read_text()
+    assert "importance_weighted<" in text and "All with ratio=1,10, recipe.epochs=2." in text and "erm<" not in text
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["fraction", "--dataset", "mnist"], "no such finished run in"),
+        (
+            ["fraction", "--dataset", "mnist"],
+            "there is: erm on moons (logistic), importance_weighted on moons (logistic), ",
+        ),
+        (["fraction", "-o", "ratio"], "option 'ratio': expected NAME=VALUE"),
+        (["curves", "--metric", "auc", "--dataset", "moons"], "no run has test/auc in its history; there is: grid/"),
+        (["weight", "--x", "beta"], "no record has a setting 'beta' that is a number"),
+        (["histograms", "--method", "erm"], "all samples weigh the same in these runs"),
+        (["surfaces", "--dataset", "digits"], "surfaces are of data sets of points in a plane"),
+        (["images", "--dataset", "moons"], "moons has no images"),
+    ],
+)
+def test_what_cannot_be_drawn_is_told(plot, words, message):
+    result, _ = plot(*words)
+    assert result.exit_code == 2
+    assert message in result.output
+
+
+def test_no_folder_and_lost_arrays_are_told(plot, records, tmp_path):
+    assert "name the folder of the records with --records" in plot("fraction", "--records", tmp_path / "none")[0].output
+    (npz,) = records.glob("moons.importance_weighted.*.npz")
+    moved = npz.rename(tmp_path / "moved")
+    result, _ = plot("histograms", "--method", "importance_weighted")
+    moved.rename(npz)
+    assert "the same run makes it again: bench run --method importance_weighted --dataset moons" in result.output
+    assert "--seed 0 --force" in result.output
+
+
+def test_pictures_need_no_torch_and_help_no_matplotlib(records, tmp_path):
+    code = (
+        "import sys; from bench.cli import main; main(sys.argv[1:], standalone_mode=False); "
+        "print([m for m in ('torch', 'matplotlib', 'pandas') if m in sys.modules])"
+    )
+    for words, loaded in (
+        (["plot", "--help"], "[]"),
+        (["plot", "fraction", "--records", str(records), "--out", str(tmp_path)], "['matplotlib']"),
+    ):
+        done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=True)
+        assert done.stdout.splitlines()[-1] == loaded

@@ -1,0 +1,244 @@
+"""What pictures of hand-made records show, mark by mark."""
+
+import dataclasses
+import statistics
+
+import matplotlib
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+from bench import BenchError
+from bench.plots import style
+from bench.plots.against import against
+from bench.plots.counts import counts
+from bench.plots.curves import curves
+from bench.plots.images import extremes, images
+from bench.plots.series import number_of, seeds, series_of
+from bench.plots.surfaces import surfaces
+from bench.plots.weights import histograms
+
+
+@pytest.fixture
+def record(make_result):
+    """A record of two classes with a history of three evaluations."""
+
+    def make(method="erm", seed=0, fraction=(0.5, 0.4, 0.3), parameters=10, counts=((30, 10),), groups=2, **fields):
+        result = make_result(method, seed, test={"accuracy": 0.9, "fraction_positive": fraction[-1]}, **fields)
+        own = {"dataset_options": {}, "protocol_options": {}, **result.resolved}
+        return dataclasses.replace(
+            result,
+            resolved=own,
+            about=result.about | {"classes": ["cat", "dog"], "groups": ["cat", "dog"][:groups]},
+            data=result.data | {"sizes": {"train": 40, "test": 20}, "counts": {"train": counts}},
+            history={"epoch": [1, 2, 4], "test/fraction_positive": list(fraction), "train/gradient_norm": [3, 2, None]},
+            costs=result.costs | {"parameters": parameters},
+        )
+
+    return make
+
+
+def note(figure: Figure) -> str:
+    return figure.get_supxlabel()
+
+
+def texts(axes, axis="x") -> list[str]:
+    return [label.get_text() for label in getattr(axes, f"get_{axis}ticklabels")()]
+
+
+def test_series_are_the_runs_that_differ_by_seed(record):
+    found = series_of(
+        [record("a", 1), record("b", options={"beta": 0.5}), record("a"), record("b"), record("c", status="diverged")]
+    )
+    assert [(s.label(), list(s.runs)) for s in found] == [("a", [1, 0]), ("b", [0]), ("b beta=0.5", [0])]
+    assert seeds(found) == "1 to 2 seeds"
+    assert seeds(found[1:]) == "1 seed"
+    assert found[2].setting("beta") == 0.5
+    assert found[1].setting("beta") is None
+
+
+def test_series_are_in_the_order_of_their_numbers(record):
+    found = series_of([record("a", options={"ratio": [1.0, r]}) for r in (16.0, 2.0, 0.25)])
+    assert [s.setting("ratio")[1] for s in found] == [0.25, 2, 16]
+
+
+@pytest.mark.parametrize(
+    ("value", "number"),
+    [
+        (3, 3),
+        ([50], 50),
+        ((4.0, 1.0), 0.25),
+        ("relu", None),
+        (True, None),
+        (None, None),
+        ([1, 2, 3], None),
+        ([0, 1], None),
+    ],
+)
+def test_numbers_of_settings(value, number):
+    assert number_of(value) == number
+
+
+def test_lines_are_means_and_bands_standard_deviations(record):
+    fractions = [(0.5, 0.4, 0.3), (0.7, 0.4, 0.2), (0.9, 0.1, 0.1)]
+    (axes,) = (figure := curves(series_of([record(seed=s, fraction=f) for s, f in enumerate(fractions)]),
+                                ["test/fraction_positive"], "toy")).axes  # fmt: skip
+    (line,) = axes.lines
+    assert list(line.get_xdata()) == [1, 2, 4]
+    assert list(line.get_ydata()) == pytest.approx([statistics.mean(column) for column in zip(*fractions, strict=True)])
+    corners = axes.collections[0].get_paths()[0].vertices
+    for epoch, column in zip((1, 2, 4), zip(*fractions, strict=True), strict=True):
+        mean, deviation = statistics.mean(column), statistics.stdev(column)
+        own = sorted({round(y, 9) for x, y in corners if x == epoch})
+        assert own[0] == pytest.approx(mean - deviation) and own[-1] == pytest.approx(mean + deviation)
+    assert figure.get_suptitle() == "toy"
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("epoch", 'fraction predicted as "dog"')
+    assert axes.get_title() == "test (20 samples)"
+    assert note(figure) == "Mean over 3 seeds; band: ± 1 standard deviation (n - 1) over the seeds."
+
+
+def test_one_seed_has_no_band_and_undefined_values_no_point(record):
+    figure = curves(series_of([record()]), ["train/gradient_norm"], "toy", log=True)
+    (axes,) = figure.axes
+    assert not axes.collections and note(figure) == "One seed; no band."
+    assert np.array_equal(axes.lines[0].get_ydata(), [3, 2, np.nan], equal_nan=True)
+    assert axes.get_yscale() == "log"
+
+
+def test_what_all_have_alike_is_told_once(record):
+    results = [
+        record(m, recipe={"epochs": 3}, options=o) for m, o in (("a", {}), ("b", {"beta": 1}), ("b", {"beta": 2}))
+    ]
+    figure = curves(series_of(results), ["test/fraction_positive"], "toy")
+    assert [line.get_label() for line in figure.axes[0].lines] == ["a", "b beta=1", "b beta=2"]
+    assert note(figure) == "One seed; no band.\nAll with recipe.epochs=3."
+
+
+def test_a_column_that_no_run_has_is_told(record):
+    with pytest.raises(BenchError, match="no run has test/auc in its history; there is: test/fraction_positive, train"):
+        curves(series_of([record()]), ["test/auc"], "toy")
+
+
+def weighted(record, ratio, fraction, seed=0, **recipe):
+    found = record("iw", seed, fraction=(fraction,) * 3, options={"ratio": ratio}, recipe=recipe)
+    return found
+
+
+def test_the_final_fraction_against_the_weight(record):
+    results = [weighted(record, [1.0, 8.0], f, seed) for seed, f in enumerate((0.6, 0.8))]
+    results += [weighted(record, [4.0, 1.0], 0.3), weighted(record, [4.0, 1.0], 0.1, weight_decay=0.1), record("erm")]
+    figure = against(series_of(results), "ratio", ["test/fraction_positive"], "toy")
+    (axes,) = figure.axes
+    assert axes.get_legend_handles_labels()[1] == ["iw", "iw recipe.weight_decay=0.1"]
+    (plain, _, (bars,)), (decayed, *_) = axes.containers
+    low, high = bars.get_segments()[1][:, 1]
+    assert (low, high) == (pytest.approx(0.7 - 0.02**0.5), pytest.approx(0.7 + 0.02**0.5))
+    assert [*zip(plain.get_xdata(), plain.get_ydata(), strict=True)] == [(0.25, 0.3), (8, pytest.approx(0.7))]
+    assert decayed.get_xydata().tolist() == [[0.25, 0.1]]
+    figure.draw_without_rendering()
+    assert texts(axes) == ["4:1", "1:8"] and axes.get_xscale() == "log"
+    assert axes.get_xlabel() == "ratio: weight of class cat : dog"
+    assert note(figure).startswith("After the last epoch. Mean over 1 to 2 seeds; bars: ± 1")
+
+
+def test_accuracy_against_capacity(record):
+    results = [record(m, parameters=p, model_options={"hidden": (p,)}) for m in ("erm", "forml") for p in (20, 10)]
+    for x in ("parameters", "model.hidden"):
+        figure = against(series_of(results), x, ["accuracy"], "toy")
+        (axes,) = figure.axes
+        assert [(c.get_label(), c.lines[0].get_xydata().tolist()) for c in axes.containers] == [
+            (m, [[10, 0.9], [20, 0.9]]) for m in ("erm", "forml")
+        ]
+    with pytest.raises(BenchError, match="no record has a setting 'ratio' that is a number"):
+        against(series_of(results), "ratio", ["accuracy"], "toy")
+    with pytest.raises(BenchError, match="erm has no tprd on test"):
+        against(series_of(results), "parameters", ["tprd"], "toy")
+
+
+def plane():
+    """A model that says class 1 with a probability of x, on [0, 1] by [0, 2], and two test samples."""
+    x, y = np.meshgrid(np.linspace(0, 1, 5), np.linspace(0, 2, 5))
+    points = np.stack([x, y], -1).reshape(-1, 2)
+    return {
+        "grid/x": points,
+        "grid/positive/1": np.full(25, 0.9, dtype=np.float16),
+        "grid/positive/10": points[:, 0].astype(np.float16),
+        "test/x": np.array([[0.2, 1.0], [0.8, 0.5]]),
+        "test/y": np.array([0, 1]),
+    }
+
+
+def test_a_surface_has_its_boundary_where_the_probability_is_a_half(record):
+    figure = surfaces(series_of([record()]), [plane()], "toy")
+    first, tenth, bar = figure.axes
+    assert [first.get_title(), tenth.get_title()] == ["epoch 1", "epoch 10"]
+    assert first.get_ylabel() == "erm" and bar.get_ylabel() == "probability of dog"
+    boundary = [c for c in tenth.collections if getattr(c, "levels", None) is not None and len(c.levels) == 1]
+    assert len(boundary) == 1
+    assert boundary[0].get_paths()[0].vertices[:, 0] == pytest.approx(0.5, abs=1e-3)
+    assert not [c for c in first.collections if getattr(c, "levels", None) is not None and len(c.levels) == 1]
+    assert "One run of each: seed 0." in note(figure)
+
+
+def test_what_has_no_surface_is_told(record):
+    with pytest.raises(BenchError, match="points in a plane"):
+        surfaces(series_of([record()]), [{}], "toy")
+    kept = {name: v for name, v in plane().items() if "positive" not in name}
+    with pytest.raises(BenchError, match=r"train with -o recipe\.evaluate_at=1,10,100"):
+        surfaces(series_of([record()]), [kept], "toy")
+
+
+def test_counts_are_those_of_the_training_data(record):
+    results = [record(), record("forml"), record(counts=((5, 10), (1, 2)), groups=2, protocol_options={"factor": 10})]
+    figure = counts(series_of(results), "toy")
+    plain, other = figure.axes
+    assert [bar.get_height() for bar in plain.patches] == [30, 10]
+    assert [(bar.get_height(), bar.get_y()) for bar in other.patches] == [(5, 0), (10, 0), (1, 5), (2, 10)]
+    assert plain.get_title() == "as the recipe has it\n40 samples"
+    assert other.get_title() == "protocol.factor=10\n18 samples"
+    assert texts(plain) == ["cat", "dog"]
+
+
+def test_histograms_are_of_weights_relative_to_the_mean_of_their_run(record):
+    runs = [
+        {"train/weight": np.array([1, 3, np.nan], dtype=np.float32), "train/group": np.array([0, 1, 1])},
+        {"train/weight": np.array([10, 20, 30], dtype=np.float32), "train/group": np.array([0, 1, 1])},
+    ]
+    figure = histograms(series_of([record(seed=s) for s in range(2)]), [runs], "toy")
+    cat, dog = figure.axes
+    means = [axes.lines[1].get_xdata()[0] for axes in (cat, dog)]
+    assert means == pytest.approx([0.5, (1.5 + 1 + 1.5) / 3])
+    assert [axes.get_ylabel() for axes in (cat, dog)] == ["cat", "dog"]
+    for axes in (cat, dog):
+        assert axes.patches[0].get_xy()[:, 0].min() == 0.5 and axes.patches[0].get_xy()[:, 0].max() == 1.5
+    assert dog.patches[0].get_xy()[:, 1].max() == pytest.approx(200 / 3)
+    assert note(figure).startswith("Samples of 2 seeds together")
+
+
+def test_the_images_with_the_largest_and_the_smallest_weights(record):
+    weights = np.array([2.0, np.nan, 0.5, 4.0, 0.5, 1.0], dtype=np.float32)
+    up, down = extremes(weights, 2)
+    assert (up.tolist(), down.tolist()) == ([3, 0], [2, 4])
+    pictures = [np.full((2, channels, 3, 3), 7, dtype=np.uint8) for channels in (1, 3)]
+    (one,) = series_of([record()])
+    figure = images(one, weights, np.array([0, 0, 1, 1, 0, 1]), pictures, "toy")
+    shown = [axes for axes in figure.axes if axes.images]
+    assert [axes.get_title() for axes in shown] == ["2.50 ×\ndog", "1.25 ×\ncat", "0.31 ×\ndog", "0.31 ×\ncat"]
+    assert [axes.images[0].get_array().shape for axes in shown] == [(3, 3), (3, 3), (3, 3, 3), (3, 3, 3)]
+
+
+def test_files_are_the_same_whatever_the_user_has_set(record):
+    def draw():
+        return curves(series_of([record(seed=s) for s in range(2)]), ["test/fraction_positive"], "toy")
+
+    before = style.files(draw)
+    with matplotlib.rc_context({"font.size": 20, "axes.grid": True, "svg.hashsalt": "other"}):
+        assert style.files(draw) == before
+    assert before["png"].startswith(b"\x89PNG") and b"<svg" in before["svg"]
+    assert b"toy" in before["svg"]  # text stays text
+
+
+def test_marks_are_told_apart():
+    few, many = [*style.lines(12)], [*style.lines(31)]
+    assert len(set(few)) == 12
+    assert len({color for color, _ in many}) == 31
