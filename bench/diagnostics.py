@@ -85,7 +85,7 @@ class Diagnostics:
         """[.., N]"""
         known = self.weights
         if known is None:
-            known = torch.full(train.y.shape, math.nan, device=train.device)
+            known = torch.full(train.y.shape, math.nan, dtype=torch.float32, device=train.device)
         return known.scatter_reduce(-1, epoch.index, epoch.weights.float(), "mean", include_self=False)
 
     def arrays(self, train: Split, run: int) -> dict[str, "np.ndarray[Any, Any]"]:
