@@ -65,9 +65,7 @@ class Row:
     def setting(self) -> tuple[Any, ...]:
         """What two rows must share for a comparison to be paired, the training data apart."""
         spec, resolved = self.any.spec, self.any.resolved
-        usual = json.loads(
-            canonical(asdict(Recipe()))
-        )  # a field of later versions that is not used makes no difference
+        usual = _usual_recipe()  # a field of later versions that is not used makes no difference
         recipe = {name: value for name, value in resolved["recipe"].items() if value != usual.get(name)}
         used = canonical([resolved["model_options"], recipe])  # with the data set's defaults of their time
         return spec.model, used, self.any.data["revision"]
@@ -118,6 +116,13 @@ class Row:
         if seeds == list(range(len(seeds))):
             return f"{base} --seeds {len(seeds)}"
         return base + "".join(f" --seed {seed}" for seed in seeds)
+
+
+@cache
+def _usual_recipe() -> dict[str, Any]:
+    """The defaults of recipes, as records have them."""
+    usual: dict[str, Any] = json.loads(canonical(asdict(Recipe())))
+    return usual
 
 
 def render(results: Iterable[RunResult]) -> dict[str, str]:

@@ -45,6 +45,13 @@ class RunSpec:
         """12 hex digits of the sha256 of the canonical JSON."""
         return digest(asdict(self))
 
+    @property
+    def changed(self) -> dict[str, Any]:
+        """All options that differ, by the names that `bench run -o` has for them."""
+        prefixed = {"": self.options, "dataset.": self.dataset_options, "protocol.": self.protocol_options}
+        prefixed |= {"model.": self.model_options, "recipe.": self.recipe}
+        return {f"{prefix}{name}": value for prefix, values in prefixed.items() for name, value in values.items()}
+
     def command(self, own_model: str, own_protocol: str, flags: Sequence[str] = ()) -> str:
         """The command that makes this run, without the model and the protocol where they are the data set's own."""
         words = ["bench", "run", "--method", self.method, "--dataset", self.dataset]

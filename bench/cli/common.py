@@ -28,6 +28,9 @@ data_dir_option = click.option(
     type=click.Path(path_type=Path, file_okay=False),
     help="Folder of the data files; else $BENCH_DATA, else the platform's cache folder.",
 )
+unofficial_option = click.option(
+    "--allow-unofficial-data", is_flag=True, help="Accept files whose checksum is not the official one."
+)
 
 
 def installed() -> "Registry":

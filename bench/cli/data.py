@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bench.cli.common import data_dir_option, installed, table
+from bench.cli.common import data_dir_option, installed, table, unofficial_option
 from bench.errors import OptionError
 from bench.files import Files, default_root
 
@@ -19,10 +19,6 @@ if TYPE_CHECKING:
 
 ALL = 10
 """Classes or groups whose samples are each counted in a table; of more, the least and the most."""
-
-unofficial_option = click.option(
-    "--allow-unofficial-data", is_flag=True, help="Accept files whose checksum is not the official one."
-)
 
 
 @click.group()

@@ -200,11 +200,8 @@ def _experiment(spec: "RunSpec", files: "Files") -> "Experiment":
     """What a record is of. Raises BenchError where the data or the defaults are others by now."""
     from bench.experiment import Request, resolve
 
-    named = {"": spec.options, "dataset.": spec.dataset_options, "protocol.": spec.protocol_options}
-    named |= {"model.": spec.model_options, "recipe.": spec.recipe}
-    options = {f"{prefix}{name}": value for prefix, values in named.items() for name, value in values.items()}
     protocol = spec.protocol.split("/")[0]
-    request = Request(spec.dataset, spec.method, spec.model, protocol, options, spec.validation)
+    request = Request(spec.dataset, spec.method, spec.model, protocol, spec.changed, spec.validation)
     experiment = resolve(request, files, installed())
     if experiment.spec(spec.seed).key != spec.key:
         raise BenchError(f"{spec.dataset}: the data or the defaults are no longer those of the record: run it again")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bench.cli.common import INTERRUPTED, data_dir_option, installed, out_option, table
+from bench.cli.common import INTERRUPTED, data_dir_option, installed, out_option, table, unofficial_option
 from bench.cli.leaderboard import write_tables
 from bench.errors import BenchError, OptionError
 from bench.spec import SHORTHANDS, canonical
@@ -58,7 +58,7 @@ if TYPE_CHECKING:
 @click.option("--check/--no-check", default=True, show_default=True, help="Compare that with double backward once.")
 @click.option("--eager", is_flag=True, help="Record no updates to replay them (on a GPU and under --stack).")
 @data_dir_option
-@click.option("--allow-unofficial-data", is_flag=True, help="Accept files whose checksum is not the official one.")
+@unofficial_option
 @click.option("--force", is_flag=True, help="Run again what is already recorded.")
 @out_option
 def run(methods: Sequence[str], seeds: int | None, single: Sequence[int], out: Path, **asked: Any) -> None:

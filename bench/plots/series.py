@@ -31,10 +31,7 @@ class Series:
     def changed(self) -> dict[str, Any]:
         """Settings that differ from their defaults, by the names that `bench run -o` has for them."""
         spec = self.any.spec
-        prefixed = {"": spec.options, "dataset.": spec.dataset_options, "protocol.": spec.protocol_options}
-        prefixed |= {"model.": spec.model_options, "recipe.": spec.recipe}
-        found = {f"{prefix}{name}": value for prefix, values in prefixed.items() for name, value in values.items()}
-        return found | ({"validation": spec.validation} if spec.validation != "shared" else {})
+        return spec.changed | ({"validation": spec.validation} if spec.validation != "shared" else {})
 
     def label(self, hidden: Collection[str] = ()) -> str:
         """The method and its changed settings, less those that are hidden: told elsewhere."""
