@@ -42,7 +42,7 @@ def in_precision(model: nn.Module, precision: str, channels_last: bool = False) 
     """
     device = next(model.parameters()).device
     if precision == "bf16" and device.type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):
-        raise DeviceError(f"{torch.cuda.get_device_name(device)} has no bfloat16: use --precision fp32")
+        raise DeviceError(f"{torch.cuda.get_device_name(device)} has no bfloat16: use fp32")
     if channels_last:
         model = ChannelsLast(model)
     return MixedPrecision(model) if precision == "bf16" else model

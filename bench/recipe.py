@@ -39,6 +39,8 @@ class Recipe:
             `min_per_group` samples of each group).
         min_per_group: least number of samples of each group in every such batch.
         augment: whether the data set's augmentation is applied to training batches.
+        precision: what the model computes in: `fp32`, or `bf16`, bfloat16 wherever autocast has it, with images in the
+            memory format channels_last; parameters, their updates and the losses stay float32.
         evaluate_every: epochs between evaluations; the last epoch is always evaluated.
         evaluate_at: further epochs after which it is evaluated; after these the predictions for probes are kept too, so
             that they can be drawn as they change.
@@ -74,6 +76,7 @@ class Recipe:
     val_batch_size: int = 100
     min_per_group: int = 1
     augment: bool = True
+    precision: Literal["fp32", "bf16"] = "fp32"
     evaluate_every: int = 1
     evaluate_at: tuple[int, ...] = ()
     select: str = "accuracy"

@@ -22,6 +22,7 @@ from bench.initial import initial_model
 from bench.meter import Meter, Observer
 from bench.method import Method, Task
 from bench.metrics import METRICS
+from bench.precision import in_precision
 from bench.protocols import Splits
 from bench.results import NOT_APPLICABLE, ResultStore, RunResult
 from bench.spec import RunSpec, digest
@@ -151,7 +152,8 @@ def new_model(experiment: Experiment, streams: Streams, device: torch.device) ->
     def build() -> nn.Module:
         return experiment.model(dataset.shape, len(dataset.classes), **experiment.model_options)
 
-    return initial_model(build, dataset.mean, dataset.std, streams, device)
+    model, precision = initial_model(build, dataset.mean, dataset.std, streams, device), experiment.recipe.precision
+    return in_precision(model, precision, channels_last=precision == "bf16")
 
 
 def splits_of(experiment: Experiment, seed: int) -> Splits:

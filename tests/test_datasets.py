@@ -5,6 +5,7 @@ import hashlib
 import os
 import pickle
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -442,6 +443,14 @@ def test_moons_is_not_linearly_separable_and_separable_is(tmp_path: Path) -> Non
             margins[data.name] = 2 / np.linalg.norm(machine.coef_)
     assert set(margins) == {"separable"}
     assert margins["separable"] > np.hypot(3, 3) - 4
+
+
+@pytest.mark.parametrize("load", [load_moons, load_separable])
+def test_the_plane_is_trained_on_alike_under_every_protocol_of_the_report(load: Load, tmp_path: Path) -> None:
+    data = load(Files(tmp_path, download=False))
+    assert {name: recipe.protocol for name, recipe in data.recipes.items()} == {n: n for n in data.recipes}
+    assert data.recipes["label_shift"] == replace(data.recipe, protocol="label_shift")
+    assert data.recipes["imbalance"].options == {"imbalance": {"factor": 10.0}}
 
 
 def test_separable_is_balanced_truncated_and_rotated() -> None:

@@ -84,6 +84,15 @@ def test_equal_seeds_give_bit_equal_records(experiment, store, tmp_path):
     assert first.reproducible() != one(experiment(), store, seed=1).reproducible()
 
 
+def test_a_run_in_bf16_is_near_the_one_in_fp32(experiment, store):
+    """Eight bits of each number: the validation loss is not the same, and the accuracy nearly so."""
+    full, half = one(experiment(), store), one(experiment(precision="bf16"), store)
+    assert full.spec.key != half.spec.key
+    last, of_half = (r.selected["last"]["metrics"]["test"] for r in (full, half))
+    assert last["ece"] != of_half["ece"]
+    assert of_half["accuracy"] == pytest.approx(last["accuracy"], abs=0.05)
+
+
 def test_a_run_leaves_the_global_generator_alone(experiment, store):
     torch.manual_seed(7)
     expected = torch.rand(3)

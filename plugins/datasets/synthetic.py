@@ -3,6 +3,7 @@
 import hashlib
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -85,6 +86,7 @@ def recipe(x: NDArray[np.float64]) -> Recipe:
 
 def _dataset(name: str, train: Points, val: Points, test: Points) -> Dataset:
     contents = b"".join(array.tobytes() for points in (train, val, test) for array in points)
+    own = recipe(train[0])
     return Dataset(
         name=name,
         train=_split(train),
@@ -92,7 +94,11 @@ def _dataset(name: str, train: Points, val: Points, test: Points) -> Dataset:
         test=_split(test),
         classes=CLASSES,
         probes={"grid": grid(train[0])},
-        recipe=recipe(train[0]),
+        recipe=own,
+        recipes={
+            "label_shift": replace(own, protocol="label_shift"),
+            "imbalance": replace(own, protocol="imbalance", options={"imbalance": {"factor": 10.0}}),
+        },
         reference=f"{REPORT}; after Byrd and Lipton 2019, What is the Effect of Importance Weighting in Deep Learning?",
         revision=hashlib.sha256(contents).hexdigest()[:12],
     )
