@@ -65,8 +65,13 @@ def run(
     stays, and the same call goes on from it unless told not to.
     """
     keep_freed_memory()
-    if stacked and not experiment.method.stackable:
-        raise OptionError(f"method {experiment.method_name} cannot train stacked runs: leave out --stack")
+    if stacked and not (experiment.method.stackable and experiment.protocol.stackable):
+        who = (
+            f"protocol {experiment.protocol.name}"
+            if experiment.method.stackable
+            else f"method {experiment.method_name}"
+        )
+        raise OptionError(f"{who} cannot train stacked runs: leave out --stack")
     streams = Streams(tuple(seeds), stacked)
     splits = _splits(experiment, streams, device)
     task = replace(

@@ -54,6 +54,8 @@ class Protocol(ABC):
     """What the tables show, the ranking one first, unless the data set's recipe says otherwise: names of metrics on
     the set `test`, or `set/metric`."""
     group_is_class: ClassVar[bool] = False
+    stackable: ClassVar[bool] = True
+    """Whether runs under it can be trained stacked."""
     reference: ClassVar[str]
 
     def check(self, dataset: Dataset) -> None:
