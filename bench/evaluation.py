@@ -24,6 +24,7 @@ class Evaluations:
     select: validation metric of the rule `best_val_<select>`, or None where the validation data are trained on: then
         `last` is the only rule. Ties go to the earliest epoch.
     keep_at: epochs after which the probability of class 1 is kept for each probe.
+    keep_models: whether the model of each rule is kept, of a run that is not stacked.
     """
 
     def __init__(
@@ -34,11 +35,13 @@ class Evaluations:
         batch_size: int,
         select: str | None,
         keep_at: Collection[int] = (),
+        keep_models: bool = False,
     ) -> None:
         self._sets: dict[str, Split] = {"val": splits.val, **splits.tests, **splits.probes}
         self._probes = set(splits.probes)
         self._groups, self._group_is_class, self._batch_size = groups, group_is_class, batch_size
-        self._select, self._keep_at = select, keep_at
+        self._select, self._keep_at, self._keep_models = select, keep_at, keep_models
+        self.model_states: dict[str, dict[str, Tensor]] = {}
         self._positive: dict[str, Tensor] = {}
         self._last: dict[str, Tensor] = {}
         self._best: dict[str, Tensor] = {}
@@ -50,14 +53,23 @@ class Evaluations:
         found = {}
         for name, split in self._sets.items():
             logits = predict(model, split, self._batch_size)
-            p = Predictions(logits, split.y, split.group, self._groups, self._group_is_class)
-            metrics = evaluate(p, labelled=name not in self._probes)
-            found[name] = {metric: value.reshape(-1).tolist() for metric, value in metrics.items()}
+            found[name] = self._metrics(logits, split, labelled=name not in self._probes)
             self._last[name] = logits
             if name in self._probes and epoch in self._keep_at:
                 self._positive[f"{name}/positive/{epoch}"] = logits.softmax(-1)[..., 1].half()
+        if self._keep_models:
+            self.model_states[LAST] = {name: value.clone() for name, value in model.state_dict().items()}
         self._keep_best(found["val"], epoch)
         return found
+
+    def examined(self, model: nn.Module, split: Split) -> dict[str, float]:
+        """Every metric of one model on a further test set."""
+        metrics = self._metrics(predict(model, split, self._batch_size), split)
+        return {name: value for name, (value,) in metrics.items()}
+
+    def _metrics(self, logits: Tensor, split: Split, labelled: bool = True) -> Values:
+        p = Predictions(logits, split.y, split.group, self._groups, self._group_is_class)
+        return {name: value.reshape(-1).tolist() for name, value in evaluate(p, labelled).items()}
 
     def _keep_best(self, val: Values, epoch: int) -> None:
         if self._select is None:
@@ -67,6 +79,8 @@ class Evaluations:
         for run, value in enumerate(val[self._select]):
             if better[run]:
                 self._best_value[run], self._best_epoch[run] = sign * value, epoch
+                if self._keep_models:
+                    self.model_states[best_val(self._select)] = self.model_states[LAST]
         for name, logits in self._last.items():
             keep = torch.tensor(better, device=logits.device).view(*logits.shape[:-2], 1, 1)
             self._best[name] = logits.where(keep, self._best[name]) if self._best.get(name) is not None else logits
@@ -111,9 +125,10 @@ class Evaluations:
             "best_value": self._best_value,
             "best_epoch": self._best_epoch,
             "positive": self._positive,
+            "models": self.model_states,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self._last, self._best = state["last"], state["best"]
         self._best_value, self._best_epoch = state["best_value"], state["best_epoch"]
-        self._positive = state["positive"]
+        self._positive, self.model_states = state["positive"], state["models"]

@@ -127,6 +127,11 @@ def accuracy(p: Predictions, counts: Tensor) -> Tensor:
     return _ratio(_diagonal(matrix).sum(-1), matrix.sum((-2, -1)))
 
 
+def error(p: Predictions, counts: Tensor) -> Tensor:
+    """Fraction of the samples that are predicted wrongly; over corrupted test sets, the mean corruption error."""
+    return 1 - accuracy(p, counts)
+
+
 def balanced_accuracy(p: Predictions, counts: Tensor) -> Tensor:
     """Mean over the classes of the fraction of a class's samples that are predicted correctly."""
     matrix = counts.sum(-3)
@@ -225,6 +230,7 @@ class Metric:
 
 METRICS: Mapping[str, Metric] = {
     "accuracy": Metric(accuracy, higher_is_better=True),
+    "error": Metric(error, higher_is_better=False),
     "balanced_accuracy": Metric(balanced_accuracy, higher_is_better=True),
     "macro_f1": Metric(macro_f1, higher_is_better=True),
     "worst_group_accuracy": Metric(worst_group_accuracy, higher_is_better=True),

@@ -6,6 +6,7 @@ import traceback
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, replace
+from functools import partial
 from importlib.metadata import version
 from typing import Any
 
@@ -23,7 +24,7 @@ from bench.meter import Meter, Observer
 from bench.method import Method, Task
 from bench.metrics import METRICS
 from bench.precision import in_precision
-from bench.protocols import Splits
+from bench.protocols import Metrics, Splits
 from bench.results import NOT_APPLICABLE, ResultStore, RunResult
 from bench.spec import RunSpec, digest
 from bench.streams import Streams
@@ -91,11 +92,19 @@ def run(
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     outcome = _fit(method, task, meter)
+    if outcome[0] == "ok" and experiment.protocol.examines and not meter.diverged[0]:
+        (observer or Observer()).note("the trained models are examined on further test data, which may take a while")
+        further = _examined(experiment, splits, evaluations, task)
+    else:
+        further = {}
     results = []
     for place, seed in enumerate(seeds):
         status, error = outcome
         if status == "ok" and meter.diverged[place]:
             status, error = "diverged", "the training loss or a parameter is not finite"
+        selected = evaluations.selected(meter.history, place) if status == "ok" else {}
+        for rule, metrics in further.items():
+            selected[rule]["metrics"] |= metrics
         result = RunResult(
             spec=(spec := experiment.spec(seed)),
             status=status,
@@ -105,7 +114,7 @@ def run(
             resolved=experiment.resolved,
             data=_data(experiment, splits, place),
             history=_columns(meter.history, place),
-            selected=evaluations.selected(meter.history, place) if status == "ok" else {},
+            selected=selected,
             costs=_costs(meter, task, method, len(seeds) if stacked else 1),
             environment=environment(experiment.plugins, device),
             error=error,
@@ -137,6 +146,18 @@ def _fit(method: Method, task: Task, meter: Meter) -> tuple[str, str]:
             return "out of memory", str(error).split("\n")[0]
         return "plugin error", traceback.format_exc()
     return "ok", ""
+
+
+def _examined(
+    experiment: Experiment, splits: Splits, evaluations: Evaluations, task: Task
+) -> dict[str, dict[str, Metrics]]:
+    """Rule -> metrics by further test set, of the model of the rule."""
+    model, found = task.new_model(), {}
+    for rule, state in evaluations.model_states.items():
+        model.load_state_dict(state)
+        evaluate = partial(evaluations.examined, model)
+        found[rule] = experiment.protocol.examine(model, splits, task.streams, evaluate)
+    return found
 
 
 def _source(experiment: Experiment) -> list[str]:
@@ -209,6 +230,7 @@ def _evaluations(experiment: Experiment, splits: Splits) -> Evaluations:
         batch_size=experiment.recipe.eval_batch_size,
         select=None if _trains_on_val(experiment) else experiment.recipe.select,
         keep_at=experiment.recipe.evaluate_at,
+        keep_models=experiment.protocol.examines,
     )
 
 

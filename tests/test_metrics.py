@@ -14,6 +14,7 @@ from bench.errors import BenchError, ProtocolError
 from bench.metrics import METRICS, Predictions, Rates, confusion, evaluate
 
 LOWER_IS_BETTER = {
+    "error",
     "tprd",
     "fprd",
     "max_fnr",
@@ -102,6 +103,7 @@ def loop(p: Predictions) -> dict[str, float]:
 
     return {
         "accuracy": mean([float(h == y) for h, y, _, _ in samples]),
+        "error": mean([float(h != y) for h, y, _, _ in samples]),
         "balanced_accuracy": mean(recalls),
         "macro_f1": mean(f1),
         "worst_group_accuracy": min(group_accuracy),

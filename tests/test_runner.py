@@ -416,6 +416,29 @@ def test_weights_that_are_not_one_for_each_sample_are_refused(experiment, store,
     assert not list(store.folder.iterdir())
 
 
+@dataclass(frozen=True)
+class Examining(type(protocol("group_fairness")())):
+    """Looks at the test data once more, and at the training data."""
+
+    name, examines = "examining", True
+
+    def examine(self, model, splits, streams, evaluate):
+        return {"again": evaluate(splits.tests["test"]), "train": evaluate(splits.train)}
+
+
+def test_the_model_of_each_rule_is_examined_after_the_training(experiment, store, monkeypatch):
+    """On the same data, what is found is what was evaluated; an interrupted run ends alike."""
+    made = replace(experiment(lr=0.5, select="ece"), protocol=Examining())
+    whole = one(made, store)
+    assert {rule: chosen["epoch"] for rule, chosen in whole.selected.items()} == {"last": 4, "best_val_ece": 2}
+    for chosen in whole.selected.values():
+        assert chosen["metrics"]["again"] == pytest.approx(chosen["metrics"]["test"], nan_ok=True)
+        assert chosen["metrics"]["train"] != chosen["metrics"]["test"]
+    store.path(whole.spec).unlink()
+    interrupted(made, store, monkeypatch)
+    assert one(made, store).reproducible() == whole.reproducible()
+
+
 def test_a_run_that_is_not_to_be_resumed_starts_again(experiment, store, monkeypatch):
     whole = one(experiment(), store)
     interrupted(experiment(), store, monkeypatch)

@@ -1,12 +1,13 @@
 """Protocols: what is trained on, what is evaluated on, which metrics count. Every record names the version."""
 
 from bench.errors import UnknownNameError
-from bench.protocols.base import Claim, Protocol, Splits
+from bench.protocols.base import Claim, Metrics, Protocol, Splits
 from bench.protocols.covariate_shift import CovariateShift
 from bench.protocols.fairness import ClassFairness, GroupFairness
 from bench.protocols.imbalance import Imbalance
 from bench.protocols.label_noise import LabelNoise
 from bench.protocols.label_shift import LabelShift
+from bench.protocols.robustness import Robustness
 
 __all__ = [
     "PROTOCOLS",
@@ -17,13 +18,15 @@ __all__ = [
     "Imbalance",
     "LabelNoise",
     "LabelShift",
+    "Metrics",
     "Protocol",
+    "Robustness",
     "Splits",
     "protocol",
 ]
 
 PROTOCOLS: dict[str, type[Protocol]] = {
-    p.name: p for p in (ClassFairness, GroupFairness, LabelShift, Imbalance, CovariateShift, LabelNoise)
+    p.name: p for p in (ClassFairness, GroupFairness, LabelShift, Imbalance, CovariateShift, LabelNoise, Robustness)
 }
 
 

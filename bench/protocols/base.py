@@ -1,16 +1,21 @@
 """What a protocol is, and the hold-outs that all of them share."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 import torch
+from torch import nn
 
 from bench.data import Dataset, Split
 from bench.errors import DataError
 from bench.recipe import Recipe
 from bench.streams import Streams
+
+Metrics = dict[str, float]
+Evaluate = Callable[[Split], Metrics]
+"""Every metric of the model that is examined, on a split."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,8 @@ class Protocol(ABC):
     group_is_class: ClassVar[bool] = False
     stackable: ClassVar[bool] = True
     """Whether runs under it can be trained stacked."""
+    examines: ClassVar[bool] = False
+    """Whether it has more to say of a trained model: see `examine`."""
     reference: ClassVar[str]
 
     def check(self, dataset: Dataset) -> None:
@@ -72,6 +79,13 @@ class Protocol(ABC):
     def splits(self, dataset: Dataset, recipe: Recipe, streams: Streams) -> Splits:
         """The data of the run with these streams (of one seed), drawn by the purpose `split`."""
         return hold_out(dataset, recipe, streams)
+
+    def examine(self, model: nn.Module, splits: Splits, streams: Streams, evaluate: Evaluate) -> dict[str, Metrics]:
+        """Metrics by test set, of sets that are too many to evaluate in training or depend on the trained model.
+
+        Called after the training, for the model of each selection rule, with the splits on its device.
+        """
+        return {}
 
     def claims(self, dataset: Dataset) -> dict[str, Claim]:
         """What it says of `train`, `val` and `test` of `task(dataset)`: the data set's own proportions and labels."""

@@ -14,40 +14,15 @@ from bench.streams import Streams
 
 
 @dataclass(frozen=True)
-class Imbalance(Protocol):
-    """Class imbalance: the classes have fewer and fewer training samples; the test data keep their proportions.
+class Profiled(Protocol):
+    """What the protocols with imbalanced training data share: see `Imbalance`, which documents the options."""
 
-    The samples of each class are drawn by seed. The first class keeps all that it has (the least that any class has,
-    n_max), the last n_max / factor; rounding is down. The validation data are held out of the result and are as
-    imbalanced, unless `validation` is `balanced`.
-
-    profile: `long_tailed`, n_i = n_max factor^(-i / (C - 1)) (Cui et al. 2019; Cao et al. 2019, LDAM), of which two
-        classes have the ratios factor : 1 of Zha, Gao, Ma, Xu; `linear`, n_i falls evenly; `step`, the first half of
-        the classes has n_max, the other n_max / factor (Buda et al. 2018; Cao et al. 2019).
-    factor: largest over smallest class. Below 1 the order is reversed: 1/16 leaves the first class the fewest.
-    classes: names of the classes to take, in order; empty: all.
-    validation: `imbalanced`, or `balanced`: recipe.val_size samples, equally many of each class, are held out before
-        the training data are made imbalanced, as for Meta-Weight-Net's and L2RW's clean data; n_max is smaller by that.
-    labels: `faithful` repeats a defect of the code of Zha, Gao, Ma, Xu (Figure 9): of two classes, where the first has
-        fewer samples, all samples of both are put in a row, and the n_0 labels 0 and n_1 labels 1 are zipped with the
-        row from its start. For 1/16 most samples of class 0 are labelled 1: the result is no measurement of imbalance.
-        To be compared with `correct`, not to be used.
-    """
-
-    name = "imbalance"
-    version = 1
-    metrics = ("balanced_accuracy", "macro_f1", "accuracy")
     group_is_class = True
-    reference = (
-        "Cui, Jia, Lin, Song, Belongie 2019, section 5.1; Cao, Wei, Gaidon, Arechiga, Ma 2019, section 4; "
-        "Zha, Gao, Ma, Xu, Figure 9"
-    )
 
     profile: Literal["long_tailed", "linear", "step"] = "long_tailed"
     factor: float = 100.0
     classes: tuple[str, ...] = ()
     validation: Literal["imbalanced", "balanced"] = "imbalanced"
-    labels: Literal["correct", "faithful"] = "correct"
 
     def check(self, dataset: Dataset) -> None:
         if self.factor <= 0:
@@ -55,10 +30,6 @@ class Imbalance(Protocol):
         chosen = len(self.classes) or len(dataset.classes)
         if chosen < 2:
             raise ProtocolError(f"{self.name} needs two classes or more, not {chosen}: see -o protocol.classes=A,B")
-        if self.labels == "faithful" and chosen != 2:
-            raise ProtocolError(
-                f"protocol.labels=faithful is for two classes, not {chosen}: choose them with -o protocol.classes=A,B"
-            )
 
     def task(self, dataset: Dataset) -> Dataset:
         return only(dataset, self.classes)
@@ -76,11 +47,13 @@ class Imbalance(Protocol):
                 f"{dataset.name}: factor {self.factor:g} leaves {counts.count(0)} of {classes} classes without a "
                 f"training sample (the largest has {max(counts)}): choose one that is nearer to 1"
             )
-        if self.labels == "faithful":
-            train = _zipped_from_the_start(dataset.train, counts)
-        else:
-            train = dataset.train.select(drawn(dataset.train.y, counts, streams, "train"))
-        return by_class(hold_out(replace(dataset, train=train), recipe, streams))
+        return by_class(
+            hold_out(replace(dataset, train=self._thinned(dataset.train, counts, streams)), recipe, streams)
+        )
+
+    def _thinned(self, train: Split, counts: list[int], streams: Streams) -> Split:
+        """So many samples of each class."""
+        return train.select(drawn(train.y, counts, streams, "train"))
 
     def claims(self, dataset: Dataset) -> dict[str, Claim]:
         classes = len(dataset.classes)
@@ -89,6 +62,52 @@ class Imbalance(Protocol):
         if dataset.val is None:
             found["val"] = Claim((1,) * classes) if self.validation == "balanced" else profile
         return found
+
+
+@dataclass(frozen=True)
+class Imbalance(Profiled):
+    """Class imbalance: the classes have fewer and fewer training samples; the test data keep their proportions.
+
+    The samples of each class are drawn by seed. The first class keeps all that it has (the least that any class has,
+    n_max), the last n_max / factor; rounding is down. The validation data are held out of the result and are as
+    imbalanced, unless `validation` is `balanced`.
+
+    profile: `long_tailed`, n_i = n_max factor^(-i / (C - 1)) (Cui et al. 2019; Cao et al. 2019, LDAM), of which two
+        classes have the ratios factor : 1 of Zha, Gao, Ma, Xu; `linear`, n_i falls evenly; `step`, the first half of
+        the classes has n_max, the other n_max / factor (Buda et al. 2018; Cao et al. 2019).
+    factor: largest over smallest class; 1 leaves them balanced. Below 1 the order is reversed: 1/16 leaves the first
+        class the fewest.
+    classes: names of the classes to take, in order; empty: all.
+    validation: `imbalanced`, or `balanced`: recipe.val_size samples, equally many of each class, are held out before
+        the training data are made imbalanced, as for Meta-Weight-Net's and L2RW's clean data; n_max is smaller by that.
+    labels: `faithful` repeats a defect of the code of Zha, Gao, Ma, Xu (Figure 9): of two classes, where the first has
+        fewer samples, all samples of both are put in a row, and the n_0 labels 0 and n_1 labels 1 are zipped with the
+        row from its start. For 1/16 most samples of class 0 are labelled 1: the result is no measurement of imbalance.
+        To be compared with `correct`, not to be used.
+    """
+
+    name = "imbalance"
+    version = 1
+    metrics = ("balanced_accuracy", "macro_f1", "accuracy")
+    reference = (
+        "Cui, Jia, Lin, Song, Belongie 2019, section 5.1; Cao, Wei, Gaidon, Arechiga, Ma 2019, section 4; "
+        "Zha, Gao, Ma, Xu, Figure 9"
+    )
+
+    labels: Literal["correct", "faithful"] = "correct"
+
+    def check(self, dataset: Dataset) -> None:
+        super().check(dataset)
+        chosen = len(self.classes) or len(dataset.classes)
+        if self.labels == "faithful" and chosen != 2:
+            raise ProtocolError(
+                f"protocol.labels=faithful is for two classes, not {chosen}: choose them with -o protocol.classes=A,B"
+            )
+
+    def _thinned(self, train: Split, counts: list[int], streams: Streams) -> Split:
+        if self.labels == "faithful":
+            return _zipped_from_the_start(train, counts)
+        return super()._thinned(train, counts, streams)
 
 
 def _with_balanced_validation(dataset: Dataset, size: int, streams: Streams) -> Dataset:

@@ -104,6 +104,26 @@ IMBALANCED = replace(
     source="ours: FORML's recipe (section 4.2.2) with a smaller validation set",
 )
 
+ROBUST = replace(
+    IMBALANCED,
+    model="byrd_cnn",
+    protocol="robustness",
+    optimizer="adam",
+    lr=1e-4,
+    momentum=0.0,
+    nesterov=False,
+    weight_decay=0.0,
+    milestones=(),
+    schedule="cyclical",
+    max_lr=1e-3,
+    cycle=5.0,
+    epochs=50,
+    options={**RECIPE.options, "robustness": {"validation": "balanced"}},
+    source="Adam, cross-entropy, cyclical learning rate: Rendezvous between Robustness and Dataset Bias, without "
+    "numbers; rotations and vertical flips, which it has, are left out. Its models: a plain CNN (here "
+    "byrd_cnn), timm/resnet50, torchvision/squeezenet1_1",
+)
+
 REPORT = Recipe(
     model="byrd_cnn",
     protocol="label_shift",
@@ -127,7 +147,7 @@ def load_cifar10(files: Files) -> Dataset:
     x [N, 3, 32, 32] uint8. Read from the binary version, or from the Python version where only that is there.
     Raises DataError for a file that is missing, damaged or not the official one.
     """
-    return _load(files, CIFAR10, {"imbalance": IMBALANCED, "covariate_shift": SHIFTED})
+    return _load(files, CIFAR10, {"imbalance": IMBALANCED, "robustness": ROBUST, "covariate_shift": SHIFTED})
 
 
 def load_cat_dog(files: Files) -> Dataset:
@@ -147,7 +167,7 @@ def load_cifar100(files: Files) -> Dataset:
     x [N, 3, 32, 32] uint8. Read from the binary version, or from the Python version where only that is there.
     Raises DataError for a file that is missing, damaged or not the official one.
     """
-    return _load(files, CIFAR100, {"imbalance": IMBALANCED})
+    return _load(files, CIFAR100, {"imbalance": IMBALANCED, "robustness": ROBUST})
 
 
 def flip_and_translate(x: Tensor, generator: Generator, by: int = 4) -> Tensor:

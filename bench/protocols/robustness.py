@@ -1,0 +1,126 @@
+"""Robustness: what is left of imbalanced trainings on corrupted and on perturbed test data."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+import torch
+from torch import nn
+
+from bench.attacks import perturbed, universal_perturbation
+from bench.corruptions import COMMON, CORRUPTIONS, EXTRA, SEVERITIES
+from bench.corruptions.base import to_bytes
+from bench.data import Dataset, Split
+from bench.errors import OptionError, ProtocolError
+from bench.protocols.base import Evaluate, Metrics, Splits
+from bench.protocols.imbalance import Profiled
+from bench.streams import Streams
+
+CORRUPTED, EXTRA_CORRUPTED, PERTURBED = "corrupted", "extra_corrupted", "perturbed"
+ATTACK_BATCH = 128
+
+
+@dataclass(frozen=True)
+class Robustness(Profiled):
+    """Robustness under class imbalance: an imbalanced training, evaluated on clean, corrupted and perturbed test data.
+
+    After the training, the model of each selection rule is evaluated on the test data under each corruption of
+    `bench.corruptions` at each severity (drawn by seed, the same for all methods), and under one universal adversarial
+    perturbation of its own (`bench.attacks`), which is made to mislead that model on the training data. The set
+    `corrupted` has the means over the fifteen common corruptions and the severities: its `error` is the mean corruption
+    error, not divided by that of a reference model (as Hendrycks et al. 2020, AugMix, for CIFAR-10-C; Hendrycks and
+    Dietterich 2019 divide by AlexNet's). `extra_corrupted` has those over the four extra ones, `NAME/SEVERITY` each by
+    itself, with the metrics of the tables alone.
+
+    The pre-registration has balanced, linear and long-tailed data, balanced accuracy and F1; it implies corrupted and
+    perturbed test data. How F1 is averaged (here: over the classes), whether the test data are balanced (as they are,
+    which on the CIFARs is so) and the size of perturbations are not given.
+
+    profile, factor, classes, validation: of the training data, as of the protocol `imbalance`; factor=1 leaves them
+        balanced.
+    corruptions: names of the corruptions; empty: all nineteen.
+    severities: of them, from 1 to 5.
+    eps: size of the perturbation in the maximum norm, in units of [0, 1]. Moosavi-Dezfooli et al. 2017 have 10/255 on
+        images of ImageNet; this is the usual size on the CIFARs. 0: no attack.
+    attack_steps: of the attack, with batches of 128.
+    """
+
+    name = "robustness"
+    version = 1
+    metrics = (
+        "corrupted/balanced_accuracy",
+        "corrupted/macro_f1",
+        "corrupted/error",
+        "balanced_accuracy",
+        "macro_f1",
+        "perturbed/balanced_accuracy",
+        "perturbed/macro_f1",
+    )
+    stackable = False
+    examines = True
+    reference = (
+        "Rendezvous between Robustness and Dataset Bias (pre-registration), section 4; Hendrycks, Dietterich 2019; "
+        "Moosavi-Dezfooli, Fawzi, Fawzi, Frossard 2017"
+    )
+
+    corruptions: tuple[str, ...] = ()
+    severities: tuple[int, ...] = SEVERITIES
+    eps: float = 8 / 255
+    attack_steps: int = 200
+
+    def check(self, dataset: Dataset) -> None:
+        super().check(dataset)
+        if len(dataset.shape) != 3 or dataset.shape[0] not in (1, 3) or dataset.train.x.dtype != torch.uint8:
+            raise ProtocolError(
+                f"{self.name} corrupts images of 1 or 3 channels; {dataset.name} has inputs of shape "
+                f"{list(dataset.shape)}"
+            )
+        for name in self.corruptions:
+            if name not in CORRUPTIONS:
+                raise OptionError(f"protocol.corruptions: there is no {name!r}; valid: {', '.join(CORRUPTIONS)}")
+        if not self.severities or not set(self.severities) <= set(SEVERITIES):
+            given = ",".join(map(str, self.severities))
+            raise OptionError(f"protocol.severities are of 1, 2, 3, 4 and 5, not {given or 'none'}")
+        if not 0 <= self.eps <= 1 or self.attack_steps < 1:
+            raise OptionError(
+                f"protocol.eps must be in [0, 1] and protocol.attack_steps at least 1, not {self.eps:g} and "
+                f"{self.attack_steps}"
+            )
+
+    def examine(self, model: nn.Module, splits: Splits, streams: Streams, evaluate: Evaluate) -> dict[str, Metrics]:
+        chosen = self.corruptions or tuple(CORRUPTIONS)
+        each = {
+            (name, severity): evaluate(_corrupted(splits.tests["test"], name, severity, streams))
+            for name in chosen
+            for severity in self.severities
+        }
+        found = {f"{name}/{severity}": self._of_tables(metrics) for (name, severity), metrics in each.items()}
+        for kind, names in ((CORRUPTED, COMMON), (EXTRA_CORRUPTED, EXTRA)):
+            if own := [metrics for (name, _), metrics in each.items() if name in names]:
+                found[kind] = _means(own)
+        if self.eps:
+            found[PERTURBED] = evaluate(self._perturbed(model, splits, streams))
+        return found
+
+    def _of_tables(self, metrics: Metrics) -> Metrics:
+        names = {name.rpartition("/")[2] for name in self.metrics}
+        return {name: value for name, value in metrics.items() if name in names}
+
+    def _perturbed(self, model: nn.Module, splits: Splits, streams: Streams) -> Split:
+        """The test data under the perturbation that misleads this model."""
+        (generator,) = streams.generators("universal perturbation")
+        delta = universal_perturbation(
+            model, splits.train, self.eps, self.attack_steps, generator, batch_size=ATTACK_BATCH
+        )
+        test = splits.tests["test"]
+        return replace(test, x=to_bytes(perturbed(test.x.float() / 255, delta)))
+
+
+def _corrupted(test: Split, name: str, severity: int, streams: Streams) -> Split:
+    (generator,) = streams.generators("corruption", name, severity, device=test.device)
+    return replace(test, x=CORRUPTIONS[name](test.x, severity, generator))
+
+
+def _means(sets: Iterable[Metrics]) -> Metrics:
+    """Of each metric over the sets."""
+    rows = list(sets)
+    return {name: sum(row[name] for row in rows) / len(rows) for name in rows[0]}
