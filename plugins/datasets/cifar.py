@@ -135,8 +135,10 @@ REPORT = Recipe(
     val_size=500,  # ours: the report has no validation data
     val_batch_size=16,
     augment=False,
+    options={"importance_weighted": {"normalize": True}},  # as nn.CrossEntropyLoss(weight=...) does in their code
     source="Zha, Gao, Ma, Xu, section 3.1, and their code",
 )
+BINARY = replace(REPORT, protocol="imbalance", options={**REPORT.options, "imbalance": {"factor": 16.0}})
 PARTS = ("cat+dog", "automobile+truck")
 SHIFTED = replace(REPORT, protocol="covariate_shift", augment=True, options={"covariate_shift": {"parts": PARTS}})
 
@@ -156,8 +158,7 @@ def load_cat_dog(files: Files) -> Dataset:
     The task of Byrd and Lipton 2019 (section 4) and of Zha, Gao, Ma, Xu (Figures 8 and 9). The test images of the other
     eight classes are the probe `other`. Raises DataError as `cifar10` does.
     """
-    binary = {"imbalance": replace(REPORT, protocol="imbalance", options={"imbalance": {"factor": 16.0}})}
-    whole = LabelShift(classes=("cat", "dog")).task(_load(files, CIFAR10, binary))
+    whole = LabelShift(classes=("cat", "dog")).task(_load(files, CIFAR10, {"imbalance": BINARY}))
     return replace(whole, name="cat_dog", recipe=REPORT, augment=None)
 
 
