@@ -7,6 +7,7 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner
@@ -15,6 +16,7 @@ import bench.registry
 from bench import DataError, Method, NotApplicableError
 from bench.cli import main
 from bench.cli.common import flowed
+from bench.cli.run import _samples
 from bench.evaluation import Evaluations
 from bench.meter import Meter
 from bench.protocols import PROTOCOLS
@@ -66,6 +68,22 @@ def test_a_run_leaves_records_and_a_table(bench_in):
     assert bench_in("leaderboard", "--check").exit_code == 0
     Path("bench-results/class_fairness-v1-digits.md").write_text("changed by hand")
     assert bench_in("leaderboard", "--check").exit_code == 1
+
+
+def test_a_run_tells_the_numbers_of_samples(bench_in):
+    """25 = 254 / 10: of moons' training data, 254 are of the rarer class."""
+    words = ["--dataset", "moons", "--protocol", "imbalance", "-o", "protocol.factor=0.1"]
+    result = bench_in("run", "--method", "erm", "--epochs", 1, *words)
+    told = "data: 279 for training (negative 25, positive 254), 256 for validation, 512 for testing\n"
+    assert told in result.output
+
+
+def test_of_many_classes_the_largest_and_the_smallest_are_told():
+    classes = [str(c) for c in range(11)]
+    data = {"counts": {"train": [[1] * 11, [2] * 10 + [0]]}, "sizes": {"train": 3100, "val": 1, "test": 2}}
+    result = SimpleNamespace(data=data, about={"classes": classes, "groups": ["a", "b"]})
+    told = "3,100 for training (3 to 1 of each class; a 11, b 20), 1 for validation, 2 for testing"
+    assert _samples(result) == told
 
 
 def test_the_recorded_command_makes_the_same_run_again(bench_in):

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from bench.registry import Registry
     from bench.results import ResultStore, RunResult
 
+MOST_NAMED = 10
+"""Classes or groups whose numbers of samples are told one by one."""
+
 
 @click.command()
 @click.option("--method", "methods", multiple=True, required=True, help="Method; may be given several times.")
@@ -214,3 +217,20 @@ def _summary(results: "Sequence[RunResult]") -> None:
             error = "" if choice["error"] is None else f"{choice['error']:.0e} off "
             title += f"; look-ahead: {choice['backend']}, {error}{choice['against']}"
         table(title, cells, ("rule", *metrics))
+        if "counts" in row.any.data:  # records of earlier versions have none
+            click.echo(f"data: {_samples(row.any)}")
+
+
+def _samples(result: "RunResult") -> str:
+    """How many samples there were; of the training data, how many of each class (and group), or the most and least."""
+    counts, sizes, about = result.data["counts"]["train"], result.data["sizes"], result.about
+    parts = [("class", about["classes"], [sum(column) for column in zip(*counts, strict=True)])]
+    parts += [("group", about["groups"], [sum(row) for row in counts])] if len(counts) > 1 else []
+    told = [
+        ", ".join(f"{name} {n:,}" for name, n in zip(names, by_name, strict=True))
+        if len(names) <= MOST_NAMED
+        else f"{max(by_name):,} to {min(by_name):,} of each {what}"
+        for what, names, by_name in parts
+    ]
+    train = f"{sizes['train']:,} for training ({'; '.join(told)})"
+    return f"{train}, {sizes['val']:,} for validation, {sizes['test']:,} for testing"
