@@ -4,9 +4,9 @@ import csv
 import json
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import cache, cached_property
+from functools import cache
 from importlib.resources import files
 from statistics import median
 from typing import Any
@@ -15,7 +15,7 @@ from bench.markdown import MARK, table
 from bench.metrics import METRICS
 from bench.options import show
 from bench.recipe import Recipe
-from bench.results import LAST, RunResult, best_val
+from bench.results import LAST, RunResult, SeedRuns, best_val, by_seed
 from bench.spec import canonical
 from bench.stats import holm, mean_se, paired_difference
 
@@ -25,16 +25,11 @@ OTHER_LOAD = 0.5
 
 
 @dataclass(frozen=True)
-class Row:
-    """The finished runs that differ in nothing but the seed, by seed."""
+class Row(SeedRuns):
+    """What a table says of them."""
 
-    runs: Mapping[int, RunResult]
     ambiguous: bool = False
     """Whether another row differs from it in nothing but the defaults of its time."""
-
-    @cached_property
-    def any(self) -> RunResult:
-        return self.runs[min(self.runs)]
 
     @property
     def label(self) -> str:
@@ -204,12 +199,10 @@ RULES = {LAST: "last epoch"}
 
 def rows_of(results: Sequence[RunResult]) -> list[Row]:
     """The finished runs by what differs in more than the seed."""
-    by_spec: dict[tuple[str, str], dict[int, RunResult]] = defaultdict(dict)
-    for r in sorted(results, key=lambda r: (r.command, r.spec.seed, r.spec.key)):
-        if r.ok:
-            by_spec[canonical(asdict(replace(r.spec, seed=0, settings=""))), r.spec.settings][r.spec.seed] = r
-    times = Counter(asked for asked, _ in by_spec)
-    rows = [Row(runs, times[asked] > 1) for (asked, _), runs in by_spec.items()]
+    found = by_seed(sorted(results, key=lambda r: (r.command, r.spec.seed, r.spec.key)))
+    asked = [canonical(asdict(replace(runs[min(runs)].spec, seed=0, settings=""))) for runs in found]
+    times = Counter(asked)
+    rows = [Row(runs, times[spec] > 1) for runs, spec in zip(found, asked, strict=True)]
     return sorted(rows, key=lambda row: (row.label, row.changes))
 
 

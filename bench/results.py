@@ -4,8 +4,9 @@ import json
 import math
 import os
 import tempfile
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -94,6 +95,27 @@ class RunResult:
             return cls(**values | {"spec": RunSpec(**values["spec"])})
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"not a record: {error}") from error
+
+
+@dataclass(frozen=True)
+class SeedRuns:
+    """The finished runs that differ in nothing but the seed, by seed."""
+
+    runs: Mapping[int, RunResult]
+
+    @property
+    def any(self) -> RunResult:
+        """That of the smallest seed, for what they have in common."""
+        return self.runs[min(self.runs)]
+
+
+def by_seed(results: Iterable[RunResult]) -> list[dict[int, RunResult]]:
+    """The finished runs of each spec, whose seeds alone differ, by seed, in the order in which they are met."""
+    found: dict[str, dict[int, RunResult]] = defaultdict(dict)
+    for result in results:
+        if result.ok:
+            found[canonical(asdict(replace(result.spec, seed=0)))][result.spec.seed] = result
+    return list(found.values())
 
 
 @dataclass(frozen=True)

@@ -1,31 +1,21 @@
 """Runs that differ in nothing but the seed, as what a picture draws: a line, a row, a panel."""
 
-from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bench.options import show
-from bench.results import RunResult
-from bench.spec import canonical
+from bench.results import RunResult, SeedRuns, by_seed
 
 Array = NDArray[np.float64]
 Arrays = Mapping[str, NDArray[Any]]
 """What was kept beside a record, by name."""
 
 
-@dataclass(frozen=True)
-class Series:
-    """The finished runs that differ in nothing but the seed, by seed."""
-
-    runs: Mapping[int, RunResult]
-
-    @property
-    def any(self) -> RunResult:
-        return self.runs[min(self.runs)]
+class Series(SeedRuns):
+    """What they are called in a picture, and their numbers."""
 
     @property
     def changed(self) -> dict[str, Any]:
@@ -60,11 +50,7 @@ class Series:
 
 def series_of(results: Iterable[RunResult]) -> list[Series]:
     """The finished runs, in the order of their labels."""
-    found: dict[str, dict[int, RunResult]] = defaultdict(dict)
-    for result in results:
-        if result.ok:
-            found[canonical(asdict(replace(result.spec, seed=0)))][result.spec.seed] = result
-    return sorted((Series(runs) for runs in found.values()), key=lambda s: (s.any.spec.method, _order(s)))
+    return sorted(map(Series, by_seed(results)), key=lambda s: (s.any.spec.method, _order(s)))
 
 
 def _order(series: Series) -> list[tuple[str, float, str]]:
