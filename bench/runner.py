@@ -110,7 +110,7 @@ def run(
             status=status,
             command=_command(experiment, spec, stacked, backend, check, eager),
             off_recipe=experiment.off_recipe,
-            about=_about(experiment),
+            about=_about(experiment, method),
             resolved=experiment.resolved,
             data=_data(experiment, splits, place),
             history=_columns(meter.history, place),
@@ -234,16 +234,16 @@ def _evaluations(experiment: Experiment, splits: Splits) -> Evaluations:
     )
 
 
-def _about(experiment: Experiment) -> dict[str, Any]:
+def _about(experiment: Experiment, method: Method) -> dict[str, Any]:
     return {
         "metrics": list(experiment.metrics),
         "higher_is_better": {name: METRICS[name.rpartition("/")[2]].higher_is_better for name in experiment.metrics},
         "select": experiment.recipe.select,
         "groups": list(experiment.protocol.groups(experiment.dataset)),
         "classes": list(experiment.dataset.classes),
-        "uses_val": experiment.method.uses_val,
-        "uses_groups": experiment.new_method().uses_groups,
-        "baseline": experiment.method.baseline,
+        "uses_val": method.uses_val,
+        "uses_groups": method.uses_groups,
+        "baseline": method.baseline,
         "protocol_reference": experiment.protocol.reference,
         "dataset_reference": experiment.dataset.reference,
     }
