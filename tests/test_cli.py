@@ -271,6 +271,19 @@ def test_each_value_is_run_with_each_of_other_options(bench_in):
     assert again.output.count("1 of 1 runs already recorded") == 4
 
 
+def test_values_that_are_equal_are_run_once(bench_in):
+    """So is a method with none of the options that differ."""
+    lrs = [word for lr in ("0.1", "1e-1", "0.2") for word in ("--each", f"recipe.lr={lr}")]
+    result = bench_in("run", "--method", "erm", "--dataset", "digits", "--epochs", 1, *lrs)
+    assert result.exit_code == 0, result.output
+    assert sorted(json.loads(path.read_text())["spec"]["recipe"]["lr"] for path in records()) == [0.1, 0.2]
+    assert "already recorded" not in result.output
+    weights = ["--each", "class_balanced.beta=0.9", "--each", "class_balanced.beta=0.99"]
+    words = ["--method", "class_balanced", "--method", "random", "--dataset", "digits", "--epochs", 1]
+    result = bench_in("run", *words, *weights)
+    assert len(records()) == 5 and "already recorded" not in result.output
+
+
 def test_an_unwritable_folder_is_told_before_training(bench_in):
     Path("taken").write_text("a file")
     result = bench_in(*RUN, "--out", "taken/deep")

@@ -100,6 +100,7 @@ def run(methods: Sequence[str], seeds: int | None, single: Sequence[int], out: P
             task = canonical({n: v for n, v in given.items() if n.startswith(("dataset.", "protocol."))})
             experiments.append(resolve(request, files, registry, loaded.get(task)))
             loaded[task] = experiments[-1].dataset
+    experiments = list({experiment.spec(0).key: experiment for experiment in experiments}.values())  # 10 is 10.0
     if asked["stack"] and (alone := [e.method_name for e in experiments if not e.method.stackable]):
         raise OptionError(f"{', '.join(alone)} cannot train stacked runs: leave out --stack, or these methods")
     chosen = list(dict.fromkeys(single)) or list(range(seeds or 1))
