@@ -14,6 +14,7 @@ from bench.plots.against import against
 from bench.plots.counts import counts
 from bench.plots.curves import curves
 from bench.plots.images import extremes, images
+from bench.plots.margin import max_margin
 from bench.plots.series import number_of, seeds, series_of
 from bench.plots.surfaces import surfaces
 from bench.plots.weights import histograms
@@ -156,36 +157,85 @@ def test_accuracy_against_capacity(record):
 
 
 def plane():
-    """A model that says class 1 with a probability of x, on [0, 1] by [0, 2], and two test samples."""
+    """A model that says class 1 with a probability of x, on [0, 1] by [0, 2]."""
     x, y = np.meshgrid(np.linspace(0, 1, 5), np.linspace(0, 2, 5))
     points = np.stack([x, y], -1).reshape(-1, 2)
     return {
         "grid/x": points,
         "grid/positive/1": np.full(25, 0.9, dtype=np.float16),
         "grid/positive/10": points[:, 0].astype(np.float16),
-        "test/x": np.array([[0.2, 1.0], [0.8, 0.5]]),
-        "test/y": np.array([0, 1]),
     }
 
 
+TWO = (np.array([[0.2, 1.0], [0.8, 0.5]]), np.array([0, 1]))
+
+
+def lines_of(axes, style: str) -> list:
+    """The contours of one level that are drawn so."""
+    found = [c for c in axes.collections if len(getattr(c, "levels", ())) == 1]
+    return [c for c in found if (c.get_linestyle()[0][1] is not None) == (style == "dashed")]
+
+
 def test_a_surface_has_its_boundary_where_the_probability_is_a_half(record):
-    figure = surfaces(series_of([record()]), [plane()], "toy")
+    figure = surfaces(series_of([record()]), [plane()], [TWO], "toy")
     first, tenth, bar = figure.axes
     assert [first.get_title(), tenth.get_title()] == ["epoch 1", "epoch 10"]
     assert first.get_ylabel() == "erm" and bar.get_ylabel() == "probability of dog"
-    boundary = [c for c in tenth.collections if getattr(c, "levels", None) is not None and len(c.levels) == 1]
-    assert len(boundary) == 1
-    assert boundary[0].get_paths()[0].vertices[:, 0] == pytest.approx(0.5, abs=1e-3)
-    assert not [c for c in first.collections if getattr(c, "levels", None) is not None and len(c.levels) == 1]
+    (boundary,) = lines_of(tenth, "solid")
+    assert boundary.get_paths()[0].vertices[:, 0] == pytest.approx(0.5, abs=1e-3)
+    assert lines_of(first, "solid") == []
+    marks = [axes.collections[-3:-1] for axes in (first, tenth)]  # the last is the dashed line
+    assert [[mark.get_offsets().tolist() for mark in found] for found in marks] == [[[[0.2, 1.0]], [[0.8, 0.5]]]] * 2
     assert "One run of each: seed 0." in note(figure)
+
+
+def test_the_dashed_line_is_as_far_from_two_points(record):
+    """The separator of two points is the perpendicular through the middle between them."""
+    figure = surfaces(series_of([record()]), [plane()], [TWO], "toy")
+    for axes in figure.axes[:2]:
+        (dashed,) = lines_of(axes, "dashed")
+        drawn = dashed.get_paths()[0].vertices
+        assert len(drawn) >= 2
+        assert (drawn - [0.5, 0.75]) @ [0.6, -0.5] == pytest.approx(0, abs=1e-6)
+    assert "Dashed line: max-margin separator of the training samples." in note(figure)
+
+
+def test_where_no_line_separates_the_samples_none_is_dashed(record):
+    crossed = (np.array([[0.1, 0.5], [0.9, 1.5], [0.1, 1.5], [0.9, 0.5]]), np.array([0, 0, 1, 1]))
+    figure = surfaces(series_of([record()]), [plane()], [crossed], "toy")
+    assert [lines_of(axes, "dashed") for axes in figure.axes[:2]] == [[], []]
+    assert "Dashed" not in note(figure)
+
+
+@pytest.mark.parametrize(
+    ("negative", "positive", "margin", "direction"),
+    [
+        ([[-1, 0]], [[1, 0]], 1, [1, 0]),  # two points: half their distance
+        ([[-2, -9], [-2, 9]], [[5, -1], [5, 2], [1, 0.5]], 1.5, [1, 0]),  # a side and a corner
+        ([[0, 0], [0, -5], [-3, -4]], [[3e-3, 4e-3], [7, 1]], 2.5e-3, [0.6, 0.8]),  # corners, close together
+    ],
+)
+def test_the_max_margin_separator_is_that_of_the_nearest_points_of_both_hulls(negative, positive, margin, direction):
+    x, y = np.array([*negative, *positive], dtype=np.float64), np.repeat([0, 1], [len(negative), len(positive)])
+    w, b = max_margin(x, y)
+    size = np.linalg.norm(w)
+    assert w / size == pytest.approx(np.array(direction), abs=1e-6)
+    assert 1 / size == pytest.approx(margin, rel=1e-5)
+    assert (np.where(y == 1, 1, -1) * (x @ w + b)).min() == pytest.approx(1, abs=1e-5)
+
+
+@pytest.mark.parametrize("third", [[1, 0], [0, 0], [-1, 0]])  # inside, on the other's point
+def test_points_that_no_line_separates_have_no_separator(third):
+    x = np.array([[-1, 0], [1, 0], third], dtype=np.float64)
+    assert max_margin(x, np.array([0, 0, 1])) is None
 
 
 def test_what_has_no_surface_is_told(record):
     with pytest.raises(BenchError, match="points in a plane"):
-        surfaces(series_of([record()]), [{}], "toy")
+        surfaces(series_of([record()]), [{}], [TWO], "toy")
     kept = {name: v for name, v in plane().items() if "positive" not in name}
     with pytest.raises(BenchError, match=r"train with -o recipe\.evaluate_at=1,10,100"):
-        surfaces(series_of([record()]), [kept], "toy")
+        surfaces(series_of([record()]), [kept], [TWO], "toy")
 
 
 def test_counts_are_those_of_the_training_data(record):

@@ -13,8 +13,7 @@ from bench.errors import BenchError, OptionError
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from bench.experiment import Experiment
-    from bench.files import Files
+    from bench.data import Dataset, Split
     from bench.plots.series import Arrays, Series
     from bench.results import RunResult
     from bench.spec import RunSpec
@@ -48,12 +47,12 @@ KINDS = ("surfaces", "curves", "fraction", "gradients", "weight", "capacity", "c
     help="Folder of the pictures.",
 )
 @data_dir_option
-@click.option("--allow-unofficial-data", is_flag=True, help="Of `images`: accept files that are not the official ones.")
+@click.option("--allow-unofficial-data", is_flag=True, help="Where data files are read: accept unofficial ones.")
 def plot(kind: str, out: Path, **asked: Any) -> None:
     """Draw pictures from records, as PNG and SVG: one for each protocol, data set and model.
 
     \b
-    surfaces    decision surfaces over training, of data in a plane
+    surfaces    decision surfaces over training, of data in a plane, whose training points are read from the data files
     curves      what --metric names over training: SET/METRIC, or train/COLUMN
     fraction    fraction of positive predictions over training, on each test set and probe
     gradients   gradient norms over training
@@ -145,8 +144,7 @@ def _draw(kind: str, series: "Sequence[Series]", title: str, asked: dict[str, An
         case "counts":
             return counts.counts(series, f"{title}: training data")
         case "surfaces":
-            kept = [_kept(one.any, asked["records"]) for one in series]
-            return surfaces.surfaces(series, kept, f"{title}: decision surfaces over training")
+            return _surfaces(series, f"{title}: decision surfaces over training", asked)
         case "histograms":
             weighted, arrays = _weighted(series, asked["records"])
             return weights.histograms(weighted, arrays, f"{title}: weights of the last epoch")
@@ -167,6 +165,16 @@ def _kept(result: "RunResult", records: Path) -> "Arrays":
         return dict(file)
 
 
+def _surfaces(series: "Sequence[Series]", title: str, asked: dict[str, Any]) -> "Figure":
+    """Of the first run of each series; what it was trained on is read from the data files."""
+    from bench.plots import surfaces
+
+    kept = [_kept(one.any, asked["records"]) for one in series]
+    surfaces.epochs_of(kept)  # no other data are looked for
+    train = [_trained_on(one.any.spec, asked)[1] for one in series]
+    return surfaces.surfaces(series, kept, [(split.x.numpy(), split.y.numpy()) for split in train], title)
+
+
 def _weighted(series: "Sequence[Series]", records: Path) -> "tuple[list[Series], list[list[Arrays]]]":
     """The series whose runs have kept weights, and what was kept beside each run. Raises BenchError for none."""
     kept = [(one, [_kept(run, records) for run in one.runs.values()]) for one in series]
@@ -178,31 +186,32 @@ def _weighted(series: "Sequence[Series]", records: Path) -> "tuple[list[Series],
 
 def _images(series: "Sequence[Series]", title: str, asked: dict[str, Any]) -> "Figure":
     """Of the first run of the only method that weights samples; its images are read from the data files."""
-    from bench.files import Files, default_root
     from bench.plots import images
-    from bench.runner import splits_of
 
     weighted, arrays = _weighted(series, asked["records"])
     if len(weighted) > 1:
         found = ", ".join(one.label() for one in weighted)
         raise BenchError(f"images are of one method with its settings: choose of {found} with --method or -o")
     (one,), kept = weighted, arrays[0][0]
-    files = Files(asked["data_dir"] or default_root(), allow_unofficial=asked["allow_unofficial_data"])
-    experiment = _experiment(one.any.spec, files)
-    if len(experiment.dataset.shape) != 3:
-        raise BenchError(f"{experiment.dataset.name} has no images")
-    train = splits_of(experiment, one.any.spec.seed).train
+    dataset, train = _trained_on(one.any.spec, asked)
+    if len(dataset.shape) != 3:
+        raise BenchError(f"{dataset.name} has no images")
     shown = [train.x[places.tolist()].numpy() for places in images.extremes(kept["train/weight"])]
     return images.images(one, kept["train/weight"], kept["train/y"], shown, title)
 
 
-def _experiment(spec: "RunSpec", files: "Files") -> "Experiment":
-    """What a record is of. Raises BenchError where the data or the defaults are others by now."""
+def _trained_on(spec: "RunSpec", asked: dict[str, Any]) -> "tuple[Dataset, Split]":
+    """The data set of a record, and what it was trained on. Raises BenchError where the data or the defaults are others
+    by now.
+    """
     from bench.experiment import Request, resolve
+    from bench.files import Files, default_root
+    from bench.runner import splits_of
 
+    files = Files(asked["data_dir"] or default_root(), allow_unofficial=asked["allow_unofficial_data"])
     protocol = spec.protocol.split("/")[0]
     request = Request(spec.dataset, spec.method, spec.model, protocol, spec.changed, spec.validation)
     experiment = resolve(request, files, installed())
     if experiment.spec(spec.seed).key != spec.key:
         raise BenchError(f"{spec.dataset}: the data or the defaults are no longer those of the record: run it again")
-    return experiment
+    return experiment.dataset, splits_of(experiment, spec.seed).train

@@ -7,47 +7,49 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.contour import QuadContourSet
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 from bench.errors import BenchError
-from bench.plots.series import Arrays, Series, shared, shared_note
+from bench.plots.margin import max_margin
+from bench.plots.series import Array, Arrays, Series, shared, shared_note
 from bench.plots.style import new_figure
 
 MOST = 8
+DASHED = " Dashed line: max-margin separator of the training samples."
 NEGATIVE, POSITIVE = "#0072B2", "#E69F00"
 SURFACE = LinearSegmentedColormap.from_list("surface", [NEGATIVE, "#ffffff", POSITIVE])
 PROBE = "grid"
+Points = tuple[Array, NDArray[np.int64]]
+"""x [N, 2], y [N]."""
 
 
-def surfaces(series: Sequence[Series], arrays: Sequence[Arrays], title: str) -> Figure:
+def surfaces(series: Sequence[Series], arrays: Sequence[Arrays], train: Sequence[Points], title: str) -> Figure:
     """A row for each series and a column for each epoch at which its probe `grid` was kept: the probability of class 1,
-    the line where it is 1/2, and the test samples.
+    the line where it is 1/2, the training samples and, where there is one, their max-margin separator.
 
-    arrays: what was kept beside the record of the first seed of each series.
+    arrays: what was kept beside the record of the first seed of each series. train: what that run was trained on.
 
-    Raises BenchError where no surface was kept, and for more than MOST series.
+    Raises BenchError for more than MOST series, and as `epochs_of`.
     """
     if len(series) > MOST:
         raise BenchError(f"{len(series)} rows of surfaces: choose at most {MOST} with --method or -o")
-    if any(f"{PROBE}/x" not in kept for kept in arrays):
-        raise BenchError(
-            "surfaces are of data sets of points in a plane with a probe 'grid', such as those of the tables"
-        )
-    epochs = sorted({epoch for kept in arrays for epoch in epochs_of(kept)})
-    if not epochs:
-        raise BenchError("no surface was kept: train with -o recipe.evaluate_at=1,10,100")
-    classes = series[0].any.about["classes"]
+    epochs, classes = epochs_of(arrays), series[0].any.about["classes"]
+    separators = [max_margin(*points) for points in train]
     note = (
-        f"Axes: the two features. Background: probability of {classes[1]}; line: where it is 1/2; marks: test samples."
-        f"\n{_seeds(series)}{shared_note(series)}"
+        f"Axes: the two features. Marks: training samples. Background: probability of {classes[1]}; solid line: where "
+        f"it is 1/2.{DASHED if any(separators) else ''}\n{_seeds(series)}{shared_note(series)}"
     )
     figure = new_figure(1.9 * len(epochs) + 1.6, 1.75 * len(series) + 1.1, title, note)
     panels = figure.subplots(len(series), len(epochs), squeeze=False, sharex=True, sharey=True)
     filled = None
-    for row, one, kept in zip(panels, series, arrays, strict=True):
+    for row, one, kept, points, separator in zip(panels, series, arrays, train, separators, strict=True):
         row[0].set_ylabel(one.label(shared(series)).replace(" ", "\n"), fontsize=8)
         for axes, epoch in zip(row, epochs, strict=True):
             if f"{PROBE}/positive/{epoch}" in kept:
                 filled = _surface(axes, kept, epoch)
+                _samples(axes, points)
+                if separator:
+                    _dashed(axes, kept, *separator)
             axes.tick_params(labelsize=7)
     for axes, epoch in zip(panels[0], epochs, strict=True):
         axes.set_title(f"epoch {epoch:,}")
@@ -58,8 +60,17 @@ def surfaces(series: Sequence[Series], arrays: Sequence[Arrays], title: str) -> 
     return figure
 
 
-def epochs_of(kept: Arrays) -> list[int]:
-    return [int(name.rpartition("/")[2]) for name in kept if name.startswith(f"{PROBE}/positive/")]
+def epochs_of(arrays: Sequence[Arrays]) -> list[int]:
+    """The epochs at which surfaces were kept. Raises BenchError where there is none."""
+    if any(f"{PROBE}/x" not in kept for kept in arrays):
+        raise BenchError(
+            "surfaces are of data sets of points in a plane with a probe 'grid', such as those of the tables"
+        )
+    start = f"{PROBE}/positive/"
+    epochs = sorted({int(name.removeprefix(start)) for kept in arrays for name in kept if name.startswith(start)})
+    if not epochs:
+        raise BenchError("no surface was kept: train with -o recipe.evaluate_at=1,10,100")
+    return epochs
 
 
 def _seeds(series: Sequence[Series]) -> str:
@@ -67,13 +78,29 @@ def _seeds(series: Sequence[Series]) -> str:
     return f"One run of each: seed {', '.join(map(str, found))}."
 
 
+def _plane(kept: Arrays) -> tuple[Array, Array]:
+    """The coordinates of the probe's columns and rows."""
+    first, second = (np.unique(kept[f"{PROBE}/x"][:, i]).astype(np.float64) for i in (0, 1))
+    return first, second
+
+
 def _surface(axes: Axes, kept: Arrays, epoch: int) -> QuadContourSet:
-    x, y = (np.unique(kept[f"{PROBE}/x"][:, i]) for i in (0, 1))
+    x, y = _plane(kept)
     positive = kept[f"{PROBE}/positive/{epoch}"].astype(np.float64).reshape(len(y), len(x))
     filled = axes.contourf(x, y, positive, levels=np.linspace(0, 1, 21), cmap=SURFACE, alpha=0.7)
     if positive.min() < 0.5 < positive.max():
         axes.contour(x, y, positive, levels=[0.5], colors="black", linewidths=1.2)
-    for label, color, marker in ((0, NEGATIVE, "o"), (1, POSITIVE, "^")):
-        first, second = kept["test/x"][kept["test/y"] == label].T
-        axes.scatter(first, second, s=5, c=color, marker=marker, edgecolors="black", linewidths=0.25, label=str(label))
     return filled
+
+
+def _samples(axes: Axes, points: Points) -> None:
+    x, y = points
+    for label, color, marker in ((0, NEGATIVE, "o"), (1, POSITIVE, "^")):
+        first, second = x[y == label].T
+        axes.scatter(first, second, s=5, c=color, marker=marker, edgecolors="black", linewidths=0.25, label=str(label))
+
+
+def _dashed(axes: Axes, kept: Arrays, w: Array, b: float) -> None:
+    x, y = _plane(kept)
+    value = w[0] * x + w[1] * y[:, None] + b
+    axes.contour(x, y, value, levels=[0], colors="black", linewidths=1, linestyles="--")
