@@ -1,20 +1,19 @@
 """Records -> markdown, a pure function: the same records give the same bytes. Nothing here imports torch."""
 
 import csv
-import json
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cache
 from importlib.resources import files
 from statistics import median
 from typing import Any
 
+from bench.described import code_line, definitions, listed, recipe_line, usual_recipe
 from bench.markdown import MARK, table
 from bench.metrics import METRICS
 from bench.options import show
-from bench.recipe import Recipe
 from bench.results import LAST, RunResult, SeedRuns, best_val, by_seed
 from bench.spec import canonical
 from bench.stats import holm, mean_se, paired_difference
@@ -60,7 +59,7 @@ class Row(SeedRuns):
     def setting(self) -> tuple[Any, ...]:
         """What two rows must share for a comparison to be paired, the training data apart."""
         spec, resolved = self.any.spec, self.any.resolved
-        usual = _usual_recipe()  # a field of later versions that is not used makes no difference
+        usual = usual_recipe()  # a field of later versions that is not used makes no difference
         recipe = {name: value for name, value in resolved["recipe"].items() if value != usual.get(name)}
         used = canonical([resolved["model_options"], recipe])  # with the data set's defaults of their time
         return spec.model, used, self.any.data["revision"]
@@ -95,8 +94,7 @@ class Row(SeedRuns):
     @property
     def versions(self) -> set[str]:
         """Of the code that made the runs."""
-        places = (r.environment for r in self.runs.values())
-        return {canonical([e["versions"], e["plugins"], e["git"] and e["git"]["commit"]]) for e in places}
+        return {code_line(r) for r in self.runs.values()}
 
     def cost(self, baseline: "Row | None") -> float | None:
         """Training time relative to the baseline's on the same machines, or None where there is none to compare."""
@@ -111,13 +109,6 @@ class Row(SeedRuns):
         if seeds == list(range(len(seeds))):
             return f"{base} --seeds {len(seeds)}"
         return base + "".join(f" --seed {seed}" for seed in seeds)
-
-
-@cache
-def _usual_recipe() -> dict[str, Any]:
-    """The defaults of recipes, as records have them."""
-    usual: dict[str, Any] = json.loads(canonical(asdict(Recipe())))
-    return usual
 
 
 def render(results: Iterable[RunResult]) -> dict[str, str]:
@@ -137,23 +128,45 @@ def _page(protocol: str, dataset: str, results: Sequence[RunResult]) -> str:
     if rows:
         about = rows[0].any.about
         lines += [f"Protocol: {about['protocol_reference']}. Data: {about['dataset_reference'] or dataset}.", ""]
-        lines += [NOTES, ""]
+        lines += [*definitions(about), "", NOTES, ""]
         for variant in sorted({row.variant for row in rows}):
             lines += _variant(protocol, dataset, variant, [row for row in rows if row.variant == variant])
         lines += _unofficial(rows)
         lines += ["§ Runs of more than one version of the code.", ""] if any(len(r.versions) > 1 for r in rows) else []
+        lines += ["## Made by", "", *_told(rows, lambda row: sorted(row.versions)), ""]
+    return "\n".join(lines + _without(results))
+
+
+def _without(results: Sequence[RunResult]) -> list[str]:
+    """The runs that are in no table, and why."""
     without = [r for r in sorted(results, key=lambda r: (r.command, r.spec.seed, r.spec.key)) if not r.ok]
-    if unfit := dict.fromkeys(f"- {_name(Row({r.spec.seed: r}))}: {r.error}" for r in without if r.unfit):
-        lines += ["## Not applicable", "", *unfit, ""]
+    lines = []
+    unfit: dict[str, list[str]] = defaultdict(list)
+    for r in without:
+        if r.unfit:
+            unfit[f"{r.error} ({_name(Row({r.spec.seed: r}))}, seed "].append(str(r.spec.seed))
+    if unfit:
+        lines += ["## Not applicable", "", *(f"- {why}{', '.join(seeds)})" for why, seeds in unfit.items()), ""]
     if failures := [f"- `{r.command}`: {r.status}" for r in without if not r.unfit]:
         lines += ["## Failed runs", "", "Not counted above.", "", *failures, ""]
-    return "\n".join(lines)
+    return lines
+
+
+def _told(rows: Sequence[Row], tell: Callable[[Row], Iterable[str]]) -> list[str]:
+    """What is told of rows, and of which where it is not of all."""
+    found: dict[str, dict[str, None]] = defaultdict(dict)
+    for row in rows:
+        for text in tell(row):
+            found[text][_name(row) + (f" with {row.variant}" if row.variant else "")] = None
+    return [f"- {text}{': ' + ', '.join(names) if len(found) > 1 else ''}" for text, names in found.items()]
 
 
 def _variant(protocol: str, dataset: str, variant: str, rows: Sequence[Row]) -> list[str]:
     """The tables of one task: only its rows can be ranked together."""
     recipe, off = ([row for row in rows if bool(row.any.off_recipe) == is_off] for is_off in (False, True))
-    lines, start = [], f"{variant}: " if variant else ""
+    start = f"{variant}: " if variant else ""
+    own = [row for row in rows if not row.any.spec.recipe and row.any.spec.validation == "shared"]
+    lines = [f"## {_capital(start + 'recipe')}", "", *_told(own, lambda row: [recipe_line(row.any)]), ""] if own else []
     for title, part in (("", recipe), ("Off the recipe: ", off)):
         for rule in _rules(part):
             name = RULES.get(rule, rule.replace("best_val_", "best validation "))
@@ -161,8 +174,8 @@ def _variant(protocol: str, dataset: str, variant: str, rows: Sequence[Row]) -> 
     lines += _constant(rows)
     task = dataset + (f"[{variant}]" if variant else "")
     lines += _beside_the_papers(protocol, task, start, recipe, _rules(recipe))
-    commands = [f"- {_name(row)}: `{row.command}`" for row in rows]
-    return [*lines, f"## {_capital(start + 'commands')}", "", *commands, ""]
+    commands = [f"- {_name(row)}: `{row.command}`{listed(row.any.resolved['options'], '; {}')}" for row in rows]
+    return [*lines, f"## {_capital(start + 'commands')}", "", COMMANDS, "", *commands, ""]
 
 
 def _constant(rows: Sequence[Row]) -> list[str]:
@@ -194,6 +207,7 @@ NOTES = (
     "trainings use them for the selection of the epoch alone. The baseline of a row is trained on the same data; that "
     "of a baseline trained on the validation data too is the one that is not."
 )
+COMMANDS = "After each, all options of the method as they were used, whether given, the recipe's or the method's own."
 RULES = {LAST: "last epoch"}
 
 

@@ -74,6 +74,8 @@ def make_result() -> Callable[..., RunResult]:
             "off_recipe": [f"recipe.{name}" for name in spec.recipe],
             "about": {
                 "metrics": list(metrics),
+                "classes": ["no", "yes"],
+                "groups": ["no", "yes"],
                 "higher_is_better": {m: m == "accuracy" for m in metrics},
                 "select": "accuracy",
                 "uses_val": method == "learner",
@@ -81,8 +83,12 @@ def make_result() -> Callable[..., RunResult]:
                 "protocol_reference": "a paper",
                 "dataset_reference": "its source",
             },
-            "resolved": {"recipe": spec.recipe, "model_options": spec.model_options, "options": spec.options},
-            "data": {"revision": "r1", "unofficial": unofficial or {}},
+            "resolved": {
+                "recipe": {"model": "mlp", **spec.recipe},
+                "model_options": spec.model_options,
+                "options": spec.options,
+            },
+            "data": {"revision": "r1", "unofficial": unofficial or {}, "sizes": {"train": 1000, "test": 50}},
             "selected": {r: {"epoch": 3, "metrics": {"test": dict(m)}} for r, m in chosen.items() if m is not None},
             "costs": {"train_seconds": seconds, "threads": 1, "stacked": 1, "load": 1.0},
             "environment": {"device": device, "versions": {"torch": "2.0"}, "plugins": {}, "git": None},

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.leaderboard import NOTES, percent, published, render
+from bench.leaderboard import COMMANDS, NOTES, percent, published, render
 from bench.results import RunResult
 
 Make = Callable[..., RunResult]
@@ -51,7 +51,16 @@ def test_a_whole_page(make_result: Make):
 
 Protocol: a paper. Data: its source.
 
+Classes: no, yes; the positive one: yes. Groups: the classes. Metrics:
+
+- tprd: True positive rate disparity: largest minus smallest true positive rate over the groups.
+- accuracy: Fraction of the samples that are predicted correctly.
+
 {NOTES}
+
+## Recipe
+
+- mlp, cross entropy loss, adam with learning rate 0.001, 50 epochs, batches of 100. Samples: 1,000 train, 50 test.
 
 ## Last epoch
 
@@ -62,8 +71,14 @@ Protocol: a paper. Data: its source.
 
 ## Commands
 
+{COMMANDS}
+
 - erm: `bench run --method erm --dataset digits --seeds 3`
 - learner: `bench run --method learner --dataset digits --seeds 3`
+
+## Made by
+
+- torch 2.0
 
 ## Failed runs
 
@@ -157,7 +172,7 @@ def test_equal_differences_have_no_interval(make_result):
         {"model_options": {"hidden": 5}},
         {"recipe": {"lr": 0.5}},
         {"validation": "paper"},
-        {"data": {"revision": "r2", "unofficial": {}}},
+        {"data": {"revision": "r2", "unofficial": {}, "sizes": {}}},
         {"resolved": {"recipe": {"lr": 0.5}, "model_options": {}, "options": {}}},  # a default that was changed since
     ],
 )
@@ -169,7 +184,8 @@ def test_only_equal_settings_are_compared(make_result, other):
 
 
 def test_a_field_of_recipes_that_came_later_and_is_not_used_hinders_no_comparison(make_result):
-    fields = {"resolved": {"recipe": {"schedule": "steps", "milestones": []}, "model_options": {}, "options": {}}}
+    recipe = {"model": "mlp", "schedule": "steps", "milestones": []}
+    fields = {"resolved": {"recipe": recipe, "model_options": {}, "options": {}}}
     results = [*runs(make_result, "erm", [0.1, 0.2]), *runs(make_result, "a", [0.2, 0.4], **fields)]
     assert column(results, 4)[1].startswith("+15.00")
 
@@ -199,8 +215,8 @@ def test_rows_off_the_recipe_have_tables_of_their_own(make_result):
         make_result("a", test=test, best=test, off_recipe=["recipe.lr", "model"], **changed),
     ]
     assert list(sections(results)) == [
-        *("Last epoch", "Best validation accuracy"),
-        *("Off the recipe: last epoch", "Off the recipe: best validation accuracy", "Commands"),
+        *("Recipe", "Last epoch", "Best validation accuracy"),
+        *("Off the recipe: last epoch", "Off the recipe: best validation accuracy", "Commands", "Made by"),
     ]
     assert column(results, 1) == ["a"]
     assert column(results, 1, "Off the recipe: last epoch") == ["a (cnn, model.hidden=5,6, epochs=3, lr=0.5)"]
@@ -221,11 +237,12 @@ def test_options_of_the_task_have_tables_of_their_own(make_result):
     other = {"protocol_options": {"factor": 10}, "dataset_options": {"size": 64}}
     results = [make_result("erm", test=test), make_result("a", test=test), make_result("a", test=test, **other)]
     start = "dataset.size=64, factor=10"
-    assert list(sections(results)) == ["Last epoch", "Commands", f"{start}: last epoch", f"{start}: commands"]
+    own, others = ("Recipe", "Last epoch", "Commands"), ("recipe", "last epoch", "commands")
+    assert list(sections(results)) == [*own, *(f"{start}: {part}" for part in others), "Made by"]
     assert column(results, 1) == ["a", "erm"]
     ((_, name, *_, difference, _, _, _),) = cells(results, f"{start}: last epoch")
     assert (name, difference) == ("a", "")
-    (command,) = sections(results)[f"{start}: commands"]
+    _, command = sections(results)[f"{start}: commands"]
     assert "-o dataset.size=64 -o protocol.factor=10" in command
 
 
@@ -327,7 +344,7 @@ def test_failed_runs_are_listed_and_not_counted(make_result):
 def test_a_method_that_is_not_applicable_is_listed_once_with_the_reason(make_result):
     unfit = [make_result("b", seed, status="not applicable", error="b needs images") for seed in (0, 1)]
     page = sections([*runs(make_result, "a", [0.1]), *unfit])
-    assert page["Not applicable"] == ["- b: b needs images"]
+    assert page["Not applicable"] == ["- b needs images (b, seed 0, 1)"]
     assert "Failed runs" not in page
 
 
@@ -343,10 +360,61 @@ def test_unofficial_data_are_marked_with_the_hash(make_result):
 def test_the_command_gives_all_the_seeds_of_a_row(make_result):
     off = runs(make_result, "a", [0.1, 0.2], first_seed=4, recipe={"epochs": 2})
     results = [*off, *runs(make_result, "b", [0.1, 0.2])]
-    assert sections(results)["Commands"] == [
+    assert sections(results)["Commands"][1:] == [
         "- a (epochs=2): `bench run --method a --dataset digits --epochs 2 --seed 4 --seed 5`",
         "- b: `bench run --method b --dataset digits --seeds 2`",
     ]
+
+
+def test_the_recipe_is_told_of_rows_that_keep_it(make_result):
+    """Defaults of fields that change nothing are left out; an older record's default is told of its rows."""
+    own = {"model": "mlp", "loss": "hinge", "epochs": None, "steps": 2000, "val_size": 7, "momentum": 0.9}
+    resolved = {"recipe": own, "model_options": {}, "options": {}}
+    results = [*runs(make_result, "a", [0.1], resolved=resolved), *runs(make_result, "b", [0.1], recipe={"lr": 0.5})]
+    sizes = "Samples: 1,000 train, 50 test."
+    line = f"- mlp, hinge loss, adam with learning rate 0.001, 2,000 updates, batches of 100, momentum=0.9. {sizes}"
+    assert sections(results)["Recipe"] == [line]
+    older = runs(make_result, "c", [0.1], resolved=resolved | {"recipe": own | {"batch_size": 10}})
+    assert sections([*results, *older])["Recipe"] == [
+        f"{line}: a",
+        f"{line.replace('100', '10')}: c",
+    ]
+    assert "Recipe" not in sections(results[1:])
+
+
+def test_all_options_of_a_method_are_told_with_its_command(make_result):
+    """Those too that the recipe gives, which its name in the tables does not tell."""
+    resolved = {"recipe": {}, "model_options": {}, "options": {"by": "group", "beta": 0.9, "target": []}}
+    assert sections(runs(make_result, "a", [0.1], options={"beta": 0.9}, resolved=resolved))["Commands"][1:] == [
+        "- a[beta=0.9]: `bench run --method a --dataset digits -o beta=0.9 --seeds 1`; beta=0.9, by=group, target="
+    ]
+
+
+def test_what_code_made_the_rows_is_told(make_result):
+    def by(commit: str, dirty: bool = False) -> dict:
+        plugins = {"method": "a (theirs 2.1)", "dataset": "digits (reweight-bench 0.1)"}
+        versions = {"torch": "2.0", "reweight-bench": "0.1"}
+        return {"device": "CPU", "versions": versions, "plugins": plugins, "git": {"commit": commit, "dirty": dirty}}
+
+    old, new = "0123456789abcdef", "f" * 40
+    first = runs(make_result, "a", [0.1], environment=by(old))
+    both = [*runs(make_result, "b", [0.1], environment=by(old)), *runs(make_result, "b", [0.2], 1, environment=by(new))]
+    changed = runs(make_result, "c", [0.3], environment=by(new, dirty=True), protocol_options={"factor": 3})
+    rest = "reweight-bench 0.1, theirs 2.1, torch 2.0"
+    assert sections(first)["Made by"] == [f"- commit 0123456789ab, {rest}"]
+    page = sections([*first, *both, *changed])
+    assert page["Made by"] == [
+        f"- commit 0123456789ab, {rest}: a, b §",
+        f"- commit ffffffffffff, {rest}: b §",
+        f"- commit ffffffffffff with changes, {rest}: c with factor=3",
+    ]
+    assert [row[1] for row in cells([*first, *both])] == ["a", "b §"]
+
+
+def test_many_classes_and_groups_are_told_by_the_first_and_the_last(make_result):
+    (found,) = runs(make_result, "a", [0.1])
+    found.about.update(classes=[f"c{i}" for i in range(13)], groups=["g0", "g1"])
+    assert "Classes: 13, from c0 to c12. Groups: g0, g1. Metrics:" in render([found])[PAGE]
 
 
 def test_every_protocol_and_data_set_has_a_page(make_result):
