@@ -91,6 +91,28 @@ def test_what_cannot_be_drawn_is_told(plot, words, message):
     assert message in result.output
 
 
+@pytest.mark.parametrize("suffix", ["svg", "png"])
+def test_one_picture_goes_to_a_file(plot, tmp_path, suffix):
+    words = ["fraction", "--dataset", "moons"]
+    plot(*words)
+    result, _ = plot(*words, "--file", tmp_path / f"own/name.{suffix}")
+    assert result.exit_code == 0 and result.output == f"{tmp_path}/own/name.{suffix}\n"
+    (written,) = (tmp_path / "own").iterdir()
+    assert written.read_bytes() == (tmp_path / "plots" / f"fraction.{MOONS}.{suffix}").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["counts"], f"--file is for one picture, and there are 2: counts.{MOONS}, counts.{DIGITS}; choose with"),
+        (["counts", "--dataset", "moons", "--file", "a.jpg"], "expected a name that ends in .svg or .png"),
+    ],
+)
+def test_what_fits_no_file_is_told(plot, tmp_path, words, message):
+    result, written = plot(words[0], "--file", tmp_path / "a.svg", *words[1:])
+    assert result.exit_code == 2 and message in result.output.replace("\n", " ") and not written
+
+
 def test_no_folder_and_lost_arrays_are_told(plot, records, tmp_path):
     assert "name the folder of the records with --records" in plot("fraction", "--records", tmp_path / "none")[0].output
     (npz,) = records.glob("moons.importance_weighted.*.npz")

@@ -1,12 +1,14 @@
 """What pictures of hand-made records show, mark by mark."""
 
 import dataclasses
+import io
 import statistics
 
 import matplotlib
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
+from PIL import Image
 
 from bench import BenchError
 from bench.plots import style
@@ -286,6 +288,16 @@ def test_files_are_the_same_whatever_the_user_has_set(record):
         assert style.files(draw) == before
     assert before["png"].startswith(b"\x89PNG") and b"<svg" in before["svg"]
     assert b"toy" in before["svg"]  # text stays text
+
+
+def test_photographs_alone_keep_more_than_256_colours(record):
+    def colours(figure: Figure) -> int:
+        picture = Image.open(io.BytesIO(style.files(lambda: figure)["png"]))
+        return len(picture.convert("RGB").getcolors(1 << 24))
+
+    photograph, surface = Figure(), surfaces(series_of([record()]), [plane()], [TWO], "toy")
+    photograph.subplots().imshow(np.arange(1200, dtype=np.uint8).reshape(20, 20, 3))
+    assert colours(photograph) > 256 >= colours(surface)
 
 
 def test_marks_are_told_apart():

@@ -46,9 +46,12 @@ KINDS = ("surfaces", "curves", "fraction", "gradients", "weight", "capacity", "c
     show_default=True,
     help="Folder of the pictures.",
 )
+@click.option(
+    "--file", type=click.Path(path_type=Path, dir_okay=False), help="Only this file, .svg or .png, of the only picture."
+)
 @data_dir_option
 @click.option("--allow-unofficial-data", is_flag=True, help="Where data files are read: accept unofficial ones.")
-def plot(kind: str, out: Path, **asked: Any) -> None:
+def plot(kind: str, out: Path, file: Path | None, **asked: Any) -> None:
     """Draw pictures from records, as PNG and SVG: one for each protocol, data set and model.
 
     \b
@@ -65,13 +68,27 @@ def plot(kind: str, out: Path, **asked: Any) -> None:
     from bench.plots import style
     from bench.results import ResultStore, write_whole
 
-    store = ResultStore(out)
-    store.check_writable()
-    for name, draw in _pictures(kind, asked):
+    ResultStore(file.parent if file else out).check_writable()
+    pictures = list(_pictures(kind, asked))
+    if file:
+        _check_file(file, [name for name, _ in pictures])
+    for name, draw in pictures:
         for suffix, content in style.files(draw).items():
-            path = out / f"{name}.{suffix}"
-            write_whole(path, content)
-            click.echo(path)
+            path = file or out / f"{name}.{suffix}"
+            if path.suffix == f".{suffix}":
+                write_whole(path, content)
+                click.echo(path)
+
+
+def _check_file(file: Path, names: "Sequence[str]") -> None:
+    """Raise OptionError where it cannot hold all that is drawn."""
+    if file.suffix not in (".svg", ".png"):
+        raise OptionError(f"--file {file}: expected a name that ends in .svg or .png")
+    if len(names) > 1:
+        raise OptionError(
+            f"--file is for one picture, and there are {len(names)}: {', '.join(names)}; choose with --dataset, "
+            "--model or --protocol"
+        )
 
 
 def _pictures(kind: str, asked: dict[str, Any]) -> "Iterator[tuple[str, Callable[[], Figure]]]":

@@ -8,6 +8,7 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.typing import ColorType
+from PIL import Image
 
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """Okabe and Ito 2008, Color Universal Design, without the yellow, which is faint on white."""
@@ -43,7 +44,17 @@ def files(draw: Callable[[], Figure]) -> dict[str, bytes]:
             file = io.BytesIO()
             figure.savefig(file, format=suffix, facecolor="white", metadata=metadata)
             found[suffix] = file.getvalue()
+    if not any(axes.images for axes in figure.axes):
+        found["png"] = _with_palette(found["png"])
     return found
+
+
+def _with_palette(png: bytes) -> bytes:
+    """The same picture in 256 colours: a third of the bytes, and a difference to see in photographs alone."""
+    file = io.BytesIO()
+    picture = Image.open(io.BytesIO(png)).convert("RGB")
+    picture.quantize(256, dither=Image.Dither.NONE).save(file, "png", optimize=True)
+    return file.getvalue()
 
 
 def new_figure(width: float, height: float, title: str, note: str) -> Figure:
