@@ -38,7 +38,7 @@ def recipe_line(result: RunResult) -> str:
     parts = [
         recipe["model"] + listed(recipe["model_options"], "[{}]"),
         f"{recipe['loss'].replace('_', ' ')} loss",
-        f"{recipe['optimizer']} with learning rate {show(recipe['lr'])}",
+        f"{recipe['optimizer']} with learning rate {recipe['lr']:.4g}",
         f"{recipe['epochs']:,} epochs" if recipe["epochs"] else f"{recipe['steps']:,} updates",
         f"batches of {recipe['batch_size']:,}{listed(others, ', {}')}",
     ]

@@ -127,7 +127,8 @@ def _page(protocol: str, dataset: str, results: Sequence[RunResult]) -> str:
     lines = [MARK + f"# {protocol.replace('/', ', version ')}, on {dataset}", ""]
     if rows:
         about = rows[0].any.about
-        lines += [f"Protocol: {about['protocol_reference']}. Data: {about['dataset_reference'] or dataset}.", ""]
+        data = about["dataset_reference"] or dataset
+        lines += [f"Protocol: {about['protocol_reference']}. Data: {data}{'' if data.endswith('?') else '.'}", ""]
         lines += [*definitions(about), "", NOTES, ""]
         for variant in sorted({row.variant for row in rows}):
             lines += _variant(protocol, dataset, variant, [row for row in rows if row.variant == variant])

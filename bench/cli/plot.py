@@ -94,7 +94,7 @@ def _check_file(file: Path, names: "Sequence[str]") -> None:
 def _pictures(kind: str, asked: dict[str, Any]) -> "Iterator[tuple[str, Callable[[], Figure]]]":
     """File name and function of each picture."""
     tasks: dict[tuple[str, str, str], list[Series]] = defaultdict(list)
-    for one in _chosen(asked):
+    for one in chosen(asked):
         spec = one.any.spec
         tasks[spec.protocol, spec.dataset, spec.model].append(one)
     for (protocol, dataset, model), series in tasks.items():
@@ -103,7 +103,7 @@ def _pictures(kind: str, asked: dict[str, Any]) -> "Iterator[tuple[str, Callable
         yield name, lambda series=series, title=title: _draw(kind, series, title, asked)  # type: ignore[misc]
 
 
-def _chosen(asked: dict[str, Any]) -> "list[Series]":
+def chosen(asked: dict[str, Any]) -> "list[Series]":
     """The series that are asked for. Raises BenchError, with what there is, where there are none."""
     from bench.options import show
     from bench.plots.series import series_of
@@ -116,7 +116,7 @@ def _chosen(asked: dict[str, Any]) -> "list[Series]":
         click.echo(f"warning: skipped the damaged record {path}: {why}", err=True)
     wanted = dict(_pair(text) for text in asked["options"])
     there = series_of(results)
-    chosen = [
+    found = [
         one
         for one in there
         if asked["dataset"] in (None, one.any.spec.dataset)
@@ -125,10 +125,10 @@ def _chosen(asked: dict[str, Any]) -> "list[Series]":
         and (not asked["methods"] or one.any.spec.method in asked["methods"])
         and all(show(one.setting(name)) == value for name, value in wanted.items())
     ]
-    if not chosen:
-        found = {f"{s.any.spec.method} on {s.any.spec.dataset} ({s.any.spec.model})" for s in there}
-        raise BenchError(f"no such finished run in {asked['records']}; there is: {', '.join(sorted(found)) or 'none'}")
-    return chosen
+    if not found:
+        others = {f"{s.any.spec.method} on {s.any.spec.dataset} ({s.any.spec.model})" for s in there}
+        raise BenchError(f"no such finished run in {asked['records']}; there is: {', '.join(sorted(others)) or 'none'}")
+    return found
 
 
 def _pair(text: str) -> tuple[str, str]:

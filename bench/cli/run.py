@@ -75,34 +75,16 @@ def run(methods: Sequence[str], seeds: int | None, single: Sequence[int], out: P
     if seeds and single:
         raise OptionError("give --seeds N or --seed S, not both")
     from bench.errors import UnknownNameError
-    from bench.experiment import Request, resolve
-    from bench.files import Files, default_root
     from bench.meta import BACKENDS
     from bench.results import ResultStore
     from bench.runner import device_of
 
     if asked["backend"] not in BACKENDS:
         raise UnknownNameError("backend", asked["backend"], BACKENDS)
-    registry = installed()
     device = device_of(asked["device"])
     store = ResultStore(out / "results")
     store.check_writable()
-    files = Files(asked["data_dir"] or default_root(), allow_unofficial=asked["allow_unofficial_data"])
-    shorthands = [f"recipe.{name}={asked[name]}" for name in SHORTHANDS if asked[name] is not None]
-    experiments: list[Experiment] = []
-    loaded: dict[str, Dataset] = {}
-    for values in _combinations(asked["each"]):
-        texts = [*asked["options"], *shorthands, *values]
-        for method, given in _options(texts, list(dict.fromkeys(methods)), registry).items():
-            request = Request(
-                asked["dataset"], method, asked["model"], asked["protocol"], given, validation=asked["validation"]
-            )
-            task = canonical({n: v for n, v in given.items() if n.startswith(("dataset.", "protocol."))})
-            experiments.append(resolve(request, files, registry, loaded.get(task)))
-            loaded[task] = experiments[-1].dataset
-    experiments = list({experiment.spec(0).key: experiment for experiment in experiments}.values())  # 10 is 10.0
-    if asked["stack"] and (alone := [e.method_name for e in experiments if not e.method.stackable]):
-        raise OptionError(f"{', '.join(alone)} cannot train stacked runs: leave out --stack, or these methods")
+    experiments = experiments_of(methods, asked)
     chosen = list(dict.fromkeys(single)) or list(range(seeds or 1))
     results: list[RunResult] = []
     try:
@@ -131,6 +113,30 @@ def run(methods: Sequence[str], seeds: int | None, single: Sequence[int], out: P
         sys.exit(1)
     if all(r.unfit for r in results):
         sys.exit(2)
+
+
+def experiments_of(methods: Sequence[str], asked: Mapping[str, Any]) -> "list[Experiment]":
+    """What a command asks for, each once, from the values of its options. Raises BenchError."""
+    from bench.experiment import Request, resolve
+    from bench.files import Files, default_root
+
+    registry = installed()
+    files = Files(asked["data_dir"] or default_root(), allow_unofficial=asked["allow_unofficial_data"])
+    shorthands = [f"recipe.{name}={asked[name]}" for name in SHORTHANDS if asked[name] is not None]
+    found: list[Experiment] = []
+    loaded: dict[str, Dataset] = {}
+    for values in _combinations(asked["each"]):
+        texts = [*asked["options"], *shorthands, *values]
+        for method, given in _options(texts, list(dict.fromkeys(methods)), registry).items():
+            request = Request(
+                asked["dataset"], method, asked["model"], asked["protocol"], given, validation=asked["validation"]
+            )
+            task = canonical({n: v for n, v in given.items() if n.startswith(("dataset.", "protocol."))})
+            found.append(resolve(request, files, registry, loaded.get(task)))
+            loaded[task] = found[-1].dataset
+    if asked["stack"] and (alone := [e.method_name for e in found if not e.method.stackable]):
+        raise OptionError(f"{', '.join(alone)} cannot train stacked runs: leave out --stack, or these methods")
+    return list({experiment.spec(0).key: experiment for experiment in found}.values())  # 10 is 10.0
 
 
 def _combinations(each: Sequence[str]) -> list[tuple[str, ...]]:

@@ -54,9 +54,9 @@ def surfaces(series: Sequence[Series], arrays: Sequence[Arrays], train: Sequence
     for axes, epoch in zip(panels[0], epochs, strict=True):
         axes.set_title(f"epoch {epoch:,}")
     handles, labels = panels[0, 0].get_legend_handles_labels()
-    figure.legend(handles, [classes[int(label)] for label in labels], loc="outside right upper", fontsize=8)
+    figure.legend(handles, [classes[int(label)] for label in labels], loc="outside upper right", ncols=2, fontsize=8)
     assert filled is not None
-    figure.colorbar(filled, ax=panels, label=f"probability of {classes[1]}", ticks=[0, 0.5, 1], shrink=0.8)
+    figure.colorbar(filled, ax=panels, label=f"probability of {classes[1]}", ticks=[0, 0.5, 1], pad=0.01)
     return figure
 
 
