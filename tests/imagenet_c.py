@@ -2,7 +2,9 @@
 
 The package (Michaelis et al. 2019) is the code of ImageNet-C for images of all sizes. Its source is read, never
 imported, and changed where it does not run, where it departs from ImageNet-C's own code (hendrycks/robustness), and in
-its constants: `public(constants)` are the functions with other ones.
+its constants: `public(constants)` are the functions with other ones. `authors(constants, side)` are those of the
+authors' own package, `imagenet-c`, which show that these changes are right; it asks for versions of libraries that are
+gone, so it is there only after `pip install --no-deps imagenet-c`.
 """
 
 import ast
@@ -47,9 +49,23 @@ class Modern(ast.NodeTransformer):
         return self.generic_visit(node)
 
 
+class OfSide(Modern):
+    """Images of another side than 224, whose fog has the next power of two; without what needs ImageMagick."""
+
+    def __init__(self, side: int) -> None:
+        self.sides = {224: side, 256: 1 << (side - 1).bit_length()}
+
+    def visit_Module(self, node: ast.Module) -> ast.AST:
+        node.body = [part for part in node.body if "wand" not in ast.unparse(part).lower()]
+        return self.generic_visit(node)
+
+    def visit_Constant(self, node: ast.Constant) -> ast.AST:
+        return ast.Constant(self.sides.get(node.value, node.value) if isinstance(node.value, int) else node.value)
+
+
 @functools.cache
-def package() -> Path:
-    spec = importlib.util.find_spec("imagecorruptions")
+def package(name: str = "imagecorruptions") -> Path:
+    spec = importlib.util.find_spec(name)
     assert spec is not None and spec.origin is not None
     return Path(spec.origin).parent
 
@@ -67,18 +83,28 @@ def package_constants() -> dict[str, Any]:
 
 def public(constants: Mapping[str, Sequence[Any]]) -> types.SimpleNamespace:
     """The functions f(image of PIL, severity) -> array of 0 to 255, by name, with these constants by name."""
-    tree = Modern().visit(ast.parse((package() / "corruptions.py").read_text()))
-    code = compile(ast.fix_missing_locations(tree), "imagecorruptions", "exec")
-    names: dict[str, Any] = {
-        "CONSTANTS": constants,
-        "__name__": "imagecorruptions",
-        "resource_filename": lambda _, file: str(package() / file),
-    }
-    exec(code, names)
+    names = functions("imagecorruptions", Modern(), constants)
     zoom = names["clipped_zoom"]
     names["clipped_zoom"] = lambda image, factor: middle(zoom(image, factor), image.shape)
     names["elastic_transform"] = functools.partial(elastic_transform, constants)
     return types.SimpleNamespace(**names)
+
+
+def authors(constants: Mapping[str, Sequence[Any]], side: int) -> types.SimpleNamespace:
+    """The same, of the authors' package, for square images; without motion_blur and snow, and frost's photographs."""
+    return types.SimpleNamespace(**functions("imagenet_c", OfSide(side), constants))
+
+
+def functions(name: str, changes: Modern, constants: Mapping[str, Sequence[Any]]) -> dict[str, Any]:
+    """What the module `corruptions` of a package defines, after these changes."""
+    tree = changes.visit(ast.parse((package(name) / "corruptions.py").read_text()))
+    names: dict[str, Any] = {
+        "CONSTANTS": constants,
+        "__name__": name,
+        "resource_filename": lambda _, file: str(package(name) / file),
+    }
+    exec(compile(ast.fix_missing_locations(tree), name, "exec"), names)
+    return names
 
 
 def middle(image: np.ndarray, shape: Sequence[int]) -> np.ndarray:

@@ -1,5 +1,6 @@
 """Batched corruptions against the public ones, image by image, on real images and with the same random numbers."""
 
+import importlib.util
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,7 +18,7 @@ from bench import DataError, OptionError
 from bench.corruptions import COMMON, CORRUPTIONS, EXTRA, SEVERITIES
 from bench.corruptions.base import CHUNK, CIFAR, IMAGENET, IMAGENET_64, nominal_size, to_bytes
 from bench.corruptions.weather import texture
-from tests.imagenet_c import package, package_constants, public
+from tests.imagenet_c import authors, package, package_constants, public
 
 LEVEL = 1 / 255
 EXACT = 0.002
@@ -199,6 +200,22 @@ def test_the_public_code_asks_for_no_other_random_numbers(monkeypatch):
             patched.setattr(np, "random", replay)
             getattr(theirs, name)(Image.fromarray(given[0]), 5)
         assert list(replay.values) == [], name
+
+
+@pytest.mark.skipif(not importlib.util.find_spec("imagenet_c"), reason="needs `pip install --no-deps imagenet-c`")
+@pytest.mark.parametrize("name", [name for name in CORRUPTIONS if name not in ("motion_blur", "snow", "frost")])
+def test_the_public_code_is_the_authors_own(name, monkeypatch):
+    """Of the same seed; without what needs ImageMagick, and the photographs, which are not in that package."""
+    seeded = np.random.default_rng
+    monkeypatch.setattr(np.random, "default_rng", lambda _: seeded(0))  # scikit-image's
+    chosen = constants(CIFAR)
+    for image in map(Image.fromarray, photographs(32)[::5]):
+        for severity in SEVERITIES:
+            found = []
+            for code in (public(chosen), authors(chosen, 32)):
+                np.random.seed(severity)
+                found.append(np.asarray(getattr(code, name)(image, severity), np.float64))
+            assert np.abs(found[0] - found[1]).max() < 1e-4
 
 
 # What is drawn: its distribution

@@ -1,5 +1,7 @@
 """Blurs: out of focus, through glass, in motion, zoomed, Gaussian."""
 
+from functools import cache
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -11,6 +13,7 @@ from bench.corruptions.filters import blur_along, correlate, gaussian, separable
 # Defocus
 
 
+@cache
 def disc(radius: float, sigma: float) -> Tensor:
     """A disc of one that is smoothed, [k, k] float64, odd k, without the zeros around it.
 

@@ -1,10 +1,12 @@
 """Linear filters: separable ones as matrices, [out, in] along one side of an image, and those with a kernel.
 
 A side of n pixels has matrices of n * n, so a separable filter is two matrix products for all images, whatever its
-width. Where torch is set to TF32 products, results are off by up to a level of 255.
+width. A matrix is made once, and shared: nobody may write to it. Where torch is set to TF32 products, results are off
+by up to a level of 255.
 """
 
 import math
+from functools import cache
 
 import torch
 import torch.nn.functional as F
@@ -28,6 +30,7 @@ def gaussian(x: Tensor, sigma: float, edge: str = "nearest", truncate: float = 4
     return separable(x, rows, columns)
 
 
+@cache
 def gaussian_matrix(size: int, sigma: float, edge: str, truncate: float) -> Tensor:
     """[size, size] float64"""
     radius = int(truncate * sigma + 0.5)
@@ -43,6 +46,7 @@ def gaussian_matrix(size: int, sigma: float, edge: str, truncate: float) -> Tens
     return matrix.scatter_add_(1, sources, (weights / weights.sum()).expand(size, -1))
 
 
+@cache
 def zoom_matrix(size: int, factor: float) -> Tensor:
     """The middle of a side, enlarged to its whole: [size, size] float64.
 
@@ -61,6 +65,7 @@ def zoom_matrix(size: int, factor: float) -> Tensor:
     return matrix[:, :size]
 
 
+@cache
 def box_matrix(size: int, new: int) -> Tensor:
     """The box filter of PIL's `resize` from `size` to `new` pixels: [new, size] float64."""
     scale = size / new
