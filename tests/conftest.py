@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +16,10 @@ from bench.spec import RunSpec
 
 settings.register_profile("bench", deadline=None, derandomize=True)  # a loaded machine fails no test
 settings.load_profile("bench")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--records", type=Path, help="folder of tables, for the record of what the corruptions cost")
 
 
 @pytest.fixture(scope="session")

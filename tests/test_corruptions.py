@@ -44,12 +44,13 @@ def photographs(size: int) -> np.ndarray:
     return np.stack([np.asarray(Image.fromarray(piece).resize((size, size), Image.Resampling.BOX)) for piece in pieces])
 
 
-def cifar() -> np.ndarray:
-    """[20, 32, 32, 3] bytes: the first test images of CIFAR-10."""
+def cifar(count: int = 20) -> np.ndarray:
+    """[count, 32, 32, 3] bytes: the first test images of CIFAR-10."""
     path = Path(os.environ.get("BENCH_DATA", "."), "cifar-10-batches-bin/test_batch.bin")
     if not path.exists():
         pytest.skip("BENCH_DATA has no cifar-10-batches-bin/test_batch.bin")
-    return np.fromfile(path, np.uint8, 20 * 3073).reshape(20, 3073)[:, 1:].reshape(20, 3, 32, 32).transpose(0, 2, 3, 1)
+    records = np.fromfile(path, np.uint8, count * 3073).reshape(count, 3073)
+    return records[:, 1:].reshape(count, 3, 32, 32).transpose(0, 2, 3, 1)
 
 
 IMAGES: dict[str, Callable[[], np.ndarray]] = {

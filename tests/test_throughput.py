@@ -24,9 +24,10 @@ from bench.method import Method
 from bench.registry import Offer, Plugin, Registry, installed
 from bench.throughput import Conditions, Record, Workload, page
 from bench.throughput.counts import Operators, counts
+from bench.throughput.kept import load
 from bench.throughput.measure import measure, seconds
 from bench.throughput.memory import peak_bytes
-from bench.throughput.record import Row, load, older, paired, regressions
+from bench.throughput.record import Row, older, paired, regressions
 from bench.throughput.step import new_step, task
 
 TINY = Workload("logistic", (3,), 2, batch_size=8)
@@ -62,7 +63,7 @@ def test_a_command_leaves_a_record_a_page_and_a_picture(bench_in):
     words = ["--method", "forml", "--model", "logistic", "--shape", 3, "--classes", 2, "--batch-size", 8]
     result = bench_in("throughput", *words, "--rounds", 2, "--no-rivals", "--out", "out")
     assert result.exit_code == 0, result.output
-    (found,), _ = load(Path("out/throughput"))
+    (found,), _ = load(Path("out/throughput"), Record)
     assert found.command == f"bench throughput {' '.join(map(str, words))} --rounds 2 --no-rivals"
     assert found.workload == TINY
     assert [(row.name, len(row.seconds), row.error) for row in found.rows] == [("erm", 2, ""), ("forml", 2, "")]
@@ -283,10 +284,10 @@ def test_memory_is_the_most_that_a_step_needs():
 def test_a_record_is_read_as_it_was_written(tmp_path):
     made = record(base=[1, 2], other=[2, 5])
     path = made.save(tmp_path)
-    assert load(tmp_path) == ([replace(made, rows=load(tmp_path)[0][0].rows)], {})
-    assert load(tmp_path)[0][0].to_json() == path.read_text() == made.to_json()
+    assert load(tmp_path, Record) == ([replace(made, rows=load(tmp_path, Record)[0][0].rows)], {})
+    assert load(tmp_path, Record)[0][0].to_json() == path.read_text() == made.to_json()
     path.write_text(path.read_text().replace("[2, 5]", "[2, 4]"))
-    assert [*load(tmp_path)[1]] == [path]
+    assert [*load(tmp_path, Record)[1]] == [path]
     assert replace(made, conditions=Conditions(rounds=99)).path == made.path != replace(made, name="other").path
 
 
@@ -294,7 +295,7 @@ def test_the_page_is_a_pure_function_of_the_records(tmp_path):
     one, two = record(base=[1, 2], other=[2, 5]), replace(record(base=[1, 1], other=[3, 3]), name="second")
     one.save(tmp_path), two.save(tmp_path)
     files = page.render([one, two])
-    assert files == page.render([two, one]) == page.render(load(tmp_path)[0])
+    assert files == page.render([two, one]) == page.render(load(tmp_path, Record)[0])
     assert [*files] == ["throughput.md", "throughput/cpu-a.svg"]
     assert all(text.startswith("<!-- made from records") for text in files.values())
     assert "2026" not in files["throughput/cpu-a.svg"]
@@ -352,7 +353,7 @@ def test_a_method_that_is_not_applicable_is_a_row_with_the_reason_and_no_failure
     words = ["--model", "logistic", "--shape", 3, "--classes", 2, "--batch-size", 8, "--no-rivals", "--rounds", 2]
     result = bench_in("throughput", *words, "--method", "augmix", "--out", "out")
     assert result.exit_code == 0, result.output
-    (found,), _ = load(Path("out/throughput"))
+    (found,), _ = load(Path("out/throughput"), Record)
     assert [(row.name, row.unfit, row.failed) for row in found.rows] == [("erm", False, False), ("augmix", True, False)]
     assert (
         "| augmix | augmix needs images [C, H, W], not inputs of shape [3] |" in Path("out/throughput.md").read_text()
@@ -393,7 +394,7 @@ def test_the_gate_of_the_command(bench_in, monkeypatch, no_memory):
     words += ["--method", "forml", "--no-rivals", "--out", "out"]
     bench_in(*words)
     (path,) = Path("out/throughput").glob("*.json")
-    made = load(path.parent)[0][0]
+    made = load(path.parent, Record)[0][0]
     for name, factor in (("was_faster", 1e-6), ("was_slower", 1e6)):
         rows = [replace(row, seconds=[s * factor for s in row.seconds]) for row in made.rows[1:]]
         text = replace(made, rows=[made.rows[0], *rows]).to_json()

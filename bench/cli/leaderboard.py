@@ -13,9 +13,11 @@ from bench.errors import BenchError
 @out_option
 @click.option("--check", is_flag=True, help="Write nothing; exit with code 1 if a table is not what the records give.")
 def leaderboard(out: Path, check: bool) -> None:
-    """Render the records as markdown tables. One for each protocol and data set, and the throughput."""
-    if not ((out / "results").is_dir() or (out / "throughput").is_dir()):
-        raise BenchError(f"{out} has no folder 'results' or 'throughput' with records: name the folder with --out")
+    """Render the records as markdown tables. One for each protocol and data set, the throughput, the corruptions."""
+    if not any((out / folder).is_dir() for folder in ("results", "throughput", "corruptions")):
+        raise BenchError(
+            f"{out} has no folder 'results', 'throughput' or 'corruptions' with records: name the folder with --out"
+        )
     if not check:
         click.echo("\n".join(map(str, write_tables(out))) or "no records")
         return
@@ -46,14 +48,16 @@ def _pages(out: Path) -> tuple[dict[str, str], bool]:
     """The tables and pictures by file name, and whether a record is damaged."""
     from bench.leaderboard import render
     from bench.results import ResultStore
-    from bench.throughput import page
-    from bench.throughput.record import load
+    from bench.throughput import Record, corruptions, page
+    from bench.throughput.kept import load
 
     results, damaged = ResultStore(out / "results").load()
-    records, damaged_too = load(out / "throughput")
-    for path, why in (damaged | damaged_too).items():
+    steps, damaged_steps = load(out / "throughput", Record)
+    costs, damaged_costs = load(out / corruptions.FOLDER, corruptions.Record)
+    damaged |= damaged_steps | damaged_costs
+    for path, why in damaged.items():
         click.echo(f"warning: skipped the damaged record {path}: {why}", err=True)
-    return render(results) | page.render(records), bool(damaged or damaged_too)
+    return render(results) | page.render(steps) | corruptions.render(costs), bool(damaged)
 
 
 def _tables(out: Path) -> list[Path]:

@@ -16,8 +16,8 @@ CIFAR, IMAGENET_64, IMAGENET = 32, 64, 224
 """The sizes that the public constants are made for, in pixels."""
 
 CHUNK = 2**19
-"""Values that are corrupted at once, 2 MiB of floats: about what the cache of a core holds. Draws are made by the chunk,
-so it is part of what a generator gives."""
+"""Values that are corrupted at once, 2 MiB of floats: about what a core's cache holds. Draws are made by the chunk, so
+it is part of what a generator gives."""
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,8 @@ import io
 import math
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from bench.markdown import MARK, table
 from bench.throughput.record import WAYS, Quartiles, Record, Row, quartiles
@@ -61,16 +61,20 @@ def render(records: Iterable[Record]) -> dict[str, str]:
 
 def section(record: Record) -> list[str]:
     """The table of one record, and the conditions under which it was measured."""
-    environment, git = record.environment, record.environment["git"]
-    commit = f", commit {git['commit'][:12]}{' with changes' if git['dirty'] else ''}" if git else ""
     return [
         f"### {title(record)}",
         "",
-        f"{record.workload}. {conditions(record)}; torch {environment['versions']['torch']}, "
-        f"{environment['created'][:10]}{commit}. `{record.command}`",
+        f"{record.workload}. {conditions(record)}; {made(record.environment)}. `{record.command}`",
         "",
         *table(heads(record), cells(record)),
     ]
+
+
+def made(environment: Mapping[str, Any]) -> str:
+    """With which torch, when and from which commit."""
+    git = environment["git"]
+    commit = f", commit {git['commit'][:12]}{' with changes' if git['dirty'] else ''}" if git else ""
+    return f"torch {environment['versions']['torch']}, {environment['created'][:10]}{commit}"
 
 
 def title(record: Record) -> str:
@@ -119,10 +123,10 @@ def _measured(record: Record, row: Row) -> list[str]:
     memory, of = (None if r.peak_bytes is None else r.peak_bytes / MIB for r in (row, base))
     return [
         _name(row),
-        _with_quartiles(ms),
+        with_quartiles(ms),
         f"{1e3 * samples / ms.median:.0f}",
-        "1" if row is base else _with_quartiles(ratio),
-        *([_with_quartiles(gain) if gain else ""] if record.workload.stack > 1 else []),
+        "1" if row is base else with_quartiles(ratio),
+        *([with_quartiles(gain) if gain else ""] if record.workload.stack > 1 else []),
         "" if memory is None else _number(memory) if memory >= 1 else "< 1",
         f"{memory / of:.2f}" if memory and of and min(memory, of) >= 1 else "",
         *(str(row.calls), str(row.waits)),
@@ -140,7 +144,7 @@ def _mark(row: Row) -> str:
     return "" if row.exact else " †"
 
 
-def _with_quartiles(q: Quartiles) -> str:
+def with_quartiles(q: Quartiles) -> str:
     return f"{_number(q.median)} [{_number(q.low)}, {_number(q.high)}]"
 
 

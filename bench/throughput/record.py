@@ -8,11 +8,10 @@ from statistics import quantiles
 from typing import Any, NamedTuple
 
 from bench.errors import BenchError
-from bench.results import write_whole
 from bench.spec import canonical, digest
+from bench.throughput.kept import Kept
 from bench.throughput.workload import Conditions, Workload
 
-FORMAT = 1
 NOISE, WORSE = 1.05, 1.15
 """A ratio is worse than before if its lower quartile is above the old upper quartile times NOISE, or its median above
 the old median times WORSE."""
@@ -80,7 +79,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Record:
+class Record(Kept):
     """One workload under one set of conditions on one device.
 
     command: the exact command. repeats: updates in one timing. environment: versions, device, plugins, git state.
@@ -122,37 +121,12 @@ class Record:
         key = digest([self.name, asdict(self.workload), asked, self.environment["device"]])
         return f"{self.name}.{self.conditions.kind}.{self.conditions.precision}.{key}.json".replace("/", "-")
 
-    def save(self, folder: Path) -> Path:
-        """Write it, whole or not at all. Raises StoreError."""
-        path = folder / self.path
-        write_whole(path, self.to_json().encode())
-        return path
-
-    def to_json(self) -> str:
-        """One line for each field and for each row."""
-        values = self.values()
-        rows = ",\n".join(f" {json.dumps(row)}" for row in values["rows"])
-        fields = [f"{json.dumps(n)}: {json.dumps(v)}" for n, v in values.items() if n != "rows"]
-        return "{\n" + ",\n".join([*fields, f'"rows": [\n{rows}\n]']) + "\n}\n"
-
-    def values(self) -> dict[str, Any]:
-        """As they are kept, with their digest."""
-        values: dict[str, Any] = json.loads(canonical({"format": FORMAT} | asdict(self)))
-        return values | {"digest": digest(values)}
-
     @classmethod
-    def from_values(cls, values: dict[str, Any]) -> "Record":
-        """Raises ValueError when they are not a whole record of this format, or were changed."""
-        try:
-            values = dict(values)
-            if values.pop("digest") != digest(values) or values.pop("format") != FORMAT:
-                raise ValueError(f"not a record of format {FORMAT}, or changed by hand")
-            workload, conditions = values["workload"], values["conditions"]
-            values["workload"] = Workload(**workload | {"shape": tuple(workload["shape"])})
-            values["conditions"] = Conditions(**conditions | {"methods": tuple(conditions["methods"])})
-            return cls(**values | {"rows": [Row(**row) for row in values["rows"]]})
-        except (KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"not a record: {error}") from error
+    def of(cls, values: dict[str, Any]) -> "Record":
+        workload, conditions = values["workload"], values["conditions"]
+        values["workload"] = Workload(**workload | {"shape": tuple(workload["shape"])})
+        values["conditions"] = Conditions(**conditions | {"methods": tuple(conditions["methods"])})
+        return cls(**values | {"rows": [Row(**row) for row in values["rows"]]})
 
 
 def paired(values: Sequence[float], base: Sequence[float]) -> Quartiles:
@@ -162,17 +136,6 @@ def paired(values: Sequence[float], base: Sequence[float]) -> Quartiles:
 
 def quartiles(values: Sequence[float]) -> Quartiles:
     return Quartiles(*quantiles(values, n=4, method="inclusive"))
-
-
-def load(folder: Path) -> tuple[list[Record], dict[Path, str]]:
-    """All records of a folder by file name, and the damaged files with the reason."""
-    records, damaged = [], {}
-    for path in sorted(folder.glob("*.json")):
-        try:
-            records.append(Record.from_values(json.loads(path.read_text("utf-8"))))
-        except (OSError, ValueError) as error:
-            damaged[path] = str(error)
-    return records, damaged
 
 
 def comparable(workload: Workload, conditions: Conditions) -> str:
