@@ -9,9 +9,14 @@ import urllib.request
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from http.client import HTTPException
 from pathlib import Path
+from urllib.error import HTTPError
 
 from bench.errors import DataError
+
+PART = 2**20
+"""Bytes that are downloaded between two reports."""
 
 
 def default_root() -> Path:
@@ -28,7 +33,7 @@ class Files:
     root: where the files are looked for and downloaded to.
     allow_unofficial: accept a file whose checksum is not the official one; its content's hash is kept in `unofficial`.
     download: fetch what is missing.
-    progress: told (what is being done, fraction that is done) while large data are prepared.
+    progress: told (what is being done, fraction that is done) while files are downloaded and large data prepared.
     """
 
     root: Path
@@ -92,27 +97,46 @@ class Files:
         path = self.root / name
         if not self.download:
             raise DataError(f"missing file {path}: get it from {url}, or allow the download")
+        packed = url.endswith(".tar.gz") and not name.endswith(".tar.gz")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(dir=self.root) as folder:
                 part = Path(folder, "part")
-                with urllib.request.urlopen(url, timeout=30) as response, part.open("wb") as file:
-                    shutil.copyfileobj(response, file)
+                self._download(url, part, url.rpartition("/")[2] if packed else name)
                 if _is_web_page(part):
                     raise OSError("a web page came instead, as of a quota that is used up or of a login")
-                if url.endswith(".tar.gz") and not name.endswith(".tar.gz"):
+                if packed:
                     with tarfile.open(part) as archive:
                         archive.extractall(folder, filter="data")
                     shutil.copytree(Path(folder, name).parent, path.parent, dirs_exist_ok=True)
                 else:
                     part.replace(path)
-        except (OSError, EOFError, zlib.error, tarfile.TarError) as error:
+        except (OSError, EOFError, zlib.error, tarfile.TarError, HTTPException) as error:
+            if isinstance(error, HTTPError):
+                error.close()  # it holds the connection
             raise DataError(
-                f"missing file {path}, and it could not be downloaded ({error}): get it from {url} and put it there, "
-                f"or name the folder that has it with --data-dir or BENCH_DATA"
+                f"missing file {path}, and it could not be downloaded ({_one_line(error)}): get it from {url} and put "
+                f"it there, or name the folder that has it with --data-dir or BENCH_DATA"
             ) from error
         if not path.exists():
             raise DataError(f"{url} does not hold {name}: put the file at {path} by hand")
+
+    def _download(self, url: str, to: Path, name: str) -> None:
+        """Raises OSError, also where less comes than was announced."""
+        with urllib.request.urlopen(url, timeout=30) as response, to.open("wb") as file:
+            size, done = int(response.headers.get("Content-Length") or 0), 0
+            what = f"downloading {name}" + (f" ({size / 1e6:,.1f} MB)" if size else "")
+            self.report(what, 0)
+            while part := response.read(PART):
+                file.write(part)
+                done += len(part)
+                self.report(what, min(done / size, 1) if size else 0)
+        if done < size:
+            raise OSError(f"it broke off after {done:,} of {size:,} bytes")
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def _is_web_page(path: Path) -> bool:

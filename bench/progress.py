@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -125,7 +125,7 @@ class _Bar(_Watch):
         self.progress.update(self.bar, total=total, completed=done - self.first, place=where, values=self.values)
 
 
-def bar(console: Console) -> Progress:
+def bar(console: Console, transient: bool = False) -> Progress:
     """Bar, time left and text; where the terminal is too narrow, the text loses its end."""
     return Progress(
         BarColumn(bar_width=8, table_column=Column(min_width=8)),
@@ -133,6 +133,7 @@ def bar(console: Console) -> Progress:
         TextColumn("{task.fields[place]}  {task.fields[values]}", table_column=Column(ratio=1, no_wrap=True)),
         console=console,
         expand=True,
+        transient=transient,
     )
 
 
@@ -151,3 +152,30 @@ def observer(title: str, recipe: Recipe, resumes: bool = True) -> Iterator[Obser
         except KeyboardInterrupt:
             watch.interrupted()
             raise
+
+
+@contextmanager
+def preparing() -> Iterator[Callable[[str, float], None]]:
+    """What `Files.progress` is told while large data are downloaded or converted: a bar on a terminal, which goes when
+    it is done; elsewhere a line for each tenth, on the error stream.
+    """
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield _tenths()
+        return
+    with bar(console, transient=True) as progress:
+        task = progress.add_task("", total=1, place="", values="", visible=False)
+        yield lambda what, done: progress.update(task, completed=done, place=what, visible=True)
+
+
+def _tenths() -> Callable[[str, float], None]:
+    shown = ""
+
+    def tell(what: str, done: float) -> None:
+        nonlocal shown
+        line = f"{what}: {10 * int(10 * done + 1e-9)} %"
+        if line != shown:
+            print(line, file=sys.stderr, flush=True)
+        shown = line
+
+    return tell

@@ -68,6 +68,13 @@ def test_prepare_verifies_converts_and_says_what_there_is(run: Run, tmp_path: Pa
     assert run("prepare", "toy", "-o", "dataset.side=4").stderr == ""  # it is prepared already
 
 
+def test_a_run_tells_what_it_prepares_too(run: Run, tmp_path: Path) -> None:
+    words = ["run", "--method", "erm", "--dataset", "toy", "--epochs", "1", "--out", str(tmp_path / "out")]
+    result = CliRunner().invoke(main, words, catch_exceptions=False)
+    assert result.exit_code == 0
+    assert result.stderr.splitlines() == [f"toy: preparing: {percent} %" for percent in (0, 20, 50, 70)]
+
+
 def test_prepare_names_files_that_are_not_official(run: Run) -> None:
     words = ("prepare", "toy", "-o", f"dataset.md5={'0' * 32}")
     refused = run(*words)

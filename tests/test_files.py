@@ -1,8 +1,12 @@
-"""Finding, fetching and verifying files. Downloads are tried with file:// addresses."""
+"""Finding, fetching and verifying files. Downloads are tried with file:// addresses, and from a server here."""
 
 import hashlib
 import io
 import tarfile
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
@@ -156,6 +160,78 @@ def test_progress_is_told_to_whoever_wants_to_know(files: Files) -> None:
     files.progress = lambda what, fraction: told.append((what, fraction))
     files.report("reading", 0.75)
     assert told == [("reading", 0.75)]
+
+
+@contextmanager
+def served(answer: Callable[[BaseHTTPRequestHandler], object]) -> Iterator[str]:
+    """The address of a.bin on a server that answers so."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            answer(self)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=[0.01])
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}/a.bin"
+        server.shutdown()
+        thread.join()
+
+
+def sends(announced: int | None, content: bytes) -> Callable[[BaseHTTPRequestHandler], None]:
+    def answer(request: BaseHTTPRequestHandler) -> None:
+        request.send_response(200)
+        if announced is not None:
+            request.send_header("Content-Length", str(announced))
+        request.end_headers()
+        request.wfile.write(content)
+
+    return answer
+
+
+def told_of(root: Path, url: str) -> list[tuple[str, float]]:
+    """What a download reports."""
+    told: list[tuple[str, float]] = []
+    files = Files(root, progress=lambda what, fraction: told.append((what, fraction)))
+    assert files.find("set/a.bin", url).read_bytes() == CONTENT
+    return told
+
+
+def test_a_download_tells_how_much_of_it_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bench.files.PART", 3)
+    with served(sends(len(CONTENT), CONTENT)) as url:
+        told = told_of(tmp_path, url)
+    assert told == [("downloading set/a.bin (0.0 MB)", fraction) for fraction in (0, 3 / 9, 6 / 9, 1)]
+
+
+def test_a_download_of_unknown_size_tells_that_it_goes_on(tmp_path: Path) -> None:
+    with served(sends(None, CONTENT)) as url:
+        assert told_of(tmp_path, url) == [("downloading set/a.bin", 0), ("downloading set/a.bin", 0)]
+
+
+def test_an_archive_is_told_by_its_own_name(tmp_path: Path) -> None:
+    url = archive(tmp_path / "remote.tar.gz", {"set/a.bin": CONTENT})
+    assert {what for what, _ in told_of(tmp_path / "root", url)} == {"downloading remote.tar.gz (0.0 MB)"}
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (sends(1000, CONTENT), "it broke off after 9 of 1,000 bytes"),
+        (lambda request: request.send_error(404), "HTTP Error 404: Not Found"),
+        (lambda request: request.wfile.write(b"no HTTP\r\n"), "no HTTP"),
+    ],
+)
+def test_a_download_that_breaks_off_or_is_refused_leaves_nothing(
+    tmp_path: Path, answer: Callable[[BaseHTTPRequestHandler], object], reason: str
+) -> None:
+    with served(answer) as url, pytest.raises(DataError, match=reason) as caught:
+        Files(tmp_path).find("a.bin", url)
+    assert "\n" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_failed_download_names_file_address_and_options(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import torch
 from rich.console import Console
 
 from bench import Method, Trials
-from bench.progress import bar, has_recipe_steps, observer, place, steps_of
+from bench.progress import bar, has_recipe_steps, observer, place, preparing, steps_of
 from bench.testing import TOY_RECIPE, toy_task
 
 
@@ -104,3 +104,23 @@ def test_an_interrupt_before_the_training_keeps_nothing(capsys):
     with pytest.raises(KeyboardInterrupt), observer("it", TOY_RECIPE):
         raise KeyboardInterrupt
     assert capsys.readouterr().err == "it: interrupted; the same command begins it again\n"
+
+
+def test_preparing_is_told_by_tenths_where_there_is_no_terminal(capsys):
+    with preparing() as tell:
+        for fraction in (0, 0.04, 0.1, 0.3, 0.39, 1):
+            tell("downloading it", fraction)
+    assert capsys.readouterr().err.splitlines() == [f"downloading it: {percent} %" for percent in (0, 10, 30, 100)]
+
+
+def test_preparing_is_a_bar_on_a_terminal_that_goes_again(monkeypatch):
+    file = io.StringIO()
+    console = Console(width=60, file=file, force_terminal=True)
+    monkeypatch.setattr("bench.progress.Console", lambda **_: console)
+    with preparing():
+        pass
+    assert "━" not in file.getvalue()  # there was nothing to tell
+    with preparing() as tell:
+        tell("downloading it", 0.5)
+    assert "downloading it" in file.getvalue()
+    assert file.getvalue().endswith("\x1b[2K")  # the line is erased

@@ -1,8 +1,7 @@
 """`bench data`: data sets made ready, and looked at before anything is trained on them."""
 
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -37,13 +36,14 @@ def prepare(name: str, options: Sequence[str], data_dir: Path | None, allow_unof
     What is there already is verified again and not repeated. `bench run` does the same when it needs to.
     """
     from bench.options import options_of, parse
+    from bench.progress import preparing
 
     load = installed().find("datasets", name).value
     given = _given(options, ("dataset",))
     values = {option.removeprefix("dataset."): value for option, value in given.items()}
     files = _Noted(data_dir or default_root(), allow_unofficial_data)
     values = parse(options_of(load), values, f"data set {name}")
-    with _progress(name) as files.progress:
+    with preparing() as files.progress:
         dataset = load(files, **values)
     found = files.noted | dict.fromkeys(_prepared(files.noted), "prepared")
     if found:
@@ -86,12 +86,13 @@ def audit(
     """
     from bench.audit import audit as look
     from bench.experiment import Request, resolve
+    from bench.progress import preparing
     from bench.streams import Streams
 
     registry, given = installed(), _given(options, ("dataset", "protocol", "recipe"))
     method = next(m for m, offer in registry.offers["methods"].items() if offer.value.baseline)  # any: splits are alike
     files = Files(data_dir or default_root(), allow_unofficial_data)
-    with _progress(name) as files.progress:
+    with preparing() as files.progress:
         experiment = resolve(Request(name, method, protocol=protocol, options=given), files, registry)
     dataset, chosen, recipe = experiment.dataset, experiment.protocol, experiment.recipe
     splits, again = (chosen.splits(dataset, recipe, Streams((seed,))) for _ in range(2))
@@ -175,33 +176,3 @@ def _size(path: Path) -> str:
     from rich.filesize import decimal
 
     return decimal(sum(file.stat().st_size for file in path.iterdir()) if path.is_dir() else path.stat().st_size)
-
-
-@contextmanager
-def _progress(name: str) -> Iterator[Callable[[str, float], None]]:
-    """What large data sets tell while they are prepared: a bar on a terminal, elsewhere a line for each tenth."""
-    from rich.console import Console
-
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield _lines()
-        return
-    from bench.progress import bar
-
-    with bar(console) as progress:
-        task = progress.add_task("", total=None, place=f"{name}: reading", values="")
-        yield lambda what, fraction: progress.update(task, total=1, completed=fraction, place=what)
-        progress.update(task, total=1, completed=1, place=f"{name}: read")
-
-
-def _lines() -> Callable[[str, float], None]:
-    shown = ""
-
-    def tell(what: str, fraction: float) -> None:
-        nonlocal shown
-        line = f"{what}: {10 * int(10 * fraction)} %"
-        if line != shown:
-            click.echo(line, err=True)
-        shown = line
-
-    return tell

@@ -119,6 +119,7 @@ def experiments_of(methods: Sequence[str], asked: Mapping[str, Any]) -> "list[Ex
     """What a command asks for, each once, from the values of its options. Raises BenchError."""
     from bench.experiment import Request, resolve
     from bench.files import Files, default_root
+    from bench.progress import preparing
 
     registry = installed()
     files = Files(asked["data_dir"] or default_root(), allow_unofficial=asked["allow_unofficial_data"])
@@ -132,7 +133,8 @@ def experiments_of(methods: Sequence[str], asked: Mapping[str, Any]) -> "list[Ex
                 asked["dataset"], method, asked["model"], asked["protocol"], given, validation=asked["validation"]
             )
             task = canonical({n: v for n, v in given.items() if n.startswith(("dataset.", "protocol."))})
-            found.append(resolve(request, files, registry, loaded.get(task)))
+            with preparing() as files.progress:
+                found.append(resolve(request, files, registry, loaded.get(task)))
             loaded[task] = found[-1].dataset
     if asked["stack"] and (alone := [e.method_name for e in found if not e.method.stackable]):
         raise OptionError(f"{', '.join(alone)} cannot train stacked runs: leave out --stack, or these methods")

@@ -94,9 +94,8 @@ def _verified(files: Files, name: str) -> Path:
     md5, md5_gz = MD5[name]
     if not path.exists():
         # An account of its own: `files` is to know the data by what is read, whether or not it was decompressed now.
-        packed = Files(files.root, files.allow_unofficial, files.download).require(
-            f"{FOLDER}/{name}.gz", f"md5:{md5_gz}", url
-        )
+        alone = Files(files.root, files.allow_unofficial, files.download, progress=files.progress)
+        packed = alone.require(f"{FOLDER}/{name}.gz", f"md5:{md5_gz}", url)
         _decompress(packed, path)
     return files.require(f"{FOLDER}/{name}", f"md5:{md5}", url)
 

@@ -17,6 +17,7 @@ import pytest
 import torch
 from PIL import Image
 
+from bench.allocator import keep_freed_memory
 from bench.cli.common import table
 from bench.corruptions import CORRUPTIONS
 from bench.corruptions.base import CIFAR
@@ -35,6 +36,7 @@ ROWS: dict[str, Timing] = {}
 
 @pytest.fixture(autouse=True, scope="module")
 def one_thread() -> Iterator[None]:
+    keep_freed_memory()  # as runs have it
     before = torch.get_num_threads(), cv2.getNumThreads()
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
