@@ -125,18 +125,66 @@ def resolve(
         registry.find("models", request.model)  # a wrong name is told before the data are read
     if request.validation not in VALIDATION:
         raise OptionError(f"validation {request.validation!r}: expected {' or '.join(VALIDATION)}")
-    load = registry.find("datasets", request.dataset)
-    given: dict[str, dict[str, Any]] = {where: {} for where in OPTIONS_OF}
-    for name, value in request.options.items():
-        where, _, rest = name.rpartition(".")
-        if (where or "method") not in given:
-            valid = ", ".join(f"{prefix}." for prefix in OPTIONS_OF)
-            raise OptionError(f"option {name!r}: the prefix must be a method of this command or {valid}, not {where}.")
-        given[where or "method"][rest] = value
+    given = by_prefix(request.options)
+    known = resolve_data(request.dataset, request.protocol, given, files, registry, loaded)
+    recipe = known.recipe
+    model_name = request.model or recipe.model
+    model = registry.find("models", model_name)
+    own_model = recipe.model_options if model_name == recipe.model else {}
+    model_options, changed_model = _resolve(model.value, own_model, given["model"], f"model {model_name}")
+    own = recipe.options.get(request.method, {})
+    options, changed = _resolve(method.value, own, given["method"], f"method {request.method}")
+    found = Experiment(
+        dataset=known.dataset,
+        dataset_options=known.dataset_options,
+        own_recipe=known.own_recipe,
+        protocol=known.protocol,
+        method_name=request.method,
+        method=method.value,
+        options=options,
+        model_name=model_name,
+        model=model.value,
+        model_options=model_options,
+        recipe=recipe,
+        changed={"method": changed, "model": changed_model} | known.changed,
+        validation="shared" if method.value.uses_val else request.validation,
+        plugins={"dataset": known.plugin, "model": model.plugin, "method": method.plugin},
+    )
+    found.new_method()  # checks its options, before anything is trained
+    return found
 
-    dataset_options, changed_dataset = _resolve(load.value, {}, given["dataset"], f"data set {request.dataset}")
+
+@dataclass(frozen=True)
+class Data:
+    """A data set as a protocol sees it, and how it is trained on: what a run has without a model and a method.
+
+    own_recipe: the data set's, under this protocol, as published. changed: by prefix, options that are not the usual.
+    """
+
+    dataset: Dataset
+    dataset_options: dict[str, Any]
+    protocol: Protocol
+    own_recipe: Recipe
+    recipe: Recipe
+    changed: dict[str, dict[str, Any]]
+    plugin: Plugin
+
+
+def resolve_data(
+    name: str,
+    protocol_name: str | None,
+    given: Mapping[str, Mapping[str, Any]],
+    files: Files,
+    registry: Registry,
+    loaded: Dataset | None = None,
+) -> Data:
+    """As `resolve` does. given: options of the data set, the protocol and the recipe, as `by_prefix` has them."""
+    if protocol_name:
+        protocol(protocol_name)  # a wrong name is told before the data are read
+    load = registry.find("datasets", name)
+    dataset_options, changed_dataset = _resolve(load.value, {}, given["dataset"], f"data set {name}")
     dataset: Dataset = loaded or load.value(files, **dataset_options)
-    kind = protocol(request.protocol or dataset.recipe.protocol)
+    kind = protocol(protocol_name or dataset.recipe.protocol)
     own_recipe = dataset.recipes.get(kind.name, dataset.recipe)
     own = own_recipe.options.get(kind.name, {})
     protocol_options, changed_protocol = _resolve(kind, own, given["protocol"], f"protocol {kind.name}")
@@ -145,36 +193,20 @@ def resolve(
         chosen.check(dataset)
         dataset = chosen.task(dataset)
     recipe, changed_recipe = _recipe(own_recipe, given["recipe"])
-    model_name = request.model or recipe.model
-    model = registry.find("models", model_name)
-    own_model = recipe.model_options if model_name == recipe.model else {}
-    model_options, changed_model = _resolve(model.value, own_model, given["model"], f"model {model_name}")
-    own = recipe.options.get(request.method, {})
-    options, changed = _resolve(method.value, own, given["method"], f"method {request.method}")
-    found = Experiment(
-        dataset=dataset,
-        dataset_options=dataset_options,
-        own_recipe=own_recipe,
-        protocol=chosen,
-        method_name=request.method,
-        method=method.value,
-        options=options,
-        model_name=model_name,
-        model=model.value,
-        model_options=model_options,
-        recipe=recipe,
-        changed={
-            "method": changed,
-            "model": changed_model,
-            "dataset": changed_dataset,
-            "protocol": changed_protocol,
-            "recipe": changed_recipe,
-        },
-        validation="shared" if method.value.uses_val else request.validation,
-        plugins={"dataset": load.plugin, "model": model.plugin, "method": method.plugin},
-    )
-    found.new_method()  # checks its options, before anything is trained
-    return found
+    changed = {"dataset": changed_dataset, "protocol": changed_protocol, "recipe": changed_recipe}
+    return Data(dataset, dataset_options, chosen, own_recipe, recipe, changed, load.plugin)
+
+
+def by_prefix(options: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Options without their prefix, by it; those without one are the method's. Raises OptionError for another one."""
+    given: dict[str, dict[str, Any]] = {where: {} for where in OPTIONS_OF}
+    for name, value in options.items():
+        where, _, rest = name.rpartition(".")
+        if (where or "method") not in given:
+            valid = ", ".join(f"{prefix}." for prefix in OPTIONS_OF)
+            raise OptionError(f"option {name!r}: the prefix must be a method of this command or {valid}, not {where}.")
+        given[where or "method"][rest] = value
+    return given
 
 
 def _resolve(

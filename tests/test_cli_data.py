@@ -107,6 +107,12 @@ def test_an_audit_without_a_severe_finding_ends_well(run: Run) -> None:
     assert lines[-1] == "nothing found"
 
 
+def test_an_audit_needs_no_method(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = bench.registry.installed()
+    monkeypatch.setattr(bench.registry, "installed", lambda: replace(found, offers=found.offers | {"methods": {}}))
+    assert run("audit", "toy").stdout.endswith("nothing found\n")
+
+
 def test_an_audit_with_a_severe_finding_does_not(run: Run) -> None:
     result = run("audit", "toy", "-o", "dataset.leak=true", "-o", "recipe.val_size=100")
     assert result.exit_code == 1

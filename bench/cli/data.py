@@ -85,16 +85,15 @@ def audit(
     Exit codes: 0, nothing severe; 1, something is; 2, bad input.
     """
     from bench.audit import audit as look
-    from bench.experiment import Request, resolve
+    from bench.experiment import by_prefix, resolve_data
     from bench.progress import preparing
     from bench.streams import Streams
 
-    registry, given = installed(), _given(options, ("dataset", "protocol", "recipe"))
-    method = next(m for m, offer in registry.offers["methods"].items() if offer.value.baseline)  # any: splits are alike
+    registry, given = installed(), by_prefix(_given(options, ("dataset", "protocol", "recipe")))
     files = Files(data_dir or default_root(), allow_unofficial_data)
     with preparing() as files.progress:
-        experiment = resolve(Request(name, method, protocol=protocol, options=given), files, registry)
-    dataset, chosen, recipe = experiment.dataset, experiment.protocol, experiment.recipe
+        found = resolve_data(name, protocol, given, files, registry)
+    dataset, chosen, recipe = found.dataset, found.protocol, found.recipe
     splits, again = (chosen.splits(dataset, recipe, Streams((seed,))) for _ in range(2))
     heads = ("split", "samples", *["groups"] * (not chosen.group_is_class), "classes", "most : least", "claimed")
     table(f"{name}, {chosen.name}/{chosen.version}, seed {seed}", list(_counts(dataset, chosen, splits)), heads)
