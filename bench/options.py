@@ -19,7 +19,7 @@ class Option:
     default: Any
 
     def __str__(self) -> str:
-        return f"{describe(self.type)} (default {show(self.default)})"
+        return f"{describe(self.type)} (default {show(self.default) or 'empty'})"
 
 
 def options_of(target: Callable[..., Any]) -> dict[str, Option]:

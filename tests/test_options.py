@@ -42,7 +42,7 @@ def test_options_of_a_dataclass_are_its_init_fields():
         "kind": "mean|max (default mean)",
         "widths": "int,... (default 64)",
         "limit": "float or none (default none)",
-        "names": "text,... (default )",
+        "names": "text,... (default empty)",
     }
 
 

@@ -171,6 +171,15 @@ def test_twenty_percent_of_one_class_make_28_percent_of_labels():
     assert counts(found.train, 5)[2] / len(found.train) == pytest.approx(0.2 + 0.8 / 5, abs=0.01)
 
 
+@pytest.mark.parametrize(
+    ("classes", "target", "number"),
+    [(NAMES[:3], NAMES[1], 1), (NAMES[:3], "1", 1), (("1", "2", "0"), "1", 0), (("1", "2", "3"), "0", 0)],
+)
+def test_the_class_of_all_noise_is_named_or_numbered(classes, target, number):
+    found = run(LabelNoise(target=target, fraction=1), dataset([20] * 3, [5] * 3, classes=classes))
+    assert found.train.y.unique().tolist() == [number]
+
+
 @pytest.mark.parametrize("clean", [True, False])
 def test_validation_labels_are_noisy_unless_they_are_to_be_clean(clean):
     data = dataset([60, 60, 60], [5, 5, 5])
@@ -184,7 +193,8 @@ def test_validation_labels_are_noisy_unless_they_are_to_be_clean(clean):
     ("options", "message"),
     [
         ({"fraction": 1.5}, "protocol.fraction must be from 0 to 1, not 1.5"),
-        ({"target": 3}, "protocol.target must be a class from 0 to 2 of toy, not 3"),
+        ({"target": "3"}, f"toy has no class '3'; its classes: {', '.join(NAMES[:3])}"),
+        ({"target": "-1"}, "toy has no class '-1'"),
     ],
 )
 def test_noise_that_cannot_be_is_told(options, message):

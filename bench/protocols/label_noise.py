@@ -9,6 +9,7 @@ from torch import Generator, Tensor
 from bench.data import Dataset, Split
 from bench.errors import OptionError
 from bench.protocols.base import Claim, Protocol, Splits, by_class, hold_out, with_test
+from bench.protocols.classes import class_number
 from bench.recipe import Recipe
 from bench.streams import Streams
 
@@ -23,7 +24,7 @@ class LabelNoise(Protocol):
         draws among all classes, its fraction is C / (C - 1) of ours); `pair`: each becomes the next class, the last
         class the first (Han et al. 2018).
     fraction: of the samples of the training data, rounded down.
-    target: number of the class.
+    target: name of the class, or its number from 0 on where no class has that name.
     clean_validation: whether the validation data keep their labels. FORML's Table 4 has both.
     """
 
@@ -35,34 +36,39 @@ class LabelNoise(Protocol):
 
     kind: Literal["one_class", "symmetric", "pair"] = "one_class"
     fraction: float = 0.2
-    target: int = 2
+    target: str = "2"
     clean_validation: bool = False
 
     def check(self, dataset: Dataset) -> None:
         if not 0 <= self.fraction <= 1:
             raise OptionError(f"protocol.fraction must be from 0 to 1, not {self.fraction:g}")
-        last = len(dataset.classes) - 1
-        if self.kind == "one_class" and not 0 <= self.target <= last:
-            raise OptionError(f"protocol.target must be a class from 0 to {last} of {dataset.name}, not {self.target}")
+        if self.kind == "one_class":
+            self._target(dataset)
 
     def groups(self, dataset: Dataset) -> tuple[str, ...]:
         return dataset.classes
 
+    def _target(self, dataset: Dataset) -> int:
+        """Raises OptionError, with the classes that there are."""
+        numbers = map(str, range(len(dataset.classes)))
+        if self.target not in dataset.classes and self.target in numbers:
+            return int(self.target)
+        return class_number(dataset, self.target)
+
     def splits(self, dataset: Dataset, recipe: Recipe, streams: Streams) -> Splits:
         found = hold_out(with_test(dataset, recipe, streams), recipe, streams)
-        classes = len(dataset.classes)
-        train = self._noisy(found.train, classes, streams, "train")
-        val = found.val if self.clean_validation else self._noisy(found.val, classes, streams, "val")
+        train = self._noisy(found.train, dataset, streams, "train")
+        val = found.val if self.clean_validation else self._noisy(found.val, dataset, streams, "val")
         return by_class(replace(found, train=train, val=val))
 
-    def _noisy(self, split: Split, classes: int, streams: Streams, part: str) -> Split:
-        n = len(split)
+    def _noisy(self, split: Split, dataset: Dataset, streams: Streams, part: str) -> Split:
+        n, classes = len(split), len(dataset.classes)
 
         def draw(generator: Generator) -> Tensor:
             y = split.y.clone()
             chosen = torch.randperm(n, generator=generator)[: int(self.fraction * n)]
             if self.kind == "one_class":
-                y[chosen] = self.target
+                y[chosen] = self._target(dataset)
             elif self.kind == "pair":
                 y[chosen] = (y[chosen] + 1) % classes
             else:
@@ -74,13 +80,13 @@ class LabelNoise(Protocol):
     def claims(self, dataset: Dataset) -> dict[str, Claim]:
         found = super().claims(dataset)
         noisy = ("train",) if self.clean_validation else ("train", "val")
-        return found | {name: self._noisy_claim(found[name]) for name in noisy}
+        return found | {name: self._noisy_claim(found[name], dataset) for name in noisy}
 
-    def _noisy_claim(self, clean: Claim) -> Claim:
+    def _noisy_claim(self, clean: Claim, dataset: Dataset) -> Claim:
         classes = len(clean.shares)
         own = torch.eye(classes).double()
         if self.kind == "one_class":
-            other = own[self.target].expand(classes, classes)
+            other = own[self._target(dataset)].expand(classes, classes)
         elif self.kind == "pair":
             other = own.roll(1, 1)
         else:
