@@ -32,7 +32,7 @@ class Task:
     new_model: builds the model with the run's initial weights, the same at every call.
     backend, check: how look-aheads find their derivatives, and whether they check themselves (`bench.meta`).
     capture: whether updates that can be are recorded and replayed (`bench.capture`). The runner sets it to False where
-        the learning rate changes with each update: it is a number in what is recorded.
+        the learning rate changes with each update, which is a number in what is recorded, or the model's mode changes.
     """
 
     train: Split
@@ -102,6 +102,10 @@ class Task:
             return r.lr + (r.max_lr - r.lr) * (1 - abs(2 * (cycles % 1) - 1))
         return r.lr * r.gamma ** sum(epoch / self.epochs >= fraction for fraction in r.milestones)
 
+    def trains_with_dropout(self, epoch: int) -> bool:
+        """Whether the model is in training mode in this epoch of the recipe."""
+        return self.recipe.dropout == "correct" or epoch <= 0
+
     def optimizer(self, model: nn.Module) -> torch.optim.Optimizer:
         """The recipe's, of the parameters that are trained. Raises OptionError for values that it does not take."""
         r, parameters = self.recipe, [p for p in model.parameters() if p.requires_grad]
@@ -145,7 +149,7 @@ class Method:
         replayed = Captured(self) if task.capture and self.capturable else None
         update = replayed or self.update
         for epoch in meter.epochs(self):
-            self.model.train()
+            self.model.train(self.task.trains_with_dropout(self.recipe_epoch(epoch)))
             for batch in self.batches(epoch):
                 losses, weights = update(batch)
                 meter.step(batch, losses, weights)

@@ -39,6 +39,9 @@ class Recipe:
             `min_per_group` samples of each group).
         min_per_group: least number of samples of each group in every such batch.
         augment: whether the data set's augmentation is applied to training batches.
+        dropout: `faithful` repeats a defect of the code of Zha, Gao, Ma, Xu (Figure 8f): the evaluation after the first
+            epoch puts the model into evaluation mode, and nothing puts it back, so that from the second epoch on there
+            is no dropout (and BatchNorm keeps its statistics). To be compared with `correct`, not to be used.
         precision: what the model computes in: `fp32`, or `bf16`, bfloat16 wherever autocast has it, with images in the
             memory format channels_last; parameters, their updates and the losses stay float32.
         evaluate_every: epochs between evaluations; the last epoch is always evaluated.
@@ -76,6 +79,7 @@ class Recipe:
     val_batch_size: int = 100
     min_per_group: int = 1
     augment: bool = True
+    dropout: Literal["correct", "faithful"] = "correct"
     precision: Literal["fp32", "bf16"] = "fp32"
     evaluate_every: int = 1
     evaluate_at: tuple[int, ...] = ()

@@ -25,6 +25,7 @@ from bench.method import Method, Task
 from bench.metrics import METRICS
 from bench.precision import in_precision
 from bench.protocols import Metrics, Splits
+from bench.recipe import Recipe
 from bench.results import NOT_APPLICABLE, ResultStore, RunResult
 from bench.spec import RunSpec, digest
 from bench.streams import Streams
@@ -59,7 +60,7 @@ def run(
 
     backend, check: how look-aheads find their derivatives, and whether they check themselves (`bench.meta`).
     eager: record no updates to replay them (`bench.capture`); stacked runs and those on a GPU else do, except with a
-        cyclical learning rate, where no recorded update could be used twice.
+        cyclical learning rate, where no recorded update could be used twice, or where the model's mode changes.
 
     A training that fails is recorded with the kind of failure, a method that is not applicable with the reason. Bad
     input (other BenchErrors) and an interrupt pass through and leave no record; the checkpoint of an interrupted run
@@ -79,7 +80,7 @@ def run(
         _task(experiment, splits, streams, device),
         backend=backend,
         check=check,
-        capture=not eager and (stacked or device.type == "cuda") and experiment.recipe.schedule != "cyclical",
+        capture=not eager and (stacked or device.type == "cuda") and _repeats(experiment.recipe),
     )
     evaluations = _evaluations(experiment, splits)
     way = [stacked, backend, eager]  # of computing: another one rounds otherwise
@@ -125,6 +126,11 @@ def run(
     if outcome[0] != "out of memory":  # that may go well another time, from where it is
         checkpoint.unlink(missing_ok=True)
     return results
+
+
+def _repeats(recipe: Recipe) -> bool:
+    """Whether an update that is recorded in one epoch is that of the next."""
+    return recipe.schedule != "cyclical" and recipe.dropout == "correct"
 
 
 def _fit(method: Method, task: Task, meter: Meter) -> tuple[str, str]:

@@ -85,7 +85,7 @@ def test_the_defaults_of_recipes_are_as_they_were(ask):
         **{"average_from": None, "average_lr": None, "epochs": 50, "steps": None, "batch_size": 100},
         **{"eval_batch_size": 500, "train_size": None, "val_size": 0, "test_size": 0, "val_batch_size": 100},
         **{"min_per_group": 1, "augment": True, "evaluate_every": 1, "evaluate_at": (), "select": "accuracy"},
-        **{"precision": "fp32", "metrics": (), "options": {}, "source": ""},
+        **{"dropout": "correct", "precision": "fp32", "metrics": (), "options": {}, "source": ""},
     }
     assert asdict(Recipe()) == defaults  # another field may follow: add it here
 

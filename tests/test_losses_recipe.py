@@ -1,6 +1,7 @@
 """Losses against loops and torch; schedule and budget of a recipe as a task sees them."""
 
 import math
+from dataclasses import replace
 from fractions import Fraction
 
 import pytest
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from bench import Files, Method, OptionError, Recipe, Split, Streams, Task, runner
 from bench.experiment import Request, resolve
 from bench.losses import LOSSES, cross_entropy, hinge
+from bench.registry import installed
 from bench.results import ResultStore
 from bench.testing import toy_task, train
 
@@ -114,7 +116,50 @@ def test_every_update_is_made_with_its_own_rate(recipe):
     torch.testing.assert_close(train(Method(), t).state_dict(), model.state_dict(), rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize(("options", "replayed"), [({}, True), (CYCLICAL, False)])
+def with_dropout() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(3, 8), nn.Dropout(0.5), nn.Linear(8, 2))
+
+
+def by_hand(task: Task, masked: set[int]) -> list[Tensor]:
+    """The parameters after plain descent, with masks in these epochs."""
+    model = with_dropout()
+    optimizer = task.optimizer(model)
+    for epoch in range(task.epochs):
+        torch.manual_seed(task.streams.seed("train", epoch))
+        for batch in task.batches(epoch):
+            hidden = F.dropout(model[0](batch.x), 0.5, training=epoch in masked)
+            optimizer.zero_grad()
+            task.loss(model[2](hidden), batch.y).mean().backward()
+            optimizer.step()
+    return list(model.parameters())
+
+
+@pytest.mark.parametrize(("dropout", "masked"), [("correct", {0, 1, 2}), ("faithful", {0})])
+def test_faithful_dropout_ends_with_the_first_epoch(dropout, masked):
+    t = replace(toy_task(dropout=dropout, epochs=3), new_model=with_dropout)
+    found = list(train(Method(), t).parameters())
+    torch.testing.assert_close(found, by_hand(t, masked))
+    with pytest.raises(AssertionError):
+        torch.testing.assert_close(found, by_hand(t, {0, 1, 2} ^ masked ^ {0}))
+
+
+@pytest.mark.parametrize("method", ["ant", "shared_adversarial"])
+def test_methods_that_change_the_models_mode_put_it_back(method):
+    seen = []
+
+    class Watched(installed().find("methods", method).value):
+        def update(self, batch):
+            before = self.model.training
+            found = super().update(batch)
+            seen.append((before, self.model.training))
+            return found
+
+    train(Watched(), toy_task(images=True, dropout="faithful", epochs=2))
+    assert set(seen) == {(False, False), (True, True)}
+
+
+@pytest.mark.parametrize(("options", "replayed"), [({}, True), (CYCLICAL, False), ({"dropout": "faithful"}, False)])
 def test_updates_are_replayed_unless_each_has_its_own_rate(options, replayed, tmp_path):
     given = {f"recipe.{name}": value for name, value in ({"steps": 8} | options).items()}
     experiment = resolve(Request("digits", "erm", options=given), Files(tmp_path))

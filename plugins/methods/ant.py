@@ -114,9 +114,10 @@ class ANT(Method):
         """One step of the current generator up the model's loss."""
         generator = self.generators[self.current]
         parameters = list(generator.parameters())
+        training = self.model.training
         self.model.eval()
         loss = self.task.loss(self.model(self.noisy(generator, x)), y).mean()
-        self.model.train()
+        self.model.train(training)
         for parameter, gradient in zip(parameters, torch.autograd.grad(loss, parameters), strict=True):
             parameter.grad = gradient
         self.generator_optimizer.step()

@@ -75,6 +75,7 @@ class SharedAdversarial(Method):
 
     def perturbed(self, batch: Batch) -> Tensor:
         """The inputs [.., B, ...], each heap with its perturbation."""
+        training = self.model.training
         self.model.eval()
         delta = torch.zeros_like(batch.x)
         for _ in range(self.steps):
@@ -82,7 +83,7 @@ class SharedAdversarial(Method):
             (gradient,) = torch.autograd.grad(super().losses(batch._replace(x=x)).sum(), x)
             direction = heap_sums(gradient, batch.y.dim() - 1, self.sharedness).sign()
             delta = (delta + self.eps * self.step * direction).clamp(-self.eps, self.eps)
-        self.model.train()
+        self.model.train(training)
         return self.range.perturbed(batch.x, delta)
 
 
