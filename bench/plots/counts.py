@@ -6,7 +6,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from bench.plots.series import Series
+from bench.options import show
+from bench.plots.series import Series, shared, shared_note
 from bench.plots.style import COLORS, legend, new_figure
 
 HATCHES = ("", "////", "....", "xxxx", "\\\\\\\\", "++++", "oooo")
@@ -16,16 +17,19 @@ NAMED = 12  # classes whose names there is space for
 
 def counts(series: Sequence[Series], title: str) -> Figure:
     """A panel for each set of training data among the series, with a bar for each class, stacked by group."""
-    found: dict[tuple[tuple[int, ...], ...], str] = {}
+    found: dict[tuple[tuple[int, ...], ...], Series] = {}
     for one in series:
-        table = tuple(map(tuple, one.any.data["counts"]["train"]))
-        found.setdefault(table, one.settings({n for n in one.changed if not n.startswith(OF_THE_DATA)}))
-    about = series[0].any.about
-    figure = new_figure(max(3.4 * len(found), 5.5), 3.6, title, "Of the first seed.")
+        found.setdefault(tuple(map(tuple, one.any.data["counts"]["train"])), one)
+    shown = list(found.values())
+    about, alike = series[0].any.about, shared(shown)
+    differ = dict.fromkeys(n for one in shown for n in one.changed if n.startswith(OF_THE_DATA) and n not in alike)
+    note = f"Of the first seed.{shared_note(shown)}"
+    figure = new_figure(max(3.4 * len(found), 5.5), 3.6, title, note)
     panels = figure.subplots(1, len(found), squeeze=False, sharey=True)[0]
-    for axes, (table, name) in zip(panels, found.items(), strict=True):
+    for axes, (table, one) in zip(panels, found.items(), strict=True):
         _bars(axes, np.array(table), about["groups"])
-        axes.set_title(f"{name or 'as the recipe has it'}\n{np.sum(table):,} samples")
+        settings = [f"{name}={show(one.setting(name))}" for name in differ]
+        axes.set_title("\n".join([*settings, f"{np.sum(table):,} samples"]))
         axes.set_xlabel("class")
         if len(about["classes"]) <= NAMED:
             long = max(map(len, about["classes"])) > 3

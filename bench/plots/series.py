@@ -33,6 +33,8 @@ class Series(SeedRuns):
 
     def setting(self, name: str) -> Any:
         """A setting as it was used, changed or not; None where there is none of this name."""
+        if name == "validation":
+            return self.any.spec.validation
         resolved, (prefix, _, rest) = self.any.resolved, name.rpartition(".")
         where = {"": "options", "recipe": "recipe"}.get(prefix, f"{prefix}_options")
         return resolved.get(where, {}).get(rest)
