@@ -28,7 +28,8 @@ def record(make_result):
 
     def make(method="erm", seed=0, fraction=(0.5, 0.4, 0.3), parameters=10, counts=((30, 10),), groups=2, **fields):
         result = make_result(method, seed, test={"accuracy": 0.9, "fraction_positive": fraction[-1]}, **fields)
-        own = {"dataset_options": {}, "protocol_options": {}, **result.resolved}
+        own = {"dataset_options": {}, **result.resolved}
+        own["protocol_options"] = {"factor": 100.0, **fields.get("protocol_options", {})}
         return dataclasses.replace(
             result,
             resolved=own,
@@ -246,9 +247,10 @@ def test_counts_are_those_of_the_training_data(record):
     plain, other = figure.axes
     assert [bar.get_height() for bar in plain.patches] == [30, 10]
     assert [(bar.get_height(), bar.get_y()) for bar in other.patches] == [(5, 0), (10, 0), (1, 5), (2, 10)]
-    assert plain.get_title() == "as the recipe has it\n40 samples"
+    assert plain.get_title() == "protocol.factor=100\n40 samples"
     assert other.get_title() == "protocol.factor=10\n18 samples"
     assert texts(plain) == ["cat", "dog"]
+    assert note(counts(series_of(results[2:]), "toy")).endswith("\nAll with protocol.factor=10.")
 
 
 def test_histograms_are_of_weights_relative_to_the_mean_of_their_run(record):
