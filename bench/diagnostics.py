@@ -35,6 +35,11 @@ class Samples(NamedTuple):
     def of(cls, batch: Batch, losses: Tensor, weights: Tensor) -> "Samples":
         return cls(losses.detach(), weights.detach(), batch.y, batch.group, batch.index)
 
+    @classmethod
+    def cat(cls, steps: Sequence["Samples"]) -> "Samples":
+        """The samples of an epoch."""
+        return cls(*(torch.cat(parts, -1) for parts in zip(*steps, strict=True)))
+
 
 class Diagnostics:
     """The diagnostics of one training.
@@ -57,7 +62,7 @@ class Diagnostics:
             loss, NaN where none was drawn. .../group0, ...: the same of the groups, where they are not the classes.
             Neither for more than MAX_LABELS classes (groups).
         """
-        epoch = Samples(*(torch.cat(parts, -1) for parts in zip(*steps, strict=True)))
+        epoch = Samples.cat(steps)
         losses, weights = epoch.losses, epoch.weights
         by_step = [step.losses.mean(-1) for step in steps]
         tenth = -(-len(steps) // 10)

@@ -32,8 +32,32 @@ class Evaluator(Protocol):
     def load_state_dict(self, state: dict[str, Any]) -> None: ...
 
 
+class NoEvaluations:
+    """The evaluator of a training whose model nobody looks at."""
+
+    def __call__(self, model: nn.Module, epoch: int) -> dict[str, Values]:
+        return {}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Nothing to load."""
+
+
+class Watch(Protocol):
+    """Sees the samples of each epoch of a training but those of preparation. Its state belongs to the checkpoint."""
+
+    def __call__(self, epoch: Samples) -> None: ...
+    def state_dict(self) -> dict[str, Any]: ...
+    def load_state_dict(self, state: dict[str, Any]) -> None: ...
+
+
 class Observer:
     """Who wants to know how a training goes. Called from the training loop, so it must be quick."""
+
+    def stage(self, name: str) -> None:
+        """Before each training of a run that has several, of which the last one is evaluated."""
 
     def begin(self, method: "Method", epoch: int) -> None:
         """Before the first epoch that is trained now, `epoch`: those before were done before an interrupt."""
@@ -64,17 +88,25 @@ class Meter:
     diverged: for each run, whether its loss or a parameter was ever not finite.
     checkpoint: file to resume from, and to save to, always at an epoch's end: at most every CHECKPOINT_SECONDS, and at
         the beginning after FIRST_CHECKPOINT_SECONDS, twice as many, four times as many, ...
+    watch: sees the weights and losses of every sample; outside the seconds.
     """
 
     CHECKPOINT_SECONDS = 30.0
     FIRST_CHECKPOINT_SECONDS = 1.0
     SHOW_SECONDS = 1.0
 
-    def __init__(self, evaluator: Evaluator, observer: Observer | None = None, checkpoint: Path | None = None) -> None:
+    def __init__(
+        self,
+        evaluator: Evaluator,
+        observer: Observer | None = None,
+        checkpoint: Path | None = None,
+        watch: Watch | None = None,
+    ) -> None:
         self.seconds, self.steps, self.samples = 0.0, 0, 0
         self.history: list[dict[str, Any]] = []
         self.diverged: list[bool] = []
         self._evaluator, self._observer, self._checkpoint = evaluator, observer or Observer(), checkpoint
+        self._watch = watch
         self._seen: list[Samples] = []
         self._begun, self._epoch = False, 0
         self._average, self._diagnostics = Average(), Diagnostics()
@@ -162,6 +194,8 @@ class Meter:
             self.diverged[run] |= done > 0 and not (finite and math.isfinite(loss))  # one of many trials may diverge
         if all(self.diverged):
             raise DivergedError(f"the training loss is {losses[0]:g} in epoch {done}, or a parameter not finite")
+        if self._watch and done > 0:
+            self._watch(Samples.cat(self._seen))
         train = {} if evaluated is None else self._train_values()
         self._seen.clear()
         if evaluated is not None:
@@ -191,8 +225,12 @@ class Meter:
         return time.perf_counter()
 
     def _save(self) -> None:
-        pause = min(self._save_after, self.CHECKPOINT_SECONDS)
-        if self._checkpoint is None or time.perf_counter() - self._saved_at < pause:
+        if time.perf_counter() - self._saved_at >= min(self._save_after, self.CHECKPOINT_SECONDS):
+            self.save()
+
+    def save(self) -> None:
+        """Take a checkpoint now, at the end of an epoch."""
+        if self._checkpoint is None:
             return
         state = {
             "epoch": self._epoch,
@@ -205,6 +243,7 @@ class Meter:
             "average": self._average.state_dict(),
             "diagnostics": self._diagnostics.state_dict(),
             "evaluator": self._evaluator.state_dict(),
+            "watch": self._watch.state_dict() if self._watch else {},
         }
         part = self._checkpoint.with_suffix(".part")
         try:
@@ -234,6 +273,8 @@ class Meter:
         self._average.load_state_dict(state["average"], method.model)
         self._diagnostics.load_state_dict(state["diagnostics"])
         self._evaluator.load_state_dict(state["evaluator"])
+        if self._watch:
+            self._watch.load_state_dict(state["watch"])
 
 
 def _choosing(method: "Method") -> float:

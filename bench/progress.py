@@ -23,29 +23,34 @@ class _Watch(Observer):
         self.title, self.recipe, self.resumes = title, recipe, resumes
         self.method = Method()
         self.first = self.resumed = self.kept = 0
+        self.name = self.finished = ""  # of the stage, and of the one before
         self.loss = self.metric = self.speed = float("nan")
+
+    def stage(self, name: str) -> None:
+        self.finished, self.name = self.name, name
+        self.first = self.kept = 0
 
     def begin(self, method: Method, epoch: int) -> None:
         self.method, self.first = method, -method.preparation_epochs
         self.resumed = self.kept = epoch
         if epoch > self.first:
-            self.note(f"goes on after {place(method, epoch - 1)}")
+            self.note(f"goes on after {self.place(epoch - 1)}")
 
     def step(self, epoch: int, step: int, loss: float | None) -> None:
         self.loss = self.loss if loss is None else loss
         steps = steps_of(self.method, epoch)
         of = f"/{steps}" if has_recipe_steps(self.method) else ""
-        self.show(epoch + min(step / steps, 1), f"{place(self.method, epoch)} step {step}{of}")
+        self.show(epoch + min(step / steps, 1), f"{self.place(epoch)} step {step}{of}")
 
     def evaluating(self, epoch: int) -> None:
-        self.show(epoch, f"{place(self.method, epoch - 1)} evaluating")
+        self.show(epoch, f"{self.place(epoch - 1)} evaluating")
 
     def evaluated(self, row: dict[str, Any], speed: float) -> None:
         runs, done = len(row["train"]["loss"]), row["epoch"]
         self.loss = sum(row["train"]["loss"]) / runs
-        self.metric = sum(row["val"][self.recipe.select]) / runs
+        self.metric = sum(row["val"][self.recipe.select]) / runs if "val" in row else float("nan")
         self.speed = runs * speed
-        self.show(done, place(self.method, done - 1), last=done == self.method.training_epochs)
+        self.show(done, self.place(done - 1), last=done == self.method.training_epochs)
 
     def saved(self, epoch: int) -> None:
         self.kept = epoch if self.resumes else self.first
@@ -55,8 +60,16 @@ class _Watch(Observer):
 
     def interrupted(self) -> None:
         """Says what the same command will do."""
-        again = f"goes on after {place(self.method, self.kept - 1)}" if self.kept > self.first else "begins it again"
+        again = "begins it again"
+        if self.kept > self.first:
+            again = f"goes on after {self.place(self.kept - 1)}"
+        elif self.resumes and self.finished:
+            again = f"goes on after {self.finished}"
         self.note(f"interrupted; the same command {again}")
+
+    def place(self, epoch: int) -> str:
+        """Which epoch of which stage this is."""
+        return (f"{self.name}: " if self.name else "") + place(self.method, epoch)
 
     @property
     def values(self) -> str:
@@ -102,6 +115,10 @@ class _Lines(_Watch):
         super().__init__(title, recipe, resumes)
         self.shown = self.began = time.perf_counter()
 
+    def begin(self, method: Method, epoch: int) -> None:
+        super().begin(method, epoch)
+        self.began = time.perf_counter()
+
     def show(self, done: float, where: str, last: bool = False) -> None:
         now = time.perf_counter()
         if now - self.shown < self.SECONDS and not last:
@@ -119,6 +136,10 @@ class _Bar(_Watch):
         self.progress = progress
         progress.console.print(title)
         self.bar = progress.add_task("", total=None, place="", values="")
+
+    def stage(self, name: str) -> None:
+        super().stage(name)
+        self.progress.reset(self.bar)
 
     def show(self, done: float, where: str, last: bool = False) -> None:
         total = self.method.training_epochs - self.first

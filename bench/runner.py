@@ -3,12 +3,13 @@
 import os
 import sys
 import traceback
-from collections.abc import Sequence
-from contextlib import nullcontext
-from dataclasses import asdict, replace
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from importlib.metadata import version
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -16,7 +17,7 @@ from torch import nn
 from bench.allocator import keep_freed_memory
 from bench.data import Split
 from bench.environment import LIBRARIES, environment
-from bench.errors import BenchError, DeviceError, DivergedError, NotApplicableError, OptionError, PluginError
+from bench.errors import BenchError, DeviceError, DivergedError, NotApplicableError, OptionError
 from bench.evaluation import Evaluations
 from bench.experiment import Experiment
 from bench.initial import initial_model
@@ -24,11 +25,15 @@ from bench.meter import Meter, Observer
 from bench.method import Method, Task
 from bench.metrics import METRICS
 from bench.precision import in_precision
-from bench.protocols import Metrics, Splits
+from bench.protocols import Metrics, Prepared, Splits
 from bench.recipe import Recipe
 from bench.results import NOT_APPLICABLE, ResultStore, RunResult
 from bench.spec import RunSpec, digest
 from bench.streams import Streams
+from bench.training import Stages, fit, meta_steps
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 def device_of(name: str) -> torch.device:
@@ -75,37 +80,23 @@ def run(
         )
         raise OptionError(f"{who} cannot train stacked runs: leave out --stack")
     streams = Streams(tuple(seeds), stacked)
-    splits = _splits(experiment, streams, device)
-    task = replace(
-        _task(experiment, splits, streams, device),
-        backend=backend,
-        check=check,
-        capture=not eager and (stacked or device.type == "cuda") and _repeats(experiment.recipe),
-    )
-    evaluations = _evaluations(experiment, splits)
     way = [stacked, backend, eager]  # of computing: another one rounds otherwise
     name = digest([[experiment.spec(seed).key for seed in seeds], way, _source(experiment)])
     checkpoint = store.folder.parent / "checkpoints" / f"{name}.pt"
     if not resume:
-        checkpoint.unlink(missing_ok=True)
-    meter = Meter(evaluations, observer, checkpoint)
-    method = experiment.new_method()
+        _discard(checkpoint)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
-    outcome = _fit(method, task, meter)
-    if outcome[0] == "ok" and experiment.protocol.examines and not meter.diverged[0]:
-        (observer or Observer()).note("the trained models are examined on further test data, which may take a while")
-        further = _examined(experiment, splits, evaluations, task)
-    else:
-        further = {}
+    capture = not eager and (stacked or device.type == "cuda") and _repeats(experiment.recipe)
+    how = {"backend": backend, "check": check, "capture": capture}
+    method = experiment.new_method()
+    trained = _train(experiment, method, streams, device, observer or Observer(), checkpoint, how)
     results = []
     for place, seed in enumerate(seeds):
-        status, error = outcome
-        if status == "ok" and meter.diverged[place]:
+        status, error = trained.outcome.status, trained.outcome.error
+        if status == "ok" and trained.meter.diverged[place]:
             status, error = "diverged", "the training loss or a parameter is not finite"
-        selected = evaluations.selected(meter.history, place) if status == "ok" else {}
-        for rule, metrics in further.items():
-            selected[rule]["metrics"] |= metrics
+        selected = trained.selected(place) if status == "ok" else {}
         result = RunResult(
             spec=(spec := experiment.spec(seed)),
             status=status,
@@ -113,18 +104,18 @@ def run(
             off_recipe=experiment.off_recipe,
             about=_about(experiment, method),
             resolved=experiment.resolved,
-            data=_data(experiment, splits, place),
-            history=_columns(meter.history, place),
+            data=_data(experiment, trained.prepared, place),
+            history=_columns(trained.meter.history, place),
             selected=selected,
-            costs=_costs(meter, task, method, len(seeds) if stacked else 1),
+            costs=_costs(trained, len(seeds) if stacked else 1),
             environment=environment(experiment.plugins, device),
             error=error,
         )
         if result.ok or not store.get(spec):  # a failure does not replace a result
-            store.put(result, evaluations.predictions(place) | meter.kept(place) if result.ok else None)
+            store.put(result, trained.arrays(place) if result.ok else None)
         results.append(result)
-    if outcome[0] != "out of memory":  # that may go well another time, from where it is
-        checkpoint.unlink(missing_ok=True)
+    if trained.outcome.status != "out of memory":  # that may go well another time, from where it is
+        _discard(checkpoint)
     return results
 
 
@@ -133,25 +124,105 @@ def _repeats(recipe: Recipe) -> bool:
     return recipe.schedule != "cyclical" and recipe.dropout == "correct"
 
 
-def _fit(method: Method, task: Task, meter: Meter) -> tuple[str, str]:
-    """Train; the status and, of a failure, its message."""
-    gpus = [task.device] if task.device.type == "cuda" else []
-    try:
-        with torch.random.fork_rng(gpus), torch.cuda.device(task.device) if gpus else nullcontext():
-            model = method.fit(task, meter)
-        if model is not method.model or not meter.history or meter.history[-1]["epoch"] != method.training_epochs:
-            raise PluginError("`fit` must return self.model after all of meter.epochs(self), which evaluates it")
-    except DivergedError as error:
-        return "diverged", str(error)
-    except NotApplicableError as error:
-        return NOT_APPLICABLE, str(error)
-    except BenchError:
-        raise
-    except Exception as error:
-        if isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error):
-            return "out of memory", str(error).split("\n")[0]
-        return "plugin error", traceback.format_exc()
-    return "ok", ""
+@dataclass(frozen=True)
+class _Trained:
+    """All that is left of the trainings of a run, or of stacked runs."""
+
+    outcome: "Outcome"
+    prepared: Prepared
+    task: Task
+    meter: Meter
+    evaluations: Evaluations
+    stages: Stages
+    further: dict[str, dict[str, Metrics]]
+    """Rule -> metrics by test set, of the examined models."""
+
+    def selected(self, run: int) -> dict[str, dict[str, Any]]:
+        found = self.evaluations.selected(self.meter.history, run)
+        for rule, metrics in self.further.items():
+            found[rule]["metrics"] |= metrics
+        return found
+
+    def arrays(self, run: int) -> "dict[str, np.ndarray[Any, Any]]":
+        """What is kept beside the record."""
+        chosen = {name: values.cpu().numpy() for name, values in self.prepared.arrays.items()}
+        return self.evaluations.predictions(run) | self.meter.kept(run) | chosen
+
+
+def _train(
+    experiment: Experiment,
+    method: Method,
+    streams: Streams,
+    device: torch.device,
+    observer: Observer,
+    checkpoint: Path,
+    how: dict[str, Any],
+) -> _Trained:
+    """The trainings by which the protocol chooses its data, and the one that is evaluated. `how`: fields of Task."""
+
+    def new_task(splits: Splits) -> Task:
+        return replace(_task(experiment, splits, streams, device), **how)
+
+    outcome = Outcome()
+    stages = Stages(new_task, streams, checkpoint, observer, _trains_on_val(experiment))
+    prepared = Prepared(_splits(experiment, streams, device), method)
+    with outcome.noted():
+        prepared = _prepare(experiment, prepared, stages)
+    task, evaluations = new_task(prepared.splits), _evaluations(experiment, prepared.splits)
+    meter = Meter(evaluations, observer, checkpoint)
+    if outcome.ok:
+        if stages.done:
+            observer.stage("final")
+        with outcome.noted():
+            fit(prepared.method, task, meter)
+    further = {}
+    if outcome.ok and experiment.protocol.examines and not meter.diverged[0]:
+        observer.note("the trained models are examined on further test data, which may take a while")
+        further = _examined(experiment, prepared.splits, evaluations, task)
+    return _Trained(outcome, prepared, task, meter, evaluations, stages, further)
+
+
+def _discard(checkpoint: Path) -> None:
+    """Of the evaluated training and of those before it."""
+    for path in checkpoint.parent.glob(f"{checkpoint.stem}*.pt"):
+        path.unlink()
+
+
+def _prepare(experiment: Experiment, given: Prepared, stages: Stages) -> Prepared:
+    """What the protocol chooses by trainings of its own, of which no test data are a part."""
+    tests, probes = given.splits.tests, given.splits.probes
+    blind = replace(given.splits, tests={}, probes={})
+    made = experiment.protocol.prepare(blind, given.method, stages)
+    return replace(made, splits=replace(made.splits, tests=tests, probes=probes))
+
+
+@dataclass
+class Outcome:
+    """Whether the trainings of a run went well: the status and, of a failure, its message."""
+
+    status: str = "ok"
+    error: str = ""
+
+    @property
+    def ok(self) -> bool:
+        return self.status == "ok"
+
+    @contextmanager
+    def noted(self) -> Iterator[None]:
+        """Takes the failures that a record tells of, and lets all others pass."""
+        try:
+            yield
+        except DivergedError as error:
+            self.status, self.error = "diverged", str(error)
+        except NotApplicableError as error:
+            self.status, self.error = NOT_APPLICABLE, str(error)
+        except BenchError:
+            raise
+        except Exception as error:
+            if isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error):
+                self.status, self.error = "out of memory", str(error).split("\n")[0]
+            else:
+                self.status, self.error = "plugin error", traceback.format_exc()
 
 
 def _examined(
@@ -255,8 +326,9 @@ def _about(experiment: Experiment, method: Method) -> dict[str, Any]:
     }
 
 
-def _data(experiment: Experiment, splits: Splits, place: int) -> dict[str, Any]:
-    labelled = {"train": splits.train, "val": splits.val, **splits.tests}
+def _data(experiment: Experiment, prepared: Prepared, place: int) -> dict[str, Any]:
+    splits = prepared.splits
+    labelled = {"train": splits.train, "val": splits.val, **splits.tests, **prepared.left_out}
     sizes = {name: len(split) for name, split in (labelled | dict(splits.probes)).items()}
     classes, protocol = len(experiment.dataset.classes), experiment.protocol
     groups = 0 if protocol.group_is_class else len(protocol.groups(experiment.dataset))
@@ -287,21 +359,25 @@ def _columns(history: list[dict[str, Any]], run: int) -> dict[str, list[float]]:
     return columns
 
 
-def _costs(meter: Meter, task: Task, method: Method, stacked: int) -> dict[str, Any]:
-    """What the training took; of stacked runs, each run's share."""
-    cuda = task.device.type == "cuda"
+def _costs(trained: _Trained, stacked: int) -> dict[str, Any]:
+    """What the training took; of stacked runs, each run's share. With the trainings before it, but those that are the
+    same for every method; a step's seconds are those of the training that is evaluated.
+    """
+    meter, method, device = trained.meter, trained.prepared.method, trained.task.device
+    own = [stage for stage in trained.stages.done if not stage.common]
     seconds = meter.seconds / stacked
     model = getattr(method, "model", None)
     return {
-        "train_seconds": seconds,
-        "steps": meter.steps,
+        "train_seconds": seconds + sum(stage.seconds for stage in own),
+        "steps": meter.steps + sum(stage.steps for stage in own),
         "seconds_per_step": seconds / meter.steps if meter.steps else None,
+        "stages": [asdict(stage) for stage in trained.stages.done],
         "parameters": sum(p.numel() for p in model.parameters()) // stacked if model else None,
-        "peak_memory_bytes": torch.cuda.max_memory_allocated(task.device) if cuda else None,
+        "peak_memory_bytes": torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None,
         "peak_process_bytes": _peak_process_bytes(),
         "stacked": stacked,
         "captured": getattr(method, "captured", False),
-        "meta_step": [asdict(engine.choice) for engine in method.engines() if engine.choice],
+        "meta_step": [choice for stage in own for choice in stage.meta_step] + meta_steps(method),
         "threads": torch.get_num_threads(),
         "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,  # of the last minute; Windows has none
     }

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from bench.data import Batch, Dataset, Split
 from bench.errors import DivergedError, NotApplicableError
-from bench.meter import Meter, Values
+from bench.meter import Meter, NoEvaluations
 from bench.method import Method, Task
 from bench.options import options_of
 from bench.protocols import PROTOCOLS
@@ -85,19 +85,6 @@ def toy_task(
         new_model=lambda: stack([one(s) for s in seeds]) if stacked else one(seeds[0]),
         streams=streams,
     )
-
-
-class NoEvaluations:
-    """An evaluator for tests that need none."""
-
-    def __call__(self, model: nn.Module, epoch: int) -> dict[str, Values]:
-        return {}
-
-    def state_dict(self) -> dict[str, Any]:
-        return {}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Nothing to load."""
 
 
 class Interrupted(Meter):

@@ -11,6 +11,8 @@ from bench import Method, Trials
 from bench.progress import bar, has_recipe_steps, observer, place, preparing, steps_of
 from bench.testing import TOY_RECIPE, toy_task
 
+GOES_ON = "interrupted; the same command goes on after"
+
 
 @dataclass
 class Thrice(Trials):
@@ -87,6 +89,51 @@ def test_an_interrupt_tells_what_the_same_command_does(capsys, resumes, begin, s
         training()
     lines = capsys.readouterr().err.splitlines()
     assert lines == (["it: goes on after epoch 1/3"] if begin else []) + [f"it: {said}"]
+
+
+def test_stages_are_named_and_an_interrupt_tells_which_are_done(capsys):
+    def interrupted(resumes, steps):
+        with observer("it", TOY_RECIPE, resumes) as watch:
+            for step in steps:
+                step(watch)
+            raise KeyboardInterrupt
+
+    def training(*given):
+        with pytest.raises(KeyboardInterrupt):
+            interrupted(*given)
+        return capsys.readouterr()
+
+    def first(watch):
+        watch.stage("one")
+        watch.begin(begun(Method()), 0)
+        watch.evaluated({"epoch": 3, "train": {"loss": [0.5]}}, 100.0)  # nothing is evaluated in a stage
+        watch.saved(3)
+
+    def second(watch):
+        watch.stage("two")
+
+    def trained(watch):
+        watch.begin(begun(Method()), 1)
+
+    shown = training(True, [first])
+    assert shown.out == "it: one: epoch 3/3  loss 0.500  100 samples/s\n"
+    assert shown.err == "it: interrupted; the same command goes on after one: epoch 3/3\n"
+    assert training(True, [first, second]).err == "it: interrupted; the same command goes on after one\n"
+    assert training(False, [first, second]).err == "it: interrupted; the same command begins it again\n"
+    resumed = training(True, [first, second, trained]).err.splitlines()
+    assert resumed == ["it: goes on after two: epoch 1/3", f"it: {GOES_ON} two: epoch 1/3"]
+
+
+def test_the_bar_begins_anew_with_each_stage(monkeypatch):
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    with observer("it", TOY_RECIPE) as watch:
+        watch.stage("one")
+        watch.begin(begun(Method()), 0)
+        watch.evaluated({"epoch": 3, "train": {"loss": [0.5]}}, 100.0)
+        (task,) = watch.progress.tasks
+        assert task.finished
+        watch.stage("two")
+        assert (task.completed, task.finished) == (0, False)
 
 
 def test_a_narrow_terminal_cuts_the_text_and_not_the_bar():

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from bench import runner
+from bench import training
 from bench.data import Dataset, Split
 from bench.errors import DataError, DivergedError, NotApplicableError, OptionError, PluginError
 from bench.experiment import OPTIONS_OF, Experiment
@@ -260,7 +260,8 @@ def test_training_makes_its_gpu_the_current_one(experiment, monkeypatch):
     monkeypatch.setattr(torch.cuda, "device", device)
     monkeypatch.setattr(torch.random, "fork_rng", lambda devices: nullcontext())
     task = SimpleNamespace(device=torch.device("cuda:1"))
-    assert runner._fit(SimpleNamespace(fit=fit), task, None) == ("diverged", "seen")
+    with pytest.raises(DivergedError, match="seen"):
+        training.fit(SimpleNamespace(fit=fit), task, None)
 
 
 class _Notes(Observer):

@@ -1,7 +1,7 @@
 """Protocols: what is trained on, what is evaluated on, which metrics count. Every record names the version."""
 
 from bench.errors import UnknownNameError
-from bench.protocols.base import Claim, Metrics, Protocol, Splits
+from bench.protocols.base import Claim, Metrics, Prepared, Protocol, Splits
 from bench.protocols.covariate_shift import CovariateShift
 from bench.protocols.fairness import ClassFairness, GroupFairness
 from bench.protocols.imbalance import Imbalance
@@ -19,6 +19,7 @@ __all__ = [
     "LabelNoise",
     "LabelShift",
     "Metrics",
+    "Prepared",
     "Protocol",
     "Robustness",
     "Splits",

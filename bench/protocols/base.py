@@ -3,10 +3,10 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from bench.data import Dataset, Split
 from bench.errors import DataError
@@ -16,6 +16,9 @@ from bench.streams import Streams
 Metrics = dict[str, float]
 Evaluate = Callable[[Split], Metrics]
 """Every metric of the model that is examined, on a split."""
+if TYPE_CHECKING:
+    from bench.method import Method
+    from bench.training import Stages
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,20 @@ class Splits:
     tests: Mapping[str, Split]
     probes: Mapping[str, Split] = field(default_factory=dict)
     target: Split | None = None
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What is trained and evaluated: a method, and its data.
+
+    left_out: samples that were drawn and are neither trained on nor validated with; the record counts them.
+    arrays: what is kept beside the record, by name.
+    """
+
+    splits: Splits
+    method: "Method"
+    left_out: Mapping[str, Split] = field(default_factory=dict)
+    arrays: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -86,6 +103,14 @@ class Protocol(ABC):
         Called after the training, for the model of each selection rule, with the splits on its device.
         """
         return {}
+
+    def prepare(self, splits: Splits, method: "Method", stages: "Stages") -> Prepared:
+        """Choose the data, or what is trained on them, by trainings of its own, where it has any (`bench.training`).
+
+        splits: those of the run, on its device, without tests and probes; where `stages.on_val`, the validation data
+        stand at the end of the training data too. method: the run's, which has not begun.
+        """
+        return Prepared(splits, method)
 
     def claims(self, dataset: Dataset) -> dict[str, Claim]:
         """What it says of `train`, `val` and `test` of `task(dataset)`: the data set's own proportions and labels."""
