@@ -8,6 +8,8 @@ import pytest
 from click.testing import CliRunner
 
 from bench.cli import main
+from bench.plots import images
+from bench_plugins.datasets.digits import load_digits
 
 
 @pytest.fixture(scope="module")
@@ -111,6 +113,22 @@ def test_one_picture_goes_to_a_file(plot, tmp_path, suffix):
 def test_what_fits_no_file_is_told(plot, tmp_path, words, message):
     result, written = plot(words[0], "--file", tmp_path / "a.svg", *words[1:])
     assert result.exit_code == 2 and message in result.output.replace("\n", " ") and not written
+
+
+def test_images_are_those_that_were_trained_on_where_a_protocol_chose_them(tmp_path, monkeypatch):
+    """Beside each image stands its class: the labels of the data at the positions that are shown."""
+    out, shown = tmp_path / "out", []
+    words = ["run", "--method", "forml", "--dataset", "digits", "--protocol", "pruning", "-o", "protocol.drop=none"]
+    done = CliRunner().invoke(main, [*words, "--epochs", "2", "--out", str(out)], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    draw = images.images
+    monkeypatch.setattr(images, "images", lambda *given: shown.append(given) or draw(*given))
+    words = ["plot", "images", "--records", str(out / "results"), "--out", str(tmp_path / "plots")]
+    assert CliRunner().invoke(main, words, catch_exceptions=False).exit_code == 0
+    ((_, weights, y, (most, _), _),) = shown
+    digits = load_digits(None).train
+    label = {x.numpy().tobytes(): int(y) for x, y in zip(digits.x, digits.y, strict=True)}
+    assert [label[picture.tobytes()] for picture in most] == [int(y[at]) for at in images.extremes(weights)[0]]
 
 
 def test_no_folder_and_lost_arrays_are_told(plot, records, tmp_path):

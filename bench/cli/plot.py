@@ -13,8 +13,9 @@ from bench.errors import BenchError, OptionError
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from bench.data import Dataset, Split
+    from bench.data import Dataset
     from bench.plots.series import Arrays, Series
+    from bench.protocols import Splits
     from bench.results import RunResult
     from bench.spec import RunSpec
 
@@ -188,7 +189,7 @@ def _surfaces(series: "Sequence[Series]", title: str, asked: dict[str, Any]) -> 
 
     kept = [_kept(one.any, asked["records"]) for one in series]
     surfaces.epochs_of(kept)  # no other data are looked for
-    train = [_trained_on(one.any.spec, asked)[1] for one in series]
+    train = [_data_of(one.any.spec, asked)[1].train for one in series]
     return surfaces.surfaces(series, kept, [(split.x.numpy(), split.y.numpy()) for split in train], title)
 
 
@@ -203,6 +204,7 @@ def _weighted(series: "Sequence[Series]", records: Path) -> "tuple[list[Series],
 
 def _images(series: "Sequence[Series]", title: str, asked: dict[str, Any]) -> "Figure":
     """Of the first run of the only method that weights samples; its images are read from the data files."""
+    from bench.data import Split
     from bench.plots import images
 
     weighted, arrays = _weighted(series, asked["records"])
@@ -210,17 +212,18 @@ def _images(series: "Sequence[Series]", title: str, asked: dict[str, Any]) -> "F
         found = ", ".join(one.label() for one in weighted)
         raise BenchError(f"images are of one method with its settings: choose of {found} with --method or -o")
     (one,), kept = weighted, arrays[0][0]
-    dataset, train = _trained_on(one.any.spec, asked)
+    dataset, splits = _data_of(one.any.spec, asked)
     if len(dataset.shape) != 3:
         raise BenchError(f"{dataset.name} has no images")
-    shown = [train.x[places.tolist()].numpy() for places in images.extremes(kept["train/weight"])]
+    x, places = splits.train.x, list(images.extremes(kept["train/weight"]))
+    if "train/position" in kept:  # the protocol has chosen the training data anew
+        x, places = Split.cat([splits.train, splits.val]).x, [kept["train/position"][part] for part in places]
+    shown = [x[part.tolist()].numpy() for part in places]
     return images.images(one, kept["train/weight"], kept["train/y"], shown, title)
 
 
-def _trained_on(spec: "RunSpec", asked: dict[str, Any]) -> "tuple[Dataset, Split]":
-    """The data set of a record, and what it was trained on. Raises BenchError where the data or the defaults are others
-    by now.
-    """
+def _data_of(spec: "RunSpec", asked: dict[str, Any]) -> "tuple[Dataset, Splits]":
+    """The data set of a record, and its splits. Raises BenchError where the data or the defaults are others by now."""
     from bench.experiment import Request, resolve
     from bench.files import Files, default_root
     from bench.runner import splits_of
@@ -231,4 +234,4 @@ def _trained_on(spec: "RunSpec", asked: dict[str, Any]) -> "tuple[Dataset, Split
     experiment = resolve(request, files, installed())
     if experiment.spec(spec.seed).key != spec.key:
         raise BenchError(f"{spec.dataset}: the data or the defaults are no longer those of the record: run it again")
-    return experiment.dataset, splits_of(experiment, spec.seed).train
+    return experiment.dataset, splits_of(experiment, spec.seed)

@@ -7,6 +7,7 @@ from bench.protocols.fairness import ClassFairness, GroupFairness
 from bench.protocols.imbalance import Imbalance
 from bench.protocols.label_noise import LabelNoise
 from bench.protocols.label_shift import LabelShift
+from bench.protocols.pruning import Pruning
 from bench.protocols.robustness import Robustness
 
 __all__ = [
@@ -21,13 +22,24 @@ __all__ = [
     "Metrics",
     "Prepared",
     "Protocol",
+    "Pruning",
     "Robustness",
     "Splits",
     "protocol",
 ]
 
 PROTOCOLS: dict[str, type[Protocol]] = {
-    p.name: p for p in (ClassFairness, GroupFairness, LabelShift, Imbalance, CovariateShift, LabelNoise, Robustness)
+    p.name: p
+    for p in (
+        ClassFairness,
+        GroupFairness,
+        LabelShift,
+        Imbalance,
+        CovariateShift,
+        LabelNoise,
+        Pruning,
+        Robustness,
+    )
 }
 
 

@@ -124,6 +124,14 @@ ROBUST = replace(
     "byrd_cnn), timm/resnet50, torchvision/squeezenet1_1",
 )
 
+PRUNED = replace(
+    RECIPE,
+    protocol="pruning",
+    val_size=1000,
+    options={**RECIPE.options, "pruning": {"validation": "balanced"}},  # ours: else hard classes have few, or none
+    source="FORML, section 4.5 and Table 5",
+)
+
 REPORT = Recipe(
     model="byrd_cnn",
     protocol="label_shift",
@@ -168,7 +176,7 @@ def load_cifar100(files: Files) -> Dataset:
     x [N, 3, 32, 32] uint8. Read from the binary version, or from the Python version where only that is there.
     Raises DataError for a file that is missing, damaged or not the official one.
     """
-    return _load(files, CIFAR100, {"imbalance": IMBALANCED, "robustness": ROBUST})
+    return _load(files, CIFAR100, {"imbalance": IMBALANCED, "robustness": ROBUST, "pruning": PRUNED})
 
 
 def flip_and_translate(x: Tensor, generator: Generator, by: int = 4) -> Tensor:

@@ -45,6 +45,13 @@ NOISY = replace(
     source="FORML, section 4.4 and Table 4",
 )
 
+PRUNED = replace(
+    RECIPE,
+    protocol="pruning",
+    val_size=1000,
+    source="ours: FORML's recipe for MNIST (section 4.2.1) with as many validation samples as in its section 4.5",
+)
+
 
 def load_mnist(files: Files) -> Dataset:
     """MNIST: 60,000 + 10,000 grey 28x28 images of digits, 10 classes.
@@ -58,7 +65,7 @@ def load_mnist(files: Files) -> Dataset:
         test=_split(files, "t10k"),
         classes=tuple(map(str, range(10))),
         recipe=RECIPE,
-        recipes={"label_noise": NOISY},
+        recipes={"label_noise": NOISY, "pruning": PRUNED},
         reference="LeCun, Cortes, Burges, The MNIST database of handwritten digits",
         revision=files.revision,
         unofficial=dict(files.unofficial),
