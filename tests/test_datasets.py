@@ -223,9 +223,11 @@ def test_a_truncated_gz_of_mnist(tmp_path: Path) -> None:
     packed = path.with_name(path.name + ".gz")
     packed.write_bytes(gzip.compress(path.read_bytes())[:-20])
     path.unlink()
+    before = sorted(path.parent.iterdir())
     with pytest.raises(DataError, match="could not be decompressed") as caught:
         load(lenient(tmp_path))
     assert str(packed) in str(caught.value)
+    assert sorted(path.parent.iterdir()) == before
 
 
 def test_an_unverified_processed_folder_of_mnist_is_not_read(tmp_path: Path) -> None:

@@ -114,21 +114,31 @@ def test_a_missing_archive_names_it_and_its_address(tmp_path: Path) -> None:
     assert URL in str(caught.value)
 
 
+def test_what_is_refused_is_not_written(root: Path) -> None:
+    before = listed(root)
+    with pytest.raises(DataError, match=r"9 and 4 images, expected 86317 and 10778.*--allow-unofficial-data"):
+        load_droughtwatch(Files(root, download=False), bands=TWO)
+    assert listed(root) == before
+
+
 @pytest.mark.parametrize("name", ["train", "val"])
 def test_a_missing_part_names_it(name: str, root: Path) -> None:
     for path in part(root, name).iterdir():
         path.unlink()
+    before = listed(root)
     with pytest.raises(DataError, match=rf"droughtwatch_data holds no files {name}/part-\*"):
         load_droughtwatch(lenient(root), bands=TWO)
+    assert listed(root) == before
 
 
-def test_a_bit_that_changed_names_the_file_and_the_record_and_nothing_is_written(root: Path) -> None:
-    path = part(root, "train/part-r-00001")
+@pytest.mark.parametrize("name", ["train/part-r-00001", "val/part-r-00000"])
+def test_a_bit_that_changed_names_the_file_and_the_record_and_nothing_is_written(name: str, root: Path) -> None:
+    path = part(root, name)
     content = bytearray(path.read_bytes())
     content[len(content) // 2 + 1000] ^= 4
     path.write_bytes(content)
     before = listed(root)
-    with pytest.raises(DataError, match=r"part-r-00001 is damaged: record 3, at byte \d+, has the checksum") as caught:
+    with pytest.raises(DataError, match=r"part-r-0000\d is damaged: record 3, at byte \d+, has the checksum") as caught:
         load_droughtwatch(lenient(root), bands=TWO)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)

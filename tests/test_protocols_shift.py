@@ -230,6 +230,13 @@ def test_a_prior_draws_the_test_data_anew_and_gives_half_of_them_as_the_target()
     assert run(LabelShift(), data).target is None
 
 
+def test_a_prior_that_leaves_a_class_without_samples_is_told_unless_it_is_zero():
+    data = dataset([60, 60], [10, 10])
+    with pytest.raises(DataError, match=r"toy: this prior leaves 10 test samples, and none of cat: choose one less"):
+        run(LabelShift(prior=(1, 1000)), data)
+    assert counts(run(LabelShift(prior=(0, 1)), data).tests["test"], 2) == [0, 5]
+
+
 def test_a_dirichlet_prior_has_its_variance_over_seeds():
     """Var p_1 = (1/2)(1/2) / (2 alpha + 1)."""
     data = dataset([20, 20], [60, 60])

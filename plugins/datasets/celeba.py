@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from bench import DataError, Dataset, Files, OptionError, Recipe, Split, UnknownNameError, hookimpl
@@ -204,6 +204,8 @@ def _image(read: Callable[[str], bytes], name: str, source: Path, size: int) -> 
         with Image.open(io.BytesIO(read(name)), formats=["JPEG"]) as image:
             found = image.size
             pixels = image.convert("RGB").crop(SQUARE).resize((size, size), Image.Resampling.BILINEAR)
+    except UnidentifiedImageError as error:
+        raise DataError(f"{source}: the image {name} cannot be read: it is no JPEG") from error
     except (OSError, KeyError, ValueError, SyntaxError, zipfile.BadZipFile, zlib.error) as error:
         raise DataError(f"{source}: the image {name} cannot be read: {error}") from error
     if found != (WIDTH, HEIGHT):

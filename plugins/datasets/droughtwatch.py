@@ -1,9 +1,8 @@
 """Drought Watch: satellite images of Northern Kenya, by how many cows the land can feed."""
 
-import hashlib
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -69,24 +68,14 @@ def load_droughtwatch(files: Files, *, bands: tuple[str, ...] = ("B2", "B3", "B4
     if not bands or len(set(bands)) < len(bands) or not set(bands) <= set(BANDS):
         raise OptionError(f"droughtwatch: bands must be different ones of {', '.join(BANDS)}, not {', '.join(bands)!r}")
     source = _source(files)
-    maps = {
-        name: memory_map(
-            files.root / FOLDER / f"prepared-{name}-{'-'.join(bands)}",
-            {"bands": bands, "files": _sizes(source, name)},
-            partial(_blocks, files, source, name, bands),
-        )
-        for name in SIZES
-    }
-    digest = hashlib.sha256("".join(m.sha256 for m in maps.values()).encode()).hexdigest()
-    counts = {name: len(m.arrays["y"]) for name, m in maps.items()}
-    if counts != SIZES:
-        files.unverified(
-            f"{FOLDER}/{source.name}",
-            lambda: digest,
-            f"{source} is not the official data: it has {counts['train']} and {counts['val']} images, "
-            f"expected {SIZES['train']} and {SIZES['val']}; delete it to download it again from {URL}",
-        )
-    train, test = (Split(m.arrays["x"], y := m.arrays["y"].long(), group=y) for m in maps.values())
+    about = {"bands": bands, "files": {name: _sizes(source, name) for name in SIZES}}
+    found = memory_map(
+        files.root / FOLDER / f"prepared-{'-'.join(bands)}", about, partial(_blocks, files, source, bands)
+    )
+    x, y = found.arrays["x"], found.arrays["y"].long()
+    sizes = found.arrays["part"].bincount(minlength=len(SIZES)).tolist()
+    _check(files, source, sizes, found.sha256)
+    train, test = (Split(*part, group=part[1]) for part in zip(x.split(sizes), y.split(sizes), strict=True))
     return Dataset(
         name="droughtwatch",
         train=train,
@@ -96,7 +85,7 @@ def load_droughtwatch(files: Files, *, bands: tuple[str, ...] = ("B2", "B3", "B4
         augment=flip_and_turn,
         reference="Hobbs and Svetlichnaya 2020, Satellite-based Prediction of Forage Conditions for Livestock in "
         "Northern Kenya, arXiv:2004.04081",
-        revision=digest[:12],
+        revision=found.sha256[:12],
         unofficial=dict(files.unofficial),
     )
 
@@ -125,23 +114,48 @@ def _sizes(source: Path, name: str) -> dict[str, list[int]]:
     return {path.name: [path.stat().st_size, path.stat().st_mtime_ns] for path in sorted(paths)}
 
 
-def _blocks(files: Files, source: Path, name: str, bands: tuple[str, ...]) -> Iterator[Block]:
-    """x [1, C, 65, 65] and y [1] of each record of a split, file by file in the order of their names."""
+def _check(files: Files, source: Path, sizes: Sequence[int], sha256: str = "") -> None:
+    """Note data whose numbers of images are not the published ones. Raises DataError where such are not allowed."""
+    if list(sizes) != list(SIZES.values()):
+        files.unverified(
+            f"{FOLDER}/{source.name}",
+            lambda: sha256,
+            f"{source} is not the official data: it has {sizes[0]} and {sizes[1]} images, "
+            f"expected {SIZES['train']} and {SIZES['val']}; delete it to download it again from {URL}",
+        )
+
+
+def _blocks(files: Files, source: Path, bands: tuple[str, ...]) -> Iterator[Block]:
+    """x [1, C, 65, 65], y [1] and part [1], 0 or 1, of each record: of the training data, then of the validation data,
+    file by file in the order of their names. At the end the numbers are checked: what is refused is not written.
+    """
+    sizes = [0] * len(SIZES)
     try:
-        root = source if source.is_dir() else zipfile.Path(source, f"{INSIDE}/")
-        parts = (root / name).iterdir() if (root / name).is_dir() else ()
-        kept = sorted((p for p in parts if p.name.startswith("part-")), key=lambda part: part.name)
-        kept = [part for part in kept if not part.name.endswith("gstmp")]  # as train.py does
-        if not kept:
-            raise DataError(f"{source} holds no files {name}/part-*: get it from {URL}")
-        for done, part in enumerate(kept):
-            files.report(f"{FOLDER}: preparing {name}", done / len(kept))
-            path = f"{source}/{name}/{part.name}"
-            with part.open("rb") as file:
-                for number, data in enumerate(records(file, path), 1):
-                    yield _sample(data, bands, f"{path} is damaged: record {number}")
+        parts = {name: _parts(source, name) for name in SIZES}
+        for number, (name, kept) in enumerate(parts.items()):
+            for done, part in enumerate(kept):
+                files.report(f"{FOLDER}: preparing {name}", done / len(kept))
+                path = f"{source}/{name}/{part.name}"
+                with part.open("rb") as file:
+                    for place, data in enumerate(records(file, path), 1):
+                        sample = _sample(data, bands, f"{path} is damaged: record {place}")
+                        yield {**sample, "part": np.array([number], np.uint8)}
+                        sizes[number] += 1
     except (OSError, EOFError, zlib.error, zipfile.BadZipFile) as error:
         raise DataError(f"{source} is damaged: {error}; delete it to get it again from {URL}") from error
+    if not files.allow_unofficial:
+        _check(files, source, sizes)
+
+
+def _parts(source: Path, name: str) -> list[Path | zipfile.Path]:
+    """The files of a split, in order."""
+    root = source if source.is_dir() else zipfile.Path(source, f"{INSIDE}/")
+    parts = (root / name).iterdir() if (root / name).is_dir() else ()
+    kept = sorted((part for part in parts if part.name.startswith("part-")), key=lambda part: part.name)
+    kept = [part for part in kept if not part.name.endswith("gstmp")]  # as train.py does
+    if not kept:
+        raise DataError(f"{source} holds no files {name}/part-*: get it from {URL}")
+    return kept
 
 
 def _sample(data: bytes, bands: tuple[str, ...], where: str) -> Block:

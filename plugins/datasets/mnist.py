@@ -114,6 +114,7 @@ def _decompress(packed: Path, path: Path) -> None:
             shutil.copyfileobj(source, target)
         part.replace(path)
     except (OSError, EOFError, zlib.error) as error:
+        part.unlink(missing_ok=True)
         raise DataError(f"{packed} could not be decompressed to {path}: {error}") from error
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from bench import DataError, Dataset, Files, OptionError, Recipe, Split, hookimpl
 from bench.memory_map import Block, memory_map
@@ -97,6 +97,8 @@ def _images(files: Files, paths: list[Path], size: int) -> tuple[torch.Tensor, s
         total = sum(path.stat().st_size for path in paths)
     except OSError as error:
         raise DataError(f"missing image {error.filename}: put the whole folder of {URL} there") from error
+    except ValueError as error:
+        raise DataError(f"{files.root / FILE} is damaged: it names an image that cannot be: {error}") from error
 
     def blocks() -> Iterator[Block]:
         with ThreadPoolExecutor() as pool:
@@ -118,6 +120,8 @@ def _read(path: Path, size: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     try:
         content = path.read_bytes()
         image = Image.open(io.BytesIO(content)).convert("RGB").resize((resized, resized), Image.Resampling.BILINEAR)
+    except UnidentifiedImageError as error:
+        raise DataError(f"{path} is no image: get it again from {URL}") from error
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DataError(f"{path} cannot be read as an image ({reason}): get it again from {URL}") from error
