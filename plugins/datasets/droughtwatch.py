@@ -52,9 +52,13 @@ def load_droughtwatch(files: Files, *, bands: tuple[str, ...] = ("B2", "B3", "B4
 
     - Splits. The benchmark's test set is not public: its validation set is the test set here, and the validation data
       are held out of its training set by seed.
-    - Values are divided by 255, and not normalised further; the pre-registration that uses them does not say how.
+    - Values are divided by 255, and not normalised further; train.py takes the bytes as they are, and the
+      pre-registration that uses the images does not say how it normalises.
     - Its random rotations, of angles not given, are quarter turns: a satellite image has no upper side, and nothing is
       cut off or interpolated. The benchmark's train.py does not augment.
+
+    - Its class weights, 1, 4, 4 and 6, are no part of the recipe: `--method importance_weighted -o ratio=1,4,4,6`. It
+      hands them to Keras as a matrix, where a mapping is documented.
 
     Files: `droughtwatch/dw_train_86K_val_10K.zip` (2.15 GB; from Google's storage) or, unpacked,
     `droughtwatch/droughtwatch_data/{train,val}/part-*` (4.3 GB). No checksum of them is published. Instead the two
