@@ -139,7 +139,7 @@ TASKS = [
     (
         "imbalance",
         "protocol.factor=1000",
-        "factor 1000 leaves 6 of 10 classes without a training sample (the largest has 18)",
+        "leaves 6 of 10 classes without a training sample (the largest has 18)",
     ),
     ("covariate_shift", "protocol.ratio=1000", "ratio 1000 leaves a part of 20 samples without any"),
     ("label_shift", "protocol.prior=1,1,1,1,1,1,1,1,1,1000", "leaves 10 test samples, and none of airplane"),
