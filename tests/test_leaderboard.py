@@ -417,6 +417,12 @@ def test_many_classes_and_groups_are_told_by_the_first_and_the_last(make_result)
     assert "Classes: 13, from c0 to c12. Groups: g0, g1. Metrics:" in render([found])[PAGE]
 
 
+def test_a_reference_that_is_a_question_ends_with_its_mark(make_result):
+    (found,) = runs(make_result, "a", [0.1])
+    found.about["dataset_reference"] = "What is it?"
+    assert "Data: What is it?\n" in render([found])[PAGE]
+
+
 def test_every_protocol_and_data_set_has_a_page(make_result):
     test = {"tprd": 0.0, "accuracy": 1.0}
     results = [make_result(test=test, protocol=p, dataset=d) for p in ("x/1", "x/2") for d in ("b/c", "a")]

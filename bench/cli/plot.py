@@ -71,25 +71,26 @@ def plot(kind: str, out: Path, file: Path | None, **asked: Any) -> None:
 
     ResultStore(file.parent if file else out).check_writable()
     pictures = list(_pictures(kind, asked))
-    if file:
-        _check_file(file, [name for name, _ in pictures])
+    suffixes = [_suffix(file, [name for name, _ in pictures])] if file else list(style.METADATA)
     for name, draw in pictures:
-        for suffix, content in style.files(draw).items():
+        for suffix, content in style.files(draw, suffixes).items():
             path = file or out / f"{name}.{suffix}"
-            if path.suffix == f".{suffix}":
-                write_whole(path, content)
-                click.echo(path)
+            write_whole(path, content)
+            click.echo(path)
 
 
-def _check_file(file: Path, names: "Sequence[str]") -> None:
-    """Raise OptionError where it cannot hold all that is drawn."""
-    if file.suffix not in (".svg", ".png"):
+def _suffix(file: Path, names: "Sequence[str]") -> str:
+    """What kind of file it is. Raises OptionError where it cannot hold all that is drawn."""
+    from bench.plots import style
+
+    if file.suffix.removeprefix(".") not in style.METADATA:
         raise OptionError(f"--file {file}: expected a name that ends in .svg or .png")
     if len(names) > 1:
         raise OptionError(
             f"--file is for one picture, and there are {len(names)}: {', '.join(names)}; choose with --dataset, "
             "--model or --protocol"
         )
+    return file.suffix.removeprefix(".")
 
 
 def _pictures(kind: str, asked: dict[str, Any]) -> "Iterator[tuple[str, Callable[[], Figure]]]":

@@ -1,7 +1,7 @@
 """How all pictures look, and their files: the same records give the same bytes."""
 
 import io
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import cycle, islice
 
 import matplotlib
@@ -27,7 +27,11 @@ def lines(number: int) -> Iterator[tuple[ColorType, str]]:
     yield from ((scale(i / (number - 1)), "-") for i in range(number))
 
 
-def files(draw: Callable[[], Figure]) -> dict[str, bytes]:
+METADATA = {"svg": {"Date": None, "Creator": None}, "png": {"Software": None}}
+"""Suffix -> what would be other bytes another time or with another version."""
+
+
+def files(draw: Callable[[], Figure], suffixes: Iterable[str] = tuple(METADATA)) -> dict[str, bytes]:
     """Suffix -> content of the files of a picture, drawn with our settings whatever the user has set."""
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
@@ -40,11 +44,11 @@ def files(draw: Callable[[], Figure]) -> dict[str, bytes]:
         )
         figure = draw()
         found = {}
-        for suffix, metadata in (("svg", {"Date": None, "Creator": None}), ("png", {"Software": None})):
+        for suffix in suffixes:
             file = io.BytesIO()
-            figure.savefig(file, format=suffix, facecolor="white", metadata=metadata)
+            figure.savefig(file, format=suffix, facecolor="white", metadata=METADATA[suffix])
             found[suffix] = file.getvalue()
-    if not any(axes.images for axes in figure.axes):
+    if "png" in found and not any(axes.images for axes in figure.axes):
         found["png"] = _with_palette(found["png"])
     return found
 
