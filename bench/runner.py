@@ -1,39 +1,30 @@
-"""Runs an experiment: train, evaluate, record. The only place that sees test data."""
+"""Runs an experiment: train, evaluate, record."""
 
 import os
 import sys
-import traceback
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
-from functools import partial
+from collections.abc import Sequence
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
-from torch import nn
 
 from bench.allocator import keep_freed_memory
 from bench.data import Split
 from bench.environment import LIBRARIES, environment
-from bench.errors import BenchError, DeviceError, DivergedError, NotApplicableError, OptionError
-from bench.evaluation import Evaluations
+from bench.errors import DeviceError, OptionError
 from bench.experiment import Experiment
-from bench.initial import initial_model
-from bench.meter import Meter, Observer
-from bench.method import Method, Task
+from bench.meter import Observer
+from bench.method import Method
 from bench.metrics import METRICS
-from bench.precision import in_precision
-from bench.protocols import Metrics, Prepared, Splits
+from bench.protocols import Prepared
 from bench.recipe import Recipe
-from bench.results import NOT_APPLICABLE, ResultStore, RunResult
+from bench.results import ResultStore, RunResult
 from bench.spec import RunSpec, digest
 from bench.streams import Streams
-from bench.training import Stages, fit, meta_steps
-
-if TYPE_CHECKING:
-    import numpy as np
+from bench.trained import Trained, train
+from bench.training import meta_steps
 
 
 def device_of(name: str) -> torch.device:
@@ -73,11 +64,8 @@ def run(
     """
     keep_freed_memory()
     if stacked and not (experiment.method.stackable and experiment.protocol.stackable):
-        who = (
-            f"protocol {experiment.protocol.name}"
-            if experiment.method.stackable
-            else f"method {experiment.method_name}"
-        )
+        name = experiment.protocol.name
+        who = f"protocol {name}" if experiment.method.stackable else f"method {experiment.method_name}"
         raise OptionError(f"{who} cannot train stacked runs: leave out --stack")
     streams = Streams(tuple(seeds), stacked)
     way = [stacked, backend, eager]  # of computing: another one rounds otherwise
@@ -90,7 +78,7 @@ def run(
     capture = not eager and (stacked or device.type == "cuda") and _repeats(experiment.recipe)
     how = {"backend": backend, "check": check, "capture": capture}
     method = experiment.new_method()
-    trained = _train(experiment, method, streams, device, observer or Observer(), checkpoint, how)
+    trained = train(experiment, method, streams, device, observer or Observer(), checkpoint, how)
     results = []
     for place, seed in enumerate(seeds):
         status, error = trained.outcome.status, trained.outcome.error
@@ -124,117 +112,10 @@ def _repeats(recipe: Recipe) -> bool:
     return recipe.schedule != "cyclical" and recipe.dropout == "correct"
 
 
-@dataclass(frozen=True)
-class _Trained:
-    """All that is left of the trainings of a run, or of stacked runs."""
-
-    outcome: "Outcome"
-    prepared: Prepared
-    task: Task
-    meter: Meter
-    evaluations: Evaluations
-    stages: Stages
-    further: dict[str, dict[str, Metrics]]
-    """Rule -> metrics by test set, of the examined models."""
-
-    def selected(self, run: int) -> dict[str, dict[str, Any]]:
-        found = self.evaluations.selected(self.meter.history, run)
-        for rule, metrics in self.further.items():
-            found[rule]["metrics"] |= metrics
-        return found
-
-    def arrays(self, run: int) -> "dict[str, np.ndarray[Any, Any]]":
-        """What is kept beside the record."""
-        chosen = {name: values.cpu().numpy() for name, values in self.prepared.arrays.items()}
-        return self.evaluations.predictions(run) | self.meter.kept(run) | chosen
-
-
-def _train(
-    experiment: Experiment,
-    method: Method,
-    streams: Streams,
-    device: torch.device,
-    observer: Observer,
-    checkpoint: Path,
-    how: dict[str, Any],
-) -> _Trained:
-    """The trainings by which the protocol chooses its data, and the one that is evaluated. `how`: fields of Task."""
-
-    def new_task(splits: Splits) -> Task:
-        return replace(_task(experiment, splits, streams, device), **how)
-
-    outcome = Outcome()
-    stages = Stages(new_task, streams, checkpoint, observer, _trains_on_val(experiment))
-    prepared = Prepared(_splits(experiment, streams, device), method)
-    with outcome.noted():
-        prepared = _prepare(experiment, prepared, stages)
-    task, evaluations = new_task(prepared.splits), _evaluations(experiment, prepared.splits)
-    meter = Meter(evaluations, observer, checkpoint)
-    if outcome.ok:
-        if stages.done:
-            observer.stage("final")
-        with outcome.noted():
-            fit(prepared.method, task, meter)
-    further = {}
-    if outcome.ok and experiment.protocol.examines and not meter.diverged[0]:
-        observer.note("the trained models are examined on further test data, which may take a while")
-        further = _examined(experiment, prepared.splits, evaluations, task)
-    return _Trained(outcome, prepared, task, meter, evaluations, stages, further)
-
-
 def _discard(checkpoint: Path) -> None:
     """Of the evaluated training and of those before it."""
     for path in checkpoint.parent.glob(f"{checkpoint.stem}*.pt"):
         path.unlink()
-
-
-def _prepare(experiment: Experiment, given: Prepared, stages: Stages) -> Prepared:
-    """What the protocol chooses by trainings of its own, of which no test data are a part."""
-    tests, probes = given.splits.tests, given.splits.probes
-    blind = replace(given.splits, tests={}, probes={})
-    made = experiment.protocol.prepare(blind, given.method, stages)
-    return replace(made, splits=replace(made.splits, tests=tests, probes=probes))
-
-
-@dataclass
-class Outcome:
-    """Whether the trainings of a run went well: the status and, of a failure, its message."""
-
-    status: str = "ok"
-    error: str = ""
-
-    @property
-    def ok(self) -> bool:
-        return self.status == "ok"
-
-    @contextmanager
-    def noted(self) -> Iterator[None]:
-        """Takes the failures that a record tells of, and lets all others pass."""
-        try:
-            yield
-        except DivergedError as error:
-            self.status, self.error = "diverged", str(error)
-        except NotApplicableError as error:
-            self.status, self.error = NOT_APPLICABLE, str(error)
-        except BenchError:
-            raise
-        except Exception as error:
-            if isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error):
-                self.status, self.error = "out of memory", str(error).split("\n")[0]
-            else:
-                self.status, self.error = "plugin error", traceback.format_exc()
-
-
-def _examined(
-    experiment: Experiment, splits: Splits, evaluations: Evaluations, task: Task
-) -> dict[str, dict[str, Metrics]]:
-    """Rule -> metrics by further test set, of the model of the rule."""
-    model, found = task.new_model(), {}
-    for rule, state in evaluations.model_states.items():
-        model.load_state_dict(state)
-        evaluate = partial(evaluations.examined, model)
-        found[rule] = experiment.protocol.examine(model, splits, task.streams, evaluate)
-    return found
 
 
 def _source(experiment: Experiment) -> list[str]:
@@ -247,68 +128,6 @@ def _command(experiment: Experiment, spec: RunSpec, stacked: bool, backend: str,
     flags = ["--allow-unofficial-data"] * bool(experiment.dataset.unofficial) + ["--stack"] * stacked
     flags += ["--backend", backend] * (backend != "auto") + ["--no-check"] * (not check) + ["--eager"] * eager
     return spec.command(experiment.own_recipe.model, experiment.dataset.recipe.protocol, flags)
-
-
-def new_model(experiment: Experiment, streams: Streams, device: torch.device) -> nn.Module:
-    dataset = experiment.dataset
-
-    def build() -> nn.Module:
-        return experiment.model(dataset.shape, len(dataset.classes), **experiment.model_options)
-
-    model, precision = initial_model(build, dataset.mean, dataset.std, streams, device), experiment.recipe.precision
-    return in_precision(model, precision, channels_last=precision == "bf16")
-
-
-def splits_of(experiment: Experiment, seed: int) -> Splits:
-    """The data of the run with this seed, as they were loaded."""
-    splits = experiment.protocol.splits(experiment.dataset, experiment.recipe, Streams((seed,)))
-    if _trains_on_val(experiment):
-        splits = replace(splits, train=Split.cat([splits.train, splits.val]))
-    return splits
-
-
-def _splits(experiment: Experiment, streams: Streams, device: torch.device) -> Splits:
-    """The data of the run, or of all stacked runs, on the device."""
-    found = [splits_of(experiment, seed) for seed in streams.seeds]
-
-    def join(splits: Sequence[Split]) -> Split:
-        return (Split.stack(splits) if streams.stacked else splits[0]).to(device)
-
-    tests = {name: join([s.tests[name] for s in found]) for name in found[0].tests}
-    probes = {name: join([s.probes[name] for s in found]) for name in found[0].probes}
-    targets = [s.target for s in found if s.target]
-    target = join(targets) if targets else None
-    return Splits(join([s.train for s in found]), join([s.val for s in found]), tests, probes, target)
-
-
-def _trains_on_val(experiment: Experiment) -> bool:
-    return experiment.validation == "paper" and not experiment.method.uses_val
-
-
-def _task(experiment: Experiment, splits: Splits, streams: Streams, device: torch.device) -> Task:
-    return Task(
-        train=splits.train,
-        val=splits.val,
-        target=splits.target,
-        classes=experiment.dataset.classes,
-        groups=experiment.protocol.groups(experiment.dataset),
-        recipe=experiment.recipe,
-        new_model=lambda: new_model(experiment, streams, device),
-        streams=streams,
-        augment=experiment.dataset.augment if experiment.recipe.augment else None,
-    )
-
-
-def _evaluations(experiment: Experiment, splits: Splits) -> Evaluations:
-    return Evaluations(
-        splits,
-        groups=len(experiment.protocol.groups(experiment.dataset)),
-        group_is_class=experiment.protocol.group_is_class,
-        batch_size=experiment.recipe.eval_batch_size,
-        select=None if _trains_on_val(experiment) else experiment.recipe.select,
-        keep_at=experiment.recipe.evaluate_at,
-        keep_models=experiment.protocol.examines,
-    )
 
 
 def _about(experiment: Experiment, method: Method) -> dict[str, Any]:
@@ -359,7 +178,7 @@ def _columns(history: list[dict[str, Any]], run: int) -> dict[str, list[float]]:
     return columns
 
 
-def _costs(trained: _Trained, stacked: int) -> dict[str, Any]:
+def _costs(trained: Trained, stacked: int) -> dict[str, Any]:
     """What the training took; of stacked runs, each run's share. With the trainings before it, but those that are the
     same for every method; a step's seconds are those of the training that is evaluated.
     """

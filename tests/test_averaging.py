@@ -10,10 +10,11 @@ from torch import Tensor, nn
 from bench import Files, Method, Streams, Trials
 from bench.experiment import Request, resolve
 from bench.meter import Meter
+from bench.parts import new_model
 from bench.predict import predict
 from bench.registry import installed
 from bench.results import ResultStore
-from bench.runner import new_model, run
+from bench.runner import run
 from bench.stack import unstack
 from bench.testing import NoEvaluations, toy_task
 

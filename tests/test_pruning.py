@@ -14,13 +14,14 @@ from bench.experiment import OPTIONS_OF, Experiment
 from bench.leaderboard import render
 from bench.meter import Meter, Observer
 from bench.method import Method
+from bench.parts import splits_of
 from bench.protocols import Pruning
 from bench.protocols.forgetting import Forgetting
 from bench.protocols.pruning import MovingAverage
 from bench.recipe import Recipe
 from bench.registry import Plugin, installed
 from bench.results import ResultStore
-from bench.runner import run, splits_of
+from bench.runner import run
 from bench.streams import Streams
 from bench.testing import toy_split, toy_task, train
 from tests.test_runner import CPU, tiny_mlp

@@ -227,7 +227,7 @@ def _data_of(spec: "RunSpec", asked: dict[str, Any]) -> "tuple[Dataset, Splits]"
     """The data set of a record, and its splits. Raises BenchError where the data or the defaults are others by now."""
     from bench.experiment import Request, resolve
     from bench.files import Files, default_root
-    from bench.runner import splits_of
+    from bench.parts import splits_of
 
     files = Files(asked["data_dir"] or default_root(), allow_unofficial=asked["allow_unofficial_data"])
     protocol = spec.protocol.split("/")[0]
