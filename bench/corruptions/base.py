@@ -15,8 +15,8 @@ D = TypeVar("D")
 CIFAR, IMAGENET_64, IMAGENET = 32, 64, 224
 """The sizes that the public constants are made for, in pixels."""
 
-CHUNK = 2**19
-"""Values that are corrupted at once, 2 MiB of floats: about what a core's cache holds. Draws are made by the chunk, so
+CHUNK = 2**18
+"""Values that are corrupted at once, 1 MiB of floats: what they take with a copy of themselves stays in a core's cache. Draws are made by the chunk, so
 it is part of what a generator gives."""
 
 
