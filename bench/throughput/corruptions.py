@@ -26,9 +26,9 @@ HEADS = (
 NOTES = """\
 What a corruption of `bench.corruptions` costs an image on the CPU, beside the public implementation, which takes one
 image at a time. The two take turns in one process, with one thread each, on the same images: ours has them as a batch
-of bytes, the public one as images of PIL, and both end with bytes. Times are those of the processor, and of the clock
-on the wall; how many times as fast ours is comes from the two times of one round. Cells are medians and [quartiles]
-over the rounds."""
+of bytes, the public one as images of PIL, and both end with bytes. Each does its part of a round twice, and the second
+time counts: that of a batch among many. Times are those of the processor, and of the clock on the wall; how many times
+as fast ours is comes from the two times of one round. Cells are medians and [quartiles] over the rounds."""
 
 
 @dataclass(frozen=True)

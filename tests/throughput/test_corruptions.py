@@ -46,7 +46,10 @@ def one_thread() -> Iterator[None]:
 
 
 def seconds(run: Callable[[], object]) -> tuple[float, float]:
-    """By the processor, which what else the machine does concerns little, and by the clock on the wall."""
+    """By the processor, which what else the machine does concerns little, and by the clock on the wall; once warm, as
+    after the first of many batches, not with caches full of the other implementation's data.
+    """
+    run()
     start = time.process_time(), time.perf_counter()
     run()
     return time.process_time() - start[0], time.perf_counter() - start[1]
