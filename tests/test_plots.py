@@ -292,6 +292,14 @@ def test_files_are_the_same_whatever_the_user_has_set(record):
     assert b"toy" in before["svg"]  # text stays text
 
 
+def test_a_file_is_the_same_alone_and_beside_the_other(record):
+    def draw():
+        return surfaces(series_of([record()]), [plane()], [TWO], "toy")
+
+    both = style.files(draw)
+    assert {suffix: style.files(draw, [suffix])[suffix] for suffix in ("svg", "png")} == both
+
+
 def test_photographs_alone_keep_more_than_256_colours(record):
     def colours(figure: Figure) -> int:
         picture = Image.open(io.BytesIO(style.files(lambda: figure)["png"]))

@@ -43,6 +43,8 @@ def files(draw: Callable[[], Figure], suffixes: Iterable[str] = tuple(METADATA))
             }
         )
         figure = draw()
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")  # each further layout would move things a little
         found = {}
         for suffix in suffixes:
             file = io.BytesIO()
