@@ -32,7 +32,7 @@ def listed(values: Mapping[str, Any], form: str) -> str:
 
 
 def recipe_line(result: RunResult) -> str:
-    """What is trained, how long and on how many samples, the method apart."""
+    """What is trained, how long and on what, the method apart."""
     recipe = usual_recipe() | result.resolved["recipe"]
     others = {name: value for name, value in recipe.items() if name not in TOLD and value != usual_recipe()[name]}
     parts = [
@@ -43,7 +43,10 @@ def recipe_line(result: RunResult) -> str:
         f"batches of {recipe['batch_size']:,}{listed(others, ', {}')}",
     ]
     sizes = ", ".join(f"{number:,} {name}" for name, number in result.data["sizes"].items())
-    return f"{', '.join(parts)}. Samples: {sizes}."
+    line = f"{', '.join(parts)}. Samples: {sizes}."
+    for of in ("dataset", "protocol"):  # records of earlier versions have no such entry
+        line += listed(result.resolved.get(f"{of}_options", {}), f" Options of the {of}: {{}}.")
+    return line
 
 
 def code_line(result: RunResult) -> str:

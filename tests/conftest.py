@@ -92,7 +92,10 @@ def make_result() -> Callable[..., RunResult]:
                 "recipe": {"model": "mlp", **spec.recipe},
                 "model_options": spec.model_options,
                 "options": spec.options,
-            },
+                "dataset_options": spec.dataset_options,
+                "protocol_options": spec.protocol_options,
+            }
+            | fields.pop("resolved", {}),
             "data": {"revision": "r1", "unofficial": unofficial or {}, "sizes": {"train": 1000, "test": 50}},
             "selected": {r: {"epoch": 3, "metrics": {"test": dict(m)}} for r, m in chosen.items() if m is not None},
             "costs": {"train_seconds": seconds, "threads": 1, "stacked": 1, "load": 1.0},

@@ -173,7 +173,7 @@ def test_equal_differences_have_no_interval(make_result):
         {"recipe": {"lr": 0.5}},
         {"validation": "paper"},
         {"data": {"revision": "r2", "unofficial": {}, "sizes": {}}},
-        {"resolved": {"recipe": {"lr": 0.5}, "model_options": {}, "options": {}}},  # a default that was changed since
+        {"resolved": {"recipe": {"lr": 0.5}}},  # a default that was changed since
     ],
 )
 def test_only_equal_settings_are_compared(make_result, other):
@@ -185,7 +185,7 @@ def test_only_equal_settings_are_compared(make_result, other):
 
 def test_a_field_of_recipes_that_came_later_and_is_not_used_hinders_no_comparison(make_result):
     recipe = {"model": "mlp", "schedule": "steps", "milestones": []}
-    fields = {"resolved": {"recipe": recipe, "model_options": {}, "options": {}}}
+    fields = {"resolved": {"recipe": recipe}}
     results = [*runs(make_result, "erm", [0.1, 0.2]), *runs(make_result, "a", [0.2, 0.4], **fields)]
     assert column(results, 4)[1].startswith("+15.00")
 
@@ -369,22 +369,22 @@ def test_the_command_gives_all_the_seeds_of_a_row(make_result):
 def test_the_recipe_is_told_of_rows_that_keep_it(make_result):
     """Defaults of fields that change nothing are left out; an older record's default is told of its rows."""
     own = {"model": "mlp", "loss": "hinge", "epochs": None, "steps": 2000, "val_size": 7, "momentum": 0.9}
-    resolved = {"recipe": own, "model_options": {}, "options": {}}
+    resolved = {"recipe": own, "protocol_options": {"factor": 10.0, "profile": "step"}}
     results = [*runs(make_result, "a", [0.1], resolved=resolved), *runs(make_result, "b", [0.1], recipe={"lr": 0.5})]
-    sizes = "Samples: 1,000 train, 50 test."
+    sizes = "Samples: 1,000 train, 50 test. Options of the protocol: factor=10, profile=step."
     line = f"- mlp, hinge loss, adam with learning rate 0.001, 2,000 updates, batches of 100, momentum=0.9. {sizes}"
     assert sections(results)["Recipe"] == [line]
     older = runs(make_result, "c", [0.1], resolved=resolved | {"recipe": own | {"batch_size": 10}})
     assert sections([*results, *older])["Recipe"] == [
         f"{line}: a",
-        f"{line.replace('100', '10')}: c",
+        f"{line.replace('batches of 100', 'batches of 10')}: c",
     ]
     assert "Recipe" not in sections(results[1:])
 
 
 def test_all_options_of_a_method_are_told_with_its_command(make_result):
     """Those too that the recipe gives, which its name in the tables does not tell."""
-    resolved = {"recipe": {}, "model_options": {}, "options": {"by": "group", "beta": 0.9, "target": []}}
+    resolved = {"options": {"by": "group", "beta": 0.9, "target": []}}
     assert sections(runs(make_result, "a", [0.1], options={"beta": 0.9}, resolved=resolved))["Commands"][1:] == [
         "- a[beta=0.9]: `bench run --method a --dataset digits -o beta=0.9 --seeds 1`; beta=0.9, by=group, target="
     ]

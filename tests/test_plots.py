@@ -28,8 +28,8 @@ def record(make_result):
 
     def make(method="erm", seed=0, fraction=(0.5, 0.4, 0.3), parameters=10, counts=((30, 10),), groups=2, **fields):
         result = make_result(method, seed, test={"accuracy": 0.9, "fraction_positive": fraction[-1]}, **fields)
-        own = {"dataset_options": {}, **result.resolved}
-        own["protocol_options"] = {"factor": 100.0, **fields.get("protocol_options", {})}
+        own = result.resolved
+        own = own | {"protocol_options": {"factor": 100.0, **own["protocol_options"]}}
         return dataclasses.replace(
             result,
             resolved=own,
