@@ -20,6 +20,8 @@ from bench.plots.series import Series, mean_and_band, shared
 ROOT = Path(__file__).parents[1]
 PAGE, FOLDER = ROOT / "leaderboards/figures.md", ROOT / "leaderboards/figures"
 EPOCHS = (1, 10, 100, 1000, 10_000)
+GENERATED = ("moons", "separable")
+"""Data sets that need no files."""
 TABLE = re.compile(r"<!-- (.*) -->\n((?:\|.*\n)*)")
 
 
@@ -28,19 +30,25 @@ class Section:
     """One picture of the page.
 
     prose: what is said of it. commands: the lines that make it, the last of which draws it. image: its file. columns:
-        those of the history that are in its table. cells: that table, as it stands on the page.
+        those of the history that are in its table, or `counts` of training samples. epochs: in the table. cells: that
+        table, as it stands on the page.
     """
 
     prose: str
     commands: list[str]
     image: Path
     columns: list[str]
+    epochs: list[int]
     cells: str
 
     @property
     def plot(self) -> list[str]:
         """The words of the command that draws it."""
         return shlex.split(self.commands[-1])[1:]
+
+    @property
+    def needs_files(self) -> bool:
+        return values(self.plot)["dataset"] not in GENERATED
 
     def keys(self) -> set[str]:
         """Of the runs that its commands make."""
@@ -59,15 +67,27 @@ class Section:
         return chosen(asked | {"records": ROOT / asked["records"]})
 
     def table(self) -> str:
+        return self._counts() if self.columns == ["counts"] else self._history()
+
+    def _counts(self) -> str:
+        """Training samples of the first seed: all, and those of the largest and of the smallest class."""
+        rows = []
+        for one in self.series:
+            of_class = [sum(column) for column in zip(*one.any.data["counts"]["train"], strict=True)]
+            numbers = [f"{n:,}" for n in (sum(of_class), max(of_class), min(of_class))]
+            rows.append([one.label(shared(self.series)), *numbers])
+        return "\n".join(table(("", "samples", "largest class", "smallest class"), rows)) + "\n"
+
+    def _history(self) -> str:
         """Mean and standard deviation over the seeds, of each column after some epochs."""
         series, rows = self.series, []
         for column in self.columns:
             for one in series:
-                places = [one.any.history["epoch"].index(epoch) for epoch in EPOCHS]
+                places = [one.any.history["epoch"].index(epoch) for epoch in self.epochs]
                 means, deviations = mean_and_band(one.column(column)[:, places])
                 numbers = [f"{m:.3f} ± {d:.3f}" for m, d in zip(means, deviations, strict=True)]
                 rows.append([column, one.label(shared(series)), str(len(one.runs)), *numbers])
-        heads = ["", "", "seeds", *(f"epoch {epoch:,}" for epoch in EPOCHS)]
+        heads = ["", "", "seeds", *(f"epoch {epoch:,}" for epoch in self.epochs)]
         return "\n".join(table(heads, rows)) + "\n"
 
 
@@ -78,12 +98,14 @@ def sections() -> list[Section]:
         commands = re.search(r"```\n(.*?)```", text, re.DOTALL)
         image, cells = re.search(r"!\[.*?\]\((.*?)\)", text), TABLE.search(text)
         assert commands and image and cells, text.split("\n")[0]
+        columns, _, epochs = cells[1].partition(" @ ")
         found.append(
             Section(
                 prose=text[: commands.start()],
                 commands=commands[1].replace("\\\n", " ").splitlines(),
                 image=PAGE.parent / image[1],
-                columns=cells[1].split(),
+                columns=columns.split(),
+                epochs=[int(epoch) for epoch in epochs.split()] or list(EPOCHS),
                 cells=cells[2],
             )
         )
