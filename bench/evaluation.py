@@ -100,8 +100,8 @@ class Evaluations:
         }
 
     def predictions(self, run: int) -> dict[str, "np.ndarray[Any, Any]"]:
-        """Of one run: logits (float32) of every set under each rule, with classes and groups (int16), and the inputs
-        where they are points of a plane; of each probe the probability of class 1 (float16) at the epochs to keep.
+        """Of one run: logits (float32) of every set under each rule, with classes and groups (int16); of each probe
+        the inputs, where they are points of a plane, and the probability of class 1 (float16) at the epochs to keep.
         """
         kept = {LAST: self._last}
         if self._select is not None and self._best_epoch[run]:
@@ -110,7 +110,7 @@ class Evaluations:
         for name, split in self._sets.items():
             stacked = split.y.dim() == 2
             parts = {"y": split.y.short(), "group": split.group.short()}
-            parts |= {"x": split.x} if split.x.shape[split.y.dim() :] == (2,) else {}
+            parts |= {"x": split.x} if name in self._probes and split.x.shape[split.y.dim() :] == (2,) else {}
             parts |= {rule: logits[name].float() for rule, logits in kept.items()}
             for part, values in parts.items():
                 arrays[f"{name}/{part}"] = (values[run] if stacked else values).cpu().numpy()

@@ -65,12 +65,12 @@ class Row(SeedRuns):
         return spec.model, used, self.any.data["revision"]
 
     def values(self, metric: str, rule: str) -> dict[int, float]:
-        """Values on the test set, or on that of `set/metric`, by seed; NaN where undefined, nothing where the rule does
-        not apply.
+        """Values on the test set, or on that of `set/metric`, by seed; NaN where undefined, or where the options of the
+        protocol leave out the set; nothing where the rule does not apply.
         """
         of, _, name = metric.rpartition("/")
         chosen = {seed: r.selected[rule]["metrics"] for seed, r in self.runs.items() if rule in r.selected}
-        found = {seed: metrics[of or TEST][name] for seed, metrics in chosen.items()}
+        found = {seed: metrics.get(of or TEST, {}).get(name) for seed, metrics in chosen.items()}
         return {seed: math.nan if value is None else value for seed, value in found.items()}
 
     @property

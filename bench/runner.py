@@ -182,7 +182,7 @@ def _costs(trained: Trained, stacked: int) -> dict[str, Any]:
     """What the training took; of stacked runs, each run's share. With the trainings before it, but those that are the
     same for every method; a step's seconds are those of the training that is evaluated.
     """
-    meter, method, device = trained.meter, trained.prepared.method, trained.task.device
+    meter, method = trained.meter, trained.prepared.method
     own = [stage for stage in trained.stages.done if not stage.common]
     seconds = meter.seconds / stacked
     model = getattr(method, "model", None)
@@ -192,7 +192,7 @@ def _costs(trained: Trained, stacked: int) -> dict[str, Any]:
         "seconds_per_step": seconds / meter.steps if meter.steps else None,
         "stages": [asdict(stage) for stage in trained.stages.done],
         "parameters": sum(p.numel() for p in model.parameters()) // stacked if model else None,
-        "peak_memory_bytes": torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None,
+        "peak_memory_bytes": trained.peak_memory,
         "peak_process_bytes": _peak_process_bytes(),
         "stacked": stacked,
         "captured": getattr(method, "captured", False),

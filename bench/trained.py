@@ -3,6 +3,7 @@
 Test data go to evaluations alone: neither methods nor the trainings of protocols see them.
 """
 
+import copy
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,7 +23,7 @@ from bench.parts import loaded_splits, new_evaluations, new_task, trains_on_val
 from bench.protocols import Metrics, Prepared, Splits
 from bench.results import NOT_APPLICABLE
 from bench.streams import Streams
-from bench.training import Stages, fit
+from bench.training import Stages
 
 if TYPE_CHECKING:
     import numpy as np
@@ -67,6 +68,8 @@ class Trained:
     meter: Meter
     evaluations: Evaluations
     stages: Stages
+    peak_memory: int | None
+    """Bytes on the GPU, while it trained."""
     further: dict[str, dict[str, Metrics]]
     """Rule -> metrics by test set, of the examined models."""
 
@@ -107,12 +110,15 @@ def train(
         if stages.done:
             observer.stage("final")
         with outcome.noted():
-            fit(prepared.method, task, meter)
+            stages.fit(prepared.method, task, meter)
+    peak = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
     further = {}
     if outcome.ok and experiment.protocol.examines and not meter.diverged[0]:
+        meter.save()
         observer.note("the trained models are examined on further test data, which may take a while")
-        further = _examined(experiment, prepared.splits, evaluations, task)
-    return Trained(outcome, prepared, task, meter, evaluations, stages, further)
+        with outcome.noted():
+            further = _examined(experiment, prepared, evaluations, streams)
+    return Trained(outcome, prepared, task, meter, evaluations, stages, peak, further)
 
 
 def _prepare(experiment: Experiment, given: Prepared, stages: Stages) -> Prepared:
@@ -124,12 +130,13 @@ def _prepare(experiment: Experiment, given: Prepared, stages: Stages) -> Prepare
 
 
 def _examined(
-    experiment: Experiment, splits: Splits, evaluations: Evaluations, task: Task
+    experiment: Experiment, prepared: Prepared, evaluations: Evaluations, streams: Streams
 ) -> dict[str, dict[str, Metrics]]:
-    """Rule -> metrics by further test set, of the model of the rule."""
-    model, found = task.new_model(), {}
-    for rule, state in evaluations.model_states.items():
-        model.load_state_dict(state)
-        evaluate = partial(evaluations.examined, model)
-        found[rule] = experiment.protocol.examine(model, splits, task.streams, evaluate)
-    return found
+    """Rule -> metrics by further test set, of the model of the rule; a model of two rules is examined once."""
+    model, found = copy.deepcopy(prepared.method.model), {}
+    for state in evaluations.model_states.values():
+        if id(state) not in found:
+            model.load_state_dict(state)
+            evaluate = partial(evaluations.examined, model)
+            found[id(state)] = experiment.protocol.examine(model, prepared.splits, streams, evaluate)
+    return {rule: found[id(state)] for rule, state in evaluations.model_states.items()}

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from bench.errors import DivergedError, NotApplicableError, PluginError
+from bench.errors import DataError, DivergedError, NotApplicableError, PluginError
 from bench.meter import Meter, NoEvaluations, Observer, Watch
 from bench.method import Method, Task
 from bench.protocols import Splits
@@ -72,12 +72,22 @@ class Stages:
         self._observer.stage(name)
         meter = Meter(NoEvaluations(), self._observer, self._checkpoint.with_suffix(f".{name}.pt"), watch)
         try:
-            fit(method, self._new_task(splits), meter)
+            self.fit(method, self._new_task(splits), meter)
         except (DivergedError, NotApplicableError) as error:
             raise type(error)(f"{name}: {error}") from error
         meter.save()
         choices = meta_steps(method)
         self.done.append(Stage(name, meter.seconds, meter.steps, common, method.captured, choices))
+
+    def fit(self, method: Method, task: Task, meter: Meter) -> None:
+        """As `fit`; but data that a stage chose and the method cannot use are no bad input: NotApplicableError."""
+        try:
+            fit(method, task, meter)
+        except DataError as error:
+            if not self.done:
+                raise
+            why = f"{error}; the data were chosen by a training: see the protocol's options"
+            raise NotApplicableError(why) from error
 
 
 def meta_steps(method: Method) -> list[dict[str, Any]]:

@@ -78,6 +78,39 @@ def test_a_run_tells_the_numbers_of_samples(bench_in):
     assert told in result.output
 
 
+def test_what_the_options_of_robustness_leave_out_is_undefined(bench_in):
+    words = [
+        "--dataset",
+        "digits",
+        "--protocol",
+        "robustness",
+        "-o",
+        "protocol.profile=step",
+        "-o",
+        "protocol.factor=2",
+    ]
+    words += ["-o", "protocol.eps=0", "-o", "protocol.corruptions=spatter", "-o", "protocol.severities=1"]
+    result = bench_in("run", "--method", "erm", "--epochs", 1, *words)
+    assert result.exit_code == 0, result.output
+    page = Path("bench-results/robustness-v1-digits.md").read_text()
+    (row,) = {line for line in page.splitlines() if line.startswith("| 1 | erm")}
+    cells = [cell.strip() for cell in row.split("|")]
+    assert [place for place, cell in enumerate(cells) if cell == "undefined"] == [3, 4, 5, 8, 9]
+
+
+def test_data_that_a_training_chose_and_a_method_cannot_use_are_no_bad_input(bench_in):
+    """Validation batches of FORML have 100 samples, and there are 20."""
+    words = ["--dataset", "digits", "--protocol", "pruning", "--epochs", 1, "-o", "recipe.val_size=20"]
+    result = bench_in("run", "--method", "forml", "--method", "erm", *words, "-o", "recipe.min_per_group=2")
+    assert result.exit_code == 0, result.output
+    assert (
+        "not applicable: forml: scoring: validation batches of 100 with at least 2 of each group need 10 samples"
+        in result.output
+    )
+    assert "the data were chosen by a training: see the protocol's options" in result.output
+    assert [json.loads(path.read_text())["status"] for path in records()] == ["ok", "not applicable"]
+
+
 def test_of_many_classes_the_largest_and_the_smallest_are_told():
     classes = [str(c) for c in range(11)]
     data = {"counts": {"train": [[1] * 11, [2] * 10 + [0]]}, "sizes": {"train": 3100, "val": 1, "test": 2}}

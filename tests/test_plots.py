@@ -241,6 +241,10 @@ def test_what_has_no_surface_is_told(record):
         surfaces(series_of([record()]), [kept], [TWO], "toy")
 
 
+def test_one_class_has_no_separator():
+    assert max_margin(np.zeros((3, 2)), np.ones(3, dtype=np.int64)) is None
+
+
 def test_counts_are_those_of_the_training_data(record):
     results = [record(), record("forml"), record(counts=((5, 10), (1, 2)), groups=2, protocol_options={"factor": 10})]
     figure = counts(series_of(results), "toy")

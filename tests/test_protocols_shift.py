@@ -232,7 +232,7 @@ def test_a_prior_draws_the_test_data_anew_and_gives_half_of_them_as_the_target()
 
 def test_a_prior_that_leaves_a_class_without_samples_is_told_unless_it_is_zero():
     data = dataset([60, 60], [10, 10])
-    with pytest.raises(DataError, match=r"toy: this prior leaves 10 test samples, and none of cat: choose one less"):
+    with pytest.raises(DataError, match=r"toy: this prior leaves 5 test samples, and none of cat: choose one less"):
         run(LabelShift(prior=(1, 1000)), data)
     assert counts(run(LabelShift(prior=(0, 1)), data).tests["test"], 2) == [0, 5]
 

@@ -440,6 +440,32 @@ def test_the_model_of_each_rule_is_examined_after_the_training(experiment, store
     assert one(made, store).reproducible() == whole.reproducible()
 
 
+def test_a_model_of_two_rules_is_examined_once_and_running_out_of_memory_there_is_recorded(
+    experiment, store, monkeypatch
+):
+    looked = []
+
+    @dataclass(frozen=True)
+    class Greedy(Examining):
+        def examine(self, model, splits, streams, evaluate):
+            looked.append(evaluate(splits.tests["test"])["accuracy"])
+            if store.folder.name == "small":
+                raise MemoryError
+            return {}
+
+    made = replace(experiment(epochs=1), protocol=Greedy())
+    assert set(one(made, store).selected) == {"last", "best_val_accuracy"} and len(looked) == 1
+    store = ResultStore(store.folder / "small")
+    store.check_writable()
+    assert one(made, store).status == "out of memory"
+    assert list((store.folder.parent / "checkpoints").iterdir())  # it goes on from there
+    ran = []
+    monkeypatch.setattr(Meter, "step", lambda *_: ran.append(1))
+    store = ResultStore(store.folder.parent / "other")  # beside the same checkpoints
+    store.check_writable()
+    assert one(made, store).ok and not ran
+
+
 def test_a_run_that_is_not_to_be_resumed_starts_again(experiment, store, monkeypatch):
     whole = one(experiment(), store)
     interrupted(experiment(), store, monkeypatch)

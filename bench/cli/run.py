@@ -138,6 +138,8 @@ def experiments_of(methods: Sequence[str], asked: Mapping[str, Any]) -> "list[Ex
             loaded[task] = found[-1].dataset
     if asked["stack"] and (alone := [e.method_name for e in found if not e.method.stackable]):
         raise OptionError(f"{', '.join(alone)} cannot train stacked runs: leave out --stack, or these methods")
+    if asked["stack"] and found and not found[0].protocol.stackable:
+        raise OptionError(f"protocol {found[0].protocol.name} cannot train stacked runs: leave out --stack")
     return list({experiment.spec(0).key: experiment for experiment in found}.values())  # 10 is 10.0
 
 

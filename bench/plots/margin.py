@@ -15,11 +15,13 @@ def max_margin(x: Array, y: NDArray[np.int64]) -> tuple[Array, float] | None:
     The hard-margin support vector machine (Cortes and Vapnik 1995, Support-Vector Networks, section 2), to a relative
     tolerance of 1e-6; whether there is a separator is asked of a linear program.
 
-    x: [N, D]. y: [N], 0 or 1, both of which occur.
+    x: [N, D]. y: [N], 0 or 1; None where one of them does not occur.
     """
     from scipy.optimize import linprog
     from sklearn.svm import SVC
 
+    if y.min() == y.max():
+        return None
     beyond = -np.where(y == 1, 1, -1)[:, None] * np.column_stack([x, np.ones(len(x))])
     if not linprog(np.zeros(beyond.shape[1]), beyond, -np.ones(len(x)), bounds=(None, None)).success:
         return None

@@ -7,7 +7,7 @@ import torch
 from torch import Generator, Tensor
 
 from bench.data import Dataset, Split
-from bench.errors import OptionError
+from bench.errors import DataError, OptionError
 from bench.streams import Streams
 
 
@@ -53,6 +53,24 @@ def drawn(label: Tensor, counts: Sequence[int], streams: Streams, part: str) -> 
         return torch.cat([members(label, c, generator)[:n] for c, n in enumerate(counts)])
 
     return streams.draw(draw, "counts", part)
+
+
+def per_class(name: str, size: int, y: Tensor, classes: int) -> int:
+    """Validation samples of each class, of `size` that are balanced. Raises DataError where there are too few in y."""
+    each, rest = divmod(size, classes)
+    if rest or not 0 < each < least(y, classes):
+        raise DataError(
+            f"{name}: protocol.validation=balanced needs recipe.val_size to be a multiple of {classes} classes that "
+            f"leaves some of the {least(y, classes)} samples of the smallest, not {size}"
+        )
+    return each
+
+
+def without(n: int, positions: Tensor) -> Tensor:
+    """The other ones of n positions, in order."""
+    left = torch.ones(n, dtype=torch.bool)
+    left[positions] = False
+    return left.nonzero().squeeze(1)
 
 
 def least(label: Tensor, labels: int) -> int:

@@ -8,7 +8,7 @@ import torch
 from bench.data import Dataset, Split
 from bench.errors import DataError, OptionError, ProtocolError
 from bench.protocols.base import Claim, Protocol, Splits, by_class, hold_out, with_test
-from bench.protocols.classes import drawn, least, only, profile_counts
+from bench.protocols.classes import drawn, least, only, per_class, profile_counts, without
 from bench.recipe import Recipe
 from bench.streams import Streams
 
@@ -70,7 +70,7 @@ class Imbalance(Profiled):
 
     The samples of each class are drawn by seed. The first class keeps all that it has (the least that any class has,
     n_max), the last n_max / factor; rounding is down. The validation data are held out of the result and are as
-    imbalanced, unless `validation` is `balanced`.
+    imbalanced, unless `validation` is `balanced`; a validation split of the data set's own stays as it is.
 
     profile: `long_tailed`, n_i = n_max factor^(-i / (C - 1)) (Cui et al. 2019; Cao et al. 2019, LDAM), of which two
         classes have the ratios factor : 1 of Zha, Gao, Ma, Xu; `linear`, n_i falls evenly; `step`, the first half of
@@ -113,16 +113,9 @@ class Imbalance(Profiled):
 def _with_balanced_validation(dataset: Dataset, size: int, streams: Streams) -> Dataset:
     """With `size` validation samples, equally many of each class, taken from the training data. Raises DataError."""
     train, classes = dataset.train, len(dataset.classes)
-    each, rest = divmod(size, classes)
-    if rest or not 0 < each < least(train.y, classes):
-        raise DataError(
-            f"protocol.validation=balanced needs recipe.val_size to be a multiple of {classes} classes that leaves "
-            f"some of the {least(train.y, classes)} samples of the smallest, not {size}"
-        )
+    each = per_class(dataset.name, size, train.y, classes)
     taken = drawn(train.y, [each] * classes, streams, "val")
-    others = torch.ones(len(train), dtype=torch.bool)
-    others[taken] = False
-    return replace(dataset, val=train.select(taken), train=train.select(others.nonzero().squeeze(1)))
+    return replace(dataset, val=train.select(taken), train=train.select(without(len(train), taken)))
 
 
 def _zipped_from_the_start(split: Split, counts: list[int]) -> Split:

@@ -75,13 +75,13 @@ class LabelShift(Protocol):
         if not self.prior and self.dirichlet is None:
             return found
         shifted = self._shifted(found.tests["test"], len(dataset.classes), streams)
-        there = shifted.y.bincount(minlength=len(dataset.classes)).tolist()
+        half = len(shifted) // 2
+        there = shifted.y[:half].bincount(minlength=len(dataset.classes)).tolist()
         if lost := [c for c, p, n in zip(dataset.classes, self.prior, there, strict=False) if p > 0 and n == 0]:
             raise DataError(
-                f"{dataset.name}: this prior leaves {len(shifted)} test samples, and none of {', '.join(lost)}: choose "
+                f"{dataset.name}: this prior leaves {half} test samples, and none of {', '.join(lost)}: choose "
                 f"one less extreme, or 0 for a class without samples"
             )
-        half = len(shifted) // 2
         if half == 0:
             raise DataError(f"{dataset.name}: this prior leaves {len(shifted)} test samples: choose one less extreme")
         order = torch.arange(len(shifted))

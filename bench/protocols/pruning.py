@@ -12,7 +12,7 @@ from bench.diagnostics import Samples
 from bench.errors import DataError, OptionError, ProtocolError
 from bench.method import Method
 from bench.protocols.base import Prepared, Protocol, Splits, by_class, hold_out
-from bench.protocols.classes import least
+from bench.protocols.classes import per_class, without
 from bench.protocols.forgetting import Forgetting
 from bench.recipe import Recipe
 from bench.streams import Streams
@@ -39,7 +39,8 @@ class Pruning(Protocol):
     fraction: of all samples, those for validation included, that are dropped, rounded down.
     decay: of the moving average, per epoch. The paper gives none.
     validation: `least_forgotten`, or `balanced`: equally many of each class, its least forgotten ones. The paper has
-        the former, which may leave a hard class without any; methods that need some of each class then say so.
+        the former, which may leave a hard class without any; methods that need some of each class are not applicable
+        then.
 
     Departures, where the paper leaves it open or does otherwise:
 
@@ -49,6 +50,7 @@ class Pruning(Protocol):
     - The validation data are held out of every training but the first, so that of 50,000 samples 44,000 are left where
       the paper has 45,000. With `--validation paper` they are trained on, and never dropped, by methods that do not
       learn from them.
+    - Each run counts forgetting events anew. On a GPU two trainings may round differently, and so choose other samples.
     - The least forgotten samples are easy ones: the best validation epoch says little.
     - A record's training time leaves out the first training, which is the same for all; `costs.stages` has it.
 
@@ -101,13 +103,8 @@ class Pruning(Protocol):
                 f"{dataset.name}: protocol.fraction={self.fraction:g} of {train + val} samples would drop {dropped}, "
                 f"and that must be from 1 to {train - 1}, as {val} are held out for validation"
             )
-        each, rest = divmod(val, len(dataset.classes))
-        fewest = least(torch.cat([splits.train.y, splits.val.y]), len(dataset.classes))
-        if self.validation == "balanced" and (rest or each >= fewest):
-            raise DataError(
-                f"{dataset.name}: protocol.validation=balanced needs recipe.val_size to be a multiple of "
-                f"{len(dataset.classes)} classes that leaves some of the {fewest} samples of the smallest, not {val}"
-            )
+        if self.validation == "balanced":
+            per_class(dataset.name, val, torch.cat([splits.train.y, splits.val.y]), len(dataset.classes))
 
     def _dropped(self, drawn: int) -> int:
         """How many of so many samples."""
@@ -118,7 +115,7 @@ class Pruning(Protocol):
         n, streams = len(drawn), stages.streams
         forgotten = _forgotten(replace(splits, train=drawn), stages)
         val = self._validation(forgotten, drawn.y.cpu(), len(splits.val), streams)
-        others, number = _without(n, val), self._dropped(n)
+        others, number = without(n, val), self._dropped(n)
         with_val = val if stages.on_val else val[:0]
         arrays = {"drawn/forgotten": forgotten}
 
@@ -134,7 +131,7 @@ class Pruning(Protocol):
             dropped = others[scores.argsort(stable=True)[:number]]
             arrays["drawn/weighted_loss"] = torch.full((n,), math.nan).index_put((others,), scores.float())
             method = Retraining()
-        train = torch.cat([_without(n, torch.cat([val, dropped])), with_val])
+        train = torch.cat([without(n, torch.cat([val, dropped])), with_val])
         for name, positions in (("train", train), ("val", val), ("dropped", dropped)):
             arrays[f"{name}/position"] = positions.int()
         left_out = {"dropped": drawn.select(dropped)} if len(dropped) else {}
@@ -192,10 +189,3 @@ class MovingAverage:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.value = state["value"]
-
-
-def _without(n: int, positions: Tensor) -> Tensor:
-    """The other ones of n positions, in order."""
-    left = torch.ones(n, dtype=torch.bool)
-    left[positions] = False
-    return left.nonzero().squeeze(1)

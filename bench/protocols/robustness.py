@@ -8,7 +8,6 @@ from torch import nn
 
 from bench.attacks import perturbed, universal_perturbation
 from bench.corruptions import COMMON, CORRUPTIONS, EXTRA, SEVERITIES
-from bench.corruptions.base import to_bytes
 from bench.data import Dataset, Split
 from bench.errors import OptionError, ProtocolError
 from bench.protocols.base import Evaluate, Metrics, Splits
@@ -24,12 +23,12 @@ class Robustness(Profiled):
     """Robustness under class imbalance: an imbalanced training, evaluated on clean, corrupted and perturbed test data.
 
     After the training, the model of each selection rule is evaluated on the test data under each corruption of
-    `bench.corruptions` at each severity (drawn by seed, the same for all methods), and under one universal adversarial
-    perturbation of its own (`bench.attacks`), which is made to mislead that model on the training data. The set
-    `corrupted` has the means over the fifteen common corruptions and the severities: its `error` is the mean corruption
-    error, not divided by that of a reference model (as Hendrycks et al. 2020, AugMix, for CIFAR-10-C; Hendrycks and
-    Dietterich 2019 divide by AlexNet's). `extra_corrupted` has those over the four extra ones, `NAME/SEVERITY` each by
-    itself, with the metrics of the tables alone.
+    `bench.corruptions` at each severity, drawn by seed on the run's device, the same for all methods, and under one
+    universal adversarial perturbation of its own (`bench.attacks`), which is made to mislead that model on the training
+    data. The set `corrupted` has the means over the fifteen common corruptions and the severities: its `error` is the
+    mean corruption error, not divided by that of a reference model (as Hendrycks et al. 2020, AugMix, for CIFAR-10-C;
+    Hendrycks and Dietterich 2019 divide by AlexNet's). `extra_corrupted` has those over the four extra ones,
+    `NAME/SEVERITY` each by itself, with the metrics of the tables alone. What the options leave out is undefined.
 
     The pre-registration has balanced, linear and long-tailed data, balanced accuracy and F1; it implies corrupted and
     perturbed test data. How F1 is averaged (here: over the classes), whether the test data are balanced (as they are,
@@ -59,7 +58,7 @@ class Robustness(Profiled):
     examines = True
     reference = (
         "Rendezvous between Robustness and Dataset Bias (pre-registration), section 4; Hendrycks, Dietterich 2019; "
-        "Moosavi-Dezfooli, Fawzi, Fawzi, Frossard 2017"
+        "Shafahi, Najibi, Xu, Dickerson, Davis, Goldstein 2020, Algorithm 1"
     )
 
     corruptions: tuple[str, ...] = ()
@@ -112,7 +111,7 @@ class Robustness(Profiled):
             model, splits.train, self.eps, self.attack_steps, generator, batch_size=ATTACK_BATCH
         )
         test = splits.tests["test"]
-        return replace(test, x=to_bytes(perturbed(test.x.float() / 255, delta)))
+        return replace(test, x=perturbed(test.x.float().div_(255), delta))
 
 
 def _corrupted(test: Split, name: str, severity: int, streams: Streams) -> Split:

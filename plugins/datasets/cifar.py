@@ -128,8 +128,9 @@ PRUNED = replace(
     RECIPE,
     protocol="pruning",
     val_size=1000,
-    options={**RECIPE.options, "pruning": {"validation": "balanced"}},  # ours: else hard classes have few, or none
-    source="FORML, section 4.5 and Table 5",
+    options={**RECIPE.options, "pruning": {"validation": "balanced"}},
+    source="FORML, section 4.5 and Table 5; ours: the validation samples are the least forgotten of each class, as "
+    "hard classes may have none among the least forgotten of all",
 )
 
 REPORT = Recipe(
