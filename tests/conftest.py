@@ -11,7 +11,7 @@ from hypothesis import settings
 
 from bench.data import Dataset, Split
 from bench.recipe import Recipe
-from bench.results import RunResult
+from bench.results import ResultStore, RunResult
 from bench.spec import RunSpec
 
 settings.register_profile("bench", deadline=None, derandomize=True)  # a loaded machine fails no test
@@ -104,3 +104,11 @@ def make_result() -> Callable[..., RunResult]:
         return RunResult(spec=spec, **given | fields)
 
     return make
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> ResultStore:
+    """Of records, empty and writable."""
+    found = ResultStore(tmp_path / "results")
+    found.check_writable()
+    return found

@@ -7,10 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from bench.data import Dataset, Split
+from bench.data import Split
 from bench.diagnostics import Samples
 from bench.errors import DataError, NotApplicableError, OptionError, ProtocolError
-from bench.experiment import OPTIONS_OF, Experiment
 from bench.leaderboard import render
 from bench.meter import Meter, Observer
 from bench.method import Method
@@ -19,12 +18,11 @@ from bench.protocols import Pruning
 from bench.protocols.forgetting import Forgetting
 from bench.protocols.pruning import MovingAverage
 from bench.recipe import Recipe
-from bench.registry import Plugin, installed
-from bench.results import ResultStore
+from bench.registry import installed
 from bench.runner import run
 from bench.streams import Streams
 from bench.testing import toy_split, toy_task, train
-from tests.test_runner import CPU, tiny_mlp
+from tests.experiments import CPU, one, toy_experiment
 
 RECIPE = Recipe(protocol="pruning", lr=0.05, epochs=4, batch_size=16, val_size=40, test_size=60, val_batch_size=12)
 METHODS = installed().offers["methods"]
@@ -35,36 +33,10 @@ DRAWN, VAL, DROPPED = 140, 40, 14  # 200 samples without 60 for testing; a tenth
 @pytest.fixture
 def experiment():
     def make(method=Method, policy="shared", recipe=None, **protocol):
-        return Experiment(
-            dataset=Dataset("toy", toy_split(200, 0), None, ("no", "yes"), RECIPE, mean=(0.5,) * 3, std=(0.3,) * 3),
-            dataset_options={},
-            own_recipe=RECIPE,
-            protocol=Pruning(**protocol),
-            method_name=method.__name__.lower(),
-            method=method,
-            options={},
-            model_name="tiny",
-            model=tiny_mlp,
-            model_options={"hidden": 6},
-            recipe=replace(RECIPE, **recipe or {}),
-            changed={where: {} for where in OPTIONS_OF} | {"recipe": recipe or {}, "protocol": protocol},
-            validation="shared" if method.uses_val else policy,
-            plugins={"method": Plugin("toy", "toy", "1")},
-        )
+        changed, validation = {"protocol": protocol}, "shared" if method.uses_val else policy
+        return toy_experiment(RECIPE, Pruning(**protocol), method, validation, recipe or {}, changed)
 
     return make
-
-
-@pytest.fixture
-def store(tmp_path):
-    found = ResultStore(tmp_path / "results")
-    found.check_writable()
-    return found
-
-
-def one(experiment, store, seed=0, **more):
-    (result,) = run(experiment, [seed], store, CPU, **more)
-    return result
 
 
 def arrays(result, store):

@@ -8,67 +8,29 @@ from typing import ClassVar
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 from bench import training
-from bench.data import Dataset, Split
+from bench.data import Split
 from bench.errors import DataError, DivergedError, NotApplicableError, OptionError, PluginError
-from bench.experiment import OPTIONS_OF, Experiment
 from bench.meter import Meter, Observer
 from bench.method import Method
 from bench.metrics import Predictions, evaluate
 from bench.protocols import protocol
 from bench.recipe import Recipe
-from bench.registry import Plugin
 from bench.results import ResultStore, RunResult
 from bench.runner import run
-from bench.testing import toy_split
+from tests.experiments import CPU, one, toy_experiment
 
-CPU = torch.device("cpu")
 RECIPE = Recipe(protocol="group_fairness", lr=0.05, epochs=4, batch_size=16, val_size=40, test_size=60)
-
-
-def tiny_mlp(shape, classes, *, hidden: int = 6):
-    return nn.Sequential(nn.Linear(shape[0], hidden), nn.Tanh(), nn.Linear(hidden, classes))
 
 
 @pytest.fixture
 def experiment():
     def make(method=Method, validation="shared", changes=None, **recipe):
-        dataset = Dataset(
-            "toy", toy_split(200, 0), None, ("no", "yes"), RECIPE, ("a", "b"), mean=(0.5,) * 3, std=(0.3,) * 3
-        )
-        changed = {where: {} for where in OPTIONS_OF} | {"recipe": recipe} | (changes or {})
-        return Experiment(
-            dataset=dataset,
-            dataset_options={},
-            own_recipe=RECIPE,
-            protocol=protocol("group_fairness")(),
-            method_name=method.__name__.lower(),
-            method=method,
-            options={},
-            model_name="tiny",
-            model=tiny_mlp,
-            model_options={"hidden": 6},
-            recipe=replace(RECIPE, **recipe),
-            changed=changed,
-            validation=validation,
-            plugins={"method": Plugin("toy", "toy", "1")},
-        )
+        kind = protocol("group_fairness")()
+        return toy_experiment(RECIPE, kind, method, validation, recipe, changes or {}, ("a", "b"))
 
     return make
-
-
-@pytest.fixture
-def store(tmp_path):
-    found = ResultStore(tmp_path / "results")
-    found.check_writable()
-    return found
-
-
-def one(experiment, store, seed=0, **more) -> RunResult:
-    (result,) = run(experiment, [seed], store, CPU, **more)
-    return result
 
 
 def test_equal_seeds_give_bit_equal_records(experiment, store, tmp_path):

@@ -1,0 +1,58 @@
+"""A small experiment, and what tests of whole runs share."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import nn
+
+from bench.data import Dataset
+from bench.experiment import OPTIONS_OF, Experiment
+from bench.method import Method
+from bench.protocols import Protocol
+from bench.recipe import Recipe
+from bench.registry import Plugin
+from bench.results import ResultStore, RunResult
+from bench.runner import run
+from bench.testing import toy_split
+
+CPU = torch.device("cpu")
+
+
+def tiny_mlp(shape: tuple[int, ...], classes: int, *, hidden: int = 6) -> nn.Module:
+    return nn.Sequential(nn.Linear(shape[0], hidden), nn.Tanh(), nn.Linear(hidden, classes))
+
+
+def toy_experiment(
+    own: Recipe,
+    protocol: Protocol,
+    method: type[Method],
+    validation: str,
+    recipe: Mapping[str, Any],
+    changed: Mapping[str, Any],
+    groups: tuple[str, ...] = (),
+) -> Experiment:
+    """200 samples of two classes; `own` is their recipe, and `recipe` what is changed of it."""
+    return Experiment(
+        dataset=Dataset("toy", toy_split(200, 0), None, ("no", "yes"), own, groups, mean=(0.5,) * 3, std=(0.3,) * 3),
+        dataset_options={},
+        own_recipe=own,
+        protocol=protocol,
+        method_name=method.__name__.lower(),
+        method=method,
+        options={},
+        model_name="tiny",
+        model=tiny_mlp,
+        model_options={"hidden": 6},
+        recipe=replace(own, **recipe),
+        changed={where: {} for where in OPTIONS_OF} | {"recipe": recipe} | changed,
+        validation=validation,
+        plugins={"method": Plugin("toy", "toy", "1")},
+    )
+
+
+def one(experiment: Experiment, store: ResultStore, seed: int = 0, **more: Any) -> RunResult:
+    """Of a run with one seed."""
+    (result,) = run(experiment, [seed], store, CPU, **more)
+    return result
