@@ -69,7 +69,10 @@ class Split:
 
     @classmethod
     def stack(cls, splits: Sequence[Self]) -> Self:
-        """Splits of equal size as one split of stacked runs."""
+        """Splits of equal size as one split of stacked runs. Raises DataError for others."""
+        if len(sizes := {len(split) for split in splits}) > 1:
+            each = " or ".join(f"{size:,}" for size in sorted(sizes))
+            raise DataError(f"by the seed the runs have {each} samples, which are not stacked: leave out --stack")
         return cls(*(torch.stack([getattr(s, name) for s in splits]) for name in ("x", "y", "group")))
 
     @classmethod

@@ -34,7 +34,7 @@ def listed(values: Mapping[str, Any], form: str) -> str:
 def recipe_line(result: RunResult) -> str:
     """What is trained, how long and on what, the method apart."""
     recipe = usual_recipe() | result.resolved["recipe"]
-    others = {name: value for name, value in recipe.items() if name not in TOLD and value != usual_recipe()[name]}
+    others = {name: value for name, value in recipe.items() if name not in TOLD and value != usual_recipe().get(name)}
     parts = [
         recipe["model"] + listed(recipe["model_options"], "[{}]"),
         f"{recipe['loss'].replace('_', ' ')} loss",

@@ -167,7 +167,7 @@ def _variant(protocol: str, dataset: str, variant: str, rows: Sequence[Row]) -> 
     recipe, off = ([row for row in rows if bool(row.any.off_recipe) == is_off] for is_off in (False, True))
     start = f"{variant}: " if variant else ""
     own = [row for row in rows if not row.any.spec.recipe and row.any.spec.validation == "shared"]
-    lines = [f"## {_capital(start + 'recipe')}", "", *_told(own, lambda row: [recipe_line(row.any)]), ""] if own else []
+    lines = [f"## {_capital(start + 'recipe')}", "", *_told(own or rows, lambda row: [recipe_line(row.any)]), ""]
     for title, part in (("", recipe), ("Off the recipe: ", off)):
         for rule in _rules(part):
             name = RULES.get(rule, rule.replace("best_val_", "best validation "))

@@ -79,13 +79,14 @@ class Section:
         return "\n".join(table(("", "samples", "largest class", "smallest class"), rows)) + "\n"
 
     def _history(self) -> str:
-        """Mean and standard deviation over the seeds, of each column after some epochs."""
+        """Mean and, of several seeds, standard deviation of each column after some epochs."""
         series, rows = self.series, []
         for column in self.columns:
             for one in series:
                 places = [one.any.history["epoch"].index(epoch) for epoch in self.epochs]
                 means, deviations = mean_and_band(one.column(column)[:, places])
-                numbers = [f"{m:.3f} ± {d:.3f}" for m, d in zip(means, deviations, strict=True)]
+                spread = [f" ± {d:.3f}" if len(one.runs) > 1 else "" for d in deviations]
+                numbers = [f"{m:.3f}{d}" for m, d in zip(means, spread, strict=True)]
                 rows.append([column, one.label(shared(series)), str(len(one.runs)), *numbers])
         heads = ["", "", "seeds", *(f"epoch {epoch:,}" for epoch in self.epochs)]
         return "\n".join(table(heads, rows)) + "\n"

@@ -241,6 +241,13 @@ def test_what_has_no_surface_is_told(record):
         surfaces(series_of([record()]), [kept], [TWO], "toy")
 
 
+def test_counts_of_records_without_any_are_told(record):
+    old = record()
+    del old.data["counts"]
+    with pytest.raises(BenchError, match="no class counts: run them again"):
+        counts(series_of([old]), "toy")
+
+
 def test_one_class_has_no_separator():
     assert max_margin(np.zeros((3, 2)), np.ones(3, dtype=np.int64)) is None
 

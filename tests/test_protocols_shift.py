@@ -66,6 +66,13 @@ def test_wrong_classes_are_told(names, message):
 # Imbalance
 
 
+def test_a_hold_out_that_leaves_a_class_without_training_samples_is_told():
+    """Of 10, 3 and 1 samples, half or more is held out."""
+    data = dataset([10, 10, 10], [2, 2, 2])
+    with pytest.raises(DataError, match=r"of 14 samples at factor 10, 1 are left for training, and none of 2 of 3"):
+        run(Imbalance(factor=10.0), data, recipe=Recipe(val_size=13))
+
+
 def test_the_long_tail_of_cifar_100_has_10847_images():
     """As the public code of LDAM has it, and its linear profile by hand."""
     found = profile_counts("long_tailed", 100, 500, 100)

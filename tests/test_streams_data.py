@@ -232,3 +232,8 @@ def test_a_dataset_knows_the_shape_of_its_inputs(make_split):
 
     assert dataset(images(5)).shape == (1, 2, 2)
     assert dataset(make_split([3])).shape == (1,)
+
+
+def test_splits_of_other_sizes_are_not_stacked(make_split):
+    with pytest.raises(DataError, match="by the seed the runs have 3 or 4 samples, which are not stacked: leave out"):
+        Split.stack([make_split([2, 2]), make_split([2, 1])])

@@ -72,11 +72,21 @@ def plot(kind: str, out: Path, file: Path | None, **asked: Any) -> None:
     ResultStore(file.parent if file else out).check_writable()
     pictures = list(_pictures(kind, asked))
     suffixes = [_suffix(file, [name for name, _ in pictures])] if file else list(style.METADATA)
+    unfit = {}
     for name, draw in pictures:
-        for suffix, content in style.files(draw, suffixes).items():
+        try:
+            contents = style.files(draw, suffixes)
+        except BenchError as error:
+            unfit[name] = error
+            continue
+        for suffix, content in contents.items():
             path = file or out / f"{name}.{suffix}"
             write_whole(path, content)
             click.echo(path)
+    if len(unfit) == len(pictures):
+        raise next(iter(unfit.values()))
+    for name, why in unfit.items():
+        click.echo(f"left out {name}: {why}", err=True)
 
 
 def _suffix(file: Path, names: "Sequence[str]") -> str:
@@ -146,7 +156,7 @@ def _draw(kind: str, series: "Sequence[Series]", title: str, asked: dict[str, An
     metrics, first = list(asked["metrics"]), series[0].any
     sets = [name for name in first.selected["last"]["metrics"] if name not in ("val", surfaces.PROBE)]
     positive = [f"{of}/fraction_positive" for of in sets]
-    ranked = [m if "/" in m else f"test/{m}" for m in metrics or first.about["metrics"]]
+    ranked = [m if "/" in m else f"test/{m}" for m in metrics or _over_training(kind, series)]
     match kind:
         case "curves":
             return curves.curves(series, ranked, f"{title}: over training")
@@ -169,6 +179,13 @@ def _draw(kind: str, series: "Sequence[Series]", title: str, asked: dict[str, An
             return weights.histograms(weighted, arrays, f"{title}: weights of the last epoch")
         case _:
             return _images(series, f"{title}: images by weight in the last epoch", asked)
+
+
+def _over_training(kind: str, series: "Sequence[Series]") -> list[str]:
+    """The metrics of the tables; as curves, those that are evaluated in training."""
+    named: list[str] = series[0].any.about["metrics"]
+    there = [m for m in named if all(one.column(m if "/" in m else f"test/{m}") is not None for one in series)]
+    return (kind == "curves" and there) or named
 
 
 def _kept(result: "RunResult", records: Path) -> "Arrays":

@@ -6,6 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from bench.errors import BenchError
 from bench.options import show
 from bench.plots.series import Series, shared, shared_note
 from bench.plots.style import COLORS, legend, new_figure
@@ -16,10 +17,16 @@ NAMED = 12  # classes whose names there is space for
 
 
 def counts(series: Sequence[Series], title: str) -> Figure:
-    """A panel for each set of training data among the series, with a bar for each class, stacked by group."""
+    """A panel for each set of training data among the series, with a bar for each class, stacked by group.
+
+    Raises BenchError for records without counts.
+    """
     found: dict[tuple[tuple[int, ...], ...], Series] = {}
     for one in series:
-        found.setdefault(tuple(map(tuple, one.any.data["counts"]["train"])), one)
+        if "counts" in one.any.data:  # records of earlier versions have none
+            found.setdefault(tuple(map(tuple, one.any.data["counts"]["train"])), one)
+    if not found:
+        raise BenchError("these records have no class counts: run them again")
     shown = list(found.values())
     about, alike = series[0].any.about, shared(shown)
     differ = dict.fromkeys(n for one in shown for n in one.changed if n.startswith(OF_THE_DATA) and n not in alike)
@@ -36,7 +43,7 @@ def counts(series: Sequence[Series], title: str) -> Figure:
             axes.set_xticks(range(len(about["classes"])), about["classes"])
             axes.tick_params(axis="x", labelrotation=20 if long else 0)
     panels[0].set_ylabel("training samples")
-    if len(series[0].any.data["counts"]["train"]) > 1:
+    if len(next(iter(found))) > 1:
         legend(figure, panels[0])
     return figure
 

@@ -47,9 +47,16 @@ class Profiled(Protocol):
                 f"{dataset.name}: factor {self.factor:g} leaves {counts.count(0)} of {classes} classes without a "
                 f"training sample (the largest has {max(counts)}): choose one that is nearer to 1"
             )
-        return by_class(
-            hold_out(replace(dataset, train=self._thinned(dataset.train, counts, streams)), recipe, streams)
-        )
+        thinned = replace(dataset, train=self._thinned(dataset.train, counts, streams))
+        found = by_class(hold_out(thinned, recipe, streams))
+        left = found.train.y.bincount(minlength=classes).tolist()
+        if min(left) == 0:
+            raise DataError(
+                f"{dataset.name}: of {len(thinned.train)} samples at factor {self.factor:g}, {len(found.train)} are "
+                f"left for training, and none of {left.count(0)} of {classes} classes: choose a factor nearer to 1, a "
+                f"smaller recipe.val_size or protocol.validation=balanced"
+            )
+        return found
 
     def _thinned(self, train: Split, counts: list[int], streams: Streams) -> Split:
         """So many samples of each class."""

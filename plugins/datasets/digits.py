@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -22,6 +23,17 @@ RECIPE = Recipe(
     options={"forml": {"weight_lr": 10.0}},  # with the model's, as in the paper, its weights would hardly move
     source="ours, for a quick first run; no paper uses it",
 )
+IMBALANCED = replace(
+    RECIPE,
+    protocol="imbalance",
+    val_size=100,  # with 300, a long tail would lose most of its images
+    options={**RECIPE.options, "imbalance": {"factor": 10.0, "validation": "balanced"}},
+)
+ROBUST = replace(
+    IMBALANCED,
+    protocol="robustness",
+    options={**RECIPE.options, "robustness": {"factor": 10.0, "validation": "balanced"}},
+)
 
 
 def load_digits(files: Files) -> Dataset:
@@ -41,6 +53,7 @@ def load_digits(files: Files) -> Dataset:
         test=None,
         classes=tuple(map(str, range(10))),
         recipe=RECIPE,
+        recipes={"imbalance": IMBALANCED, "robustness": ROBUST},
         reference="Alpaydin and Kaynak 1998, Optical Recognition of Handwritten Digits, UCI; as in scikit-learn",
         revision=hashlib.sha256(pixels.tobytes() + y.numpy().tobytes()).hexdigest()[:12],
     )
