@@ -134,6 +134,7 @@ def _about(experiment: Experiment, method: Method) -> dict[str, Any]:
     return {
         "metrics": list(experiment.metrics),
         "higher_is_better": {name: METRICS[name.rpartition("/")[2]].higher_is_better for name in experiment.metrics},
+        "sets": dict(experiment.protocol.sets),
         "select": experiment.recipe.select,
         "groups": list(experiment.protocol.groups(experiment.dataset)),
         "classes": list(experiment.dataset.classes),

@@ -93,6 +93,7 @@ def test_what_the_options_of_robustness_leave_out_is_undefined(bench_in):
     result = bench_in("run", "--method", "erm", "--epochs", 1, *words)
     assert result.exit_code == 0, result.output
     page = Path("bench-results/robustness-v1-digits.md").read_text()
+    assert "- perturbed/: The test data under one perturbation, made on the training data" in page
     (row,) = {line for line in page.splitlines() if line.startswith("| 1 | erm")}
     cells = [cell.strip() for cell in row.split("|")]
     assert [place for place, cell in enumerate(cells) if cell == "undefined"] == [3, 4, 5, 8, 9]

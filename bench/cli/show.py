@@ -77,7 +77,7 @@ def show(name: str, data_dir: Path | None) -> None:
     if "/" in name and not found:
         found = [("model", registry.find("models", name))]
     if not found and name not in PROTOCOLS:
-        raise UnknownNameError("name", name, [*PROTOCOLS, *(n for o in registry.offers.values() for n in o)])
+        raise UnknownNameError("name", name, {*PROTOCOLS, *(n for o in registry.offers.values() for n in o)})
     for kind, offer in found:
         click.echo(f"{name}: {kind} of plugin {offer.plugin}\n\n{flowed(inspect.getdoc(offer.value) or '')}\n")
         _options(kind, offer.value)

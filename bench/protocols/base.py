@@ -75,6 +75,8 @@ class Protocol(ABC):
     metrics: ClassVar[tuple[str, ...]]
     """What the tables show, the ranking one first, unless the data set's recipe says otherwise: names of metrics on
     the set `test`, or `set/metric`."""
+    sets: ClassVar[Mapping[str, str]] = {}
+    """What the sets are, besides `test`, that the metrics are taken on: for the readers of tables."""
     group_is_class: ClassVar[bool] = False
     stackable: ClassVar[bool] = True
     """Whether runs under it can be trained stacked."""

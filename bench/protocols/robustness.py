@@ -1,7 +1,8 @@
 """Robustness: what is left of imbalanced trainings on corrupted and on perturbed test data."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import torch
 from torch import nn
@@ -54,6 +55,10 @@ class Robustness(Profiled):
         "perturbed/balanced_accuracy",
         "perturbed/macro_f1",
     )
+    sets: ClassVar[Mapping[str, str]] = {
+        CORRUPTED: "The test data under the common corruptions that are chosen: mean over them and their severities.",
+        PERTURBED: "The test data under one perturbation, made on the training data to mislead the model of the row.",
+    }
     stackable = False
     examines = True
     reference = (
