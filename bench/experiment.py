@@ -84,6 +84,13 @@ class Experiment:
         return self.method(**self.options)
 
     @property
+    def unstackable(self) -> str:
+        """What of it cannot be trained stacked; empty where all can."""
+        if not self.method.stackable:
+            return f"method {self.method_name}"
+        return "" if self.protocol.stackable else f"protocol {self.protocol.name}"
+
+    @property
     def resolved(self) -> dict[str, Any]:
         """Every value that the run depends on."""
         recipe = {name: value for name, value in asdict(self.recipe).items() if name not in ("options", "source")}

@@ -63,10 +63,8 @@ def run(
     stays, and the same call goes on from it unless told not to.
     """
     keep_freed_memory()
-    if stacked and not (experiment.method.stackable and experiment.protocol.stackable):
-        name = experiment.protocol.name
-        who = f"protocol {name}" if experiment.method.stackable else f"method {experiment.method_name}"
-        raise OptionError(f"{who} cannot train stacked runs: leave out --stack")
+    if stacked and experiment.unstackable:
+        raise OptionError(f"{experiment.unstackable} cannot train stacked runs: leave out --stack")
     streams = Streams(tuple(seeds), stacked)
     way = [stacked, backend, eager]  # of computing: another one rounds otherwise
     name = digest([[experiment.spec(seed).key for seed in seeds], way, _source(experiment)])

@@ -3,15 +3,16 @@
 import re
 import shutil
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 if TYPE_CHECKING:
     from bench.registry import Registry
 
+Command = TypeVar("Command", bound=Callable[..., Any])
 INTERRUPTED = 130
 """The exit code."""
 WIDEST = 110
@@ -31,6 +32,11 @@ data_dir_option = click.option(
 unofficial_option = click.option(
     "--allow-unofficial-data", is_flag=True, help="Accept files whose checksum is not the official one."
 )
+
+
+def settings_option(what: str, metavar: str = "NAME=VALUE") -> Callable[[Command], Command]:
+    """`-o`, any number of times; `what` is its help."""
+    return click.option("-o", "--option", "options", multiple=True, metavar=metavar, help=what)
 
 
 def installed() -> "Registry":

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bench.cli.common import data_dir_option, installed, table, unofficial_option
+from bench.cli.common import data_dir_option, installed, settings_option, table, unofficial_option
 from bench.errors import OptionError
 from bench.files import Files, default_root
 
@@ -27,7 +27,7 @@ def data() -> None:
 
 @data.command()
 @click.argument("name")
-@click.option("-o", "--option", "options", multiple=True, metavar="dataset.NAME=VALUE", help="Option of the data set.")
+@settings_option("Option of the data set.", metavar="dataset.NAME=VALUE")
 @data_dir_option
 @unofficial_option
 def prepare(name: str, options: Sequence[str], data_dir: Path | None, allow_unofficial_data: bool) -> None:
@@ -59,14 +59,7 @@ def prepare(name: str, options: Sequence[str], data_dir: Path | None, allow_unof
 @click.argument("name")
 @click.option("--protocol", help="Protocol; the data set's recipe names one.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the splits.")
-@click.option(
-    "-o",
-    "--option",
-    "options",
-    multiple=True,
-    metavar="NAME=VALUE",
-    help="'dataset.NAME', 'protocol.NAME' or 'recipe.NAME', as for `bench run`.",
-)
+@settings_option("'dataset.NAME', 'protocol.NAME' or 'recipe.NAME', as for `bench run`.")
 @data_dir_option
 @unofficial_option
 def audit(

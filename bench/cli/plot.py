@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bench.cli.common import data_dir_option, installed
+from bench.cli.common import data_dir_option, installed, settings_option
 from bench.errors import BenchError, OptionError
 
 if TYPE_CHECKING:
@@ -35,9 +35,7 @@ KINDS = ("surfaces", "curves", "fraction", "gradients", "weight", "capacity", "c
 @click.option("--protocol", help="Only under this protocol.")
 @click.option("--model", help="Only of this model.")
 @click.option("--method", "methods", multiple=True, help="Only of this method; may be given several times.")
-@click.option(
-    "-o", "--option", "options", multiple=True, metavar="NAME=VALUE", help="Only with this setting, as in `bench run`."
-)
+@settings_option("Only with this setting, as in `bench run`.")
 @click.option("--metric", "metrics", multiple=True, metavar="[SET/]METRIC", help="What is drawn; may be repeated.")
 @click.option("--x", metavar="NAME", help="Setting on the horizontal axis, such as ratio, model.hidden or parameters.")
 @click.option(
@@ -156,10 +154,11 @@ def _draw(kind: str, series: "Sequence[Series]", title: str, asked: dict[str, An
     metrics, first = list(asked["metrics"]), series[0].any
     sets = [name for name in first.selected["last"]["metrics"] if name not in ("val", surfaces.PROBE)]
     positive = [f"{of}/fraction_positive" for of in sets]
-    ranked = [m if "/" in m else f"test/{m}" for m in metrics or _over_training(kind, series)]
+    ranked = [m if "/" in m else f"test/{m}" for m in metrics or first.about["metrics"]]
     match kind:
         case "curves":
-            return curves.curves(series, ranked, f"{title}: over training")
+            drawn = ranked if metrics else _over_training(series, ranked)
+            return curves.curves(series, drawn, f"{title}: over training")
         case "fraction":
             return curves.curves(series, positive, f"{title}: positive predictions over training")
         case "gradients":
@@ -181,11 +180,9 @@ def _draw(kind: str, series: "Sequence[Series]", title: str, asked: dict[str, An
             return _images(series, f"{title}: images by weight in the last epoch", asked)
 
 
-def _over_training(kind: str, series: "Sequence[Series]") -> list[str]:
-    """The metrics of the tables; as curves, those that are evaluated in training."""
-    named: list[str] = series[0].any.about["metrics"]
-    there = [m for m in named if all(one.column(m if "/" in m else f"test/{m}") is not None for one in series)]
-    return (kind == "curves" and there) or named
+def _over_training(series: "Sequence[Series]", columns: list[str]) -> list[str]:
+    """Those that are evaluated in training; all of them, to be told what is missing, where none is."""
+    return [c for c in columns if all(one.column(c) is not None for one in series)] or columns
 
 
 def _kept(result: "RunResult", records: Path) -> "Arrays":

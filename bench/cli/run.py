@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bench.cli.common import INTERRUPTED, data_dir_option, installed, out_option, table, unofficial_option
+from bench.cli.common import (
+    INTERRUPTED,
+    data_dir_option,
+    installed,
+    out_option,
+    settings_option,
+    table,
+    unofficial_option,
+)
 from bench.cli.leaderboard import write_tables
 from bench.errors import BenchError, OptionError
 from bench.spec import SHORTHANDS, canonical
@@ -33,14 +41,9 @@ MOST_NAMED = 10
 @click.option("--epochs", type=click.IntRange(min=1), help="Train this many epochs (off the recipe).")
 @click.option("--train-size", type=click.IntRange(min=1), help="Train on this many samples (off the recipe).")
 @click.option("--batch-size", type=click.IntRange(min=1), help="Train with this batch size (off the recipe).")
-@click.option(
-    "-o",
-    "--option",
-    "options",
-    multiple=True,
-    metavar="NAME=VALUE",
-    help="Option of the methods; 'METHOD.NAME' of one of them; 'model.NAME', 'dataset.NAME', 'protocol.NAME' and "
-    "'recipe.NAME' of these. `bench show` lists them.",
+@settings_option(
+    "Option of the methods; 'METHOD.NAME' of one of them; 'model.NAME', 'dataset.NAME', 'protocol.NAME' and "
+    "'recipe.NAME' of these. `bench show` lists them."
 )
 @click.option(
     "--each",
@@ -136,10 +139,8 @@ def experiments_of(methods: Sequence[str], asked: Mapping[str, Any]) -> "list[Ex
             with preparing() as files.progress:
                 found.append(resolve(request, files, registry, loaded.get(task)))
             loaded[task] = found[-1].dataset
-    if asked["stack"] and (alone := [e.method_name for e in found if not e.method.stackable]):
-        raise OptionError(f"{', '.join(alone)} cannot train stacked runs: leave out --stack, or these methods")
-    if asked["stack"] and found and not found[0].protocol.stackable:
-        raise OptionError(f"protocol {found[0].protocol.name} cannot train stacked runs: leave out --stack")
+    if asked["stack"] and (alone := dict.fromkeys(e.unstackable for e in found if e.unstackable)):
+        raise OptionError(f"{', '.join(alone)} cannot train stacked runs: leave out --stack, or what cannot")
     return list({experiment.spec(0).key: experiment for experiment in found}.values())  # 10 is 10.0
 
 
