@@ -12,8 +12,8 @@ from bench.recipe import Recipe
 from bench.results import RunResult
 from bench.spec import canonical
 
-NAMED = 12
-"""Classes or groups up to which all are listed."""
+NAMED = 10
+"""Classes or groups up to which each is named."""
 TOLD = {"model", "model_options", "protocol", "loss", "optimizer", "lr", "epochs", "steps", "batch_size", "train_size"}
 TOLD |= {"val_size", "test_size", "metrics", "select", "eval_batch_size", "evaluate_every", "evaluate_at"}
 """Fields of a recipe that its line does not name: it says them otherwise, or they change no training."""
@@ -31,8 +31,9 @@ def listed(values: Mapping[str, Any], form: str) -> str:
     return form.format(", ".join(f"{name}={show(value)}" for name, value in sorted(values.items()))) if values else ""
 
 
-def recipe_line(result: RunResult) -> str:
-    """What is trained, how long and on what, the method apart."""
+def recipe_line(results: Sequence[RunResult]) -> str:
+    """What is trained, how long and on what, the method apart, of runs that differ in the seed alone."""
+    result = results[0]
     recipe = usual_recipe() | result.resolved["recipe"]
     others = {name: value for name, value in recipe.items() if name not in TOLD and value != usual_recipe().get(name)}
     parts = [
@@ -42,11 +43,16 @@ def recipe_line(result: RunResult) -> str:
         f"{recipe['epochs']:,} epochs" if recipe["epochs"] else f"{recipe['steps']:,} updates",
         f"batches of {recipe['batch_size']:,}{listed(others, ', {}')}",
     ]
-    sizes = ", ".join(f"{number:,} {name}" for name, number in result.data["sizes"].items())
+    sizes = ", ".join(f"{_span([r.data['sizes'][name] for r in results])} {name}" for name in result.data["sizes"])
     line = f"{', '.join(parts)}. Samples: {sizes}."
     for of in ("dataset", "protocol"):  # records of earlier versions have no such entry
         line += listed(result.resolved.get(f"{of}_options", {}), f" Options of the {of}: {{}}.")
     return line
+
+
+def _span(numbers: Sequence[int]) -> str:
+    low, high = min(numbers), max(numbers)
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
 
 
 def code_line(result: RunResult) -> str:

@@ -2,113 +2,18 @@
 
 import csv
 import math
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
 from functools import cache
 from importlib.resources import files
-from statistics import median
-from typing import Any
 
-from bench.described import code_line, definitions, listed, recipe_line, usual_recipe
+from bench.comparisons import baseline_of, between_tasks, differences
+from bench.described import definitions, listed, recipe_line
 from bench.markdown import MARK, table
 from bench.metrics import METRICS
-from bench.options import show
-from bench.results import LAST, RunResult, SeedRuns, best_val, by_seed
-from bench.spec import canonical
-from bench.stats import holm, mean_se, paired_difference
-
-TEST = "test"
-OTHER_LOAD = 0.5
-"""By how much the load average may exceed a run's threads before its time says nothing."""
-
-
-@dataclass(frozen=True)
-class Row(SeedRuns):
-    """What a table says of them."""
-
-    ambiguous: bool = False
-    """Whether another row differs from it in nothing but the defaults of its time."""
-
-    @property
-    def label(self) -> str:
-        """Method and what differs from its defaults; then what differs from the recipe."""
-        spec = self.any.spec
-        options = ",".join(f"{name}={show(value)}" for name, value in sorted(spec.options.items()))
-        return spec.method + (f"[{options}]" if options else "")
-
-    @property
-    def variant(self) -> str:
-        """Options of the data set and the protocol: another task."""
-        spec = self.any.spec
-        parts = [f"dataset.{name}={show(value)}" for name, value in sorted(spec.dataset_options.items())]
-        return ", ".join(parts + [f"{name}={show(value)}" for name, value in sorted(spec.protocol_options.items())])
-
-    @property
-    def changes(self) -> str:
-        """What is off the recipe, or trained on more than the shared data."""
-        spec = self.any.spec
-        parts = [spec.model] if "model" in self.any.off_recipe else []
-        parts += [f"model.{name}={show(value)}" for name, value in sorted(spec.model_options.items())]
-        parts += [f"{name}={show(value)}" for name, value in sorted(spec.recipe.items())]
-        parts += ["trained on validation data too"] if spec.validation == "paper" else []
-        parts += [f"settings {spec.settings}"] if self.ambiguous else []
-        return ", ".join(parts)
-
-    @property
-    def setting(self) -> tuple[Any, ...]:
-        """What two rows must share for a comparison to be paired, the training data apart."""
-        spec, resolved = self.any.spec, self.any.resolved
-        usual = usual_recipe()  # a field of later versions that is not used makes no difference
-        recipe = {name: value for name, value in resolved["recipe"].items() if value != usual.get(name)}
-        used = canonical([resolved["model_options"], recipe])  # with the data set's defaults of their time
-        return spec.model, used, self.any.data["revision"]
-
-    def values(self, metric: str, rule: str) -> dict[int, float]:
-        """Values on the test set, or on that of `set/metric`, by seed; NaN where undefined, or where the options of the
-        protocol leave out the set; nothing where the rule does not apply.
-        """
-        of, _, name = metric.rpartition("/")
-        chosen = {seed: r.selected[rule]["metrics"] for seed, r in self.runs.items() if rule in r.selected}
-        found = {seed: metrics.get(of or TEST, {}).get(name) for seed, metrics in chosen.items()}
-        return {seed: math.nan if value is None else value for seed, value in found.items()}
-
-    @property
-    def seconds_by_machine(self) -> dict[tuple[Any, ...], float]:
-        """Median training seconds for each machine and way of running, of runs that had the machine to themselves."""
-        seconds: dict[tuple[Any, ...], list[float]] = defaultdict(list)
-        for r in self.runs.values():
-            load = r.costs.get("load")
-            if load is None or load > r.costs["threads"] + OTHER_LOAD:
-                continue
-            machine = (
-                r.environment["device"],
-                r.environment["versions"]["torch"],
-                r.costs["threads"],
-                r.costs["stacked"],
-                r.costs.get("captured", False),  # records of earlier versions have no such entry
-            )
-            seconds[machine].append(r.costs["train_seconds"])
-        return {machine: median(s) for machine, s in seconds.items()}
-
-    @property
-    def versions(self) -> set[str]:
-        """Of the code that made the runs."""
-        return {code_line(r) for r in self.runs.values()}
-
-    def cost(self, baseline: "Row | None") -> float | None:
-        """Training time relative to the baseline's on the same machines, or None where there is none to compare."""
-        own, base = self.seconds_by_machine, baseline.seconds_by_machine if baseline else {}
-        common = own.keys() & base.keys()
-        return math.fsum(own[m] for m in common) / math.fsum(base[m] for m in common) if common else None
-
-    @property
-    def command(self) -> str:
-        base = self.any.command.rpartition(" --seed ")[0]
-        seeds = sorted(self.runs)
-        if seeds == list(range(len(seeds))):
-            return f"{base} --seeds {len(seeds)}"
-        return base + "".join(f" --seed {seed}" for seed in seeds)
+from bench.results import LAST, RunResult, best_val
+from bench.rows import TEST, Row, rows_of
+from bench.stats import mean_se
 
 
 def render(results: Iterable[RunResult]) -> dict[str, str]:
@@ -129,10 +34,13 @@ def _page(protocol: str, dataset: str, results: Sequence[RunResult]) -> str:
         about = rows[0].any.about
         data = about["dataset_reference"] or dataset
         lines += [f"Protocol: {about['protocol_reference']}. Data: {data}{'' if data.endswith('?') else '.'}", ""]
-        lines += [*definitions(about), "", NOTES, ""]
+        tables = []
         for variant in sorted({row.variant for row in rows}):
-            lines += _variant(protocol, dataset, variant, [row for row in rows if row.variant == variant])
-        lines += _unofficial(rows)
+            tables += _variant(protocol, dataset, variant, [row for row in rows if row.variant == variant])
+        for rule in _rules(rows):
+            if compared := between_tasks(rows, rule):
+                tables += [f"## Between tasks: {_rule_name(rule)}", "", *compared, ""]
+        lines += [*definitions(about), "", *_notes(tables), "", *tables, *_unofficial(rows)]
         lines += ["§ Runs of more than one version of the code.", ""] if any(len(r.versions) > 1 for r in rows) else []
         lines += ["## Made by", "", *_told(rows, lambda row: sorted(row.versions)), ""]
     return "\n".join(lines + _without(results))
@@ -145,7 +53,7 @@ def _without(results: Sequence[RunResult]) -> list[str]:
     unfit: dict[str, list[str]] = defaultdict(list)
     for r in without:
         if r.unfit:
-            unfit[f"{r.error} ({_name(Row({r.spec.seed: r}))}, seed "].append(str(r.spec.seed))
+            unfit[f"{r.error} ({Row({r.spec.seed: r}).name}, seed "].append(str(r.spec.seed))
     if unfit:
         lines += ["## Not applicable", "", *(f"- {why}{', '.join(seeds)})" for why, seeds in unfit.items()), ""]
     if failures := [f"- `{r.command}`: {r.status}" for r in without if not r.unfit]:
@@ -158,7 +66,7 @@ def _told(rows: Sequence[Row], tell: Callable[[Row], Iterable[str]]) -> list[str
     found: dict[str, dict[str, None]] = defaultdict(dict)
     for row in rows:
         for text in tell(row):
-            found[text][_name(row) + (f" with {row.variant}" if row.variant else "")] = None
+            found[text][row.name + (f" with {row.variant}" if row.variant else "")] = None
     return [f"- {text}{': ' + ', '.join(names) if len(found) > 1 else ''}" for text, names in found.items()]
 
 
@@ -167,15 +75,19 @@ def _variant(protocol: str, dataset: str, variant: str, rows: Sequence[Row]) -> 
     recipe, off = ([row for row in rows if bool(row.any.off_recipe) == is_off] for is_off in (False, True))
     start = f"{variant}: " if variant else ""
     own = [row for row in rows if not row.any.spec.recipe and row.any.spec.validation == "shared"]
-    lines = [f"## {_capital(start + 'recipe')}", "", *_told(own or rows, lambda row: [recipe_line(row.any)]), ""]
-    for title, part in (("", recipe), ("Off the recipe: ", off)):
+    lines = [
+        f"## {_capital(start + 'recipe')}",
+        "",
+        *_told(own or rows, lambda row: [recipe_line(list(row.runs.values()))]),
+        "",
+    ]
+    for title, part in (("", recipe), ("off the recipe: ", off)):
         for rule in _rules(part):
-            name = RULES.get(rule, rule.replace("best_val_", "best validation "))
-            lines += _table(start + title + name, part, rule)
+            lines += _table(start + title + _rule_name(rule), part, rule)
     lines += _constant(rows)
     task = dataset + (f"[{variant}]" if variant else "")
     lines += _beside_the_papers(protocol, task, start, recipe, _rules(recipe))
-    commands = [f"- {_name(row)}: `{row.command}`{listed(row.any.resolved['options'], '; {}')}" for row in rows]
+    commands = [f"- {row.name}: `{row.command}`{listed(row.any.resolved['options'], '; {}')}" for row in rows]
     return [*lines, f"## {_capital(start + 'commands')}", "", COMMANDS, "", *commands, ""]
 
 
@@ -186,9 +98,7 @@ def _constant(rows: Sequence[Row]) -> list[str]:
         return []
     names, right = set(), []
     for r in runs.values():
-        train, test = (
-            [sum(column) for column in zip(*r.data["counts"][part], strict=True)] for part in ("train", TEST)
-        )
+        train, test = r.class_counts("train"), r.class_counts(TEST)
         most = train.index(max(train))
         names.add(r.about["classes"][most])
         right.append(test[most] / sum(test))
@@ -199,31 +109,39 @@ def _constant(rows: Sequence[Row]) -> list[str]:
     ]
 
 
-NOTES = (
-    "Test values in percent: mean ± standard error (sample standard deviation with n - 1, over the root of the number "
-    "of seeds n). Δ: paired difference to the baseline in the first metric over the common seeds, with its 95 % "
-    "Student-t interval and Holm-adjusted p; seeds draw the splits, the initial weights and the order anew, not other "
-    "data. Cost: training time relative to the baseline on the same machine, evaluation excluded (medians over seeds, "
-    "without runs that shared the machine with other work). Val: whether the training uses the validation data; other "
-    "trainings use them for the selection of the epoch alone. The baseline of a row is trained on the same data; that "
-    "of a baseline trained on the validation data too is the one that is not."
-)
+NOTES = {
+    "Method": "Test values in percent: mean ± standard error (sample standard deviation with n - 1, over the root of "
+    "the number of seeds n), in the order of the first metric's mean over the seeds that each row has.",
+    "Δ": "Δ: paired difference to the baseline in the first metric over the common seeds, with its 95 % Student-t "
+    "interval, for itself alone, and its p, adjusted for all of the table's (Holm); seeds draw the splits, the initial "
+    "weights and the order anew, not other data. The baseline of a row is trained on the same data; that of a baseline "
+    "trained on the validation data too is the one that is not.",
+    "Less": "Between tasks: a method with an option of the task, less itself without it, as other differences.",
+    "Cost": "Cost: training time relative to the baseline on the same machine, evaluation excluded (medians over "
+    "seeds, without runs that shared the machine with other work; – where nothing is left to compare).",
+    "Val": "Val: whether the training uses the validation data; other trainings use them for the selection of the "
+    "epoch alone.",
+}
+"""What the columns of the tables are, by the beginning of their heads."""
+OPTIONAL = ("Δ", "Cost")
+"""Columns that a table has only where a row has something in them."""
 COMMANDS = "After each, all options of the method as they were used, whether given, the recipe's or the method's own."
 RULES = {LAST: "last epoch"}
 
 
-def rows_of(results: Sequence[RunResult]) -> list[Row]:
-    """The finished runs by what differs in more than the seed."""
-    found = by_seed(sorted(results, key=lambda r: (r.command, r.spec.seed, r.spec.key)))
-    asked = [canonical(asdict(replace(runs[min(runs)].spec, seed=0, settings=""))) for runs in found]
-    times = Counter(asked)
-    rows = [Row(runs, times[spec] > 1) for runs, spec in zip(found, asked, strict=True)]
-    return sorted(rows, key=lambda row: (row.label, row.changes))
+def _notes(tables: Sequence[str]) -> list[str]:
+    """Of the columns that there are."""
+    text = "\n".join(tables)
+    return [" ".join(note for head, note in NOTES.items() if f"| {head}" in text)]
 
 
 def _rules(rows: Sequence[Row]) -> list[str]:
     """The selection rules of the rows; one row may have another metric to select by than the next."""
     return [LAST, *sorted({best_val(row.any.about["select"]) for row in rows})]
+
+
+def _rule_name(rule: str) -> str:
+    return RULES.get(rule, rule.replace("best_val_", "best validation "))
 
 
 def _table(title: str, rows: Sequence[Row], rule: str) -> list[str]:
@@ -233,66 +151,29 @@ def _table(title: str, rows: Sequence[Row], rule: str) -> list[str]:
         return []
     metrics, better = rows[0].any.about["metrics"], rows[0].any.about["higher_is_better"]
     first, sign = metrics[0], -1 if better[metrics[0]] else 1
-    baselines = {
-        (row.setting, row.any.spec.validation): row
-        for row in rows
-        if row.any.about["baseline"] and not row.any.spec.options
-    }
-
-    def baseline(row: Row) -> Row | None:
-        """One that is trained on the same data; of a baseline that is trained on the validation data too, that which is
-        not; of a method that learns from the validation data, also one that is trained on them.
-        """
-        about, own = row.any.about, row.any.spec.validation
-        policies = [own, *["shared"] * about["baseline"], *["paper"] * about["uses_val"]]
-        found = [base for policy in policies if (base := baselines.get((row.setting, policy)))]
-        return next((base for base in found if base is not row), row if found else None)
 
     def rank(row: Row) -> tuple[bool, float, str]:
         mean = mean_se(list(row.values(first, rule).values()))[0]
         return math.isnan(mean), sign * mean, row.label + row.changes
 
     rows = sorted(rows, key=rank)
-    differences = {
-        i: paired_difference(row.values(first, rule), base.values(first, rule))
-        for i, row in enumerate(rows)
-        if (base := baseline(row)) and base is not row
-    }
-    adjusted = dict(zip(differences, holm([d.p for d in differences.values()]), strict=True))
-    heads = [
-        "#",
-        "Method",
-        *(m + {True: " ↑", False: " ↓", None: ""}[better[m]] for m in metrics),
-        f"Δ {first}",
-        "Seeds",
-        "Cost",
-        "Val",
-    ]
-    cells = []
-    for i, row in enumerate(rows):
-        cost = row.cost(baseline(row))
-        cells.append(
-            [
-                str(i + 1),
-                _name(row),
-                *(percent(list(row.values(m, rule).values())) for m in metrics),
-                _difference(differences[i], adjusted[i]) if i in differences else "",
-                str(len(row.values(first, rule))),
-                "–" if cost is None else f"{cost:.2f} ×",
-                "yes" if row.any.about["uses_val"] or row.any.spec.validation == "paper" else "no",
-            ]
-        )
-    return [f"## {_capital(title)}", "", *table(heads, cells), ""]
+    baselines = [baseline_of(row, rows) for row in rows]
+    costs = [row.cost(baseline) for row, baseline in zip(rows, baselines, strict=True)]
+    columns = {"#": [str(i + 1) for i in range(len(rows))], "Method": [row.name for row in rows]}
+    for metric in metrics:
+        head = metric + {True: " ↑", False: " ↓", None: ""}[better[metric]]
+        columns[head] = [percent(list(row.values(metric, rule).values())) for row in rows]
+    columns[f"Δ {first}"] = differences(list(zip(rows, baselines, strict=True)), first, rule)
+    columns["Seeds"] = [str(len(row.values(first, rule))) for row in rows]
+    columns["Cost"] = ["–" if cost is None else f"{cost:.2f} ×" for cost in costs]
+    columns["Val"] = ["yes" if row.uses_val else "no" for row in rows]
+    shown = {head: cells for head, cells in columns.items() if not head.startswith(OPTIONAL) or {*cells} - {"", "–"}}
+    return [f"## {_capital(title)}", "", *table(list(shown), zip(*shown.values(), strict=True)), ""]
 
 
 def _capital(title: str) -> str:
     """With a capital, unless it begins with the name of an option."""
     return title if "=" in title.split(":")[0] else title[0].upper() + title[1:]
-
-
-def _name(row: Row) -> str:
-    mark = (" ‡" if row.any.data["unofficial"] else "") + (" §" if len(row.versions) > 1 else "")
-    return row.label + mark + (f" ({row.changes})" if row.changes else "")
 
 
 def percent(values: Sequence[float]) -> str:
@@ -301,13 +182,6 @@ def percent(values: Sequence[float]) -> str:
     if math.isnan(mean):
         return "undefined"
     return f"{100 * mean:.2f}" + ("" if se is None else f" ± {100 * se:.2f}")
-
-
-def _difference(difference: Any, p: float) -> str:
-    if math.isnan(difference.low):
-        return "" if math.isnan(difference.mean) else f"{100 * difference.mean:+.2f}"
-    d = replace(difference, mean=100 * difference.mean, low=100 * difference.low, high=100 * difference.high)
-    return f"{d.mean:+.2f} [{d.low:+.2f}, {d.high:+.2f}], p {'< 0.001' if p < 0.001 else f'= {p:.3f}'}"
 
 
 @cache

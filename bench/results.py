@@ -67,6 +67,10 @@ class RunResult:
         """Whether the method cannot be applied; `error` says why."""
         return self.status == NOT_APPLICABLE
 
+    def class_counts(self, part: str) -> list[int]:
+        """Samples of each class in a part of the data; nothing in records of earlier versions."""
+        return [sum(of_class) for of_class in zip(*self.data.get("counts", {}).get(part, []), strict=True)]
+
     def reproducible(self) -> dict[str, Any]:
         """What equal seeds give again to the bit on one machine's CPU: all but the costs and the environment. NaN is
         None, as in the record: it is equal to itself.

@@ -73,7 +73,7 @@ class Section:
         """Training samples of the first seed: all, and those of the largest and of the smallest class."""
         rows = []
         for one in self.series:
-            of_class = [sum(column) for column in zip(*one.any.data["counts"]["train"], strict=True)]
+            of_class = one.any.class_counts("train")
             numbers = [f"{n:,}" for n in (sum(of_class), max(of_class), min(of_class))]
             rows.append([one.label(shared(self.series)), *numbers])
         return "\n".join(table(("", "samples", "largest class", "smallest class"), rows)) + "\n"

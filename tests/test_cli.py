@@ -5,9 +5,8 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner
@@ -112,12 +111,11 @@ def test_data_that_a_training_chose_and_a_method_cannot_use_are_no_bad_input(ben
     assert [json.loads(path.read_text())["status"] for path in records()] == ["ok", "not applicable"]
 
 
-def test_of_many_classes_the_largest_and_the_smallest_are_told():
-    classes = [str(c) for c in range(11)]
+def test_of_many_classes_the_largest_and_the_smallest_are_told(make_result):
+    about = {"classes": [str(c) for c in range(11)], "groups": ["a", "b"]}
     data = {"counts": {"train": [[1] * 11, [2] * 10 + [0]]}, "sizes": {"train": 3100, "val": 1, "test": 2}}
-    result = SimpleNamespace(data=data, about={"classes": classes, "groups": ["a", "b"]})
     told = "3,100 for training (3 to 1 of each class; a 11, b 20), 1 for validation, 2 for testing"
-    assert _samples(result) == told
+    assert _samples(replace(make_result(data=data), about=about)) == told
 
 
 def test_the_recorded_command_makes_the_same_run_again(bench_in):

@@ -34,8 +34,11 @@ def cells(results: list[RunResult], title: str = "Last epoch", page: str = PAGE)
     return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines]
 
 
-def column(results: list[RunResult], number: int, title: str = "Last epoch") -> list[str]:
-    return [row[number] for row in cells(results, title)]
+def column(results: list[RunResult], head: str, title: str = "Last epoch") -> list[str]:
+    """That whose head begins so; empty where there is none."""
+    heads = next(line for line in sections(results)[title] if line.startswith("|")).strip("|").split("|")
+    places = [place for place, name in enumerate(heads) if name.strip().startswith(head)]
+    return [row[places[0]] for row in cells(results, title)] if places else []
 
 
 def test_a_whole_page(make_result: Make):
@@ -56,7 +59,7 @@ Classes: no, yes; the positive one: yes. Groups: the classes. Metrics:
 - tprd: True positive rate disparity: largest minus smallest true positive rate over the groups.
 - accuracy: Fraction of the samples that are predicted correctly.
 
-{NOTES}
+{" ".join(NOTES[head] for head in ("Method", "Δ", "Cost", "Val"))}
 
 ## Recipe
 
@@ -105,18 +108,18 @@ def test_mean_and_standard_error_in_percent(values, expected):
 
 def test_the_first_metric_ranks_in_its_own_direction(make_result):
     results = [make_result(m, test={"tprd": t, "accuracy": t}) for m, t in (("a", 0.3), ("b", 0.1), ("c", 0.2))]
-    assert column(results, 1) == ["b", "c", "a"]
+    assert column(results, "Method") == ["b", "c", "a"]
     upwards = [
         make_result(m, test={"tprd": t, "accuracy": t}, metrics=("accuracy", "tprd"))
         for m, t in (("a", 0.3), ("b", 0.1), ("c", 0.2))
     ]
-    assert column(upwards, 1) == ["a", "c", "b"]
+    assert column(upwards, "Method") == ["a", "c", "b"]
     assert [row[0] for row in cells(upwards)] == ["1", "2", "3"]
 
 
 def test_ties_go_by_name(make_result):
     results = [make_result(m, test={"tprd": 0.1, "accuracy": 0.9}) for m in ("b", "c", "a")]
-    assert column(results, 1) == ["a", "b", "c"]
+    assert column(results, "Method") == ["a", "b", "c"]
 
 
 @pytest.mark.parametrize("metrics", [("tprd", "accuracy"), ("accuracy", "tprd")])
@@ -126,8 +129,8 @@ def test_a_row_with_an_undefined_value_comes_last(make_result, metrics):
         make_result("a", 1, test={"tprd": 0.0, "accuracy": 1.0}, metrics=metrics),
         make_result("b", 0, test={"tprd": 0.9, "accuracy": 0.1}, metrics=metrics),
     ]
-    assert column(results, 1) == ["b", "a"]
-    assert column(results, 2)[1] == "undefined"
+    assert column(results, "Method") == ["b", "a"]
+    assert column(results, "tprd")[1] == "undefined"
 
 
 def test_each_selection_rule_has_a_table_of_the_runs_it_applies_to(make_result):
@@ -140,14 +143,14 @@ def test_each_selection_rule_has_a_table_of_the_runs_it_applies_to(make_result):
 def test_differences_are_over_the_common_seeds(make_result):
     """Seeds 1 and 2 are common: differences of 0.1 and 0.3, t = 2 with 1 degree of freedom, p = 1 - 2 atan(2) / pi."""
     results = [*runs(make_result, "erm", [0.9, 0.1, 0.1]), *runs(make_result, "a", [0.2, 0.4, 0.7], first_seed=1)]
-    assert column(results, 4) == ["", "+20.00 [-107.06, +147.06], p = 0.295"]
+    assert column(results, "Δ") == ["", "+20.00 [-107.06, +147.06], p = 0.295"]
     assert 1 - 2 * math.atan(2) / math.pi == pytest.approx(0.295, abs=5e-4)
 
 
-def test_a_difference_over_one_seed_has_no_interval_and_over_none_is_empty(make_result):
+def test_a_difference_over_one_seed_has_no_interval_and_over_none_there_is_none(make_result):
     erm = runs(make_result, "erm", [0.1])
-    assert column([*erm, *runs(make_result, "a", [0.3, 0.5])], 4) == ["", "+20.00"]
-    assert column([*erm, *runs(make_result, "a", [0.3, 0.5], first_seed=1)], 4) == ["", ""]
+    assert column([*erm, *runs(make_result, "a", [0.3, 0.5])], "Δ") == ["", "+20.00"]
+    assert column([*erm, *runs(make_result, "a", [0.3, 0.5], first_seed=1)], "Δ") == []
 
 
 def test_p_values_are_adjusted_for_their_number(make_result):
@@ -157,12 +160,12 @@ def test_p_values_are_adjusted_for_their_number(make_result):
         *runs(make_result, "a", [0.05, 0.15, 0.1]),
         *runs(make_result, "b", [0.05, 0.15, 0.1]),
     ]
-    assert [cell.rpartition(", ")[2] for cell in column(results, 4)] == ["p = 0.367", "p = 0.367", ""]
+    assert [cell.rpartition(", ")[2] for cell in column(results, "Δ")] == ["p = 0.367", "p = 0.367", ""]
 
 
 def test_equal_differences_have_no_interval(make_result):
     results = [*runs(make_result, "erm", [0.25, 0.5]), *runs(make_result, "a", [0.5, 0.75])]
-    assert column(results, 4) == ["", "+25.00"]
+    assert column(results, "Δ") == ["", "+25.00"]
 
 
 @pytest.mark.parametrize(
@@ -178,16 +181,17 @@ def test_equal_differences_have_no_interval(make_result):
 )
 def test_only_equal_settings_are_compared(make_result, other):
     baseline = runs(make_result, "erm", [0.1, 0.2], off_recipe=[])
-    assert column([*baseline, *runs(make_result, "a", [0.2, 0.3], off_recipe=[], **other)], 4) == ["", ""]
+    assert column([*baseline, *runs(make_result, "a", [0.2, 0.3], off_recipe=[], **other)], "Δ") == []
     alike = runs(make_result, "erm", [0.1, 0.2], off_recipe=[], **other)
-    assert column([*alike, *runs(make_result, "a", [0.2, 0.3], off_recipe=[], **other)], 4)[1].startswith("+10.00 [")
+    compared = column([*alike, *runs(make_result, "a", [0.2, 0.3], off_recipe=[], **other)], "Δ")
+    assert compared[1].startswith("+10.00 [")
 
 
 def test_a_field_of_recipes_that_came_later_and_is_not_used_hinders_no_comparison(make_result):
     recipe = {"model": "mlp", "schedule": "steps", "milestones": []}
     fields = {"resolved": {"recipe": recipe}}
     results = [*runs(make_result, "erm", [0.1, 0.2]), *runs(make_result, "a", [0.2, 0.4], **fields)]
-    assert column(results, 4)[1].startswith("+15.00")
+    assert column(results, "Δ")[1].startswith("+15.00")
 
 
 def test_the_order_of_options_separates_no_rows(make_result):
@@ -218,8 +222,8 @@ def test_rows_off_the_recipe_have_tables_of_their_own(make_result):
         *("Recipe", "Last epoch", "Best validation accuracy"),
         *("Off the recipe: last epoch", "Off the recipe: best validation accuracy", "Commands", "Made by"),
     ]
-    assert column(results, 1) == ["a"]
-    assert column(results, 1, "Off the recipe: last epoch") == ["a (cnn, model.hidden=5,6, epochs=3, lr=0.5)"]
+    assert column(results, "Method") == ["a"]
+    assert column(results, "Method", "Off the recipe: last epoch") == ["a (cnn, model.hidden=5,6, epochs=3, lr=0.5)"]
 
 
 def test_a_row_with_another_selection_metric_hides_no_table(make_result):
@@ -231,6 +235,11 @@ def test_a_row_with_another_selection_metric_hides_no_table(make_result):
     assert set(sections([on, off])) >= {"Best validation accuracy", "Off the recipe: best validation tprd"}
 
 
+def test_a_recipe_of_another_protocol_is_told_where_the_row_is(make_result):
+    results = runs(make_result, "a", [0.1], off_recipe=["protocol"])
+    assert column(results, "Method", "Off the recipe: last epoch") == ["a (the recipe of another protocol)"]
+
+
 def test_options_of_the_task_have_tables_of_their_own(make_result):
     """Runs on another task cannot be ranked beside these, nor compared with their baseline."""
     test = {"tprd": 0.3, "accuracy": 0.9}
@@ -239,11 +248,37 @@ def test_options_of_the_task_have_tables_of_their_own(make_result):
     start = "dataset.size=64, factor=10"
     own, others = ("Recipe", "Last epoch", "Commands"), ("recipe", "last epoch", "commands")
     assert list(sections(results)) == [*own, *(f"{start}: {part}" for part in others), "Made by"]
-    assert column(results, 1) == ["a", "erm"]
-    ((_, name, *_, difference, _, _, _),) = cells(results, f"{start}: last epoch")
-    assert (name, difference) == ("a", "")
+    assert column(results, "Method") == ["a", "erm"]
+    assert column(results, "Method", f"{start}: last epoch") == ["a"]
+    assert column(results, "Δ", f"{start}: last epoch") == []
     _, command = sections(results)[f"{start}: commands"]
     assert "-o dataset.size=64 -o protocol.factor=10" in command
+
+
+def test_tasks_that_differ_in_an_option_are_compared_by_method(make_result):
+    """Differences of -5, -5 and -20 points as on the whole page; of each option to the same without it alone."""
+    with_x = {"protocol_options": {"x": "b"}, "resolved": {"protocol_options": {"x": "b", "y": 1.0}}}
+    with_both = {"protocol_options": {"x": "b", "y": 2.0}, "resolved": {"protocol_options": {"x": "b", "y": 2.0}}}
+    usual = {"resolved": {"protocol_options": {"x": "a", "y": 1.0}}}
+    results = [
+        *runs(make_result, "a", [0.1, 0.2, 0.3], **usual),
+        *runs(make_result, "a", [0.05, 0.15, 0.1], **with_x),
+        *runs(make_result, "a", [0.05, 0.15], **with_both),
+        *runs(make_result, "erm", [0.5, 0.5], **with_x),  # nothing else is of this method
+        *runs(make_result, "b", [0.5, 0.5], **usual),
+        *runs(make_result, "b", [0.5], **with_x),  # one seed tells no difference
+    ]
+    assert cells(results, "Between tasks: last epoch") == [
+        ["a", "x=b", "x=a", "3", "-10.00 [-31.51, +11.51], p = 0.367"],
+        ["a", "x=b, y=2", "y=1", "2", "+0.00 [+0.00, +0.00], p = 1.000"],
+    ]
+
+
+def test_a_default_of_the_task_that_no_record_tells_is_called_so(make_result):
+    other = {"protocol_options": {"x": "b"}}
+    results = [*runs(make_result, "a", [0.1, 0.2], resolved={"protocol_options": {}})]
+    results += runs(make_result, "a", [0.1, 0.2], **other)
+    assert column(results, "Less", "Between tasks: last epoch") == ["x=its default"]
 
 
 def test_a_constant_prediction_is_named_where_groups_are_compared(make_result):
@@ -263,15 +298,15 @@ def test_a_constant_prediction_is_named_where_groups_are_compared(make_result):
 def test_options_are_part_of_the_name(make_result):
     given = {"kind": "a|b", "beta": 0.5}
     assert cells(runs(make_result, "a", [0.1], options=given)) == [
-        ["1", "a[beta=0.5,kind=a\\|b]", "10.00", "90.00", "", "1", "–", "no"]
+        ["1", "a[beta=0.5,kind=a\\|b]", "10.00", "90.00", "1", "no"]
     ]
     two = [*runs(make_result, "erm", [0.1]), *runs(make_result, "erm", [0.2], options={"x": 1})]
-    assert column(two, 4) == ["", "+10.00"]  # with an option it is not the baseline
+    assert column(two, "Δ") == ["", "+10.00"]  # with an option it is not the baseline
 
 
 def test_methods_trained_on_validation_data_too_say_so(make_result):
     results = [make_result("a", test={"tprd": 0.1, "accuracy": 0.9}, validation=v) for v in ("shared", "paper")]
-    assert column(results, 1) == ["a", "a (trained on validation data too)"]
+    assert column(results, "Method") == ["a", "a (trained on validation data too)"]
 
 
 def test_a_baseline_that_trains_on_validation_data_is_the_control_of_what_learns_from_them(make_result):
@@ -299,10 +334,10 @@ def test_a_baseline_that_trains_on_validation_data_is_the_control_of_what_learns
 
 def test_the_cost_is_relative_to_the_baseline_on_the_same_machine(make_result):
     erm = runs(make_result, "erm", [0.1, 0.1], seconds=2.0)
-    assert column([*erm, *runs(make_result, "a", [0.2], seconds=5.0)], 6) == ["1.00 ×", "2.50 ×"]
-    assert column([*erm, *runs(make_result, "a", [0.2], seconds=5.0, device="GPU")], 6) == ["1.00 ×", "–"]
+    assert column([*erm, *runs(make_result, "a", [0.2], seconds=5.0)], "Cost") == ["1.00 ×", "2.50 ×"]
+    assert column([*erm, *runs(make_result, "a", [0.2], seconds=5.0, device="GPU")], "Cost") == ["1.00 ×", "–"]
     both = runs(make_result, "a", [0.2], seconds=3.0) + runs(make_result, "a", [0.2], first_seed=1, device="GPU")
-    assert column([*erm, *both], 6) == ["1.00 ×", "1.50 ×"]
+    assert column([*erm, *both], "Cost") == ["1.00 ×", "1.50 ×"]
 
 
 @pytest.mark.parametrize("load", [1.6, None])
@@ -311,8 +346,8 @@ def test_a_run_that_shared_the_machine_has_no_cost(make_result, load):
     erm = runs(make_result, "erm", [0.1], seconds=2.0)
     busy, quiet = runs(make_result, "a", [0.2], seconds=9.0), runs(make_result, "a", [0.2], first_seed=1, seconds=3.0)
     busy[0].costs["load"] = load
-    assert column([*erm, *busy], 6) == ["1.00 ×", "–"]
-    assert column([*erm, *busy, *quiet], 6) == ["1.00 ×", "1.50 ×"]
+    assert column([*erm, *busy], "Cost") == ["1.00 ×", "–"]
+    assert column([*erm, *busy, *quiet], "Cost") == ["1.00 ×", "1.50 ×"]
 
 
 @pytest.mark.parametrize("part", ["torch", "threads", "stacked"])
@@ -324,7 +359,7 @@ def test_another_way_of_running_has_no_cost_to_compare(make_result, part):
     else:
         costs[part] = 2
     other = runs(make_result, "a", [0.2], costs=costs, environment=environment)
-    assert column([*runs(make_result, "erm", [0.1]), *other], 6) == ["1.00 ×", "–"]
+    assert column([*runs(make_result, "erm", [0.1]), *other], "Cost") == ["1.00 ×", "–"]
 
 
 def test_failed_runs_are_listed_and_not_counted(make_result):
@@ -333,7 +368,7 @@ def test_failed_runs_are_listed_and_not_counted(make_result):
         make_result("a", 1, status="out of memory", test={"tprd": 0.9, "accuracy": 0.1}),
         make_result("b", 0, status="plugin error"),
     ]
-    assert [row[1:6] for row in cells(results)] == [["a", "10.00", "90.00", "", "1"]]
+    assert [row[1:5] for row in cells(results)] == [["a", "10.00", "90.00", "1"]]
     assert sections(results)["Failed runs"][1:] == [
         "- `bench run --method a --dataset digits --seed 1`: out of memory",
         "- `bench run --method b --dataset digits --seed 0`: plugin error",
@@ -351,7 +386,7 @@ def test_a_method_that_is_not_applicable_is_listed_once_with_the_reason(make_res
 def test_unofficial_data_are_marked_with_the_hash(make_result):
     files = {"a.bin": "sha256:" + "0123456789abcdef" * 4}
     results = [*runs(make_result, "a", [0.1], unofficial=files), *runs(make_result, "b", [0.2])]
-    assert column(results, 1) == ["a ‡", "b"]
+    assert column(results, "Method") == ["a ‡", "b"]
     note = "‡ Data files without the official checksum: a.bin (sha256:0123456789ab…)."
     assert sections(results)["Commands"][-1] == note
     assert note not in render(results[1:])[PAGE]
@@ -381,6 +416,13 @@ def test_the_recipe_is_told_of_rows_that_keep_it(make_result):
     ]
     (alone,) = sections(results[1:])["Recipe"]  # where no row keeps it, that of each
     assert alone.startswith("- mlp, cross entropy loss, adam with learning rate 0.5, 50 epochs")
+
+
+def test_numbers_of_samples_that_differ_by_seed_are_told_by_the_least_and_the_most(make_result):
+    results = runs(make_result, "erm", [0.1, 0.2, 0.3])
+    for r, size in zip(results, (1100, 1000, 1050), strict=True):
+        r.data["sizes"] = {"train": size, "test": 50}
+    assert "Samples: 1,000 to 1,100 train, 50 test." in render(results)[PAGE]
 
 
 def test_all_options_of_a_method_are_told_with_its_command(make_result):

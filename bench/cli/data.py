@@ -9,15 +9,13 @@ from typing import TYPE_CHECKING
 import click
 
 from bench.cli.common import data_dir_option, installed, settings_option, table, unofficial_option
+from bench.described import NAMED
 from bench.errors import OptionError
 from bench.files import Files, default_root
 
 if TYPE_CHECKING:
     from bench.data import Dataset
     from bench.protocols import Protocol, Splits
-
-ALL = 10
-"""Classes or groups whose samples are each counted in a table; of more, the least and the most."""
 
 
 @click.group()
@@ -127,7 +125,7 @@ def _counts(dataset: "Dataset", protocol: "Protocol", splits: "Splits") -> Itera
 
 def _by_name(names: Sequence[str], counts: Sequence[int]) -> str:
     """Of each; of many, the least and the most."""
-    if len(names) > ALL:
+    if len(names) > NAMED:
         return f"{min(counts):,} to {max(counts):,} in each of {len(names)}"
     return ", ".join(f"{name}: {count:,}" for name, count in zip(names, counts, strict=False))
 

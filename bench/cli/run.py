@@ -18,6 +18,7 @@ from bench.cli.common import (
     unofficial_option,
 )
 from bench.cli.leaderboard import write_tables
+from bench.described import NAMED
 from bench.errors import BenchError, OptionError
 from bench.spec import SHORTHANDS, canonical
 
@@ -26,9 +27,6 @@ if TYPE_CHECKING:
     from bench.experiment import Experiment
     from bench.registry import Registry
     from bench.results import ResultStore, RunResult
-
-MOST_NAMED = 10
-"""Classes or groups whose numbers of samples are told one by one."""
 
 
 @click.command()
@@ -216,7 +214,8 @@ def _run_seeds(
 
 def _summary(results: "Sequence[RunResult]") -> None:
     """A table of the runs just made, by method, options and selection rule."""
-    from bench.leaderboard import percent, rows_of
+    from bench.leaderboard import percent
+    from bench.rows import rows_of
 
     for row in rows_of(results):
         metrics, cells = row.any.about["metrics"], []
@@ -230,17 +229,18 @@ def _summary(results: "Sequence[RunResult]") -> None:
             title += f"; look-ahead: {choice['backend']}, {error}{choice['against']}"
         table(title, cells, ("rule", *metrics))
         if "counts" in row.any.data:  # records of earlier versions have none
-            click.echo(f"data: {_samples(row.any)}")
+            told = list(dict.fromkeys(map(_samples, row.runs.values())))
+            click.echo(f"data{' of the first seed' if len(told) > 1 else ''}: {told[0]}")
 
 
 def _samples(result: "RunResult") -> str:
     """How many samples there were; of the training data, how many of each class (and group), or the most and least."""
     counts, sizes, about = result.data["counts"]["train"], result.data["sizes"], result.about
-    parts = [("class", about["classes"], [sum(column) for column in zip(*counts, strict=True)])]
+    parts = [("class", about["classes"], result.class_counts("train"))]
     parts += [("group", about["groups"], [sum(row) for row in counts])] if len(counts) > 1 else []
     told = [
         ", ".join(f"{name} {n:,}" for name, n in zip(names, by_name, strict=True))
-        if len(names) <= MOST_NAMED
+        if len(names) <= NAMED
         else f"{max(by_name):,} to {min(by_name):,} of each {what}"
         for what, names, by_name in parts
     ]
