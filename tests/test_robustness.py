@@ -95,6 +95,22 @@ def test_the_perturbation_is_made_on_the_training_data_and_misleads_on_the_test_
     assert (found["error"], wrong(model, test.x / 255, test.y)) == (0.5, 0.0)
 
 
+def test_a_random_perturbation_has_the_size_of_the_attack_and_is_the_same_for_all_models(splits):
+    test = splits.tests["test"]
+    grey = replace(splits, tests={"test": replace(test, x=test.x.clamp(10, 240))})  # no value meets a bound
+    protocol, kept = replace(FEW, corruptions=("fog",), severities=(1,)), []
+    for number in (0, 1):
+        protocol.examine(
+            constant(number), grey, STREAMS, lambda split: kept.append(split.x) or dict.fromkeys(METRICS, 0.0)
+        )
+    _, attacked, found, *_, again = kept
+    change = found - grey.tests["test"].x / 255
+    torch.testing.assert_close(change.abs(), torch.full_like(change, 8 / 255), rtol=0, atol=1e-6)
+    torch.testing.assert_close(change, change[:1].expand_as(change), rtol=0, atol=1e-6)
+    assert 0.4 < (change > 0).float().mean() < 0.6
+    assert torch.equal(found, again) and not torch.equal(found, attacked)
+
+
 def test_without_corruptions_of_a_kind_or_an_attack_there_is_no_such_set(splits, model):
     assert set(examined(replace(FEW, corruptions=("fog",), severities=(2,), eps=0.0), splits, model)) == {
         "fog/2",

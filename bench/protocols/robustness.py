@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from bench.attacks import perturbed, universal_perturbation
 from bench.corruptions import COMMON, CORRUPTIONS, EXTRA, SEVERITIES
@@ -15,7 +15,8 @@ from bench.protocols.base import Evaluate, Metrics, Splits
 from bench.protocols.imbalance import Profiled
 from bench.streams import Streams
 
-CORRUPTED, EXTRA_CORRUPTED, PERTURBED = "corrupted", "extra_corrupted", "perturbed"
+CORRUPTED, EXTRA_CORRUPTED = "corrupted", "extra_corrupted"
+PERTURBED, RANDOMLY_PERTURBED = "perturbed", "randomly_perturbed"
 ATTACK_BATCH = 128
 
 
@@ -26,10 +27,12 @@ class Robustness(Profiled):
     After the training, the model of each selection rule is evaluated on the test data under each corruption of
     `bench.corruptions` at each severity, drawn by seed on the run's device, the same for all methods, and under one
     universal adversarial perturbation of its own (`bench.attacks`), which is made to mislead that model on the training
-    data. The set `corrupted` has the means over the fifteen common corruptions and the severities: its `error` is the
-    mean corruption error, not divided by that of a reference model (as Hendrycks et al. 2020, AugMix, for CIFAR-10-C;
-    Hendrycks and Dietterich 2019 divide by AlexNet's). `extra_corrupted` has those over the four extra ones,
-    `NAME/SEVERITY` each by itself, with the metrics of the tables alone. What the options leave out is undefined.
+    data. `randomly_perturbed`, under a change of the same size whose signs are random, is what that is to be compared
+    with: an attack that does no more has failed. The set `corrupted` has the means over the fifteen common corruptions
+    and the severities: its `error` is the mean corruption error, not divided by that of a reference model (as Hendrycks
+    et al. 2020, AugMix, for CIFAR-10-C; Hendrycks and Dietterich 2019 divide by AlexNet's). `extra_corrupted` has those
+    over the four extra ones, `NAME/SEVERITY` each by itself, with the metrics of the tables alone. What the options
+    leave out is undefined.
 
     The pre-registration has balanced, linear and long-tailed data, balanced accuracy and F1; it implies corrupted and
     perturbed test data. How F1 is averaged (here: over the classes), whether the test data are balanced (as they are,
@@ -54,10 +57,12 @@ class Robustness(Profiled):
         "macro_f1",
         "perturbed/balanced_accuracy",
         "perturbed/macro_f1",
+        "randomly_perturbed/balanced_accuracy",
     )
     sets: ClassVar[Mapping[str, str]] = {
         CORRUPTED: "The test data under the common corruptions that are chosen: mean over them and their severities.",
         PERTURBED: "The test data under one perturbation, made on the training data to mislead the model of the row.",
+        RANDOMLY_PERTURBED: "The test data under one perturbation of that size with random signs.",
     }
     stackable = False
     examines = True
@@ -91,9 +96,9 @@ class Robustness(Profiled):
             )
 
     def examine(self, model: nn.Module, splits: Splits, streams: Streams, evaluate: Evaluate) -> dict[str, Metrics]:
-        chosen = self.corruptions or tuple(CORRUPTIONS)
+        test, chosen = splits.tests["test"], self.corruptions or tuple(CORRUPTIONS)
         each = {
-            (name, severity): evaluate(_corrupted(splits.tests["test"], name, severity, streams))
+            (name, severity): evaluate(_corrupted(test, name, severity, streams))
             for name in chosen
             for severity in self.severities
         }
@@ -102,21 +107,20 @@ class Robustness(Profiled):
             if own := [metrics for (name, _), metrics in each.items() if name in names]:
                 found[kind] = _means(own)
         if self.eps:
-            found[PERTURBED] = evaluate(self._perturbed(model, splits, streams))
+            for name, delta in self._perturbations(model, splits.train, streams).items():
+                found[name] = evaluate(replace(test, x=perturbed(test.x.float().div_(255), delta)))
         return found
 
     def _of_tables(self, metrics: Metrics) -> Metrics:
         names = {name.rpartition("/")[2] for name in self.metrics}
         return {name: value for name, value in metrics.items() if name in names}
 
-    def _perturbed(self, model: nn.Module, splits: Splits, streams: Streams) -> Split:
-        """The test data under the perturbation that misleads this model."""
-        (generator,) = streams.generators("universal perturbation")
-        delta = universal_perturbation(
-            model, splits.train, self.eps, self.attack_steps, generator, batch_size=ATTACK_BATCH
-        )
-        test = splits.tests["test"]
-        return replace(test, x=perturbed(test.x.float().div_(255), delta))
+    def _perturbations(self, model: nn.Module, train: Split, streams: Streams) -> dict[str, Tensor]:
+        """By the name of the set: that which misleads this model on the training data, and one of random signs."""
+        attack, signs = (streams.generators(f"{kind} perturbation")[0] for kind in ("universal", "random"))
+        found = universal_perturbation(model, train, self.eps, self.attack_steps, attack, batch_size=ATTACK_BATCH)
+        noise = self.eps * (2.0 * torch.randint(2, found.shape, generator=signs) - 1)
+        return {PERTURBED: found, RANDOMLY_PERTURBED: noise.to(found.device)}
 
 
 def _corrupted(test: Split, name: str, severity: int, streams: Streams) -> Split:
