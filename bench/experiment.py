@@ -116,7 +116,9 @@ class Experiment:
     def metrics(self) -> tuple[str, ...]:
         """What tables show, the ranking one first."""
         own = self.protocol.name == self.own_recipe.protocol
-        return (own and self.recipe.metrics) or self.protocol.metrics
+        named = (own and self.recipe.metrics) or self.protocol.metrics
+        binary = len(self.dataset.classes) == 2
+        return tuple(name for name in named if binary or not METRICS[name.rpartition("/")[2]].binary)
 
 
 def resolve(

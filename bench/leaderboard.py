@@ -33,7 +33,11 @@ def _page(protocol: str, dataset: str, results: Sequence[RunResult]) -> str:
     if rows:
         about = rows[0].any.about
         data = about["dataset_reference"] or dataset
-        lines += [f"Protocol: {about['protocol_reference']}. Data: {data}{'' if data.endswith('?') else '.'}", ""]
+        lines += [
+            f"Protocol: {about['protocol_reference']}; `bench show {protocol.split('/')[0]}` says what it does. "
+            f"Data: {data}{'' if data.endswith('?') else '.'}",
+            "",
+        ]
         tables = []
         for variant in sorted({row.variant for row in rows}):
             tables += _variant(protocol, dataset, variant, [row for row in rows if row.variant == variant])

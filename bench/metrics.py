@@ -216,11 +216,13 @@ class Metric:
 
     higher_is_better: which of its values is better; None where neither is.
     needs_labels: whether it looks at the classes and groups of the samples.
+    binary: whether it says something of two classes alone.
     """
 
     function: Callable[[Predictions, Tensor], Tensor]
     higher_is_better: bool | None
     needs_labels: bool = True
+    binary: bool = False
 
     @property
     def description(self) -> str:
@@ -241,7 +243,7 @@ METRICS: Mapping[str, Metric] = {
     "ece": Metric(ece, higher_is_better=False),
     "demographic_parity_difference": Metric(demographic_parity_difference, higher_is_better=False),
     "equalized_odds_difference": Metric(equalized_odds_difference, higher_is_better=False),
-    "fraction_positive": Metric(fraction_positive, higher_is_better=None, needs_labels=False),
+    "fraction_positive": Metric(fraction_positive, higher_is_better=None, needs_labels=False, binary=True),
 }
 
 

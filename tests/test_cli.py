@@ -69,6 +69,12 @@ def test_a_run_leaves_records_and_a_table(bench_in):
     assert bench_in("leaderboard", "--check").exit_code == 1
 
 
+def test_a_run_names_the_tables_that_it_is_in(bench_in):
+    for protocol in ("class_fairness", "label_noise"):
+        result = bench_in("run", "--method", "erm", "--dataset", "digits", "--epochs", 1, "--protocol", protocol)
+    assert result.output.splitlines()[-1].endswith("; tables: bench-results/label_noise-v1-digits.md")
+
+
 def test_a_run_tells_the_numbers_of_samples(bench_in):
     """25 = 254 / 10: of moons' training data, 254 are of the rarer class."""
     words = ["--dataset", "moons", "--protocol", "imbalance", "-o", "protocol.factor=0.1"]
@@ -95,7 +101,7 @@ def test_what_the_options_of_robustness_leave_out_is_undefined(bench_in):
     assert "- perturbed/: The test data under one perturbation, made on the training data" in page
     (row,) = {line for line in page.splitlines() if line.startswith("| 1 | erm")}
     cells = [cell.strip() for cell in row.split("|")]
-    assert [place for place, cell in enumerate(cells) if cell == "undefined"] == [3, 4, 5, 8, 9]
+    assert [place for place, cell in enumerate(cells) if cell == "undefined"] == [3, 4, 5, 8, 9, 10]
 
 
 def test_data_that_a_training_chose_and_a_method_cannot_use_are_no_bad_input(bench_in):
@@ -199,7 +205,7 @@ def test_equal_values_written_differently_are_one_run(bench_in):
         ([*RUN, "-o", "recipe.momentum=0.9"], "recipe.momentum has no effect with recipe.optimizer=adam"),
         ([*RUN, "-o", "recipe.optimizer=sgd", "-o", "recipe.nesterov=true"], "recipe: Nesterov momentum requires"),
         ([*RUN, "-o", "recipe.steps=5"], "recipe.epochs or recipe.steps, not both"),
-        ([*RUN, "--train-size", "100000"], "lower train_size"),
+        ([*RUN, "--train-size", "100000"], "1137 for training, fewer than recipe.train_size=100000: lower one"),
         ([*RUN, "--protocol", "group_fairness"], "needs a sensitive attribute"),
         ([*RUN, "--device", "cuda:99"], "device 'cuda:99' cannot be used here; there is: cpu"),
         ([*RUN, "--backend", "dula"], "unknown backend 'dula': did you mean 'dual'?"),

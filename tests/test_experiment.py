@@ -76,6 +76,13 @@ def test_options_that_make_another_task_make_another_run(ask):
     assert (resolved["dataset_options"], resolved["protocol_options"]) == ({"size": 24}, {"step": 4})
 
 
+def test_metrics_of_two_classes_are_not_shown_of_more(ask, monkeypatch):
+    monkeypatch.setattr(Halved, "metrics", ("grid/fraction_positive", "accuracy"))
+    two = ask()
+    assert two.metrics == ("grid/fraction_positive", "accuracy")
+    assert replace(two, dataset=replace(two.dataset, classes=("a", "b", "c"))).metrics == ("accuracy",)
+
+
 def test_the_defaults_of_recipes_are_as_they_were(ask):
     """Runs are known by what differs from them: a changed one would make old records pass for new ones."""
     defaults = {

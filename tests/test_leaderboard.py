@@ -52,7 +52,7 @@ def test_a_whole_page(make_result: Make):
         PAGE: f"""<!-- made from records by `bench leaderboard`; not to be edited -->
 # class_fairness, version 1, on digits
 
-Protocol: a paper. Data: its source.
+Protocol: a paper; `bench show class_fairness` says what it does. Data: its source.
 
 Classes: no, yes; the positive one: yes. Groups: the classes. Metrics:
 

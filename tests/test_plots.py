@@ -157,6 +157,8 @@ def test_accuracy_against_capacity(record):
         against(series_of(results), "ratio", ["accuracy"], "toy")
     with pytest.raises(BenchError, match="erm has no tprd on test"):
         against(series_of(results), "parameters", ["tprd"], "toy")
+    with pytest.raises(BenchError, match="all of these runs have the same parameters, 20: run two values or more"):
+        against(series_of(results[::2]), "parameters", ["accuracy"], "toy")
 
 
 def plane():

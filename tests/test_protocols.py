@@ -69,10 +69,22 @@ def test_a_data_sets_own_splits_are_taken_whole(make_dataset, make_split):
     [
         ({}, {"val_size": 0, "test_size": 3}, "no such split of its own: val_size must be at least 1"),
         ({}, {"val_size": 5, "test_size": 0}, "no such split of its own: test_size must be at least 1"),
-        ({}, {"val_size": 5, "test_size": 15}, "toy: 20 samples less 15 for testing and 5 .* leave 0 for training"),
-        ({}, {"val_size": 5, "test_size": 90}, "less 90 for testing and 5 for validation leave 0 .* and 1 are asked"),
-        ({}, {"val_size": 5, "test_size": 3, "train_size": 13}, "leave 12 for training, and 13 are asked for: lower"),
-        ({"val": 4, "test": 2}, {"train_size": 21}, "20 samples less 0 for testing and 0 .* leave 20 .* 21 are asked"),
+        (
+            {},
+            {"val_size": 5, "test_size": 15},
+            "toy: 20 samples less 15 for recipe.test_size and 5 .* leave 0 for training: lower",
+        ),
+        ({}, {"val_size": 5, "test_size": 90}, "less 90 for recipe.test_size and 5 for recipe.val_size leave 0"),
+        (
+            {},
+            {"val_size": 5, "test_size": 3, "train_size": 13},
+            "leave 12 for training, fewer than recipe.train_size=13: lower",
+        ),
+        (
+            {"val": 4, "test": 2},
+            {"train_size": 21},
+            "toy: 20 samples leave 20 for training, fewer than recipe.train_size=21",
+        ),
     ],
 )
 def test_too_few_samples_are_told_with_the_numbers(make_dataset, make_split, own, recipe, message):

@@ -300,7 +300,7 @@ def test_the_faithful_test_set_is_4000_training_cats_and_half_of_every_predictio
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({}, ProtocolError, r"needs two classes made of two or more of toy's, such as .* not none"),
+        ({}, ProtocolError, r"made of two or more of toy's, such as -o protocol.parts=cat.dog,car.truck, not none"),
         ({"parts": ("cat", "dog+car")}, ProtocolError, "not cat,dog.car"),
         ({"parts": ("cat+dog", "dog+car")}, OptionError, "a class is given twice"),
         ({"parts": ("cat+dog", "cow+car")}, OptionError, "has no class 'cow'"),
@@ -311,6 +311,11 @@ def test_the_faithful_test_set_is_4000_training_cats_and_half_of_every_predictio
 def test_parts_that_cannot_be_are_told(options, error, message):
     with pytest.raises(error, match=message):
         run(CovariateShift(**options), dataset([50] * 4, [9] * 4))
+
+
+def test_two_classes_are_not_made_of_two():
+    with pytest.raises(ProtocolError, match="needs four classes or more, to make two of, and toy has 2"):
+        run(CovariateShift(), dataset([50] * 2, [9] * 2))
 
 
 def test_protocols_leave_the_data_as_they_are():

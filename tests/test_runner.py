@@ -287,7 +287,9 @@ def test_bad_input_to_a_method_leaves_no_record(experiment, store):
 
     with pytest.raises(OptionError):
         one(experiment(Refusing), store)
-    with pytest.raises(DataError, match="200 samples less 60 for testing and 150 for validation leave 0 for training"):
+    with pytest.raises(
+        DataError, match=r"200 samples less 60 for recipe\.test_size and 150 for recipe\.val_size leave 0 for training"
+    ):
         one(experiment(val_size=150), store)
     assert not list(store.folder.iterdir())
 

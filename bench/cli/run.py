@@ -76,6 +76,7 @@ def run(methods: Sequence[str], seeds: int | None, single: Sequence[int], out: P
     if seeds and single:
         raise OptionError("give --seeds N or --seed S, not both")
     from bench.errors import UnknownNameError
+    from bench.leaderboard import render
     from bench.meta import BACKENDS
     from bench.results import ResultStore
     from bench.runner import device_of
@@ -104,8 +105,8 @@ def run(methods: Sequence[str], seeds: int | None, single: Sequence[int], out: P
         )
         sys.exit(INTERRUPTED)
     _summary(results)
-    tables = write_tables(out)
-    click.echo(f"records in {store.folder}; tables: {', '.join(map(str, tables))}")
+    write_tables(out)
+    click.echo(f"records in {store.folder}; tables: {', '.join(str(out / name) for name in render(results))}")
     if unfit := dict.fromkeys(f"not applicable: {r.spec.method}: {r.error}" for r in results if r.unfit):
         click.echo("\n".join(unfit), err=True)
     if failed := [r for r in results if not (r.ok or r.unfit)]:

@@ -24,13 +24,17 @@ def against(series: Sequence[Series], x: str, metrics: Sequence[str], title: str
     x: a setting, by the name that `bench run -o` has for it, such as `ratio` (of a pair, the second number over the
         first) or `model.hidden`; or `parameters`, the number of the model's.
 
-    Raises BenchError where nothing has such a number, or the metric.
+    Raises BenchError where nothing has such a number, or all have the same, or not the metric.
     """
     placed = {place: at for place, one in enumerate(series) if (at := position(one, x)) is not None}
     by_line: dict[str, list[tuple[float, Series]]] = defaultdict(list)
     shown = [series[place] for place in placed]
     if not shown:
         raise BenchError(f"no record has a setting {x!r} that is a number (or one or two of them)")
+    if len({*placed.values()}) < 2:
+        raise BenchError(
+            f"all of these runs have the same {x}, {_number(min(placed.values()))}: run two values or more"
+        )
     hidden = {name for one in shown for name in one.changed if _told_by(x, name)} | shared(shown).keys()
     for place, at in sorted(placed.items(), key=lambda item: item[1]):
         by_line[series[place].label(hidden)].append((at, series[place]))

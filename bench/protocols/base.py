@@ -76,7 +76,7 @@ class Protocol(ABC):
     """What the tables show, the ranking one first, unless the data set's recipe says otherwise: names of metrics on
     the set `test`, or `set/metric`."""
     sets: ClassVar[Mapping[str, str]] = {}
-    """What the sets are, besides `test`, that the metrics are taken on: for the readers of tables."""
+    """What the sets are, besides `test`, that metrics are taken on or epochs chosen by: for the readers of tables."""
     group_is_class: ClassVar[bool] = False
     stackable: ClassVar[bool] = True
     """Whether runs under it can be trained stacked."""
@@ -144,9 +144,11 @@ def hold_out(dataset: Dataset, recipe: Recipe, streams: Streams) -> Splits:
     left = n - sum(sizes.values())
     size = recipe.train_size or max(left, 1)
     if size > left:
+        held = " and ".join(f"{size} for recipe.{name}" for name, size in sizes.items() if size)
+        asked = f", fewer than recipe.train_size={size}" if recipe.train_size else ""
         raise DataError(
-            f"{dataset.name}: {n} samples less {sizes['test_size']} for testing and {sizes['val_size']} for validation "
-            f"leave {max(left, 0)} for training, and {size} are asked for: lower train_size, val_size or test_size"
+            f"{dataset.name}: {n} samples{f' less {held}' if held else ''} leave {max(left, 0)} for training{asked}: "
+            f"lower one of these sizes"
         )
     test, val, train = order.split([sizes["test_size"], sizes["val_size"], left])
     return Splits(

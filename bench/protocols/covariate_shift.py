@@ -39,10 +39,15 @@ class CovariateShift(Protocol):
     labels: Literal["correct", "faithful"] = "correct"
 
     def check(self, dataset: Dataset) -> None:
+        there = dataset.classes
+        if len(there) < 4:
+            raise ProtocolError(
+                f"{self.name} needs four classes or more, to make two of, and {dataset.name} has {len(there)}"
+            )
         if len(self.parts) != 2 or any("+" not in part for part in self.parts):
             raise ProtocolError(
                 f"{self.name} needs two classes made of two or more of {dataset.name}'s, such as "
-                f"-o protocol.parts=cat+dog,automobile+truck, not {','.join(self.parts) or 'none'}"
+                f"-o protocol.parts={there[0]}+{there[1]},{there[2]}+{there[3]}, not {','.join(self.parts) or 'none'}"
             )
         names = self._names()
         if len(set(names)) < len(names):

@@ -1,8 +1,9 @@
 """Pruning: fewer training samples, those that a method's weights and losses leave."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -61,6 +62,10 @@ class Pruning(Protocol):
     name = "pruning"
     version = 1
     metrics = ("tprd", "max_fnr", "accuracy")
+    sets: ClassVar[Mapping[str, str]] = {
+        "val": "The least forgotten samples, by which the best validation epoch is chosen: easy ones, so that it says "
+        "little.",
+    }
     group_is_class = True
     stackable = False
     reference = "Yan, Seto, Apostoloff 2022, section 4.5, Table 5; Toneva et al. 2019"
