@@ -16,7 +16,7 @@ from torch import Generator, Tensor
 
 from bench import DataError, OptionError
 from bench.corruptions import COMMON, CORRUPTIONS, EXTRA, SEVERITIES
-from bench.corruptions.base import CHUNK, CIFAR, IMAGENET, IMAGENET_64, nominal_size, to_bytes
+from bench.corruptions.base import CHUNK, CIFAR, IMAGENET, IMAGENET_64, nominal_size, to_levels
 from bench.corruptions.weather import texture
 from tests.imagenet_c import authors, package, package_constants, public
 
@@ -342,8 +342,8 @@ def test_the_constants_of_imagenet_are_those_of_the_package(name):
 
 def test_bytes_are_bytes():
     levels = torch.arange(256)
-    assert torch.equal(to_bytes(levels / 255), levels.byte())
-    assert to_bytes(torch.tensor([-1.0, 0.999 / 255, 1.5])).tolist() == [0, 0, 255]
+    assert torch.equal(to_levels(levels / 255), levels.short())
+    assert to_levels(torch.tensor([-1.0, 0.999 / 255, 1.5])).tolist() == [0, 0, 255]
 
 
 @pytest.mark.parametrize("severity", [0, 6, 2.5])
@@ -375,4 +375,4 @@ def test_a_gpu_gives_the_same_images(name):
     )
     here, there = corruption.apply(x, chosen, random), corruption.apply(x.cuda(), chosen, moved).cpu()
     assert (here - there).abs().mean() < 0.1 * LEVEL
-    assert corruption(to_bytes(x.cuda()), 5, Generator("cuda").manual_seed(0)).is_cuda
+    assert corruption(to_levels(x.cuda()).byte(), 5, Generator("cuda").manual_seed(0)).is_cuda

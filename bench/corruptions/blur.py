@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from bench.corruptions.base import CIFAR, IMAGENET, IMAGENET_64, Corruption, nearest, nothing, to_bytes
+from bench.corruptions.base import CIFAR, IMAGENET, IMAGENET_64, Corruption, nearest, nothing, to_levels
 from bench.corruptions.filters import blur_along, correlate, gaussian, separable, zoom_matrix
 
 # Defocus
@@ -58,7 +58,7 @@ def glass(x: Tensor, constants: tuple[float, int, int], offsets: Tensor) -> Tens
     says that the two are swapped, but its rows are views of one array, so that the neighbour stays; so it does here.
     """
     sigma, delta, _ = constants
-    x = to_bytes(gaussian(x, sigma)) / 255
+    x = to_levels(gaussian(x, sigma)) / 255
     source = torch.stack([final_sources(o, delta, x.shape[-2], x.shape[-1]) for o in offsets])
     for index in source:
         x = x.flatten(2).gather(2, index.unsqueeze(1).expand(-1, x.shape[1], -1)).view_as(x)

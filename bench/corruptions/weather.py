@@ -3,7 +3,7 @@
 import torch
 from torch import Generator, Tensor
 
-from bench.corruptions.base import CIFAR, IMAGENET, IMAGENET_64, Corruption, nearest, to_bytes
+from bench.corruptions.base import CIFAR, IMAGENET, IMAGENET_64, Corruption, nearest, to_levels
 from bench.corruptions.filters import blur_along, separable, zoom_matrix
 
 # Fog
@@ -113,7 +113,7 @@ def snow(
     noise, degrees = drawn
     rows, columns = (zoom_matrix(n, factor).to(x) for n in x.shape[-2:])
     layer = mean + std * separable(noise, rows, columns)  # rows of the matrices sum to 1
-    layer = to_bytes(layer.masked_fill_(layer < threshold, 0)) / 255
+    layer = to_levels(layer.masked_fill_(layer < threshold, 0)) / 255
     layer = nearest(blur_along(layer, degrees, radius, sigma).mul_(255)).div_(255)
     white = torch.maximum(x, 1.5 * luma(x) + 0.5)
     return torch.lerp(white, x, keep).add_(layer + layer.flip(2, 3))
