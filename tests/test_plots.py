@@ -153,12 +153,16 @@ def test_accuracy_against_capacity(record):
         assert [(c.get_label(), c.lines[0].get_xydata().tolist()) for c in axes.containers] == [
             (m, [[10, 0.9], [20, 0.9]]) for m in ("erm", "forml")
         ]
+    for places, scale in (((10, 20, 30), "linear"), ((5, 10, 20, 40), "log"), ((-1, 0, 99), "linear")):
+        results = [record("erm", parameters=p, model_options={"hidden": (p,)}) for p in places]
+        (axes,) = against(series_of(results), "parameters", ["accuracy"], "toy").axes
+        assert axes.get_xscale() == scale
     with pytest.raises(BenchError, match="no record has a setting 'ratio' that is a number"):
         against(series_of(results), "ratio", ["accuracy"], "toy")
     with pytest.raises(BenchError, match="erm has no tprd on test"):
         against(series_of(results), "parameters", ["tprd"], "toy")
-    with pytest.raises(BenchError, match="all of these runs have the same parameters, 20: run two values or more"):
-        against(series_of(results[::2]), "parameters", ["accuracy"], "toy")
+    with pytest.raises(BenchError, match="all of these runs have the same parameters, -1: run two values or more"):
+        against(series_of(results[:1]), "parameters", ["accuracy"], "toy")
 
 
 def plane():

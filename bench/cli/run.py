@@ -224,7 +224,7 @@ def _summary(results: "Sequence[RunResult]") -> None:
             cells.append((rule.replace("_", " "), *(percent(list(row.values(m, rule).values())) for m in metrics)))
         seconds = sum(r.costs["train_seconds"] for r in row.runs.values()) / len(row.runs)
         task = f" ({row.variant})" if row.variant else ""
-        title = f"{row.label}{task}: test, percent, {len(row.runs)} seed(s), {seconds:.1f} s of training each"
+        title = f"{row.name}{task}: test, percent, {len(row.runs)} seed(s), {seconds:.1f} s of training each"
         for choice in row.any.costs.get("meta_step", []):
             error = "" if choice["error"] is None else f"{choice['error']:.0e} off "
             title += f"; look-ahead: {choice['backend']}, {error}{choice['against']}"

@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Sequence
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -15,7 +16,6 @@ from bench.plots.series import Series, band_note, mean_and_band, number_of, shar
 from bench.plots.style import legend, lines, panels
 
 PARAMETERS = "parameters"
-WIDE = 50  # largest over smallest value from which the axis is logarithmic
 
 
 def against(series: Sequence[Series], x: str, metrics: Sequence[str], title: str) -> Figure:
@@ -92,13 +92,18 @@ def _told_by(x: str, name: str) -> bool:
 
 def _scale(axes: Axes, values: Sequence[float], ratio: bool) -> None:
     """The axis: a mark at each value (at most ten), as `1:8` where it is that of a pair."""
-    if ratio or values[-1] > WIDE * max(values[0], 1e-300):
+    if ratio or (values[0] > 0 and _closest(np.log(values)) > _closest(np.array(values))):
         axes.set_xscale("log")
     every = -(-len(values) // 10)
     axes.xaxis.set_major_locator(FixedLocator(list(values[::every])))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda v, _: _pair(v) if ratio else _number(v)))
     axes.tick_params(axis="x", labelrotation=45 if len(values) > 5 else 0)
+
+
+def _closest(values: np.ndarray[Any, Any]) -> float:
+    """The least distance of two neighbours, of sorted values, in parts of them all."""
+    return float(np.diff(values).min() / (values[-1] - values[0]))
 
 
 def _number(value: float) -> str:
