@@ -304,7 +304,7 @@ def test_each_value_is_run_with_each_of_other_options(bench_in):
     assert found == {(kind, size) for kind in ("pair", "symmetric") for size in (10, 20)}
     assert len(specs) == 4
     for kind, size in found:
-        assert result.output.count(f"erm (train_size={size}) (kind={kind}): test, percent") == 1
+        assert result.output.count(f"train_size={size}) (kind={kind}): test, percent") == 1
     again = bench_in(*words, *noise, *sizes)
     assert again.output.count("1 of 1 runs already recorded") == 4
 
