@@ -57,7 +57,7 @@ def between_tasks(rows: Sequence[Row], rule: str) -> list[str]:
     if not pairs:
         return []
     lines = [[*cell, found] for cell, found in zip(cells, differences(pairs, metric, rule), strict=True)]
-    return table(["Method", "Task", "Less that with", "Seeds", f"Δ {metric}"], lines)
+    return table(["Method", "Task", "Compared with", "Seeds", f"Δ {metric}"], lines)
 
 
 def _training(row: Row) -> tuple[object, ...]:

@@ -120,7 +120,7 @@ NOTES = {
     "interval, for itself alone, and its p, adjusted for all of the table's (Holm); seeds draw the splits, the initial "
     "weights and the order anew, not other data. The baseline of a row is trained on the same data; that of a baseline "
     "trained on the validation data too is the one that is not.",
-    "Less": "Between tasks: a method with an option of the task, less itself without it, as other differences.",
+    "Compared": "Between tasks: a method with an option of the task, less itself without it, as other differences.",
     "Cost": "Cost: training time relative to the baseline on the same machine, evaluation excluded (medians over "
     "seeds, without runs that shared the machine with other work; – where nothing is left to compare).",
     "Val": "Val: whether the training uses the validation data; other trainings use them for the selection of the "

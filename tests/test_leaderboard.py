@@ -278,7 +278,7 @@ def test_a_default_of_the_task_that_no_record_tells_is_called_so(make_result):
     other = {"protocol_options": {"x": "b"}}
     results = [*runs(make_result, "a", [0.1, 0.2], resolved={"protocol_options": {}})]
     results += runs(make_result, "a", [0.1, 0.2], **other)
-    assert column(results, "Less", "Between tasks: last epoch") == ["x=its default"]
+    assert column(results, "Compared", "Between tasks: last epoch") == ["x=its default"]
 
 
 def test_a_constant_prediction_is_named_where_groups_are_compared(make_result):
