@@ -5,7 +5,7 @@ the training samples. Everything is computed at the end of an epoch that is eval
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -161,28 +161,3 @@ def gradient_norm(model: nn.Module, stacked: bool) -> Tensor:
     norms = [torch.linalg.vector_norm(g, dim=-1, dtype=torch.float64) for g in gradients]
     norm: Tensor = torch.linalg.vector_norm(torch.stack(norms), dim=0)
     return norm
-
-
-def loss_ratio(
-    history: Mapping[str, Sequence[float | None]], counts: Sequence[int], label: int, decay: float = 0.9
-) -> list[float]:
-    """How much larger the loss of the samples of one class is than that of all others, at each evaluation.
-
-    Yan, Seto, Apostoloff 2022 (FORML), section 7.2: the exponential moving average of the mean loss of the samples with
-    label 2, over that of the others. They do not give the decay; ours is per evaluation.
-
-    history: a record's, with the columns `train/loss/class0`, ... . counts: training samples of each class.
-    """
-    columns = [history[f"train/loss/class{c}"] for c in range(len(counts))]
-    own = others = math.nan
-    ratios = []
-    for row in zip(*columns, strict=True):
-        losses = [0.0 if loss is None else loss for loss in row]  # of a class without samples
-        rest = [c for c in range(len(counts)) if c != label]
-        now = losses[label], sum(counts[c] * losses[c] for c in rest) / sum(counts[c] for c in rest)
-        own, others = (
-            new if math.isnan(old) else decay * old + (1 - decay) * new
-            for old, new in zip((own, others), now, strict=True)
-        )
-        ratios.append(own / others)
-    return ratios

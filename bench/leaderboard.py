@@ -200,11 +200,13 @@ def _beside_the_papers(protocol: str, task: str, start: str, rows: Sequence[Row]
     by_label = {row.label: row for row in rows if not row.changes}
     cells = []
     for printed in published():
-        if (printed["protocol"], printed["dataset"]) != (protocol.split("/")[0], task):
+        if (printed["protocol"], printed["dataset"]) != (protocol.split("/")[0], task) or printed[
+            "metric"
+        ] not in METRICS:
             continue
         row, metric = by_label.get(printed["method"]), printed["metric"]
         paper = f"{printed['value']} ± {printed['error']}" if printed["error"] else printed["value"]
-        values = [list(row.values(metric, rule).values()) if row and metric in METRICS else [] for rule in rules]
+        values = [list(row.values(metric, rule).values()) if row else [] for rule in rules]
         source = f"{printed['paper']}, {printed['table']}, {printed['error_kind']} of {printed['runs']} runs"
         cells.append([printed["method"], metric, paper, *(percent(v) if v else "–" for v in values), source])
     if not cells or not rows:

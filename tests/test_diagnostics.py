@@ -18,7 +18,6 @@ from bench.diagnostics import (
     correlation,
     entropy,
     gradient_norm,
-    loss_ratio,
 )
 from bench.experiment import Request, resolve
 from bench.meter import Meter
@@ -245,12 +244,3 @@ def test_probes_are_kept_at_the_epochs_that_are_asked_for(tmp_path):
     assert (columns[:, 0, 0] == columns[0, 0, 0]).all() and (np.diff(columns[0, :, 0]) > 0).all()
     train_x = experiment.dataset.train.x
     assert (columns[0, 0] < train_x.amin(0).numpy()).all() and (columns[-1, -1] > train_x.amax(0).numpy()).all()
-
-
-def test_the_loss_ratio_by_hand():
-    """Losses 4 and 2 of class 2, mean losses (30 * 1 + 10 * 3) / 40 = 1.5 and 1 of the others; decay 1/2."""
-    history = {
-        **{"train/loss/class0": [1.0, 1.0], "train/loss/class1": [3.0, 1.0]},
-        **{"train/loss/class2": [4.0, 2.0], "train/loss/class3": [None, None]},
-    }
-    assert loss_ratio(history, [30, 10, 7, 0], label=2, decay=0.5) == pytest.approx([4 / 1.5, 3 / 1.25])

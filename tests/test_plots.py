@@ -14,7 +14,7 @@ from bench import BenchError
 from bench.plots import style
 from bench.plots.against import against
 from bench.plots.counts import counts
-from bench.plots.curves import curves
+from bench.plots.curves import axis_name, curves
 from bench.plots.images import extremes, images
 from bench.plots.margin import max_margin
 from bench.plots.series import number_of, seeds, series_of
@@ -116,6 +116,12 @@ def test_what_all_have_alike_is_told_once(record):
     figure = curves(series_of(results), ["test/fraction_positive"], "toy")
     assert [line.get_label() for line in figure.axes[0].lines] == ["a", "b beta=1", "b beta=2"]
     assert note(figure) == "One seed; no band.\nAll with recipe.epochs=3."
+
+
+def test_an_axis_names_its_class_or_group(record):
+    (one,) = series_of([record()])
+    assert axis_name(one, "loss/class0") == 'loss, class "cat"'
+    assert axis_name(one, "weight_share/group1") == f'share of the weight, group "{one.any.about["groups"][1]}"'
 
 
 def test_a_column_that_no_run_has_is_told(record):

@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from matplotlib.typing import ColorType
 
+from bench.derived import names
 from bench.errors import BenchError
 from bench.plots.series import Series, band_note, mean_and_band, shared, shared_note
 from bench.plots.style import legend, lines, panels
@@ -26,16 +27,18 @@ NAMES = {
     "weight_entropy": "entropy of the weights (1: all equal)",
     "weight_churn": "share of the weight moved since the last evaluation",
     "weight_loss_correlation": "correlation of weight and loss",
+    "weight_share": "share of the weight",
+    "loss_ratio": "loss over that of the others (moving averages)",
 }
 
 
 def curves(series: Sequence[Series], columns: Sequence[str], title: str, log: bool = False) -> Figure:
-    """A panel for each column (`set/metric` of the history) and a line for each series: the mean over the seeds, with a
-    band of one standard deviation. log: a logarithmic vertical axis.
+    """A panel for each column (`set/metric` of the history, or of `bench.derived`) and a line for each series: the mean
+    over the seeds, with a band of one standard deviation. log: a logarithmic vertical axis.
 
     Raises BenchError for a column that no run has.
     """
-    there = sorted({name for s in series for name in s.any.history} - {"epoch", "step"})
+    there = sorted({name for s in series for name in names(s.any)})
     if missing := [c for c in columns if c not in there]:
         raise BenchError(f"no run has {', '.join(missing)} in its history; there is: {', '.join(there)}")
     labels = [one.label(shared(series)) for one in series]
@@ -54,10 +57,15 @@ def curves(series: Sequence[Series], columns: Sequence[str], title: str, log: bo
 
 
 def axis_name(series: Series, name: str) -> str:
-    """What a metric is, for a vertical axis."""
-    classes = series.any.about["classes"]
+    """What a metric is, and of which class or group, for a vertical axis."""
+    about, (kind, _, label) = series.any.about, name.partition("/")
+    classes = about["classes"]
     positive = f'"{classes[1]}"' if len(classes) == 2 else "class 1"
-    return fill(NAMES.get(name, name.replace("_", " ")).format(positive=positive), 36)
+    said = NAMES.get(kind, kind.replace("_", " ")).format(positive=positive)
+    for what, own in (("class", classes), ("group", about["groups"])):
+        if label.startswith(what):
+            said += f', {what} "{own[int(label.removeprefix(what))]}"'
+    return fill(said, 36)
 
 
 def _line(axes: Axes, series: Series, column: str, label: str, color: ColorType, dash: str) -> None:

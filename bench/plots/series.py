@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.derived import column
 from bench.options import show
 from bench.results import RunResult, SeedRuns, by_seed
 
@@ -40,8 +41,8 @@ class Series(SeedRuns):
         return resolved.get(where, {}).get(rest)
 
     def column(self, name: str) -> Array | None:
-        """[seeds, evaluations] of a column of the history, or None where a run has none; undefined values are NaN."""
-        columns = [run.history.get(name) for run in self.runs.values()]
+        """[seeds, evaluations] of a column (`bench.derived`), None where a run has none; NaN: undefined."""
+        columns = [column(run, name) for run in self.runs.values()]
         return None if None in columns else np.array(columns, dtype=np.float64)
 
     def final(self, of: str, metric: str) -> Array:
