@@ -5,7 +5,6 @@ from collections.abc import Sequence
 
 from bench.markdown import table
 from bench.rows import Row
-from bench.spec import canonical
 from bench.stats import PairedDifference, holm, paired_difference
 
 
@@ -38,31 +37,41 @@ def differences(pairs: Sequence[tuple[Row, Row | None]], metric: str, rule: str)
 
 
 def between_tasks(rows: Sequence[Row], rule: str) -> list[str]:
-    """A table of what an option of the task changes: each row less that of the same method without the option, over the
-    seeds of both, of which there must be two.
+    """A table of what an option of the protocol changes: each row less that of the same training without the option,
+    over the seeds of both, of which there must be two. Nothing where there are no such rows.
     """
-    metric = rows[0].any.about["metrics"][0]
-    trained = {(_training(row), canonical(row.task)): row for row in rows}
-    pairs, cells = [], []
-    for row in rows:
-        for name in row.task:
-            rest = {option: value for option, value in row.task.items() if option != name}
-            other = trained.get((_training(row), canonical(rest)))
-            if not other:
-                continue
-            common = row.values(metric, rule).keys() & other.values(metric, rule).keys()
-            if len(common) > 1:
-                pairs.append((row, other))
-                cells.append([row.name, row.variant, f"{name}={other.task_value(name)}", str(len(common))])
-    if not pairs:
-        return []
-    lines = [[*cell, found] for cell, found in zip(cells, differences(pairs, metric, rule), strict=True)]
-    return table(["Method", "Task", "Compared with", "Seeds", f"Δ {metric}"], lines)
+    metric = rows[0].ranked_by
+    pairs = [
+        (name, row, other)
+        for row in rows
+        for name in row.any.spec.protocol_options
+        for other in rows
+        if _without(row, name, other) and row.ranked_by == other.ranked_by == metric
+    ]
+    seeds = [row.values(metric, rule).keys() & other.values(metric, rule).keys() for _, row, other in pairs]
+    pairs = [pair for pair, common in zip(pairs, seeds, strict=True) if len(common) > 1]
+    found = differences([(row, other) for _, row, other in pairs], metric, rule)
+    lines = [
+        [row.name, row.variant, f"{name}={other.protocol_value(name)}", difference]
+        for (name, row, other), difference in zip(pairs, found, strict=True)
+        if difference
+    ]
+    return table(["Method", "Task", "Compared with", f"Δ {metric}"], lines) if lines else []
 
 
-def _training(row: Row) -> tuple[object, ...]:
-    """What two rows share that differ in the task alone."""
-    return row.label, row.changes, row.any.spec.validation, row.any.spec.model
+def _without(row: Row, name: str, other: Row) -> bool:
+    """Whether the other row was trained and evaluated alike, but for this option of the protocol at its default."""
+    specs = row.any.spec, other.any.spec
+    given, fewer = (spec.protocol_options for spec in specs)
+    used, also = ({**r.any.resolved.get("protocol_options", {}), name: None} for r in (row, other))
+    return (
+        {option: value for option, value in given.items() if option != name} == fewer
+        and all(used[option] == also[option] for option in used.keys() & also.keys())  # with the defaults of their time
+        and specs[0].validation == specs[1].validation
+        and specs[0].dataset_options == specs[1].dataset_options
+        and (row.label, row.setting) == (other.label, other.setting)
+        and row.any.resolved["options"] == other.any.resolved["options"]
+    )
 
 
 def _difference(difference: PairedDifference, p: float) -> str:

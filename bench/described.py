@@ -1,6 +1,7 @@
 """How a run was made, as lines of a page. Nothing here imports torch."""
 
 import json
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import cache
@@ -31,9 +32,8 @@ def listed(values: Mapping[str, Any], form: str) -> str:
     return form.format(", ".join(f"{name}={show(value)}" for name, value in sorted(values.items()))) if values else ""
 
 
-def recipe_line(results: Sequence[RunResult]) -> str:
-    """What is trained, how long and on what, the method apart, of runs that differ in the seed alone."""
-    result = results[0]
+def recipe_line(result: RunResult) -> str:
+    """What is trained and how long, the method apart."""
     recipe = usual_recipe() | result.resolved["recipe"]
     others = {name: value for name, value in recipe.items() if name not in TOLD and value != usual_recipe().get(name)}
     parts = [
@@ -43,11 +43,19 @@ def recipe_line(results: Sequence[RunResult]) -> str:
         f"{recipe['epochs']:,} epochs" if recipe["epochs"] else f"{recipe['steps']:,} updates",
         f"batches of {recipe['batch_size']:,}{listed(others, ', {}')}",
     ]
-    sizes = ", ".join(f"{_span([r.data['sizes'][name] for r in results])} {name}" for name in result.data["sizes"])
-    line = f"{', '.join(parts)}. Samples: {sizes}."
+    line = f"{', '.join(parts)}."
     for of in ("dataset", "protocol"):  # records of earlier versions have no such entry
         line += listed(result.resolved.get(f"{of}_options", {}), f" Options of the {of}: {{}}.")
     return line
+
+
+def sizes_line(results: Sequence[RunResult]) -> str:
+    """How many samples each set has that any run has; the least and the most, where that depends on the seed."""
+    found: dict[str, list[int]] = defaultdict(list)
+    for result in results:
+        for name, size in result.data["sizes"].items():
+            found[name].append(size)
+    return f"Samples: {', '.join(f'{_span(sizes)} {name}' for name, sizes in found.items())}."
 
 
 def _span(numbers: Sequence[int]) -> str:

@@ -8,11 +8,12 @@ from functools import cache
 from importlib.resources import files
 
 from bench.comparisons import baseline_of, between_tasks, differences
-from bench.described import definitions, listed, recipe_line
+from bench.described import definitions, listed, recipe_line, sizes_line
 from bench.markdown import MARK, table
 from bench.metrics import METRICS
-from bench.results import LAST, RunResult, best_val
+from bench.results import LAST, RunResult, best_val, rule_name
 from bench.rows import TEST, Row, rows_of
+from bench.spec import canonical
 from bench.stats import mean_se
 
 
@@ -21,10 +22,11 @@ def render(results: Iterable[RunResult]) -> dict[str, str]:
     tables: dict[tuple[str, str], list[RunResult]] = defaultdict(list)
     for result in results:
         tables[result.spec.protocol, result.spec.dataset].append(result)
-    return {
-        f"{protocol.replace('/', '-v')}-{dataset}.md".replace("/", "-"): _page(protocol, dataset, found)
-        for (protocol, dataset), found in sorted(tables.items())
-    }
+    return {page_name(*task): _page(*task, found) for task, found in sorted(tables.items())}
+
+
+def page_name(protocol: str, dataset: str) -> str:
+    return f"{protocol.replace('/', '-v')}-{dataset}.md".replace("/", "-")
 
 
 def _page(protocol: str, dataset: str, results: Sequence[RunResult]) -> str:
@@ -43,7 +45,7 @@ def _page(protocol: str, dataset: str, results: Sequence[RunResult]) -> str:
             tables += _variant(protocol, dataset, variant, [row for row in rows if row.variant == variant])
         for rule in _rules(rows):
             if compared := between_tasks(rows, rule):
-                tables += [f"## Between tasks: {_rule_name(rule)}", "", *compared, ""]
+                tables += [f"## Between tasks: {rule_name(rule)}", "", *compared, ""]
         lines += [*definitions(about), "", *_notes(tables), "", *tables, *_unofficial(rows)]
         lines += ["§ Runs of more than one version of the code.", ""] if any(len(r.versions) > 1 for r in rows) else []
         lines += ["## Made by", "", *_told(rows, lambda row: sorted(row.versions)), ""]
@@ -74,20 +76,27 @@ def _told(rows: Sequence[Row], tell: Callable[[Row], Iterable[str]]) -> list[str
     return [f"- {text}{': ' + ', '.join(names) if len(found) > 1 else ''}" for text, names in found.items()]
 
 
+def _recipes(rows: Sequence[Row]) -> list[str]:
+    """A line for each recipe, and of which rows it is where there are several."""
+    alike: dict[tuple[str, str], list[Row]] = defaultdict(list)
+    for row in rows:
+        alike[recipe_line(row.any), canonical(row.any.spec.recipe)].append(row)
+    return [
+        f"- {line} {sizes_line([run for row in same for run in row.runs.values()])}"
+        + (f" Rows: {', '.join(dict.fromkeys(row.name for row in same))}." if len(alike) > 1 else "")
+        for (line, _), same in alike.items()
+    ]
+
+
 def _variant(protocol: str, dataset: str, variant: str, rows: Sequence[Row]) -> list[str]:
     """The tables of one task: only its rows can be ranked together."""
     recipe, off = ([row for row in rows if bool(row.any.off_recipe) == is_off] for is_off in (False, True))
     start = f"{variant}: " if variant else ""
     own = [row for row in rows if not row.any.spec.recipe and row.any.spec.validation == "shared"]
-    lines = [
-        f"## {_capital(start + 'recipe')}",
-        "",
-        *_told(own or rows, lambda row: [recipe_line(list(row.runs.values()))]),
-        "",
-    ]
+    lines = [f"## {_capital(start + 'recipe')}", "", *_recipes(own or rows), ""]
     for title, part in (("", recipe), ("off the recipe: ", off)):
         for rule in _rules(part):
-            lines += _table(start + title + _rule_name(rule), part, rule)
+            lines += _table(start + title + rule_name(rule), part, rule)
     lines += _constant(rows)
     task = dataset + (f"[{variant}]" if variant else "")
     lines += _beside_the_papers(protocol, task, start, recipe, _rules(recipe))
@@ -116,21 +125,19 @@ def _constant(rows: Sequence[Row]) -> list[str]:
 NOTES = {
     "Method": "Test values in percent: mean ± standard error (sample standard deviation with n - 1, over the root of "
     "the number of seeds n), in the order of the first metric's mean over the seeds that each row has.",
-    "Δ": "Δ: paired difference to the baseline in the first metric over the common seeds, with its 95 % Student-t "
-    "interval, for itself alone, and its p, adjusted for all of the table's (Holm); seeds draw the splits, the initial "
-    "weights and the order anew, not other data. The baseline of a row is trained on the same data; that of a baseline "
-    "trained on the validation data too is the one that is not.",
-    "Compared": "Between tasks: a method with an option of the task, less itself without it, as other differences.",
+    "Δ": "Δ: paired difference in the first metric over the common seeds, with its 95 % Student-t interval, for itself "
+    "alone, and its p, adjusted for all of the table's (Holm); seeds draw the splits, the initial weights and the "
+    "order anew, not other data. It is to the baseline that is trained on the same data; that of a baseline trained on "
+    "the validation data too is the one that is not.",
+    "Compared": "Between tasks, it is to the same method on the task without that one option, which may change the "
+    "test data too.",
     "Cost": "Cost: training time relative to the baseline on the same machine, evaluation excluded (medians over "
     "seeds, without runs that shared the machine with other work; – where nothing is left to compare).",
     "Val": "Val: whether the training uses the validation data; other trainings use them for the selection of the "
     "epoch alone.",
 }
 """What the columns of the tables are, by the beginning of their heads."""
-OPTIONAL = ("Δ", "Cost")
-"""Columns that a table has only where a row has something in them."""
 COMMANDS = "After each, all options of the method as they were used, whether given, the recipe's or the method's own."
-RULES = {LAST: "last epoch"}
 
 
 def _notes(tables: Sequence[str]) -> list[str]:
@@ -144,17 +151,15 @@ def _rules(rows: Sequence[Row]) -> list[str]:
     return [LAST, *sorted({best_val(row.any.about["select"]) for row in rows})]
 
 
-def _rule_name(rule: str) -> str:
-    return RULES.get(rule, rule.replace("best_val_", "best validation "))
-
-
 def _table(title: str, rows: Sequence[Row], rule: str) -> list[str]:
     """A ranked table of the rows that the rule applies to."""
-    rows = [row for row in rows if row.values(row.any.about["metrics"][0], rule)]
+    rows = [row for row in rows if row.values(row.ranked_by, rule)]
     if not rows:
         return []
-    metrics, better = rows[0].any.about["metrics"], rows[0].any.about["higher_is_better"]
-    first, sign = metrics[0], -1 if better[metrics[0]] else 1
+    metrics = dict.fromkeys(metric for row in rows for metric in row.any.about["metrics"])
+    better = {metric: up for row in rows for metric, up in row.any.about["higher_is_better"].items()}
+    first = rows[0].ranked_by
+    sign = -1 if better[first] else 1
 
     def rank(row: Row) -> tuple[bool, float, str]:
         mean = mean_se(list(row.values(first, rule).values()))[0]
@@ -171,7 +176,11 @@ def _table(title: str, rows: Sequence[Row], rule: str) -> list[str]:
     columns["Seeds"] = [str(len(row.values(first, rule))) for row in rows]
     columns["Cost"] = ["–" if cost is None else f"{cost:.2f} ×" for cost in costs]
     columns["Val"] = ["yes" if row.uses_val else "no" for row in rows]
-    shown = {head: cells for head, cells in columns.items() if not head.startswith(OPTIONAL) or {*cells} - {"", "–"}}
+    telling = {
+        f"Δ {first}": any(columns[f"Δ {first}"]),
+        "Cost": any(cost and base is not row for row, base, cost in zip(rows, baselines, costs, strict=True)),
+    }
+    shown = {head: cells for head, cells in columns.items() if telling.get(head, True)}
     return [f"## {_capital(title)}", "", *table(list(shown), zip(*shown.values(), strict=True)), ""]
 
 
@@ -211,7 +220,7 @@ def _beside_the_papers(protocol: str, task: str, start: str, rows: Sequence[Row]
         cells.append([printed["method"], metric, paper, *(percent(v) if v else "–" for v in values), source])
     if not cells or not rows:
         return []
-    heads = ["Method", "Metric", "Paper", *(f"Ours, {RULES.get(r, r.replace('_', ' '))}" for r in rules), "Source"]
+    heads = ["Method", "Metric", "Paper", *(f"Ours, {rule_name(r)}" for r in rules), "Source"]
     show = f"`bench show {task.split('[')[0]}`"
     note = f"Where our setting is not the papers', or they leave one open: {show}, and the same of each method."
     return [f"## {_capital(start + 'beside the papers')}", "", note, "", *table(heads, cells), ""]

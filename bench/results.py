@@ -29,6 +29,11 @@ def best_val(metric: str) -> str:
     return f"best_val_{metric}"
 
 
+def rule_name(rule: str) -> str:
+    """A selection rule in words."""
+    return "last epoch" if rule == LAST else rule.replace("best_val_", "best validation ")
+
+
 @dataclass(frozen=True)
 class RunResult:
     """All that is known of one run.

@@ -26,7 +26,7 @@ class Row(SeedRuns):
 
     @property
     def label(self) -> str:
-        """Method and what differs from its defaults; then what differs from the recipe."""
+        """Method and what differs from its defaults."""
         spec = self.any.spec
         options = ",".join(f"{name}={show(value)}" for name, value in sorted(spec.options.items()))
         return spec.method + (f"[{options}]" if options else "")
@@ -37,23 +37,22 @@ class Row(SeedRuns):
         mark = (" ‡" if self.any.data["unofficial"] else "") + (" §" if len(self.versions) > 1 else "")
         return self.label + mark + (f" ({self.changes})" if self.changes else "")
 
-    @property
-    def task(self) -> dict[str, str]:
-        """Options of the data set and the protocol that are not at their defaults."""
-        spec = self.any.spec
-        found = {f"dataset.{name}": show(value) for name, value in sorted(spec.dataset_options.items())}
-        return found | {name: show(value) for name, value in sorted(spec.protocol_options.items())}
-
-    def task_value(self, name: str) -> str:
-        """That of an option of the data set (`dataset.NAME`) or the protocol, if it is the default too."""
-        of, _, option = name.rpartition(".")
-        used = self.any.resolved.get(f"{of or 'protocol'}_options", {})  # records of earlier versions have none
-        return show(used[option]) if option in used else "its default"
+    def protocol_value(self, name: str) -> str:
+        """That of an option of the protocol, also where it is the default."""
+        used = self.any.resolved.get("protocol_options", {})  # records of earlier versions have no such entry
+        return show(used[name]) or "empty" if name in used else "its default"
 
     @property
     def variant(self) -> str:
-        """Those options as one text: rows of another one are of another task."""
-        return ", ".join(f"{name}={value}" for name, value in self.task.items())
+        """Options of the data set and the protocol: another task."""
+        spec = self.any.spec
+        parts = [f"dataset.{name}={show(value)}" for name, value in sorted(spec.dataset_options.items())]
+        return ", ".join(parts + [f"{name}={show(value)}" for name, value in sorted(spec.protocol_options.items())])
+
+    @property
+    def ranked_by(self) -> str:
+        """The first metric."""
+        return str(self.any.about["metrics"][0])
 
     @property
     def changes(self) -> str:

@@ -134,7 +134,7 @@ def test_a_damaged_file_is_one_line_and_leaves_nothing(what: str, tmp_path: Path
     assert listed(tmp_path) == before
 
 
-TOO_MUCH = ("recipe.val_size=5000", "less 5000 for recipe.val_size leave 0 for training: lower")
+TOO_MUCH = ("recipe.val_size=5000", "less 5000 for recipe.val_size leave 0 for training: ask for fewer")
 TASKS = [
     (
         "imbalance",

@@ -54,7 +54,7 @@ def records(folder: Path = Path("bench-results")) -> list[Path]:
 def test_a_run_leaves_records_and_a_table(bench_in):
     result = bench_in("run", "--method", "erm", "--method", "forml", "--dataset", "digits", "--epochs", 2, "--seeds", 2)
     assert result.exit_code == 0, result.output
-    assert "best val accuracy" in result.output
+    assert "best validation accuracy" in result.output
     assert [p.name.split(".")[:3] for p in records()] == [
         ["digits", method, seed] for method in ("erm", "forml") for seed in "01"
     ]
@@ -205,7 +205,7 @@ def test_equal_values_written_differently_are_one_run(bench_in):
         ([*RUN, "-o", "recipe.momentum=0.9"], "recipe.momentum has no effect with recipe.optimizer=adam"),
         ([*RUN, "-o", "recipe.optimizer=sgd", "-o", "recipe.nesterov=true"], "recipe: Nesterov momentum requires"),
         ([*RUN, "-o", "recipe.steps=5"], "recipe.epochs or recipe.steps, not both"),
-        ([*RUN, "--train-size", "100000"], "1137 for training, fewer than recipe.train_size=100000: lower one"),
+        ([*RUN, "--train-size", "100000"], "1137 for training, fewer than recipe.train_size=100000: ask for fewer"),
         ([*RUN, "--protocol", "group_fairness"], "needs a sensitive attribute"),
         ([*RUN, "--device", "cuda:99"], "device 'cuda:99' cannot be used here; there is: cpu"),
         ([*RUN, "--backend", "dula"], "unknown backend 'dula': did you mean 'dual'?"),

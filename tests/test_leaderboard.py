@@ -269,9 +269,42 @@ def test_tasks_that_differ_in_an_option_are_compared_by_method(make_result):
         *runs(make_result, "b", [0.5], **with_x),  # one seed tells no difference
     ]
     assert cells(results, "Between tasks: last epoch") == [
-        ["a", "x=b", "x=a", "3", "-10.00 [-31.51, +11.51], p = 0.367"],
-        ["a", "x=b, y=2", "y=1", "2", "+0.00 [+0.00, +0.00], p = 1.000"],
+        ["a", "x=b", "x=a", "-10.00 [-31.51, +11.51], p = 0.367"],
+        ["a", "x=b, y=2", "y=1", "+0.00 [+0.00, +0.00], p = 1.000"],
     ]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"resolved": {"recipe": {"lr": 0.5}, "protocol_options": {"x": "b"}}},  # a default that was changed since
+        {"resolved": {"options": {"eta": 2}, "protocol_options": {"x": "b"}}},
+        {"resolved": {"protocol_options": {"x": "b", "y": 2}}},
+        {"data": {"revision": "r2", "unofficial": {}, "sizes": {}}},
+        {"dataset_options": {"size": 64}},
+        {"validation": "paper"},
+    ],
+)
+def test_tasks_are_compared_only_where_nothing_else_differs(make_result, other):
+    usual = {"resolved": {"recipe": {"model": "mlp"}, "protocol_options": {"x": "a", "y": 1}}}
+    given = {"protocol_options": {"x": "b"}, "off_recipe": []}
+    alike = {"resolved": {"recipe": {"model": "mlp"}, "protocol_options": {"x": "b", "y": 1}}}
+    own = runs(make_result, "a", [0.1, 0.2], **usual)
+    assert "Between tasks: last epoch" in sections([*own, *runs(make_result, "a", [0.2, 0.4], **given, **alike)])
+    results = [*own, *runs(make_result, "a", [0.2, 0.4], **given | alike | other)]
+    assert "Between tasks: last epoch" not in sections(results)
+
+
+def test_an_undefined_difference_between_tasks_is_no_row(make_result):
+    other = runs(make_result, "a", [0.1, None], protocol_options={"x": "b"})
+    assert "Between tasks: last epoch" not in sections([*runs(make_result, "a", [0.1, 0.2]), *other])
+
+
+def test_a_metric_that_some_records_have_is_a_column_of_all(make_result):
+    more = ("tprd", "accuracy", "perturbed/accuracy")
+    results = [*runs(make_result, "a", [0.1]), *runs(make_result, "b", [0.1], metrics=more)]
+    assert column(results, "perturbed/accuracy") == ["undefined", "undefined"]
+    assert column(results[::-1], "accuracy") == ["90.00", "90.00"]
 
 
 def test_a_default_of_the_task_that_no_record_tells_is_called_so(make_result):
@@ -335,7 +368,7 @@ def test_a_baseline_that_trains_on_validation_data_is_the_control_of_what_learns
 def test_the_cost_is_relative_to_the_baseline_on_the_same_machine(make_result):
     erm = runs(make_result, "erm", [0.1, 0.1], seconds=2.0)
     assert column([*erm, *runs(make_result, "a", [0.2], seconds=5.0)], "Cost") == ["1.00 ×", "2.50 ×"]
-    assert column([*erm, *runs(make_result, "a", [0.2], seconds=5.0, device="GPU")], "Cost") == ["1.00 ×", "–"]
+    assert column([*erm, *runs(make_result, "a", [0.2], seconds=5.0, device="GPU")], "Cost") == []
     both = runs(make_result, "a", [0.2], seconds=3.0) + runs(make_result, "a", [0.2], first_seed=1, device="GPU")
     assert column([*erm, *both], "Cost") == ["1.00 ×", "1.50 ×"]
 
@@ -346,7 +379,7 @@ def test_a_run_that_shared_the_machine_has_no_cost(make_result, load):
     erm = runs(make_result, "erm", [0.1], seconds=2.0)
     busy, quiet = runs(make_result, "a", [0.2], seconds=9.0), runs(make_result, "a", [0.2], first_seed=1, seconds=3.0)
     busy[0].costs["load"] = load
-    assert column([*erm, *busy], "Cost") == ["1.00 ×", "–"]
+    assert column([*erm, *busy], "Cost") == []
     assert column([*erm, *busy, *quiet], "Cost") == ["1.00 ×", "1.50 ×"]
 
 
@@ -359,7 +392,7 @@ def test_another_way_of_running_has_no_cost_to_compare(make_result, part):
     else:
         costs[part] = 2
     other = runs(make_result, "a", [0.2], costs=costs, environment=environment)
-    assert column([*runs(make_result, "erm", [0.1]), *other], "Cost") == ["1.00 ×", "–"]
+    assert column([*runs(make_result, "erm", [0.1]), *other], "Cost") == []
 
 
 def test_failed_runs_are_listed_and_not_counted(make_result):
@@ -406,13 +439,13 @@ def test_the_recipe_is_told_of_rows_that_keep_it(make_result):
     own = {"model": "mlp", "loss": "hinge", "epochs": None, "steps": 2000, "val_size": 7, "momentum": 0.9}
     resolved = {"recipe": own, "protocol_options": {"factor": 10.0, "profile": "step"}}
     results = [*runs(make_result, "a", [0.1], resolved=resolved), *runs(make_result, "b", [0.1], recipe={"lr": 0.5})]
-    sizes = "Samples: 1,000 train, 50 test. Options of the protocol: factor=10, profile=step."
+    sizes = "Options of the protocol: factor=10, profile=step. Samples: 1,000 train, 50 test."
     line = f"- mlp, hinge loss, adam with learning rate 0.001, 2,000 updates, batches of 100, momentum=0.9. {sizes}"
     assert sections(results)["Recipe"] == [line]
     older = runs(make_result, "c", [0.1], resolved=resolved | {"recipe": own | {"batch_size": 10}})
     assert sections([*results, *older])["Recipe"] == [
-        f"{line}: a",
-        f"{line.replace('batches of 100', 'batches of 10')}: c",
+        f"{line} Rows: a.",
+        f"{line.replace('batches of 100', 'batches of 10')} Rows: c.",
     ]
     (alone,) = sections(results[1:])["Recipe"]  # where no row keeps it, that of each
     assert alone.startswith("- mlp, cross entropy loss, adam with learning rate 0.5, 50 epochs")
@@ -423,6 +456,13 @@ def test_numbers_of_samples_that_differ_by_seed_are_told_by_the_least_and_the_mo
     for r, size in zip(results, (1100, 1000, 1050), strict=True):
         r.data["sizes"] = {"train": size, "test": 50}
     assert "Samples: 1,000 to 1,100 train, 50 test." in render(results)[PAGE]
+
+
+def test_rows_of_one_recipe_are_told_together_with_sets_that_some_seeds_have(make_result):
+    results = [*runs(make_result, "erm", [0.1, 0.2]), *runs(make_result, "a", [0.1])]
+    results[1].data["sizes"] = {"train": 1001, "test": 50, "grid": 9}
+    (line,) = sections(results)["Recipe"]
+    assert line.endswith("Samples: 1,000 to 1,001 train, 50 test, 9 grid.")
 
 
 def test_all_options_of_a_method_are_told_with_its_command(make_result):

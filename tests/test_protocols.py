@@ -67,18 +67,18 @@ def test_a_data_sets_own_splits_are_taken_whole(make_dataset, make_split):
 @pytest.mark.parametrize(
     ("own", "recipe", "message"),
     [
-        ({}, {"val_size": 0, "test_size": 3}, "no such split of its own: val_size must be at least 1"),
-        ({}, {"val_size": 5, "test_size": 0}, "no such split of its own: test_size must be at least 1"),
+        ({}, {"val_size": 0, "test_size": 3}, "no validation data of its own: recipe.val_size must be at least 1"),
+        ({}, {"val_size": 5, "test_size": 0}, "no test data of its own: recipe.test_size must be at least 1"),
         (
             {},
             {"val_size": 5, "test_size": 15},
-            "toy: 20 samples less 15 for recipe.test_size and 5 .* leave 0 for training: lower",
+            "toy: 20 samples less 15 for recipe.test_size and 5 .* leave 0 for training: ask for fewer",
         ),
         ({}, {"val_size": 5, "test_size": 90}, "less 90 for recipe.test_size and 5 for recipe.val_size leave 0"),
         (
             {},
             {"val_size": 5, "test_size": 3, "train_size": 13},
-            "leave 12 for training, fewer than recipe.train_size=13: lower",
+            "leave 12 for training, fewer than recipe.train_size=13: ask for fewer",
         ),
         (
             {"val": 4, "test": 2},

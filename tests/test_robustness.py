@@ -109,6 +109,10 @@ def test_a_random_perturbation_has_the_size_of_the_attack_and_is_the_same_for_al
     torch.testing.assert_close(change, change[:1].expand_as(change), rtol=0, atol=1e-6)
     assert 0.4 < (change > 0).float().mean() < 0.6
     assert torch.equal(found, again) and not torch.equal(found, attacked)
+    protocol.examine(
+        constant(0), grey, Streams((4,)), lambda split: kept.append(split.x) or dict.fromkeys(METRICS, 0.0)
+    )
+    assert not torch.equal(found, kept[-1])
 
 
 def test_without_corruptions_of_a_kind_or_an_attack_there_is_no_such_set(splits, model):

@@ -76,7 +76,7 @@ def run(methods: Sequence[str], seeds: int | None, single: Sequence[int], out: P
     if seeds and single:
         raise OptionError("give --seeds N or --seed S, not both")
     from bench.errors import UnknownNameError
-    from bench.leaderboard import render
+    from bench.leaderboard import page_name
     from bench.meta import BACKENDS
     from bench.results import ResultStore
     from bench.runner import device_of
@@ -106,7 +106,8 @@ def run(methods: Sequence[str], seeds: int | None, single: Sequence[int], out: P
         sys.exit(INTERRUPTED)
     _summary(results)
     write_tables(out)
-    click.echo(f"records in {store.folder}; tables: {', '.join(str(out / name) for name in render(results))}")
+    pages = dict.fromkeys(str(out / page_name(r.spec.protocol, r.spec.dataset)) for r in results)
+    click.echo(f"records in {store.folder}; tables: {', '.join(pages)}")
     if unfit := dict.fromkeys(f"not applicable: {r.spec.method}: {r.error}" for r in results if r.unfit):
         click.echo("\n".join(unfit), err=True)
     if failed := [r for r in results if not (r.ok or r.unfit)]:
@@ -216,12 +217,13 @@ def _run_seeds(
 def _summary(results: "Sequence[RunResult]") -> None:
     """A table of the runs just made, by method, options and selection rule."""
     from bench.leaderboard import percent
+    from bench.results import rule_name
     from bench.rows import rows_of
 
     for row in rows_of(results):
         metrics, cells = row.any.about["metrics"], []
         for rule in row.any.selected:
-            cells.append((rule.replace("_", " "), *(percent(list(row.values(m, rule).values())) for m in metrics)))
+            cells.append((rule_name(rule), *(percent(list(row.values(m, rule).values())) for m in metrics)))
         seconds = sum(r.costs["train_seconds"] for r in row.runs.values()) / len(row.runs)
         task = f" ({row.variant})" if row.variant else ""
         title = f"{row.name}{task}: test, percent, {len(row.runs)} seed(s), {seconds:.1f} s of training each"

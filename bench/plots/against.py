@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from bench.errors import BenchError
+from bench.options import show
 from bench.plots.curves import axis_name
 from bench.plots.series import Series, band_note, mean_and_band, number_of, shared, shared_note
 from bench.plots.style import legend, lines, panels
@@ -24,7 +25,7 @@ def against(series: Sequence[Series], x: str, metrics: Sequence[str], title: str
     x: a setting, by the name that `bench run -o` has for it, such as `ratio` (of a pair, the second number over the
         first) or `model.hidden`; or `parameters`, the number of the model's.
 
-    Raises BenchError where nothing has such a number, or all have the same, or not the metric.
+    Raises BenchError where no run has such a number, where all have the same one, or where one lacks the metric.
     """
     placed = {place: at for place, one in enumerate(series) if (at := position(one, x)) is not None}
     by_line: dict[str, list[tuple[float, Series]]] = defaultdict(list)
@@ -32,9 +33,8 @@ def against(series: Sequence[Series], x: str, metrics: Sequence[str], title: str
     if not shown:
         raise BenchError(f"no record has a setting {x!r} that is a number (or one or two of them)")
     if len({*placed.values()}) < 2:
-        raise BenchError(
-            f"all of these runs have the same {x}, {_number(min(placed.values()))}: run two values or more"
-        )
+        only = show(shown[0].setting(x)) if x != PARAMETERS else _number(placed.popitem()[1])
+        raise BenchError(f"every run that has a {x} has the same, {only}: it takes two values or more")
     hidden = {name for one in shown for name in one.changed if _told_by(x, name)} | shared(shown).keys()
     for place, at in sorted(placed.items(), key=lambda item: item[1]):
         by_line[series[place].label(hidden)].append((at, series[place]))

@@ -140,15 +140,16 @@ def hold_out(dataset: Dataset, recipe: Recipe, streams: Streams) -> Splits:
     sizes = {name: 0 if split else getattr(recipe, name) for name, split in own.items()}
     for name, split in own.items():
         if split is None and sizes[name] < 1:
-            raise DataError(f"{dataset.name} has no such split of its own: {name} must be at least 1")
+            kind = {"test_size": "test", "val_size": "validation"}[name]
+            raise DataError(f"{dataset.name} has no {kind} data of its own: recipe.{name} must be at least 1")
     left = n - sum(sizes.values())
     size = recipe.train_size or max(left, 1)
     if size > left:
-        held = " and ".join(f"{size} for recipe.{name}" for name, size in sizes.items() if size)
+        held = " and ".join(f"{held} for recipe.{name}" for name, held in sizes.items() if held)
         asked = f", fewer than recipe.train_size={size}" if recipe.train_size else ""
         raise DataError(
             f"{dataset.name}: {n} samples{f' less {held}' if held else ''} leave {max(left, 0)} for training{asked}: "
-            f"lower one of these sizes"
+            f"ask for fewer"
         )
     test, val, train = order.split([sizes["test_size"], sizes["val_size"], left])
     return Splits(
@@ -167,7 +168,9 @@ def with_test(dataset: Dataset, recipe: Recipe, streams: Streams) -> Dataset:
         return dataset
     n, size = len(dataset.train), recipe.test_size
     if not 0 < size < n:
-        raise DataError(f"{dataset.name} has no test data of its own: test_size must be from 1 to {n - 1}, not {size}")
+        raise DataError(
+            f"{dataset.name} has no test data of its own: recipe.test_size must be from 1 to {n - 1}, not {size}"
+        )
     test, train = streams.draw(lambda g: torch.randperm(n, generator=g), "split").split([size, n - size])
     return replace(dataset, train=dataset.train.select(train), test=dataset.train.select(test))
 

@@ -42,7 +42,7 @@ class CovariateShift(Protocol):
         there = dataset.classes
         if len(there) < 4:
             raise ProtocolError(
-                f"{self.name} needs four classes or more, to make two of, and {dataset.name} has {len(there)}"
+                f"{self.name} needs at least four classes, to make two out of them; {dataset.name} has {len(there)}"
             )
         if len(self.parts) != 2 or any("+" not in part for part in self.parts):
             raise ProtocolError(

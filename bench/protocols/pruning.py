@@ -63,8 +63,7 @@ class Pruning(Protocol):
     version = 1
     metrics = ("tprd", "max_fnr", "accuracy")
     sets: ClassVar[Mapping[str, str]] = {
-        "val": "The least forgotten samples, by which the best validation epoch is chosen: easy ones, so that it says "
-        "little.",
+        "val": "The validation data, the least forgotten samples, are easy: the best epoch on them says little.",
     }
     group_is_class = True
     stackable = False

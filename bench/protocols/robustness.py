@@ -27,12 +27,11 @@ class Robustness(Profiled):
     After the training, the model of each selection rule is evaluated on the test data under each corruption of
     `bench.corruptions` at each severity, drawn by seed on the run's device, the same for all methods, and under one
     universal adversarial perturbation of its own (`bench.attacks`), which is made to mislead that model on the training
-    data. `randomly_perturbed`, under a change of the same size whose signs are random, is what that is to be compared
-    with: an attack that does no more has failed. The set `corrupted` has the means over the fifteen common corruptions
-    and the severities: its `error` is the mean corruption error, not divided by that of a reference model (as Hendrycks
-    et al. 2020, AugMix, for CIFAR-10-C; Hendrycks and Dietterich 2019 divide by AlexNet's). `extra_corrupted` has those
-    over the four extra ones, `NAME/SEVERITY` each by itself, with the metrics of the tables alone. What the options
-    leave out is undefined.
+    data. The set `randomly_perturbed` is its control, with a perturbation of random signs, every value at plus or minus
+    eps. The set `corrupted` has the means over the fifteen common corruptions and the severities: its `error` is the
+    mean corruption error, not divided by that of a reference model (as Hendrycks et al. 2020, AugMix, for CIFAR-10-C;
+    Hendrycks and Dietterich 2019 divide by AlexNet's). `extra_corrupted` has those over the four extra ones,
+    `NAME/SEVERITY` each by itself, with the metrics of the tables alone. What the options leave out is undefined.
 
     The pre-registration has balanced, linear and long-tailed data, balanced accuracy and F1; it implies corrupted and
     perturbed test data. How F1 is averaged (here: over the classes), whether the test data are balanced (as they are,
@@ -62,7 +61,7 @@ class Robustness(Profiled):
     sets: ClassVar[Mapping[str, str]] = {
         CORRUPTED: "The test data under the common corruptions that are chosen: mean over them and their severities.",
         PERTURBED: "The test data under one perturbation, made on the training data to mislead the model of the row.",
-        RANDOMLY_PERTURBED: "The test data under one perturbation of that size with random signs.",
+        RANDOMLY_PERTURBED: "The test data under one perturbation of random signs, every value at plus or minus eps.",
     }
     stackable = False
     examines = True
