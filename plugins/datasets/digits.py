@@ -35,6 +35,8 @@ ROBUST = replace(
     options={**RECIPE.options, "robustness": {"factor": 10.0, "validation": "balanced"}},
 )
 
+AS_IT_IS = {name: replace(RECIPE, protocol=name) for name in ("label_noise", "label_shift", "pruning")}
+
 
 def load_digits(files: Files) -> Dataset:
     """Digits of scikit-learn: 1,797 grey 8x8 images, 10 classes; embedded, trains in seconds.
@@ -53,7 +55,7 @@ def load_digits(files: Files) -> Dataset:
         test=None,
         classes=tuple(map(str, range(10))),
         recipe=RECIPE,
-        recipes={"imbalance": IMBALANCED, "robustness": ROBUST},
+        recipes={"imbalance": IMBALANCED, "robustness": ROBUST, **AS_IT_IS},
         reference="Alpaydin and Kaynak 1998, Optical Recognition of Handwritten Digits, UCI; as in scikit-learn",
         revision=hashlib.sha256(pixels.tobytes() + y.numpy().tobytes()).hexdigest()[:12],
     )
