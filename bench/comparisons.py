@@ -41,26 +41,21 @@ def between_tasks(rows: Sequence[Row], rule: str) -> list[str]:
     over the seeds of both, of which there must be two. Nothing where there are no such rows.
     """
     metric = rows[0].ranked_by
-    pairs = [
-        (name, row, other)
-        for row in rows
-        for name in row.any.spec.protocol_options
-        for other in rows
-        if _without(row, name, other) and row.ranked_by == other.ranked_by == metric
-    ]
-    seeds = [row.values(metric, rule).keys() & other.values(metric, rule).keys() for _, row, other in pairs]
-    pairs = [pair for pair, common in zip(pairs, seeds, strict=True) if len(common) > 1]
-    found = differences([(row, other) for _, row, other in pairs], metric, rule)
-    lines = [
-        [row.name, row.variant, f"{name}={other.protocol_value(name)}", difference]
-        for (name, row, other), difference in zip(pairs, found, strict=True)
-        if difference
-    ]
-    return table(["Method", "Task", "Compared with", f"Δ {metric}"], lines) if lines else []
+    pairs, cells = [], []
+    for row in rows:
+        for name in row.any.spec.protocol_options:
+            for other in rows:
+                common = row.values(metric, rule).keys() & other.values(metric, rule).keys()
+                if len(common) > 1 and _only_in(name, row, other) and row.ranked_by == other.ranked_by == metric:
+                    pairs.append((row, other))
+                    cells.append([row.name, row.variant, f"{name}={other.protocol_value(name)}", str(len(common))])
+    found = differences(pairs, metric, rule)
+    lines = [[*cell, difference] for cell, difference in zip(cells, found, strict=True) if difference]
+    return table(["Method", "Task", "Compared with", "Seeds", f"Δ {metric}"], lines) if lines else []
 
 
-def _without(row: Row, name: str, other: Row) -> bool:
-    """Whether the other row was trained and evaluated alike, but for this option of the protocol at its default."""
+def _only_in(name: str, row: Row, other: Row) -> bool:
+    """Whether they differ in this option of the protocol alone, which the other has at its default."""
     specs = row.any.spec, other.any.spec
     given, fewer = (spec.protocol_options for spec in specs)
     used, also = ({**r.any.resolved.get("protocol_options", {}), name: None} for r in (row, other))

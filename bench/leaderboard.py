@@ -207,11 +207,10 @@ def published() -> list[dict[str, str]]:
 def _beside_the_papers(protocol: str, task: str, start: str, rows: Sequence[Row], rules: Sequence[str]) -> list[str]:
     """Our means beside the printed ones, for every method and metric that a paper reports on this task."""
     by_label = {row.label: row for row in rows if not row.changes}
+    here = {"protocol": protocol.split("/")[0], "dataset": task}
     cells = []
     for printed in published():
-        if (printed["protocol"], printed["dataset"]) != (protocol.split("/")[0], task) or printed[
-            "metric"
-        ] not in METRICS:
+        if not here.items() <= printed.items() or printed["metric"] not in METRICS:
             continue
         row, metric = by_label.get(printed["method"]), printed["metric"]
         paper = f"{printed['value']} ± {printed['error']}" if printed["error"] else printed["value"]

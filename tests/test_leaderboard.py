@@ -269,8 +269,8 @@ def test_tasks_that_differ_in_an_option_are_compared_by_method(make_result):
         *runs(make_result, "b", [0.5], **with_x),  # one seed tells no difference
     ]
     assert cells(results, "Between tasks: last epoch") == [
-        ["a", "x=b", "x=a", "-10.00 [-31.51, +11.51], p = 0.367"],
-        ["a", "x=b, y=2", "y=1", "+0.00 [+0.00, +0.00], p = 1.000"],
+        ["a", "x=b", "x=a", "3", "-10.00 [-31.51, +11.51], p = 0.367"],
+        ["a", "x=b, y=2", "y=1", "2", "+0.00 [+0.00, +0.00], p = 1.000"],
     ]
 
 
