@@ -50,7 +50,6 @@ MOONS, DIGITS = "class_fairness-v1.moons.logistic", "class_fairness-v1.digits.ml
         ("fraction", ["--dataset", "moons"], [MOONS]),
         ("gradients", [], [DIGITS, MOONS]),
         ("weight", ["--method", "importance_weighted"], [MOONS]),
-        ("capacity", ["--dataset", "digits"], [DIGITS]),
         ("counts", [], [DIGITS, MOONS]),
         ("surfaces", ["--dataset", "moons"], [MOONS]),
         ("histograms", [], [DIGITS, MOONS]),
@@ -62,6 +61,15 @@ def test_each_kind_is_drawn_for_each_task(plot, kind, words, tasks):
     assert result.exit_code == 0, result.output
     assert written == [f"{kind}.{task}.{suffix}" for task in tasks for suffix in ("png", "svg")]
     assert sorted(Path(line).name for line in result.output.split()) == written
+
+
+def test_capacity_needs_two_models(plot, tmp_path):
+    result, _ = plot("capacity", "--dataset", "digits")
+    assert result.exit_code == 2 and "all of these models have 4,810 parameters" in result.output
+    words = ["--dataset", "digits", "--method", "erm", "--each", "model.hidden=4", "--each", "model.hidden=8"]
+    CliRunner().invoke(main, ["run", *words, "--epochs", "1", "--out", str(tmp_path)])
+    words = ["plot", "capacity", "--records", str(tmp_path / "results"), "--file", str(tmp_path / "a.svg")]
+    assert CliRunner().invoke(main, words).exit_code == 0 and "610" in (tmp_path / "a.svg").read_text()
 
 
 def test_settings_choose(plot, tmp_path):

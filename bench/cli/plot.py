@@ -164,8 +164,9 @@ def _draw(kind: str, series: "Sequence[Series]", title: str, asked: dict[str, An
         case "gradients":
             return curves.curves(series, ["train/gradient_norm"], f"{title}: gradient norm over training", log=True)
         case "weight":
-            what = f"{title}: final positive predictions against the weight"
-            return against.against(series, asked["x"] or "ratio", positive, what)
+            x = asked["x"] or "ratio"
+            what = f"{title}: final positive predictions against {'the weight' if x == 'ratio' else x}"
+            return against.against(series, x, positive, what)
         case "capacity":
             what = f"{title}: against the capacity of the model"
             return against.against(series, asked["x"] or against.PARAMETERS, ranked, what)

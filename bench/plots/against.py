@@ -11,7 +11,6 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from bench.errors import BenchError
-from bench.options import show
 from bench.plots.curves import axis_name
 from bench.plots.series import Series, band_note, mean_and_band, number_of, shared, shared_note
 from bench.plots.style import legend, lines, panels
@@ -25,16 +24,16 @@ def against(series: Sequence[Series], x: str, metrics: Sequence[str], title: str
     x: a setting, by the name that `bench run -o` has for it, such as `ratio` (of a pair, the second number over the
         first) or `model.hidden`; or `parameters`, the number of the model's.
 
-    Raises BenchError where no run has such a number, where all have the same one, or where one lacks the metric.
+    Raises BenchError where no run has such a number or one lacks the metric, and for models of one size.
     """
     placed = {place: at for place, one in enumerate(series) if (at := position(one, x)) is not None}
     by_line: dict[str, list[tuple[float, Series]]] = defaultdict(list)
     shown = [series[place] for place in placed]
     if not shown:
         raise BenchError(f"no record has a setting {x!r} that is a number (or one or two of them)")
-    if len({*placed.values()}) < 2:
-        only = show(shown[0].setting(x)) if x != PARAMETERS else _number(placed.popitem()[1])
-        raise BenchError(f"every run that has a {x} has the same, {only}: it takes two values or more")
+    if x == PARAMETERS and len({*placed.values()}) == 1:
+        (only,) = {*placed.values()}
+        raise BenchError(f"all of these models have {_number(only)} parameters: it takes two capacities or more")
     hidden = {name for one in shown for name in one.changed if _told_by(x, name)} | shared(shown).keys()
     for place, at in sorted(placed.items(), key=lambda item: item[1]):
         by_line[series[place].label(hidden)].append((at, series[place]))
@@ -92,7 +91,7 @@ def _told_by(x: str, name: str) -> bool:
 
 def _scale(axes: Axes, values: Sequence[float], ratio: bool) -> None:
     """The axis: a mark at each value (at most ten), as `1:8` where it is that of a pair."""
-    if ratio or (values[0] > 0 and _closest(np.log(values)) > _closest(np.array(values))):
+    if ratio or (len(values) > 1 and values[0] > 0 and _closest(np.log(values)) > _closest(np.array(values))):
         axes.set_xscale("log")
     every = -(-len(values) // 10)
     axes.xaxis.set_major_locator(FixedLocator(list(values[::every])))
