@@ -116,7 +116,7 @@ class Robustness(Profiled):
 
     def _perturbations(self, model: nn.Module, train: Split, streams: Streams) -> dict[str, Tensor]:
         """By the name of the set: that which misleads this model on the training data, and one of random signs."""
-        attack, signs = (streams.generators(f"{kind} perturbation")[0] for kind in ("universal", "random"))
+        (attack,), (signs,) = map(streams.generators, ("universal perturbation", "random perturbation"))
         found = universal_perturbation(model, train, self.eps, self.attack_steps, attack, batch_size=ATTACK_BATCH)
         noise = self.eps * (2.0 * torch.randint(2, found.shape, generator=signs) - 1)
         return {PERTURBED: found, RANDOMLY_PERTURBED: noise.to(found.device)}
