@@ -8,19 +8,24 @@ from bench.rows import Row
 from bench.stats import PairedDifference, holm, paired_difference
 
 
-def baseline_of(row: Row, rows: Sequence[Row]) -> Row | None:
-    """The baseline among the rows that is trained on the same data; of a baseline that is trained on the validation
-    data too, that which is not; of a method that learns from the validation data, also one that is trained on them.
+def baselines_of(rows: Sequence[Row]) -> list[Row | None]:
+    """For each row the baseline among them that is trained on the same data; of a baseline that is trained on the
+    validation data too, that which is not; of a method that learns from the validation data, also one that is trained
+    on them.
     """
     baselines = {
-        (base.setting, base.any.spec.validation): base
-        for base in rows
-        if base.any.about["baseline"] and not base.any.spec.options
+        (row.setting, row.any.spec.validation): row
+        for row in rows
+        if row.any.about["baseline"] and not row.any.spec.options
     }
-    about, own = row.any.about, row.any.spec.validation
-    policies = [own, *["shared"] * about["baseline"], *["paper"] * about["uses_val"]]
-    found = [base for policy in policies if (base := baselines.get((row.setting, policy)))]
-    return next((base for base in found if base is not row), row if found else None)
+
+    def of(row: Row) -> Row | None:
+        about, own, setting = row.any.about, row.any.spec.validation, row.setting
+        policies = [own, *["shared"] * about["baseline"], *["paper"] * about["uses_val"]]
+        found = [base for policy in policies if (base := baselines.get((setting, policy)))]
+        return next((base for base in found if base is not row), row if found else None)
+
+    return [of(row) for row in rows]
 
 
 def differences(pairs: Sequence[tuple[Row, Row | None]], metric: str, rule: str) -> list[str]:
@@ -41,16 +46,20 @@ def between_tasks(rows: Sequence[Row], rule: str) -> list[str]:
     over the seeds of both, of which there must be two. Nothing where there are no such rows.
     """
     metric = rows[0].ranked_by
-    pairs, cells = [], []
-    for row in rows:
-        for name in row.any.spec.protocol_options:
-            for other in rows:
-                common = row.values(metric, rule).keys() & other.values(metric, rule).keys()
-                if len(common) > 1 and _only_in(name, row, other) and row.ranked_by == other.ranked_by == metric:
-                    pairs.append((row, other))
-                    cells.append([row.name, row.variant, f"{name}={other.protocol_value(name)}", str(len(common))])
-    found = differences(pairs, metric, rule)
-    lines = [[*cell, difference] for cell, difference in zip(cells, found, strict=True) if difference]
+    compared = [
+        (row, name, other, seeds)
+        for row in rows
+        for name in row.any.spec.protocol_options
+        for other in rows
+        if row.ranked_by == other.ranked_by == metric and _only_in(name, row, other)
+        if (seeds := len(row.values(metric, rule).keys() & other.values(metric, rule).keys())) > 1
+    ]
+    found = differences([(row, other) for row, _, other, _ in compared], metric, rule)
+    lines = [
+        [row.name, row.variant, f"{name}={other.protocol_value(name)}", str(seeds), difference]
+        for (row, name, other, seeds), difference in zip(compared, found, strict=True)
+        if difference
+    ]
     return table(["Method", "Task", "Compared with", "Seeds", f"Δ {metric}"], lines) if lines else []
 
 

@@ -5,17 +5,15 @@ from collections.abc import Mapping, Sequence
 
 from bench.results import RunResult
 
-LOSS_RATIO = "train/loss_ratio/"
+LOSS_RATIO = "train/loss_ratio/class"
 DECAY = 0.9
 """Of the averages in the loss ratio, per evaluation; the paper gives none."""
 
 
 def names(result: RunResult) -> list[str]:
     """The columns that `column` finds: those of the history, and what follows from them."""
-    history = result.history.keys() - {"epoch", "step"}
-    return sorted(
-        history | {LOSS_RATIO + name.rpartition("/")[2] for name in history if name.startswith("train/loss/class")}
-    )
+    history, classes = result.history.keys() - {"epoch", "step"}, range(len(result.class_counts("train")))
+    return sorted(history | {f"{LOSS_RATIO}{c}" for c in classes if f"train/loss/class{c}" in history})
 
 
 def column(result: RunResult, name: str) -> Sequence[float | None] | None:
@@ -24,7 +22,7 @@ def column(result: RunResult, name: str) -> Sequence[float | None] | None:
     """
     if not name.startswith(LOSS_RATIO) or name not in names(result):
         return result.history.get(name)
-    return loss_ratio(result.history, result.class_counts("train"), int(name.removeprefix(f"{LOSS_RATIO}class")))
+    return loss_ratio(result.history, result.class_counts("train"), int(name.removeprefix(LOSS_RATIO)))
 
 
 def loss_ratio(

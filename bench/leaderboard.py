@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from importlib.resources import files
 
-from bench.comparisons import baseline_of, between_tasks, differences
+from bench.comparisons import baselines_of, between_tasks, differences
 from bench.described import definitions, listed, recipe_line, sizes_line
 from bench.markdown import MARK, table
 from bench.metrics import METRICS
@@ -166,7 +166,7 @@ def _table(title: str, rows: Sequence[Row], rule: str) -> list[str]:
         return math.isnan(mean), sign * mean, row.label + row.changes
 
     rows = sorted(rows, key=rank)
-    baselines = [baseline_of(row, rows) for row in rows]
+    baselines = baselines_of(rows)
     costs = [row.cost(baseline) for row, baseline in zip(rows, baselines, strict=True)]
     columns = {"#": [str(i + 1) for i in range(len(rows))], "Method": [row.name for row in rows]}
     for metric in metrics:

@@ -31,7 +31,7 @@ def best_val(metric: str) -> str:
 
 def rule_name(rule: str) -> str:
     """A selection rule in words."""
-    return "last epoch" if rule == LAST else rule.replace("best_val_", "best validation ")
+    return "last epoch" if rule == LAST else rule.replace(best_val(""), "best validation ")
 
 
 @dataclass(frozen=True)

@@ -23,3 +23,10 @@ def test_it_is_a_column_of_a_record(make_result):
     assert column(result, "train/loss/class1") == [3.0, 1.0]
     assert column(result, "train/loss_ratio/class4") is None and column(result, "test/tprd") is None
     assert names(result) == [f"train/{what}/class{c}" for what in ("loss", "loss_ratio") for c in range(4)]
+
+
+def test_without_numbers_of_samples_there_is_none(make_result):
+    """As in records of earlier versions."""
+    result = make_result(history=HISTORY)
+    assert column(result, "train/loss_ratio/class2") is None
+    assert names(result) == [f"train/loss/class{c}" for c in range(4)]

@@ -3,7 +3,6 @@
 from collections import defaultdict
 from collections.abc import Sequence
 from fractions import Fraction
-from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -12,7 +11,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from bench.errors import BenchError
 from bench.plots.curves import axis_name
-from bench.plots.series import Series, band_note, mean_and_band, number_of, shared, shared_note
+from bench.plots.series import Array, Series, band_note, mean_and_band, number_of, shared, shared_note
 from bench.plots.style import legend, lines, panels
 
 PARAMETERS = "parameters"
@@ -31,15 +30,14 @@ def against(series: Sequence[Series], x: str, metrics: Sequence[str], title: str
     shown = [series[place] for place in placed]
     if not shown:
         raise BenchError(f"no record has a setting {x!r} that is a number (or one or two of them)")
-    if x == PARAMETERS and len({*placed.values()}) == 1:
-        (only,) = {*placed.values()}
-        raise BenchError(f"all of these models have {_number(only)} parameters: it takes two capacities or more")
+    values = sorted(set(placed.values()))
+    if x == PARAMETERS and len(values) == 1:
+        raise BenchError(f"all of these models have {_number(values[0])} parameters: it takes two capacities or more")
     hidden = {name for one in shown for name in one.changed if _told_by(x, name)} | shared(shown).keys()
     for place, at in sorted(placed.items(), key=lambda item: item[1]):
         by_line[series[place].label(hidden)].append((at, series[place]))
     note = f"After the last epoch. {band_note(shown, 'bars')}{shared_note(shown)}"
     figure, row = panels(len(metrics), list(by_line), title, note)
-    values = sorted(set(placed.values()))
     for axes, metric in zip(row, metrics, strict=True):
         of, _, name = metric.rpartition("/")
         for (label, points), (color, dash) in zip(sorted(by_line.items()), lines(len(by_line)), strict=True):
@@ -100,7 +98,7 @@ def _scale(axes: Axes, values: Sequence[float], ratio: bool) -> None:
     axes.tick_params(axis="x", labelrotation=45 if len(values) > 5 else 0)
 
 
-def _closest(values: np.ndarray[Any, Any]) -> float:
+def _closest(values: Array) -> float:
     """The least distance of two neighbours, of sorted values, in parts of them all."""
     return float(np.diff(values).min() / (values[-1] - values[0]))
 
