@@ -36,8 +36,9 @@ def recipe_line(result: RunResult) -> str:
     """What is trained and how long, the method apart."""
     recipe = usual_recipe() | result.resolved["recipe"]
     others = {name: value for name, value in recipe.items() if name not in TOLD and value != usual_recipe().get(name)}
+    options = {} if "model" in result.off_recipe else recipe["model_options"]  # those of the recipe's own model
     parts = [
-        recipe["model"] + listed(recipe["model_options"], "[{}]"),
+        result.spec.model + listed({**options, **result.spec.model_options}, "[{}]"),
         f"{recipe['loss'].replace('_', ' ')} loss",
         f"{recipe['optimizer']} with learning rate {recipe['lr']:.4g}",
         f"{recipe['epochs']:,} epochs" if recipe["epochs"] else f"{recipe['steps']:,} updates",

@@ -92,7 +92,7 @@ def _variant(protocol: str, dataset: str, variant: str, rows: Sequence[Row]) -> 
     """The tables of one task: only its rows can be ranked together."""
     recipe, off = ([row for row in rows if bool(row.any.off_recipe) == is_off] for is_off in (False, True))
     start = f"{variant}: " if variant else ""
-    own = [row for row in rows if not row.any.spec.recipe and row.any.spec.validation == "shared"]
+    own = [row for row in rows if set(row.any.off_recipe) <= {"protocol"} and row.any.spec.validation == "shared"]
     lines = [f"## {_capital(start + 'recipe')}", "", *_recipes(own or rows), ""]
     for title, part in (("", recipe), ("off the recipe: ", off)):
         for rule in _rules(part):

@@ -458,6 +458,16 @@ def test_numbers_of_samples_that_differ_by_seed_are_told_by_the_least_and_the_mo
     assert "Samples: 1,000 to 1,100 train, 50 test." in render(results)[PAGE]
 
 
+def test_where_no_row_keeps_the_recipe_the_model_that_was_trained_is_told(make_result):
+    recipe = {"model": "mlp", "model_options": {"hidden": [5], "activation": "relu"}}
+    given = {"resolved": {"recipe": recipe}, "off_recipe": ["model"], "model_options": {"width": 2}}
+    (line,) = sections(runs(make_result, "a", [0.1], model="cnn", **given))["Recipe"]
+    assert line.startswith("- cnn[width=2], cross entropy loss")
+    given |= {"off_recipe": ["model.hidden"], "model_options": {"hidden": [9]}}
+    (line,) = sections(runs(make_result, "a", [0.1], **given))["Recipe"]
+    assert line.startswith("- mlp[activation=relu, hidden=9], cross entropy loss")
+
+
 def test_rows_of_one_recipe_are_told_together_with_sets_that_some_seeds_have(make_result):
     results = [*runs(make_result, "erm", [0.1, 0.2]), *runs(make_result, "a", [0.1])]
     results[1].data["sizes"] = {"train": 1001, "test": 50, "grid": 9}
