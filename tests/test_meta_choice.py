@@ -1,6 +1,7 @@
 """Which backend is chosen, why others are not, and that choosing leaves no trace."""
 
 import copy
+import inspect
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from torch.nn.utils import parametrizations
 from bench.errors import MetaStepError, UnknownNameError
 from bench.meta import BACKENDS, LookAhead, choice, passes, per_sample
 from bench.meta.choice import TOLERANCE, module_names
+from bench.meta.rules import RULES
 from bench.precision import in_precision
 from bench.stack import stack
 from bench_plugins.models.byrd_cnn import byrd_cnn
@@ -308,3 +310,18 @@ def test_names_of_modules_come_and_go():
             model(torch.ones(1, 4))
         assert where() == "1.0"
     assert len(seen) == 2 and all(len(m._forward_hooks) == 0 for m in model.modules())
+
+
+def test_batch_norm_needs_no_call_that_torch_2_11_refuses(monkeypatch):
+    """`F.batch_norm` of torch 2.10 and 2.11 refuses an epsilon of 0."""
+    original = F.batch_norm
+
+    def of_torch_2_11(*args, **named):
+        eps = inspect.signature(original).bind(*args, **named).arguments["eps"]
+        if eps <= 0:
+            raise ValueError(f"batch_norm eps must be positive, but got {eps}")
+        return original(*args, **named)
+
+    monkeypatch.setattr(F, "batch_norm", of_torch_2_11)
+    monkeypatch.setitem(RULES, of_torch_2_11, RULES[original])
+    assert chosen(conv(nn.BatchNorm2d(4)), backend="replay").error < 1e-12

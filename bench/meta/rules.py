@@ -113,10 +113,17 @@ def batch_norm(
             dy = aten.native_batch_norm_backward(dx, kept_x, kept_w, None, None, mean, scale, True, eps, wanted)[0]
         if dw is None and db is None:
             return dy
-        of_layer = F.batch_norm(kept_x, mean, scale**-2, torch.zeros_like(mean) if dw is None else dw, db, eps=0)
+        of_layer = _normalised(kept_x, mean, scale, torch.zeros_like(mean) if dw is None else dw, db)
         return of_layer if dy is None else of_layer.add_(dy)
 
     return derivative
+
+
+def _normalised(x: Tensor, mean: Tensor, scale: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """(x - mean) * scale * weight + bias, per channel. `F.batch_norm` of torch 2.10 and 2.11 refuses an epsilon of 0, which
+    its operator takes in every version.
+    """
+    return torch.batch_norm(x, weight, bias, mean, scale**-2, False, 0.0, 0.0, torch.backends.cudnn.enabled)
 
 
 def _statistics(out: Tensor, x: Tensor, eps: float) -> tuple[Tensor, Tensor]:
