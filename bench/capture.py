@@ -6,8 +6,10 @@ those of the update itself. What is recorded must not depend on the value of a t
 place: a method says that this is so by `capturable = True`, and the contract tests check it.
 """
 
+import copy
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -15,7 +17,6 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from bench.data import Batch, Stream
-from bench.errors import BenchError
 from bench.trees import instances
 
 if TYPE_CHECKING:
@@ -23,8 +24,40 @@ if TYPE_CHECKING:
 
 Result = tuple[Tensor, Tensor]
 """Losses and weights of an update."""
+FAILED = "recording an update failed"
 Function = Callable[..., tuple[Tensor, ...]]
 """Of the tensors of the training batch and of the validation batches, in order; gives losses, weights and gradients."""
+
+
+@dataclass(frozen=True)
+class Capture:
+    """Whether the updates of a training were replayed, for its record.
+
+    captured: whether they were, from some update on. eager_because: if not, the reason. memory_bytes: what recording
+    has reserved on the GPU.
+    """
+
+    captured: bool = False
+    eager_because: str = ""
+    memory_bytes: int | None = None
+
+    @classmethod
+    def of(cls, update: "Captured | None", capturable: bool) -> "Capture":
+        """Of the update that a training ended with; None where it was not to be captured.
+
+        capturable: whether the method says that its updates can be.
+        """
+        if update is None:
+            return cls(eager_because="" if capturable else "the method does not say that it can be captured")
+        if update.recorded:
+            return cls(True, memory_bytes=update.memory)
+        few = f"too few updates: the first {Captured.WARM_UP} of each size are made as they are"
+        return cls(eager_because=update.eager_because or few)
+
+    @property
+    def failed(self) -> bool:
+        """Whether recording was tried in vain."""
+        return self.eager_because.startswith(FAILED)
 
 
 class Captured:
@@ -33,28 +66,34 @@ class Captured:
     An update that draws random numbers (dropout) is never recorded: a replay would not draw those of the run's seed.
     A replay leaves the gradients of the parameters as the update does, until the next one. In recorded updates nobody
     looks for gradients that are not finite; the end of the epoch tells.
-    Raises BenchError for an update that cannot be recorded.
+
+    Where recording fails, for whatever reason, the method is as it was before, and this update and all later ones are
+    made as they are: an error of the update itself shows then.
+
+    eager_because: why updates are made as they are; empty as long as they may be recorded.
     """
 
     WARM_UP = 3
 
-    def __init__(self, method: "Method") -> None:
+    def __init__(self, method: "Method", note: Callable[[str], None] = lambda text: None) -> None:
+        """note: told, in a sentence, that recording failed."""
+        self.eager_because = ""
         self._method, self._optimizers = method, list(instances(torch.optim.Optimizer, vars(method)))
         self._recorder = _CudaGraphs(method.task.device) if method.task.device.type == "cuda" else _Operations()
+        self._note = note
         self._calls: dict[Any, int] = {}
         self._recorded: dict[Any, tuple[Function, list[Stream]]] = {}
         self._settings: list[Any] = []
         self._streams: list[Stream] = []
         self._parameters: list[nn.Parameter] = []
-        self._draws = False
 
     def __call__(self, batch: Batch) -> Result:
-        if self._draws:
+        if self.eager_because:
             return self._method.update(batch)
         settings = [{k: v for k, v in g.items() if k != "params"} for o in self._optimizers for g in o.param_groups]
         if settings != self._settings:  # they are numbers in what is recorded
             self._settings = settings
-            self._recorded.clear()
+            self._forget()
         shape = tuple(t.shape for t in batch)
         if shape not in self._recorded:
             self._calls[shape] = self._calls.get(shape, 0) + 1
@@ -72,6 +111,16 @@ class Captured:
         """Whether updates are replayed by now."""
         return bool(self._recorded)
 
+    @property
+    def memory(self) -> int | None:
+        """Bytes of the GPU that recording has reserved so far; None on a CPU."""
+        return self._recorder.memory
+
+    def _forget(self) -> None:
+        """Drop what is recorded."""
+        self._recorded.clear()
+        self._recorder.begin_anew()
+
     def _observed(self, batch: Batch) -> Result:
         """An update as it is, noting what it draws."""
         seeded, self._streams = _Seeded(), []
@@ -83,27 +132,48 @@ class Captured:
 
         with self._recorder.warm_up(self._optimizers), _tapped(tap), seeded:
             result = self._method.update(batch)
-        self._draws = seeded.found
+        self.eager_because = "an update draws random numbers" if seeded.found else ""
         return result
 
     def _record(self, shape: Any, batch: Batch) -> Result:
+        put_back = self._recorder.snapshot(self._method)
+        positions = [stream.state_dict() for stream in self._streams]
         tensors = [*batch, *(t for stream in self._streams for t in stream.draw())]
-        engines = self._method.engines()
         self._parameters = [p for p in self._method.model.parameters() if p.grad is not None]
+        try:
+            with self._unwatched():
+                function, (losses, weights, *_) = self._recorder.record(self._update, tensors)
+        except Exception as error:  # of many kinds, and none of them says anything about the update itself
+            self._give_up(error)
+        else:
+            self._recorded[shape] = function, self._streams
+            return losses, weights
+        put_back()
+        for stream, position in zip(self._streams, positions, strict=True):
+            stream.load_state_dict(position)
+        return self._method.update(batch)
+
+    @contextmanager
+    def _unwatched(self) -> Iterator[None]:
+        """Look-aheads do not look at the values of their gradients: what looks cannot be recorded."""
+        engines = self._method.engines()
         try:
             for engine in engines:
                 engine.watched = False
-            function, (losses, weights, *_) = self._recorder.record(self._update, tensors)
-        except RuntimeError as error:
-            raise BenchError(
-                f"an update of {type(self._method).__name__} with this model cannot be recorded, give --eager "
-                f"(capture=False): {str(error).splitlines()[0]}"
-            ) from error
+            yield
         finally:
             for engine in engines:
                 engine.watched = True
-        self._recorded[shape] = function, self._streams
-        return losses, weights
+
+    def _give_up(self, error: Exception) -> None:
+        """Leave nothing of the recording behind, and say why there is none."""
+        self._forget()
+        for parameter in self._method.model.parameters():
+            parameter.grad = None  # it may lie where the recording was
+        self.eager_because = f"{FAILED}: {_first_reason(error)}"
+        self._note(
+            f"updates of {type(self._method).__name__} are made one by one, as with --eager: {self.eager_because}"
+        )
 
     def _update(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         """The update as a function of its data."""
@@ -112,9 +182,7 @@ class Captured:
 
         def tap(stream: Stream) -> Batch:
             if next(streams, None) is not stream:
-                raise BenchError(
-                    f"{type(self._method).__name__} draws other validation batches in every update: --eager"
-                )
+                raise RuntimeError("it draws other validation batches in every update")
             return next(batches)
 
         with _tapped(tap):
@@ -142,6 +210,16 @@ class _Seeded(TorchDispatchMode):
 
 class _Operations:
     """Records the operations of an update on the CPU. To be recorded, it is made."""
+
+    memory: int | None = None
+
+    def begin_anew(self) -> None:
+        """Nothing is shared by what is recorded."""
+
+    def snapshot(self, method: "Method") -> Callable[[], None]:
+        """A function that undoes what was changed since."""
+        before = copy.deepcopy(method.state_dict())
+        return lambda: method.load_state_dict(before)
 
     def warm_up(self, optimizers: Sequence[torch.optim.Optimizer]) -> AbstractContextManager[None]:
         return nullcontext()
@@ -173,7 +251,19 @@ class _CudaGraphs:
     """
 
     def __init__(self, device: torch.device) -> None:
-        self._stream, self._pool = torch.cuda.Stream(device), torch.cuda.graph_pool_handle()
+        self.memory: int | None = 0
+        self._stream = torch.cuda.Stream(device)
+        self.begin_anew()
+
+    def begin_anew(self) -> None:
+        """Take another memory pool: one whose graphs are all gone cannot be recorded into as long as a tensor lies in
+        it, and the gradients do.
+        """
+        self._pool = torch.cuda.graph_pool_handle()
+
+    def snapshot(self, method: "Method") -> Callable[[], None]:
+        """As of `_Operations`: kernels are not run while they are recorded, so that there is nothing to undo."""
+        return lambda: None
 
     @contextmanager
     def warm_up(self, optimizers: Sequence[torch.optim.Optimizer]) -> Iterator[None]:
@@ -196,7 +286,9 @@ class _CudaGraphs:
         fixed = [t.clone() for t in tensors]
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph, pool=self._pool, stream=self._stream):
+            reserved = torch.cuda.memory_reserved(self._stream.device)
             losses, weights, *gradients = update(*fixed)
+        self.memory = (self.memory or 0) + max(torch.cuda.memory_reserved(self._stream.device) - reserved, 0)
 
         def replay(*tensors: Tensor) -> tuple[Tensor, ...]:
             torch._foreach_copy_(fixed, list(tensors))
@@ -204,6 +296,13 @@ class _CudaGraphs:
             return losses.clone(), weights.clone(), *gradients
 
         return replay, replay(*tensors)
+
+
+def _first_reason(error: BaseException) -> str:
+    """The first line of the error that the others followed from: the end of a CUDA capture fails after its content."""
+    while error.__context__:
+        error = error.__context__
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 @contextmanager

@@ -160,6 +160,10 @@ class Meter:
             loss = float(losses.detach().mean()) if losses.device.type == "cpu" else None
             self._observer.step(self._epoch, len(self._seen), loss)
 
+    def note(self, text: str) -> None:
+        """Tell the user something about this training that does not stop it."""
+        self._observer.note(text)
+
     def _set_lr(self, step: int) -> None:
         """The learning rate of an update of this epoch."""
         lr = self._method.task.lr(self._method.recipe_epoch(self._epoch), step)

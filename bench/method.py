@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from bench.capture import Captured
+from bench.capture import Capture, Captured
 from bench.data import Augment, Batch, Split, Stream
 from bench.errors import OptionError
 from bench.losses import LOSSES
@@ -146,7 +146,7 @@ class Method:
     def fit(self, task: Task, meter: "Meter") -> nn.Module:
         """Train and return the model: all that the runner calls."""
         self.begin(task)
-        replayed = Captured(self) if task.capture and self.capturable else None
+        replayed = Captured(self, meter.note) if task.capture and self.capturable else None
         update = replayed or self.update
         for epoch in meter.epochs(self):
             self.model.train(self.task.trains_with_dropout(self.recipe_epoch(epoch)))
@@ -154,13 +154,13 @@ class Method:
                 losses, weights = update(batch)
                 meter.step(batch, losses, weights)
             self.end_epoch(epoch)
-        self.captured = replayed is not None and replayed.recorded
+        self.capture = Capture.of(replayed, self.capturable)
         return self.model
 
     def begin(self, task: Task) -> None:
         """Everything before the first epoch."""
         self.task = task
-        self.captured = False  # whether updates were replayed, for the record
+        self.capture = Capture(eager_because="its own `fit` replays no updates")
         self.preparation_epochs, self.training_epochs = 0, task.epochs
         self.restart()
         self.setup()

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from bench.allocator import keep_freed_memory
+from bench.capture import Capture
 from bench.data import Split
 from bench.environment import LIBRARIES, environment
 from bench.errors import DeviceError, OptionError
@@ -56,7 +57,8 @@ def run(
 
     backend, check: how look-aheads find their derivatives, and whether they check themselves (`bench.meta`).
     eager: record no updates to replay them (`bench.capture`); stacked runs and those on a GPU else do, except with a
-        cyclical learning rate, where no recorded update could be used twice, or where the model's mode changes.
+        cyclical learning rate, where no recorded update could be used twice, or where the model's mode changes. The
+        record says whether updates were replayed, and else why they were not.
 
     A training that fails is recorded with the kind of failure, a method that is not applicable with the reason. Bad
     input (other BenchErrors) and an interrupt pass through and leave no record; the checkpoint of an interrupted run
@@ -73,8 +75,8 @@ def run(
         _discard(checkpoint)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
-    capture = not eager and (stacked or device.type == "cuda") and _repeats(experiment.recipe)
-    how = {"backend": backend, "check": check, "capture": capture}
+    eager_because = _eager_because(experiment.recipe, stacked, device, eager)
+    how = {"backend": backend, "check": check, "capture": not eager_because}
     method = experiment.new_method()
     trained = train(experiment, method, streams, device, observer or Observer(), checkpoint, how)
     results = []
@@ -93,7 +95,7 @@ def run(
             data=_data(experiment, trained.prepared, place),
             history=_columns(trained.meter.history, place),
             selected=selected,
-            costs=_costs(trained, len(seeds) if stacked else 1),
+            costs=_costs(trained, len(seeds) if stacked else 1, eager_because),
             environment=environment(experiment.plugins, device),
             error=error,
         )
@@ -105,9 +107,15 @@ def run(
     return results
 
 
-def _repeats(recipe: Recipe) -> bool:
-    """Whether an update that is recorded in one epoch is that of the next."""
-    return recipe.schedule != "cyclical" and recipe.dropout == "correct"
+def _eager_because(recipe: Recipe, stacked: bool, device: torch.device, eager: bool) -> str:
+    """Why no update of this run is to be recorded; empty where it is."""
+    if eager:
+        return "--eager"
+    if not stacked and device.type != "cuda":
+        return "a run that is not stacked, on a CPU"
+    if recipe.schedule == "cyclical":
+        return "the learning rate changes with every update"
+    return "the model leaves training mode" if recipe.dropout == "faithful" else ""
 
 
 def _discard(checkpoint: Path) -> None:
@@ -177,14 +185,16 @@ def _columns(history: list[dict[str, Any]], run: int) -> dict[str, list[float]]:
     return columns
 
 
-def _costs(trained: Trained, stacked: int) -> dict[str, Any]:
+def _costs(trained: Trained, stacked: int, eager_because: str) -> dict[str, Any]:
     """What the training took; of stacked runs, each run's share. With the trainings before it, but those that are the
     same for every method; a step's seconds are those of the training that is evaluated.
+
+    eager_because: why no update was to be recorded.
     """
     meter, method = trained.meter, trained.prepared.method
     own = [stage for stage in trained.stages.done if not stage.common]
     seconds = meter.seconds / stacked
-    model = getattr(method, "model", None)
+    model, capture = getattr(method, "model", None), getattr(method, "capture", Capture())
     return {
         "train_seconds": seconds + sum(stage.seconds for stage in own),
         "steps": meter.steps + sum(stage.steps for stage in own),
@@ -194,7 +204,9 @@ def _costs(trained: Trained, stacked: int) -> dict[str, Any]:
         "peak_memory_bytes": trained.peak_memory,
         "peak_process_bytes": _peak_process_bytes(),
         "stacked": stacked,
-        "captured": getattr(method, "captured", False),
+        "captured": capture.captured,
+        "eager_because": "" if capture.captured else eager_because or capture.eager_because,
+        "graph_memory_bytes": capture.memory_bytes,
         "meta_step": [choice for stage in own for choice in stage.meta_step] + meta_steps(method),
         "threads": torch.get_num_threads(),
         "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,  # of the last minute; Windows has none

@@ -190,6 +190,9 @@ def _check_capture(method: type[Method], options: dict[str, Any], task: Task) ->
     """Recorded and replayed, its updates end where they end made one by one."""
     plain, recorded = method(**options), method(**options)
     model, replayed = train(plain, task), train(recorded, dataclasses.replace(task, capture=True))
+    assert not recorded.capture.failed, (
+        f"{recorded.capture.eager_because}: leave values of tensors on the device, or declare capturable = False"
+    )
     why = "replayed, its updates end elsewhere: it changes state not in place, or depends on changing Python numbers"
     _equal(model.state_dict(), replayed.state_dict(), why)
     _equal(_tensors(plain), _tensors(recorded), why)

@@ -77,7 +77,7 @@ class Stages:
             raise type(error)(f"{name}: {error}") from error
         meter.save()
         choices = meta_steps(method)
-        self.done.append(Stage(name, meter.seconds, meter.steps, common, method.captured, choices))
+        self.done.append(Stage(name, meter.seconds, meter.steps, common, method.capture.captured, choices))
 
     def fit(self, method: Method, task: Task, meter: Meter) -> None:
         """As `fit`; but data that a stage chose and the method cannot use are no bad input: NotApplicableError."""

@@ -1,13 +1,14 @@
 """Recorded updates beside the updates themselves."""
 
 import dataclasses
+import math
 
 import pytest
 import torch
 from torch import nn
 
 from bench import Method
-from bench.capture import Captured
+from bench.capture import Capture, Captured, _CudaGraphs
 from bench.registry import installed
 from bench.testing import check_method, toy_task, train
 
@@ -108,7 +109,98 @@ def test_state_that_is_not_changed_in_place_breaks_the_contract():
         check_method(Rebinding)
 
 
+@dataclasses.dataclass
+class Looking(Method):
+    """Descends twice, and looks at a value of a tensor in between, when its momentum and a count are changed already.
+
+    `fails`: what it raises in its fourth update, the recorded one, in place of looking.
+    """
+
+    uses_val = True
+    capturable = True
+    fails: type[Exception] | None = None
+    updates_before_failing = Captured.WARM_UP
+
+    def setup(self):
+        self.calls, self.count = 0, torch.zeros(())
+        self.stream = iter(self.task.val_batches())
+
+    def update(self, batch):
+        self.calls += 1
+        self.count += 1
+        self.descend(self.losses(batch).mean())
+        if self.fails and self.calls == self.updates_before_failing + 1:
+            raise self.fails("in the middle")
+        scale = 0.5 if self.fails or float(self.losses(batch).detach().mean()) > 0 else 1.0
+        losses = self.losses(next(self.stream))
+        self.descend(scale * losses.mean())
+        return self.losses(batch).detach(), torch.ones(batch.y.shape)
+
+
+@dataclasses.dataclass
+class Wandering(Method):
+    """Draws from a stream of its own for every update."""
+
+    capturable = True
+
+    def losses(self, batch):
+        return super().losses(next(self.task.val_batches())).mean() + super().losses(batch)
+
+
+FAILING = {
+    "a value is read": (lambda: Looking(), "trac"),
+    "any error": (lambda: Looking(KeyError), "in the middle"),
+    "no memory": (lambda: Looking(torch.OutOfMemoryError), "in the middle"),
+    "other validation batches": (lambda: Wandering(), "draws other validation batches"),
+}
+
+
+@pytest.mark.parametrize("case", FAILING)
+def test_where_recording_fails_the_training_is_that_of_plain_updates(case):
+    new, reason = FAILING[case]
+    task, notes = toy_task(momentum=0.9, optimizer="sgd", lr=0.05, epochs=3), []
+    plain, recorded = new(), new()
+    plain.updates_before_failing = math.inf
+    plain.begin(task)
+    recorded.begin(task)
+    update = Captured(recorded, notes.append)
+    for batch in (batch for epoch in range(3) for batch in task.batches(epoch)):
+        for one, other in zip(plain.update(batch), update(batch), strict=True):
+            assert torch.equal(one, other)
+    for key, value in state(plain).items():
+        assert torch.equal(value, state(recorded)[key]), key
+    assert [reason in note for note in notes] == [True]  # said once
+    found = Capture.of(update, capturable=True)
+    assert found.failed and not found.captured and reason in found.eager_because
+
+
+def test_an_error_of_the_update_itself_is_raised_and_is_no_failure_to_record():
+    method, batches = begun("erm")
+    update, original = Captured(method), method.update
+    full = [batch for batch in batches if len(batch.y) == 16]
+    for batch in full[:3]:
+        update(batch)
+    method.update = lambda batch: original(batch._replace(y=batch.y + 100))  # no such class
+    with pytest.raises(IndexError, match="out of bounds"):
+        update(full[3])
+
+
+def test_a_method_that_claims_in_vain_that_it_can_be_recorded_breaks_the_contract():
+    with pytest.raises(AssertionError, match=r"recording an update failed.*declare capturable = False"):
+        check_method(Looking)
+
+
+def test_each_recording_after_a_change_of_the_settings_has_a_pool_of_its_own(monkeypatch):
+    handles = iter(range(100))
+    monkeypatch.setattr(torch.cuda, "graph_pool_handle", lambda: next(handles))
+    monkeypatch.setattr(torch.cuda, "Stream", lambda device: None)
+    recorder = _CudaGraphs(torch.device("cuda"))
+    pools = [recorder._pool]
+    recorder.begin_anew()
+    assert recorder._pool not in pools
+
+
 def test_a_method_that_does_not_say_so_is_not_recorded(monkeypatch):
     monkeypatch.setattr(Rebinding, "capturable", False)
-    monkeypatch.setattr("bench.method.Captured", lambda method: pytest.fail("it was recorded"))
+    monkeypatch.setattr("bench.method.Captured", lambda *given: pytest.fail("it was recorded"))
     train(Rebinding(), dataclasses.replace(toy_task(), capture=True))

@@ -171,7 +171,7 @@ def test_recorded_updates_leave_the_same_diagnostics(stacked):
     plain = trained(Weighted(), task)
     method = Weighted()
     replayed = trained(method, replace(task, capture=True))
-    assert method.captured
+    assert method.capture.captured
     assert same(plain.history, replayed.history)
 
 

@@ -110,7 +110,7 @@ def test_recorded_updates_count_alike():
     task, eager, captured = toy_task((0, 1), stacked=True, epochs=6), Forgetting(), Forgetting()
     train(eager, task)
     train(captured, replace(task, capture=True))
-    assert captured.captured and torch.equal(eager.counts, captured.counts)
+    assert captured.capture.captured and torch.equal(eager.counts, captured.counts)
 
 
 def test_validation_samples_are_the_least_forgotten_and_the_seed_breaks_ties():

@@ -199,11 +199,62 @@ def test_a_run_goes_on_only_as_it_was_begun(experiment, store, monkeypatch, how,
     assert watch.epochs == [begins]
 
 
-def test_a_record_says_whether_updates_were_recorded(experiment, store):
-    capturable = type("Capturable", (Method,), {"capturable": True})
-    for method, eager, captured in ((capturable, False, True), (capturable, True, False), (Method, False, False)):
-        found = run(experiment(method), [0, 1], store, CPU, stacked=True, eager=eager)
-        assert [result.costs["captured"] for result in found] == [captured] * 2
+@dataclass
+class Capturable(Method):
+    """ERM; or with `looks`, an update that cannot be recorded, whatever it claims."""
+
+    capturable = True
+    looks: ClassVar[bool] = False
+
+    def weights(self, batch, losses):
+        return torch.ones_like(losses) * (1.0 if not self.looks or losses.detach().mean().item() > 0 else 0.5)
+
+
+@dataclass
+class OfItsOwn(Capturable):
+    """Trains by a `fit` of its own."""
+
+    def fit(self, task, meter):
+        self.begin(task)
+        for epoch in meter.epochs(self):
+            for batch in self.batches(epoch):
+                meter.step(batch, *self.update(batch))
+        return self.model
+
+
+CAPTURES = {
+    "replayed": (Capturable, {}, {}, ""),
+    "as asked": (Capturable, {"eager": True}, {}, "--eager"),
+    "not said": (Method, {}, {}, "the method does not say that it can be captured"),
+    "in vain": (type("Looking", (Capturable,), {"looks": True}), {}, {}, "recording an update failed: It appears"),
+    "of its own": (OfItsOwn, {}, {}, "its own `fit` replays no updates"),
+    "few": (Capturable, {}, {"steps": 3}, "too few updates: the first 3 of each size are made as they are"),
+    "moving rate": (Capturable, {}, {"schedule": "cyclical", "max_lr": 0.1}, "the learning rate changes with every"),
+    "faithful": (Capturable, {}, {"dropout": "faithful"}, "the model leaves training mode"),
+}
+
+
+@pytest.mark.parametrize("case", CAPTURES)
+def test_a_record_says_whether_updates_were_replayed_and_if_not_why(experiment, store, case):
+    method, how, recipe, reason = CAPTURES[case]
+    found = run(experiment(method, **recipe), [0, 1], store, CPU, stacked=True, **how)
+    for costs in (result.costs for result in found):
+        assert costs["captured"] == (not reason)
+        assert costs["eager_because"].startswith(reason) and bool(costs["eager_because"]) == bool(reason)
+        assert costs["graph_memory_bytes"] is None  # of a GPU
+
+
+def test_a_run_that_is_not_stacked_is_replayed_on_a_gpu_alone(experiment, store):
+    costs = one(experiment(Capturable), store).costs
+    assert (costs["captured"], costs["eager_because"]) == (False, "a run that is not stacked, on a CPU")
+
+
+def test_the_user_is_told_that_recording_failed(experiment, store):
+    notes = []
+    observer = Observer()
+    observer.note = notes.append
+    run(experiment(CAPTURES["in vain"][0]), [0, 1], store, CPU, observer, stacked=True)
+    assert [note.partition(": ")[0] for note in notes] == ["updates of Looking are made one by one, as with --eager"]
 
 
 def test_training_makes_its_gpu_the_current_one(experiment, monkeypatch):

@@ -120,8 +120,9 @@ def batch_norm(
 
 
 def _normalised(x: Tensor, mean: Tensor, scale: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """(x - mean) * scale * weight + bias, per channel. `F.batch_norm` of torch 2.10 and 2.11 refuses an epsilon of 0, which
-    its operator takes in every version.
+    """(x - mean) * scale * weight + bias, per channel.
+
+    `F.batch_norm` of torch 2.10 and 2.11 refuses an epsilon of 0, which its operator takes in every version.
     """
     return torch.batch_norm(x, weight, bias, mean, scale**-2, False, 0.0, 0.0, torch.backends.cudnn.enabled)
 

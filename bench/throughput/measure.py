@@ -179,6 +179,7 @@ def _row(entrant: Entrant, step: Step, times: Sequence[float], workload: Workloa
     return entrant.row(
         backend=step.backend if entrant.kind == "methods" else None,
         captured=step.captured,
+        eager_because=step.eager_because,
         seconds=times,
         peak_bytes=peak_bytes(conditions.device, new, RECORDING if step.captured else 2),
         **counts(step, step.eager, torch.device(conditions.device))._asdict(),

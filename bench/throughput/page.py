@@ -137,7 +137,8 @@ def _measured(record: Record, row: Row) -> list[str]:
 
 
 def _name(row: Row) -> str:
-    return row.label + (f", {row.backend}" if row.backend else "") + ", captured" * row.captured + _mark(row)
+    how = [row.label, row.backend, "captured" if row.captured else "", row.eager_because]
+    return ", ".join(filter(None, how)) + _mark(row)
 
 
 def _mark(row: Row) -> str:

@@ -36,7 +36,7 @@ class Row:
         rival_of: the method that it implements; None for a method itself.
         exact: whether it computes the method's own update.
         backend: how its look-ahead finds its derivatives; None where it has no look-ahead of the engine.
-        captured: whether its update is recorded and replayed.
+        captured: whether its update is recorded and replayed. eager_because: why not, where it was to be.
         error: why there are no numbers; else empty. unfit: whether that is because the method cannot be applied, which
             is no failure.
         seconds: of one update of all runs, by round.
@@ -54,6 +54,7 @@ class Row:
     exact: bool = True
     backend: str | None = None
     captured: bool = False
+    eager_because: str = ""
     error: str = ""
     unfit: bool = False
     seconds: Sequence[float] = ()

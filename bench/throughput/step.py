@@ -51,6 +51,12 @@ class Step:
         return any(isinstance(update, Captured) and update.recorded for update in self._updates)
 
     @property
+    def eager_because(self) -> str:
+        """Why its updates are made one by one although they were to be recorded; empty where they were not to be."""
+        reasons = [update.eager_because for update in self._updates if isinstance(update, Captured)]
+        return next(filter(None, reasons), "")
+
+    @property
     def backend(self) -> str | None:
         """Of the method's look-aheads, where it has one that was used."""
         used = dict.fromkeys(engine.choice.backend for engine in self.methods[0].engines() if engine.choice)
