@@ -1,5 +1,6 @@
 """The machine and the code that a record comes from."""
 
+import functools
 import platform
 import subprocess
 import sys
@@ -17,17 +18,56 @@ LIBRARIES = ("reweight-bench", "torch", "torchvision", "timm", "numpy")
 
 
 def environment(plugins: Mapping[str, Plugin], device: torch.device) -> dict[str, Any]:
-    """Versions, device, the plugins used and the state of the source, where it is a git checkout."""
+    """Versions, device, how it computes, the plugins used and the state of the source, where it is a git checkout."""
     cuda = device.type == "cuda"
-    return {
+    found = {
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "python": platform.python_version(),
         "versions": {name: version(name) for name in LIBRARIES},
         "plugins": {use: str(plugin) for use, plugin in plugins.items()},
         "device": torch.cuda.get_device_name(device) if cuda else _processor(),
         "platform": sys.platform,
+        "numerics": _numerics(),
         "git": _git(),
     }
+    return found | {"gpu": _gpu(device)} if cuda else found
+
+
+def _numerics() -> dict[str, Any]:
+    """What the process asks of matrix products in float32, and of algorithms that round differently each time."""
+    return {
+        "float32_matmul_precision": torch.get_float32_matmul_precision(),
+        "deterministic_algorithms": torch.are_deterministic_algorithms_enabled(),
+    }
+
+
+def _gpu(device: torch.device) -> dict[str, Any]:
+    """What the numbers and the times of a run on a GPU depend on. A float32 convolution may compute in TF32, with the 10
+    bits of a half: torch lets it, where it does not let matrix products.
+    """
+    properties = torch.cuda.get_device_properties(device)
+    return {
+        "name": properties.name,
+        "capability": f"{properties.major}.{properties.minor}",
+        "memory_bytes": properties.total_memory,
+        "driver": _driver(),
+        "cuda": torch.version.cuda,
+        "cudnn": torch.backends.cudnn.version(),
+        "float32_matmul": torch.backends.cuda.matmul.fp32_precision,
+        "float32_convolution": torch.backends.cudnn.conv.fp32_precision,
+        "cudnn_deterministic": torch.backends.cudnn.deterministic,
+        "cudnn_benchmark": torch.backends.cudnn.benchmark,
+    }
+
+
+@functools.cache  # it takes a second
+def _driver() -> str | None:
+    """Version of the NVIDIA driver, the same for all GPUs of a machine; None where nobody tells."""
+    asked = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+    try:
+        return subprocess.run(asked, capture_output=True, text=True, check=True, timeout=20).stdout.split()[0]
+    except (OSError, subprocess.SubprocessError, IndexError):
+        return None
 
 
 def _processor() -> str:

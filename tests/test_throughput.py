@@ -59,6 +59,17 @@ def record(**seconds: list[float]) -> Record:
     return Record("bench throughput tiny", "tiny", TINY, Conditions(), 4, rows, made)
 
 
+@pytest.mark.parametrize(
+    ("convolution", "precision", "told"),
+    [("tf32", "fp32", "fp32, convolutions in TF32, "), ("ieee", "fp32", "fp32, "), ("tf32", "bf16", "bf16, ")],
+)
+def test_a_page_says_that_convolutions_of_a_gpu_are_not_in_full_precision(convolution, precision, told):
+    found = record(base=[1.0, 1.0])
+    found.environment["gpu"] = {"float32_convolution": convolution}
+    found = replace(found, conditions=replace(found.conditions, precision=precision))
+    assert page.conditions(found).startswith(f"{told}look-aheads: auto")
+
+
 def test_a_command_leaves_a_record_a_page_and_a_picture(bench_in):
     words = ["--method", "forml", "--model", "logistic", "--shape", 3, "--classes", 2, "--batch-size", 8]
     result = bench_in("throughput", *words, "--rounds", 2, "--no-rivals", "--out", "out")

@@ -86,7 +86,8 @@ def title(record: Record) -> str:
 def conditions(record: Record) -> str:
     c, updates = record.conditions, f"{record.repeats} update{'s' * (record.repeats > 1)}"
     parts = [f"look-aheads: {c.backend}", f"threads: {c.threads}", f"{c.rounds} rounds of {updates}"]
-    return ", ".join((_special(record) or ["fp32"]) + parts)
+    tf32 = record.environment.get("gpu", {}).get("float32_convolution") == "tf32" and c.precision == "fp32"
+    return ", ".join((_special(record) or ["fp32"]) + ["convolutions in TF32"] * tf32 + parts)
 
 
 def _special(record: Record) -> list[str]:

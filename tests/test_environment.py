@@ -1,0 +1,73 @@
+"""What a record says of the machine that it comes from."""
+
+import os
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from bench import environment as module
+from bench.environment import environment
+
+
+@pytest.fixture
+def card(monkeypatch, tmp_path):
+    """A made-up GPU with a driver that a made-up nvidia-smi tells."""
+    properties = SimpleNamespace(name="Card X", major=9, minor=0, total_memory=80 * 2**30)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: properties)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: properties.name)
+    tool = tmp_path / "nvidia-smi"
+    tool.write_text("#!/bin/sh\necho 580.65.06\necho 580.65.06\n")
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    module._driver.cache_clear()
+    yield torch.device("cuda")
+    module._driver.cache_clear()
+
+
+def test_on_a_gpu_it_names_card_driver_versions_and_precision(card):
+    found = environment({}, card)
+    assert found["device"] == "Card X"
+    assert found["gpu"] == {
+        "name": "Card X",
+        "capability": "9.0",
+        "memory_bytes": 80 * 2**30,
+        "driver": "580.65.06",
+        "cuda": torch.version.cuda,
+        "cudnn": torch.backends.cudnn.version(),
+        "float32_matmul": "none",  # torch's default
+        "float32_convolution": "tf32",
+        "cudnn_deterministic": False,
+        "cudnn_benchmark": False,
+    }
+
+
+@pytest.fixture
+def other_precision():
+    """Set otherwise for a test."""
+    matmul, convolution = torch.backends.cuda.matmul, torch.backends.cudnn.conv
+    before = torch.get_float32_matmul_precision(), matmul.fp32_precision, convolution.fp32_precision
+    torch.set_float32_matmul_precision("high")
+    convolution.fp32_precision = "ieee"
+    torch.use_deterministic_algorithms(True)
+    yield
+    torch.use_deterministic_algorithms(False)
+    torch.set_float32_matmul_precision(before[0])
+    matmul.fp32_precision, convolution.fp32_precision = before[1:]
+
+
+@pytest.mark.usefixtures("other_precision")
+def test_settings_of_the_moment_are_told(card):
+    found = environment({}, card)
+    assert found["numerics"] == {"float32_matmul_precision": "high", "deterministic_algorithms": True}
+    assert (found["gpu"]["float32_matmul"], found["gpu"]["float32_convolution"]) == ("tf32", "ieee")
+
+
+def test_without_the_tool_of_the_driver_its_version_is_unknown(card, monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    assert environment({}, card)["gpu"]["driver"] is None
+
+
+def test_on_a_cpu_there_is_no_gpu():
+    found = environment({}, torch.device("cpu"))
+    assert "gpu" not in found and found["numerics"]["float32_matmul_precision"] == "highest"
