@@ -42,21 +42,23 @@ def _numerics() -> dict[str, Any]:
 
 
 def _gpu(device: torch.device) -> dict[str, Any]:
-    """What the numbers and the times of a run on a GPU depend on. A float32 convolution may compute in TF32, with the 10
-    bits of a half: torch lets it, where it does not let matrix products.
+    """What the numbers and the times of a run on a GPU depend on.
+
+    A convolution of float32 may compute in TF32, which has 10 bits of mantissa as float16 has: torch lets it, where it does
+    not let matrix products.
     """
-    properties = torch.cuda.get_device_properties(device)
+    properties, cudnn = torch.cuda.get_device_properties(device), torch.backends.cudnn
     return {
         "name": properties.name,
         "capability": f"{properties.major}.{properties.minor}",
         "memory_bytes": properties.total_memory,
         "driver": _driver(),
         "cuda": torch.version.cuda,
-        "cudnn": torch.backends.cudnn.version(),
+        "cudnn": cudnn.version(),
         "float32_matmul": torch.backends.cuda.matmul.fp32_precision,
-        "float32_convolution": torch.backends.cudnn.conv.fp32_precision,
-        "cudnn_deterministic": torch.backends.cudnn.deterministic,
-        "cudnn_benchmark": torch.backends.cudnn.benchmark,
+        "float32_convolution": cudnn.conv.fp32_precision,  # type: ignore[attr-defined]
+        "cudnn_deterministic": cudnn.deterministic,
+        "cudnn_benchmark": cudnn.benchmark,
     }
 
 
