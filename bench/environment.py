@@ -44,8 +44,8 @@ def _numerics() -> dict[str, Any]:
 def _gpu(device: torch.device) -> dict[str, Any]:
     """What the numbers and the times of a run on a GPU depend on.
 
-    A convolution of float32 may compute in TF32, which has 10 bits of mantissa as float16 has: torch lets it, where it does
-    not let matrix products.
+    A convolution of float32 may compute in TF32, which has a mantissa of 10 bits, as float16 has: torch lets it by
+    default, and does not let matrix products.
     """
     properties, cudnn = torch.cuda.get_device_properties(device), torch.backends.cudnn
     return {
