@@ -10,7 +10,7 @@ import copy
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -77,9 +77,9 @@ class Captured:
 
     def __init__(self, method: "Method", note: Callable[[str], None] = lambda text: None) -> None:
         """note: told, in a sentence, that recording failed."""
-        self.eager_because = ""
         self._method, self._optimizers = method, list(instances(torch.optim.Optimizer, vars(method)))
         self._recorder = _CudaGraphs(method.task.device) if method.task.device.type == "cuda" else _Operations()
+        self.eager_because = self._recorder.unable
         self._note = note
         self._calls: dict[Any, int] = {}
         self._recorded: dict[Any, tuple[Function, list[Stream]]] = {}
@@ -171,6 +171,7 @@ class Captured:
         for parameter in self._method.model.parameters():
             parameter.grad = None  # it may lie where the recording was
         self.eager_because = f"{FAILED}: {_first_reason(error)}"
+        self._recorder.give_up(self.eager_because)
         self._note(
             f"updates of {type(self._method).__name__} are made one by one, as with --eager: {self.eager_because}"
         )
@@ -212,9 +213,13 @@ class _Operations:
     """Records the operations of an update on the CPU. To be recorded, it is made."""
 
     memory: int | None = None
+    unable = ""
 
     def begin_anew(self) -> None:
         """Nothing is shared by what is recorded."""
+
+    def give_up(self, reason: str) -> None:
+        """A recording that failed leaves nothing behind."""
 
     def snapshot(self, method: "Method") -> Callable[[], None]:
         """A function that undoes what was changed since."""
@@ -250,6 +255,9 @@ class _CudaGraphs:
     leaves there nobody needs.
     """
 
+    unable: ClassVar[str] = ""
+    """Why nothing more can be recorded in this process."""
+
     def __init__(self, device: torch.device) -> None:
         self.memory: int | None = 0
         self._stream = torch.cuda.Stream(device)
@@ -260,6 +268,13 @@ class _CudaGraphs:
         it, and the gradients do.
         """
         self._pool = torch.cuda.graph_pool_handle()
+
+    def give_up(self, reason: str) -> None:
+        """Before torch 2.12 a capture that fails leaves the allocator believing that it goes on, and the next one ends
+        in an assertion (pytorch/pytorch#180395).
+        """
+        if torch.__version__ < (2, 12):  # type: ignore[operator]  # it is a TorchVersion, which compares with tuples
+            _CudaGraphs.unable = f"{reason} (earlier in this process; torch {torch.__version__} cannot try again)"
 
     def snapshot(self, method: "Method") -> Callable[[], None]:
         """As of `_Operations`: kernels are not run while they are recorded, so that there is nothing to undo."""

@@ -6,6 +6,7 @@ import math
 import pytest
 import torch
 from torch import nn
+from torch.torch_version import TorchVersion
 
 from bench import Method
 from bench.capture import Capture, Captured, _CudaGraphs
@@ -198,6 +199,18 @@ def test_each_recording_after_a_change_of_the_settings_has_a_pool_of_its_own(mon
     pools = [recorder._pool]
     recorder.begin_anew()
     assert recorder._pool not in pools
+
+
+@pytest.mark.parametrize(("version", "tries"), [("2.11.0", 0), ("2.12.0", 1)])
+def test_an_old_torch_records_nothing_more_on_a_gpu_after_a_failure(monkeypatch, version, tries):
+    monkeypatch.setattr(torch, "__version__", TorchVersion(version))
+    monkeypatch.setattr(_CudaGraphs, "unable", "")
+    monkeypatch.setattr(torch.cuda, "graph_pool_handle", lambda: None)
+    monkeypatch.setattr(torch.cuda, "Stream", lambda device: None)
+    _CudaGraphs(torch.device("cuda")).give_up("recording an update failed: in the middle")
+    unable = _CudaGraphs(torch.device("cuda")).unable
+    assert ("in the middle (earlier in this process; torch 2.11.0 cannot try again)" in unable) == (not tries)
+    assert bool(unable) == (not tries)
 
 
 def test_a_method_that_does_not_say_so_is_not_recorded(monkeypatch):
