@@ -50,13 +50,14 @@ class Evaluations:
 
     def __call__(self, model: nn.Module, epoch: int) -> dict[str, Values]:
         """Metrics of each set, one value for each run."""
-        found = {}
+        computed = {}
         for name, split in self._sets.items():
             logits = predict(model, split, self._batch_size)
-            found[name] = self._metrics(logits, split, labelled=name not in self._probes)
+            computed[name] = self._metrics(logits, split, labelled=name not in self._probes)
             self._last[name] = logits
             if name in self._probes and epoch in self._keep_at:
                 self._positive[f"{name}/positive/{epoch}"] = logits.softmax(-1)[..., 1].half()
+        found = _read(computed)
         if self._keep_models:
             self.model_states[LAST] = {name: value.clone() for name, value in model.state_dict().items()}
         self._keep_best(found["val"], epoch)
@@ -64,12 +65,12 @@ class Evaluations:
 
     def examined(self, model: nn.Module, split: Split) -> dict[str, float]:
         """Every metric of one model on a further test set."""
-        metrics = self._metrics(predict(model, split, self._batch_size), split)
+        metrics = _read({"": self._metrics(predict(model, split, self._batch_size), split)})[""]
         return {name: value for name, (value,) in metrics.items()}
 
-    def _metrics(self, logits: Tensor, split: Split, labelled: bool = True) -> Values:
+    def _metrics(self, logits: Tensor, split: Split, labelled: bool = True) -> dict[str, Tensor]:
         p = Predictions(logits, split.y, split.group, self._groups, self._group_is_class)
-        return {name: value.reshape(-1).tolist() for name, value in evaluate(p, labelled).items()}
+        return evaluate(p, labelled)
 
     def _keep_best(self, val: Values, epoch: int) -> None:
         if self._select is None:
@@ -132,3 +133,9 @@ class Evaluations:
         self._last, self._best = state["last"], state["best"]
         self._best_value, self._best_epoch = state["best_value"], state["best_epoch"]
         self._positive, self.model_states = state["positive"], state["models"]
+
+
+def _read(computed: dict[str, dict[str, Tensor]]) -> dict[str, Values]:
+    """The metrics [..] of all sets as numbers, one for each run: the host waits for the device once."""
+    values = iter(torch.stack([value.reshape(-1) for of in computed.values() for value in of.values()]).tolist())
+    return {name: {metric: next(values) for metric in of} for name, of in computed.items()}
