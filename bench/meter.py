@@ -87,12 +87,16 @@ class Meter:
     history: one row for each evaluation.
     diverged: for each run, whether its loss or a parameter was ever not finite.
     checkpoint: file to resume from, and to save to, always at an epoch's end: at most every CHECKPOINT_SECONDS, and at
-        the beginning after FIRST_CHECKPOINT_SECONDS, twice as many, four times as many, ...
+        the beginning after FIRST_CHECKPOINT_SECONDS, twice as many, four times as many, ... A model whose parameters
+        are large begins with a second for every CHECKPOINT_BYTES of them; and up to CHECKPOINT_SECONDS saving takes no
+        more than a CHECKPOINT_SHARE of the time.
     watch: sees the weights and losses of every sample; outside the seconds.
     """
 
     CHECKPOINT_SECONDS = 30.0
     FIRST_CHECKPOINT_SECONDS = 1.0
+    CHECKPOINT_BYTES = 5_000_000
+    CHECKPOINT_SHARE = 0.05
     SHOW_SECONDS = 1.0
 
     def __init__(
@@ -125,6 +129,7 @@ class Meter:
             raise PluginError("a method may go through meter.epochs once")
         self._begun, self._method, self._epoch = True, method, -method.preparation_epochs
         self.diverged = [False] * len(task.streams.seeds)
+        self._save_after = max(self._save_after, _bytes(method.model) / self.CHECKPOINT_BYTES)
         self._resume()
         self._observer.begin(method, self._epoch)
         while self._epoch < method.training_epochs:
@@ -249,7 +254,7 @@ class Meter:
             "evaluator": self._evaluator.state_dict(),
             "watch": self._watch.state_dict() if self._watch else {},
         }
-        part = self._checkpoint.with_suffix(".part")
+        part, begun = self._checkpoint.with_suffix(".part"), time.perf_counter()
         try:
             part.parent.mkdir(parents=True, exist_ok=True)
             torch.save(state, part)
@@ -259,7 +264,8 @@ class Meter:
             self._observer.note(f"no checkpoint at epoch {self._epoch}: {error}")
         finally:
             part.unlink(missing_ok=True)
-        self._saved_at, self._save_after = time.perf_counter(), 2 * self._save_after
+        self._saved_at = time.perf_counter()
+        self._save_after = max(2 * self._save_after, (self._saved_at - begun) / self.CHECKPOINT_SHARE)
 
     def _resume(self) -> None:
         if self._checkpoint is None or not self._checkpoint.exists():
@@ -284,6 +290,11 @@ class Meter:
 def _choosing(method: "Method") -> float:
     """Seconds that its look-aheads have taken to choose and check their backends: once a run, so no cost of a step."""
     return sum(engine.choice.seconds for engine in method.engines() if engine.choice)
+
+
+def _bytes(model: nn.Module) -> int:
+    """Of its parameters."""
+    return sum(p.numel() * p.element_size() for p in model.parameters())
 
 
 def _runs(value: Tensor) -> list[float]:
