@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, NamedTuple, Self
 
@@ -14,6 +15,10 @@ from bench.streams import Streams
 
 Augment = Callable[[Tensor, Generator], Tensor]
 """(images [B, C, H, W] float in [0, 1], generator on their device) -> images of the same shape."""
+
+
+PLANNER = ThreadPoolExecutor(1, "bench-plans")
+"""Makes plans while steps are made on a GPU. They come from generators of their own, so that the time does not matter."""
 
 
 class Batch(NamedTuple):
@@ -167,6 +172,7 @@ class Stream:
     ) -> None:
         self.split, self.streams = split, streams
         self.position = 0
+        self._ahead: dict[int, Future[Tensor]] = {}  # by chunk, the plan that is being made
         self._members: list[list[Tensor]] = []
         self._places: list[list[int]] = []
         kept = split.group if where is None else split.group.where(where, -1)
@@ -185,25 +191,32 @@ class Stream:
         """The next batch."""
         chunk, row = divmod(self.position, self.CHUNK)
         if row == 0:
-            self._plan = self._planned(chunk)
+            self._begin(chunk)
         self.position += 1
         return self.split.batch(self._plan[row])
 
+    def _begin(self, chunk: int) -> None:
+        """Take the plan of this chunk. On a GPU the next one is made meanwhile, so that its steps need not wait."""
+        plan = self._ahead[chunk].result() if chunk in self._ahead else self._planned(chunk)
+        self._plan = _to(plan, self.split.device)
+        if self.split.device.type == "cuda":
+            self._ahead = {chunk + 1: PLANNER.submit(self._planned, chunk + 1)}
+
     def _planned(self, chunk: int) -> Tensor:
-        """[CHUNK, B] (stacked: [CHUNK, R, B]) positions in the split, on its device."""
+        """[CHUNK, B] (stacked: [CHUNK, R, B]) positions in the split, on the host."""
         plans = []
         generators = self.streams.generators("validation", chunk)
         for members, places, generator in zip(self._members, self._places, generators, strict=True):
             columns = [_rows(m, p, self.CHUNK, generator) for m, p in zip(members, places, strict=True)]
             plans.append(torch.cat(columns, 1))
-        return _to(torch.stack(plans, 1) if self.streams.stacked else plans[0], self.split.device)
+        return torch.stack(plans, 1) if self.streams.stacked else plans[0]
 
     def state_dict(self) -> dict[str, int]:
         return {"position": self.position}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
         self.position = state["position"]
-        self._plan = self._planned(self.position // self.CHUNK)
+        self._begin(self.position // self.CHUNK)
 
 
 @dataclass(frozen=True)

@@ -210,6 +210,20 @@ def test_a_loaded_stream_goes_on_as_the_saved_one(make_split, done):
         assert torch.equal(a, b)
 
 
+@pytest.mark.parametrize("done", [0, 1, 64, 65, 128])
+def test_plans_that_are_made_ahead_are_those_that_are_made_when_needed(make_split, monkeypatch, done):
+    """As on a GPU, whose steps do not wait for them."""
+    expected = take(Stream(make_split([20, 15, 10]), 9, one(3), GROUPS, 2), done + 200)
+    monkeypatch.setattr(Split, "device", torch.device("cuda"))
+    monkeypatch.setattr("bench.data._to", lambda index, device: index)
+    stream = Stream(make_split([20, 15, 10]), 9, one(3), GROUPS, 2)
+    made = take(stream, done)
+    assert list(stream._ahead) == ([(done - 1) // 64 + 1] if done else [])
+    stream.load_state_dict({"position": done})  # as an interrupted run does
+    for a, b in zip(expected, made + take(stream, 200), strict=True):
+        assert torch.equal(a, b)
+
+
 def test_batches_differ_along_the_stream(make_split):
     batches = take(Stream(make_split([20, 15, 10]), 9, one(3), GROUPS, 2), 200)
     assert len({tuple(index.tolist()) for index in batches}) == 200
