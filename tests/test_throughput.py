@@ -292,6 +292,47 @@ def test_memory_is_the_most_that_a_step_needs():
     assert abs(need - 64 * MIB) < MIB
 
 
+@pytest.fixture
+def counted(monkeypatch):
+    """A made-up GPU that counts what is allocated, with something of somebody else's on it."""
+    memory = SimpleNamespace(now=1000, most=5000)
+
+    def allocate(size: int) -> None:
+        memory.now += size
+        memory.most = max(memory.most, memory.now)
+
+    memory.allocate = allocate
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: memory.now)
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: memory.most)
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda device: setattr(memory, "most", memory.now))
+    return memory
+
+
+def test_on_a_gpu_memory_is_counted_in_this_process(counted):
+    """A step holds 30 in the end, 20 of them from the first one on, and needs 70 meanwhile."""
+
+    def new_step():
+        counted.allocate(400)  # the model and its data
+        begun = []
+
+        def step():
+            held = 10 if begun else 20
+            begun.append(True)
+            counted.allocate(held + 70)
+            counted.allocate(-70)
+
+        return step
+
+    assert peak_bytes("cuda", new_step, 1) == 20 + 10 + 70
+
+
+def test_a_step_that_does_not_fit_on_a_gpu_has_no_count(counted):
+    def new_step():
+        raise torch.OutOfMemoryError("no room")
+
+    assert peak_bytes("cuda:1", new_step, 2) is None
+
+
 def test_a_record_is_read_as_it_was_written(tmp_path):
     made = record(base=[1, 2], other=[2, 5])
     path = made.save(tmp_path)

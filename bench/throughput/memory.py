@@ -1,4 +1,4 @@
-"""The memory that training steps need, measured in a process of its own."""
+"""The memory that training steps need: counted by torch on a GPU, elsewhere measured in a process of its own."""
 
 import gc
 import re
@@ -16,34 +16,49 @@ from bench.allocator import return_freed_memory
 def peak_bytes(device: str, new_step: Callable[[], Callable[[], object]], steps: int) -> int | None:
     """The most memory in use during so many steps after the first, above what is in use once `new_step()` has returned.
 
-    On a GPU what torch has allocated there, elsewhere the resident memory of the process. None where the platform tells
-    neither (only Linux does) or forbids to reset the peak, or the process was killed. `new_step` goes to a fresh
-    process, so it must pickle.
+    On a GPU what torch has allocated there, which it counts whatever else is allocated; None where it does not fit.
+    Elsewhere the resident memory of a fresh process, so that `new_step` must pickle; None where the platform does not
+    tell it (only Linux does) or forbids to reset the peak, or the process was killed.
     """
-    if not device.startswith("cuda") and not Path("/proc/self/status").exists():
+    if device.startswith("cuda"):
+        try:
+            return _gpu_peak(device, new_step, steps)
+        except torch.OutOfMemoryError:
+            return None
+    if not Path("/proc/self/status").exists():
         return None
     with ProcessPoolExecutor(1, get_context("spawn")) as pool:
         try:
-            return pool.submit(_peak_bytes, device, new_step, steps).result()
+            return pool.submit(_process_peak, new_step, steps).result()
         except BrokenProcessPool:
             return None
 
 
-def _peak_bytes(device: str, new_step: Callable[[], Callable[[], object]], steps: int) -> int | None:
-    cuda = device.startswith("cuda")
-    if not cuda:
-        return_freed_memory()
+def _gpu_peak(device: str, new_step: Callable[[], Callable[[], object]], steps: int) -> int:
+    """Of memory that torch has allocated, in this process, in which libraries have what they allocate once."""
+    gc.collect()  # what is freed meanwhile would count as if the steps had freed it
+    step = new_step()
+    before = torch.cuda.memory_allocated(device)
+    step()  # gradients are allocated, and look-aheads choose how they work: only what stays of that counts
+    torch.cuda.reset_peak_memory_stats(device)
+    _call(step, steps)
+    return torch.cuda.max_memory_allocated(device) - before
+
+
+def _process_peak(new_step: Callable[[], Callable[[], object]], steps: int) -> int | None:
+    """Of resident memory, in a process that has nothing yet."""
+    return_freed_memory()
     _call(new_step(), 1 + steps)  # what libraries allocate once is no need of a step
     gc.collect()
     step = new_step()
-    before = torch.cuda.memory_allocated(device) if cuda else _status("VmRSS")
-    step()  # gradients are allocated, and look-aheads choose how they work: only what stays of that counts
+    before = _status("VmRSS")
+    step()  # as above
     try:
-        torch.cuda.reset_peak_memory_stats(device) if cuda else Path("/proc/self/clear_refs").write_text("5")
+        Path("/proc/self/clear_refs").write_text("5")
     except OSError:  # the peak would be that since the process began
         return None
     _call(step, steps)
-    return (torch.cuda.max_memory_allocated(device) if cuda else _status("VmHWM")) - before
+    return _status("VmHWM") - before
 
 
 def _call(step: Callable[[], object], times: int) -> None:

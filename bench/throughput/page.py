@@ -28,8 +28,8 @@ the cost of all. The optimiser is plain SGD, BatchNorm is in training mode, inpu
 device. Times on a GPU are its own, between synchronisations.
 
 - **Memory**: the most that is in use during the steps after the first (the recording of an update included), above what
-  is there after setting up, in a fresh process for each row. On a GPU what torch has allocated, also in the pool of a
-  recorded update, but not what it holds in reserve; elsewhere resident memory. Less than 1 MiB is not resolved.
+  is there after setting up. On a GPU what torch has allocated, also in the pool of a recorded update, but not what it
+  holds in reserve; elsewhere resident memory, in a fresh process for each row. Less than 1 MiB is not resolved.
 - **Calls**: kernels, copies and fills of one step on a GPU; elsewhere operators, views left out.
 - **Waits**: how often a step makes the host wait for the GPU; elsewhere calls that would, were their operands there.
 - **FLOPs**: of the matrix products, convolutions and attention of one step, relative to the baseline's. **Least**: by
