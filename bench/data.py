@@ -18,7 +18,7 @@ Augment = Callable[[Tensor, Generator], Tensor]
 
 
 PLANNER = ThreadPoolExecutor(1, "bench-plans")
-"""Makes plans while steps are made on a GPU. They come from generators of their own, so that the time does not matter."""
+"""Makes plans while steps are made on a GPU. They come from generators of their own, so that it may be at any time."""
 
 
 class Batch(NamedTuple):

@@ -21,9 +21,11 @@ PART = 2**20
 
 def default_root() -> Path:
     """`$BENCH_DATA`, else the platform's folder for a user's caches."""
-    import platformdirs
+    if named := os.environ.get("BENCH_DATA"):
+        return Path(named)
+    import platformdirs  # only where nothing is named
 
-    return Path(os.environ.get("BENCH_DATA") or platformdirs.user_cache_path("bench"))
+    return platformdirs.user_cache_path("bench")
 
 
 @dataclass

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import sys
 import tarfile
 import threading
 from collections.abc import Callable, Iterator
@@ -268,6 +269,8 @@ def test_revision_tells_unofficial_contents_apart(files: Files) -> None:
 
 def test_the_default_root_is_the_environments(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("BENCH_DATA", str(tmp_path))
-    assert default_root() == tmp_path
+    with monkeypatch.context() as without:
+        without.setitem(sys.modules, "platformdirs", None)
+        assert default_root() == tmp_path
     monkeypatch.delenv("BENCH_DATA")
     assert default_root().name == "bench"
