@@ -1,8 +1,9 @@
 """A method's update, recorded once and replayed: on a GPU as a CUDA graph, on a CPU as a flat list of operations.
 
 A replay skips all Python and the building of autograd graphs, which is most of the time of a small model's update and,
-on a GPU, of many a large one's. It makes the same operations on the same tensors, so that its results are bit for bit
-those of the update itself. What is recorded must not depend on the value of a tensor, and state must be changed in
+on a GPU, of many a large one's. It makes the same operations on the same tensors, so that its results are those of the
+update itself: bit for bit on a CPU, and on a GPU but for kernels that add up in an order of the moment (gathers and
+some convolutions, backward). What is recorded must not depend on the value of a tensor, and state must be changed in
 place: a method says that this is so by `capturable = True`, and the contract tests check it.
 """
 

@@ -476,7 +476,7 @@ def test_help_is_quick_because_it_does_not_import_torch():
 def test_a_run_needs_no_package_that_it_does_not_use(tmp_path, monkeypatch):
     """Such as on a machine that has only some of them."""
     monkeypatch.setenv("BENCH_DATA", str(tmp_path))
-    unused = ["platformdirs", "matplotlib", "timm", "torchvision", "fairlearn", "imagecorruptions", "higher", "torchopt"]
+    unused = ["platformdirs", "matplotlib", "timm", "torchvision", "fairlearn", "imagecorruptions", "higher"]
     words = [*RUN, "--method", "forml", "--out", str(tmp_path / "out")]
     code = f"import sys; sys.modules |= dict.fromkeys({unused}); from bench.cli import main; main({words})"
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
