@@ -8,6 +8,7 @@ place: a method says that this is so by `capturable = True`, and the contract te
 """
 
 import copy
+import gc
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -301,7 +302,7 @@ class _CudaGraphs:
     def record(self, update: Function, tensors: Sequence[Tensor]) -> tuple[Function, tuple[Tensor, ...]]:
         fixed = [t.clone() for t in tensors]
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=self._pool, stream=self._stream):
+        with _no_collection(), torch.cuda.graph(graph, pool=self._pool, stream=self._stream):
             reserved = torch.cuda.memory_reserved(self._stream.device)
             losses, weights, *gradients = update(*fixed)
         self.memory = (self.memory or 0) + max(torch.cuda.memory_reserved(self._stream.device) - reserved, 0)
@@ -312,6 +313,18 @@ class _CudaGraphs:
             return losses.clone(), weights.clone(), *gradients
 
         return replay, replay(*tensors)
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """No garbage is collected: what it frees of CUDA, such as another graph, would end a capture."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def _first_reason(error: BaseException) -> str:

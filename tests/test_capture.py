@@ -1,6 +1,7 @@
 """Recorded updates beside the updates themselves."""
 
 import dataclasses
+import gc
 import math
 
 import pytest
@@ -9,7 +10,7 @@ from torch import nn
 from torch.torch_version import TorchVersion
 
 from bench import Method
-from bench.capture import Capture, Captured, _CudaGraphs
+from bench.capture import Capture, Captured, _CudaGraphs, _no_collection
 from bench.registry import installed
 from bench.testing import check_method, toy_task, train
 
@@ -199,6 +200,18 @@ def test_each_recording_after_a_change_of_the_settings_has_a_pool_of_its_own(mon
     pools = [recorder._pool]
     recorder.begin_anew()
     assert recorder._pool not in pools
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_no_garbage_is_collected_while_a_graph_is_captured(enabled):
+    (gc.enable if enabled else gc.disable)()
+    try:
+        with pytest.raises(KeyError), _no_collection():
+            assert not gc.isenabled()
+            raise KeyError
+        assert gc.isenabled() == enabled
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize(("version", "tries"), [("2.11.0", 0), ("2.12.0", 1)])
