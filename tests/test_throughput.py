@@ -29,6 +29,7 @@ from bench.throughput.measure import measure, seconds
 from bench.throughput.memory import peak_bytes
 from bench.throughput.record import Row, older, paired, regressions
 from bench.throughput.step import new_step, task
+from bench.throughput.workload import workloads
 
 TINY = Workload("logistic", (3,), 2, batch_size=8)
 QUICK = Conditions(rounds=2, rivals=False)
@@ -86,6 +87,10 @@ def test_a_command_leaves_a_record_a_page_and_a_picture(bench_in):
         (["--model", "mlp", "--shape", "3,a", "--classes", "2"], "--shape 3,a: expected C,H,W or D"),
         (["--model", "mlp", "--shape", "3,3", "--classes", "2"], "needs a shape C,H,W or D"),
         (["--shape", "3"], "a workload has its own"),
+        (["mlp", "-o", "hidden=3"], "option 'hidden=3': expected model.NAME=VALUE, such as model.width=16"),
+        (["mlp", "-o", "model.width=3"], "model mlp has no option 'width'; valid: hidden: "),
+        (["resnet18", "-o", "model.width=a"], "option width=a of model resnet18: expected int (default 64)"),
+        (["resnet18", "-o", "model.width=4", "-o", "model.width=5"], "option model.width is given twice"),
         (["resnet18", "--stack", "3"], "Conv2d"),
         (["resnet18", "--val-batch-size", "9"], "a validation batch of 9 cannot hold each of 10 groups"),
         (["mlp", "--compare", "."], "has no record to compare with"),
@@ -97,6 +102,22 @@ def test_bad_input_is_one_line_and_exit_code_2(bench_in, words, said):
     (line,) = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
     assert said in line
     assert not list(Path().rglob("*.json"))
+
+
+def test_a_model_has_as_many_classes_as_its_validation_batch_holds():
+    sizes = {"batch_size": 10, "val_batch_size": 300}
+    (found,) = workloads(installed(), [], "logistic", "3", 300, {}, **sizes).values()
+    assert found == Workload("logistic", (3,), 300, **sizes)
+
+
+def test_options_of_the_model_are_part_of_the_workload(bench_in, no_memory):
+    words = ["throughput", "mlp", "--method", "erm", "-o", "model.hidden=3,4", "--batch-size", 10, "--rounds", 2]
+    result = bench_in(*words, "--no-rivals", "--out", "out")
+    assert result.exit_code == 0, result.output
+    (found,), _ = load(Path("out/throughput"), Record)
+    assert found.workload.model_options == {"hidden": [3, 4]}
+    assert found.rows[0].flops == 2 * 10 * (2 * 784 * 3 + 3 * (3 * 4 + 4 * 10))  # no gradient of the input is needed
+    assert "-o model.hidden=3,4" in found.command
 
 
 def test_times_are_those_of_one_update_each_method_once_a_round(monkeypatch, no_memory):
