@@ -207,7 +207,7 @@ def test_a_record_has_the_versions_of_the_rivals_libraries(monkeypatch, no_memor
 
 def test_what_is_not_asked_for_takes_no_part():
     names = [e.name for e in measuring.entrants(TINY, replace(QUICK, methods=("l2rw",), rivals=True), installed())]
-    rivals = [n for n, offer in installed().offers["rivals"].items() if offer.value.rival_of == "l2rw"]
+    rivals = [n for n, offer in installed().offers["rivals"].items() if offer.value.rival_of in ("erm", "l2rw")]
     assert names == ["erm", "l2rw", *sorted(rivals)]
 
 
@@ -243,6 +243,32 @@ def test_rivals_are_never_recorded():
         for _ in range(Captured.WARM_UP + 1):
             step()
         assert step.captured == captured
+
+
+class ByItself(Method):
+    """A rival that replays its update by itself."""
+
+    rival_of = "erm"
+
+    def setup(self) -> None:
+        self.captured, self.eager = False, 0
+
+    def update(self, batch):
+        self.captured = True
+        return batch.y.float(), torch.ones(batch.y.shape)
+
+    def eager_update(self, batch):
+        self.eager += 1
+        return super().update(batch)
+
+
+def test_a_rival_that_replays_by_itself_is_called_captured_and_counted_by_its_eager_update():
+    step = new_step("rivals", ByItself, "", TINY, QUICK, installed())
+    assert not step.captured
+    step()
+    assert step.captured and step.methods[0].eager == 0
+    step.eager()
+    assert step.methods[0].eager == 1
 
 
 def test_what_cannot_be_stacked_is_timed_one_by_one(monkeypatch):
