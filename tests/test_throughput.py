@@ -110,6 +110,15 @@ def test_a_model_has_as_many_classes_as_its_validation_batch_holds():
     assert found == Workload("logistic", (3,), 300, **sizes)
 
 
+def test_memory_that_is_not_asked_for_is_not_measured(bench_in, monkeypatch):
+    monkeypatch.delattr(measuring, "peak_bytes")
+    words = ["throughput", "mlp_groups", "--method", "erm", "--batch-size", 2, "--rounds", 2, "--no-rivals"]
+    assert bench_in(*words, "--no-memory", "--out", "out").exit_code == 0
+    (found,), _ = load(Path("out/throughput"), Record)
+    assert [row.peak_bytes for row in found.rows] == [None]
+    assert "--no-memory" in found.command
+
+
 def test_options_of_the_model_are_part_of_the_workload(bench_in, no_memory):
     words = ["throughput", "mlp", "--method", "erm", "-o", "model.hidden=3,4", "--batch-size", 10, "--rounds", 2]
     result = bench_in(*words, "--no-rivals", "--out", "out")

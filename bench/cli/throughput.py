@@ -38,6 +38,7 @@ from bench.errors import OptionError
 @click.option("--eager", is_flag=True, help="Never record and replay updates, as runs do on a GPU and stacked.")
 @click.option("--rounds", type=click.IntRange(min=2), default=15, show_default=True, help="Timings of each method.")
 @click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True, help="Of torch on the CPU.")
+@click.option("--memory/--no-memory", default=True, show_default=True, help="Measure it, in a process for each row.")
 @click.option("--rivals/--no-rivals", default=True, show_default=True, help="Other implementations of the methods.")
 @click.option(
     "--compare",
@@ -67,7 +68,7 @@ def throughput(names: Sequence[str], compare: Path | None, out: Path, **asked: A
     ResultStore(out / "throughput").check_writable()
     for name, workload in chosen.items():
         command = _command([] if asked["model"] else [name])
-        record = measure(name, workload, conditions, registry, command)
+        record = measure(name, workload, conditions, registry, command, memory=asked["memory"])
         record.save(out / "throughput")
         table(f"{page.title(record)}: {workload}", page.cells(record), page.heads(record))
         failed += [f"{name}: {row.label} failed: {row.error}" for row in record.rows if row.failed and not row.rival_of]
