@@ -8,6 +8,7 @@ from bench.throughput import Workload
 
 RESNET = Workload("resnet18", (3, 32, 32), 10, batch_size=32)
 MLP = Workload("mlp", (1, 28, 28), 10, {"hidden": (512, 512)}, batch_size=100)
+VIT = Workload("timm/vit_tiny_patch16_224", (3, 32, 32), 10, batch_size=32)  # timm builds it for 32 pixels
 CNN = Workload("byrd_cnn", (3, 32, 32), 2, batch_size=64)
 
 
@@ -19,6 +20,7 @@ def bench_workloads() -> Mapping[str, Workload]:
         "mlp": MLP,
         "mlp_quarter": replace(MLP, val_batch_size=25),
         "mlp_groups": Workload("mlp", (100,), 2, {"hidden": (512, 512)}, groups=2, batch_size=100),
+        "vit": VIT,
         "byrd_cnn": CNN,
         "byrd_cnn_quarter": replace(CNN, val_batch_size=16),
         "logistic_stacked": Workload("logistic", (20,), 2, batch_size=64, stack=10),

@@ -1,28 +1,42 @@
 """Rivals of the throughput benchmark do what the method that they rival does, in float64; Betty does what it says."""
 
+import copy
+import dataclasses
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd import grad
 
 from bench import Batch, OptionError
 from bench.registry import installed
 from bench.testing import toy_task, train
+from bench_plugins.methods.erm import ERM
 from bench_plugins.methods.forml import FORML
-from tests.literal import MODELS, task, trained
+from bench_plugins.rivals.captured_loop import CapturedLoop
+from tests.literal import MODELS, Double, task, trained
 
 RIVALS, METHODS = ({n: offer.value for n, offer in installed().offers[k].items()} for k in ("rivals", "methods"))
 LIBRARIES = ["higher", "torchopt", "betty"]
 OF_FORML = ["naive_forml", "higher", "torchopt"]
 
 
-@pytest.fixture(params=MODELS)
+def attention() -> nn.Module:
+    torch.manual_seed(0)
+    layer = nn.TransformerEncoderLayer(4, 2, 8, dropout=0.0, batch_first=True)
+    return nn.Sequential(Double(), nn.Unflatten(1, (4, 4)), layer, nn.Flatten(), nn.Linear(16, 3)).double()
+
+
+NEW_MODELS = {name: new for name, (new, _) in MODELS.items()} | {"attention": attention}
+
+
+@pytest.fixture(params=NEW_MODELS)
 def new_model(request):
     torch.set_default_dtype(torch.float64)  # w and V too
-    yield MODELS[request.param][0]
+    yield NEW_MODELS[request.param]
     torch.set_default_dtype(torch.float32)
 
 
@@ -41,6 +55,77 @@ def test_a_rival_does_what_its_method_does(name, new_model):
     if name in OF_FORML:
         same(theirs.w, ours.w)
     assert min(w.std() for w in weights) > 1e-3
+
+
+def test_the_hand_written_loop_does_what_erm_does_to_the_bit(new_model):
+    (model, expected), (other, weights) = (trained(method(), task(new_model)) for method in (ERM, CapturedLoop))
+    same(weights, expected, 0)
+    same(other.state_dict(), model.state_dict(), 0)
+
+
+@pytest.mark.gpu
+def test_the_hand_written_loop_does_on_a_gpu_what_erm_does(new_model):
+    """Its batches are of two sizes, and the learning rate changes."""
+    on_gpu = task(lambda: new_model().cuda(), epochs=12)
+    on_gpu = dataclasses.replace(on_gpu, train=on_gpu.train.to("cuda"), val=on_gpu.val.to("cuda"))
+    (model, expected), (other, weights) = (trained(method(), on_gpu) for method in (ERM, CapturedLoop))
+    same(weights, expected)
+    same(other.state_dict(), model.state_dict())
+
+
+class PretendedGraphs:
+    """Stands for the CUDA graphs of torch on a CPU: what is captured is not run, and a replay runs it again."""
+
+    def __init__(self, loop: CapturedLoop) -> None:
+        self.loop, self.log = loop, []
+
+    def CUDAGraph(self):  # noqa: N802
+        return self
+
+    @contextmanager
+    def graph(self, graph, stream):
+        self.log.append("capture")
+        before = copy.deepcopy((self.loop.model.state_dict(), self.loop.optimizer.state_dict()))
+        yield
+        self.loop.model.load_state_dict(before[0])
+        self.loop.optimizer.load_state_dict(before[1])
+
+    def replay(self):
+        self.log.append("replay")
+        for kept, tensor in zip(self.loop.result, self.loop.eager_update(self.loop.static), strict=True):
+            if kept.stride() != (0,):  # the weights are one number
+                kept.copy_(tensor)
+
+    @contextmanager
+    def stream(self, stream):
+        self.log.append("eager")
+        yield
+
+
+class PretendedStream:
+    def wait_stream(self, other):
+        """Nothing runs beside anything."""
+
+
+def test_the_hand_written_loop_captures_after_three_updates_and_again_when_a_setting_changes(new_model, monkeypatch):
+    loop, plain = CapturedLoop(), ERM()
+    pretended = PretendedGraphs(loop)
+    for name in ("CUDAGraph", "graph", "stream"):
+        monkeypatch.setattr(torch.cuda, name, getattr(pretended, name))
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: PretendedStream())
+    for method in (loop, plain):
+        method.begin(task(new_model))
+    loop.on_gpu, loop.stream = True, PretendedStream()
+    batch, _, small = plain.task.batches(0)
+    for lr, given, updates in ((0.1, batch, 6), (0.01, batch, 5), (0.01, small, 4)):
+        for method in (loop, plain):
+            method.optimizer.param_groups[0]["lr"] = lr
+        for _ in range(updates):
+            same([*loop.update(given)], [*plain.update(given)], 0)
+            same(loop.model.state_dict(), plain.model.state_dict(), 0)
+    captured = ["eager"] * 3 + ["capture", "replay"]
+    assert pretended.log == [*captured, "replay", "replay", *captured, "replay", *captured]
+    assert loop.captured
 
 
 def test_the_public_loop_of_l2rw_weighs_nothing_where_no_sample_helps(monkeypatch):

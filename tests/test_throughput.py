@@ -29,6 +29,7 @@ from bench.throughput.measure import measure, seconds
 from bench.throughput.memory import peak_bytes
 from bench.throughput.record import Row, older, paired, regressions
 from bench.throughput.step import new_step, task
+from bench.throughput.workload import workloads
 
 TINY = Workload("logistic", (3,), 2, batch_size=8)
 QUICK = Conditions(rounds=2, rivals=False)
@@ -97,6 +98,10 @@ def test_a_command_leaves_a_record_a_page_and_a_picture(bench_in):
         (["--model", "mlp", "--shape", "3,a", "--classes", "2"], "--shape 3,a: expected C,H,W or D"),
         (["--model", "mlp", "--shape", "3,3", "--classes", "2"], "needs a shape C,H,W or D"),
         (["--shape", "3"], "a workload has its own"),
+        (["mlp", "-o", "hidden=3"], "option 'hidden=3': expected model.NAME=VALUE, such as model.width=16"),
+        (["mlp", "-o", "model.width=3"], "model mlp has no option 'width'; valid: hidden: "),
+        (["resnet18", "-o", "model.width=a"], "option width=a of model resnet18: expected int (default 64)"),
+        (["resnet18", "-o", "model.width=4", "-o", "model.width=5"], "option model.width is given twice"),
         (["resnet18", "--stack", "3"], "Conv2d"),
         (["resnet18", "--val-batch-size", "9"], "a validation batch of 9 cannot hold each of 10 groups"),
         (["mlp", "--compare", "."], "has no record to compare with"),
@@ -108,6 +113,31 @@ def test_bad_input_is_one_line_and_exit_code_2(bench_in, words, said):
     (line,) = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
     assert said in line
     assert not list(Path().rglob("*.json"))
+
+
+def test_a_model_has_as_many_classes_as_its_validation_batch_holds():
+    sizes = {"batch_size": 10, "val_batch_size": 300}
+    (found,) = workloads(installed(), [], "logistic", "3", 300, {}, **sizes).values()
+    assert found == Workload("logistic", (3,), 300, **sizes)
+
+
+def test_memory_that_is_not_asked_for_is_not_measured(bench_in, monkeypatch):
+    monkeypatch.delattr(measuring, "peak_bytes")
+    words = ["throughput", "mlp_groups", "--method", "erm", "--batch-size", 2, "--rounds", 2, "--no-rivals"]
+    assert bench_in(*words, "--no-memory", "--out", "out").exit_code == 0
+    (found,), _ = load(Path("out/throughput"), Record)
+    assert [row.peak_bytes for row in found.rows] == [None]
+    assert "--no-memory" in found.command
+
+
+def test_options_of_the_model_are_part_of_the_workload(bench_in, no_memory):
+    words = ["throughput", "mlp", "--method", "erm", "-o", "model.hidden=3,4", "--batch-size", 10, "--rounds", 2]
+    result = bench_in(*words, "--no-rivals", "--out", "out")
+    assert result.exit_code == 0, result.output
+    (found,), _ = load(Path("out/throughput"), Record)
+    assert found.workload.model_options == {"hidden": [3, 4]}
+    assert found.rows[0].flops == 2 * 10 * (2 * 784 * 3 + 3 * (3 * 4 + 4 * 10))  # no gradient of the input is needed
+    assert "-o model.hidden=3,4" in found.command
 
 
 def test_times_are_those_of_one_update_each_method_once_a_round(monkeypatch, no_memory):
@@ -197,7 +227,7 @@ def test_a_record_has_the_versions_of_the_rivals_libraries(monkeypatch, no_memor
 
 def test_what_is_not_asked_for_takes_no_part():
     names = [e.name for e in measuring.entrants(TINY, replace(QUICK, methods=("l2rw",), rivals=True), installed())]
-    rivals = [n for n, offer in installed().offers["rivals"].items() if offer.value.rival_of == "l2rw"]
+    rivals = [n for n, offer in installed().offers["rivals"].items() if offer.value.rival_of in ("erm", "l2rw")]
     assert names == ["erm", "l2rw", *sorted(rivals)]
 
 
@@ -233,6 +263,32 @@ def test_rivals_are_never_recorded():
         for _ in range(Captured.WARM_UP + 1):
             step()
         assert step.captured == captured
+
+
+class ByItself(Method):
+    """A rival that replays its update by itself."""
+
+    rival_of = "erm"
+
+    def setup(self) -> None:
+        self.captured, self.eager = False, 0
+
+    def update(self, batch):
+        self.captured = True
+        return batch.y.float(), torch.ones(batch.y.shape)
+
+    def eager_update(self, batch):
+        self.eager += 1
+        return super().update(batch)
+
+
+def test_a_rival_that_replays_by_itself_is_called_captured_and_counted_by_its_eager_update():
+    step = new_step("rivals", ByItself, "", TINY, QUICK, installed())
+    assert not step.captured
+    step()
+    assert step.captured and step.methods[0].eager == 0
+    step.eager()
+    assert step.methods[0].eager == 1
 
 
 def test_what_cannot_be_stacked_is_timed_one_by_one(monkeypatch):

@@ -9,8 +9,9 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from bench.cli.common import installed, out_option, table
+from bench.cli.common import installed, out_option, settings_option, table
 from bench.cli.leaderboard import write_tables
+from bench.errors import OptionError
 
 
 @click.command()
@@ -24,6 +25,7 @@ from bench.cli.leaderboard import write_tables
 @click.option("--model", help="Time this model, with --shape and --classes, instead of a workload.")
 @click.option("--shape", help="Shape of an input of --model.", metavar="C,H,W|D")
 @click.option("--classes", type=click.IntRange(min=2), help="Number of classes of --model.")
+@settings_option("Option of the model, such as model.width=16.", "model.NAME=VALUE")
 @click.option("--batch-size", type=click.IntRange(min=1), help="Training samples in a step.")
 @click.option("--val-batch-size", type=click.IntRange(min=1), help="Validation samples in a step.")
 @click.option(
@@ -36,6 +38,7 @@ from bench.cli.leaderboard import write_tables
 @click.option("--eager", is_flag=True, help="Never record and replay updates, as runs do on a GPU and stacked.")
 @click.option("--rounds", type=click.IntRange(min=2), default=15, show_default=True, help="Timings of each method.")
 @click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True, help="Of torch on the CPU.")
+@click.option("--memory/--no-memory", default=True, show_default=True, help="Measure it, in a process for each row.")
 @click.option("--rivals/--no-rivals", default=True, show_default=True, help="Other implementations of the methods.")
 @click.option(
     "--compare",
@@ -57,14 +60,15 @@ def throughput(names: Sequence[str], compare: Path | None, out: Path, **asked: A
 
     registry = installed()
     sizes = {n: asked[n] for n in ("batch_size", "val_batch_size", "stack") if asked[n] is not None}
-    chosen = workloads(registry, names, asked["model"], asked["shape"], asked["classes"], **sizes)
+    options = _model_options(asked["options"])
+    chosen = workloads(registry, names, asked["model"], asked["shape"], asked["classes"], options, **sizes)
     same = ("precision", "channels_last", "backend", "eager", "threads", "rounds", "methods", "rivals")
     conditions = Conditions(device=str(device_of(asked["device"])), **{name: asked[name] for name in same})
     before, failed, worse = older(compare, chosen.values(), conditions) if compare else [], [], []
     ResultStore(out / "throughput").check_writable()
     for name, workload in chosen.items():
         command = _command([] if asked["model"] else [name])
-        record = measure(name, workload, conditions, registry, command)
+        record = measure(name, workload, conditions, registry, command, memory=asked["memory"])
         record.save(out / "throughput")
         table(f"{page.title(record)}: {workload}", page.cells(record), page.heads(record))
         failed += [f"{name}: {row.label} failed: {row.error}" for row in record.rows if row.failed and not row.rival_of]
@@ -74,6 +78,19 @@ def throughput(names: Sequence[str], compare: Path | None, out: Path, **asked: A
     if failed or worse:
         click.echo("\n".join([*failed, *worse]), err=True)
         sys.exit(1)
+
+
+def _model_options(texts: Sequence[str]) -> dict[str, str]:
+    """By name. Raises OptionError for what is no model.NAME=VALUE, or is given twice."""
+    found: dict[str, str] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not (name.startswith("model.") and equals):
+            raise OptionError(f"option {text!r}: expected model.NAME=VALUE, such as model.width=16")
+        if name.removeprefix("model.") in found:
+            raise OptionError(f"option {name} is given twice")
+        found[name.removeprefix("model.")] = value
+    return found
 
 
 def _command(arguments: Sequence[str]) -> str:

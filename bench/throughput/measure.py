@@ -59,6 +59,7 @@ def measure(
     registry: Registry,
     command: str = "",
     repeat: Callable[[Callable[[], None], int], object] = repeated,
+    memory: bool = True,
 ) -> Record:
     """Time one update of all that takes part, in turns: each once a round, in an order drawn for the round.
 
@@ -66,14 +67,15 @@ def measure(
     augmenting the training batch, and evaluation, do not. What fails is a row with the reason; only the baseline's
     error is raised.
 
-    name, command: for the record. repeat: calls a round so many times.
+    name, command: for the record. repeat: calls a round so many times. memory: whether it is measured, which on a CPU
+        takes a process for each row.
     """
     device, part = torch.device(conditions.device), entrants(workload, conditions, registry)
     with _settings(conditions, device):
         steps, errors = _begun(part, workload, conditions, registry)
         repeats, times = _timed(steps, conditions.rounds, device, repeat)
         rows = [
-            _row(e, steps[e], times[e], workload, conditions) if e in steps else _without_numbers(e, errors[e])
+            _row(e, steps[e], times[e], workload, conditions, memory) if e in steps else _without_numbers(e, errors[e])
             for e in part
         ]
         methods = {e.name: e.method for e in part if e.kind == "methods"}
@@ -174,14 +176,16 @@ def seconds(step: Callable[[], object], repeats: int, device: torch.device) -> f
     return (time.perf_counter() - start) / repeats
 
 
-def _row(entrant: Entrant, step: Step, times: Sequence[float], workload: Workload, conditions: Conditions) -> Row:
+def _row(
+    entrant: Entrant, step: Step, times: Sequence[float], workload: Workload, conditions: Conditions, memory: bool
+) -> Row:
     new = partial(installed_step, entrant.kind, entrant.name, entrant.way, workload, conditions)
     return entrant.row(
         backend=step.backend if entrant.kind == "methods" else None,
         captured=step.captured,
         eager_because=step.eager_because,
         seconds=times,
-        peak_bytes=peak_bytes(conditions.device, new, RECORDING if step.captured else 2),
+        peak_bytes=peak_bytes(conditions.device, new, RECORDING if step.captured else 2) if memory else None,
         **counts(step, step.eager, torch.device(conditions.device))._asdict(),
     )
 

@@ -43,12 +43,13 @@ class Step:
 
     def eager(self) -> None:
         for method, batches in zip(self.methods, self._batches, strict=True):
-            method.update(next(batches))
+            getattr(method, "eager_update", method.update)(next(batches))  # a rival may replay by itself
 
     @property
     def captured(self) -> bool:
         """Whether its updates are replayed by now."""
-        return any(isinstance(update, Captured) and update.recorded for update in self._updates)
+        by_itself = any(getattr(method, "captured", False) for method in self.methods)
+        return by_itself or any(isinstance(update, Captured) and update.recorded for update in self._updates)
 
     @property
     def eager_because(self) -> str:

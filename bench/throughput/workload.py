@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from bench.errors import OptionError
-from bench.options import convert, show
+from bench.options import convert, options_of, parse, show
 from bench.registry import Registry
 
 
@@ -97,12 +97,31 @@ class Conditions:
 
 
 def workloads(
-    registry: Registry, names: Sequence[str], model: str | None, shape: str | None, classes: int | None, **sizes: Any
+    registry: Registry,
+    names: Sequence[str],
+    model: str | None,
+    shape: str | None,
+    classes: int | None,
+    options: Mapping[str, str],
+    **sizes: Any,
 ) -> dict[str, Workload]:
-    """The workloads of these names (none: all that are installed), or one of a model; `sizes` replace those they have.
+    """The workloads of these names (none: all that are installed), or one of a model; `options` of the model and
+    `sizes` replace those they have.
 
-    Raises BenchError for unknown names, and for a model without shape (`3,32,32` or `20`) and classes.
+    Raises BenchError for unknown names and options, and for a model without shape (`3,32,32` or `20`) and classes.
     """
+    found = _sized(registry, names, model, shape, classes, sizes)
+    return {name: replace(w, model_options=_model_options(registry, w, options)) for name, w in found.items()}
+
+
+def _sized(
+    registry: Registry,
+    names: Sequence[str],
+    model: str | None,
+    shape: str | None,
+    classes: int | None,
+    sizes: Mapping[str, Any],
+) -> dict[str, Workload]:
     if model is None:
         if shape or classes:
             raise OptionError("--shape and --classes belong to --model; a workload has its own")
@@ -116,3 +135,8 @@ def workloads(
     except ValueError:
         raise OptionError(f"--shape {shape}: expected C,H,W or D, such as 3,32,32 or 20") from None
     return {model: Workload(model, parsed, classes, **sizes)}
+
+
+def _model_options(registry: Registry, workload: Workload, given: Mapping[str, str]) -> dict[str, Any]:
+    known = options_of(registry.find("models", workload.model).value)
+    return {**workload.model_options, **parse(known, given, f"model {workload.model}")}

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 from torch.func import functional_call
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from bench import Batch, Method, OptionError, hookimpl
 from bench_plugins.methods.forml import FORML
@@ -46,7 +47,9 @@ class DoubleBackward(RivalOfFORML, ABC):
     def update(self, batch: Batch) -> tuple[Tensor, Tensor]:
         lr = self.optimizer.param_groups[0]["lr"]
         w = self.w[batch.index].requires_grad_()
-        (gradient,) = torch.autograd.grad(self.look_ahead_loss(batch, next(self.val), w, lr), w)
+        with sdpa_kernel(SDPBackend.MATH):
+            val_loss = self.look_ahead_loss(batch, next(self.val), w, lr)
+        (gradient,) = torch.autograd.grad(val_loss, w)
         with torch.no_grad():
             self.w[batch.index] = w - lr * gradient
             weights = self.sample_weights(self.w[batch.index], batch.index)

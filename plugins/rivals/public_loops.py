@@ -7,6 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from bench import Batch, Method, hookimpl
 from bench_plugins.methods.meta_weight_net import MetaWeightNet
@@ -17,7 +18,8 @@ class PublicLoop(Method):
     """A look-ahead as the public codes have it. BatchNorm's statistics move in the new model, which is thrown away.
 
     In every step a new model is built, loaded with the parameters, moved by a gradient step that stays differentiable,
-    and asked for its loss on a validation batch; then the model itself sees the training batch again.
+    and asked for its loss on a validation batch; then the model itself sees the training batch again. In the look-ahead
+    attention runs on the math kernel, the only one that can be differentiated twice.
     """
 
     uses_val = True
@@ -26,12 +28,14 @@ class PublicLoop(Method):
     def setup(self) -> None:
         self.val = self.task.val_batches()
 
+    @sdpa_kernel(SDPBackend.MATH)
     def build(self, batch: Batch) -> tuple[nn.Module, Tensor]:
         """The new model, and its losses [B] of the batch."""
         model = self.task.new_model()
         model.load_state_dict(self.model.state_dict())
         return model, self.task.loss(model(batch.x), batch.y)
 
+    @sdpa_kernel(SDPBackend.MATH)
     def look_ahead_loss(self, model: nn.Module, inner: Tensor) -> Tensor:
         """The mean validation loss of the new model after a step down `inner`."""
         lr, val = self.optimizer.param_groups[0]["lr"], next(self.val)

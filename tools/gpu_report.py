@@ -1,0 +1,171 @@
+"""Prints what `tools/gpu.sh` reports: of this machine, and of a part the table of its logs and records."""
+
+import argparse
+import subprocess
+import sys
+import tomllib
+from collections.abc import Callable, Iterator, Sequence
+from importlib import metadata
+from importlib.util import find_spec
+from pathlib import Path
+from statistics import mean
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from bench.rows import Row as RunRow
+    from bench.throughput.record import Record, Row
+
+DISTRIBUTION = "reweight-bench"
+LIBRARIES = ("platformdirs", "fairlearn", "imagecorruptions", "skimage", "higher", "torchopt", "betty")
+"""What comparisons and tests need, and the project itself can be without: names of modules."""
+UNUSABLE = 2
+MIB = 2**20
+
+Table = tuple[Sequence[str], list[list[str]]]
+"""Heads and rows."""
+
+
+def versions(device: str) -> int:
+    """Print what there is; the exit code says whether it is all (0), enough (1) or UNUSABLE."""
+    try:
+        import torch
+
+        from bench.environment import environment
+        from bench.registry import installed
+        from bench.runner import device_of
+        from bench.vision import torchvision
+
+        found = installed()
+        made = environment({}, device_of(device))
+    except metadata.PackageNotFoundError as error:
+        print(f"no package {error}: build a wheel with `tools/gpu.sh wheels`, where a package index is")
+        return UNUSABLE
+    except Exception as error:
+        print(f"{type(error).__name__}: {error}")
+        return UNUSABLE
+    print(f"Python {made['python']}, torch {torch.__version__}, torchvision {torchvision.__version__}")
+    print(f"{made['device']}; CUDA {torch.version.cuda}, cuDNN {torch.backends.cudnn.version()}, driver {driver()}")
+    print(", ".join(f"{len(offers)} {kind}" for kind, offers in found.offers.items()))
+    without = [name for name in LIBRARIES if find_spec(name) is None]
+    print(f"without {', '.join(without)}" if without else "with all libraries that are compared")
+    faults = [f"plugin {plugin} is broken: {why}" for plugin, why in found.broken.items()]
+    if stale := unknown_plugins():
+        faults.append(f"plugins that the wheel does not know, build it again: {', '.join(stale)}")
+    print("".join(f"{fault}\n" for fault in faults), end="")
+    return int(bool(faults))
+
+
+def driver() -> str:
+    asked = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+    try:
+        return subprocess.run(asked, capture_output=True, text=True, check=True, timeout=20).stdout.split("\n")[0]
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+
+
+def unknown_plugins() -> list[str]:
+    """Plugins in the source tree's pyproject.toml that the metadata of what is installed do not have."""
+    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
+    known = {entry.name for entry in metadata.distribution(DISTRIBUTION).entry_points if entry.group == "bench"}
+    return sorted(project["entry-points"]["bench"].keys() - known)
+
+
+def steps(logs: Path) -> Iterator[tuple[str, str, str]]:
+    """Name, outcome and seconds of each step of a part."""
+    for line in (logs / "steps.tsv").read_text().splitlines():
+        name, outcome, seconds = line.split("\t")
+        yield name, outcome, seconds
+
+
+def checks(logs: Path, records: Path) -> Table:
+    rows = []
+    for name, outcome, seconds in steps(logs):
+        if name.startswith("group-"):
+            lines = (logs / f"{name}.log").read_text().splitlines() if (logs / f"{name}.log").exists() else []
+            passed, failed = ([line for line in lines if line.startswith(f"{word} ")] for word in ("ok", "FAIL"))
+            rows.append([name.removeprefix("group-"), outcome, str(len(passed)), str(len(failed)), seconds])
+            print("".join(f"{name.removeprefix('group-')}: {line[:300]}\n" for line in failed), end="")
+    return ("group", "outcome", "ok", "FAIL", "seconds"), rows
+
+
+def throughput(logs: Path, records: Path) -> Table:
+    from bench.throughput.kept import load
+    from bench.throughput.page import title
+    from bench.throughput.record import Record
+
+    rows = []
+    for record in load(records / "throughput", Record)[0]:
+        ordered = sorted(record.rows, key=lambda row: (not row.baseline, row.method, bool(row.rival_of), row.name))
+        rows += [[title(record), row.label, *step_cells(record, row)] for row in ordered]
+    return ("workload", "method", "step, ms", "× erm", "MiB", ""), rows
+
+
+def step_cells(record: "Record", row: "Row") -> list[str]:
+    from bench.throughput.record import quartiles
+
+    if row.error:
+        library = next((name for name in LIBRARIES if row.error.startswith(f"{name} cannot be imported")), None)
+        return [f"without {library}" if library else row.error[:80], "", "", ""]
+    time, ratio = 1e3 * quartiles(row.seconds).median, record.ratio(row).median
+    memory = "" if row.peak_bytes is None else f"{row.peak_bytes / MIB:.0f}"
+    return [f"{time:.2f}", f"{ratio:.2f}", memory, "captured" if row.captured else ""]
+
+
+def cifar100(logs: Path, records: Path) -> Table:
+    from bench.results import ResultStore
+    from bench.rows import rows_of
+
+    results = [r for r in ResultStore(records / "results").load()[0] if r.spec.dataset == "cifar100"]
+    for r in results:
+        if not r.ok:
+            print(f"{r.spec.method}, seed {r.spec.seed}: {r.status}: {r.error.strip().splitlines()[-1][:300]}")
+    metrics = results[0].about["metrics"] if results else []
+    heads = ("method", "seeds", "epochs", *(f"{name}, %" for name in metrics), "seconds an epoch", "")
+    return heads, [run_cells(row, metrics) for row in rows_of(results)]
+
+
+def run_cells(row: "RunRow", metrics: Sequence[str]) -> list[str]:
+    from bench.leaderboard import percent
+    from bench.results import LAST
+
+    runs = list(row.runs.values())
+    epochs = runs[0].resolved["recipe"]["epochs"]
+    seconds = mean(r.costs["train_seconds"] for r in runs) / epochs
+    captured = all(r.costs["captured"] for r in runs)
+    values = [percent(list(row.values(metric, LAST).values())) for metric in metrics]
+    return [row.label, str(len(runs)), str(epochs), *values, f"{seconds:.2f}", "captured" if captured else ""]
+
+
+PARTS: dict[str, Callable[[Path, Path], Table]] = {
+    "checks": checks,
+    "throughput": throughput,
+    "cifar100": cifar100,
+}
+
+
+def report(part: str, results: Path) -> None:
+    """Print what went wrong in a part, and last the table of what is in its folders `logs` and `records`."""
+    from bench.cli.common import table
+
+    logs = results / "logs" / part
+    heads, rows = PARTS[part](logs, results / "records")
+    failed = [step for step in steps(logs) if step[1] != "ok"]
+    if failed:
+        table("steps that failed", failed, ("step", "outcome", "seconds"))
+    table(part, rows, heads)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("what", choices=["versions", *PARTS], help="this machine, or a part")
+    parser.add_argument("results", nargs="?", type=Path, default=Path(), help="folder that an archive was unpacked in")
+    parser.add_argument("--device", default="cuda", help="for versions: cuda or cpu")
+    given = parser.parse_args()
+    if given.what == "versions":
+        return versions(given.device)
+    report(given.what, given.results)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
