@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+import pytest
 import torch
 from torch import nn
 
@@ -18,6 +19,20 @@ from bench.runner import run
 from bench.testing import toy_split
 
 CPU = torch.device("cpu")
+CPU_AND_GPU = [
+    "cpu",
+    pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")),
+]
+"""Devices of a benchmark."""
+FEW: dict[str, dict[str, Any]] = {
+    "moew": {"rounds": 2, "per_round": 1},
+    "tuned_erm": {"trials": 2},
+    "classifier_retraining": {"epochs": 1},
+    "deep_feature_reweighting": {"repeats": 1},
+    "deep_augment": {"autoencoder_epochs": 1, "channels": 4},
+    "deep_augment_augmix": {"autoencoder_epochs": 1, "channels": 4},
+}
+"""Options that make methods short which train many times."""
 
 
 def tiny_mlp(shape: tuple[int, ...], classes: int, *, hidden: int = 6) -> nn.Module:

@@ -19,7 +19,6 @@ import cv2
 import numpy as np
 from PIL import Image
 from scipy.ndimage import map_coordinates
-from skimage.filters import gaussian
 
 
 class Modern(ast.NodeTransformer):
@@ -115,6 +114,8 @@ def middle(image: np.ndarray, shape: Sequence[int]) -> np.ndarray:
 
 def elastic_transform(constants: Mapping[str, Sequence[Any]], image: Image.Image, severity: int) -> np.ndarray:
     """ImageNet-C's, which the package has replaced by another."""
+    from skimage.filters import gaussian  # the package's; machines without it import this file too
+
     amount, sigma, corner = constants["elastic_transform"][severity - 1]
     x = np.array(image, dtype=np.float32) / 255
     height, width = x.shape[:2]

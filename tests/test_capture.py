@@ -15,7 +15,6 @@ from bench.capture import Capture, Captured, _CudaGraphs, _no_collection
 from bench.registry import installed
 from bench.testing import check_method, toy_task, train
 
-DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
 CAPTURABLE = [name for name, offer in installed().offers["methods"].items() if offer.value.capturable]
 
 
@@ -37,11 +36,10 @@ def state(method):
     return found | {name: v.clone() for name, v in method.model.state_dict().items()}
 
 
-@pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("name", CAPTURABLE)
-def test_replays_equal_updates(name, device):
-    plain, batches = begun(name, device)
-    recorded, _ = begun(name, device)
+def test_replays_equal_updates(name):
+    plain, batches = begun(name)
+    recorded, _ = begun(name)
     update = Captured(recorded)
     for batch in batches:
         for one, other in zip(plain.update(batch), update(batch), strict=True):

@@ -361,18 +361,3 @@ def test_what_are_no_images_are_refused(shape):
 def test_floats_are_refused():
     with pytest.raises(DataError, match=r"as uint8, with C 1 or 3, not \[1, 3, 8, 8\] torch.float32"):
         CORRUPTIONS["fog"](torch.zeros(1, 3, 8, 8), 1, Generator())
-
-
-@pytest.mark.gpu
-@pytest.mark.parametrize("name", CORRUPTIONS)
-def test_a_gpu_gives_the_same_images(name):
-    """From the same draws, up to a level where a value is rounded otherwise, and to more where that moves an edge."""
-    x, corruption = batch(photographs(32)), CORRUPTIONS[name]
-    chosen = corruption.constants[CIFAR][4]
-    random = corruption.draw(x, chosen, Generator().manual_seed(0))
-    moved = (
-        tuple(t.cuda() for t in random) if isinstance(random, tuple) else random if random is None else random.cuda()
-    )
-    here, there = corruption.apply(x, chosen, random), corruption.apply(x.cuda(), chosen, moved).cpu()
-    assert (here - there).abs().mean() < 0.1 * LEVEL
-    assert corruption(to_levels(x.cuda()).byte(), 5, Generator("cuda").manual_seed(0)).is_cuda

@@ -8,15 +8,14 @@ import tempfile
 from pathlib import Path
 
 import pytest
-import torch
 
 from bench import Dataset, Files
 from bench.experiment import Request, resolve
 from bench.options import options_of
 from bench.registry import installed
 from bench.results import ResultStore, RunResult
-from bench.runner import run
 from tests import twins
+from tests.experiments import FEW, one
 
 DATASETS, METHODS = (sorted(installed().offers[kind]) for kind in ("datasets", "methods"))
 MODELS = [name for name in sorted(installed().offers["models"]) if not name.endswith("/*")]
@@ -25,14 +24,6 @@ SHORT = {
     "recipe.evaluate_every": 1,
 }
 OF_TWINS = {"recipe.train_size": 200, "recipe.val_size": 1000, "recipe.test_size": 1000}
-FEW: dict[str, dict[str, object]] = {
-    "moew": {"rounds": 2, "per_round": 1},
-    "tuned_erm": {"trials": 2},
-    "classifier_retraining": {"epochs": 1},
-    "deep_augment": {"autoencoder_epochs": 1, "channels": 4},
-    "deep_augment_augmix": {"autoencoder_epochs": 1, "channels": 4},
-}
-"""Options that make methods short which train many times."""
 
 
 SIZES: dict[str, tuple[dict[str, int], dict[str, object]]] = {
@@ -57,7 +48,7 @@ def loaded(name: str) -> Dataset:
         return dataset
 
 
-def trained(method: str, dataset: str, model: str, folder: Path, device: str = "cpu") -> RunResult:
+def trained(method: str, dataset: str, model: str, folder: Path) -> RunResult:
     build = installed().find("models", model).value
     options = SHORT | FEW.get(method, {}) | (OF_TWINS if hasattr(twins, dataset) else {})
     options |= {"model.width": 4} if "width" in options_of(build) else {}
@@ -65,8 +56,7 @@ def trained(method: str, dataset: str, model: str, folder: Path, device: str = "
     store = ResultStore(folder)
     store.check_writable()
     experiment = resolve(request, Files(folder), loaded=loaded(dataset))
-    (result,) = run(experiment, [0], store, torch.device(device))
-    return result
+    return one(experiment, store)
 
 
 def check(result: RunResult) -> None:
@@ -85,9 +75,3 @@ def test_a_method_on_a_data_set(method, dataset, tmp_path):
 @pytest.mark.parametrize("method", METHODS)
 def test_a_method_with_a_model(method, model, tmp_path):
     check(trained(method, "cifar10", model, tmp_path))
-
-
-@pytest.mark.gpu
-@pytest.mark.parametrize("method", METHODS)
-def test_a_method_on_a_gpu(method, tmp_path):
-    check(trained(method, "cifar10", "resnet18", tmp_path, "cuda"))

@@ -1,7 +1,8 @@
 """What one step does, counted: calls, FLOPs, and how often it makes the host wait for a GPU."""
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
@@ -20,6 +21,7 @@ WAITING = {
     aten._unique2,
     aten.unique_consecutive,
     aten.bincount,
+    aten._linalg_check_errors,
 }
 """Operators whose result, or its size, the host has to know."""
 INDEXING = {aten.index, aten.index_put, aten.index_put_}
@@ -49,10 +51,16 @@ class Operators(TorchDispatchMode):
         operator, kwargs = func.overloadpacket, kwargs or {}
         out = func(*args, **kwargs)
         self.calls += not func.is_view and func.namespace != "profiler"
-        self.waits += operator in WAITING or (operator in INDEXING and any(map(_is_mask, args[1])))
+        self.waits += waits_for_a_gpu(func, args)
         if operator in flop_registry:
             self.flops += flop_registry[operator](*args, **kwargs, out_val=out)
         return out
+
+
+def waits_for_a_gpu(func: Any, args: Sequence[Any]) -> bool:
+    """Whether a call of this operator makes the host wait, where its tensors are on a GPU."""
+    operator = func.overloadpacket
+    return operator in WAITING or (operator in INDEXING and any(map(_is_mask, args[1])))
 
 
 def _is_mask(index: Tensor | None) -> bool:
@@ -85,12 +93,24 @@ def _kernels(step: Callable[[], object], device: torch.device) -> int:
 
 def _waits(step: Callable[[], object]) -> int:
     """Torch's own count of calls that wait for the GPU."""
-    mode = torch.cuda.get_sync_debug_mode()
-    with warnings.catch_warnings(record=True) as caught:
+    with warnings.catch_warnings(record=True) as caught, sync_debug_mode("warn"):
         warnings.simplefilter("always")
-        torch.cuda.set_sync_debug_mode("warn")
-        try:
-            step()
-        finally:
-            torch.cuda.set_sync_debug_mode(mode)
+        step()
     return sum("called a synchronizing CUDA operation" in str(w.message) for w in caught)
+
+
+@contextmanager
+def sync_debug_mode(mode: str) -> Iterator[None]:
+    """Within, calls that wait for a GPU do what torch calls this mode: `default`, `warn` or `error`."""
+    before = torch.cuda.get_sync_debug_mode()
+    try:
+        _set_sync_debug_mode(mode)
+        yield
+    finally:
+        _set_sync_debug_mode(before)
+
+
+def _set_sync_debug_mode(mode: int | str) -> None:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Synchronization debug mode is a prototype", UserWarning)
+        torch.cuda.set_sync_debug_mode(mode)

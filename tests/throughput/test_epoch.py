@@ -11,23 +11,21 @@ from collections.abc import Callable
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor
 
-from bench.data import Batch, Split
+from bench.data import Split
 from bench.meter import Meter
 from bench.method import Method, Task
 from bench.normalize import normalized
 from bench.recipe import Recipe
-from bench.registry import installed
 from bench.streams import Streams
-from bench.testing import NoEvaluations, train
+from bench.testing import NoEvaluations
 from bench_plugins.datasets.cifar import flip_and_translate
 from bench_plugins.models.mlp import mlp
 from bench_plugins.models.resnet import resnet18
+from tests.experiments import CPU_AND_GPU
 
 pytestmark = pytest.mark.throughput
 
-DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
 CASES = {
     "MNIST-MLP": (
         (1, 28, 28),
@@ -79,7 +77,7 @@ def seconds(run: Callable[[Task], None], task: Task) -> float:
     return time.perf_counter() - start
 
 
-@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("device", CPU_AND_GPU)
 @pytest.mark.parametrize("case", CASES)
 def test_epoch_beside_a_bare_loop(case, device, benchmark):
     shape, build, augment, recipe = CASES[case]
@@ -98,31 +96,3 @@ def test_epoch_beside_a_bare_loop(case, device, benchmark):
     low, median, high = statistics.quantiles(ratios[2:], n=4)
     benchmark.extra_info.update(ratio=median, quartiles=[low, high], samples=n, threads=torch.get_num_threads())
     print(f"\n{case} on {device}: harness / bare loop = {median:.3f} [{low:.3f}, {high:.3f}]")
-
-
-@pytest.mark.gpu
-@pytest.mark.parametrize("name", installed().offers["methods"])
-@pytest.mark.parametrize("case", CASES)
-def test_an_epoch_waits_for_the_device_only_at_its_ends(case, name):
-    shape, build, augment, recipe = CASES[case]
-    y = torch.arange(1000) % 10
-    split = Split(torch.randint(0, 256, (1000, *shape), dtype=torch.uint8), y, y).to(torch.device("cuda"))
-    names = tuple("0123456789")
-    task = Task(split, split, names, names, recipe, lambda: build().cuda(), Streams((0,)), augment)
-    method = installed().find("methods", name).value
-
-    class Strict(method):  # type: ignore[valid-type, misc]
-        def losses(self, batch: Batch) -> Tensor:
-            chosen = all(engine.choice for engine in self.engines())  # choosing a backend may wait, once a run
-            torch.cuda.set_sync_debug_mode("error" if chosen else "default")
-            return super().losses(batch)
-
-        def end_epoch(self, epoch: int) -> None:
-            torch.cuda.set_sync_debug_mode("default")
-            super().end_epoch(epoch)
-
-    train(method(), task)  # the first call of a kernel may wait
-    try:
-        train(Strict(), task)
-    finally:
-        torch.cuda.set_sync_debug_mode("default")

@@ -11,6 +11,7 @@ import torch
 from bench.registry import installed
 from bench.throughput import Conditions
 from bench.throughput.measure import measure
+from tests.experiments import CPU_AND_GPU
 
 pytestmark = pytest.mark.throughput
 
@@ -28,7 +29,7 @@ MOST_STACKED = {"logistic_stacked": {"forml": 1 / 10}, "mlp_stacked": {"forml": 
 """Time of stacked runs relative to the same runs one after the other."""
 
 
-@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+@pytest.mark.parametrize("device", CPU_AND_GPU)
 @pytest.mark.parametrize("name", installed().offers["workloads"])
 def test_step(name, device, benchmark):
     workload = installed().find("workloads", name).value

@@ -1,0 +1,57 @@
+"""A short `bench throughput` on the device: its columns are filled and plausible. No time is judged."""
+
+from collections.abc import Callable
+from contextlib import nullcontext
+from unittest.mock import patch
+
+import torch
+
+from bench.registry import installed
+from bench.throughput import Conditions, Record, Workload, counts, measure
+from bench.throughput.record import EAGER
+from tests.gpu.common import is_gpu
+
+METHODS = ("forml",)
+
+
+def workload(device: torch.device, name: str) -> Workload:
+    if name == "mlp_stacked":
+        return Workload("mlp", (20,), 2, {"hidden": (32,)}, batch_size=64, stack=3)
+    if is_gpu(device):
+        return Workload("resnet18", (3, 32, 32), 10, batch_size=128)
+    return Workload("byrd_cnn", (3, 20, 20), 2, batch_size=10)
+
+
+def measured(device: torch.device, name: str, **conditions: object) -> Record:
+    given = Conditions(device=device.type, rounds=2, methods=METHODS, rivals=False, **conditions)  # type: ignore[arg-type]
+    without_profiler = device.type == "cuda" and not is_gpu(device)
+    with patch.object(counts, "_kernels", operators) if without_profiler else nullcontext():
+        return measure.measure(name, workload(device, name), given, installed())
+
+
+def operators(step: Callable[[], object], device: torch.device) -> int:
+    """In place of kernels."""
+    with counts.Operators() as found:
+        step()
+    return found.calls
+
+
+def plausible(record: Record, device: torch.device) -> str:
+    cuda, told = device.type == "cuda", []
+    for row in record.rows:
+        assert not row.error, f"{row.label}: {row.error}"
+        assert min(row.seconds) > 0 and row.flops and row.calls, row
+        assert row.peak_bytes or not cuda, row
+        assert row.captured == (cuda and row.way != EAGER) or (row.way == "" and record.workload.stack > 1), row
+        assert row.waits == 0, f"{row.label} waits {row.waits} times for the device"
+        told.append(f"{row.label} {row.calls} calls")
+    assert record.environment["device"] == (torch.cuda.get_device_name() if cuda else record.environment["device"])
+    return ", ".join(told)
+
+
+def check_steps_on_images_in_bf16(device: torch.device) -> str:
+    return plausible(measured(device, "images", precision="bf16", channels_last=True), device)
+
+
+def check_steps_of_stacked_runs(device: torch.device) -> str:
+    return plausible(measured(device, "mlp_stacked"), device)
