@@ -262,7 +262,7 @@ class _CudaGraphs:
 
     def __init__(self, device: torch.device) -> None:
         self.memory: int | None = 0
-        self._stream = torch.cuda.Stream(device)
+        self._device, self._stream = device, torch.cuda.Stream(device)
         self.begin_anew()
 
     def begin_anew(self) -> None:
@@ -272,11 +272,14 @@ class _CudaGraphs:
         self._pool = torch.cuda.graph_pool_handle()
 
     def give_up(self, reason: str) -> None:
-        """Before torch 2.12 a capture that fails leaves the allocator believing that it goes on, and the next one ends
-        in an assertion (pytorch/pytorch#180395).
+        """Before torch 2.12 a capture that fails does not end for the allocator, where the next one fails in an
+        assertion (pytorch/pytorch#180395), nor for the generator, which draws nothing until it has another state.
         """
         if torch.__version__ < (2, 12):  # type: ignore[operator]  # it is a TorchVersion, which compares with tuples
             _CudaGraphs.unable = f"{reason} (earlier in this process; torch {torch.__version__} cannot try again)"
+            index = self._device.index if self._device.index is not None else torch.cuda.current_device()
+            generator = torch.cuda.default_generators[index]
+            generator.graphsafe_set_state(generator.clone_state())
 
     def snapshot(self, method: "Method") -> Callable[[], None]:
         """As of `_Operations`: kernels are not run while they are recorded, so that there is nothing to undo."""
@@ -293,7 +296,7 @@ class _CudaGraphs:
                         if "step" in optimizer.state.get(p, {}):  # of a checkpoint
                             optimizer.state[p]["step"] = optimizer.state[p]["step"].to(p.device)
             optimizer._warned_capturable_if_run_uncaptured = True  # as it is to be here
-        current = torch.cuda.current_stream(self._stream.device)
+        current = torch.cuda.current_stream(self._device)
         self._stream.wait_stream(current)
         with torch.cuda.stream(self._stream):
             yield
@@ -303,9 +306,9 @@ class _CudaGraphs:
         fixed = [t.clone() for t in tensors]
         graph = torch.cuda.CUDAGraph()
         with _no_collection(), torch.cuda.graph(graph, pool=self._pool, stream=self._stream):
-            reserved = torch.cuda.memory_reserved(self._stream.device)
+            reserved = torch.cuda.memory_reserved(self._device)
             losses, weights, *gradients = update(*fixed)
-        self.memory = (self.memory or 0) + max(torch.cuda.memory_reserved(self._stream.device) - reserved, 0)
+        self.memory = (self.memory or 0) + max(torch.cuda.memory_reserved(self._device) - reserved, 0)
 
         def replay(*tensors: Tensor) -> tuple[Tensor, ...]:
             torch._foreach_copy_(fixed, list(tensors))

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import gc
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -219,7 +220,13 @@ def test_an_old_torch_records_nothing_more_on_a_gpu_after_a_failure(monkeypatch,
     monkeypatch.setattr(_CudaGraphs, "unable", "")
     monkeypatch.setattr(torch.cuda, "graph_pool_handle", lambda: None)
     monkeypatch.setattr(torch.cuda, "Stream", lambda device: None)
-    _CudaGraphs(torch.device("cuda")).give_up("recording an update failed: in the middle")
+    states, generator = (
+        [],
+        SimpleNamespace(clone_state=lambda: "another", graphsafe_set_state=lambda s: states.append(s)),
+    )
+    monkeypatch.setattr(torch.cuda, "default_generators", (generator,))
+    _CudaGraphs(torch.device("cuda:0")).give_up("recording an update failed: in the middle")
+    assert states == ["another"] * (not tries)
     unable = _CudaGraphs(torch.device("cuda")).unable
     assert ("in the middle (earlier in this process; torch 2.11.0 cannot try again)" in unable) == (not tries)
     assert bool(unable) == (not tries)

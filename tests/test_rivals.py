@@ -1,10 +1,7 @@
 """Rivals of the throughput benchmark do what the method that they rival does, in float64; Betty does what it says."""
 
-import copy
-import dataclasses
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pytest
 import torch
@@ -61,71 +58,6 @@ def test_the_hand_written_loop_does_what_erm_does_to_the_bit(new_model):
     (model, expected), (other, weights) = (trained(method(), task(new_model)) for method in (ERM, CapturedLoop))
     same(weights, expected, 0)
     same(other.state_dict(), model.state_dict(), 0)
-
-
-@pytest.mark.gpu
-def test_the_hand_written_loop_does_on_a_gpu_what_erm_does(new_model):
-    """Its batches are of two sizes, and the learning rate changes."""
-    on_gpu = task(lambda: new_model().cuda(), epochs=12)
-    on_gpu = dataclasses.replace(on_gpu, train=on_gpu.train.to("cuda"), val=on_gpu.val.to("cuda"))
-    (model, expected), (other, weights) = (trained(method(), on_gpu) for method in (ERM, CapturedLoop))
-    same(weights, expected)
-    same(other.state_dict(), model.state_dict())
-
-
-class PretendedGraphs:
-    """Stands for the CUDA graphs of torch on a CPU: what is captured is not run, and a replay runs it again."""
-
-    def __init__(self, loop: CapturedLoop) -> None:
-        self.loop, self.log = loop, []
-
-    def CUDAGraph(self):  # noqa: N802
-        return self
-
-    @contextmanager
-    def graph(self, graph, stream):
-        self.log.append("capture")
-        before = copy.deepcopy((self.loop.model.state_dict(), self.loop.optimizer.state_dict()))
-        yield
-        self.loop.model.load_state_dict(before[0])
-        self.loop.optimizer.load_state_dict(before[1])
-
-    def replay(self):
-        self.log.append("replay")
-        for kept, tensor in zip(self.loop.result, self.loop.eager_update(self.loop.static), strict=True):
-            if kept.stride() != (0,):  # the weights are one number
-                kept.copy_(tensor)
-
-    @contextmanager
-    def stream(self, stream):
-        self.log.append("eager")
-        yield
-
-
-class PretendedStream:
-    def wait_stream(self, other):
-        """Nothing runs beside anything."""
-
-
-def test_the_hand_written_loop_captures_after_three_updates_and_again_when_a_setting_changes(new_model, monkeypatch):
-    loop, plain = CapturedLoop(), ERM()
-    pretended = PretendedGraphs(loop)
-    for name in ("CUDAGraph", "graph", "stream"):
-        monkeypatch.setattr(torch.cuda, name, getattr(pretended, name))
-    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: PretendedStream())
-    for method in (loop, plain):
-        method.begin(task(new_model))
-    loop.on_gpu, loop.stream = True, PretendedStream()
-    batch, _, small = plain.task.batches(0)
-    for lr, given, updates in ((0.1, batch, 6), (0.01, batch, 5), (0.01, small, 4)):
-        for method in (loop, plain):
-            method.optimizer.param_groups[0]["lr"] = lr
-        for _ in range(updates):
-            same([*loop.update(given)], [*plain.update(given)], 0)
-            same(loop.model.state_dict(), plain.model.state_dict(), 0)
-    captured = ["eager"] * 3 + ["capture", "replay"]
-    assert pretended.log == [*captured, "replay", "replay", *captured, "replay", *captured]
-    assert loop.captured
 
 
 def test_the_public_loop_of_l2rw_weighs_nothing_where_no_sample_helps(monkeypatch):

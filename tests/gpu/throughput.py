@@ -2,14 +2,17 @@
 
 from collections.abc import Callable
 from contextlib import nullcontext
+from dataclasses import replace
 from unittest.mock import patch
 
+import numpy as np
 import torch
 
 from bench.registry import installed
 from bench.throughput import Conditions, Record, Workload, counts, measure
 from bench.throughput.record import EAGER
-from tests.gpu.common import is_gpu
+from bench_plugins.rivals.captured_loop import CapturedLoop
+from tests.gpu.common import batch, dataset, exact, experiment, is_gpu, small, trained
 
 METHODS = ("forml",)
 
@@ -55,3 +58,22 @@ def check_steps_on_images_in_bf16(device: torch.device) -> str:
 
 def check_steps_of_stacked_runs(device: torch.device) -> str:
     return plausible(measured(device, "mlp_stacked"), device)
+
+
+def check_the_hand_written_loop_trains_as_erm_does(device: torch.device) -> str:
+    """Its graph is captured for batches of two sizes and, as the learning rate falls, for each rate."""
+    data = dataset(device, 6 * batch(device) + batch(device) // 2)
+    given = small(experiment(data, recipe__epochs=3, recipe__milestones=(0.5,)), device)
+    by_hand = replace(given, method=_Captured, method_name="captured_loop")
+    with exact():
+        (_, found), (_, expected) = (trained(made, device, eager=True) for made in (by_hand, given))
+    far = float(np.abs(found["test/last"] - expected["test/last"]).max())
+    assert far < 1e-3, f"logits differ by {far:.1e}"
+    return f"logits {'bit for bit' if far == 0 else f'up to {far:.1e}'}"
+
+
+class _Captured(CapturedLoop):
+    """Says in the end whether a graph was captured, on a GPU."""
+
+    def end_epoch(self, epoch: int) -> None:
+        assert self.captured_for or not self.on_gpu, "nothing was captured"
