@@ -12,7 +12,8 @@ from torch import nn
 from torch.torch_version import TorchVersion
 
 from bench import Method
-from bench.capture import Capture, Captured, _CudaGraphs, _no_collection
+from bench.capture import Capture, Captured
+from bench.recorders import CudaGraphs, _no_collection
 from bench.registry import installed
 from bench.testing import check_method, toy_task, train
 
@@ -196,7 +197,7 @@ def test_each_recording_after_a_change_of_the_settings_has_a_pool_of_its_own(mon
     handles = iter(range(100))
     monkeypatch.setattr(torch.cuda, "graph_pool_handle", lambda: next(handles))
     monkeypatch.setattr(torch.cuda, "Stream", lambda device: None)
-    recorder = _CudaGraphs(torch.device("cuda"))
+    recorder = CudaGraphs(torch.device("cuda"))
     pools = [recorder._pool]
     recorder.begin_anew()
     assert recorder._pool not in pools
@@ -217,7 +218,7 @@ def test_no_garbage_is_collected_while_a_graph_is_captured(enabled):
 @pytest.mark.parametrize(("version", "tries"), [("2.11.0", 0), ("2.12.0", 1)])
 def test_an_old_torch_records_nothing_more_on_a_gpu_after_a_failure(monkeypatch, version, tries):
     monkeypatch.setattr(torch, "__version__", TorchVersion(version))
-    monkeypatch.setattr(_CudaGraphs, "unable", "")
+    monkeypatch.setattr(CudaGraphs, "unable", "")
     monkeypatch.setattr(torch.cuda, "graph_pool_handle", lambda: None)
     monkeypatch.setattr(torch.cuda, "Stream", lambda device: None)
     states, generator = (
@@ -225,9 +226,9 @@ def test_an_old_torch_records_nothing_more_on_a_gpu_after_a_failure(monkeypatch,
         SimpleNamespace(clone_state=lambda: "another", graphsafe_set_state=lambda s: states.append(s)),
     )
     monkeypatch.setattr(torch.cuda, "default_generators", (generator,))
-    _CudaGraphs(torch.device("cuda:0")).give_up("recording an update failed: in the middle")
+    CudaGraphs(torch.device("cuda:0")).give_up("recording an update failed: in the middle")
     assert states == ["another"] * (not tries)
-    unable = _CudaGraphs(torch.device("cuda")).unable
+    unable = CudaGraphs(torch.device("cuda")).unable
     assert ("in the middle (earlier in this process; torch 2.11.0 cannot try again)" in unable) == (not tries)
     assert bool(unable) == (not tries)
 

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from bench.capture import _CudaGraphs
+from bench.recorders import CudaGraphs
 from tests.gpu import GROUPS, checks
 from tests.gpu.__main__ import main
 from tests.pretended import pretended
@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[1]
 
 @pytest.mark.parametrize("name", CHECKS)
 def test_on_a_pretended_device(name, monkeypatch):
-    monkeypatch.setattr(_CudaGraphs, "unable", "")  # what fails to be recorded here says nothing of the next one
+    monkeypatch.setattr(CudaGraphs, "unable", "")  # what fails to be recorded here says nothing of the next one
     with pretended():
         CHECKS[name](torch.device("cuda"))
 
