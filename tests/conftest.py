@@ -1,5 +1,11 @@
 """What several test files share."""
 
+import os
+
+from tests.cores import share, usable_cores
+
+os.environ.update(share(os.environ, usable_cores()))  # before torch is loaded, which reads it then
+
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
