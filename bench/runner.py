@@ -23,6 +23,7 @@ from bench.recipe import Recipe
 from bench.results import ResultStore, RunResult
 from bench.spec import RunSpec, digest
 from bench.streams import Streams
+from bench.threads import Threads, chosen
 from bench.trained import Trained, train
 from bench.training import meta_steps
 
@@ -51,12 +52,14 @@ def run(
     backend: str = "auto",
     check: bool = True,
     eager: bool = False,
+    threads: int | None = None,
 ) -> list[RunResult]:
     """Train the experiment with one seed, or with several at once if `stacked`, and record each run.
 
     backend, check: how look-aheads find their derivatives, and whether they check themselves (`bench.meta`).
     eager: record no updates to replay them (`bench.capture`); stacked runs and those on a GPU else do, except with a
         cyclical learning rate, where no recorded update could be used twice, or where the model's mode changes.
+    threads: of torch on the CPU, for this run alone; None: OMP_NUM_THREADS or a rule says (`bench.threads`).
 
     A training that fails is recorded with the kind of failure, a method that is not applicable with the reason. Bad
     input (other BenchErrors) and an interrupt pass through and leave no record; the checkpoint of an interrupted run
@@ -66,7 +69,9 @@ def run(
     if stacked and experiment.unstackable:
         raise OptionError(f"{experiment.unstackable} cannot train stacked runs: leave out --stack")
     streams = Streams(tuple(seeds), stacked)
+    taken = chosen(experiment, len(seeds) if stacked else 1, device, threads)
     way = [stacked, backend, eager]  # of computing: another one rounds otherwise
+    way += [taken.count] if device.type == "cpu" else []
     name = digest([[experiment.spec(seed).key for seed in seeds], way, _source(experiment)])
     checkpoint = store.folder.parent / "checkpoints" / f"{name}.pt"
     if not resume:
@@ -76,7 +81,8 @@ def run(
     capture = not eager and (stacked or device.type == "cuda") and _repeats(experiment.recipe)
     how = {"backend": backend, "check": check, "capture": capture}
     method = experiment.new_method()
-    trained = train(experiment, method, streams, device, observer or Observer(), checkpoint, how)
+    with taken.in_use():
+        trained = train(experiment, method, streams, device, observer or Observer(), checkpoint, how)
     results = []
     for place, seed in enumerate(seeds):
         status, error = trained.outcome.status, trained.outcome.error
@@ -86,14 +92,14 @@ def run(
         result = RunResult(
             spec=(spec := experiment.spec(seed)),
             status=status,
-            command=_command(experiment, spec, stacked, backend, check, eager),
+            command=_command(experiment, spec, stacked, backend, check, eager, threads),
             off_recipe=experiment.off_recipe,
             about=_about(experiment, method),
             resolved=experiment.resolved,
             data=_data(experiment, trained.prepared, place),
             history=_columns(trained.meter.history, place),
             selected=selected,
-            costs=_costs(trained, len(seeds) if stacked else 1),
+            costs=_costs(trained, len(seeds) if stacked else 1, taken),
             environment=environment(experiment.plugins, device),
             error=error,
         )
@@ -121,10 +127,13 @@ def _source(experiment: Experiment) -> list[str]:
     return [*map(str, experiment.plugins.values()), *(version(name) for name in LIBRARIES)]
 
 
-def _command(experiment: Experiment, spec: RunSpec, stacked: bool, backend: str, check: bool, eager: bool) -> str:
+def _command(
+    experiment: Experiment, spec: RunSpec, stacked: bool, backend: str, check: bool, eager: bool, threads: int | None
+) -> str:
     """That of the spec, with the flags that say how the same run is computed."""
     flags = ["--allow-unofficial-data"] * bool(experiment.dataset.unofficial) + ["--stack"] * stacked
     flags += ["--backend", backend] * (backend != "auto") + ["--no-check"] * (not check) + ["--eager"] * eager
+    flags += ["--threads", str(threads)] if threads else []
     return spec.command(experiment.own_recipe.model, experiment.dataset.recipe.protocol, flags)
 
 
@@ -177,7 +186,7 @@ def _columns(history: list[dict[str, Any]], run: int) -> dict[str, list[float]]:
     return columns
 
 
-def _costs(trained: Trained, stacked: int) -> dict[str, Any]:
+def _costs(trained: Trained, stacked: int, threads: Threads) -> dict[str, Any]:
     """What the training took; of stacked runs, each run's share. With the trainings before it, but those that are the
     same for every method; a step's seconds are those of the training that is evaluated.
     """
@@ -196,7 +205,8 @@ def _costs(trained: Trained, stacked: int) -> dict[str, Any]:
         "stacked": stacked,
         "captured": getattr(method, "captured", False),
         "meta_step": [choice for stage in own for choice in stage.meta_step] + meta_steps(method),
-        "threads": torch.get_num_threads(),
+        "threads": threads.count,
+        "threads_chosen_by": threads.chosen_by,
         "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,  # of the last minute; Windows has none
     }
 

@@ -135,12 +135,13 @@ def test_the_recorded_command_makes_the_same_run_again(bench_in):
 
 
 def test_the_recorded_command_says_how_the_run_was_computed(bench_in):
-    flags = ["--stack", "--backend", "dual", "--no-check", "--eager"]
+    flags = ["--stack", "--backend", "dual", "--no-check", "--eager", "--threads", 3]
     words = ["run", "--method", "forml", "--dataset", "digits", "--epochs", 1, "--train-size", 100]
     assert bench_in(*words, *flags, "--seeds", 2).exit_code == 0
     record = json.loads(records()[1].read_text())
     assert record["command"] == f"bench {' '.join(map(str, [*words, *flags]))} --seed 1"
     assert [choice["backend"] for choice in record["costs"]["meta_step"]] == ["dual"]
+    assert (record["costs"]["threads"], record["costs"]["threads_chosen_by"]) == (3, "--threads")
     assert "2 of 2 runs already recorded" in bench_in(*words, "--seeds", 2).output
 
 

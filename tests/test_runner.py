@@ -191,7 +191,9 @@ def test_an_interrupted_run_goes_on_from_its_checkpoint_to_the_same_record(exper
     assert not list((tmp_path / "checkpoints").iterdir())
 
 
-@pytest.mark.parametrize(("how", "begins"), [({}, 2), ({"eager": True}, 0), ({"backend": "dual"}, 0)])
+@pytest.mark.parametrize(
+    ("how", "begins"), [({}, 2), ({"eager": True}, 0), ({"backend": "dual"}, 0), ({"threads": 64}, 0)]
+)
 def test_a_run_goes_on_only_as_it_was_begun(experiment, store, monkeypatch, how, begins):
     interrupted(experiment(), store, monkeypatch)
     watch = _Begun()

@@ -61,6 +61,11 @@ if TYPE_CHECKING:
 @click.option("--backend", default="auto", show_default=True, help="How look-aheads find their derivatives.")
 @click.option("--check/--no-check", default=True, show_default=True, help="Compare that with double backward once.")
 @click.option("--eager", is_flag=True, help="Record no updates to replay them (on a GPU and under --stack).")
+@click.option(
+    "--threads",
+    type=click.IntRange(min=1),
+    help="Of torch on the CPU; without, as OMP_NUM_THREADS says, else by the size of the model.",
+)
 @data_dir_option
 @unofficial_option
 @click.option("--force", is_flag=True, help="Run again what is already recorded.")
@@ -210,7 +215,7 @@ def _run_seeds(
     for group in [missing] if stack and missing else [[seed] for seed in missing]:
         title = f"{experiment.method_name} on {experiment.dataset.name}, seed {', '.join(map(str, group))}"
         with observer(title, experiment.recipe, resumes=not force) as watch:
-            how = {name: asked[name] for name in ("backend", "check", "eager")}
+            how = {name: asked[name] for name in ("backend", "check", "eager", "threads")}
             results += run_experiment(experiment, group, store, device, watch, stack, resume=not force, **how)
 
 
