@@ -12,6 +12,8 @@ from bench.registry import installed
 from tests.gpu import GROUPS, checks, outcome
 from tests.pretended import pretended
 
+THREADS = 4  # several groups may run at once
+
 
 def main(words: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.gpu", description=__doc__)
@@ -47,4 +49,5 @@ def run(group: str, device: str) -> int:
 
 
 if __name__ == "__main__":
+    torch.set_num_threads(min(torch.get_num_threads(), THREADS))
     sys.exit(main())

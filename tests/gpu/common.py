@@ -84,7 +84,7 @@ def experiment(data: Dataset, method: str = "erm", protocol: str | None = None, 
 def small(given: Experiment, device: torch.device) -> Experiment:
     """With a model that a CPU trains as well: a narrow ResNet-18, and for a pretended device even less."""
     if is_gpu(device):
-        return replace(given, model_options={"width": 16})
+        return replace(given, model_options={"width": 8})
     return replace(given, model=tiny, model_options={})
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from bench.capture import FAILED
 from bench.data import Batch
 from bench.experiment import Experiment
 from bench.meter import Meter, Observer
@@ -83,10 +84,10 @@ def check_dropout_is_drawn_anew_in_every_update_and_repeated_with_the_seed(devic
     """What is recorded would draw other numbers, so it is not recorded."""
     given = {"model__dropout": 0.5, "recipe__augment": True}
     with exact():
-        (one, _), (other, _) = (trained(made(device, **given), device) for _ in range(2))
-        plain, _ = trained(made(device, **given), device, eager=True)
-    assert not one.costs["captured"]
-    compare(one, plain, 1e-3)
+        one, _ = trained(made(device, **given), device)
+        torch.rand(3, device=device)  # what was drawn before does not matter
+        other, _ = trained(made(device, **given), device)
+    assert not one.costs["captured"] and not one.costs["eager_because"].startswith(FAILED)
     return compare(one, other, 1e-3)
 
 
@@ -138,7 +139,7 @@ def check_stacked_runs_train_as_single_ones(device: torch.device) -> str:
     far = []
     for seed, result in enumerate(stacked):
         assert result.costs["captured"], "the update of the stack was not recorded"
-        far.append(compare(result, trained(given, device, [seed])[0], 1e-4))
+        far.append(compare(result, trained(given, device, [seed])[0], 1e-3))
     return ", ".join(far)
 
 
@@ -147,7 +148,7 @@ class _Recorded(Method):
 
 
 def check_evaluations_are_those_of_a_cpu(device: torch.device) -> str:
-    """Of the same model, on all sets: logits nearly, metrics up to a few samples near the edge between two classes."""
+    """Of the same model, on all sets: logits nearly, metrics up to one sample of a class."""
     given, streams = made(device), Streams((0,))
     model = new_model(given, streams, device)
     _moved_by_training(model, loaded_splits(given, streams, device).train.in_order(batch(device)))
@@ -161,7 +162,7 @@ def check_evaluations_are_those_of_a_cpu(device: torch.device) -> str:
     assert far < 1e-3, f"logits differ by {far:.1e} of the largest"
     for name, expected in values[1].items():
         found = {metric: value for metric, (value,) in values[0][name].items()}
-        assert found == pytest.approx({m: v for m, (v,) in expected.items()}, abs=0.02, nan_ok=True), name
+        assert found == pytest.approx({m: v for m, (v,) in expected.items()}, abs=0.06, nan_ok=True), name
     return f"logits {'bit for bit' if far == 0 else f'up to {far:.1e}'}"
 
 

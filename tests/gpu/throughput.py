@@ -45,7 +45,8 @@ def plausible(record: Record, device: torch.device) -> str:
         assert not row.error, f"{row.label}: {row.error}"
         assert min(row.seconds) > 0 and row.flops and row.calls, row
         assert row.peak_bytes or not cuda, row
-        assert row.captured == (cuda and row.way != EAGER) or (row.way == "" and record.workload.stack > 1), row
+        recorded = cuda or (not row.way and record.workload.stack > 1)
+        assert row.captured == (recorded and row.way != EAGER), row
         assert row.waits == 0, f"{row.label} waits {row.waits} times for the device"
         told.append(f"{row.label} {row.calls} calls")
     assert record.environment["device"] == (torch.cuda.get_device_name() if cuda else record.environment["device"])
