@@ -301,7 +301,7 @@ def test_the_table_of_steps_says_what_is_faster_and_what_there_is_without(tmp_pa
         Row("erm", baseline=True, captured=True, seconds=[0.001, 0.003, 0.002], peak_bytes=3 * 2**20),
         Row("captured_loop", rival_of="erm", captured=True, seconds=[0.001, 0.0015, 0.001]),
         Row("betty", rival_of="forml", error="betty cannot be imported (No module): to install it"),
-        Row("forml", seconds=[0.003, 0.009, 0.006]),
+        Row("forml", seconds=[0.003, 0.009, 0.006], eager_because="recording failed"),
         Row("higher", rival_of="forml", error="RuntimeError: no"),
     ]
     workload, made = Workload("mlp", (3,), 2, batch_size=8), {"device": "A", "git": None}
@@ -319,7 +319,7 @@ def test_the_table_of_steps_says_what_is_faster_and_what_there_is_without(tmp_pa
         ["workload", "method", "step, ms", "× erm", "MiB"],
         ["tiny (batch 8), bf16", "erm", "2.00", "1.00", "3", "captured"],
         ["tiny (batch 8), bf16", "captured_loop (rival of erm)", "1.00", "0.50", "captured"],
-        ["tiny (batch 8), bf16", "forml", "6.00", "3.00"],
+        ["tiny (batch 8), bf16", "forml", "6.00", "3.00", "recording failed"],
         ["tiny (batch 8), bf16", "betty (rival of forml)", "without betty"],
         ["tiny (batch 8), bf16", "higher (rival of forml)", "RuntimeError: no"],
         [""],
@@ -335,8 +335,8 @@ def test_the_table_of_cifar100_has_means_over_seeds_and_failures(tmp_path, make_
         for seed, value, seconds in ((0, 0.25, 2.0), (1, 0.75, 4.0))
     ]
     runs.append(make_result("forml", 0, status="diverged", error="Traceback\n  it\nis not finite\n", **more))
-    for run in runs:
-        run.costs["captured"] = True
+    for run, captured in zip(runs, (True, False, False), strict=True):
+        run.costs.update(captured=captured, eager_because="" if captured else "it draws")
         ResultStore(folder).put(run)
     steps(tmp_path, "cifar100", ("seed-0", "ok", "3"))
     gpu_report.report("cifar100", tmp_path)
@@ -351,7 +351,7 @@ def test_the_table_of_cifar100_has_means_over_seeds_and_failures(tmp_path, make_
         "accuracy, %": "50.00 ± 25.00",
         "seconds an epoch": "1.50",
     }
-    assert row[-1] == "captured"
+    assert row[-1] == "captured / it draws"
 
 
 # --- all parts, from an unpacked archive, with a wheel and without network

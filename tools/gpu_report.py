@@ -108,7 +108,7 @@ def step_cells(record: "Record", row: "Row") -> list[str]:
         return [f"without {library}" if library else row.error[:80], "", "", ""]
     time, ratio = 1e3 * quartiles(row.seconds).median, record.ratio(row).median
     memory = "" if row.peak_bytes is None else f"{row.peak_bytes / MIB:.0f}"
-    return [f"{time:.2f}", f"{ratio:.2f}", memory, "captured" if row.captured else ""]
+    return [f"{time:.2f}", f"{ratio:.2f}", memory, "captured" if row.captured else row.eager_because[:80]]
 
 
 def cifar100(logs: Path, records: Path) -> Table:
@@ -131,9 +131,9 @@ def run_cells(row: "RunRow", metrics: Sequence[str]) -> list[str]:
     runs = list(row.runs.values())
     epochs = runs[0].resolved["recipe"]["epochs"]
     seconds = mean(r.costs["train_seconds"] for r in runs) / epochs
-    captured = all(r.costs["captured"] for r in runs)
+    reasons = dict.fromkeys("captured" if r.costs["captured"] else r.costs["eager_because"][:80] for r in runs)
     values = [percent(list(row.values(metric, LAST).values())) for metric in metrics]
-    return [row.label, str(len(runs)), str(epochs), *values, f"{seconds:.2f}", "captured" if captured else ""]
+    return [row.label, str(len(runs)), str(epochs), *values, f"{seconds:.2f}", " / ".join(reasons)]
 
 
 PARTS: dict[str, Callable[[Path, Path], Table]] = {
