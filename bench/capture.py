@@ -65,8 +65,8 @@ class Captured:
     A replay leaves the gradients of the parameters as the update does, until the next one. In recorded updates nobody
     looks for gradients that are not finite; the end of the epoch tells.
 
-    Where recording fails, for whatever reason, the method is as it was before, and this update and all later ones are
-    made as they are: an error of the update itself shows then.
+    Where recording fails, for whatever reason, the method's attributes, tensors and what a checkpoint holds are as they
+    were before, and this update and all later ones are made as they are: an error of the update itself shows then.
 
     eager_because: why updates are made as they are; empty as long as they may be recorded.
     """
@@ -190,9 +190,11 @@ class Captured:
 
 
 def _first_reason(error: BaseException) -> str:
-    """The first line of the error that the others followed from: the end of a CUDA capture fails after its content."""
-    while error.__context__:
+    """In a line. The end of a CUDA capture fails after its content, which is what counts."""
+    if "captur" in str(error) and error.__context__:
         error = error.__context__
+    if "_local_scalar_dense" in str(error):  # the operator behind item(), float(), bool()
+        return "the update looks at the value of a tensor"
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 

@@ -36,9 +36,17 @@ def environment(plugins: Mapping[str, Plugin], device: torch.device) -> dict[str
 def _numerics() -> dict[str, Any]:
     """What the process asks of matrix products in float32, and of algorithms that round differently each time."""
     return {
-        "float32_matmul_precision": torch.get_float32_matmul_precision(),
+        "float32_matmul_precision": _float32_matmul_precision(),
         "deterministic_algorithms": torch.are_deterministic_algorithms_enabled(),
     }
+
+
+def _float32_matmul_precision() -> str | None:
+    """None where it was set by torch's newer names, which this older one cannot tell."""
+    try:
+        return torch.get_float32_matmul_precision()
+    except RuntimeError:
+        return None
 
 
 def _gpu(device: torch.device) -> dict[str, Any]:

@@ -148,13 +148,15 @@ class Method:
         self.begin(task)
         replayed = Captured(self, meter.note) if task.capture and self.capturable else None
         update = replayed or self.update
-        for epoch in meter.epochs(self):
-            self.model.train(self.task.trains_with_dropout(self.recipe_epoch(epoch)))
-            for batch in self.batches(epoch):
-                losses, weights = update(batch)
-                meter.step(batch, losses, weights)
-            self.end_epoch(epoch)
-        self.capture = Capture.of(replayed, self.capturable)
+        try:
+            for epoch in meter.epochs(self):
+                self.model.train(self.task.trains_with_dropout(self.recipe_epoch(epoch)))
+                for batch in self.batches(epoch):
+                    losses, weights = update(batch)
+                    meter.step(batch, losses, weights)
+                self.end_epoch(epoch)
+        finally:  # the record of a failure tells it too
+            self.capture = Capture.of(replayed, self.capturable)
         return self.model
 
     def begin(self, task: Task) -> None:

@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from bench.trees import instances
+
 if TYPE_CHECKING:
     from bench.method import Method
 
@@ -53,9 +55,17 @@ class Operations:
         """A recording that failed leaves nothing behind."""
 
     def snapshot(self, method: "Method") -> Callable[[], None]:
-        """A function that undoes what was changed since."""
-        before = copy.deepcopy(method.state_dict())
-        return lambda: method.load_state_dict(before)
+        """A function that undoes what was changed since: attributes, tensors in them, and what a checkpoint holds."""
+        attributes, state = dict(vars(method)), copy.deepcopy(method.state_dict())
+        values = [(tensor, tensor.detach().clone()) for tensor in instances(Tensor, attributes)]
+
+        def put_back() -> None:
+            _reassign(method, attributes)
+            method.load_state_dict(state)
+            for tensor, value in values:
+                tensor.data.copy_(value)
+
+        return put_back
 
     def warm_up(self, optimizers: Sequence[torch.optim.Optimizer]) -> AbstractContextManager[None]:
         return nullcontext()
@@ -111,8 +121,9 @@ class CudaGraphs:
             generator.graphsafe_set_state(generator.clone_state())
 
     def snapshot(self, method: "Method") -> Callable[[], None]:
-        """As of `Operations`: kernels are not run while they are recorded, so that there is nothing to undo."""
-        return lambda: None
+        """As of `Operations`; but kernels are not run while they are recorded, so that no tensor has changed."""
+        attributes = dict(vars(method))
+        return lambda: _reassign(method, attributes)
 
     @contextmanager
     def warm_up(self, optimizers: Sequence[torch.optim.Optimizer]) -> Iterator[None]:
@@ -145,6 +156,12 @@ class CudaGraphs:
             return losses.clone(), weights.clone(), *gradients
 
         return replay, replay(*tensors)
+
+
+def _reassign(method: "Method", attributes: dict[str, Any]) -> None:
+    """Its attributes are these again."""
+    vars(method).clear()
+    vars(method).update(attributes)
 
 
 @contextmanager

@@ -53,23 +53,29 @@ def chosen(experiment: Experiment, runs: int, device: torch.device, asked: int |
     every = torch.get_num_threads()
     if asked:
         return Threads(asked, "--threads")
-    if os.environ.get(VARIABLE):
+    if _is_set():
         return Threads(every, VARIABLE)
     if device.type != "cpu":
         return Threads(every, f"torch: the model is on {device.type}")
     try:
         found = runs * experiment.recipe.batch_size * sample_flops(experiment)
-    except Exception:  # the training meets it again, and tells it
-        return Threads(every, "torch: the forward pass of a sample fails")
+    except Exception as error:  # the training meets it again, and tells it
+        return Threads(every, f"torch: the forward pass of a sample fails: {' '.join(str(error).split())}")
     count = max(1, min(every, found // FLOPS_A_THREAD))
     return Threads(
         count, f"rule: a batch's forward pass has {found / 1e6:.3g} MFLOP, {FLOPS_A_THREAD / 1e6:g} a thread"
     )
 
 
+def _is_set() -> bool:
+    """Whether OMP_NUM_THREADS says a number: OpenMP passes over anything else."""
+    first = os.environ.get(VARIABLE, "").partition(",")[0].strip()
+    return first.isdecimal() and int(first) > 0
+
+
 def sample_flops(experiment: Experiment) -> int:
     """Of the model's forward pass of one sample, as it is for evaluation: BatchNorm cannot train on one alone."""
     model = new_model(experiment, Streams((0,)), torch.device("cpu")).eval()
-    x = experiment.dataset.train.x.new_zeros((1, *experiment.dataset.shape))
+    x = torch.zeros((1, *experiment.dataset.shape))  # as batches are, whatever the data are kept as
     with torch.no_grad():
         return flops(lambda: model(x))

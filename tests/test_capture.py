@@ -12,7 +12,7 @@ from torch import nn
 from torch.torch_version import TorchVersion
 
 from bench import Method
-from bench.capture import Capture, Captured
+from bench.capture import Capture, Captured, _first_reason
 from bench.recorders import CudaGraphs, _no_collection
 from bench.registry import installed
 from bench.testing import check_method, toy_task, train
@@ -125,14 +125,14 @@ class Looking(Method):
     updates_before_failing = Captured.WARM_UP
 
     def setup(self):
-        self.calls, self.count = 0, torch.zeros(())
+        self.calls, self.count = [], torch.zeros(())  # a list of numbers is not put back
         self.stream = iter(self.task.val_batches())
 
     def update(self, batch):
-        self.calls += 1
+        self.calls.append(1)
         self.count += 1
         self.descend(self.losses(batch).mean())
-        if self.fails and self.calls == self.updates_before_failing + 1:
+        if self.fails and len(self.calls) == self.updates_before_failing + 1:
             raise self.fails("in the middle")
         scale = 0.5 if self.fails or float(self.losses(batch).detach().mean()) > 0 else 1.0
         losses = self.losses(next(self.stream))
@@ -151,7 +151,7 @@ class Wandering(Method):
 
 
 FAILING = {
-    "a value is read": (lambda: Looking(), "trac"),
+    "a value is read": (lambda: Looking(), "the update looks at the value of a tensor"),
     "any error": (lambda: Looking(KeyError), "in the middle"),
     "no memory": (lambda: Looking(torch.OutOfMemoryError), "in the middle"),
     "other validation batches": (lambda: Wandering(), "draws other validation batches"),
@@ -175,6 +175,66 @@ def test_where_recording_fails_the_training_is_that_of_plain_updates(case):
     assert [reason in note for note in notes] == [True]  # said once
     found = Capture.of(update, capturable=True)
     assert found.failed and not found.captured and reason in found.eager_because
+
+
+@dataclasses.dataclass
+class Keeping(Method):
+    """Keeps state in an attribute that it sets anew and in a list, and then looks at a value."""
+
+    capturable = True
+
+    def setup(self):
+        self.level, self.counts = torch.zeros(()), [torch.zeros(())]
+
+    def weights(self, batch, losses):
+        self.level = 0.9 * self.level + losses.detach().mean()
+        self.counts[0] += 1
+        scale = float(self.level) / float(self.counts[0])
+        return torch.ones_like(losses) * scale
+
+
+def test_where_recording_fails_attributes_and_tensors_in_lists_are_as_they_were():
+    task = toy_task(epochs=3)
+    plain, recorded = Keeping(), Keeping()
+    for method in (plain, recorded):
+        method.begin(task)
+    update = Captured(recorded)
+    for batch in (batch for epoch in range(3) for batch in task.batches(epoch)):
+        for one, other in zip(plain.update(batch), update(batch), strict=True):
+            assert torch.equal(one, other)
+    assert "looks at the value" in update.eager_because
+    assert torch.equal(plain.level, recorded.level) and torch.equal(plain.counts[0], recorded.counts[0])
+
+
+def test_a_recording_on_a_gpu_that_fails_leaves_the_attributes_as_they_were(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "graph_pool_handle", lambda: None)
+    monkeypatch.setattr(torch.cuda, "Stream", lambda device: None)
+    method = SimpleNamespace(level=1)
+    put_back = CudaGraphs(torch.device("cuda")).snapshot(method)
+    method.level, method.more = 2, 3
+    put_back()
+    assert vars(method) == {"level": 1}
+
+
+def following(first, then):
+    """An error that was raised while the first was handled."""
+    then.__context__ = first
+    return then
+
+
+END = RuntimeError("CUDA error: operation failed due to a previous error during capture")
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (following(KeyError("not there"), ValueError("in the middle\nof it")), "in the middle"),
+        (following(RuntimeError("CUDA error: not permitted"), END), "CUDA error: not permitted"),
+        (ValueError(), "ValueError"),
+    ],
+)
+def test_the_reason_is_that_of_what_was_recorded_and_not_that_of_its_end(error, reason):
+    assert _first_reason(error) == reason
 
 
 def test_an_error_of_the_update_itself_is_raised_and_is_no_failure_to_record():

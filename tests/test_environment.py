@@ -71,3 +71,13 @@ def test_without_the_tool_of_the_driver_its_version_is_unknown(card, monkeypatch
 def test_on_a_cpu_there_is_no_gpu():
     found = environment({}, torch.device("cpu"))
     assert "gpu" not in found and found["numerics"]["float32_matmul_precision"] == "highest"
+
+
+def test_what_torch_cannot_tell_is_unknown(monkeypatch):
+    """It was set by the newer names."""
+
+    def mixed() -> str:
+        raise RuntimeError("a mix of the legacy and new APIs")
+
+    monkeypatch.setattr(torch, "get_float32_matmul_precision", mixed)
+    assert environment({}, torch.device("cpu"))["numerics"]["float32_matmul_precision"] is None

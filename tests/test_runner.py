@@ -228,7 +228,12 @@ CAPTURES = {
     "replayed": (Capturable, {}, {}, ""),
     "as asked": (Capturable, {"eager": True}, {}, "--eager"),
     "not said": (Method, {}, {}, "the method does not say that it can be captured"),
-    "in vain": (type("Looking", (Capturable,), {"looks": True}), {}, {}, "recording an update failed: It appears"),
+    "in vain": (
+        type("Looking", (Capturable,), {"looks": True}),
+        {},
+        {},
+        "recording an update failed: the update",
+    ),
     "of its own": (OfItsOwn, {}, {}, "its own `fit` replays no updates"),
     "few": (Capturable, {}, {"steps": 3}, "too few updates: the first 3 of each size are made as they are"),
     "moving rate": (Capturable, {}, {"schedule": "cyclical", "max_lr": 0.1}, "the learning rate changes with every"),
@@ -249,6 +254,19 @@ def test_a_record_says_whether_updates_were_replayed_and_if_not_why(experiment, 
 def test_a_run_that_is_not_stacked_is_replayed_on_a_gpu_alone(experiment, store):
     costs = one(experiment(Capturable), store).costs
     assert (costs["captured"], costs["eager_because"]) == (False, "a run that is not stacked, on a CPU")
+
+
+def test_the_record_of_a_failure_says_whether_updates_were_replayed(experiment, store):
+    """Its loss is not finite from the second epoch on."""
+
+    class Exploding(Capturable):
+        def end_epoch(self, epoch):
+            if epoch == 1:
+                for parameter in self.model.parameters():
+                    parameter.data.fill_(torch.nan)
+
+    (result, _) = run(experiment(Exploding), [0, 1], store, CPU, stacked=True)
+    assert (result.status, result.costs["captured"], result.costs["eager_because"]) == ("diverged", True, "")
 
 
 def test_the_user_is_told_that_recording_failed(experiment, store):

@@ -7,6 +7,8 @@ import torch
 from torch import nn
 
 import bench.threads
+from bench.experiment import Request, resolve
+from bench.files import Files
 from bench.method import Method
 from bench.protocols import protocol
 from bench.recipe import Recipe
@@ -45,6 +47,20 @@ class Watching(Method):
 def test_a_model_is_counted_by_its_products(experiment):
     """3 features, 6 hidden, 2 classes; a multiplication and an addition for each weight."""
     assert sample_flops(experiment()) == 2 * (3 * 6 + 6 * 2)
+
+
+@pytest.mark.parametrize(("dataset", "inputs", "outputs"), [("digits", 64, 10), ("moons", 2, 1)])
+def test_a_data_set_is_counted_however_it_is_kept(dataset, inputs, outputs, tmp_path):
+    """Images as bytes, points as floats; by their recipes for a perceptron of 64 hidden units."""
+    given = resolve(Request(dataset, "erm"), Files(tmp_path))
+    assert sample_flops(given) == 2 * (inputs * 64 + 64 * outputs)
+    assert chosen(given, 1, CPU, None).chosen_by.startswith("rule: ")
+
+
+@pytest.mark.parametrize("value", ["abc", "0", "", "-1"])
+def test_a_variable_that_says_no_number_chooses_nothing(experiment, monkeypatch, value):
+    monkeypatch.setenv("OMP_NUM_THREADS", value)
+    assert chosen(experiment(), 1, CPU, None).chosen_by.startswith("rule: ")
 
 
 @pytest.mark.parametrize(
@@ -113,5 +129,5 @@ def test_a_model_that_fails_is_told_by_its_training(experiment, store):
     object.__setattr__(made, "model", lambda shape, classes, *, hidden: Broken(math.prod(shape), classes))
     result = one(made, store)
     assert (result.status, result.costs["threads"]) == ("plugin error", 4)
-    assert result.costs["threads_chosen_by"] == "torch: the forward pass of a sample fails"
+    assert result.costs["threads_chosen_by"] == "torch: the forward pass of a sample fails: broken"
     assert "RuntimeError: broken" in result.error

@@ -63,8 +63,8 @@ if TYPE_CHECKING:
 @click.option("--eager", is_flag=True, help="Record no updates to replay them (on a GPU and under --stack).")
 @click.option(
     "--threads",
-    type=click.IntRange(min=1),
-    help="Of torch on the CPU; without, as OMP_NUM_THREADS says, else one for a small model and all for others.",
+    type=click.IntRange(1, 1024),
+    help="Of torch on the CPU; without, as OMP_NUM_THREADS says, else one for each 10 MFLOP of a batch's forward pass.",
 )
 @data_dir_option
 @unofficial_option

@@ -37,7 +37,7 @@ from bench.errors import OptionError
 @click.option("--backend", default="auto", show_default=True, help="How look-aheads find their derivatives.")
 @click.option("--eager", is_flag=True, help="Never record and replay updates, as runs do on a GPU and stacked.")
 @click.option("--rounds", type=click.IntRange(min=2), default=15, show_default=True, help="Timings of each method.")
-@click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True, help="Of torch on the CPU.")
+@click.option("--threads", type=click.IntRange(1, 1024), default=1, show_default=True, help="Of torch on the CPU.")
 @click.option("--memory/--no-memory", default=True, show_default=True, help="Measure it, in a process for each row.")
 @click.option("--rivals/--no-rivals", default=True, show_default=True, help="Other implementations of the methods.")
 @click.option(
