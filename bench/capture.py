@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.data import Batch, Stream
-from bench.recorders import CudaGraphs, Function, Operations, Seeded
+from bench.recorders import VALUE, CudaGraphs, Function, Operations, Seeded
 from bench.trees import instances
 
 if TYPE_CHECKING:
@@ -194,7 +194,7 @@ def _first_reason(error: BaseException) -> str:
     if "captur" in str(error) and error.__context__:
         error = error.__context__
     if "_local_scalar_dense" in str(error):  # the operator behind item(), float(), bool()
-        return "the update looks at the value of a tensor"
+        return VALUE
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 

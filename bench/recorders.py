@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from bench.trees import instances
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 Function = Callable[..., tuple[Tensor, ...]]
 """Of the tensors of the training batch and of the validation batches, in order; gives losses, weights and gradients."""
+VALUE = "the update looks at the value of a tensor"
 
 
 class Seeded(TorchDispatchMode):
@@ -40,6 +42,17 @@ class Seeded(TorchDispatchMode):
         self._counts = False
         yield
         self._counts = True
+
+
+class NoValues(TorchFunctionMode):
+    """Refuses what takes the values of a tensor to Python past all operators: in a replay they would be constants."""
+
+    REFUSED: ClassVar[set[Any]] = {Tensor.tolist, Tensor.numpy, Tensor.__array__}
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if function in self.REFUSED:
+            raise RuntimeError(VALUE)
+        return function(*args, **(kwargs or {}))
 
 
 class Operations:
@@ -76,7 +89,8 @@ class Operations:
         results = []
 
         def noting(*tensors: Tensor) -> tuple[Tensor, ...]:
-            results.append(update(*tensors))
+            with NoValues():
+                results.append(update(*tensors))
             return results[-1]
 
         module = make_fx(noting)(*tensors)

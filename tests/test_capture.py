@@ -6,6 +6,7 @@ import gc
 import math
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -204,6 +205,35 @@ def test_where_recording_fails_attributes_and_tensors_in_lists_are_as_they_were(
             assert torch.equal(one, other)
     assert "looks at the value" in update.eager_because
     assert torch.equal(plain.level, recorded.level) and torch.equal(plain.counts[0], recorded.counts[0])
+
+
+@dataclasses.dataclass
+class Outside(Method):
+    """Computes its weights outside of torch."""
+
+    capturable = True
+    way: str = "list"
+
+    def weights(self, batch, losses):
+        values = losses.detach()
+        return {
+            "list": lambda: torch.tensor(values.tolist()) / 2,
+            "numpy": lambda: torch.from_numpy(values.numpy() / 2),
+            "array": lambda: torch.from_numpy(np.asarray(values) / 2),
+        }[self.way]()
+
+
+@pytest.mark.parametrize("way", ["list", "numpy", "array"])
+def test_values_that_leave_torch_are_not_recorded_as_constants(way):
+    task = toy_task(epochs=3)
+    plain, recorded = Outside(way), Outside(way)
+    for method in (plain, recorded):
+        method.begin(task)
+    update = Captured(recorded)
+    for batch in (batch for epoch in range(3) for batch in task.batches(epoch)):
+        for one, other in zip(plain.update(batch), update(batch), strict=True):
+            assert torch.equal(one, other)
+    assert "looks at the value" in update.eager_because
 
 
 def test_a_recording_on_a_gpu_that_fails_leaves_the_attributes_as_they_were(monkeypatch):
