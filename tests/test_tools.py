@@ -88,7 +88,7 @@ def gpu(tree, *words, **more):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ([], "unknown part ''; known: wheels, checks, throughput, chunks, cifar100, all"),
+        ([], "give a part: wheels, checks, throughput, chunks, cifar100 or all"),
         (["chekcs"], "unknown part 'chekcs'; known: wheels, checks"),
         (["checks", "--fast", "1"], "unknown option --fast"),
         (["checks", "--limit"], "--limit: a value is missing"),
@@ -96,7 +96,11 @@ def gpu(tree, *words, **more):
         (["cifar100", "--epochs", "a few"], "--epochs a few: expected a number of at least 1"),
         (["all", "--device", "tpu"], "--device tpu: expected cuda or cpu"),
         (["checks", "--out", "/dev/null/here"], "--out /dev/null/here: the folder cannot be made"),
+        (["checks", "--out", "/proc"], "--out /proc: nothing can be written there"),
+        (["checks", "--out", "--smoke"], "--out: a value is missing"),
+        (["checks", "--out", "new", "--device", "tpu"], "--device tpu: expected cuda or cpu"),
         (["wheels", "a", "b"], "wheels takes one folder"),
+        (["wheels", "--fast"], "wheels takes one folder"),
     ],
 )
 def test_bad_usage_is_one_line_and_exit_code_2(tree, words, said):
@@ -104,6 +108,14 @@ def test_bad_usage_is_one_line_and_exit_code_2(tree, words, said):
     assert (result.returncode, result.stdout) == (2, "")
     (line,) = result.stderr.splitlines()
     assert line.startswith(f"error: {said}")
+    assert [path.name for path in tree.parent.iterdir()] == ["tree"]
+    assert not (tree / ".gpu").exists() and not (tree / ".whl").exists()
+
+
+@pytest.mark.parametrize("words", [["--help"], ["checks", "-h"], ["checks", "--smoke", "--help"], ["wheels", "--help"]])
+def test_help_is_given_wherever_it_is_asked_for(tree, words):
+    result = gpu(tree, *words)
+    assert (result.returncode, result.stderr) == (0, "") and result.stdout.startswith("usage: tools/gpu.sh wheels")
 
 
 def test_help_names_every_part_and_option_and_so_does_the_guide(tree):
@@ -270,8 +282,12 @@ def test_a_seed_that_would_not_end_in_time_is_not_begun(tree):
 
 
 def test_a_device_that_is_not_there_is_told(tree):
+    earlier = tree / ".gpu" / "out" / "throughput.tar.gz"
+    earlier.parent.mkdir(parents=True)
+    earlier.write_text("of a run that went well")
     result = gpu(tree, "throughput", CUDA_VISIBLE_DEVICES="")
     assert result.returncode == 2
+    assert earlier.read_text() == "of a run that went well"
     assert "device 'cuda' cannot be used here; there is: cpu" in result.stdout
     assert result.stderr == "error: this machine cannot be used, see above\n"
 

@@ -25,12 +25,14 @@ all         checks, throughput and cifar100
 --epochs N         of cifar100 (default: 5)
 --jobs N           groups of tests at a time (default: 6, or the number of cores)
 
+PYTHON names the interpreter (default: that of .venv in the source tree, else python3).
 Exit code: 0; 1, something failed; 2, bad usage, or something that is needed is missing.
 END
 }
 
 tree=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-python=${PYTHON:-python3}
+own_python=$tree/.venv/bin/python
+python=${PYTHON:-$([ -x "$own_python" ] && echo "$own_python" || echo python3)}
 wheels=$tree/.whl
 wheels_for=${WHEELS_FOR:-3.12}
 chunks=$tree/.gpu/data
@@ -131,7 +133,7 @@ step() {
         *) note "$name" "failed, exit code $status" $((SECONDS - begin)) ;;
     esac
     ((status == 0)) || tail -n 8 "$logs/$name.log" | cut -c 1-300
-    pack
+    [ -n "${unpacked:-}" ] || pack
     return $status
 }
 
@@ -179,7 +181,8 @@ prepare() {
     export PYTHONPATH=$tree:$site${PYTHONPATH:+:$PYTHONPATH} PYTHONUNBUFFERED=1
     export TEARDOWN_CUPTI=0 # the profiler, once taken down, is in the way of CUDA graphs
     export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$(threads)}
-    step versions 90 "$python" tools/gpu_report.py versions --device "$device"
+    # An earlier archive stays where this machine turns out to be of no use.
+    unpacked=yes step versions 90 "$python" tools/gpu_report.py versions --device "$device"
     case $? in
         0) cat "$logs/versions.log" ;;
         1) ;; # something is wrong, as it has said, but not with all
@@ -368,18 +371,25 @@ number() { [[ $2 =~ ^[1-9][0-9]*$ ]] || die "$1 $2: expected a number of at leas
 
 # The folder, made if need be, by its whole name.
 folder() {
-    mkdir -p "$2" 2>/dev/null || die "$1 $2: the folder cannot be made"
-    (cd "$2" && pwd)
+    local probe
+    [ -n "$2" ] || return 0
+    mkdir -p -- "$2" 2>/dev/null || die "$1 $2: the folder cannot be made"
+    probe=$(mktemp -p "$2" 2>/dev/null) || die "$1 $2: nothing can be written there"
+    rm -f "$probe"
+    (cd -- "$2" && pwd)
 }
 
 options() {
+    local new_out='' new_work=''
     while (($#)); do
-        [ "$1" = --smoke ] || (($# > 1)) || die "$1: a value is missing, or it is no option; see tools/gpu.sh --help"
+        [[ $1 =~ ^(-h|--help)$ ]] && usage && exit
+        [[ $1 = --smoke || ($# -gt 1 && $2 != -*) ]] ||
+            die "$1: a value is missing, or it is no option; see tools/gpu.sh --help"
         case $1 in
             --smoke) smoke=yes && shift && continue ;;
             --device) device=$2 ;;
-            --out) out=$(folder "$1" "$2") || exit 2 ;;
-            --work) work=$(folder "$1" "$2") || exit 2 ;;
+            --out) new_out=$2 ;;
+            --work) new_work=$2 ;;
             --limit) number "$1" "$2" && limit=$2 ;;
             --epochs) number "$1" "$2" && epochs=$2 ;;
             --jobs) number "$1" "$2" && jobs=$2 ;;
@@ -388,6 +398,9 @@ options() {
         shift 2
     done
     [[ $device =~ ^(cuda|cpu)$ ]] || die "--device $device: expected cuda or cpu"
+    new_out=$(folder --out "$new_out") && new_work=$(folder --work "$new_work") || exit 2
+    out=${new_out:-$out}
+    work=${new_work:-$work}
 }
 
 main() {
@@ -395,12 +408,14 @@ main() {
     case $command in
         -h | --help) usage && return ;;
         wheels)
-            (($# <= 2)) || die "wheels takes one folder; see tools/gpu.sh --help"
+            [[ ${2:-} =~ ^(-h|--help)$ ]] && usage && return
+            [[ $# -le 2 && ${2:-} != -* ]] || die "wheels takes one folder; see tools/gpu.sh --help"
             wheels=$(folder wheels "${2:-$wheels}") || exit 2
             fetch_wheels
             return
             ;;
         checks | throughput | chunks | cifar100 | all) shift ;;
+        '') die "give a part: wheels, checks, throughput, chunks, cifar100 or all; see tools/gpu.sh --help" ;;
         *) die "unknown part '$command'; known: wheels, checks, throughput, chunks, cifar100, all" ;;
     esac
     options "$@"
