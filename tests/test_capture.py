@@ -159,18 +159,24 @@ FAILING = {
 }
 
 
+def updated_alike(plain, recorded, task, note=lambda text: None):
+    """Begins both, and makes their updates of three epochs, which must be equal to the bit; gives what recorded."""
+    for method in (plain, recorded):
+        method.begin(task)
+    update = Captured(recorded, note)
+    for batch in (batch for epoch in range(3) for batch in task.batches(epoch)):
+        for one, other in zip(plain.update(batch), update(batch), strict=True):
+            assert torch.equal(one, other)
+    return update
+
+
 @pytest.mark.parametrize("case", FAILING)
 def test_where_recording_fails_the_training_is_that_of_plain_updates(case):
     new, reason = FAILING[case]
     task, notes = toy_task(momentum=0.9, optimizer="sgd", lr=0.05, epochs=3), []
     plain, recorded = new(), new()
     plain.updates_before_failing = math.inf
-    plain.begin(task)
-    recorded.begin(task)
-    update = Captured(recorded, notes.append)
-    for batch in (batch for epoch in range(3) for batch in task.batches(epoch)):
-        for one, other in zip(plain.update(batch), update(batch), strict=True):
-            assert torch.equal(one, other)
+    update = updated_alike(plain, recorded, task, notes.append)
     for key, value in state(plain).items():
         assert torch.equal(value, state(recorded)[key]), key
     assert [reason in note for note in notes] == [True]  # said once
@@ -197,12 +203,7 @@ class Keeping(Method):
 def test_where_recording_fails_attributes_and_tensors_in_lists_are_as_they_were():
     task = toy_task(epochs=3)
     plain, recorded = Keeping(), Keeping()
-    for method in (plain, recorded):
-        method.begin(task)
-    update = Captured(recorded)
-    for batch in (batch for epoch in range(3) for batch in task.batches(epoch)):
-        for one, other in zip(plain.update(batch), update(batch), strict=True):
-            assert torch.equal(one, other)
+    update = updated_alike(plain, recorded, task)
     assert "looks at the value" in update.eager_because
     assert torch.equal(plain.level, recorded.level) and torch.equal(plain.counts[0], recorded.counts[0])
 
@@ -227,12 +228,7 @@ class Outside(Method):
 def test_values_that_leave_torch_are_not_recorded_as_constants(way):
     task = toy_task(epochs=3)
     plain, recorded = Outside(way), Outside(way)
-    for method in (plain, recorded):
-        method.begin(task)
-    update = Captured(recorded)
-    for batch in (batch for epoch in range(3) for batch in task.batches(epoch)):
-        for one, other in zip(plain.update(batch), update(batch), strict=True):
-            assert torch.equal(one, other)
+    update = updated_alike(plain, recorded, task)
     assert "looks at the value" in update.eager_because
 
 

@@ -1,7 +1,6 @@
 """Prints what `tools/gpu.sh` reports: of this machine, and of a part the table of its logs and records."""
 
 import argparse
-import subprocess
 import sys
 import tomllib
 from collections.abc import Callable, Iterator, Sequence
@@ -44,7 +43,9 @@ def versions(device: str) -> int:
         print(f"{type(error).__name__}: {error}")
         return UNUSABLE
     print(f"Python {made['python']}, torch {torch.__version__}, torchvision {torchvision.__version__}")
-    print(f"{made['device']}; CUDA {torch.version.cuda}, cuDNN {torch.backends.cudnn.version()}, driver {driver()}")
+    gpu = made.get("gpu", {})
+    told = [f"{name} {gpu.get(name.lower()) or 'none'}" for name in ("CUDA", "cuDNN", "driver")]
+    print("; ".join([made["device"], ", ".join(told)]))
     print(", ".join(f"{len(offers)} {kind}" for kind, offers in found.offers.items()))
     without = [name for name in LIBRARIES if find_spec(name) is None]
     print(f"without {', '.join(without)}" if without else "with all libraries that are compared")
@@ -53,14 +54,6 @@ def versions(device: str) -> int:
         faults.append(f"plugins that the wheel does not know, build it again: {', '.join(stale)}")
     print("".join(f"{fault}\n" for fault in faults), end="")
     return int(bool(faults))
-
-
-def driver() -> str:
-    asked = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
-    try:
-        return subprocess.run(asked, capture_output=True, text=True, check=True, timeout=20).stdout.split("\n")[0]
-    except (OSError, subprocess.SubprocessError):
-        return "unknown"
 
 
 def unknown_plugins() -> list[str]:
