@@ -7,42 +7,42 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from bench.data import Augment as Augment
-    from bench.data import Batch as Batch
-    from bench.data import Dataset as Dataset
-    from bench.data import Split as Split
-    from bench.data import Stream as Stream
+    from bench.data.files import Files as Files
+    from bench.data.split import Augment as Augment
+    from bench.data.split import Batch as Batch
+    from bench.data.split import Dataset as Dataset
+    from bench.data.split import Split as Split
+    from bench.data.split import Stream as Stream
     from bench.errors import BenchError as BenchError
     from bench.errors import DataError as DataError
     from bench.errors import NotApplicableError as NotApplicableError
     from bench.errors import OptionError as OptionError
     from bench.errors import UnknownNameError as UnknownNameError
-    from bench.files import Files as Files
     from bench.hookspecs import hookimpl as hookimpl
-    from bench.meter import Meter as Meter
-    from bench.method import Method as Method
-    from bench.method import Task as Task
     from bench.recipe import Recipe as Recipe
     from bench.streams import Streams as Streams
-    from bench.trials import Trials as Trials
+    from bench.training.meter import Meter as Meter
+    from bench.training.method import Method as Method
+    from bench.training.method import Task as Task
+    from bench.training.trials import Trials as Trials
 
 _HOME = {
-    "Augment": "data",
-    "Batch": "data",
+    "Augment": "data.split",
+    "Batch": "data.split",
     "BenchError": "errors",
     "DataError": "errors",
-    "Dataset": "data",
-    "Files": "files",
-    "Meter": "meter",
-    "Method": "method",
+    "Dataset": "data.split",
+    "Files": "data.files",
+    "Meter": "training.meter",
+    "Method": "training.method",
     "NotApplicableError": "errors",
     "OptionError": "errors",
     "Recipe": "recipe",
-    "Split": "data",
-    "Stream": "data",
+    "Split": "data.split",
+    "Stream": "data.split",
     "Streams": "streams",
-    "Task": "method",
-    "Trials": "trials",
+    "Task": "training.method",
+    "Trials": "training.trials",
     "UnknownNameError": "errors",
     "hookimpl": "hookspecs",
 }

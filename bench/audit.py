@@ -10,7 +10,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from bench.data import Dataset, Split, Stream
+from bench.data.split import Dataset, Split, Stream
 from bench.errors import DataError
 from bench.protocols import Claim, Protocol, Splits
 from bench.recipe import Recipe

@@ -12,10 +12,10 @@ import pluggy
 if TYPE_CHECKING:
     from torch import nn
 
-    from bench.data import Dataset
-    from bench.files import Files
-    from bench.method import Method
+    from bench.data.files import Files
+    from bench.data.split import Dataset
     from bench.throughput import Workload
+    from bench.training.method import Method
 
 hookspec = pluggy.HookspecMarker("bench")
 hookimpl = pluggy.HookimplMarker("bench")

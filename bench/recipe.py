@@ -25,8 +25,8 @@ class Recipe:
             training that ends at the end of a cycle (section 3.2).
         average_from: fraction of the training, without preparation epochs, after which the parameters at the end of
             each epoch are averaged, and the average is what is evaluated (stochastic weight averaging,
-            `bench.averaging`); None: never. With a cyclical schedule its paper averages where the rate is lowest: that
-            is at each epoch's end with `cycle` 1.
+            `bench.models.averaging`); None: never. With a cyclical schedule its paper averages where the rate is
+            lowest: that is at each epoch's end with `cycle` 1.
         average_lr: the constant learning rate from there on, as in that paper; None: the schedule goes on.
         epochs: passes over the training data, or None where `steps` gives the budget.
         steps: parameter updates, or None; the last epoch is cut short.

@@ -20,15 +20,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bench.data import Batch, Dataset, Split
+from bench.data.split import Batch, Dataset, Split
 from bench.errors import DivergedError, NotApplicableError
-from bench.meter import Meter, NoEvaluations
-from bench.method import Method, Task
+from bench.models.stack import stack, unstack
 from bench.options import options_of
 from bench.protocols import PROTOCOLS
 from bench.recipe import Recipe
-from bench.stack import stack, unstack
 from bench.streams import Streams, derive
+from bench.training.meter import Meter, NoEvaluations
+from bench.training.method import Method, Task
 
 TOY_RECIPE = Recipe(
     optimizer="sgd", lr=0.1, momentum=0.9, epochs=3, batch_size=16, val_batch_size=12, min_per_group=2, evaluate_every=1

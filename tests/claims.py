@@ -7,7 +7,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from bench import Method, Recipe, Split, Streams, Task
-from bench.predict import predict
+from bench.models.predict import predict
 from bench.streams import derive
 from bench.testing import train
 from bench_plugins.methods.erm import ERM

@@ -15,10 +15,10 @@ import pytest
 import torch
 from hypothesis import settings
 
-from bench.data import Dataset, Split
+from bench.data.split import Dataset, Split
 from bench.recipe import Recipe
-from bench.results import ResultStore, RunResult
-from bench.spec import RunSpec
+from bench.records.spec import RunSpec
+from bench.records.store import ResultStore, RunResult
 
 settings.register_profile("bench", deadline=None, derandomize=True)  # a loaded machine fails no test
 settings.load_profile("bench")

@@ -8,15 +8,15 @@ import pytest
 import torch
 from torch import nn
 
-from bench.data import Dataset
-from bench.experiment import OPTIONS_OF, Experiment
-from bench.method import Method
+from bench.data.split import Dataset
 from bench.protocols import Protocol
 from bench.recipe import Recipe
+from bench.records.store import ResultStore, RunResult
 from bench.registry import Plugin
-from bench.results import ResultStore, RunResult
-from bench.runner import run
+from bench.runs.experiment import OPTIONS_OF, Experiment
+from bench.runs.runner import run
 from bench.testing import toy_split
+from bench.training.method import Method
 
 CPU = torch.device("cpu")
 CPU_AND_GPU = [

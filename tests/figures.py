@@ -14,8 +14,8 @@ from click import Command
 from bench.cli import main
 from bench.cli.plot import chosen
 from bench.cli.run import experiments_of
-from bench.markdown import table
-from bench.plots.series import Series, mean_and_band, shared
+from bench.plots.select import Series, mean_and_band, shared
+from bench.tables.markdown import table
 
 ROOT = Path(__file__).parents[1]
 PAGE, FOLDER = ROOT / "leaderboards/figures.md", ROOT / "leaderboards/figures"

@@ -5,8 +5,8 @@ import torch
 from torch import Generator, Tensor, nn
 
 from bench import Files, NotApplicableError, OptionError, Split
-from bench.attacks import perturbed, universal_perturbation
-from bench.predict import predict
+from bench.images.attacks import perturbed, universal_perturbation
+from bench.models.predict import predict
 from bench_plugins.datasets.digits import load_digits
 from bench_plugins.models.mlp import mlp
 

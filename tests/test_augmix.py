@@ -15,7 +15,7 @@ from scipy.spatial.distance import jensenshannon
 from torch import Tensor, nn
 
 from bench import Files, Method, NotApplicableError, OptionError, Split, Task
-from bench.predict import predict
+from bench.models.predict import predict
 from bench.streams import derive
 from bench.testing import check_method, toy_task, train
 from bench_plugins.datasets.digits import load_digits

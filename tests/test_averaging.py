@@ -8,15 +8,15 @@ import torch
 from torch import Tensor, nn
 
 from bench import Files, Method, Streams, Trials
-from bench.experiment import Request, resolve
-from bench.meter import Meter
-from bench.parts import new_model
-from bench.predict import predict
+from bench.models.predict import predict
+from bench.models.stack import unstack
+from bench.records.store import ResultStore
 from bench.registry import installed
-from bench.results import ResultStore
-from bench.runner import run
-from bench.stack import unstack
+from bench.runs.build import new_model
+from bench.runs.experiment import Request, resolve
+from bench.runs.runner import run
 from bench.testing import NoEvaluations, toy_task
+from bench.training.meter import Meter
 
 CPU = torch.device("cpu")
 State = dict[str, Tensor]

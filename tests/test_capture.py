@@ -13,10 +13,10 @@ from torch import nn
 from torch.torch_version import TorchVersion
 
 from bench import Method
-from bench.capture import Capture, Captured, _first_reason
-from bench.recorders import CudaGraphs, _no_collection
 from bench.registry import installed
 from bench.testing import check_method, toy_task, train
+from bench.training.capture import Capture, Captured, _first_reason
+from bench.training.recorders import CudaGraphs, _no_collection
 
 CAPTURABLE = [name for name, offer in installed().offers["methods"].items() if offer.value.capturable]
 
@@ -321,5 +321,5 @@ def test_an_old_torch_records_nothing_more_on_a_gpu_after_a_failure(monkeypatch,
 
 def test_a_method_that_does_not_say_so_is_not_recorded(monkeypatch):
     monkeypatch.setattr(Rebinding, "capturable", False)
-    monkeypatch.setattr("bench.method.Captured", lambda *given: pytest.fail("it was recorded"))
+    monkeypatch.setattr("bench.training.method.Captured", lambda *given: pytest.fail("it was recorded"))
     train(Rebinding(), dataclasses.replace(toy_task(), capture=True))

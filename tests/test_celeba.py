@@ -12,8 +12,8 @@ import torch
 from PIL import Image
 
 from bench import DataError, Files, OptionError, UnknownNameError
+from bench.compat import torchvision
 from bench.testing import check_dataset
-from bench.vision import torchvision
 from bench_plugins.datasets.celeba import DRIVE, PAGE, SOURCES, load_celeba
 from tests.twins import photographs as twins
 

@@ -16,11 +16,11 @@ from bench import DataError, Method, NotApplicableError
 from bench.cli import main
 from bench.cli.common import flowed
 from bench.cli.run import _samples
-from bench.evaluation import Evaluations
-from bench.meter import Meter
 from bench.protocols import PROTOCOLS
 from bench.protocols.fairness import ClassFairness
 from bench.registry import Offer, Plugin
+from bench.runs.evaluation import Evaluations
+from bench.training.meter import Meter
 from tests import twins
 
 RUN = ["run", "--method", "erm", "--dataset", "digits", "--epochs", "1"]
@@ -453,7 +453,7 @@ def test_an_interrupted_training_goes_on_and_says_so(bench_in, monkeypatch, forc
     monkeypatch.setattr(Meter, "CHECKPOINT_SECONDS", 0.0)
     words = ["run", "--method", "erm", "--dataset", "digits", "--epochs", 3, *["--force"] * force]
     with monkeypatch.context() as interrupting:
-        interrupting.setattr("bench.evaluation.Evaluations.__call__", _interrupted_in_the_third_epoch)
+        interrupting.setattr("bench.runs.evaluation.Evaluations.__call__", _interrupted_in_the_third_epoch)
         result = bench_in(*words)
     assert result.exit_code == 130
     assert ("begins it again" if force else "goes on after epoch 2/3") in result.stderr
@@ -512,6 +512,6 @@ def test_an_interrupt_before_training_has_its_own_exit_code(bench_in, monkeypatc
     def interrupted(*args, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("bench.experiment.resolve", interrupted)
+    monkeypatch.setattr("bench.runs.experiment.resolve", interrupted)
     result = bench_in(*RUN)
     assert (result.exit_code, result.stderr) == (130, "\ninterrupted\n")

@@ -17,7 +17,7 @@ from click.testing import CliRunner
 import bench.registry
 from bench import Dataset, Files, Recipe, Split
 from bench.cli import main
-from bench.memory_map import memory_map
+from bench.data.memory_map import memory_map
 from bench.registry import Offer, Plugin
 
 CONTENT = b"a thousand bytes" * 100

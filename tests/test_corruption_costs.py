@@ -7,8 +7,8 @@ import pytest
 from click.testing import CliRunner
 
 from bench.cli import main
+from bench.records.json_file import load
 from bench.throughput.corruptions import FOLDER, PAGE, Record, Timing, cells, render
-from bench.throughput.kept import load
 
 
 def timing(name: str, ours: list[float], public: list[float], wall: float = 1.0) -> Timing:

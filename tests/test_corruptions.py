@@ -15,9 +15,9 @@ from sklearn.datasets import load_sample_images
 from torch import Generator, Tensor
 
 from bench import DataError, OptionError
-from bench.corruptions import COMMON, CORRUPTIONS, EXTRA, SEVERITIES
-from bench.corruptions.base import CHUNK, CIFAR, IMAGENET, IMAGENET_64, nominal_size, to_levels
-from bench.corruptions.weather import texture
+from bench.images.corruptions import COMMON, CORRUPTIONS, EXTRA, SEVERITIES
+from bench.images.corruptions.base import CHUNK, CIFAR, IMAGENET, IMAGENET_64, nominal_size, to_levels
+from bench.images.corruptions.weather import texture
 from tests.imagenet_c import authors, package, package_constants, public
 
 LEVEL = 1 / 255
@@ -297,9 +297,9 @@ def test_images_are_those_of_the_generator_and_the_input_stays(name):
 @pytest.mark.parametrize("name", CORRUPTIONS)
 def test_parts_of_a_batch_are_corrupted_one_after_the_other(name, monkeypatch):
     x, corruption = as_bytes(photographs(32))[:7], CORRUPTIONS[name]
-    monkeypatch.setattr("bench.corruptions.base.CHUNK", 3 * x[0].numel())
+    monkeypatch.setattr("bench.images.corruptions.base.CHUNK", 3 * x[0].numel())
     found, generator = corruption(x, 4, Generator().manual_seed(3)), Generator().manual_seed(3)
-    monkeypatch.setattr("bench.corruptions.base.CHUNK", CHUNK)
+    monkeypatch.setattr("bench.images.corruptions.base.CHUNK", CHUNK)
     assert torch.equal(found, torch.cat([corruption(part, 4, generator) for part in x.split(3)]))
 
 

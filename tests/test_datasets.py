@@ -266,7 +266,7 @@ def test_cifar100_classes_are_the_fine_labels(tmp_path: Path) -> None:
 
 def python_version(variant: Variant, data: Dataset, root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The same data as torchvision's pickles, whose MD5s replace the official ones; returns their folder."""
-    from bench.vision import torchvision
+    from bench.compat import torchvision
 
     reader = getattr(torchvision.datasets, variant.python)
     folder = root / str(reader.base_folder)

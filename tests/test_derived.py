@@ -2,7 +2,7 @@
 
 import pytest
 
-from bench.derived import column, loss_ratio, names
+from bench.plots.loss_ratio import column, loss_ratio, names
 
 HISTORY = {
     "epoch": [1, 2],

@@ -10,20 +10,12 @@ from scipy import stats
 from torch import nn
 
 from bench import Batch, Files, Method
-from bench.diagnostics import (
-    MAX_LABELS,
-    Diagnostics,
-    Samples,
-    churn,
-    correlation,
-    entropy,
-    gradient_norm,
-)
-from bench.experiment import Request, resolve
-from bench.meter import Meter
-from bench.results import ResultStore
-from bench.runner import run
+from bench.records.store import ResultStore
+from bench.runs.experiment import Request, resolve
+from bench.runs.runner import run
 from bench.testing import NoEvaluations, toy_task, train
+from bench.training.diagnostics import MAX_LABELS, Diagnostics, Samples, churn, correlation, entropy, gradient_norm
+from bench.training.meter import Meter
 
 
 @dataclass

@@ -6,8 +6,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from bench import environment as module
-from bench.environment import environment
+from bench.runs import environment as module
+from bench.runs.environment import environment
 
 
 @pytest.fixture

@@ -5,9 +5,9 @@ from dataclasses import asdict, dataclass, replace
 import pytest
 
 from bench import Files, Method, OptionError, Recipe
-from bench.experiment import Request, resolve
 from bench.protocols import PROTOCOLS, ClassFairness
 from bench.registry import Offer, Plugin, Registry
+from bench.runs.experiment import Request, resolve
 from bench_plugins.models import logistic
 
 HERE = Plugin("toy", "toy", "1")

@@ -11,7 +11,7 @@ from torch import Generator, nn
 
 from bench import Method, NotApplicableError, OptionError, Recipe, Split, Streams, Task
 from bench.metrics import Predictions, evaluate
-from bench.predict import predict
+from bench.models.predict import predict
 from bench.streams import derive
 from bench.testing import check_method, toy_task, train
 from bench_plugins.methods.erm import ERM

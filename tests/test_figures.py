@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from bench.cli import main
-from bench.leaderboard import published
+from bench.tables.leaderboard import published
 from tests.figures import FOLDER, PAGE, ROOT, Section, sections, values
 
 SECTIONS = sections()

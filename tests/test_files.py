@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from bench import DataError, Files
-from bench.files import default_root
+from bench.data.files import default_root
 
 CONTENT = b"some data"
 SUMS = {
@@ -202,7 +202,7 @@ def told_of(root: Path, url: str) -> list[tuple[str, float]]:
 
 
 def test_a_download_tells_how_much_of_it_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bench.files.PART", 3)
+    monkeypatch.setattr("bench.data.files.PART", 3)
     with served(sends(len(CONTENT), CONTENT)) as url:
         told = told_of(tmp_path, url)
     assert told == [("downloading set/a.bin (0.0 MB)", fraction) for fraction in (0, 3 / 9, 6 / 9, 1)]

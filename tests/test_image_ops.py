@@ -9,7 +9,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from bench import NotApplicableError, Split
-from bench.image_ops import (
+from bench.images.operations import (
     autocontrast,
     check_images,
     equalize,

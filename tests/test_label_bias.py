@@ -14,9 +14,9 @@ import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 from bench import Files, NotApplicableError, OptionError, Recipe, Split, Streams, Task
-from bench.meter import Meter
-from bench.predict import predict
+from bench.models.predict import predict
 from bench.testing import NoEvaluations, check_method, toy_task, train
+from bench.training.meter import Meter
 from bench_plugins.methods.erm import ERM
 from bench_plugins.methods.label_bias import LabelBias
 from tests import claims

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.leaderboard import COMMANDS, NOTES, percent, published, render
-from bench.results import RunResult
+from bench.records.store import RunResult
+from bench.tables.leaderboard import COMMANDS, NOTES, percent, published, render
 
 Make = Callable[..., RunResult]
 PAGE = "class_fairness-v1-digits.md"
@@ -565,8 +565,8 @@ def test_the_order_of_the_records_does_not_matter(make_result, data):
 
 def test_tables_and_the_command_line_need_no_torch():
     code = (
-        "import sys, bench, bench.leaderboard, bench.cli, bench.results\n"
-        "bench.leaderboard.render([])\n"
+        "import sys, bench, bench.tables.leaderboard, bench.cli, bench.records.store\n"
+        "bench.tables.leaderboard.render([])\n"
         "sys.exit(', '.join(m for m in ('torch', 'numpy', 'pandas', 'scipy') if m in sys.modules) or 0)"
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

@@ -9,12 +9,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bench import Files, Method, OptionError, Recipe, Split, Streams, Task, runner
-from bench.experiment import Request, resolve
-from bench.losses import LOSSES, cross_entropy, hinge
+from bench import Files, Method, OptionError, Recipe, Split, Streams, Task
+from bench.records.store import ResultStore
 from bench.registry import installed
-from bench.results import ResultStore
+from bench.runs import runner
+from bench.runs.experiment import Request, resolve
 from bench.testing import toy_task, train
+from bench.training.losses import LOSSES, cross_entropy, hinge
 
 CYCLICAL = {"schedule": "cyclical", "max_lr": 0.01}
 LOGITS = torch.randn(2, 7, 4, generator=torch.Generator().manual_seed(0))

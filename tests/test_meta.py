@@ -13,17 +13,10 @@ from torch.func import functional_call
 
 from bench import Method, Task
 from bench.errors import DivergedError, MetaStepError
-from bench.meta import (
-    LookAhead,
-    Parameters,
-    RandomState,
-    gradient_by_double_backward,
-    gradient_step,
-    optimizer_step,
-)
-from bench.precision import in_precision
+from bench.meta import LookAhead, Parameters, RandomState, gradient_by_double_backward, gradient_step, optimizer_step
+from bench.models.precision import in_precision
+from bench.models.stack import stack
 from bench.registry import installed
-from bench.stack import stack
 from bench.testing import toy_task
 from bench_plugins.models.resnet import resnet18
 from tests import literal

@@ -14,8 +14,8 @@ from bench.errors import MetaStepError, UnknownNameError
 from bench.meta import BACKENDS, LookAhead, choice, passes, per_sample
 from bench.meta.choice import TOLERANCE, module_names
 from bench.meta.rules import RULES
-from bench.precision import in_precision
-from bench.stack import stack
+from bench.models.precision import in_precision
+from bench.models.stack import stack
 from bench_plugins.models.byrd_cnn import byrd_cnn
 from bench_plugins.models.mlp import mlp
 from bench_plugins.models.resnet import resnet18

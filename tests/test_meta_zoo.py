@@ -9,16 +9,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from bench.compat import torchvision
 from bench.meta import LookAhead, VirtualStep, gradient_step, optimizer_step
 from bench.meta.functional import Parameters
 from bench.meta.per_sample import CoupledError
-from bench.vision import torchvision
 from bench_plugins.models.byrd_cnn import byrd_cnn
 from bench_plugins.models.mlp import mlp
 from bench_plugins.models.resnet import resnet18
 from tests.meta_gradients import SEED, Problem, by_backend, relative, truth, weighted
 
-import timm  # isort: skip  # after bench.vision, which mends what timm imports
+import timm  # isort: skip  # after bench.compat, which mends what timm imports
 from timm.models.resnet import Bottleneck, ResNet  # isort: skip
 
 CLASSES = 5

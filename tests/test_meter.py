@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from bench.meter import Meter, Observer, _bytes
-from bench.method import Method
 from bench.testing import NoEvaluations, toy_task, train
+from bench.training.meter import Meter, Observer, _bytes
+from bench.training.method import Method
 
 
 class Noting(Observer):
@@ -24,7 +24,7 @@ class Noting(Observer):
 def slow(monkeypatch):
     """A method whose epochs take a second each, by the meter's clock alone."""
     clock = SimpleNamespace(now=0.0)
-    monkeypatch.setattr("bench.meter.time", SimpleNamespace(perf_counter=lambda: clock.now))
+    monkeypatch.setattr("bench.training.meter.time", SimpleNamespace(perf_counter=lambda: clock.now))
 
     @dataclass
     class Slow(Method):
@@ -46,7 +46,7 @@ def test_checkpoints_are_frequent_at_the_beginning(slow, tmp_path, monkeypatch):
 
 def test_large_models_are_saved_less_often(slow, tmp_path, monkeypatch):
     """With 50 MB of parameters first after 10 seconds, then after 20 more, and then every 30."""
-    monkeypatch.setattr("bench.meter._bytes", lambda model: 50_000_000)
+    monkeypatch.setattr("bench.training.meter._bytes", lambda model: 50_000_000)
     watched = Noting()
     slow.fit(toy_task(epochs=95), Meter(NoEvaluations(), watched, tmp_path / "checkpoint.pt"))
     assert watched.epochs == [10, 30, 60, 90]
@@ -60,7 +60,7 @@ def test_slow_saving_takes_a_twentieth_of_the_time(slow, tmp_path, monkeypatch):
         save(state, path)
         slow.clock.now += 0.5
 
-    monkeypatch.setattr("bench.meter.torch.save", slowly)
+    monkeypatch.setattr("bench.training.meter.torch.save", slowly)
     watched = Noting()
     slow.fit(toy_task(epochs=32), Meter(NoEvaluations(), watched, tmp_path / "checkpoint.pt"))
     assert watched.epochs == [1, 11, 31]
@@ -79,7 +79,7 @@ def test_an_interrupted_checkpoint_leaves_the_one_before(tmp_path, monkeypatch):
         if state["epoch"] == 2:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr("bench.meter.torch.save", interrupted)
+    monkeypatch.setattr("bench.training.meter.torch.save", interrupted)
     with pytest.raises(KeyboardInterrupt):
         train(Method(), toy_task(), checkpoint)
     assert list(tmp_path.iterdir()) == [checkpoint]

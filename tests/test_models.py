@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from bench import BenchError, OptionError, UnknownNameError
-from bench.losses import hinge
-from bench.vision import torchvision
+from bench.compat import torchvision
+from bench.training.losses import hinge
 from bench_plugins.models.byrd_cnn import byrd_cnn
 from bench_plugins.models.logistic import logistic
 from bench_plugins.models.mlp import mlp

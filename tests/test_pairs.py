@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from bench import Dataset, Files
-from bench.experiment import Request, resolve
 from bench.options import options_of
+from bench.records.store import ResultStore, RunResult
 from bench.registry import installed
-from bench.results import ResultStore, RunResult
+from bench.runs.experiment import Request, resolve
 from tests import twins
 from tests.experiments import FEW, one
 

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from bench import Batch, BenchError, Dataset, Files, Method, NotApplicableError, Recipe, Split
-from bench.experiment import Request, resolve
 from bench.options import options_of
 from bench.protocols import PROTOCOLS
 from bench.registry import installed
+from bench.runs.experiment import Request, resolve
 from bench.testing import check_dataset, check_method, check_model
 from tests import twins
 

@@ -4,7 +4,7 @@ import torch
 from torch import nn
 from torch.func import functional_call
 
-from bench.precision import in_precision
+from bench.models.precision import in_precision
 
 
 class Spy(nn.Module):

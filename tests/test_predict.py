@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from bench import predict as module
-from bench.data import Split
-from bench.predict import _gpu_batch_size, predict
+from bench.data.split import Split
+from bench.models import predict as module
+from bench.models.predict import _gpu_batch_size, predict
 
 
 class Noting(nn.Module):

@@ -8,7 +8,7 @@ import torch
 from rich.console import Console
 
 from bench import Method, Trials
-from bench.progress import bar, has_recipe_steps, observer, place, preparing, steps_of
+from bench.cli.progress import bar, has_recipe_steps, observer, place, preparing, steps_of
 from bench.testing import TOY_RECIPE, toy_task
 
 GOES_ON = "interrupted; the same command goes on after"
@@ -163,7 +163,7 @@ def test_preparing_is_told_by_tenths_where_there_is_no_terminal(capsys):
 def test_preparing_is_a_bar_on_a_terminal_that_goes_again(monkeypatch):
     file = io.StringIO()
     console = Console(width=60, file=file, force_terminal=True)
-    monkeypatch.setattr("bench.progress.Console", lambda **_: console)
+    monkeypatch.setattr("bench.cli.progress.Console", lambda **_: console)
     with preparing():
         pass
     assert "━" not in file.getvalue()  # there was nothing to tell

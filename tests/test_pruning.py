@@ -7,21 +7,21 @@ import numpy as np
 import pytest
 import torch
 
-from bench.data import Split
-from bench.diagnostics import Samples
+from bench.data.split import Split
 from bench.errors import DataError, NotApplicableError, OptionError, ProtocolError
-from bench.leaderboard import render
-from bench.meter import Meter, Observer
-from bench.method import Method
-from bench.parts import splits_of
 from bench.protocols import Pruning
 from bench.protocols.forgetting import Forgetting
 from bench.protocols.pruning import MovingAverage
 from bench.recipe import Recipe
 from bench.registry import installed
-from bench.runner import run
+from bench.runs.build import splits_of
+from bench.runs.runner import run
 from bench.streams import Streams
+from bench.tables.leaderboard import render
 from bench.testing import toy_split, toy_task, train
+from bench.training.diagnostics import Samples
+from bench.training.meter import Meter, Observer
+from bench.training.method import Method
 from tests.experiments import CPU, one, toy_experiment
 
 RECIPE = Recipe(protocol="pruning", lr=0.05, epochs=4, batch_size=16, val_size=40, test_size=60, val_batch_size=12)

@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.errors import StoreError
-from bench.results import FORMAT, ResultStore, RunResult
-from bench.spec import RunSpec
+from bench.records.spec import RunSpec
+from bench.records.store import FORMAT, ResultStore, RunResult
 
 SPEC = RunSpec("digits", "erm", "mlp", "class_fairness/1", 3, options={"beta": 0.5})
 

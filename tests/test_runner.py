@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 import torch
 
-from bench import training
-from bench.data import Split
+from bench.data.split import Split
 from bench.errors import DataError, DivergedError, NotApplicableError, OptionError, PluginError
-from bench.meter import Meter, Observer
-from bench.method import Method
 from bench.metrics import Predictions, evaluate
 from bench.protocols import protocol
 from bench.recipe import Recipe
-from bench.results import ResultStore, RunResult
-from bench.runner import run
+from bench.records.store import ResultStore, RunResult
+from bench.runs.runner import run
+from bench.training import stages as training
+from bench.training.meter import Meter, Observer
+from bench.training.method import Method
 from tests.experiments import CPU, one, toy_experiment
 
 RECIPE = Recipe(protocol="group_fairness", lr=0.05, epochs=4, batch_size=16, val_size=40, test_size=60)

@@ -6,8 +6,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from bench import BenchError
-from bench.normalize import Normalize, normalized
-from bench.stack import stack, unstack
+from bench.models.normalize import Normalize, normalized
+from bench.models.stack import stack, unstack
 from bench_plugins.models.byrd_cnn import byrd_cnn
 from bench_plugins.models.logistic import TwoLogits, logistic
 from bench_plugins.models.mlp import mlp

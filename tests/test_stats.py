@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from bench.stats import PairedDifference, holm, mean_se, paired_difference
+from bench.tables.stats import PairedDifference, holm, mean_se, paired_difference
 
 NAN, INF = math.nan, math.inf
 
@@ -132,5 +132,5 @@ def test_holm_leaves_out_nan() -> None:
 
 
 def test_import_is_cheap() -> None:
-    code = "import sys, bench.stats; print({'torch', 'numpy', 'scipy'} & set(sys.modules))"
+    code = "import sys, bench.tables.stats; print({'torch', 'numpy', 'scipy'} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "set()\n"

@@ -6,14 +6,14 @@ import pytest
 import torch
 from torch import nn
 
-import bench.threads
-from bench.experiment import Request, resolve
-from bench.files import Files
-from bench.method import Method
+import bench.runs.threads
+from bench.data.files import Files
 from bench.protocols import protocol
 from bench.recipe import Recipe
-from bench.runner import run
-from bench.threads import chosen, sample_flops
+from bench.runs.experiment import Request, resolve
+from bench.runs.runner import run
+from bench.runs.threads import chosen, sample_flops
+from bench.training.method import Method
 from tests.experiments import CPU, one, toy_experiment
 
 RECIPE = Recipe(protocol="group_fairness", epochs=1, batch_size=16, val_size=40, test_size=60)
@@ -68,7 +68,7 @@ def test_a_variable_that_says_no_number_chooses_nothing(experiment, monkeypatch,
     [(0, 1, 1), (19.9, 1, 1), (20, 1, 2), (39, 1, 3), (40, 1, 4), (999, 1, 4), (4, 5, 2)],
 )
 def test_a_thread_for_each_ten_million_operations(experiment, monkeypatch, mega_flops, runs, count):
-    monkeypatch.setattr(bench.threads, "sample_flops", lambda _: round(mega_flops * 1e6 / 100))
+    monkeypatch.setattr(bench.runs.threads, "sample_flops", lambda _: round(mega_flops * 1e6 / 100))
     found = chosen(experiment(batch_size=100), runs, CPU, None)
     assert found.count == count
     assert found.chosen_by == f"rule: a batch's forward pass has {mega_flops * runs:g} MFLOP, 10 a thread"

@@ -16,20 +16,20 @@ from torch.autograd import forward_ad
 from torch.utils.flop_counter import FlopCounterMode
 
 import bench.throughput.measure as measuring
-from bench.capture import Captured
 from bench.cli import main
 from bench.errors import BenchError, OptionError
 from bench.meta import BACKENDS, Choice
-from bench.method import Method
+from bench.records.json_file import load
 from bench.registry import Offer, Plugin, Registry, installed
 from bench.throughput import Conditions, Record, Workload, page
 from bench.throughput.counts import Operators, counts
-from bench.throughput.kept import load
 from bench.throughput.measure import measure, seconds
 from bench.throughput.memory import peak_bytes
 from bench.throughput.record import Row, older, paired, regressions
 from bench.throughput.step import new_step, task
 from bench.throughput.workload import workloads
+from bench.training.capture import Captured
+from bench.training.method import Method
 
 TINY = Workload("logistic", (3,), 2, batch_size=8)
 QUICK = Conditions(rounds=2, rivals=False)

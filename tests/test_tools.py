@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from bench.results import ResultStore
+from bench.records.json_file import load
+from bench.records.store import ResultStore
 from bench.throughput import Conditions, Record, Workload
-from bench.throughput.kept import load
 from bench.throughput.record import Row
 from tools import gpu_report
 

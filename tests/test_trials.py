@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from bench import Batch, Method, NotApplicableError, Trials
-from bench.meter import Meter
 from bench.testing import NoEvaluations, check_method, toy_task, train
+from bench.training.meter import Meter
 
 
 @dataclass

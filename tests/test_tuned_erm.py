@@ -9,10 +9,10 @@ import torch
 from torch import nn
 
 from bench import OptionError, Recipe
-from bench.meter import Meter
 from bench.metrics import METRICS
 from bench.testing import NoEvaluations, check_method, toy_task, train
-from bench.trials import validation_gain
+from bench.training.meter import Meter
+from bench.training.trials import validation_gain
 from bench_plugins.methods.erm import ERM
 from bench_plugins.methods.tuned_erm import TunedERM
 from tests import claims

@@ -12,10 +12,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bench import NotApplicableError, OptionError, Split, Task
-from bench.heads import features
-from bench.meter import Meter
-from bench.predict import predict
+from bench.models.heads import features
+from bench.models.predict import predict
 from bench.testing import check_method, toy_task, train
+from bench.training.meter import Meter
 from bench_plugins.methods.classifier_retraining import ClassifierRetraining
 from bench_plugins.methods.deep_feature_reweighting import DeepFeatureReweighting
 from bench_plugins.methods.erm import ERM

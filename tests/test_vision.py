@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from bench.vision import MOST, import_declaring, torchvision
+from bench.compat import MOST, import_declaring, torchvision
 
 COUNT = "with open(__file__ + '.runs', 'a') as file: file.write('.')\n"
 NEEDS = """
@@ -72,7 +72,7 @@ def test_an_endless_list_of_missing_operators_ends(package):
 
 def test_torchvision_and_timm_work_in_a_fresh_process():
     code = (
-        "from bench.vision import torchvision; import timm, torch, torchvision as direct; assert direct is torchvision;"
+        "from bench.compat import torchvision; import timm, torch, torchvision as direct; assert direct is torchvision;"
         "assert torchvision.models.squeezenet1_1()(torch.zeros(1, 3, 32, 32)).shape == (1, 1000)"
     )
     done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True)

@@ -10,9 +10,9 @@ import torch
 from PIL import Image
 
 from bench import DataError, Files
+from bench.compat import torchvision
 from bench.metrics import Predictions, evaluate
 from bench.testing import check_dataset
-from bench.vision import torchvision
 from bench_plugins.datasets.waterbirds import FILE, FOLDER, load_waterbirds
 from tests.twins.fairness import CELLS
 from tests.twins.fairness import waterbirds as write_twin

@@ -13,9 +13,9 @@ from scipy.optimize import linprog, minimize_scalar
 from torch import Tensor, nn
 
 from bench import Batch, Method, NotApplicableError, OptionError, Recipe, Split, Streams, Task
-from bench.groups import group_counts, group_maxima, group_means
-from bench.predict import predict
+from bench.models.predict import predict
 from bench.testing import check_method, toy_task, train
+from bench.training.groups import group_counts, group_maxima, group_means
 from bench_plugins.methods.cvar_dro import CVaRDRO, chi_square_weights, cvar_weights
 from bench_plugins.methods.erm import ERM
 from bench_plugins.methods.gap_regularized import GapRegularized, spread

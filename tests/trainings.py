@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from bench import Method, Task, Trials
-from bench.meter import Meter
 from bench.testing import toy_task, train
+from bench.training.meter import Meter
 
 State = dict[str, Tensor]
 

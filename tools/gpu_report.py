@@ -11,7 +11,7 @@ from statistics import mean
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from bench.rows import Row as RunRow
+    from bench.tables.rows import Row as RunRow
     from bench.throughput.record import Record, Row
 
 DISTRIBUTION = "reweight-bench"
@@ -29,10 +29,10 @@ def versions(device: str) -> int:
     try:
         import torch
 
-        from bench.environment import environment
+        from bench.compat import torchvision
         from bench.registry import installed
-        from bench.runner import device_of
-        from bench.vision import torchvision
+        from bench.runs.environment import environment
+        from bench.runs.runner import device_of
 
         found = installed()
         made = environment({}, device_of(device))
@@ -82,7 +82,7 @@ def checks(logs: Path, records: Path) -> Table:
 
 
 def throughput(logs: Path, records: Path) -> Table:
-    from bench.throughput.kept import load
+    from bench.records.json_file import load
     from bench.throughput.page import title
     from bench.throughput.record import Record
 
@@ -105,8 +105,8 @@ def step_cells(record: "Record", row: "Row") -> list[str]:
 
 
 def cifar100(logs: Path, records: Path) -> Table:
-    from bench.results import ResultStore
-    from bench.rows import rows_of
+    from bench.records.store import ResultStore
+    from bench.tables.rows import rows_of
 
     results = [r for r in ResultStore(records / "results").load()[0] if r.spec.dataset == "cifar100"]
     for r in results:
@@ -118,8 +118,8 @@ def cifar100(logs: Path, records: Path) -> Table:
 
 
 def run_cells(row: "RunRow", metrics: Sequence[str]) -> list[str]:
-    from bench.leaderboard import percent
-    from bench.results import LAST
+    from bench.records.store import LAST
+    from bench.tables.leaderboard import percent
 
     runs = list(row.runs.values())
     epochs = runs[0].resolved["recipe"]["epochs"]

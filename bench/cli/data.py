@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 import click
 
 from bench.cli.common import data_dir_option, installed, settings_option, table, unofficial_option
-from bench.described import NAMED
+from bench.data.files import Files, default_root
 from bench.errors import OptionError
-from bench.files import Files, default_root
+from bench.tables.wording import NAMED
 
 if TYPE_CHECKING:
-    from bench.data import Dataset
+    from bench.data.split import Dataset
     from bench.protocols import Protocol, Splits
 
 
@@ -33,8 +33,8 @@ def prepare(name: str, options: Sequence[str], data_dir: Path | None, allow_unof
 
     What is there already is verified again and not repeated. `bench run` does the same when it needs to.
     """
+    from bench.cli.progress import preparing
     from bench.options import options_of, parse
-    from bench.progress import preparing
 
     load = installed().find("datasets", name).value
     given = _given(options, ("dataset",))
@@ -76,8 +76,8 @@ def audit(
     Exit codes: 0, nothing severe; 1, something is; 2, bad input.
     """
     from bench.audit import audit as look
-    from bench.experiment import by_prefix, resolve_data
-    from bench.progress import preparing
+    from bench.cli.progress import preparing
+    from bench.runs.experiment import by_prefix, resolve_data
     from bench.streams import Streams
 
     registry, given = installed(), by_prefix(_given(options, ("dataset", "protocol", "recipe")))
@@ -157,7 +157,7 @@ class _Noted(Files):
 
 def _prepared(noted: Iterable[Path]) -> list[Path]:
     """Folders of memory maps beside these files."""
-    from bench.memory_map import ABOUT
+    from bench.data.memory_map import ABOUT
 
     return sorted({about.parent for path in noted for about in path.parent.glob(f"*/{ABOUT}")})
 

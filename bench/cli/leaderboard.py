@@ -33,7 +33,7 @@ def leaderboard(out: Path, check: bool) -> None:
 
 def write_tables(out: Path) -> list[Path]:
     """Write what the records give, and remove tables that they no longer give; the files written."""
-    from bench.results import write_whole
+    from bench.records.store import write_whole
 
     pages, _ = _pages(out)
     for name, text in pages.items():
@@ -46,10 +46,10 @@ def write_tables(out: Path) -> list[Path]:
 
 def _pages(out: Path) -> tuple[dict[str, str], bool]:
     """The tables and pictures by file name, and whether a record is damaged."""
-    from bench.leaderboard import render
-    from bench.results import ResultStore
+    from bench.records.json_file import load
+    from bench.records.store import ResultStore
+    from bench.tables.leaderboard import render
     from bench.throughput import Record, corruptions, page
-    from bench.throughput.kept import load
 
     results, damaged = ResultStore(out / "results").load()
     steps, damaged_steps = load(out / "throughput", Record)
@@ -62,7 +62,7 @@ def _pages(out: Path) -> tuple[dict[str, str], bool]:
 
 def _tables(out: Path) -> list[Path]:
     """Files written earlier, known by their first line: nobody else's file is touched."""
-    from bench.markdown import MARK
+    from bench.tables.markdown import MARK
 
     files = [*out.glob("*.md"), *(out / "throughput").glob("*.svg")]
     return sorted(path for path in files if path.read_text("utf-8", errors="replace").startswith(MARK))

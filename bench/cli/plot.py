@@ -13,11 +13,11 @@ from bench.errors import BenchError, OptionError
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from bench.data import Dataset
-    from bench.plots.series import Arrays, Series
+    from bench.data.split import Dataset
+    from bench.plots.select import Arrays, Series
     from bench.protocols import Splits
-    from bench.results import RunResult
-    from bench.spec import RunSpec
+    from bench.records.spec import RunSpec
+    from bench.records.store import RunResult
 
 KINDS = ("surfaces", "curves", "fraction", "gradients", "weight", "capacity", "counts", "histograms", "images")
 
@@ -65,7 +65,7 @@ def plot(kind: str, out: Path, file: Path | None, **asked: Any) -> None:
     images      training images that weigh most and least, which are read from the data files
     """
     from bench.plots import style
-    from bench.results import ResultStore, write_whole
+    from bench.records.store import ResultStore, write_whole
 
     ResultStore(file.parent if file else out).check_writable()
     pictures = list(_pictures(kind, asked))
@@ -116,8 +116,8 @@ def _pictures(kind: str, asked: dict[str, Any]) -> "Iterator[tuple[str, Callable
 def chosen(asked: dict[str, Any]) -> "list[Series]":
     """The series that are asked for. Raises BenchError, with what there is, where there are none."""
     from bench.options import show
-    from bench.plots.series import series_of
-    from bench.results import ResultStore
+    from bench.plots.select import series_of
+    from bench.records.store import ResultStore
 
     if not asked["records"].is_dir():
         raise BenchError(f"{asked['records']} is no folder: name the folder of the records with --records")
@@ -190,7 +190,7 @@ def _kept(result: "RunResult", records: Path) -> "Arrays":
     """What was kept beside a record. Raises BenchError where the file is not there."""
     import numpy as np
 
-    from bench.results import ResultStore
+    from bench.records.store import ResultStore
 
     path = ResultStore(records).path(result.spec).with_suffix(".npz")
     if not path.exists():
@@ -220,7 +220,7 @@ def _weighted(series: "Sequence[Series]", records: Path) -> "tuple[list[Series],
 
 def _images(series: "Sequence[Series]", title: str, asked: dict[str, Any]) -> "Figure":
     """Of the first run of the only method that weights samples; its images are read from the data files."""
-    from bench.data import Split
+    from bench.data.split import Split
     from bench.plots import images
 
     weighted, arrays = _weighted(series, asked["records"])
@@ -240,9 +240,9 @@ def _images(series: "Sequence[Series]", title: str, asked: dict[str, Any]) -> "F
 
 def _data_of(spec: "RunSpec", asked: dict[str, Any]) -> "tuple[Dataset, Splits]":
     """The data set of a record, and its splits. Raises BenchError where the data or the defaults are others by now."""
-    from bench.experiment import Request, resolve
-    from bench.files import Files, default_root
-    from bench.parts import splits_of
+    from bench.data.files import Files, default_root
+    from bench.runs.build import splits_of
+    from bench.runs.experiment import Request, resolve
 
     files = Files(asked["data_dir"] or default_root(), allow_unofficial=asked["allow_unofficial_data"])
     protocol = spec.protocol.split("/")[0]

@@ -18,15 +18,15 @@ from bench.cli.common import (
     unofficial_option,
 )
 from bench.cli.leaderboard import write_tables
-from bench.described import NAMED
 from bench.errors import BenchError, OptionError
-from bench.spec import SHORTHANDS, canonical
+from bench.records.spec import SHORTHANDS, canonical
+from bench.tables.wording import NAMED
 
 if TYPE_CHECKING:
-    from bench.data import Dataset
-    from bench.experiment import Experiment
+    from bench.data.split import Dataset
+    from bench.records.store import ResultStore, RunResult
     from bench.registry import Registry
-    from bench.results import ResultStore, RunResult
+    from bench.runs.experiment import Experiment
 
 
 @click.command()
@@ -81,10 +81,10 @@ def run(methods: Sequence[str], seeds: int | None, single: Sequence[int], out: P
     if seeds and single:
         raise OptionError("give --seeds N or --seed S, not both")
     from bench.errors import UnknownNameError
-    from bench.leaderboard import page_name
     from bench.meta import BACKENDS
-    from bench.results import ResultStore
-    from bench.runner import device_of
+    from bench.records.store import ResultStore
+    from bench.runs.runner import device_of
+    from bench.tables.leaderboard import page_name
 
     if asked["backend"] not in BACKENDS:
         raise UnknownNameError("backend", asked["backend"], BACKENDS)
@@ -125,9 +125,9 @@ def run(methods: Sequence[str], seeds: int | None, single: Sequence[int], out: P
 
 def experiments_of(methods: Sequence[str], asked: Mapping[str, Any]) -> "list[Experiment]":
     """What a command asks for, each once, from the values of its options. Raises BenchError."""
-    from bench.experiment import Request, resolve
-    from bench.files import Files, default_root
-    from bench.progress import preparing
+    from bench.cli.progress import preparing
+    from bench.data.files import Files, default_root
+    from bench.runs.experiment import Request, resolve
 
     registry = installed()
     files = Files(asked["data_dir"] or default_root(), allow_unofficial=asked["allow_unofficial_data"])
@@ -166,8 +166,8 @@ def _options(texts: Sequence[str], methods: Sequence[str], registry: "Registry")
     Raises OptionError for what is no NAME=VALUE, is given twice, could mean two things, or is an option of some of the
     methods alone.
     """
-    from bench.experiment import OPTIONS_OF
     from bench.options import options_of
+    from bench.runs.experiment import OPTIONS_OF
 
     common: dict[str, str] = {}
     own: dict[str, dict[str, str]] = {method: {} for method in methods}
@@ -202,8 +202,8 @@ def _run_seeds(
     results: "list[RunResult]",
 ) -> None:
     """Run what is not yet recorded; add to `results` those of all seeds, each as soon as it is there."""
-    from bench.progress import observer
-    from bench.runner import run as run_experiment
+    from bench.cli.progress import observer
+    from bench.runs.runner import run as run_experiment
 
     stack, force = asked["stack"], asked["force"]
     found = {seed: store.get(experiment.spec(seed)) for seed in seeds}
@@ -221,9 +221,9 @@ def _run_seeds(
 
 def _summary(results: "Sequence[RunResult]") -> None:
     """A table of the runs just made, by method, options and selection rule."""
-    from bench.leaderboard import percent
-    from bench.results import rule_name
-    from bench.rows import rows_of
+    from bench.records.store import rule_name
+    from bench.tables.leaderboard import percent
+    from bench.tables.rows import rows_of
 
     for row in rows_of(results):
         metrics, cells = row.any.about["metrics"], []

@@ -100,11 +100,11 @@ def _options(kind: str, target: Callable[..., Any]) -> None:
 
 def _recipe(load: Callable[..., Any], data_dir: Path | None) -> None:
     """The data set's own recipe; where its files are not there, the types of what can be changed."""
+    from bench.data.files import Files, default_root
     from bench.errors import DataError
-    from bench.experiment import recipe_options
-    from bench.files import Files, default_root
     from bench.options import describe, show
     from bench.recipe import Recipe
+    from bench.runs.experiment import recipe_options
 
     try:
         dataset = load(Files(data_dir or default_root(), allow_unofficial=True, download=False))

@@ -51,8 +51,8 @@ def throughput(names: Sequence[str], compare: Path | None, out: Path, **asked: A
 
     It is timed on WORKLOADs (all, if none is named), beside the baseline and rivals.
     """
-    from bench.results import ResultStore
-    from bench.runner import device_of
+    from bench.records.store import ResultStore
+    from bench.runs.runner import device_of
     from bench.throughput import Conditions, page
     from bench.throughput.measure import measure
     from bench.throughput.record import older, regressions

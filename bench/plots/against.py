@@ -11,7 +11,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from bench.errors import BenchError
 from bench.plots.curves import axis_name
-from bench.plots.series import Array, Series, band_note, mean_and_band, number_of, shared, shared_note
+from bench.plots.select import Array, Series, band_note, mean_and_band, number_of, shared, shared_note
 from bench.plots.style import legend, lines, panels
 
 PARAMETERS = "parameters"

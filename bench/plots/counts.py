@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from bench.errors import BenchError
 from bench.options import show
-from bench.plots.series import Series, shared, shared_note
+from bench.plots.select import Series, shared, shared_note
 from bench.plots.style import COLORS, legend, new_figure
 
 HATCHES = ("", "////", "....", "xxxx", "\\\\\\\\", "++++", "oooo")

@@ -8,9 +8,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from matplotlib.typing import ColorType
 
-from bench.derived import names
 from bench.errors import BenchError
-from bench.plots.series import Series, band_note, mean_and_band, shared, shared_note
+from bench.plots.loss_ratio import names
+from bench.plots.select import Series, band_note, mean_and_band, shared, shared_note
 from bench.plots.style import legend, lines, panels
 
 LONG = 1000  # last over first epoch from which the axis is logarithmic
@@ -33,8 +33,8 @@ NAMES = {
 
 
 def curves(series: Sequence[Series], columns: Sequence[str], title: str, log: bool = False) -> Figure:
-    """A panel for each column (`set/metric` of the history, or of `bench.derived`) and a line for each series: the mean
-    over the seeds, with a band of one standard deviation. log: a logarithmic vertical axis.
+    """A panel for each column (`set/metric` of the history, or of `bench.plots.loss_ratio`) and a line for each series:
+    the mean over the seeds, with a band of one standard deviation. log: a logarithmic vertical axis.
 
     Raises BenchError for a column that no run has.
     """

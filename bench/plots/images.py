@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from bench.plots.series import Series
+from bench.plots.select import Series
 from bench.plots.style import new_figure
 
 SHOWN = 10

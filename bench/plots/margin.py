@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.plots.series import Array
+from bench.plots.select import Array
 
 HARD = 1e10  # the penalty of a violated margin; it bounds no multiplier of data that can be told apart
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from bench.errors import BenchError
 from bench.plots.margin import max_margin
-from bench.plots.series import Array, Arrays, Series, shared, shared_note
+from bench.plots.select import Array, Arrays, Series, shared, shared_note
 from bench.plots.style import new_figure
 
 MOST = 8

@@ -9,7 +9,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from bench.errors import BenchError
-from bench.plots.series import Array, Arrays, Series, seeds, shared, shared_note
+from bench.plots.select import Array, Arrays, Series, seeds, shared, shared_note
 from bench.plots.style import COLORS, GREY, new_figure
 
 MOST_LABELS, MOST_SERIES = 20, 5

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 from torch import Tensor, nn
 
-from bench.data import Dataset, Split
+from bench.data.split import Dataset, Split
 from bench.errors import DataError
 from bench.recipe import Recipe
 from bench.streams import Streams
@@ -17,8 +17,8 @@ Metrics = dict[str, float]
 Evaluate = Callable[[Split], Metrics]
 """Every metric of the model that is examined, on a split."""
 if TYPE_CHECKING:
-    from bench.method import Method
-    from bench.training import Stages
+    from bench.training.method import Method
+    from bench.training.stages import Stages
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,8 @@ class Protocol(ABC):
         return {}
 
     def prepare(self, splits: Splits, method: "Method", stages: "Stages") -> Prepared:
-        """Choose the data, or what is trained on them, by trainings of its own, where it has any (`bench.training`).
+        """Choose the data, or what is trained on them, by trainings of its own, where it has any
+        (`bench.training.stages`).
 
         splits: those of the run, on its device, without tests and probes; where `stages.on_val`, the validation data
         stand at the end of the training data too. method: the run's, which has not begun.

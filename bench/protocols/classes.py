@@ -6,7 +6,7 @@ from dataclasses import replace
 import torch
 from torch import Generator, Tensor
 
-from bench.data import Dataset, Split
+from bench.data.split import Dataset, Split
 from bench.errors import DataError, OptionError
 from bench.streams import Streams
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bench.data import Batch
-from bench.method import Method
+from bench.data.split import Batch
+from bench.training.method import Method
 
 
 @dataclass

@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from bench.data import Dataset, Split
-from bench.diagnostics import Samples
+from bench.data.split import Dataset, Split
 from bench.errors import DataError, OptionError, ProtocolError
-from bench.method import Method
 from bench.protocols.base import Prepared, Protocol, Splits, by_class, hold_out
 from bench.protocols.classes import per_class, without
 from bench.protocols.forgetting import Forgetting
 from bench.recipe import Recipe
 from bench.streams import Streams
+from bench.training.diagnostics import Samples
+from bench.training.method import Method
 
 if TYPE_CHECKING:
-    from bench.training import Stages
+    from bench.training.stages import Stages
 
 
 @dataclass(frozen=True)
@@ -173,7 +173,7 @@ class Retraining(Method):
 
 class MovingAverage:
     """The exponential moving average over epochs of each sample's weighted loss, divided by the epoch's mean: a
-    `bench.meter.Watch`.
+    `bench.training.meter.Watch`.
 
     value: [N] float64; NaN for samples that were not yet drawn.
     """

@@ -7,10 +7,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from bench.attacks import perturbed, universal_perturbation
-from bench.corruptions import COMMON, CORRUPTIONS, EXTRA, SEVERITIES
-from bench.data import Dataset, Split
+from bench.data.split import Dataset, Split
 from bench.errors import OptionError, ProtocolError
+from bench.images.attacks import perturbed, universal_perturbation
+from bench.images.corruptions import COMMON, CORRUPTIONS, EXTRA, SEVERITIES
 from bench.protocols.base import Evaluate, Metrics, Splits
 from bench.protocols.imbalance import Profiled
 from bench.streams import Streams
@@ -25,13 +25,13 @@ class Robustness(Profiled):
     """Robustness under class imbalance: an imbalanced training, evaluated on clean, corrupted and perturbed test data.
 
     After the training, the model of each selection rule is evaluated on the test data under each corruption of
-    `bench.corruptions` at each severity, drawn by seed on the run's device, the same for all methods, and under one
-    universal adversarial perturbation of its own (`bench.attacks`), which is made to mislead that model on the training
-    data. The set `randomly_perturbed` is its control, with a perturbation of random signs, every value at plus or minus
-    eps. The set `corrupted` has the means over the fifteen common corruptions and the severities: its `error` is the
-    mean corruption error, not divided by that of a reference model (as Hendrycks et al. 2020, AugMix, for CIFAR-10-C;
-    Hendrycks and Dietterich 2019 divide by AlexNet's). `extra_corrupted` has those over the four extra ones,
-    `NAME/SEVERITY` each by itself, with the metrics of the tables alone. What the options leave out is undefined.
+    `bench.images.corruptions` at each severity, drawn by seed on the run's device, the same for all methods, and under
+    one universal adversarial perturbation of its own (`bench.images.attacks`), which is made to mislead that model on
+    the training data. The set `randomly_perturbed` is its control, with a perturbation of random signs, every value at
+    plus or minus eps. The set `corrupted` has the means over the fifteen common corruptions and the severities: its
+    `error` is the mean corruption error, not divided by that of a reference model (as Hendrycks et al. 2020, AugMix,
+    for CIFAR-10-C; Hendrycks and Dietterich 2019 divide by AlexNet's). `extra_corrupted` has those over the four extra
+    ones, `NAME/SEVERITY` each by itself, with the metrics of the tables alone. What the options leave out is undefined.
 
     The pre-registration has balanced, linear and long-tailed data, balanced accuracy and F1; it implies corrupted and
     perturbed test data. How F1 is averaged (here: over the classes), whether the test data are balanced (as they are,

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from bench.markdown import MARK, table
-from bench.throughput.kept import Kept
+from bench.records.json_file import Kept
+from bench.tables.markdown import MARK, table
 from bench.throughput.page import made, with_quartiles
 from bench.throughput.record import Quartiles, paired, quartiles
 

@@ -13,18 +13,18 @@ from typing import Any
 
 import torch
 
-from bench.allocator import keep_freed_memory
-from bench.capture import Captured
-from bench.environment import environment
 from bench.errors import BenchError, NotApplicableError, UnknownNameError
 from bench.meta import BACKENDS
-from bench.method import Method
 from bench.registry import Plugin, Registry, installed
+from bench.runs.allocator import keep_freed_memory
+from bench.runs.environment import environment
 from bench.throughput.counts import counts, flops
 from bench.throughput.memory import peak_bytes
 from bench.throughput.record import EAGER, ONE_BY_ONE, WAYS, Record, Row
 from bench.throughput.step import Step, new_step
 from bench.throughput.workload import Conditions, Workload
+from bench.training.capture import Captured
+from bench.training.method import Method
 
 RECORDING = Captured.WARM_UP + 1  # updates after the first, until one is replayed
 WARM_UP = RECORDING  # rounds

@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from bench.markdown import MARK, table
+from bench.tables.markdown import MARK, table
 from bench.throughput.record import WAYS, Quartiles, Record, Row, quartiles
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from statistics import quantiles
 from typing import Any, NamedTuple
 
 from bench.errors import BenchError
-from bench.spec import canonical, digest
-from bench.throughput.kept import Kept
+from bench.records.json_file import Kept
+from bench.records.spec import canonical, digest
 from bench.throughput.workload import Conditions, Workload
 
 NOISE, WORSE = 1.05, 1.15

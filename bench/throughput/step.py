@@ -7,16 +7,16 @@ from dataclasses import replace
 import torch
 from torch import Generator, Tensor, nn
 
-from bench.capture import Captured
-from bench.data import Split
-from bench.initial import initial_model
-from bench.method import Method, Task
-from bench.precision import in_precision
+from bench.data.split import Split
+from bench.models.initial import initial_model
+from bench.models.precision import in_precision
 from bench.recipe import Recipe
 from bench.registry import Registry
 from bench.streams import Streams
 from bench.throughput.record import EAGER, ONE_BY_ONE
 from bench.throughput.workload import Conditions, Workload
+from bench.training.capture import Captured
+from bench.training.method import Method, Task
 
 TRAIN_BATCHES, VAL_BATCHES = 8, 16  # in the data
 

@@ -15,7 +15,7 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from bench import DataError, Dataset, Files, OptionError, Recipe, Split, UnknownNameError, hookimpl
-from bench.memory_map import Block, memory_map
+from bench.data.memory_map import Block, memory_map
 
 FOLDER = "celeba"
 ATTRIBUTES, PARTITION, ARCHIVE = "list_attr_celeba.txt", "list_eval_partition.txt", "img_align_celeba.zip"

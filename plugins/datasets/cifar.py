@@ -253,7 +253,7 @@ def _class_names(path: Path, default: tuple[str, ...]) -> tuple[str, ...]:
 
 def _read_python(files: Files, variant: Variant) -> tuple[Split, Split, tuple[str, ...]]:
     """As `_read_binary`, from the Python version, whose MD5s torchvision checks before it unpickles anything."""
-    from bench.vision import torchvision
+    from bench.compat import torchvision
 
     read = getattr(torchvision.datasets, variant.python)
     try:

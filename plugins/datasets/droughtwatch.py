@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Generator, Tensor
 
 from bench import DataError, Dataset, Files, OptionError, Recipe, Split, hookimpl
-from bench.memory_map import Block, memory_map
+from bench.data.memory_map import Block, memory_map
 from bench_plugins.tfrecord import example, records
 
 FOLDER = "droughtwatch"

@@ -74,7 +74,7 @@ def load_mnist(files: Files) -> Dataset:
 
 def _split(files: Files, prefix: str) -> Split:
     # The readers rather than the class torchvision.datasets.MNIST, which prefers a folder MNIST/processed, unverified.
-    from bench.vision import torchvision
+    from bench.compat import torchvision
 
     images, labels = (_verified(files, f"{prefix}-{kind}-ubyte") for kind in ("images-idx3", "labels-idx1"))
     x = _read(torchvision.datasets.mnist.read_image_file, images)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from bench import DataError, Dataset, Files, OptionError, Recipe, Split, hookimpl
-from bench.memory_map import Block, memory_map
+from bench.data.memory_map import Block, memory_map
 from bench_plugins.datasets.tables import read_table
 
 FOLDER = "waterbird_complete95_forest2water2"

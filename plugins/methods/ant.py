@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from bench import Batch, Method, hookimpl
 from bench.checks import Checks
-from bench.image_ops import check_images
+from bench.images.operations import check_images
 from bench_plugins.methods.universal_adversarial import InputRange
 
 

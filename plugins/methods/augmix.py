@@ -10,7 +10,7 @@ from torch.distributions import Beta, Dirichlet
 
 from bench import Batch, Method, hookimpl
 from bench.checks import Checks
-from bench.image_ops import (
+from bench.images.operations import (
     autocontrast,
     check_images,
     equalize,

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from bench import Batch, Method, NotApplicableError, hookimpl
 from bench.checks import Checks
-from bench.heads import head_of
+from bench.models.heads import head_of
 from bench_plugins.methods.resample import drawn_order, label_balanced
 
 

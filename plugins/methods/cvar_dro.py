@@ -9,7 +9,7 @@ from torch import Tensor
 
 from bench import Batch, Method, hookimpl
 from bench.checks import Checks
-from bench.weights import mean_one
+from bench.training.weights import mean_one
 
 
 def cvar_weights(losses: Tensor, alpha: float) -> Tensor:

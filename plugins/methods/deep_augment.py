@@ -9,7 +9,7 @@ from torch import Tensor
 
 from bench import Batch, Method, hookimpl
 from bench.checks import Checks
-from bench.image_ops import check_images
+from bench.images.operations import check_images
 from bench_plugins.methods.augmix import AugMix
 from bench_plugins.methods.distortion import Autoencoder, distort_signal, distort_weight
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from bench import Method, NotApplicableError, OptionError, hookimpl
 from bench.checks import Checks
-from bench.heads import features, head_of
+from bench.models.heads import features, head_of
 
 
 def regression(x: Tensor, y: Tensor, classes: int, strength: float) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from bench import Batch, Method, NotApplicableError, hookimpl
 from bench.checks import Checks
-from bench.groups import group_counts, group_means
+from bench.training.groups import group_counts, group_means
 
 
 @dataclass

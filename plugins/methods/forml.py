@@ -9,8 +9,8 @@ from torch import Tensor
 
 from bench import Batch, Method, OptionError, hookimpl
 from bench.checks import Checks
-from bench.groups import group_maxima, group_means
 from bench.meta import gradient_step, virtual_step
+from bench.training.groups import group_maxima, group_means
 
 
 @dataclass

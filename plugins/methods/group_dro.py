@@ -8,7 +8,7 @@ from torch import Tensor
 
 from bench import Batch, Method, hookimpl
 from bench.checks import Checks
-from bench.groups import group_means
+from bench.training.groups import group_means
 from bench_plugins.methods.imbalance import label_counts, require_two
 from bench_plugins.methods.resample import drawn_order, label_balanced
 

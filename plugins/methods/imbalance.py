@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from bench import NotApplicableError, OptionError, Task
-from bench.groups import group_counts
 from bench.options import show
+from bench.training.groups import group_counts
 
 
 def label_counts(task: Task, by: str = "class") -> Tensor:

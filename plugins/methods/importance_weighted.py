@@ -9,7 +9,7 @@ from torch import Tensor
 
 from bench import Batch, Method, OptionError, hookimpl
 from bench.checks import Checks
-from bench.weights import mean_one
+from bench.training.weights import mean_one
 from bench_plugins.methods.imbalance import label_counts, require_one_each
 
 

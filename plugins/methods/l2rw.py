@@ -9,7 +9,7 @@ from torch import Tensor
 
 from bench import Batch, Method, hookimpl
 from bench.meta import VirtualStep, virtual_step
-from bench.weights import mean_one
+from bench.training.weights import mean_one
 
 
 @dataclass

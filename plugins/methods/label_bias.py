@@ -9,7 +9,7 @@ from torch import Tensor
 
 from bench import Batch, NotApplicableError, OptionError, Trials, hookimpl
 from bench.checks import Checks
-from bench.weights import mean_one
+from bench.training.weights import mean_one
 
 
 @dataclass

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from bench import Batch, Method, NotApplicableError, hookimpl
 from bench.checks import Checks
-from bench.heads import Head, head_of
-from bench.weights import mean_one
+from bench.models.heads import Head, head_of
+from bench.training.weights import mean_one
 from bench_plugins.methods.class_balanced import effective_number_weights
 from bench_plugins.methods.imbalance import label_counts, require_cross_entropy
 

@@ -10,7 +10,7 @@ from torch import Generator, Tensor, nn
 from bench import Batch, Method, hookimpl
 from bench.checks import Checks
 from bench.meta import virtual_step
-from bench.weights import mean_one
+from bench.training.weights import mean_one
 
 
 @dataclass

@@ -12,8 +12,8 @@ from torch import Generator, Tensor, nn
 from bench import Batch, Method, Trials, UnknownNameError, hookimpl
 from bench.checks import Checks
 from bench.metrics import METRICS
-from bench.trials import validation_gain
-from bench.weights import mean_one
+from bench.training.trials import validation_gain
+from bench.training.weights import mean_one
 from bench_plugins.gaussian_process import propose
 
 POOL = 10_000  # points of the ball among which candidates are sought

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from bench import Batch, Method, OptionError, Streams, hookimpl
 from bench.checks import Checks
-from bench.groups import group_counts
+from bench.training.groups import group_counts
 
 
 def label_balanced(label: Tensor, q: float = 0.0) -> Tensor:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from bench import Method, Recipe, Trials, hookimpl
 from bench.checks import Checks
-from bench.trials import validation_gain
+from bench.training.trials import validation_gain
 
 
 @dataclass

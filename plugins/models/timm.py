@@ -22,7 +22,7 @@ def timm_model(
     Raises UnknownNameError, OptionError for dropout of a model that has none, and BenchError for inputs that the model
     cannot take or weights that cannot be had.
     """
-    import bench.vision  # noqa: F401, I001 (first, because timm imports torchvision)
+    import bench.compat  # noqa: F401, I001 (first, because timm imports torchvision)
     import timm
 
     if not timm.is_model(name):

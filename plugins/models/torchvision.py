@@ -22,7 +22,7 @@ def torchvision_model(
     Raises UnknownNameError, OptionError for dropout of a model that has none, and BenchError for inputs that the model
     cannot take or weights that cannot be had.
     """
-    from bench.vision import torchvision
+    from bench.compat import torchvision
 
     zoo = torchvision.models
     known = zoo.list_models(module=zoo)  # detection, segmentation and video models are in submodules

@@ -11,12 +11,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from bench.data import Dataset, Split
-from bench.experiment import Experiment, Request, resolve
-from bench.files import Files
+from bench.data.files import Files
+from bench.data.split import Dataset, Split
 from bench.recipe import Recipe
-from bench.results import ResultStore, RunResult
-from bench.runner import run
+from bench.records.store import ResultStore, RunResult
+from bench.runs.experiment import Experiment, Request, resolve
+from bench.runs.runner import run
 from bench.throughput.counts import sync_debug_mode
 from bench_plugins.datasets.cifar import flip_and_translate
 from tests.pretended.device import NAME

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from bench import Batch, Method
-from bench.capture import FAILED
-from bench.experiment import Experiment
-from bench.meter import Observer
+from bench.runs.experiment import Experiment
+from bench.training.capture import FAILED
+from bench.training.meter import Observer
 from tests.gpu.common import batch, compare, dataset, exact, experiment, small, trained
 
 

@@ -3,10 +3,10 @@
 import torch
 from torch import Generator, Tensor, nn
 
-from bench.attacks import universal_perturbation
-from bench.corruptions import CORRUPTIONS
-from bench.corruptions.base import CIFAR
-from bench.image_ops import autocontrast, equalize, histogram, look_up, posterize, rotate, solarize, warp
+from bench.images.attacks import universal_perturbation
+from bench.images.corruptions import CORRUPTIONS
+from bench.images.corruptions.base import CIFAR
+from bench.images.operations import autocontrast, equalize, histogram, look_up, posterize, rotate, solarize, warp
 from bench_plugins.datasets.cifar import flip_and_translate
 from tests.gpu import each
 from tests.gpu.common import CPU, exact, images, unwaiting

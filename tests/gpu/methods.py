@@ -6,9 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from bench import Method
-from bench.capture import Captured
 from bench.meta import BACKENDS
 from bench.registry import installed
+from bench.training.capture import Captured
 from tests.experiments import FEW
 from tests.gpu import each
 from tests.gpu.common import CPU, apart, batch, compare, dataset, exact, experiment, is_gpu, small, trained

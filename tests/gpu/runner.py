@@ -10,17 +10,17 @@ import numpy as np
 import pytest
 import torch
 
-from bench.capture import FAILED
-from bench.data import Batch
-from bench.experiment import Experiment
-from bench.meter import Meter, Observer
-from bench.method import Method
-from bench.parts import loaded_splits, new_evaluations, new_model
+from bench.data.split import Batch
 from bench.protocols import GroupFairness
 from bench.recipe import Recipe
-from bench.results import RunResult
-from bench.runner import run
+from bench.records.store import RunResult
+from bench.runs.build import loaded_splits, new_evaluations, new_model
+from bench.runs.experiment import Experiment
+from bench.runs.runner import run
 from bench.streams import Streams
+from bench.training.capture import FAILED
+from bench.training.meter import Meter, Observer
+from bench.training.method import Method
 from tests.experiments import toy_experiment
 from tests.gpu.common import CPU, batch, compare, dataset, exact, experiment, is_gpu, small, store, trained
 

@@ -12,7 +12,7 @@ from torch import nn
 from bench import Batch, Method, Recipe, Streams, Task
 from bench.meta import BACKENDS
 from bench.metrics import Predictions, evaluate
-from bench.normalize import normalized
+from bench.models.normalize import normalized
 from bench.testing import train
 from bench_plugins.datasets.cifar import flip_and_translate
 from bench_plugins.models.resnet import resnet18

@@ -17,11 +17,11 @@ import pytest
 import torch
 from PIL import Image
 
-from bench.allocator import keep_freed_memory
 from bench.cli.common import table
-from bench.corruptions import CORRUPTIONS
-from bench.corruptions.base import CIFAR
-from bench.environment import environment
+from bench.images.corruptions import CORRUPTIONS
+from bench.images.corruptions.base import CIFAR
+from bench.runs.allocator import keep_freed_memory
+from bench.runs.environment import environment
 from bench.throughput.corruptions import CLOCKS, FOLDER, HEADS, Record, Timing, cells
 from tests.imagenet_c import public
 from tests.test_corruptions import as_bytes, cifar, constants

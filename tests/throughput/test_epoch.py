@@ -12,13 +12,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from bench.data import Split
-from bench.meter import Meter
-from bench.method import Method, Task
-from bench.normalize import normalized
+from bench.data.split import Split
+from bench.models.normalize import normalized
 from bench.recipe import Recipe
 from bench.streams import Streams
 from bench.testing import NoEvaluations
+from bench.training.meter import Meter
+from bench.training.method import Method, Task
 from bench_plugins.datasets.cifar import flip_and_translate
 from bench_plugins.models.mlp import mlp
 from bench_plugins.models.resnet import resnet18

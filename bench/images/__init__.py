@@ -1,0 +1,1 @@
+"""Operations on batches of images: augmentation, corruptions, adversarial perturbations."""

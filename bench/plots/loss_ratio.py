@@ -1,0 +1,50 @@
+"""Columns that follow from a record's history. Nothing here imports torch."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+from bench.records.store import RunResult
+
+LOSS_RATIO = "train/loss_ratio/class"
+DECAY = 0.9
+"""Of the averages in the loss ratio, per evaluation; the paper gives none."""
+
+
+def names(result: RunResult) -> list[str]:
+    """The columns that `column` finds: those of the history, and what follows from them."""
+    history, classes = result.history.keys() - {"epoch", "step"}, range(len(result.class_counts("train")))
+    return sorted(history | {f"{LOSS_RATIO}{c}" for c in classes if f"train/loss/class{c}" in history})
+
+
+def column(result: RunResult, name: str) -> Sequence[float | None] | None:
+    """A column of the history by name, or the loss ratio of a class, `train/loss_ratio/class2`; None where there is no
+    such thing.
+    """
+    if not name.startswith(LOSS_RATIO) or name not in names(result):
+        return result.history.get(name)
+    return loss_ratio(result.history, result.class_counts("train"), int(name.removeprefix(LOSS_RATIO)))
+
+
+def loss_ratio(
+    history: Mapping[str, Sequence[float | None]], counts: Sequence[int], label: int, decay: float = DECAY
+) -> list[float]:
+    """How much larger the loss of the samples of one class is than that of all others, at each evaluation.
+
+    Yan, Seto, Apostoloff 2022 (FORML), section 7.2: the exponential moving average of the mean loss of the samples with
+    label 2, over that of the others.
+
+    history: a record's, with the columns `train/loss/class0`, ... . counts: training samples of each class.
+    """
+    columns = [history[f"train/loss/class{c}"] for c in range(len(counts))]
+    own = others = math.nan
+    ratios = []
+    for row in zip(*columns, strict=True):
+        losses = [0.0 if loss is None else loss for loss in row]  # of a class without samples
+        rest = [c for c in range(len(counts)) if c != label]
+        now = losses[label], sum(counts[c] * losses[c] for c in rest) / sum(counts[c] for c in rest)
+        own, others = (
+            new if math.isnan(old) else decay * old + (1 - decay) * new
+            for old, new in zip((own, others), now, strict=True)
+        )
+        ratios.append(own / others)
+    return ratios

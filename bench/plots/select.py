@@ -1,0 +1,104 @@
+"""Runs that differ in nothing but the seed, as what a picture draws: a line, a row, a panel."""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.options import show
+from bench.plots.loss_ratio import column
+from bench.records.store import RunResult, SeedRuns, by_seed
+
+Array = NDArray[np.float64]
+Arrays = Mapping[str, NDArray[Any]]
+"""What was kept beside a record, by name."""
+
+
+class Series(SeedRuns):
+    """What they are called in a picture, and their numbers."""
+
+    @property
+    def changed(self) -> dict[str, Any]:
+        """Settings that differ from their defaults, by the names that `bench run -o` has for them."""
+        spec = self.any.spec
+        return spec.changed | ({"validation": spec.validation} if spec.validation != "shared" else {})
+
+    def label(self, hidden: Collection[str] = ()) -> str:
+        """The method and its changed settings, less those that are hidden: told elsewhere."""
+        return f"{self.any.spec.method} {self.settings(hidden)}".strip()
+
+    def settings(self, hidden: Collection[str] = ()) -> str:
+        """The changed settings alone."""
+        return " ".join(f"{name}={show(value)}" for name, value in self.changed.items() if name not in hidden)
+
+    def setting(self, name: str) -> Any:
+        """A setting as it was used, changed or not; None where there is none of this name."""
+        if name == "validation":
+            return self.any.spec.validation
+        resolved, (prefix, _, rest) = self.any.resolved, name.rpartition(".")
+        where = {"": "options", "recipe": "recipe"}.get(prefix, f"{prefix}_options")
+        return resolved.get(where, {}).get(rest)
+
+    def column(self, name: str) -> Array | None:
+        """[seeds, evaluations] of a column (`bench.plots.loss_ratio`), None where a run has none; NaN: undefined."""
+        columns = [column(run, name) for run in self.runs.values()]
+        return None if None in columns else np.array(columns, dtype=np.float64)
+
+    def final(self, of: str, metric: str) -> Array:
+        """[seeds] values of a metric on a set after the last epoch; empty where a run has none."""
+        found = [run.selected["last"]["metrics"].get(of, {}).get(metric, ()) for run in self.runs.values()]
+        return np.array([] if () in found else found, dtype=np.float64)
+
+
+def series_of(results: Iterable[RunResult]) -> list[Series]:
+    """The finished runs, in the order of their labels."""
+    return sorted(map(Series, by_seed(results)), key=lambda s: (s.any.spec.method, _order(s)))
+
+
+def _order(series: Series) -> list[tuple[str, float, str]]:
+    """Of settings: numbers by value, all else by text."""
+    values = sorted(series.changed.items())
+    return [(name, number if (number := number_of(v)) is not None else 0.0, show(v)) for name, v in values]
+
+
+def number_of(value: Any) -> float | None:
+    """A number, the only one of a list, or of a pair the second over the first (class 1 to class 0); else None."""
+    values = list(value) if isinstance(value, list | tuple) else [value]
+    if any(isinstance(v, bool) or not isinstance(v, int | float) for v in values) or not 1 <= len(values) <= 2:
+        return None
+    if len(values) == 1:
+        return float(values[0])
+    return values[1] / values[0] if values[0] else None
+
+
+def seeds(all_series: Sequence[Series]) -> str:
+    """`3 seeds`, or `1 to 3 seeds` where they differ."""
+    numbers = sorted({len(series.runs) for series in all_series})
+    span = f"{numbers[0]} to {numbers[-1]}" if len(numbers) > 1 else str(numbers[0])
+    return f"{span} seed{'' if numbers == [1] else 's'}"
+
+
+def shared(all_series: Sequence[Series]) -> dict[str, Any]:
+    """The changed settings that all have alike, which need not be told of each."""
+    first, *others = [series.changed for series in all_series]
+    return {name: value for name, value in first.items() if all(o.get(name) == value for o in others)}
+
+
+def mean_and_band(values: Array) -> tuple[Array, Array]:
+    """Over the seeds, the first dimension: mean, and sample standard deviation (n - 1; zero for one seed)."""
+    deviation = values.std(0, ddof=1) if len(values) > 1 else np.zeros(values.shape[1:])
+    return values.mean(0), deviation
+
+
+def band_note(all_series: Sequence[Series], mark: str = "band") -> str:
+    """What lines and bands (or another mark) are."""
+    many = max(len(series.runs) for series in all_series) > 1
+    of = f"Mean over {seeds(all_series)}" if many else "One seed"
+    return f"{of}{f'; {mark}: ± 1 standard deviation (n - 1) over the seeds' if many else f'; no {mark}'}."
+
+
+def shared_note(all_series: Sequence[Series]) -> str:
+    """The settings that all have alike, on a line of its own; nothing for none."""
+    settings = ", ".join(f"{name}={show(value)}" for name, value in shared(all_series).items())
+    return f"\nAll with {settings}." if settings else ""

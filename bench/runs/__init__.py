@@ -1,0 +1,1 @@
+"""One run: resolved from what was asked for, built, trained, evaluated and recorded."""

@@ -1,0 +1,78 @@
+"""What a run is made of, from its experiment: data, model, task, evaluations."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from torch import nn
+
+from bench.data.split import Split
+from bench.models.initial import initial_model
+from bench.models.precision import in_precision
+from bench.protocols import Splits
+from bench.runs.evaluation import Evaluations
+from bench.runs.experiment import Experiment
+from bench.streams import Streams
+from bench.training.method import Task
+
+
+def new_model(experiment: Experiment, streams: Streams, device: torch.device) -> nn.Module:
+    dataset = experiment.dataset
+
+    def build() -> nn.Module:
+        return experiment.model(dataset.shape, len(dataset.classes), **experiment.model_options)
+
+    model, precision = initial_model(build, dataset.mean, dataset.std, streams, device), experiment.recipe.precision
+    return in_precision(model, precision, channels_last=precision == "bf16")
+
+
+def splits_of(experiment: Experiment, seed: int) -> Splits:
+    """The data of the run with this seed, as they were loaded."""
+    splits = experiment.protocol.splits(experiment.dataset, experiment.recipe, Streams((seed,)))
+    if trains_on_val(experiment):
+        splits = replace(splits, train=Split.cat([splits.train, splits.val]))
+    return splits
+
+
+def loaded_splits(experiment: Experiment, streams: Streams, device: torch.device) -> Splits:
+    """The data of the run, or of all stacked runs, on the device."""
+    found = [splits_of(experiment, seed) for seed in streams.seeds]
+
+    def join(splits: Sequence[Split]) -> Split:
+        return (Split.stack(splits) if streams.stacked else splits[0]).to(device)
+
+    tests = {name: join([s.tests[name] for s in found]) for name in found[0].tests}
+    probes = {name: join([s.probes[name] for s in found]) for name in found[0].probes}
+    targets = [s.target for s in found if s.target]
+    target = join(targets) if targets else None
+    return Splits(join([s.train for s in found]), join([s.val for s in found]), tests, probes, target)
+
+
+def trains_on_val(experiment: Experiment) -> bool:
+    return experiment.validation == "paper" and not experiment.method.uses_val
+
+
+def new_task(experiment: Experiment, splits: Splits, streams: Streams, device: torch.device) -> Task:
+    return Task(
+        train=splits.train,
+        val=splits.val,
+        target=splits.target,
+        classes=experiment.dataset.classes,
+        groups=experiment.protocol.groups(experiment.dataset),
+        recipe=experiment.recipe,
+        new_model=lambda: new_model(experiment, streams, device),
+        streams=streams,
+        augment=experiment.dataset.augment if experiment.recipe.augment else None,
+    )
+
+
+def new_evaluations(experiment: Experiment, splits: Splits) -> Evaluations:
+    return Evaluations(
+        splits,
+        groups=len(experiment.protocol.groups(experiment.dataset)),
+        group_is_class=experiment.protocol.group_is_class,
+        batch_size=experiment.recipe.eval_batch_size,
+        select=None if trains_on_val(experiment) else experiment.recipe.select,
+        keep_at=experiment.recipe.evaluate_at,
+        keep_models=experiment.protocol.examines,
+    )

@@ -1,0 +1,107 @@
+"""The machine and the code that a record comes from."""
+
+import functools
+import platform
+import subprocess
+import sys
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bench.registry import Plugin
+
+LIBRARIES = ("reweight-bench", "torch", "torchvision", "timm", "numpy")
+
+
+def environment(plugins: Mapping[str, Plugin], device: torch.device) -> dict[str, Any]:
+    """Versions, device, how it computes, the plugins used and the state of the source, where it is a git checkout."""
+    cuda = device.type == "cuda"
+    found = {
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "python": platform.python_version(),
+        "versions": {name: version(name) for name in LIBRARIES},
+        "plugins": {use: str(plugin) for use, plugin in plugins.items()},
+        "device": torch.cuda.get_device_name(device) if cuda else _processor(),
+        "platform": sys.platform,
+        "numerics": _numerics(),
+        "git": _git(),
+    }
+    return found | {"gpu": _gpu(device)} if cuda else found
+
+
+def _numerics() -> dict[str, Any]:
+    """What the process asks of matrix products in float32, and of algorithms that round differently each time."""
+    return {
+        "float32_matmul_precision": _float32_matmul_precision(),
+        "deterministic_algorithms": torch.are_deterministic_algorithms_enabled(),
+    }
+
+
+def _float32_matmul_precision() -> str | None:
+    """None where it was set by torch's newer names, which this older one cannot tell."""
+    try:
+        return torch.get_float32_matmul_precision()
+    except RuntimeError:
+        return None
+
+
+def _gpu(device: torch.device) -> dict[str, Any]:
+    """What the numbers and the times of a run on a GPU depend on.
+
+    A convolution of float32 may compute in TF32, which has a mantissa of 10 bits, as float16 has: torch lets it by
+    default, and does not let matrix products.
+    """
+    properties, cudnn = torch.cuda.get_device_properties(device), torch.backends.cudnn
+    return {
+        "name": properties.name,
+        "capability": f"{properties.major}.{properties.minor}",
+        "memory_bytes": properties.total_memory,
+        "driver": _driver(),
+        "cuda": torch.version.cuda,
+        "cudnn": cudnn.version(),
+        "float32_matmul": torch.backends.cuda.matmul.fp32_precision,
+        "float32_convolution": cudnn.conv.fp32_precision,  # type: ignore[attr-defined]
+        "cudnn_deterministic": cudnn.deterministic,
+        "cudnn_benchmark": cudnn.benchmark,
+    }
+
+
+@functools.cache  # it takes a second
+def _driver() -> str | None:
+    """Version of the NVIDIA driver, the same for all GPUs of a machine; None where nobody tells."""
+    asked = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+    try:
+        return subprocess.run(asked, capture_output=True, text=True, check=True, timeout=20).stdout.split()[0]
+    except (OSError, subprocess.SubprocessError, IndexError):
+        return None
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        name = next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        name = platform.processor()
+    return f"CPU {name or platform.machine()}"
+
+
+def _git() -> dict[str, Any] | None:
+    """Commit of the checkout that `bench` is imported from, and whether it has uncommitted changes."""
+
+    here = Path(__file__).parents[1]
+
+    def git(*words: str) -> str:
+        return subprocess.run(["git", "-C", here, *words], capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        git("ls-files", "--error-unmatch", __file__)  # else it is installed below somebody else's checkout
+        return {
+            "commit": git("rev-parse", "HEAD"),
+            "dirty": bool(git("status", "--porcelain", "--", ".", "../plugins")),
+        }
+    except (OSError, subprocess.CalledProcessError):
+        return None

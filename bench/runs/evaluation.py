@@ -1,0 +1,141 @@
+"""Evaluates a model on the validation and test data, and keeps the predictions that the selection rules ask for."""
+
+import math
+from collections.abc import Collection
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from bench.data.split import Split
+from bench.metrics import METRICS, Predictions, evaluate
+from bench.models.predict import predict
+from bench.protocols import Splits
+from bench.records.store import LAST, best_val
+from bench.training.meter import Values
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+class Evaluations:
+    """The evaluator of a training.
+
+    select: validation metric of the rule `best_val_<select>`, or None where the validation data are trained on: then
+        `last` is the only rule. Ties go to the earliest epoch.
+    keep_at: epochs after which the probability of class 1 is kept for each probe.
+    keep_models: whether the model of each rule is kept, of a run that is not stacked.
+    """
+
+    def __init__(
+        self,
+        splits: Splits,
+        groups: int,
+        group_is_class: bool,
+        batch_size: int,
+        select: str | None,
+        keep_at: Collection[int] = (),
+        keep_models: bool = False,
+    ) -> None:
+        self._sets: dict[str, Split] = {"val": splits.val, **splits.tests, **splits.probes}
+        self._probes = set(splits.probes)
+        self._groups, self._group_is_class, self._batch_size = groups, group_is_class, batch_size
+        self._select, self._keep_at, self._keep_models = select, keep_at, keep_models
+        self.model_states: dict[str, dict[str, Tensor]] = {}
+        self._positive: dict[str, Tensor] = {}
+        self._last: dict[str, Tensor] = {}
+        self._best: dict[str, Tensor] = {}
+        runs = splits.val.y.shape[:-1].numel()
+        self._best_value, self._best_epoch = [-math.inf] * runs, [0] * runs
+
+    def __call__(self, model: nn.Module, epoch: int) -> dict[str, Values]:
+        """Metrics of each set, one value for each run."""
+        computed = {}
+        for name, split in self._sets.items():
+            logits = predict(model, split, self._batch_size)
+            computed[name] = self._metrics(logits, split, labelled=name not in self._probes)
+            self._last[name] = logits
+            if name in self._probes and epoch in self._keep_at:
+                self._positive[f"{name}/positive/{epoch}"] = logits.softmax(-1)[..., 1].half()
+        found = _read(computed)
+        if self._keep_models:
+            self.model_states[LAST] = {name: value.clone() for name, value in model.state_dict().items()}
+        self._keep_best(found["val"], epoch)
+        return found
+
+    def examined(self, model: nn.Module, split: Split) -> dict[str, float]:
+        """Every metric of one model on a further test set."""
+        metrics = _read({"": self._metrics(predict(model, split, self._batch_size), split)})[""]
+        return {name: value for name, (value,) in metrics.items()}
+
+    def _metrics(self, logits: Tensor, split: Split, labelled: bool = True) -> dict[str, Tensor]:
+        p = Predictions(logits, split.y, split.group, self._groups, self._group_is_class)
+        return evaluate(p, labelled)
+
+    def _keep_best(self, val: Values, epoch: int) -> None:
+        if self._select is None:
+            return
+        sign = 1 if METRICS[self._select].higher_is_better else -1
+        better = [sign * value > best for value, best in zip(val[self._select], self._best_value, strict=True)]
+        for run, value in enumerate(val[self._select]):
+            if better[run]:
+                self._best_value[run], self._best_epoch[run] = sign * value, epoch
+                if self._keep_models:
+                    self.model_states[best_val(self._select)] = self.model_states[LAST]
+        for name, logits in self._last.items():
+            keep = torch.tensor(better, device=logits.device).view(*logits.shape[:-2], 1, 1)
+            self._best[name] = logits.where(keep, self._best[name]) if self._best.get(name) is not None else logits
+
+    def selected(self, history: list[dict[str, Any]], run: int) -> dict[str, dict[str, Any]]:
+        """Rule -> epoch and metrics of each set, of one run."""
+        rules = {LAST: history[-1]["epoch"]}
+        if self._select is not None and self._best_epoch[run]:
+            rules[best_val(self._select)] = self._best_epoch[run]
+        rows = {row["epoch"]: row for row in history}
+        return {
+            rule: {
+                "epoch": epoch,
+                "metrics": {s: {m: v[run] for m, v in rows[epoch][s].items()} for s in self._sets},
+            }
+            for rule, epoch in rules.items()
+        }
+
+    def predictions(self, run: int) -> dict[str, "np.ndarray[Any, Any]"]:
+        """Of one run: logits (float32) of every set under each rule, with classes and groups (int16); of each probe
+        the inputs, where they are points of a plane, and the probability of class 1 (float16) at the epochs to keep.
+        """
+        kept = {LAST: self._last}
+        if self._select is not None and self._best_epoch[run]:
+            kept[best_val(self._select)] = self._best
+        arrays = {}
+        for name, split in self._sets.items():
+            stacked = split.y.dim() == 2
+            parts = {"y": split.y.short(), "group": split.group.short()}
+            parts |= {"x": split.x} if name in self._probes and split.x.shape[split.y.dim() :] == (2,) else {}
+            parts |= {rule: logits[name].float() for rule, logits in kept.items()}
+            for part, values in parts.items():
+                arrays[f"{name}/{part}"] = (values[run] if stacked else values).cpu().numpy()
+        for name, values in self._positive.items():
+            arrays[name] = (values[run] if values.dim() == 2 else values).cpu().numpy()
+        return arrays
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "last": self._last,
+            "best": self._best,
+            "best_value": self._best_value,
+            "best_epoch": self._best_epoch,
+            "positive": self._positive,
+            "models": self.model_states,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._last, self._best = state["last"], state["best"]
+        self._best_value, self._best_epoch = state["best_value"], state["best_epoch"]
+        self._positive, self.model_states = state["positive"], state["models"]
+
+
+def _read(computed: dict[str, dict[str, Tensor]]) -> dict[str, Values]:
+    """The metrics [..] of all sets as numbers, one for each run: the host waits for the device once."""
+    values = iter(torch.stack([value.reshape(-1) for of in computed.values() for value in of.values()]).tolist())
+    return {name: {metric: next(values) for metric in of} for name, of in computed.items()}

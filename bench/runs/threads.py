@@ -1,0 +1,81 @@
+"""How many of torch's threads a run on the CPU is computed with.
+
+A thread pays where it has more to do in an operator than it takes to start it and to wait for the last one. Several
+gain a small model little on a quiet machine. Where another process wants one of the cores, all wait in every operator
+for the thread that is there: then a step takes many times as long as with one thread.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+
+from bench.runs.build import new_model
+from bench.runs.experiment import Experiment
+from bench.streams import Streams
+from bench.throughput.counts import flops
+
+VARIABLE = "OMP_NUM_THREADS"
+FLOPS_A_THREAD = 10_000_000
+"""In the forward pass of a training batch. Measured on two quiet cores: of one thread's time, two take 0.8 to 1.2 below
+twice that (0.7 for a hundred stacked logistic regressions), and 0.5 to 0.85 above. Beside a process that wants one of
+the cores, two took more than 4 times as long as one on `digits`.
+"""
+
+
+@dataclass(frozen=True)
+class Threads:
+    """A number of threads, and what chose it, for the record."""
+
+    count: int
+    chosen_by: str
+
+    @contextmanager
+    def in_use(self) -> Iterator[None]:
+        """Computes with so many, and puts back the number that was."""
+        before = torch.get_num_threads()
+        torch.set_num_threads(self.count)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)
+
+
+def chosen(experiment: Experiment, runs: int, device: torch.device, asked: int | None) -> Threads:
+    """As many as are asked for; else as OMP_NUM_THREADS says; else, on the CPU, by a rule; else as torch has.
+
+    The rule: one for each FLOPS_A_THREAD of the forward pass of a training batch, of all `runs` that are stacked; at
+    least one, and no more than torch has. So it is the same for every method, and their times can be compared; and
+    it measures nothing, so that the same command rounds in the same way again.
+    """
+    every = torch.get_num_threads()
+    if asked:
+        return Threads(asked, "--threads")
+    if _is_set():
+        return Threads(every, VARIABLE)
+    if device.type != "cpu":
+        return Threads(every, f"torch: the model is on {device.type}")
+    try:
+        found = runs * experiment.recipe.batch_size * sample_flops(experiment)
+    except Exception as error:  # the training meets it again, and tells it
+        return Threads(every, f"torch: the forward pass of a sample fails: {' '.join(str(error).split())}")
+    count = max(1, min(every, found // FLOPS_A_THREAD))
+    return Threads(
+        count, f"rule: a batch's forward pass has {found / 1e6:.3g} MFLOP, {FLOPS_A_THREAD / 1e6:g} a thread"
+    )
+
+
+def _is_set() -> bool:
+    """Whether OMP_NUM_THREADS says a number: OpenMP passes over anything else."""
+    first = os.environ.get(VARIABLE, "").partition(",")[0].strip()
+    return first.isdecimal() and int(first) > 0
+
+
+def sample_flops(experiment: Experiment) -> int:
+    """Of the model's forward pass of one sample, as it is for evaluation: BatchNorm cannot train on one alone."""
+    model = new_model(experiment, Streams((0,)), torch.device("cpu")).eval()
+    x = torch.zeros((1, *experiment.dataset.shape))  # as batches are, whatever the data are kept as
+    with torch.no_grad():
+        return flops(lambda: model(x))

@@ -1,0 +1,1 @@
+"""Records -> tables: rows, comparisons, statistics and pages, pure functions of the records."""
