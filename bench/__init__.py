@@ -7,12 +7,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from bench.data.batches import Stream as Stream
+    from bench.data.dataset import Dataset as Dataset
     from bench.data.files import Files as Files
     from bench.data.split import Augment as Augment
     from bench.data.split import Batch as Batch
-    from bench.data.split import Dataset as Dataset
     from bench.data.split import Split as Split
-    from bench.data.split import Stream as Stream
     from bench.errors import BenchError as BenchError
     from bench.errors import DataError as DataError
     from bench.errors import NotApplicableError as NotApplicableError
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from bench.streams import Streams as Streams
     from bench.training.meter import Meter as Meter
     from bench.training.method import Method as Method
-    from bench.training.method import Task as Task
+    from bench.training.task import Task as Task
     from bench.training.trials import Trials as Trials
 
 _HOME = {
@@ -31,7 +31,7 @@ _HOME = {
     "Batch": "data.split",
     "BenchError": "errors",
     "DataError": "errors",
-    "Dataset": "data.split",
+    "Dataset": "data.dataset",
     "Files": "data.files",
     "Meter": "training.meter",
     "Method": "training.method",
@@ -39,9 +39,9 @@ _HOME = {
     "OptionError": "errors",
     "Recipe": "recipe",
     "Split": "data.split",
-    "Stream": "data.split",
+    "Stream": "data.batches",
     "Streams": "streams",
-    "Task": "training.method",
+    "Task": "training.task",
     "Trials": "training.trials",
     "UnknownNameError": "errors",
     "hookimpl": "hookspecs",

@@ -10,7 +10,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from bench.data.split import Dataset, Split, Stream
+from bench.data.batches import Stream
+from bench.data.dataset import Dataset
+from bench.data.split import Split
 from bench.errors import DataError
 from bench.protocols import Claim, Protocol, Splits
 from bench.recipe import Recipe

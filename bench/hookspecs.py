@@ -12,8 +12,8 @@ import pluggy
 if TYPE_CHECKING:
     from torch import nn
 
+    from bench.data.dataset import Dataset
     from bench.data.files import Files
-    from bench.data.split import Dataset
     from bench.throughput import Workload
     from bench.training.method import Method
 

@@ -20,7 +20,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bench.data.split import Batch, Dataset, Split
+from bench.data.dataset import Dataset
+from bench.data.split import Batch, Split
 from bench.errors import DivergedError, NotApplicableError
 from bench.models.stack import stack, unstack
 from bench.options import options_of
@@ -28,7 +29,8 @@ from bench.protocols import PROTOCOLS
 from bench.recipe import Recipe
 from bench.streams import Streams, derive
 from bench.training.meter import Meter, NoEvaluations
-from bench.training.method import Method, Task
+from bench.training.method import Method
+from bench.training.task import Task
 
 TOY_RECIPE = Recipe(
     optimizer="sgd", lr=0.1, momentum=0.9, epochs=3, batch_size=16, val_batch_size=12, min_per_group=2, evaluate_every=1

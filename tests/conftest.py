@@ -15,10 +15,12 @@ import pytest
 import torch
 from hypothesis import settings
 
-from bench.data.split import Dataset, Split
+from bench.data.dataset import Dataset
+from bench.data.split import Split
 from bench.recipe import Recipe
+from bench.records.run import RunResult
 from bench.records.spec import RunSpec
-from bench.records.store import ResultStore, RunResult
+from bench.records.store import ResultStore
 
 settings.register_profile("bench", deadline=None, derandomize=True)  # a loaded machine fails no test
 settings.load_profile("bench")

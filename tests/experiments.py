@@ -8,10 +8,11 @@ import pytest
 import torch
 from torch import nn
 
-from bench.data.split import Dataset
+from bench.data.dataset import Dataset
 from bench.protocols import Protocol
 from bench.recipe import Recipe
-from bench.records.store import ResultStore, RunResult
+from bench.records.run import RunResult
+from bench.records.store import ResultStore
 from bench.registry import Plugin
 from bench.runs.experiment import OPTIONS_OF, Experiment
 from bench.runs.runner import run

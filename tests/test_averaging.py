@@ -13,7 +13,8 @@ from bench.models.stack import unstack
 from bench.records.store import ResultStore
 from bench.registry import installed
 from bench.runs.build import new_model
-from bench.runs.experiment import Request, resolve
+from bench.runs.experiment import Request
+from bench.runs.resolve import resolve
 from bench.runs.runner import run
 from bench.testing import NoEvaluations, toy_task
 from bench.training.meter import Meter

@@ -11,7 +11,8 @@ from torch import nn
 
 from bench import Batch, Files, Method
 from bench.records.store import ResultStore
-from bench.runs.experiment import Request, resolve
+from bench.runs.experiment import Request
+from bench.runs.resolve import resolve
 from bench.runs.runner import run
 from bench.testing import NoEvaluations, toy_task, train
 from bench.training.diagnostics import MAX_LABELS, Diagnostics, Samples, churn, correlation, entropy, gradient_norm

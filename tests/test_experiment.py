@@ -7,7 +7,8 @@ import pytest
 from bench import Files, Method, OptionError, Recipe
 from bench.protocols import PROTOCOLS, ClassFairness
 from bench.registry import Offer, Plugin, Registry
-from bench.runs.experiment import Request, resolve
+from bench.runs.experiment import Request
+from bench.runs.resolve import resolve
 from bench_plugins.models import logistic
 
 HERE = Plugin("toy", "toy", "1")

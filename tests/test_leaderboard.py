@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.records.store import RunResult
+from bench.records.run import RunResult
 from bench.tables.leaderboard import COMMANDS, NOTES, percent, published, render
 
 Make = Callable[..., RunResult]

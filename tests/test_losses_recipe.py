@@ -13,7 +13,8 @@ from bench import Files, Method, OptionError, Recipe, Split, Streams, Task
 from bench.records.store import ResultStore
 from bench.registry import installed
 from bench.runs import runner
-from bench.runs.experiment import Request, resolve
+from bench.runs.experiment import Request
+from bench.runs.resolve import resolve
 from bench.testing import toy_task, train
 from bench.training.losses import LOSSES, cross_entropy, hinge
 

@@ -8,8 +8,9 @@ import torch
 from torch import nn
 
 from bench.testing import NoEvaluations, toy_task, train
-from bench.training.meter import Meter, Observer, _bytes
+from bench.training.meter import Meter, _bytes
 from bench.training.method import Method
+from bench.training.observer import Observer
 
 
 class Noting(Observer):

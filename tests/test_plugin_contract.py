@@ -14,7 +14,8 @@ from bench import Batch, BenchError, Dataset, Files, Method, NotApplicableError,
 from bench.options import options_of
 from bench.protocols import PROTOCOLS
 from bench.registry import installed
-from bench.runs.experiment import Request, resolve
+from bench.runs.experiment import Request
+from bench.runs.resolve import resolve
 from bench.testing import check_dataset, check_method, check_model
 from tests import twins
 

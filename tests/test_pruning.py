@@ -20,8 +20,9 @@ from bench.streams import Streams
 from bench.tables.leaderboard import render
 from bench.testing import toy_split, toy_task, train
 from bench.training.diagnostics import Samples
-from bench.training.meter import Meter, Observer
+from bench.training.meter import Meter
 from bench.training.method import Method
+from bench.training.observer import Observer
 from tests.experiments import CPU, one, toy_experiment
 
 RECIPE = Recipe(protocol="pruning", lr=0.05, epochs=4, batch_size=16, val_size=40, test_size=60, val_batch_size=12)

@@ -15,8 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.errors import StoreError
+from bench.records.run import FORMAT, RunResult
 from bench.records.spec import RunSpec
-from bench.records.store import FORMAT, ResultStore, RunResult
+from bench.records.store import ResultStore
 
 SPEC = RunSpec("digits", "erm", "mlp", "class_fairness/1", 3, options={"beta": 0.5})
 

@@ -14,11 +14,13 @@ from bench.errors import DataError, DivergedError, NotApplicableError, OptionErr
 from bench.metrics import Predictions, evaluate
 from bench.protocols import protocol
 from bench.recipe import Recipe
-from bench.records.store import ResultStore, RunResult
+from bench.records.run import RunResult
+from bench.records.store import ResultStore
 from bench.runs.runner import run
 from bench.training import stages as training
-from bench.training.meter import Meter, Observer
+from bench.training.meter import Meter
 from bench.training.method import Method
+from bench.training.observer import Observer
 from tests.experiments import CPU, one, toy_experiment
 
 RECIPE = Recipe(protocol="group_fairness", lr=0.05, epochs=4, batch_size=16, val_size=40, test_size=60)

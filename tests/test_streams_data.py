@@ -215,7 +215,7 @@ def test_plans_that_are_made_ahead_are_those_that_are_made_when_needed(make_spli
     """As on a GPU, whose steps do not wait for them."""
     expected = take(Stream(make_split([20, 15, 10]), 9, one(3), GROUPS, 2), done + 200)
     monkeypatch.setattr(Split, "device", torch.device("cuda"))
-    monkeypatch.setattr("bench.data.split._to", lambda index, device: index)
+    monkeypatch.setattr("bench.data.batches.to_device", lambda index, device: index)
     stream = Stream(make_split([20, 15, 10]), 9, one(3), GROUPS, 2)
     made = take(stream, done)
     assert list(stream._ahead) == ([(done - 1) // 64 + 1] if done else [])

@@ -10,7 +10,8 @@ import bench.runs.threads
 from bench.data.files import Files
 from bench.protocols import protocol
 from bench.recipe import Recipe
-from bench.runs.experiment import Request, resolve
+from bench.runs.experiment import Request
+from bench.runs.resolve import resolve
 from bench.runs.runner import run
 from bench.runs.threads import chosen, sample_flops
 from bench.training.method import Method

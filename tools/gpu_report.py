@@ -118,7 +118,7 @@ def cifar100(logs: Path, records: Path) -> Table:
 
 
 def run_cells(row: "RunRow", metrics: Sequence[str]) -> list[str]:
-    from bench.records.store import LAST
+    from bench.records.run import LAST
     from bench.tables.leaderboard import percent
 
     runs = list(row.runs.values())

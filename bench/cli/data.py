@@ -14,7 +14,7 @@ from bench.errors import OptionError
 from bench.tables.wording import NAMED
 
 if TYPE_CHECKING:
-    from bench.data.split import Dataset
+    from bench.data.dataset import Dataset
     from bench.protocols import Protocol, Splits
 
 
@@ -77,7 +77,7 @@ def audit(
     """
     from bench.audit import audit as look
     from bench.cli.progress import preparing
-    from bench.runs.experiment import by_prefix, resolve_data
+    from bench.runs.resolve import by_prefix, resolve_data
     from bench.streams import Streams
 
     registry, given = installed(), by_prefix(_given(options, ("dataset", "protocol", "recipe")))

@@ -13,11 +13,11 @@ from bench.errors import BenchError, OptionError
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from bench.data.split import Dataset
+    from bench.data.dataset import Dataset
     from bench.plots.select import Arrays, Series
     from bench.protocols import Splits
+    from bench.records.run import RunResult
     from bench.records.spec import RunSpec
-    from bench.records.store import RunResult
 
 KINDS = ("surfaces", "curves", "fraction", "gradients", "weight", "capacity", "counts", "histograms", "images")
 
@@ -242,7 +242,8 @@ def _data_of(spec: "RunSpec", asked: dict[str, Any]) -> "tuple[Dataset, Splits]"
     """The data set of a record, and its splits. Raises BenchError where the data or the defaults are others by now."""
     from bench.data.files import Files, default_root
     from bench.runs.build import splits_of
-    from bench.runs.experiment import Request, resolve
+    from bench.runs.experiment import Request
+    from bench.runs.resolve import resolve
 
     files = Files(asked["data_dir"] or default_root(), allow_unofficial=asked["allow_unofficial_data"])
     protocol = spec.protocol.split("/")[0]

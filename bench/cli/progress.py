@@ -11,8 +11,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Column
 
 from bench.recipe import Recipe
-from bench.training.meter import Observer
 from bench.training.method import Method
+from bench.training.observer import Observer
 from bench.training.trials import Trials
 
 

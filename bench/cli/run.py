@@ -23,8 +23,9 @@ from bench.records.spec import SHORTHANDS, canonical
 from bench.tables.wording import NAMED
 
 if TYPE_CHECKING:
-    from bench.data.split import Dataset
-    from bench.records.store import ResultStore, RunResult
+    from bench.data.dataset import Dataset
+    from bench.records.run import RunResult
+    from bench.records.store import ResultStore
     from bench.registry import Registry
     from bench.runs.experiment import Experiment
 
@@ -127,7 +128,8 @@ def experiments_of(methods: Sequence[str], asked: Mapping[str, Any]) -> "list[Ex
     """What a command asks for, each once, from the values of its options. Raises BenchError."""
     from bench.cli.progress import preparing
     from bench.data.files import Files, default_root
-    from bench.runs.experiment import Request, resolve
+    from bench.runs.experiment import Request
+    from bench.runs.resolve import resolve
 
     registry = installed()
     files = Files(asked["data_dir"] or default_root(), allow_unofficial=asked["allow_unofficial_data"])
@@ -221,7 +223,7 @@ def _run_seeds(
 
 def _summary(results: "Sequence[RunResult]") -> None:
     """A table of the runs just made, by method, options and selection rule."""
-    from bench.records.store import rule_name
+    from bench.records.run import rule_name
     from bench.tables.leaderboard import percent
     from bench.tables.rows import rows_of
 

@@ -104,7 +104,7 @@ def _recipe(load: Callable[..., Any], data_dir: Path | None) -> None:
     from bench.errors import DataError
     from bench.options import describe, show
     from bench.recipe import Recipe
-    from bench.runs.experiment import recipe_options
+    from bench.runs.resolve import recipe_options
 
     try:
         dataset = load(Files(data_dir or default_root(), allow_unofficial=True, download=False))

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 
-from bench.records.store import RunResult
+from bench.records.run import RunResult
 
 LOSS_RATIO = "train/loss_ratio/class"
 DECAY = 0.9

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from bench.options import show
 from bench.plots.loss_ratio import column
-from bench.records.store import RunResult, SeedRuns, by_seed
+from bench.records.run import RunResult, SeedRuns, by_seed
 
 Array = NDArray[np.float64]
 Arrays = Mapping[str, NDArray[Any]]

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 from torch import Tensor, nn
 
-from bench.data.split import Dataset, Split
+from bench.data.dataset import Dataset
+from bench.data.split import Split
 from bench.errors import DataError
 from bench.recipe import Recipe
 from bench.streams import Streams

@@ -6,7 +6,8 @@ from dataclasses import replace
 import torch
 from torch import Generator, Tensor
 
-from bench.data.split import Dataset, Split
+from bench.data.dataset import Dataset
+from bench.data.split import Split
 from bench.errors import DataError, OptionError
 from bench.streams import Streams
 

@@ -5,7 +5,8 @@ from typing import Literal
 
 import torch
 
-from bench.data.split import Dataset, Split
+from bench.data.dataset import Dataset
+from bench.data.split import Split
 from bench.errors import DataError, OptionError, ProtocolError
 from bench.protocols.base import Claim, Protocol, Splits, hold_out, with_test
 from bench.protocols.classes import drawn, each_split, least, only, profile_counts

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from bench.data.split import Dataset
+from bench.data.dataset import Dataset
 from bench.errors import ProtocolError
 from bench.protocols.base import Protocol, Splits, by_class, hold_out
 from bench.recipe import Recipe

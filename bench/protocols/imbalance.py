@@ -5,7 +5,8 @@ from typing import Literal
 
 import torch
 
-from bench.data.split import Dataset, Split
+from bench.data.dataset import Dataset
+from bench.data.split import Split
 from bench.errors import DataError, OptionError, ProtocolError
 from bench.protocols.base import Claim, Protocol, Splits, by_class, hold_out, with_test
 from bench.protocols.classes import drawn, least, only, per_class, profile_counts, without

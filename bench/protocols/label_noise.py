@@ -6,7 +6,8 @@ from typing import Literal
 import torch
 from torch import Generator, Tensor
 
-from bench.data.split import Dataset, Split
+from bench.data.dataset import Dataset
+from bench.data.split import Split
 from bench.errors import OptionError
 from bench.protocols.base import Claim, Protocol, Splits, by_class, hold_out, with_test
 from bench.protocols.classes import class_number

@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Generator, Tensor
 
-from bench.data.split import Dataset, Split
+from bench.data.dataset import Dataset
+from bench.data.split import Split
 from bench.errors import DataError, OptionError
 from bench.protocols.base import Claim, Protocol, Splits, by_class, hold_out
 from bench.protocols.classes import class_number, members, only

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from bench.data.split import Dataset, Split
+from bench.data.dataset import Dataset
+from bench.data.split import Split
 from bench.errors import DataError, OptionError, ProtocolError
 from bench.protocols.base import Prepared, Protocol, Splits, by_class, hold_out
 from bench.protocols.classes import per_class, without

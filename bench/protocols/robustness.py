@@ -7,7 +7,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from bench.data.split import Dataset, Split
+from bench.data.dataset import Dataset
+from bench.data.split import Split
 from bench.errors import OptionError, ProtocolError
 from bench.images.attacks import perturbed, universal_perturbation
 from bench.images.corruptions import COMMON, CORRUPTIONS, EXTRA, SEVERITIES

@@ -13,7 +13,7 @@ from bench.protocols import Splits
 from bench.runs.evaluation import Evaluations
 from bench.runs.experiment import Experiment
 from bench.streams import Streams
-from bench.training.method import Task
+from bench.training.task import Task
 
 
 def new_model(experiment: Experiment, streams: Streams, device: torch.device) -> nn.Module:

@@ -11,7 +11,7 @@ from bench.data.split import Split
 from bench.metrics import METRICS, Predictions, evaluate
 from bench.models.predict import predict
 from bench.protocols import Splits
-from bench.records.store import LAST, best_val
+from bench.records.run import LAST, best_val
 from bench.training.meter import Values
 
 if TYPE_CHECKING:

@@ -15,8 +15,9 @@ from bench.errors import DeviceError, OptionError
 from bench.metrics import METRICS
 from bench.protocols import Prepared
 from bench.recipe import Recipe
+from bench.records.run import RunResult
 from bench.records.spec import RunSpec, digest
-from bench.records.store import ResultStore, RunResult
+from bench.records.store import ResultStore
 from bench.runs.allocator import keep_freed_memory
 from bench.runs.environment import LIBRARIES, environment
 from bench.runs.experiment import Experiment
@@ -24,8 +25,8 @@ from bench.runs.threads import Threads, chosen
 from bench.runs.train import Trained, train
 from bench.streams import Streams
 from bench.training.capture import Capture
-from bench.training.meter import Observer
 from bench.training.method import Method
+from bench.training.observer import Observer
 from bench.training.stages import meta_steps
 
 

@@ -16,14 +16,16 @@ import torch
 
 from bench.errors import BenchError, DivergedError, NotApplicableError
 from bench.protocols import Metrics, Prepared, Splits
-from bench.records.store import NOT_APPLICABLE
+from bench.records.run import NOT_APPLICABLE
 from bench.runs.build import loaded_splits, new_evaluations, new_task, trains_on_val
 from bench.runs.evaluation import Evaluations
 from bench.runs.experiment import Experiment
 from bench.streams import Streams
-from bench.training.meter import Meter, Observer
-from bench.training.method import Method, Task
+from bench.training.meter import Meter
+from bench.training.method import Method
+from bench.training.observer import Observer
 from bench.training.stages import Stages
+from bench.training.task import Task
 
 if TYPE_CHECKING:
     import numpy as np

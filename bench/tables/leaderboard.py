@@ -8,8 +8,8 @@ from functools import cache
 from importlib.resources import files
 
 from bench.metrics import METRICS
+from bench.records.run import LAST, RunResult, best_val, rule_name
 from bench.records.spec import canonical
-from bench.records.store import LAST, RunResult, best_val, rule_name
 from bench.tables.comparisons import baselines_of, between_tasks, differences
 from bench.tables.markdown import MARK, table
 from bench.tables.rows import TEST, Row, rows_of

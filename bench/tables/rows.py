@@ -8,8 +8,8 @@ from statistics import median
 from typing import Any
 
 from bench.options import show
+from bench.records.run import RunResult, SeedRuns, by_seed
 from bench.records.spec import canonical
-from bench.records.store import RunResult, SeedRuns, by_seed
 from bench.tables.wording import code_line, usual_recipe
 
 TEST = "test"

@@ -10,8 +10,8 @@ from typing import Any
 from bench.metrics import METRICS
 from bench.options import show
 from bench.recipe import Recipe
+from bench.records.run import RunResult
 from bench.records.spec import canonical
-from bench.records.store import RunResult
 
 NAMED = 10
 """Classes or groups up to which each is named."""

@@ -16,7 +16,8 @@ from bench.streams import Streams
 from bench.throughput.record import EAGER, ONE_BY_ONE
 from bench.throughput.workload import Conditions, Workload
 from bench.training.capture import Captured
-from bench.training.method import Method, Task
+from bench.training.method import Method
+from bench.training.task import Task
 
 TRAIN_BATCHES, VAL_BATCHES = 8, 16  # in the data
 

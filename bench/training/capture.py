@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from bench.data.split import Batch, Stream
+from bench.data.batches import Stream
+from bench.data.split import Batch
 from bench.training.recorders import VALUE, CudaGraphs, Function, Operations, Seeded
 from bench.trees import instances
 

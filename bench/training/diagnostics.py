@@ -16,7 +16,7 @@ from bench.data.split import Batch, Split
 if TYPE_CHECKING:
     import numpy as np
 
-    from bench.training.method import Task
+    from bench.training.task import Task
 
 MAX_LABELS = 20
 """Values by class (group) are recorded where there are at most so many: every one is a column of the record."""

@@ -11,8 +11,10 @@ import torch
 from bench.errors import DataError, DivergedError, NotApplicableError, PluginError
 from bench.protocols import Splits
 from bench.streams import Streams
-from bench.training.meter import Meter, NoEvaluations, Observer, Watch
-from bench.training.method import Method, Task
+from bench.training.meter import Meter, NoEvaluations, Watch
+from bench.training.method import Method
+from bench.training.observer import Observer
+from bench.training.task import Task
 
 
 def fit(method: Method, task: Task, meter: Meter) -> None:

@@ -11,11 +11,14 @@ import numpy as np
 import torch
 from torch import nn
 
+from bench.data.dataset import Dataset
 from bench.data.files import Files
-from bench.data.split import Dataset, Split
+from bench.data.split import Split
 from bench.recipe import Recipe
-from bench.records.store import ResultStore, RunResult
-from bench.runs.experiment import Experiment, Request, resolve
+from bench.records.run import RunResult
+from bench.records.store import ResultStore
+from bench.runs.experiment import Experiment, Request
+from bench.runs.resolve import resolve
 from bench.runs.runner import run
 from bench.throughput.counts import sync_debug_mode
 from bench_plugins.datasets.cifar import flip_and_translate

@@ -11,7 +11,7 @@ from torch import Tensor
 from bench import Batch, Method
 from bench.runs.experiment import Experiment
 from bench.training.capture import FAILED
-from bench.training.meter import Observer
+from bench.training.observer import Observer
 from tests.gpu.common import batch, compare, dataset, exact, experiment, small, trained
 
 

@@ -13,14 +13,15 @@ import torch
 from bench.data.split import Batch
 from bench.protocols import GroupFairness
 from bench.recipe import Recipe
-from bench.records.store import RunResult
+from bench.records.run import RunResult
 from bench.runs.build import loaded_splits, new_evaluations, new_model
 from bench.runs.experiment import Experiment
 from bench.runs.runner import run
 from bench.streams import Streams
 from bench.training.capture import FAILED
-from bench.training.meter import Meter, Observer
+from bench.training.meter import Meter
 from bench.training.method import Method
+from bench.training.observer import Observer
 from tests.experiments import toy_experiment
 from tests.gpu.common import CPU, batch, compare, dataset, exact, experiment, is_gpu, small, store, trained
 

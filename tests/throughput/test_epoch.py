@@ -18,7 +18,8 @@ from bench.recipe import Recipe
 from bench.streams import Streams
 from bench.testing import NoEvaluations
 from bench.training.meter import Meter
-from bench.training.method import Method, Task
+from bench.training.method import Method
+from bench.training.task import Task
 from bench_plugins.datasets.cifar import flip_and_translate
 from bench_plugins.models.mlp import mlp
 from bench_plugins.models.resnet import resnet18

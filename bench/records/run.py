@@ -1,0 +1,130 @@
+"""The record of a run, and the rules by which a model of its training is selected."""
+
+import json
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from bench.records.spec import RunSpec, canonical, digest
+
+FORMAT = 1
+LAST = "last"
+"""The selection rule of the last epoch."""
+NOT_APPLICABLE = "not applicable"
+"""The status of a method that cannot use the data set, model or recipe; no failure."""
+
+
+def best_val(metric: str) -> str:
+    """The selection rule of the epoch with the best validation value of a metric."""
+    return f"best_val_{metric}"
+
+
+def rule_name(rule: str) -> str:
+    """A selection rule in words."""
+    return "last epoch" if rule == LAST else rule.replace(best_val(""), "best validation ")
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """All that is known of one run.
+
+    Attributes:
+        status: `ok`, or the kind of failure: `diverged`, `out of memory`, `plugin error`; or NOT_APPLICABLE.
+            `error`: its message.
+        command: the exact command. off_recipe: what differs from the data set's published recipe.
+        about: what tables need to know: metrics (the ranking one first), groups, classes, whether the method uses
+            validation data and groups, whether it is the baseline, the selection rule's metric.
+        resolved: the whole recipe and all options, defaults included.
+        history: columns with one entry for each evaluation: epoch, step, train/..., val/..., test/... .
+        selected: rule -> epoch and metrics by set. `last` always; `best_val_<metric>` unless validation was trained on.
+        data: revision, sizes, unofficial files. costs: measured. environment: versions, device, plugin, git state.
+    """
+
+    spec: RunSpec
+    status: str
+    command: str
+    off_recipe: list[str]
+    about: dict[str, Any]
+    resolved: dict[str, Any]
+    data: dict[str, Any]
+    history: dict[str, list[float]] = field(default_factory=dict)
+    selected: dict[str, dict[str, Any]] = field(default_factory=dict)
+    costs: dict[str, Any] = field(default_factory=dict)
+    environment: dict[str, Any] = field(default_factory=dict)
+    error: str = ""
+
+    @property
+    def ok(self) -> bool:
+        return self.status == "ok"
+
+    @property
+    def unfit(self) -> bool:
+        """Whether the method cannot be applied; `error` says why."""
+        return self.status == NOT_APPLICABLE
+
+    def class_counts(self, part: str) -> list[int]:
+        """Samples of each class in a part of the data; nothing in records of earlier versions."""
+        return [sum(of_class) for of_class in zip(*self.data.get("counts", {}).get(part, []), strict=True)]
+
+    def reproducible(self) -> dict[str, Any]:
+        """What equal seeds give again to the bit on one machine's CPU: all but the costs and the environment. NaN is
+        None, as in the record: it is equal to itself.
+
+        Stacked runs agree with single ones up to rounding.
+        """
+        return {k: v for k, v in _plain(asdict(self)).items() if k not in ("costs", "environment")}
+
+    def to_json(self) -> str:
+        """One line for each field, so that a record can be read and compared. NaN becomes null."""
+        values = {"format": FORMAT, "key": self.spec.key} | _plain(asdict(self))
+        values["digest"] = digest(values)
+        lines = (f"{json.dumps(name)}: {json.dumps(value, allow_nan=False)}" for name, value in values.items())
+        return "{\n" + ",\n".join(lines) + "\n}\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> "RunResult":
+        """Raises ValueError when the text is not a whole record of this format, or was changed."""
+        try:
+            values = json.loads(text)
+            form, key = values.pop("format"), values.pop("key")
+            if form != FORMAT:
+                raise ValueError(f"format {form}, expected {FORMAT}")
+            if (found := values.pop("digest")) != digest(values | {"format": form, "key": key}):
+                raise ValueError(f"its content does not have its digest {found}")
+            return cls(**values | {"spec": RunSpec(**values["spec"])})
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"not a record: {error}") from error
+
+
+@dataclass(frozen=True)
+class SeedRuns:
+    """The finished runs that differ in nothing but the seed, by seed."""
+
+    runs: Mapping[int, RunResult]
+
+    @property
+    def any(self) -> RunResult:
+        """That of the smallest seed, for what they have in common."""
+        return self.runs[min(self.runs)]
+
+
+def by_seed(results: Iterable[RunResult]) -> list[dict[int, RunResult]]:
+    """The finished runs of each spec, whose seeds alone differ, by seed, in the order in which they are met."""
+    found: dict[str, dict[int, RunResult]] = defaultdict(dict)
+    for result in results:
+        if result.ok:
+            found[canonical(asdict(replace(result.spec, seed=0)))][result.spec.seed] = result
+    return list(found.values())
+
+
+def _plain(value: Any) -> Any:
+    """JSON has no NaN and no infinity."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {k: _plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    return value

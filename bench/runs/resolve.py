@@ -1,0 +1,188 @@
+"""From what was asked for to an experiment: names looked up, options read and checked."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from bench import options as opt
+from bench.data.dataset import Dataset
+from bench.data.files import Files
+from bench.errors import OptionError, UnknownNameError
+from bench.metrics import METRICS
+from bench.protocols import Protocol, protocol
+from bench.recipe import Recipe
+from bench.registry import Plugin, Registry, installed
+from bench.runs.experiment import OPTIONS_OF, VALIDATION, Experiment, Request
+
+
+def resolve(
+    request: Request, files: Files, registry: Registry | None = None, loaded: Dataset | None = None
+) -> Experiment:
+    """Look up every name, load the data and check every option. Raises BenchError.
+
+    loaded: `dataset` of another experiment on the same data set and protocol, with the same options of both.
+    """
+    registry = registry or installed()
+    method = registry.find("methods", request.method)
+    if request.model:
+        registry.find("models", request.model)  # a wrong name is told before the data are read
+    if request.validation not in VALIDATION:
+        raise OptionError(f"validation {request.validation!r}: expected {' or '.join(VALIDATION)}")
+    given = by_prefix(request.options)
+    known = resolve_data(request.dataset, request.protocol, given, files, registry, loaded)
+    recipe = known.recipe
+    model_name = request.model or recipe.model
+    model = registry.find("models", model_name)
+    own_model = recipe.model_options if model_name == recipe.model else {}
+    model_options, changed_model = _resolve(model.value, own_model, given["model"], f"model {model_name}")
+    own = recipe.options.get(request.method, {})
+    options, changed = _resolve(method.value, own, given["method"], f"method {request.method}")
+    found = Experiment(
+        dataset=known.dataset,
+        dataset_options=known.dataset_options,
+        own_recipe=known.own_recipe,
+        protocol=known.protocol,
+        method_name=request.method,
+        method=method.value,
+        options=options,
+        model_name=model_name,
+        model=model.value,
+        model_options=model_options,
+        recipe=recipe,
+        changed={"method": changed, "model": changed_model} | known.changed,
+        validation="shared" if method.value.uses_val else request.validation,
+        plugins={"dataset": known.plugin, "model": model.plugin, "method": method.plugin},
+    )
+    found.new_method()  # checks its options, before anything is trained
+    return found
+
+
+@dataclass(frozen=True)
+class Data:
+    """A data set as a protocol sees it, and how it is trained on: what a run has without a model and a method.
+
+    own_recipe: the data set's, under this protocol, as published. changed: by prefix, options that are not the usual.
+    """
+
+    dataset: Dataset
+    dataset_options: dict[str, Any]
+    protocol: Protocol
+    own_recipe: Recipe
+    recipe: Recipe
+    changed: dict[str, dict[str, Any]]
+    plugin: Plugin
+
+
+def resolve_data(
+    name: str,
+    protocol_name: str | None,
+    given: Mapping[str, Mapping[str, Any]],
+    files: Files,
+    registry: Registry,
+    loaded: Dataset | None = None,
+) -> Data:
+    """As `resolve` does. given: options of the data set, the protocol and the recipe, as `by_prefix` has them."""
+    if protocol_name:
+        protocol(protocol_name)  # a wrong name is told before the data are read
+    load = registry.find("datasets", name)
+    dataset_options, changed_dataset = _resolve(load.value, {}, given["dataset"], f"data set {name}")
+    dataset: Dataset = loaded or load.value(files, **dataset_options)
+    kind = protocol(protocol_name or dataset.recipe.protocol)
+    own_recipe = dataset.recipes.get(kind.name, dataset.recipe)
+    own = own_recipe.options.get(kind.name, {})
+    protocol_options, changed_protocol = _resolve(kind, own, given["protocol"], f"protocol {kind.name}")
+    chosen = kind(**protocol_options)
+    if not loaded:
+        chosen.check(dataset)
+        dataset = chosen.task(dataset)
+    recipe, changed_recipe = _recipe(own_recipe, given["recipe"])
+    changed = {"dataset": changed_dataset, "protocol": changed_protocol, "recipe": changed_recipe}
+    return Data(dataset, dataset_options, chosen, own_recipe, recipe, changed, load.plugin)
+
+
+def by_prefix(options: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Options without their prefix, by it; those without one are the method's. Raises OptionError for another one."""
+    given: dict[str, dict[str, Any]] = {where: {} for where in OPTIONS_OF}
+    for name, value in options.items():
+        where, _, rest = name.rpartition(".")
+        if (where or "method") not in given:
+            valid = ", ".join(f"{prefix}." for prefix in OPTIONS_OF)
+            raise OptionError(f"option {name!r}: the prefix must be a method of this command or {valid}, not {where}.")
+        given[where or "method"][rest] = value
+    return given
+
+
+def _resolve(
+    target: Callable[..., Any], recommended: Mapping[str, Any], given: Mapping[str, Any], what: str
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """All options of `target` with their values, and those given that differ from the default or the recommended."""
+    known = opt.options_of(target)
+    defaults = {name: option.default for name, option in known.items()} | opt.parse(known, recommended, what)
+    values = defaults | opt.parse(known, given, what)
+    return values, {name: values[name] for name in given if values[name] != defaults[name]}
+
+
+def recipe_options(own: Recipe) -> dict[str, opt.Option]:
+    """What can be changed of a recipe, with its own values as defaults."""
+    by_other_means = ("model", "protocol", "model_options", "options", "metrics", "source")
+    known = opt.options_of(Recipe).items()
+    return {n: opt.Option(o.type, getattr(own, n)) for n, o in known if n not in by_other_means}
+
+
+def _recipe(own: Recipe, given: Mapping[str, Any]) -> tuple[Recipe, dict[str, Any]]:
+    """The recipe with the values given; a budget in epochs replaces one in steps, and the reverse."""
+    known = recipe_options(own)
+    opt.parse(known, {name: getattr(own, name) for name in known}, "the data set's recipe")
+    given = opt.parse(known, given, "the recipe")
+    if given.get("epochs") and given.get("steps"):
+        raise OptionError("the recipe's budget is recipe.epochs or recipe.steps, not both")
+    given = {name: value for name, value in given.items() if name not in ("epochs", "steps") or value is not None}
+    values = dict(given)
+    for name, other in (("epochs", "steps"), ("steps", "epochs")):
+        if values.get(name) is not None and other not in values:
+            values[other] = None
+    changed = {name: value for name, value in given.items() if value != getattr(own, name)}
+    recipe = dataclasses.replace(own, **values)
+    _check(recipe, given)
+    return recipe, changed
+
+
+def _check(recipe: Recipe, given: Mapping[str, Any]) -> None:
+    """Raises OptionError for values out of their range, and for given ones that have no effect."""
+    for name in (
+        "epochs",
+        "steps",
+        "train_size",
+        "batch_size",
+        "eval_batch_size",
+        "val_batch_size",
+        "min_per_group",
+        "evaluate_every",
+    ):
+        if getattr(recipe, name) is not None and getattr(recipe, name) < 1:
+            raise OptionError(f"recipe.{name} must be at least 1, not {getattr(recipe, name)}")
+    if min(recipe.evaluate_at, default=1) < 1:
+        raise OptionError(f"recipe.evaluate_at needs epochs from 1 on, not {opt.show(recipe.evaluate_at)}")
+    for names, cause, unused in (
+        (("momentum", "nesterov"), "optimizer", recipe.optimizer != "sgd"),
+        (("max_lr", "cycle"), "schedule", recipe.schedule != "cyclical"),
+        (("milestones", "gamma"), "schedule", recipe.schedule != "steps"),
+        (("average_lr",), "average_from", recipe.average_from is None),
+    ):
+        if unused and (vain := [name for name in names if given.get(name)]):
+            value = opt.show(getattr(recipe, cause))
+            raise OptionError(f"recipe.{vain[0]} has no effect with recipe.{cause}={value}")
+    if recipe.schedule == "cyclical" and (recipe.max_lr is None or recipe.max_lr <= recipe.lr):
+        least, given_one = opt.show(recipe.lr), opt.show(recipe.max_lr)
+        raise OptionError(f"recipe.schedule=cyclical needs recipe.max_lr above recipe.lr={least}, not {given_one}")
+    for name in ("cycle", "average_lr"):
+        if getattr(recipe, name) is not None and getattr(recipe, name) <= 0:
+            raise OptionError(f"recipe.{name} must be above 0, not {opt.show(getattr(recipe, name))}")
+    if recipe.average_from is not None and not 0 <= recipe.average_from < 1:
+        raise OptionError(f"recipe.average_from must be at least 0 and below 1, not {opt.show(recipe.average_from)}")
+    for name in (recipe.select, *(name.rpartition("/")[2] for name in recipe.metrics)):
+        if name not in METRICS:
+            raise UnknownNameError("metric", name, METRICS)
+    if recipe.epochs is None and recipe.steps is None:
+        raise OptionError("the recipe needs a budget: recipe.epochs or recipe.steps")
