@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bench.cli.common import data_dir_option, installed, settings_option, table, unofficial_option
+from bench.cli.common import data_dir_option, installed, prefixed_options, settings_option, table, unofficial_option
 from bench.data.files import Files, default_root
-from bench.errors import OptionError
 from bench.tables.wording import NAMED
 
 if TYPE_CHECKING:
@@ -37,7 +36,7 @@ def prepare(name: str, options: Sequence[str], data_dir: Path | None, allow_unof
     from bench.options import options_of, parse
 
     load = installed().find("datasets", name).value
-    given = _given(options, ("dataset",))
+    given = prefixed_options(options, ("dataset",))
     values = {option.removeprefix("dataset."): value for option, value in given.items()}
     files = _Noted(data_dir or default_root(), allow_unofficial_data)
     values = parse(options_of(load), values, f"data set {name}")
@@ -80,7 +79,7 @@ def audit(
     from bench.runs.resolve import by_prefix, resolve_data
     from bench.streams import Streams
 
-    registry, given = installed(), by_prefix(_given(options, ("dataset", "protocol", "recipe")))
+    registry, given = installed(), by_prefix(prefixed_options(options, ("dataset", "protocol", "recipe")))
     files = Files(data_dir or default_root(), allow_unofficial_data)
     with preparing() as files.progress:
         found = resolve_data(name, protocol, given, files, registry)
@@ -92,21 +91,6 @@ def audit(
     click.echo("\n".join(f"{finding.severity}: {finding.what}" for finding in findings) or "nothing found")
     if any(finding.severity == "severe" for finding in findings):
         sys.exit(1)
-
-
-def _given(texts: Sequence[str], prefixes: Sequence[str]) -> dict[str, str]:
-    """Options by their full names. Raises OptionError for another prefix, and for what is given twice."""
-    found: dict[str, str] = {}
-    for text in texts:
-        name, equals, value = text.partition("=")
-        prefix, _, rest = name.partition(".")
-        if not (prefix in prefixes and rest and equals):
-            valid = " or ".join(f"{prefix}.NAME=VALUE" for prefix in prefixes)
-            raise OptionError(f"option {text!r}: expected {valid}")
-        if name in found:
-            raise OptionError(f"option {name} is given twice")
-        found[name] = value
-    return found
 
 
 def _counts(dataset: "Dataset", protocol: "Protocol", splits: "Splits") -> Iterator[Sequence[str]]:

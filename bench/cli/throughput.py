@@ -9,9 +9,8 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from bench.cli.common import installed, out_option, settings_option, table
+from bench.cli.common import installed, out_option, prefixed_options, settings_option, table
 from bench.cli.leaderboard import write_tables
-from bench.errors import OptionError
 
 
 @click.command()
@@ -60,7 +59,8 @@ def throughput(names: Sequence[str], compare: Path | None, out: Path, **asked: A
 
     registry = installed()
     sizes = {n: asked[n] for n in ("batch_size", "val_batch_size", "stack") if asked[n] is not None}
-    options = _model_options(asked["options"])
+    given = prefixed_options(asked["options"], ["model"], "model.width=16")
+    options = {name.removeprefix("model."): value for name, value in given.items()}
     chosen = workloads(registry, names, asked["model"], asked["shape"], asked["classes"], options, **sizes)
     same = ("precision", "channels_last", "backend", "eager", "threads", "rounds", "methods", "rivals")
     conditions = Conditions(device=str(device_of(asked["device"])), **{name: asked[name] for name in same})
@@ -78,19 +78,6 @@ def throughput(names: Sequence[str], compare: Path | None, out: Path, **asked: A
     if failed or worse:
         click.echo("\n".join([*failed, *worse]), err=True)
         sys.exit(1)
-
-
-def _model_options(texts: Sequence[str]) -> dict[str, str]:
-    """By name. Raises OptionError for what is no model.NAME=VALUE, or is given twice."""
-    found: dict[str, str] = {}
-    for text in texts:
-        name, equals, value = text.partition("=")
-        if not (name.startswith("model.") and equals):
-            raise OptionError(f"option {text!r}: expected model.NAME=VALUE, such as model.width=16")
-        if name.removeprefix("model.") in found:
-            raise OptionError(f"option {name} is given twice")
-        found[name.removeprefix("model.")] = value
-    return found
 
 
 def _command(arguments: Sequence[str]) -> str:

@@ -114,7 +114,7 @@ class CudaGraphs:
     """Why nothing more can be recorded in this process."""
 
     def __init__(self, device: torch.device) -> None:
-        self.memory: int | None = 0
+        self.memory = 0
         self._device, self._stream = device, torch.cuda.Stream(device)
         self.begin_anew()
 
@@ -162,7 +162,7 @@ class CudaGraphs:
         with _no_collection(), torch.cuda.graph(graph, pool=self._pool, stream=self._stream):
             reserved = torch.cuda.memory_reserved(self._device)
             losses, weights, *gradients = update(*fixed)
-        self.memory = (self.memory or 0) + max(torch.cuda.memory_reserved(self._device) - reserved, 0)
+        self.memory += max(torch.cuda.memory_reserved(self._device) - reserved, 0)
 
         def replay(*tensors: Tensor) -> tuple[Tensor, ...]:
             torch._foreach_copy_(fixed, list(tensors))
