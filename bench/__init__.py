@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from bench.errors import OptionError as OptionError
     from bench.errors import UnknownNameError as UnknownNameError
     from bench.hookspecs import hookimpl as hookimpl
+    from bench.protocol import Protocol as Protocol
     from bench.recipe import Recipe as Recipe
     from bench.streams import Streams as Streams
     from bench.training.meter import Meter as Meter
@@ -37,6 +38,7 @@ _HOME = {
     "Method": "training.method",
     "NotApplicableError": "errors",
     "OptionError": "errors",
+    "Protocol": "protocol",
     "Recipe": "recipe",
     "Split": "data.split",
     "Stream": "data.batches",

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from bench.data.batches import Stream
 from bench.data.dataset import Dataset
-from bench.data.split import Split
+from bench.data.split import Split, Splits
 from bench.errors import DataError
-from bench.protocols import Claim, Protocol, Splits
+from bench.protocol import Claim, Protocol
 from bench.recipe import Recipe
 from bench.streams import Streams
 

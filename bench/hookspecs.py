@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from bench.data.dataset import Dataset
     from bench.data.files import Files
+    from bench.protocol import Protocol
     from bench.throughput import Workload
     from bench.training.method import Method
 
@@ -38,6 +39,11 @@ def bench_models() -> "Mapping[str, Callable[..., nn.Module]]":  # type: ignore[
 @hookspec
 def bench_methods() -> "Mapping[str, type[Method]]":  # type: ignore[empty-body]
     """Subclasses of bench.Method by name."""
+
+
+@hookspec
+def bench_protocols() -> "Mapping[str, type[Protocol]]":  # type: ignore[empty-body]
+    """Subclasses of bench.Protocol by name: the name that the class has itself."""
 
 
 @hookspec

@@ -13,7 +13,8 @@ class Recipe:
 
     Attributes:
         model: name of the model, with `model_options`; every data set names one.
-        protocol: name of the protocol that the data set is run under unless another is asked for.
+        protocol: name of the protocol that the data set is run under unless another is asked for; empty: that which
+            says that it is the default (`bench.Protocol.default`).
         loss: per-sample training loss, `cross_entropy` or `hinge` (Crammer-Singer; the usual hinge for two classes).
         optimizer: `sgd`, `adam` or `adamw`, with `lr`, `momentum`, `nesterov`, `weight_decay`.
         schedule: `steps`: the learning rate is `lr`, changed at the `milestones`. `cyclical`: it goes from `lr` up to
@@ -55,7 +56,7 @@ class Recipe:
 
     model: str = ""
     model_options: Mapping[str, Any] = field(default_factory=dict)
-    protocol: str = "class_fairness"
+    protocol: str = ""
     loss: Literal["cross_entropy", "hinge"] = "cross_entropy"
     optimizer: Literal["sgd", "adam", "adamw"] = "adam"
     lr: float = 1e-3

@@ -1,9 +1,10 @@
 """What is installed: data sets, models and methods by name, each with the plugin that offers it."""
 
+import contextlib
 import functools
 import importlib.metadata
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,7 +14,7 @@ from bench import hookspecs
 from bench.errors import PluginError, UnknownNameError
 
 GROUP = "bench"
-KINDS = ("datasets", "models", "methods", "workloads", "rivals")
+KINDS = ("datasets", "models", "methods", "protocols", "workloads", "rivals")
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,22 @@ class Registry:
                 )
             self.offers[kind][name] = Offer(value, plugin)
 
+    def everything(self, name: str) -> list[tuple[str, Offer]]:
+        """Whatever has this name, each with its kind in the singular; of families the member that is named."""
+        found = []
+        for kind in KINDS:
+            with contextlib.suppress(UnknownNameError):
+                found.append((kind.removesuffix("s"), self.find(kind, name)))
+        if found:
+            return found
+        raise self._unknown("name", name, [each for offers in self.offers.values() for each in offers])
+
+    @property
+    def default_protocol(self) -> str:
+        """The name of the protocol that says that it is the default; empty where none does, or several do."""
+        names = [name for name, offer in self.offers["protocols"].items() if offer.value.default]
+        return names[0] if len(names) == 1 else ""
+
     def find(self, kind: str, name: str) -> Offer:
         """The offer of that name; `family/member` finds the offer `family/*`, called with `name=member`."""
         offers = self.offers[kind]
@@ -84,8 +101,12 @@ class Registry:
         family, _, member = name.partition("/")
         if member and (offer := offers.get(f"{family}/*")):
             return Offer(functools.wraps(offer.value)(functools.partial(offer.value, name=member)), offer.plugin)
+        raise self._unknown(kind.removesuffix("s"), name, offers)
+
+    def _unknown(self, what: str, name: str, valid: Iterable[str]) -> UnknownNameError:
+        """The error, which says of plugins that could not be loaded why: the name may be theirs."""
         broken = "; ".join(f"plugin {plugin} could not be loaded: {why}" for plugin, why in self.broken.items())
-        raise UnknownNameError(kind.removesuffix("s"), name, offers, f" ({broken})" if broken else "")
+        return UnknownNameError(what, name, valid, f" ({broken})" if broken else "")
 
 
 class DuplicateNameError(PluginError):

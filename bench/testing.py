@@ -25,8 +25,8 @@ from bench.data.split import Batch, Split
 from bench.errors import DivergedError, NotApplicableError
 from bench.models.stack import stack, unstack
 from bench.options import options_of
-from bench.protocols import PROTOCOLS
 from bench.recipe import Recipe
+from bench.registry import installed
 from bench.streams import Streams, derive
 from bench.training.meter import Meter, NoEvaluations
 from bench.training.method import Method
@@ -255,7 +255,9 @@ def check_model(build: Callable[..., nn.Module], shape: Sequence[int], classes: 
 def check_dataset(dataset: Dataset) -> None:
     """All contracts of a loaded data set."""
     assert dataset.classes and len(set(dataset.classes)) == len(dataset.classes), "class names must be distinct"
-    assert dataset.recipe.protocol in PROTOCOLS, f"its recipe names the unknown protocol {dataset.recipe.protocol!r}"
+    protocols = installed().offers["protocols"]
+    protocol = dataset.recipe.protocol or installed().default_protocol
+    assert protocol in protocols, f"its recipe names the unknown protocol {protocol!r}"
     assert dataset.recipe.model, "its recipe names no model"
     assert dataset.reference, "a data set needs a reference"
     for name, split in {"train": dataset.train, "val": dataset.val, "test": dataset.test}.items():
@@ -272,4 +274,4 @@ def check_dataset(dataset: Dataset) -> None:
     channels = dataset.shape[0]
     for what, values in (("mean", dataset.mean), ("std", dataset.std)):
         assert len(values) in (0, channels), f"{what} has {len(values)} numbers for {channels} channels"
-    PROTOCOLS[dataset.recipe.protocol]().check(dataset)
+    protocols[protocol].value().check(dataset)

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from bench.data.dataset import Dataset
-from bench.protocols import Protocol
+from bench.protocol import Protocol
 from bench.recipe import Recipe
 from bench.records.run import RunResult
 from bench.records.store import ResultStore

@@ -9,8 +9,13 @@ import torch
 
 from bench import Dataset, Recipe, Split, Streams
 from bench.audit import Finding, audit
-from bench.protocols import ClassFairness, CovariateShift, GroupFairness, Imbalance, LabelNoise, LabelShift, Protocol
-from bench.protocols.base import Splits
+from bench.data.split import Splits
+from bench.protocol import Protocol
+from bench_plugins.protocols.covariate_shift import CovariateShift
+from bench_plugins.protocols.fairness import ClassFairness, GroupFairness
+from bench_plugins.protocols.imbalance import Imbalance
+from bench_plugins.protocols.label_noise import LabelNoise
+from bench_plugins.protocols.label_shift import LabelShift
 
 RECIPE = Recipe(val_size=100, test_size=100, val_batch_size=8)
 NAMES = ("cat", "dog", "car", "truck", "frog", "deer", "bird", "ship", "horse", "plane")

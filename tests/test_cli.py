@@ -16,11 +16,10 @@ from bench import DataError, Method, NotApplicableError
 from bench.cli import main
 from bench.cli.common import flowed
 from bench.cli.run import _samples
-from bench.protocols import PROTOCOLS
-from bench.protocols.fairness import ClassFairness
 from bench.registry import Offer, Plugin
 from bench.runs.evaluation import Evaluations
 from bench.training.meter import Meter
+from bench_plugins.protocols.fairness import ClassFairness
 from tests import twins
 
 RUN = ["run", "--method", "erm", "--dataset", "digits", "--epochs", "1"]
@@ -38,8 +37,9 @@ def bench_in(tmp_path, monkeypatch):
 def offering(monkeypatch):
     """Adds to what is installed a thing of another distribution; gives the registry."""
 
+    registry = bench.registry.load(list(bench.registry.importlib.metadata.entry_points(group="bench")))
+
     def add(kind, name, value):
-        registry = bench.registry.load(list(bench.registry.importlib.metadata.entry_points(group="bench")))
         registry.offers[kind][name] = Offer(value, Plugin("my-plugin", "my-dist", "0.1"))
         monkeypatch.setattr(bench.registry, "installed", lambda: registry)
         return registry
@@ -404,7 +404,7 @@ def test_show_says_why_a_recipe_has_no_values(bench_in, monkeypatch):
     assert ["-o", "recipe.epochs=", "int", "or", "none"] in [line.split() for line in result.output.splitlines()]
 
 
-def test_show_gives_the_options_of_data_sets_and_protocols_with_their_prefixes(bench_in, offering, monkeypatch):
+def test_show_gives_the_options_of_data_sets_and_protocols_with_their_prefixes(bench_in, offering):
     def load(files, *, size: int = 3):
         """Made up."""
         raise DataError("there is none")
@@ -416,7 +416,7 @@ def test_show_gives_the_options_of_data_sets_and_protocols_with_their_prefixes(b
         factor: float = 0.5
 
     offering("datasets", "made", load)
-    monkeypatch.setitem(PROTOCOLS, "odd", Odd)
+    offering("protocols", "odd", Odd)
     assert "-o dataset.size=  int (default 3)" in bench_in("show", "made").output
     assert "-o protocol.factor=  float (default 0.5)" in bench_in("show", "odd").output
 

@@ -5,11 +5,11 @@ from dataclasses import asdict, dataclass, replace
 import pytest
 
 from bench import Files, Method, OptionError, Recipe
-from bench.protocols import PROTOCOLS, ClassFairness
-from bench.registry import Offer, Plugin, Registry
+from bench.registry import Offer, Plugin, Registry, installed
 from bench.runs.experiment import Request
 from bench.runs.resolve import resolve
 from bench_plugins.models import logistic
+from bench_plugins.protocols.fairness import ClassFairness
 
 HERE = Plugin("toy", "toy", "1")
 
@@ -40,8 +40,7 @@ class Strict(Method):
 
 
 @pytest.fixture
-def ask(make_dataset, monkeypatch, tmp_path):
-    monkeypatch.setitem(PROTOCOLS, "halved", Halved)
+def ask(make_dataset, tmp_path):
     recipe = {"model": "logistic", "protocol": "halved", "options": {"halved": {"step": 4}}}
 
     def load(files, *, size: int = 40):
@@ -53,6 +52,7 @@ def ask(make_dataset, monkeypatch, tmp_path):
     registry.add(logistic, HERE)
     registry.offers["datasets"]["toy"] = Offer(load, HERE)
     registry.offers["methods"]["strict"] = Offer(Strict, HERE)
+    registry.offers["protocols"]["halved"] = Offer(Halved, HERE)
 
     def resolved(loaded=None, **options):
         named = {name.replace("__", "."): value for name, value in options.items()}
@@ -87,7 +87,7 @@ def test_metrics_of_two_classes_are_not_shown_of_more(ask, monkeypatch):
 def test_the_defaults_of_recipes_are_as_they_were(ask):
     """Runs are known by what differs from them: a changed one would make old records pass for new ones."""
     defaults = {
-        **{"model": "", "model_options": {}, "protocol": "class_fairness", "loss": "cross_entropy"},
+        **{"model": "", "model_options": {}, "protocol": "", "loss": "cross_entropy"},
         **{"optimizer": "adam", "lr": 1e-3, "momentum": 0.0, "nesterov": False, "weight_decay": 0.0},
         **{"schedule": "steps", "milestones": (), "gamma": 0.1, "max_lr": None, "cycle": 4.0},
         **{"average_from": None, "average_lr": None, "epochs": 50, "steps": None, "batch_size": 100},
@@ -96,6 +96,20 @@ def test_the_defaults_of_recipes_are_as_they_were(ask):
         **{"dropout": "correct", "precision": "fp32", "metrics": (), "options": {}, "source": ""},
     }
     assert asdict(Recipe()) == defaults  # another field may follow: add it here
+
+
+def test_naming_the_default_protocol_makes_no_other_run(make_dataset, tmp_path):
+    """Of the committed records, whose keys have no protocol where it is the default one."""
+
+    def spec(protocol):
+        dataset = make_dataset([40], groups=())
+        recipe = replace(dataset.recipe, model="logistic", protocol=protocol)
+        registry = Registry(offers={kind: dict(offers) for kind, offers in installed().offers.items()})
+        registry.offers["datasets"]["toy"] = Offer(lambda files: replace(dataset, recipe=recipe), HERE)
+        return resolve(Request("toy", "erm"), Files(tmp_path), registry).spec(0)
+
+    assert spec("") == spec("class_fairness")
+    assert spec("").protocol == "class_fairness/1"
 
 
 def test_a_recipes_value_makes_another_run(ask):

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from bench import DataError, Split
 from bench.data.dataset import Dataset
 from bench.data.memory_map import Block, memory_map
-from bench.protocols.base import hold_out
+from bench.protocol import hold_out
 from bench.recipe import Recipe
 from bench.streams import Streams
 

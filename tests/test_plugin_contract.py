@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from bench import Batch, BenchError, Dataset, Files, Method, NotApplicableError, Recipe, Split
 from bench.options import options_of
-from bench.protocols import PROTOCOLS
 from bench.registry import installed
 from bench.runs.experiment import Request
 from bench.runs.resolve import resolve
@@ -68,7 +67,7 @@ def test_the_recipe_of_a_dataset_resolves_for_every_method(loaded):
         experiment = resolve(Request(name, method), files)
         assert experiment.off_recipe == []
         assert experiment.spec(0).options == {}
-    assert set(dataset.recipe.options) <= {*METHODS, *PROTOCOLS}
+    assert set(dataset.recipe.options) <= {*METHODS, *installed().offers["protocols"]}
 
 
 def test_the_recipes_of_other_protocols_resolve(loaded):
@@ -79,7 +78,7 @@ def test_the_recipes_of_other_protocols_resolve(loaded):
         assert experiment.spec(0).protocol_options == {}
         command = experiment.spec(0).command(experiment.own_recipe.model, dataset.recipe.protocol)
         assert command == f"bench run --method erm --dataset {name} --protocol {protocol} --seed 0"
-        assert set(recipe.options) <= {*METHODS, *PROTOCOLS}
+        assert set(recipe.options) <= {*METHODS, *installed().offers["protocols"]}
 
 
 # Each contract can be broken

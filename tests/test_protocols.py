@@ -5,9 +5,11 @@ import torch
 from torch import Tensor
 
 from bench import DataError, Dataset, Recipe, Split, Streams, UnknownNameError
+from bench.data.split import Splits
 from bench.errors import ProtocolError
-from bench.protocols import PROTOCOLS, ClassFairness, GroupFairness, Splits, protocol
-from bench.protocols.base import hold_out
+from bench.protocol import hold_out
+from bench.registry import installed
+from bench_plugins.protocols.fairness import ClassFairness, GroupFairness
 
 RECIPE = Recipe(val_size=5, test_size=3)
 
@@ -99,7 +101,7 @@ def all_splits(splits: Splits) -> list[Split]:
 
 def test_class_fairness_takes_the_class_as_the_group(make_dataset):
     dataset = make_dataset([12, 8])
-    chosen = protocol("class_fairness")()
+    chosen = ClassFairness()
     for split in all_splits(chosen.splits(dataset, RECIPE, Streams((0,)))):
         assert torch.equal(split.group, split.y)
     assert chosen.groups(dataset) == ("no", "yes")
@@ -109,7 +111,7 @@ def test_class_fairness_takes_the_class_as_the_group(make_dataset):
 
 def test_group_fairness_keeps_the_groups(make_dataset):
     dataset = make_dataset([12, 8])
-    chosen = protocol("group_fairness")()
+    chosen = GroupFairness()
     chosen.check(dataset)
     found = all_splits(chosen.splits(dataset, RECIPE, Streams((0,))))
     groups: Tensor = torch.cat([split.group for split in found])
@@ -133,10 +135,11 @@ def test_both_protocols_hold_out_the_same_samples(make_dataset):
 )
 def test_group_fairness_refuses_data_without_two_groups_and_two_classes(make_dataset, fields, message):
     with pytest.raises(ProtocolError, match=message):
-        protocol("group_fairness")().check(make_dataset([12, 8], **fields))
+        GroupFairness().check(make_dataset([12, 8], **fields))
 
 
 def test_protocols_are_found_by_name():
-    assert {name: p.name for name, p in PROTOCOLS.items()} == {name: name for name in PROTOCOLS}
+    protocols = installed().offers["protocols"]
+    assert {name: offer.value.name for name, offer in protocols.items()} == {name: name for name in protocols}
     with pytest.raises(UnknownNameError, match="did you mean 'group_fairness'"):
-        protocol("group_fairnes")
+        installed().find("protocols", "group_fairnes")

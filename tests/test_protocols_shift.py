@@ -6,10 +6,15 @@ import pytest
 import torch
 
 from bench import DataError, Dataset, OptionError, Recipe, Split, Streams
+from bench.data.classes import only, profile_counts
+from bench.data.split import Splits
 from bench.errors import ProtocolError
 from bench.metrics import Predictions, evaluate
-from bench.protocols import CovariateShift, Imbalance, LabelNoise, LabelShift, Protocol, Splits
-from bench.protocols.classes import only, profile_counts
+from bench.protocol import Protocol
+from bench_plugins.protocols.covariate_shift import CovariateShift
+from bench_plugins.protocols.imbalance import Imbalance
+from bench_plugins.protocols.label_noise import LabelNoise
+from bench_plugins.protocols.label_shift import LabelShift
 
 RECIPE = Recipe(val_size=4, test_size=6)
 NAMES = ("cat", "dog", "car", "truck", "frog")

@@ -9,9 +9,6 @@ import torch
 
 from bench.data.split import Split
 from bench.errors import DataError, NotApplicableError, OptionError, ProtocolError
-from bench.protocols import Pruning
-from bench.protocols.forgetting import Forgetting
-from bench.protocols.pruning import MovingAverage
 from bench.recipe import Recipe
 from bench.registry import installed
 from bench.runs.build import splits_of
@@ -23,6 +20,7 @@ from bench.training.diagnostics import Samples
 from bench.training.meter import Meter
 from bench.training.method import Method
 from bench.training.observer import Observer
+from bench_plugins.protocols.pruning import Forgetting, MovingAverage, Pruning
 from tests.experiments import CPU, one, toy_experiment
 
 RECIPE = Recipe(protocol="pruning", lr=0.05, epochs=4, batch_size=16, val_size=40, test_size=60, val_batch_size=12)

@@ -8,12 +8,14 @@ import torch
 from torch import nn
 
 from bench import DataError, Dataset, OptionError, Recipe, Split, Streams
+from bench.data.split import Splits
 from bench.errors import ProtocolError
 from bench.images.attacks import universal_perturbation
 from bench.images.corruptions import COMMON, CORRUPTIONS, EXTRA
 from bench.metrics import METRICS
-from bench.protocols import Imbalance, Robustness, Splits
 from bench.runs.evaluation import Evaluations
+from bench_plugins.protocols.imbalance import Imbalance
+from bench_plugins.protocols.robustness import Robustness
 
 STREAMS = Streams((3,))
 FEW = Robustness(factor=1.0, corruptions=("fog", "contrast", "spatter", "saturate"), severities=(1, 5), attack_steps=5)

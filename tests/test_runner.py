@@ -12,7 +12,6 @@ import torch
 from bench.data.split import Split
 from bench.errors import DataError, DivergedError, NotApplicableError, OptionError, PluginError
 from bench.metrics import Predictions, evaluate
-from bench.protocols import protocol
 from bench.recipe import Recipe
 from bench.records.run import RunResult
 from bench.records.store import ResultStore
@@ -21,6 +20,7 @@ from bench.training import stages as training
 from bench.training.meter import Meter
 from bench.training.method import Method
 from bench.training.observer import Observer
+from bench_plugins.protocols.fairness import GroupFairness
 from tests.experiments import CPU, one, toy_experiment
 
 RECIPE = Recipe(protocol="group_fairness", lr=0.05, epochs=4, batch_size=16, val_size=40, test_size=60)
@@ -29,7 +29,7 @@ RECIPE = Recipe(protocol="group_fairness", lr=0.05, epochs=4, batch_size=16, val
 @pytest.fixture
 def experiment():
     def make(method=Method, validation="shared", changes=None, **recipe):
-        kind = protocol("group_fairness")()
+        kind = GroupFairness()
         return toy_experiment(RECIPE, kind, method, validation, recipe, changes or {}, ("a", "b"))
 
     return make
@@ -146,7 +146,7 @@ def test_methods_see_the_same_data_start_and_order(experiment, store):
 
 def test_test_data_never_reach_a_method(experiment, store):
     dataset = experiment().dataset
-    splits = protocol("group_fairness")().splits(dataset, RECIPE, __import__("bench").Streams((0,)))
+    splits = GroupFairness().splits(dataset, RECIPE, __import__("bench").Streams((0,)))
     hidden = {tuple(row.tolist()) for row in splits.tests["test"].x}
 
     @dataclass
@@ -455,7 +455,7 @@ def test_weights_that_are_not_one_for_each_sample_are_refused(experiment, store,
 
 
 @dataclass(frozen=True)
-class Examining(type(protocol("group_fairness")())):
+class Examining(GroupFairness):
     """Looks at the test data once more, and at the training data."""
 
     name, examines = "examining", True

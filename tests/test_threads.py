@@ -8,13 +8,13 @@ from torch import nn
 
 import bench.runs.threads
 from bench.data.files import Files
-from bench.protocols import protocol
 from bench.recipe import Recipe
 from bench.runs.experiment import Request
 from bench.runs.resolve import resolve
 from bench.runs.runner import run
 from bench.runs.threads import chosen, sample_flops
 from bench.training.method import Method
+from bench_plugins.protocols.fairness import GroupFairness
 from tests.experiments import CPU, one, toy_experiment
 
 RECIPE = Recipe(protocol="group_fairness", epochs=1, batch_size=16, val_size=40, test_size=60)
@@ -33,7 +33,7 @@ def four_threads(monkeypatch):
 @pytest.fixture
 def experiment():
     def make(method=Method, **recipe):
-        return toy_experiment(RECIPE, protocol("group_fairness")(), method, "shared", recipe, {}, ("a", "b"))
+        return toy_experiment(RECIPE, GroupFairness(), method, "shared", recipe, {}, ("a", "b"))
 
     return make
 

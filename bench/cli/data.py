@@ -14,7 +14,8 @@ from bench.tables.wording import NAMED
 
 if TYPE_CHECKING:
     from bench.data.dataset import Dataset
-    from bench.protocols import Protocol, Splits
+    from bench.data.split import Splits
+    from bench.protocol import Protocol
 
 
 @click.group()
@@ -96,7 +97,7 @@ def audit(
 def _counts(dataset: "Dataset", protocol: "Protocol", splits: "Splits") -> Iterator[Sequence[str]]:
     """A row for each split; its last cells are the largest over the smallest group, as it is and as is claimed."""
     from bench.audit import counts, ratio
-    from bench.protocols import Claim
+    from bench.protocol import Claim
 
     groups, claims = protocol.groups(dataset), protocol.claims(dataset)
     for name, split in {"train": splits.train, "val": splits.val, **splits.tests}.items():

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from bench.data.dataset import Dataset
+    from bench.data.split import Splits
     from bench.plots.select import Arrays, Series
-    from bench.protocols import Splits
     from bench.records.run import RunResult
     from bench.records.spec import RunSpec
 

@@ -33,12 +33,7 @@ def list_(kind: str | None) -> None:
 
 def _rows(registry: "Registry", kind: str) -> Iterator[tuple[str, str, str]]:
     """Where it comes from, its name and what it is."""
-    if kind == "protocols":
-        from bench.protocols import PROTOCOLS
-
-        for name, protocol in PROTOCOLS.items():
-            yield "bench", name, f"{_summary(protocol)} Version {protocol.version}."
-    elif kind == "plugins":
+    if kind == "plugins":
         offered = defaultdict(list)
         for each, offers in registry.offers.items():
             for name, offer in offers.items():
@@ -56,10 +51,6 @@ def _source(plugin: "Plugin") -> str:
     return f"{plugin.distribution} {plugin.version}"
 
 
-def _summary(thing: object) -> str:
-    return (inspect.getdoc(thing) or "").split("\n")[0]
-
-
 @click.command()
 @click.argument("name")
 @data_dir_option
@@ -69,25 +60,13 @@ def show(name: str, data_dir: Path | None) -> None:
     NAME is a method, model, data set, protocol, workload or rival. Of a data set its recipe is shown too, with its
     values where the files are there: nothing is downloaded.
     """
-    from bench.errors import UnknownNameError
-    from bench.protocols import PROTOCOLS
-
-    registry = installed()
-    found = [(kind.removesuffix("s"), o[name]) for kind, o in registry.offers.items() if name in o]
-    if "/" in name and not found:
-        found = [("model", registry.find("models", name))]
-    if not found and name not in PROTOCOLS:
-        raise UnknownNameError("name", name, {*PROTOCOLS, *(n for o in registry.offers.values() for n in o)})
-    for kind, offer in found:
+    for kind, offer in installed().everything(name):
         click.echo(f"{name}: {kind} of plugin {offer.plugin}\n\n{flowed(inspect.getdoc(offer.value) or '')}\n")
+        if about := getattr(offer.value, "about", None):
+            click.echo(f"{about()}\n")
         _options(kind, offer.value)
         if kind == "dataset":
             _recipe(offer.value, data_dir)
-    if name in PROTOCOLS:
-        protocol = PROTOCOLS[name]
-        click.echo(f"{name}: protocol, version {protocol.version}\n\n{flowed(inspect.getdoc(protocol) or '')}\n")
-        click.echo(f"Metrics: {', '.join(protocol.metrics)}. Reference: {protocol.reference}.\n")
-        _options("protocol", protocol)
 
 
 def _options(kind: str, target: Callable[..., Any]) -> None:

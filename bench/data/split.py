@@ -1,7 +1,7 @@
 """Batches and splits, resident on the device: images as uint8, features as float32."""
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple, Self
 
 import torch
@@ -143,3 +143,18 @@ class Split:
 def to_device(index: Tensor, device: torch.device) -> Tensor:
     """To the device without waiting for it: copies from pinned memory are queued."""
     return index.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else index.to(device)
+
+
+@dataclass(frozen=True)
+class Splits:
+    """The data of one run. Methods see train and val; only the runner sees the tests and the probes.
+
+    probes: inputs of no class of the task, to see what is predicted there; their y and group mean nothing.
+    target: unlabelled inputs from where the tests are from, not among them, which methods see too.
+    """
+
+    train: Split
+    val: Split
+    tests: Mapping[str, Split]
+    probes: Mapping[str, Split] = field(default_factory=dict)
+    target: Split | None = None

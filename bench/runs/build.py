@@ -6,10 +6,9 @@ from dataclasses import replace
 import torch
 from torch import nn
 
-from bench.data.split import Split
+from bench.data.split import Split, Splits
 from bench.models.initial import initial_model
 from bench.models.precision import in_precision
-from bench.protocols import Splits
 from bench.runs.evaluation import Evaluations
 from bench.runs.experiment import Experiment
 from bench.streams import Streams

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from bench.data.split import Split
+from bench.data.split import Split, Splits
 from bench.metrics import METRICS, Predictions, evaluate
 from bench.models.predict import predict
-from bench.protocols import Splits
 from bench.records.run import LAST, best_val
 from bench.training.meter import Values
 

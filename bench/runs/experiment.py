@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.data.dataset import Dataset
 from bench.metrics import METRICS
-from bench.protocols import Protocol
+from bench.protocol import Protocol
 from bench.recipe import Recipe
 from bench.records.spec import RunSpec, digest
 from bench.registry import Plugin
@@ -57,9 +57,12 @@ class Experiment:
     validation: str
     """As asked; `shared` for a method that learns from the validation data, as both are the same for it."""
     plugins: dict[str, Plugin]
+    default_protocol: str = ""
+    """Of the data sets whose recipe names none."""
 
     def spec(self, seed: int) -> RunSpec:
-        usual = Recipe()  # a field that is new and unused, so at its default, makes no other run
+        # A field that is new and unused, so at its default, makes no other run.
+        usual = Recipe(protocol=self.default_protocol)
         recipe = {name: value for name, value in self.resolved["recipe"].items() if value != getattr(usual, name)}
         data = [self.dataset.revision, self.dataset.mean, self.dataset.std]
         return RunSpec(

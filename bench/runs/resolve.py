@@ -10,7 +10,7 @@ from bench.data.dataset import Dataset
 from bench.data.files import Files
 from bench.errors import OptionError, UnknownNameError
 from bench.metrics import METRICS
-from bench.protocols import Protocol, protocol
+from bench.protocol import Protocol
 from bench.recipe import Recipe
 from bench.registry import Plugin, Registry, installed
 from bench.runs.experiment import OPTIONS_OF, VALIDATION, Experiment, Request
@@ -52,7 +52,8 @@ def resolve(
         recipe=recipe,
         changed={"method": changed, "model": changed_model} | known.changed,
         validation="shared" if method.value.uses_val else request.validation,
-        plugins={"dataset": known.plugin, "model": model.plugin, "method": method.plugin},
+        default_protocol=known.default_protocol,
+        plugins=known.plugins | {"model": model.plugin, "method": method.plugin},
     )
     found.new_method()  # checks its options, before anything is trained
     return found
@@ -71,7 +72,8 @@ class Data:
     own_recipe: Recipe
     recipe: Recipe
     changed: dict[str, dict[str, Any]]
-    plugin: Plugin
+    plugins: dict[str, Plugin]
+    default_protocol: str
 
 
 def resolve_data(
@@ -84,12 +86,15 @@ def resolve_data(
 ) -> Data:
     """As `resolve` does. given: options of the data set, the protocol and the recipe, as `by_prefix` has them."""
     if protocol_name:
-        protocol(protocol_name)  # a wrong name is told before the data are read
+        registry.find("protocols", protocol_name)  # a wrong name is told before the data are read
     load = registry.find("datasets", name)
     dataset_options, changed_dataset = _resolve(load.value, {}, given["dataset"], f"data set {name}")
     dataset: Dataset = loaded or load.value(files, **dataset_options)
-    kind = protocol(protocol_name or dataset.recipe.protocol)
+    default = registry.default_protocol
+    offer = registry.find("protocols", protocol_name or dataset.recipe.protocol or default)
+    kind: type[Protocol] = offer.value
     own_recipe = dataset.recipes.get(kind.name, dataset.recipe)
+    own_recipe = dataclasses.replace(own_recipe, protocol=own_recipe.protocol or default)
     own = own_recipe.options.get(kind.name, {})
     protocol_options, changed_protocol = _resolve(kind, own, given["protocol"], f"protocol {kind.name}")
     chosen = kind(**protocol_options)
@@ -98,7 +103,8 @@ def resolve_data(
         dataset = chosen.task(dataset)
     recipe, changed_recipe = _recipe(own_recipe, given["recipe"])
     changed = {"dataset": changed_dataset, "protocol": changed_protocol, "recipe": changed_recipe}
-    return Data(dataset, dataset_options, chosen, own_recipe, recipe, changed, load.plugin)
+    plugins = {"dataset": load.plugin, "protocol": offer.plugin}
+    return Data(dataset, dataset_options, chosen, own_recipe, recipe, changed, plugins, default)
 
 
 def by_prefix(options: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

@@ -13,7 +13,7 @@ import torch
 from bench.data.split import Split
 from bench.errors import DeviceError, OptionError
 from bench.metrics import METRICS
-from bench.protocols import Prepared
+from bench.protocol import Prepared
 from bench.recipe import Recipe
 from bench.records.run import RunResult
 from bench.records.spec import RunSpec, digest
@@ -143,7 +143,9 @@ def _command(
     flags = ["--allow-unofficial-data"] * bool(experiment.dataset.unofficial) + ["--stack"] * stacked
     flags += ["--backend", backend] * (backend != "auto") + ["--no-check"] * (not check) + ["--eager"] * eager
     flags += ["--threads", str(threads)] if threads else []
-    return spec.command(experiment.own_recipe.model, experiment.dataset.recipe.protocol, flags)
+    return spec.command(
+        experiment.own_recipe.model, experiment.dataset.recipe.protocol or experiment.default_protocol, flags
+    )
 
 
 def _about(experiment: Experiment, method: Method) -> dict[str, Any]:

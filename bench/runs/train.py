@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from bench.data.split import Splits
 from bench.errors import BenchError, DivergedError, NotApplicableError
-from bench.protocols import Metrics, Prepared, Splits
+from bench.protocol import Metrics, Prepared
 from bench.records.run import NOT_APPLICABLE
 from bench.runs.build import loaded_splits, new_evaluations, new_task, trains_on_val
 from bench.runs.evaluation import Evaluations

@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
+from bench.data.split import Splits
 from bench.errors import DataError, DivergedError, NotApplicableError, PluginError
-from bench.protocols import Splits
 from bench.streams import Streams
 from bench.training.meter import Meter, NoEvaluations, Watch
 from bench.training.method import Method

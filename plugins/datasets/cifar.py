@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from bench import DataError, Dataset, Files, Recipe, Split, hookimpl
-from bench.protocols import LabelShift
+from bench.data.classes import only_with_others
 
 PIXELS = 3 * 32 * 32
 
@@ -167,7 +167,7 @@ def load_cat_dog(files: Files) -> Dataset:
     The task of Byrd and Lipton 2019 (section 4) and of Zha, Gao, Ma, Xu (Figures 8 and 9). The test images of the other
     eight classes are the probe `other`. Raises DataError as `cifar10` does.
     """
-    whole = LabelShift(classes=("cat", "dog")).task(_load(files, CIFAR10, {"imbalance": BINARY}))
+    whole = only_with_others(_load(files, CIFAR10, {"imbalance": BINARY}), ("cat", "dog"))
     return replace(whole, name="cat_dog", recipe=REPORT, augment=None)
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from bench.protocols import PROTOCOLS
+from bench.registry import installed
 from tests.gpu import each
 from tests.gpu.common import CPU, batch, compare, dataset, exact, experiment, small, trained
 
@@ -31,11 +31,12 @@ CASES = {
 }
 
 
-@each(sorted(PROTOCOLS))
+@each(sorted(installed().offers["protocols"]))
 def check_a_training_is_that_of_a_cpu(device: torch.device, name: str) -> str:
     case = CASES[name]
     data = dataset(device, 10 * batch(device), case.classes)
-    data = PROTOCOLS[name](**case.options).task(replace(data, val=None) if name == "pruning" else data)
+    protocol = installed().find("protocols", name).value
+    data = protocol(**case.options).task(replace(data, val=None) if name == "pruning" else data)
     options = {f"protocol__{option}": value for option, value in case.options.items()}
     given = experiment(data, case.method, name, recipe__epochs=2, recipe__val_size=2 * batch(device), **options)
     given = small(given, device)

@@ -11,7 +11,6 @@ import pytest
 import torch
 
 from bench.data.split import Batch
-from bench.protocols import GroupFairness
 from bench.recipe import Recipe
 from bench.records.run import RunResult
 from bench.runs.build import loaded_splits, new_evaluations, new_model
@@ -22,6 +21,7 @@ from bench.training.capture import FAILED
 from bench.training.meter import Meter
 from bench.training.method import Method
 from bench.training.observer import Observer
+from bench_plugins.protocols.fairness import GroupFairness
 from tests.experiments import toy_experiment
 from tests.gpu.common import CPU, batch, compare, dataset, exact, experiment, is_gpu, small, store, trained
 

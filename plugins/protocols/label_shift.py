@@ -1,15 +1,17 @@
 """Label shift: what class weights do, and test data whose classes come in other proportions."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Generator, Tensor
 
+from bench import hookimpl
+from bench.data.classes import members, only_with_others
 from bench.data.dataset import Dataset
-from bench.data.split import Split
+from bench.data.split import Split, Splits
 from bench.errors import DataError, OptionError
-from bench.protocols.base import Claim, Protocol, Splits, by_class, hold_out
-from bench.protocols.classes import class_number, members, only
+from bench.protocol import Claim, Protocol, by_class, hold_out
 from bench.recipe import Recipe
 from bench.streams import Streams
 
@@ -59,12 +61,7 @@ class LabelShift(Protocol):
             raise OptionError(f"protocol.dirichlet must be above 0, not {self.dirichlet:g}")
 
     def task(self, dataset: Dataset) -> Dataset:
-        taken = only(dataset, self.classes)
-        if not self.classes or not dataset.test:
-            return taken
-        numbers = torch.tensor([class_number(dataset, name) for name in self.classes])
-        other = dataset.test.select((~torch.isin(dataset.test.y, numbers)).nonzero().squeeze(1))
-        return replace(taken, probes={**dataset.probes, "other": other} if len(other) else dataset.probes)
+        return only_with_others(dataset, self.classes)
 
     def groups(self, dataset: Dataset) -> tuple[str, ...]:
         return dataset.classes
@@ -121,3 +118,8 @@ def noise_images(shape: tuple[int, ...], streams: Streams) -> Split:
     )
     y = torch.zeros(NOISE_IMAGES, dtype=torch.int64)
     return Split(x, y, y)
+
+
+@hookimpl
+def bench_protocols() -> Mapping[str, type[Protocol]]:
+    return {LabelShift.name: LabelShift}

@@ -28,6 +28,19 @@ def only(dataset: Dataset, names: Sequence[str]) -> Dataset:
     return replace(taken, classes=tuple(names))
 
 
+def only_with_others(dataset: Dataset, names: Sequence[str]) -> Dataset:
+    """As `only`; the test inputs of the classes that are not taken become the probe `other`.
+
+    Raises OptionError as `only` does.
+    """
+    taken = only(dataset, names)
+    if not names or not dataset.test:
+        return taken
+    numbers = torch.tensor([class_number(dataset, name) for name in names])
+    other = dataset.test.select((~torch.isin(dataset.test.y, numbers)).nonzero().squeeze(1))
+    return replace(taken, probes={**dataset.probes, "other": other} if len(other) else dataset.probes)
+
+
 def each_split(dataset: Dataset, change: Callable[[Split], Split]) -> Dataset:
     """The data set with each of its splits changed."""
     val, test = (split and change(split) for split in (dataset.val, dataset.test))

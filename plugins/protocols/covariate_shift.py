@@ -1,15 +1,17 @@
 """Covariate shift: inside each class, the training data have other proportions of its parts than the test data."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
 
+from bench import hookimpl
+from bench.data.classes import drawn, each_split, least, only, profile_counts
 from bench.data.dataset import Dataset
-from bench.data.split import Split
+from bench.data.split import Split, Splits
 from bench.errors import DataError, OptionError, ProtocolError
-from bench.protocols.base import Claim, Protocol, Splits, hold_out, with_test
-from bench.protocols.classes import drawn, each_split, least, only, profile_counts
+from bench.protocol import Claim, Protocol, hold_out, with_test
 from bench.recipe import Recipe
 from bench.streams import Streams
 
@@ -105,3 +107,8 @@ def _training_images_in_a_row(train: Split, test: Split) -> Split:
     """The defect: the labels of the test data beside training images, part after part."""
     row = torch.cat([(train.group == g).nonzero().squeeze(1) for g in range(int(train.group.max()) + 1)])[: len(test)]
     return replace(train.select(row), y=test.y.sort().values)
+
+
+@hookimpl
+def bench_protocols() -> Mapping[str, type[Protocol]]:
+    return {CovariateShift.name: CovariateShift}

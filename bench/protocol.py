@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.data.dataset import Dataset
-from bench.data.split import Split
+from bench.data.split import Split, Splits
 from bench.errors import DataError
 from bench.recipe import Recipe
 from bench.streams import Streams
@@ -20,21 +20,6 @@ Evaluate = Callable[[Split], Metrics]
 if TYPE_CHECKING:
     from bench.training.method import Method
     from bench.training.stages import Stages
-
-
-@dataclass(frozen=True)
-class Splits:
-    """The data of one run. Methods see train and val; only the runner sees the tests and the probes.
-
-    probes: inputs of no class of the task, to see what is predicted there; their y and group mean nothing.
-    target: unlabelled inputs from where the tests are from, not among them, which methods see too.
-    """
-
-    train: Split
-    val: Split
-    tests: Mapping[str, Split]
-    probes: Mapping[str, Split] = field(default_factory=dict)
-    target: Split | None = None
 
 
 @dataclass(frozen=True)
@@ -78,6 +63,8 @@ class Protocol(ABC):
     the set `test`, or `set/metric`."""
     sets: ClassVar[Mapping[str, str]] = {}
     """What the sets are, besides `test`, that metrics are taken on or epochs chosen by: for the readers of tables."""
+    default: ClassVar[bool] = False
+    """Whether data sets are run under it whose recipe names no protocol: one of those that are installed says so."""
     group_is_class: ClassVar[bool] = False
     stackable: ClassVar[bool] = True
     """Whether runs under it can be trained stacked."""
@@ -91,6 +78,11 @@ class Protocol(ABC):
     def task(self, dataset: Dataset) -> Dataset:
         """The data set as this protocol sees it, such as two of its classes."""
         return dataset
+
+    @classmethod
+    def about(cls) -> str:
+        """What `bench show` tells beside the docstring."""
+        return f"Version {cls.version}. Metrics: {', '.join(cls.metrics)}. Reference: {cls.reference}."
 
     @abstractmethod
     def groups(self, dataset: Dataset) -> tuple[str, ...]:

@@ -7,13 +7,14 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from bench import hookimpl
 from bench.data.dataset import Dataset
-from bench.data.split import Split
+from bench.data.split import Split, Splits
 from bench.errors import OptionError, ProtocolError
 from bench.images.attacks import perturbed, universal_perturbation
 from bench.images.corruptions import COMMON, CORRUPTIONS, EXTRA, SEVERITIES
-from bench.protocols.base import Evaluate, Metrics, Splits
-from bench.protocols.imbalance import Profiled
+from bench.profiled import Profiled
+from bench.protocol import Evaluate, Metrics, Protocol
 from bench.streams import Streams
 
 CORRUPTED, EXTRA_CORRUPTED = "corrupted", "extra_corrupted"
@@ -132,3 +133,8 @@ def _means(sets: Iterable[Metrics]) -> Metrics:
     """Of each metric over the sets."""
     rows = list(sets)
     return {name: sum(row[name] for row in rows) / len(rows) for name in rows[0]}
+
+
+@hookimpl
+def bench_protocols() -> Mapping[str, type[Protocol]]:
+    return {Robustness.name: Robustness}

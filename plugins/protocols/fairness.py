@@ -1,10 +1,13 @@
 """The two fairness protocols of FORML (Yan, Seto, Apostoloff 2022)."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+from bench import hookimpl
 from bench.data.dataset import Dataset
+from bench.data.split import Splits
 from bench.errors import ProtocolError
-from bench.protocols.base import Protocol, Splits, by_class, hold_out
+from bench.protocol import Protocol, by_class, hold_out
 from bench.recipe import Recipe
 from bench.streams import Streams
 
@@ -16,6 +19,7 @@ class ClassFairness(Protocol):
     name = "class_fairness"
     version = 1
     metrics = ("tprd", "max_fnr", "accuracy")
+    default = True
     group_is_class = True
     reference = "Yan, Seto, Apostoloff 2022, section 4.2, Table 1"
 
@@ -48,3 +52,8 @@ class GroupFairness(Protocol):
 
     def groups(self, dataset: Dataset) -> tuple[str, ...]:
         return dataset.groups
+
+
+@hookimpl
+def bench_protocols() -> Mapping[str, type[Protocol]]:
+    return {ClassFairness.name: ClassFairness, GroupFairness.name: GroupFairness}

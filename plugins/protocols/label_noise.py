@@ -1,16 +1,18 @@
 """Label noise: some training samples have a wrong class."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
 from torch import Generator, Tensor
 
+from bench import hookimpl
+from bench.data.classes import class_number
 from bench.data.dataset import Dataset
-from bench.data.split import Split
+from bench.data.split import Split, Splits
 from bench.errors import OptionError
-from bench.protocols.base import Claim, Protocol, Splits, by_class, hold_out, with_test
-from bench.protocols.classes import class_number
+from bench.protocol import Claim, Protocol, by_class, hold_out, with_test
 from bench.recipe import Recipe
 from bench.streams import Streams
 
@@ -96,3 +98,8 @@ class LabelNoise(Protocol):
         before = torch.tensor(clean.shares).double()
         wrong = 1 - float(before @ becomes.diag() / before.sum())
         return Claim(tuple((before @ becomes).tolist()), wrong)
+
+
+@hookimpl
+def bench_protocols() -> Mapping[str, type[Protocol]]:
+    return {LabelNoise.name: LabelNoise}
