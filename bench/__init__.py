@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from bench.data.batches import Stream as Stream
+    from bench.data.batches import BalancedBatches as BalancedBatches
     from bench.data.dataset import Dataset as Dataset
     from bench.data.files import Files as Files
     from bench.data.split import Augment as Augment
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from bench.hookspecs import hookimpl as hookimpl
     from bench.protocol import Protocol as Protocol
     from bench.recipe import Recipe as Recipe
-    from bench.streams import Streams as Streams
+    from bench.streams import RandomStreams as RandomStreams
     from bench.training.meter import Meter as Meter
     from bench.training.method import Method as Method
     from bench.training.task import Task as Task
@@ -41,8 +41,8 @@ _HOME = {
     "Protocol": "protocol",
     "Recipe": "recipe",
     "Split": "data.split",
-    "Stream": "data.batches",
-    "Streams": "streams",
+    "BalancedBatches": "data.batches",
+    "RandomStreams": "streams",
     "Task": "training.task",
     "Trials": "training.trials",
     "UnknownNameError": "errors",

@@ -9,7 +9,7 @@ from bench.data.split import Split, Splits
 from bench.errors import DataError, OptionError, ProtocolError
 from bench.protocol import Claim, Protocol, by_class, hold_out, with_test
 from bench.recipe import Recipe
-from bench.streams import Streams
+from bench.streams import RandomStreams
 
 
 @dataclass(frozen=True)
@@ -36,13 +36,13 @@ class Profiled(Protocol):
         if chosen < 2:
             raise ProtocolError(f"{self.name} needs two classes or more, not {chosen}: see -o protocol.classes=A,B")
 
-    def task(self, dataset: Dataset) -> Dataset:
+    def view(self, dataset: Dataset) -> Dataset:
         return only(dataset, self.classes)
 
     def groups(self, dataset: Dataset) -> tuple[str, ...]:
         return dataset.classes
 
-    def splits(self, dataset: Dataset, recipe: Recipe, streams: Streams) -> Splits:
+    def splits(self, dataset: Dataset, recipe: Recipe, streams: RandomStreams) -> Splits:
         dataset, classes = with_test(dataset, recipe, streams), len(dataset.classes)
         if self.validation == "balanced" and dataset.val is None:
             dataset = _with_balanced_validation(dataset, recipe.val_size, streams)
@@ -63,7 +63,7 @@ class Profiled(Protocol):
             )
         return found
 
-    def _thinned(self, train: Split, counts: list[int], streams: Streams) -> Split:
+    def _thinned(self, train: Split, counts: list[int], streams: RandomStreams) -> Split:
         """So many samples of each class."""
         return train.select(drawn(train.y, counts, streams, "train"))
 
@@ -76,7 +76,7 @@ class Profiled(Protocol):
         return found
 
 
-def _with_balanced_validation(dataset: Dataset, size: int, streams: Streams) -> Dataset:
+def _with_balanced_validation(dataset: Dataset, size: int, streams: RandomStreams) -> Dataset:
     """With `size` validation samples, equally many of each class, taken from the training data. Raises DataError."""
     train, classes = dataset.train, len(dataset.classes)
     each = per_class(dataset.name, size, train.y, classes)

@@ -12,7 +12,7 @@ from bench.data.dataset import Dataset
 from bench.data.split import Split, Splits
 from bench.errors import DataError
 from bench.recipe import Recipe
-from bench.streams import Streams
+from bench.streams import RandomStreams
 
 Metrics = dict[str, float]
 Evaluate = Callable[[Split], Metrics]
@@ -75,7 +75,7 @@ class Protocol(ABC):
     def check(self, dataset: Dataset) -> None:
         """Raise ProtocolError, with the reason, when the data set cannot give what the protocol needs."""
 
-    def task(self, dataset: Dataset) -> Dataset:
+    def view(self, dataset: Dataset) -> Dataset:
         """The data set as this protocol sees it, such as two of its classes."""
         return dataset
 
@@ -88,11 +88,13 @@ class Protocol(ABC):
     def groups(self, dataset: Dataset) -> tuple[str, ...]:
         """Names of the groups."""
 
-    def splits(self, dataset: Dataset, recipe: Recipe, streams: Streams) -> Splits:
+    def splits(self, dataset: Dataset, recipe: Recipe, streams: RandomStreams) -> Splits:
         """The data of the run with these streams (of one seed), drawn by the purpose `split`."""
         return hold_out(dataset, recipe, streams)
 
-    def examine(self, model: nn.Module, splits: Splits, streams: Streams, evaluate: Evaluate) -> dict[str, Metrics]:
+    def examine(
+        self, model: nn.Module, splits: Splits, streams: RandomStreams, evaluate: Evaluate
+    ) -> dict[str, Metrics]:
         """Metrics by test set, of sets that are too many to evaluate in training or depend on the trained model.
 
         Called after the training, for the model of each selection rule, with the splits on its device.
@@ -109,7 +111,7 @@ class Protocol(ABC):
         return Prepared(splits, method)
 
     def claims(self, dataset: Dataset) -> dict[str, Claim]:
-        """What it says of `train`, `val` and `test` of `task(dataset)`: the data set's own proportions and labels."""
+        """What it says of `train`, `val` and `test` of `view(dataset)`: the data set's own proportions and labels."""
 
         def own(split: Split) -> Claim:
             label = split.y if self.group_is_class else split.group
@@ -123,7 +125,7 @@ class Protocol(ABC):
         }
 
 
-def hold_out(dataset: Dataset, recipe: Recipe, streams: Streams) -> Splits:
+def hold_out(dataset: Dataset, recipe: Recipe, streams: RandomStreams) -> Splits:
     """Test and validation data held out of the training data by seed, where the data set does not bring its own.
 
     The training data are then cut to `recipe.train_size`. Raises DataError when there are too few samples.
@@ -154,7 +156,7 @@ def hold_out(dataset: Dataset, recipe: Recipe, streams: Streams) -> Splits:
     )
 
 
-def with_test(dataset: Dataset, recipe: Recipe, streams: Streams) -> Dataset:
+def with_test(dataset: Dataset, recipe: Recipe, streams: RandomStreams) -> Dataset:
     """The data set with `recipe.test_size` samples held out by seed where it has no test data: for a protocol that
     changes the training data, before it does. Raises DataError when there are too few samples.
     """

@@ -19,7 +19,7 @@ def derive(seed: int, *purpose: str | int) -> int:
 
 
 @dataclass(frozen=True)
-class Streams:
+class RandomStreams:
     """The random streams of one run, or of several runs trained at once.
 
     seeds: one seed for each run. With `stacked`, draws get a leading dimension of `len(seeds)`; without, there is

@@ -27,7 +27,7 @@ from bench.models.stack import stack, unstack
 from bench.options import options_of
 from bench.recipe import Recipe
 from bench.registry import installed
-from bench.streams import Streams, derive
+from bench.streams import RandomStreams, derive
 from bench.training.meter import Meter, NoEvaluations
 from bench.training.method import Method
 from bench.training.task import Task
@@ -64,7 +64,7 @@ def toy_task(
     val_seed: other validation data. regroup: the training samples change groups. images: of 8x8 pixels. The target's
     samples are those of another seed, without labels.
     """
-    streams = Streams(tuple(seeds), stacked)
+    streams = RandomStreams(tuple(seeds), stacked)
     train = [toy_split(70, 10 + seed, images) for seed in seeds]
     val = [toy_split(60, 1000 * val_seed + seed, images) for seed in seeds]
     target = [toy_split(50, 500 + seed, images).unlabelled() for seed in seeds]
@@ -189,15 +189,15 @@ def _check_resume(method: type[Method], options: dict[str, Any], task: Tasks, ex
 
 
 def _check_capture(method: type[Method], options: dict[str, Any], task: Task) -> None:
-    """Recorded and replayed, its updates end where they end made one by one."""
-    plain, recorded = method(**options), method(**options)
-    model, replayed = train(plain, task), train(recorded, dataclasses.replace(task, capture=True))
-    assert not recorded.capture.failed, (
-        f"{recorded.capture.eager_because}: leave values of tensors on the device, or declare capturable = False"
+    """Captured and replayed, its updates end where they end made one by one."""
+    plain, captured = method(**options), method(**options)
+    model, replayed = train(plain, task), train(captured, dataclasses.replace(task, capture=True))
+    assert not captured.capture.failed, (
+        f"{captured.capture.eager_because}: leave values of tensors on the device, or declare capturable = False"
     )
     why = "replayed, its updates end elsewhere: it changes state not in place, or depends on changing Python numbers"
     _equal(model.state_dict(), replayed.state_dict(), why)
-    _equal(_tensors(plain), _tensors(recorded), why)
+    _equal(_tensors(plain), _tensors(captured), why)
 
 
 def _tensors(method: Method) -> dict[str, Tensor]:
@@ -205,7 +205,7 @@ def _tensors(method: Method) -> dict[str, Tensor]:
 
 
 def _check_stacked(method: type[Method], options: dict[str, Any], task: Tasks) -> None:
-    """Trained at once, runs end where they end one by one, up to rounding."""
+    """FinishedTraining at once, runs end where they end one by one, up to rounding."""
     seeds = (0, 1, 2)
     stacked = unstack(train(method(**options), task(seeds, stacked=True)))
     for seed, model in zip(seeds, stacked, strict=True):

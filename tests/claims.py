@@ -6,7 +6,7 @@ from dataclasses import replace
 import torch
 from torch import Generator, Tensor, nn
 
-from bench import Method, Recipe, Split, Streams, Task
+from bench import Method, RandomStreams, Recipe, Split, Task
 from bench.models.predict import predict
 from bench.streams import derive
 from bench.testing import train
@@ -59,7 +59,7 @@ def task(seed: int, kind: str, n: int = 600, **recipe: object) -> tuple[Task, Sp
         "noise": (blobs((1, 1, 1, 1), 0.2), blobs((1, 1, 1, 1))),
         "imbalance": (blobs((20, 1)), blobs((1, 1))),
     }[kind]
-    streams = Streams((seed,))
+    streams = RandomStreams((seed,))
     sizes = (("train", train_sample, n), ("val", fair_sample, 200), ("test", fair_sample, 2000))
     parts = {name: sample(size, streams.generators(name)[0]) for name, sample, size in sizes}
     classes = 4 if kind == "noise" else 2

@@ -67,6 +67,57 @@ def test_the_core_imports_no_plugin():
     assert [name for name, found in ARROWS.items() if "bench_plugins" in found] == []
 
 
+TOP = {"__init__", "hookspecs", "protocol", "profiled", "audit", "testing"}
+"""Modules of the root that may name any room."""
+ROOMS = {name.split(".")[1] for name in BENCH if name.count(".") > 1}
+
+
+def place(name: str) -> str:
+    """The room of a module of bench, or the module itself where it stands in the root."""
+    return [*name.split("."), "__init__"][1]
+
+
+def everything(tree: ast.Module) -> set[str]:
+    """Full names of what is imported, for types alone too."""
+    plain = ast.parse(ast.unparse(tree).replace("if TYPE_CHECKING:", "if True:"))
+    return imports(plain)
+
+
+WAYS: dict[str, set[str]] = {}
+"""Place -> the other places that it imports, for types too."""
+for module_name, module_tree in BENCH.items():
+    WAYS.setdefault(place(module_name), set()).update(
+        place(home(found)) for found in everything(module_tree) if home(found) in BENCH
+    )
+for place_name, reached_places in WAYS.items():
+    reached_places.discard(place_name)
+
+
+def test_a_room_is_described_by_its_first_line_and_holds_few_modules():
+    for room in ROOMS:
+        assert ast.get_docstring(BENCH[f"bench.{room}"]), room
+        modules_in = [name for name in BENCH if name.startswith(f"bench.{room}.")]
+        assert len([name for name in modules_in if name.count(".") == 2]) <= 14, room
+    assert len([name for name in BENCH if name.count(".") <= 1 and place(name) not in ROOMS]) <= 20
+
+
+def test_arrows_between_rooms_run_one_way():
+    """The order of the design, imports for types included: a circle, or an arrow back, is an error."""
+    circles = {
+        name: ways - {"__init__", "hookspecs"} for name, ways in WAYS.items() if name not in ("__init__", "hookspecs")
+    }
+    order = list(TopologicalSorter(circles).static_order())  # raises CycleError
+    chain = ["data", "models", "training", "protocol", "runs", "cli"]
+    assert [name for name in order if name in chain] == chain
+    assert "runs" not in WAYS["tables"] | WAYS["plots"] | WAYS["records"] | WAYS["training"]
+    assert not (WAYS["tables"] | WAYS["plots"]) & {"training", "models", "data", "meta"}
+
+
+def test_modules_of_the_root_that_are_not_its_top_import_no_room():
+    lower = {name: ways & ROOMS for name, ways in WAYS.items() if name not in ROOMS | TOP}
+    assert {name: ways for name, ways in lower.items() if ways} == {}
+
+
 def test_no_import_of_the_core_leads_back():
     chain = ["bench.data.split", "bench.training.method", "bench.runs.runner", "bench.cli"]
     order = TopologicalSorter(ARROWS).static_order()  # raises CycleError

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from bench import Dataset, Recipe, Split, Streams
+from bench import Dataset, RandomStreams, Recipe, Split
 from bench.audit import Finding, audit
 from bench.data.split import Splits
 from bench.protocol import Protocol
@@ -41,8 +41,8 @@ def dataset(train: list[int], test: list[int] | None = None, **fields: Any) -> D
 
 def drawn(protocol: Protocol, data: Dataset) -> tuple[Dataset, Splits]:
     protocol.check(data)
-    task = protocol.task(data)
-    return task, protocol.splits(task, RECIPE, Streams((0,)))
+    task = protocol.view(data)
+    return task, protocol.splits(task, RECIPE, RandomStreams((0,)))
 
 
 def found(protocol: Protocol, data: Dataset, change: Callable[[Splits], Splits] = lambda s: s) -> list[Finding]:
@@ -106,7 +106,7 @@ def test_what_a_protocol_does_is_what_it_claims(protocol, test):
     ids=str,
 )
 def test_claims_by_hand(protocol, split, shares, wrong):
-    claim = protocol.claims(protocol.task(dataset([400, 400, 100, 100], [50] * 4)))[split]
+    claim = protocol.claims(protocol.view(dataset([400, 400, 100, 100], [50] * 4)))[split]
     assert [share / sum(claim.shares) for share in claim.shares] == pytest.approx(shares)
     assert claim.wrong == pytest.approx(wrong)
 

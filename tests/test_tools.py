@@ -17,8 +17,8 @@ import pytest
 
 from bench.records.json_file import load
 from bench.records.store import ResultStore
-from bench.throughput import Conditions, Record, Workload
-from bench.throughput.record import Row
+from bench.throughput import Conditions, StepCosts, Workload
+from bench.throughput.record import StepCost
 from tools import gpu_report
 
 ROOT = Path(__file__).parents[1]
@@ -314,16 +314,16 @@ def steps(work, part, *lines):
 
 def test_the_table_of_steps_says_what_is_faster_and_what_there_is_without(tmp_path, capsys):
     rows = [
-        Row("erm", baseline=True, captured=True, seconds=[0.001, 0.003, 0.002], peak_bytes=3 * 2**20),
-        Row("captured_loop", rival_of="erm", captured=True, seconds=[0.001, 0.0015, 0.001]),
-        Row("betty", rival_of="forml", error="betty cannot be imported (No module): to install it"),
-        Row("forml", seconds=[0.003, 0.009, 0.006], eager_because="recording failed"),
-        Row("higher", rival_of="forml", error="RuntimeError: no"),
+        StepCost("erm", baseline=True, captured=True, seconds=[0.001, 0.003, 0.002], peak_bytes=3 * 2**20),
+        StepCost("captured_loop", rival_of="erm", captured=True, seconds=[0.001, 0.0015, 0.001]),
+        StepCost("betty", rival_of="forml", error="betty cannot be imported (No module): to install it"),
+        StepCost("forml", seconds=[0.003, 0.009, 0.006], eager_because="recording failed"),
+        StepCost("higher", rival_of="forml", error="RuntimeError: no"),
     ]
     workload, made = Workload("mlp", (3,), 2, batch_size=8), {"device": "A", "git": None}
     folder = tmp_path / "records" / "throughput"
     folder.mkdir(parents=True)
-    Record("", "tiny", workload, Conditions(precision="bf16"), 1, rows, made).save(folder)
+    StepCosts("", "tiny", workload, Conditions(precision="bf16"), 1, rows, made).save(folder)
     steps(tmp_path, "throughput", ("versions", "ok", "3"), ("tiny-bf16", "timed out", "9"))
     gpu_report.report("throughput", tmp_path)
     assert [re.split(r" {2,}", line.strip()) for line in capsys.readouterr().out.splitlines()] == [
@@ -434,7 +434,7 @@ def test_all_parts_in_small_from_an_archive_and_a_wheel_without_network(unpacked
     lines = result.stdout.splitlines()
     starts = [lines.index(part) for part in ("checks", "throughput", "cifar100")]
     assert starts == sorted(starts)
-    records = load(tmp_path / "throughput" / "records" / "throughput", Record)[0]
+    records = load(tmp_path / "throughput" / "records" / "throughput", StepCosts)[0]
     assert sorted((r.name, r.conditions.precision) for r in records) == [
         (name, precision) for name in ("mlp", "resnet18", "vit") for precision in ("bf16", "fp32")
     ]

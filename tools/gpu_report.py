@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from bench.tables.rows import Row as RunRow
-    from bench.throughput.record import Record, Row
+    from bench.throughput.record import StepCost, StepCosts
 
 DISTRIBUTION = "reweight-bench"
 LIBRARIES = ("platformdirs", "fairlearn", "imagecorruptions", "skimage", "higher", "torchopt", "betty")
@@ -84,16 +84,16 @@ def checks(logs: Path, records: Path) -> Table:
 def throughput(logs: Path, records: Path) -> Table:
     from bench.records.json_file import load
     from bench.throughput.page import title
-    from bench.throughput.record import Record
+    from bench.throughput.record import StepCosts
 
     rows = []
-    for record in load(records / "throughput", Record)[0]:
+    for record in load(records / "throughput", StepCosts)[0]:
         ordered = sorted(record.rows, key=lambda row: (not row.baseline, row.method, bool(row.rival_of), row.name))
         rows += [[title(record), row.label, *step_cells(record, row)] for row in ordered]
     return ("workload", "method", "step, ms", "× erm", "MiB", ""), rows
 
 
-def step_cells(record: "Record", row: "Row") -> list[str]:
+def step_cells(record: "StepCosts", row: "StepCost") -> list[str]:
     from bench.throughput.record import quartiles
 
     if row.error:

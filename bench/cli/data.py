@@ -78,14 +78,14 @@ def audit(
     from bench.audit import audit as look
     from bench.cli.progress import preparing
     from bench.runs.resolve import by_prefix, resolve_data
-    from bench.streams import Streams
+    from bench.streams import RandomStreams
 
     registry, given = installed(), by_prefix(prefixed_options(options, ("dataset", "protocol", "recipe")))
     files = Files(data_dir or default_root(), allow_unofficial_data)
     with preparing() as files.progress:
         found = resolve_data(name, protocol, given, files, registry)
     dataset, chosen, recipe = found.dataset, found.protocol, found.recipe
-    splits, again = (chosen.splits(dataset, recipe, Streams((seed,))) for _ in range(2))
+    splits, again = (chosen.splits(dataset, recipe, RandomStreams((seed,))) for _ in range(2))
     heads = ("split", "samples", *["groups"] * (not chosen.group_is_class), "classes", "most : least", "claimed")
     table(f"{name}, {chosen.name}/{chosen.version}, seed {seed}", list(_counts(dataset, chosen, splits)), heads)
     findings = look(dataset, chosen, recipe, splits, again)

@@ -61,7 +61,7 @@ if TYPE_CHECKING:
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 @click.option("--backend", default="auto", show_default=True, help="How look-aheads find their derivatives.")
 @click.option("--check/--no-check", default=True, show_default=True, help="Compare that with double backward once.")
-@click.option("--eager", is_flag=True, help="Record no updates to replay them (on a GPU and under --stack).")
+@click.option("--eager", is_flag=True, help="Capture no updates to replay them (on a GPU and under --stack).")
 @click.option(
     "--threads",
     type=click.IntRange(1, 1024),
@@ -85,7 +85,6 @@ def run(methods: Sequence[str], seeds: int | None, single: Sequence[int], out: P
     from bench.meta import BACKENDS
     from bench.records.store import ResultStore
     from bench.runs.runner import device_of
-    from bench.tables.leaderboard import page_name
 
     if asked["backend"] not in BACKENDS:
         raise UnknownNameError("backend", asked["backend"], BACKENDS)
@@ -110,10 +109,17 @@ def run(methods: Sequence[str], seeds: int | None, single: Sequence[int], out: P
             err=True,
         )
         sys.exit(INTERRUPTED)
+    _tell(results, store.folder, out)
+
+
+def _tell(results: "Sequence[RunResult]", folder: Path, out: Path) -> None:
+    """What came out, and where it is; ends the program with the exit code of what went wrong."""
+    from bench.tables.leaderboard import page_name
+
     _summary(results)
     write_tables(out)
     pages = dict.fromkeys(str(out / page_name(r.spec.protocol, r.spec.dataset)) for r in results)
-    click.echo(f"records in {store.folder}; tables: {', '.join(pages)}")
+    click.echo(f"records in {folder}; tables: {', '.join(pages)}")
     if unfit := dict.fromkeys(f"not applicable: {r.spec.method}: {r.error}" for r in results if r.unfit):
         click.echo("\n".join(unfit), err=True)
     if failed := [r for r in results if not (r.ok or r.unfit)]:

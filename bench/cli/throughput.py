@@ -34,7 +34,7 @@ from bench.cli.leaderboard import write_tables
 @click.option("--channels-last", is_flag=True, help="Memory format of images and convolutions.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 @click.option("--backend", default="auto", show_default=True, help="How look-aheads find their derivatives.")
-@click.option("--eager", is_flag=True, help="Never record and replay updates, as runs do on a GPU and stacked.")
+@click.option("--eager", is_flag=True, help="Never capture and replay updates, as runs do on a GPU and stacked.")
 @click.option("--rounds", type=click.IntRange(min=2), default=15, show_default=True, help="Timings of each method.")
 @click.option("--threads", type=click.IntRange(1, 1024), default=1, show_default=True, help="Of torch on the CPU.")
 @click.option("--memory/--no-memory", default=True, show_default=True, help="Measure it, in a process for each row.")

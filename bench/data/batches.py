@@ -10,13 +10,13 @@ from torch import Generator, Tensor
 
 from bench.data.split import Batch, Split, to_device
 from bench.errors import DataError
-from bench.streams import Streams
+from bench.streams import RandomStreams
 
 PLANNER = ThreadPoolExecutor(1, "bench-plans")
 """Makes plans while steps are made on a GPU. They come from generators of their own, so that it may be at any time."""
 
 
-class Stream:
+class BalancedBatches:
     """Endless batches of a split, each with the same number of samples of every group.
 
     A group gets `min_per_group` places in the batch and a share of the other places in proportion to its size. Its
@@ -27,14 +27,14 @@ class Stream:
     """
 
     CHUNK = 64  # batches planned at once, so that planning costs next to nothing per batch
-    tap: "ClassVar[Callable[[Stream], Batch] | None]" = None
+    tap: "ClassVar[Callable[[BalancedBatches], Batch] | None]" = None
     """What stands between all streams and who takes batches from them, while an update is recorded."""
 
     def __init__(
         self,
         split: Split,
         batch_size: int,
-        streams: Streams,
+        streams: RandomStreams,
         groups: Sequence[str],
         min_per_group: int = 1,
         where: Tensor | None = None,
@@ -54,7 +54,7 @@ class Stream:
         return self
 
     def __next__(self) -> Batch:
-        return Stream.tap(self) if Stream.tap else self.draw()
+        return BalancedBatches.tap(self) if BalancedBatches.tap else self.draw()
 
     def draw(self) -> Batch:
         """The next batch."""

@@ -9,7 +9,7 @@ from torch import Generator, Tensor
 from bench.data.dataset import Dataset
 from bench.data.split import Split
 from bench.errors import DataError, OptionError
-from bench.streams import Streams
+from bench.streams import RandomStreams
 
 
 def only(dataset: Dataset, names: Sequence[str]) -> Dataset:
@@ -60,7 +60,7 @@ def members(y: Tensor, number: int, generator: Generator) -> Tensor:
     return positions[torch.randperm(len(positions), generator=generator)]
 
 
-def drawn(label: Tensor, counts: Sequence[int], streams: Streams, part: str) -> Tensor:
+def drawn(label: Tensor, counts: Sequence[int], streams: RandomStreams, part: str) -> Tensor:
     """Positions of so many samples of each label (class or group, [N]), by the seed for this part of the data."""
 
     def draw(generator: Generator) -> Tensor:

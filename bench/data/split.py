@@ -8,7 +8,7 @@ import torch
 from torch import Generator, Tensor
 
 from bench.errors import DataError
-from bench.streams import Streams
+from bench.streams import RandomStreams
 
 Augment = Callable[[Tensor, Generator], Tensor]
 """(images [B, C, H, W] float in [0, 1], generator on their device) -> images of the same shape."""
@@ -112,7 +112,7 @@ class Split:
     def epoch(
         self,
         batch_size: int,
-        streams: Streams,
+        streams: RandomStreams,
         epoch: int,
         augment: Augment | None = None,
         order: Tensor | None = None,

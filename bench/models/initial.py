@@ -7,14 +7,14 @@ from torch import nn
 
 from bench.models.normalize import normalized
 from bench.models.stack import stack
-from bench.streams import Streams, derive
+from bench.streams import RandomStreams, derive
 
 
 def initial_model(
     build: Callable[[], nn.Module],
     mean: Sequence[float],
     std: Sequence[float],
-    streams: Streams,
+    streams: RandomStreams,
     device: torch.device,
 ) -> nn.Module:
     """The model with initial weights drawn by the purpose `init`, normalising its input; one of all stacked runs."""

@@ -13,7 +13,7 @@ FORMAT = 1
 
 
 @dataclass(frozen=True)
-class Kept(ABC):
+class JsonRecord(ABC):
     """A record with `rows`."""
 
     @property
@@ -56,7 +56,7 @@ class Kept(ABC):
             raise ValueError(f"not a record: {error}") from error
 
 
-K = TypeVar("K", bound=Kept)
+K = TypeVar("K", bound=JsonRecord)
 
 
 def load(folder: Path, kind: type[K]) -> tuple[list[K], dict[Path, str]]:

@@ -11,11 +11,11 @@ from bench.models.initial import initial_model
 from bench.models.precision import in_precision
 from bench.runs.evaluation import Evaluations
 from bench.runs.experiment import Experiment
-from bench.streams import Streams
+from bench.streams import RandomStreams
 from bench.training.task import Task
 
 
-def new_model(experiment: Experiment, streams: Streams, device: torch.device) -> nn.Module:
+def new_model(experiment: Experiment, streams: RandomStreams, device: torch.device) -> nn.Module:
     dataset = experiment.dataset
 
     def build() -> nn.Module:
@@ -27,13 +27,13 @@ def new_model(experiment: Experiment, streams: Streams, device: torch.device) ->
 
 def splits_of(experiment: Experiment, seed: int) -> Splits:
     """The data of the run with this seed, as they were loaded."""
-    splits = experiment.protocol.splits(experiment.dataset, experiment.recipe, Streams((seed,)))
+    splits = experiment.protocol.splits(experiment.dataset, experiment.recipe, RandomStreams((seed,)))
     if trains_on_val(experiment):
         splits = replace(splits, train=Split.cat([splits.train, splits.val]))
     return splits
 
 
-def loaded_splits(experiment: Experiment, streams: Streams, device: torch.device) -> Splits:
+def loaded_splits(experiment: Experiment, streams: RandomStreams, device: torch.device) -> Splits:
     """The data of the run, or of all stacked runs, on the device."""
     found = [splits_of(experiment, seed) for seed in streams.seeds]
 
@@ -51,7 +51,7 @@ def trains_on_val(experiment: Experiment) -> bool:
     return experiment.validation == "paper" and not experiment.method.uses_val
 
 
-def new_task(experiment: Experiment, splits: Splits, streams: Streams, device: torch.device) -> Task:
+def new_task(experiment: Experiment, splits: Splits, streams: RandomStreams, device: torch.device) -> Task:
     return Task(
         train=splits.train,
         val=splits.val,

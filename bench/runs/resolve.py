@@ -60,7 +60,7 @@ def resolve(
 
 
 @dataclass(frozen=True)
-class Data:
+class ResolvedData:
     """A data set as a protocol sees it, and how it is trained on: what a run has without a model and a method.
 
     own_recipe: the data set's, under this protocol, as published. changed: by prefix, options that are not the usual.
@@ -83,7 +83,7 @@ def resolve_data(
     files: Files,
     registry: Registry,
     loaded: Dataset | None = None,
-) -> Data:
+) -> ResolvedData:
     """As `resolve` does. given: options of the data set, the protocol and the recipe, as `by_prefix` has them."""
     if protocol_name:
         registry.find("protocols", protocol_name)  # a wrong name is told before the data are read
@@ -100,11 +100,11 @@ def resolve_data(
     chosen = kind(**protocol_options)
     if not loaded:
         chosen.check(dataset)
-        dataset = chosen.task(dataset)
+        dataset = chosen.view(dataset)
     recipe, changed_recipe = _recipe(own_recipe, given["recipe"])
     changed = {"dataset": changed_dataset, "protocol": changed_protocol, "recipe": changed_recipe}
     plugins = {"dataset": load.plugin, "protocol": offer.plugin}
-    return Data(dataset, dataset_options, chosen, own_recipe, recipe, changed, plugins, default)
+    return ResolvedData(dataset, dataset_options, chosen, own_recipe, recipe, changed, plugins, default)
 
 
 def by_prefix(options: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

@@ -22,8 +22,8 @@ from bench.runs.allocator import keep_freed_memory
 from bench.runs.environment import LIBRARIES, environment
 from bench.runs.experiment import Experiment
 from bench.runs.threads import Threads, chosen
-from bench.runs.train import Trained, train
-from bench.streams import Streams
+from bench.runs.train import FinishedTraining, train
+from bench.streams import RandomStreams
 from bench.training.capture import Capture
 from bench.training.method import Method
 from bench.training.observer import Observer
@@ -59,8 +59,8 @@ def run(
     """Train the experiment with one seed, or with several at once if `stacked`, and record each run.
 
     backend, check: how look-aheads find their derivatives, and whether they check themselves (`bench.meta`).
-    eager: record no updates to replay them (`bench.training.capture`); stacked runs and those on a GPU else do, except
-        with a cyclical learning rate, where no recorded update could be used twice, or where the model's mode changes.
+    eager: capture no updates to replay them (`bench.training.capture`); stacked runs and those on a GPU else do, except
+        with a cyclical learning rate, where no captured update could be used twice, or where the model's mode changes.
         The record says whether updates were replayed, and else why they were not.
     threads: of torch on the CPU, for this run alone; None: OMP_NUM_THREADS or a rule says (`bench.runs.threads`).
 
@@ -71,7 +71,7 @@ def run(
     keep_freed_memory()
     if stacked and experiment.unstackable:
         raise OptionError(f"{experiment.unstackable} cannot train stacked runs: leave out --stack")
-    streams = Streams(tuple(seeds), stacked)
+    streams = RandomStreams(tuple(seeds), stacked)
     taken = chosen(experiment, len(seeds) if stacked else 1, device, threads)
     way = [stacked, backend, eager]  # of computing: another one rounds otherwise
     way += [taken.count] if device.type == "cpu" else []
@@ -115,7 +115,7 @@ def run(
 
 
 def _eager_because(recipe: Recipe, stacked: bool, device: torch.device, eager: bool) -> str:
-    """Why no update of this run is to be recorded; empty where it is."""
+    """Why no update of this run is to be captured; empty where it is."""
     if eager:
         return "--eager"
     if not stacked and device.type != "cuda":
@@ -197,11 +197,11 @@ def _columns(history: list[dict[str, Any]], run: int) -> dict[str, list[float]]:
     return columns
 
 
-def _costs(trained: Trained, stacked: int, eager_because: str, threads: Threads) -> dict[str, Any]:
+def _costs(trained: FinishedTraining, stacked: int, eager_because: str, threads: Threads) -> dict[str, Any]:
     """What the training took; of stacked runs, each run's share. With the trainings before it, but those that are the
     same for every method; a step's seconds are those of the training that is evaluated.
 
-    eager_because: why no update was to be recorded.
+    eager_because: why no update was to be captured.
     """
     meter, method = trained.meter, trained.prepared.method
     own = [stage for stage in trained.stages.done if not stage.common]

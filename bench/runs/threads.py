@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 import torch
 
+from bench.models.operators import flops
 from bench.runs.build import new_model
 from bench.runs.experiment import Experiment
-from bench.streams import Streams
-from bench.throughput.counts import flops
+from bench.streams import RandomStreams
 
 VARIABLE = "OMP_NUM_THREADS"
 FLOPS_A_THREAD = 10_000_000
@@ -75,7 +75,7 @@ def _is_set() -> bool:
 
 def sample_flops(experiment: Experiment) -> int:
     """Of the model's forward pass of one sample, as it is for evaluation: BatchNorm cannot train on one alone."""
-    model = new_model(experiment, Streams((0,)), torch.device("cpu")).eval()
+    model = new_model(experiment, RandomStreams((0,)), torch.device("cpu")).eval()
     x = torch.zeros((1, *experiment.dataset.shape))  # as batches are, whatever the data are kept as
     with torch.no_grad():
         return flops(lambda: model(x))

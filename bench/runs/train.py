@@ -21,7 +21,7 @@ from bench.records.run import NOT_APPLICABLE
 from bench.runs.build import loaded_splits, new_evaluations, new_task, trains_on_val
 from bench.runs.evaluation import Evaluations
 from bench.runs.experiment import Experiment
-from bench.streams import Streams
+from bench.streams import RandomStreams
 from bench.training.meter import Meter
 from bench.training.method import Method
 from bench.training.observer import Observer
@@ -44,7 +44,7 @@ class Outcome:
         return self.status == "ok"
 
     @contextmanager
-    def noted(self) -> Iterator[None]:
+    def catching(self) -> Iterator[None]:
         """Takes the failures that a record tells of, and lets all others pass."""
         try:
             yield
@@ -62,7 +62,7 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class Trained:
+class FinishedTraining:
     """All that is left of the trainings of a run, or of stacked runs."""
 
     outcome: Outcome
@@ -91,12 +91,12 @@ class Trained:
 def train(
     experiment: Experiment,
     method: Method,
-    streams: Streams,
+    streams: RandomStreams,
     device: torch.device,
     observer: Observer,
     checkpoint: Path,
     how: dict[str, Any],
-) -> Trained:
+) -> FinishedTraining:
     """The trainings by which the protocol chooses its data, and the one that is evaluated. `how`: fields of Task."""
 
     def task_on(splits: Splits) -> Task:
@@ -105,23 +105,23 @@ def train(
     outcome = Outcome()
     stages = Stages(task_on, streams, checkpoint, observer, trains_on_val(experiment))
     prepared = Prepared(loaded_splits(experiment, streams, device), method)
-    with outcome.noted():
+    with outcome.catching():
         prepared = _prepare(experiment, prepared, stages)
     task, evaluations = task_on(prepared.splits), new_evaluations(experiment, prepared.splits)
     meter = Meter(evaluations, observer, checkpoint)
     if outcome.ok:
         if stages.done:
             observer.stage("final")
-        with outcome.noted():
+        with outcome.catching():
             stages.fit(prepared.method, task, meter)
     peak = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
     further = {}
     if outcome.ok and experiment.protocol.examines and not meter.diverged[0]:
         meter.save()
         observer.note("the trained models are examined on further test data, which may take a while")
-        with outcome.noted():
+        with outcome.catching():
             further = _examined(experiment, prepared, evaluations, streams)
-    return Trained(outcome, prepared, task, meter, evaluations, stages, peak, further)
+    return FinishedTraining(outcome, prepared, task, meter, evaluations, stages, peak, further)
 
 
 def _prepare(experiment: Experiment, given: Prepared, stages: Stages) -> Prepared:
@@ -133,7 +133,7 @@ def _prepare(experiment: Experiment, given: Prepared, stages: Stages) -> Prepare
 
 
 def _examined(
-    experiment: Experiment, prepared: Prepared, evaluations: Evaluations, streams: Streams
+    experiment: Experiment, prepared: Prepared, evaluations: Evaluations, streams: RandomStreams
 ) -> dict[str, dict[str, Metrics]]:
     """Rule -> metrics by further test set, of the model of the rule; a model of two rules is examined once."""
     model, found = copy.deepcopy(prepared.method.model), {}

@@ -42,13 +42,13 @@ def _page(protocol: str, dataset: str, results: Sequence[RunResult]) -> str:
         ]
         tables = []
         for variant in sorted({row.variant for row in rows}):
-            tables += _variant(protocol, dataset, variant, [row for row in rows if row.variant == variant])
+            tables += task_section(protocol, dataset, variant, [row for row in rows if row.variant == variant])
         for rule in _rules(rows):
             if compared := between_tasks(rows, rule):
                 tables += [f"## Between tasks: {rule_name(rule)}", "", *compared, ""]
         lines += [*definitions(about), "", *_notes(tables), "", *tables, *_unofficial(rows)]
         lines += ["§ Runs of more than one version of the code.", ""] if any(len(r.versions) > 1 for r in rows) else []
-        lines += ["## Made by", "", *_told(rows, lambda row: sorted(row.versions)), ""]
+        lines += ["## Made by", "", *shared_lines(rows, lambda row: sorted(row.versions)), ""]
     return "\n".join(lines + _without(results))
 
 
@@ -67,7 +67,7 @@ def _without(results: Sequence[RunResult]) -> list[str]:
     return lines
 
 
-def _told(rows: Sequence[Row], tell: Callable[[Row], Iterable[str]]) -> list[str]:
+def shared_lines(rows: Sequence[Row], tell: Callable[[Row], Iterable[str]]) -> list[str]:
     """What is told of rows, and of which where it is not of all."""
     found: dict[str, dict[str, None]] = defaultdict(dict)
     for row in rows:
@@ -88,7 +88,7 @@ def _recipes(rows: Sequence[Row]) -> list[str]:
     ]
 
 
-def _variant(protocol: str, dataset: str, variant: str, rows: Sequence[Row]) -> list[str]:
+def task_section(protocol: str, dataset: str, variant: str, rows: Sequence[Row]) -> list[str]:
     """The tables of one task: only its rows can be ranked together."""
     recipe, off = ([row for row in rows if bool(row.any.off_recipe) == is_off] for is_off in (False, True))
     start = f"{variant}: " if variant else ""

@@ -76,13 +76,13 @@ def code_line(result: RunResult) -> str:
 def definitions(about: Mapping[str, Any]) -> list[str]:
     """What the classes, the groups, the metrics and the sets that they are taken on are."""
     classes, groups = about["classes"], about["groups"]
-    of_groups = "the classes" if groups == classes else _some(groups)
+    of_groups = "the classes" if groups == classes else abbreviate(groups)
     positive = f"; the positive one: {classes[1]}" if len(classes) == 2 else ""
     metrics = dict.fromkeys(name.rpartition("/")[2] for name in about["metrics"])
     lines = [f"- {name}: {METRICS[name].description}" for name in metrics if name in METRICS]
     lines += [f"- {name}/: {text}" for name, text in about.get("sets", {}).items()]
-    return [f"Classes: {_some(classes)}{positive}. Groups: {of_groups}. Metrics:", "", *lines]
+    return [f"Classes: {abbreviate(classes)}{positive}. Groups: {of_groups}. Metrics:", "", *lines]
 
 
-def _some(names: Sequence[str]) -> str:
+def abbreviate(names: Sequence[str]) -> str:
     return ", ".join(names) if len(names) <= NAMED else f"{len(names)}, from {names[0]} to {names[-1]}"

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from bench.records.json_file import Kept
+from bench.records.json_file import JsonRecord
 from bench.tables.markdown import MARK, table
 from bench.throughput.page import made, with_quartiles
 from bench.throughput.record import Quartiles, paired, quartiles
@@ -45,7 +45,7 @@ class Timing:
 
 
 @dataclass(frozen=True)
-class Record(Kept):
+class CorruptionCosts(JsonRecord):
     """All corruptions on one device.
 
     command: the exact command. public: the other implementation, with its version. data: what the images are.
@@ -67,7 +67,7 @@ class Record(Kept):
         return re.sub("[^a-z0-9]+", "-", self.environment["device"].lower()).strip("-") + ".json"
 
     @classmethod
-    def of(cls, values: dict[str, Any]) -> "Record":
+    def of(cls, values: dict[str, Any]) -> "CorruptionCosts":
         return cls(**values | {"rows": [Timing(**row) for row in values["rows"]]})
 
     def median(self, clock: str) -> float:
@@ -75,7 +75,7 @@ class Record(Kept):
         return median(row.ratio(clock).median for row in self.rows)
 
 
-def render(records: Iterable[Record]) -> dict[str, str]:
+def render(records: Iterable[CorruptionCosts]) -> dict[str, str]:
     """File name -> content: the page; nothing for no records."""
     found = sorted(records, key=lambda record: record.path)
     if not found:
@@ -86,7 +86,7 @@ def render(records: Iterable[Record]) -> dict[str, str]:
     return {PAGE: "\n".join(lines)}
 
 
-def section(record: Record) -> list[str]:
+def section(record: CorruptionCosts) -> list[str]:
     """The table of one record, and the conditions under which it was measured."""
     rounds, batch, alone = len(record.rows[0].ours[CLOCKS[0]]), record.images, record.one_by_one
     return [
@@ -99,7 +99,7 @@ def section(record: Record) -> list[str]:
     ]
 
 
-def cells(record: Record) -> list[list[str]]:
+def cells(record: CorruptionCosts) -> list[list[str]]:
     """A line for each corruption, and that of the medians of all."""
     rows = [[row.name, *(cell for clock in CLOCKS for cell in _cells(row, clock))] for row in record.rows]
     processor, wall = (f"**{record.median(clock):.1f}**" for clock in CLOCKS)

@@ -15,19 +15,20 @@ import torch
 
 from bench.errors import BenchError, NotApplicableError, UnknownNameError
 from bench.meta import BACKENDS
+from bench.models.operators import flops
 from bench.registry import Plugin, Registry, installed
 from bench.runs.allocator import keep_freed_memory
 from bench.runs.environment import environment
-from bench.throughput.counts import counts, flops
+from bench.throughput.counts import counts
 from bench.throughput.memory import peak_bytes
-from bench.throughput.record import EAGER, ONE_BY_ONE, WAYS, Record, Row
+from bench.throughput.record import EAGER, ONE_BY_ONE, WAYS, StepCost, StepCosts
 from bench.throughput.step import Step, new_step
 from bench.throughput.workload import Conditions, Workload
 from bench.training.capture import Captured
 from bench.training.method import Method
 
-RECORDING = Captured.WARM_UP + 1  # updates after the first, until one is replayed
-WARM_UP = RECORDING  # rounds
+CAPTURING = Captured.WARM_UP + 1  # updates after the first, until one is replayed
+WARM_UP = CAPTURING  # rounds
 LEAST_SECONDS = 2e-3  # of one timing of the baseline: a shorter step is repeated
 
 
@@ -41,10 +42,10 @@ class Entrant:
     plugin: Plugin
     way: str = ""
 
-    def row(self, **measured: Any) -> Row:
+    def row(self, **measured: Any) -> StepCost:
         rival_of = getattr(self.method, "rival_of", None) if self.kind == "rivals" else None
         exact = getattr(self.method, "exact", True)
-        return Row(self.name, self.way, rival_of, self.method.baseline, exact, **measured)
+        return StepCost(self.name, self.way, rival_of, self.method.baseline, exact, **measured)
 
 
 def repeated(a_round: Callable[[], None], rounds: int) -> None:
@@ -60,7 +61,7 @@ def measure(
     command: str = "",
     repeat: Callable[[Callable[[], None], int], object] = repeated,
     memory: bool = True,
-) -> Record:
+) -> StepCosts:
     """Time one update of all that takes part, in turns: each once a round, in an order drawn for the round.
 
     An update is `Method.update` with a batch that is there: drawing the validation batch belongs to it; drawing and
@@ -84,7 +85,7 @@ def measure(
     plugins = {"model": registry.find("models", workload.model).plugin} | {e.name: e.plugin for e in part}
     made = environment(plugins, device)
     made["versions"] |= {k: v for plugin in plugins.values() for k, v in _rivals_libraries(plugin).items()}
-    return Record(command, name, workload, conditions, repeats, rows, made)
+    return StepCosts(command, name, workload, conditions, repeats, rows, made)
 
 
 def entrants(workload: Workload, conditions: Conditions, registry: Registry) -> list[Entrant]:
@@ -178,19 +179,19 @@ def seconds(step: Callable[[], object], repeats: int, device: torch.device) -> f
 
 def _row(
     entrant: Entrant, step: Step, times: Sequence[float], workload: Workload, conditions: Conditions, memory: bool
-) -> Row:
+) -> StepCost:
     new = partial(installed_step, entrant.kind, entrant.name, entrant.way, workload, conditions)
     return entrant.row(
         backend=step.backend if entrant.kind == "methods" else None,
         captured=step.captured,
         eager_because=step.eager_because,
         seconds=times,
-        peak_bytes=peak_bytes(conditions.device, new, RECORDING if step.captured else 2) if memory else None,
+        peak_bytes=peak_bytes(conditions.device, new, CAPTURING if step.captured else 2) if memory else None,
         **counts(step, step.eager, torch.device(conditions.device))._asdict(),
     )
 
 
-def _without_numbers(entrant: Entrant, error: Exception) -> Row:
+def _without_numbers(entrant: Entrant, error: Exception) -> StepCost:
     return entrant.row(error=_reason(error), unfit=isinstance(error, NotApplicableError))
 
 

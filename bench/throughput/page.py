@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from bench.tables.markdown import MARK, table
-from bench.throughput.record import WAYS, Quartiles, Record, Row, quartiles
+from bench.throughput.record import WAYS, Quartiles, StepCost, StepCosts, quartiles
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -42,9 +42,9 @@ device. Times on a GPU are its own, between synchronisations.
 - † Not exact: its update is not the method's own."""
 
 
-def render(records: Iterable[Record]) -> dict[str, str]:
+def render(records: Iterable[StepCosts]) -> dict[str, str]:
     """File name -> content: the page and its pictures; nothing for no records."""
-    by_device: dict[str, list[Record]] = defaultdict(list)
+    by_device: dict[str, list[StepCosts]] = defaultdict(list)
     for record in sorted(records, key=lambda r: r.path):
         by_device[record.environment["device"]].append(record)
     if not by_device:
@@ -59,7 +59,7 @@ def render(records: Iterable[Record]) -> dict[str, str]:
     return {PAGE: "\n".join(lines)} | files
 
 
-def section(record: Record) -> list[str]:
+def section(record: StepCosts) -> list[str]:
     """The table of one record, and the conditions under which it was measured."""
     return [
         f"### {title(record)}",
@@ -77,26 +77,26 @@ def made(environment: Mapping[str, Any]) -> str:
     return f"torch {environment['versions']['torch']}, {environment['created'][:10]}{commit}"
 
 
-def title(record: Record) -> str:
+def title(record: StepCosts) -> str:
     w = record.workload
     size = f"batch {w.batch_size}" + f", {w.stack} runs" * (w.stack > 1)
     return ", ".join([f"{record.name} ({size})", *_special(record)])
 
 
-def conditions(record: Record) -> str:
+def conditions(record: StepCosts) -> str:
     c, updates = record.conditions, f"{record.repeats} update{'s' * (record.repeats > 1)}"
     parts = [f"look-aheads: {c.backend}", f"threads: {c.threads}", f"{c.rounds} rounds of {updates}"]
     tf32 = record.environment.get("gpu", {}).get("float32_convolution") == "tf32" and c.precision == "fp32"
     return ", ".join((_special(record) or ["fp32"]) + ["convolutions in TF32"] * tf32 + parts)
 
 
-def _special(record: Record) -> list[str]:
+def _special(record: StepCosts) -> list[str]:
     """The conditions that are not as usual."""
     c = record.conditions
     return [c.precision] * (c.precision != "fp32") + ["channels_last"] * c.channels_last + ["eager"] * c.eager
 
 
-def heads(record: Record) -> list[str]:
+def heads(record: StepCosts) -> list[str]:
     name, stacked = record.baseline.name, ["One by one"] if record.workload.stack > 1 else []
     return [
         *("Method", "Step, ms", "Samples/s", f"Time × {name}", *stacked, "Memory, MiB", f"Memory × {name}"),
@@ -104,21 +104,21 @@ def heads(record: Record) -> list[str]:
     ]
 
 
-def cells(record: Record) -> list[list[str]]:
+def cells(record: StepCosts) -> list[list[str]]:
     """A line for each row: the baseline, then each method with its rivals, the fastest first."""
     empty = [""] * (len(heads(record)) - 2)
     return [[_name(r), r.error, *empty] if r.error else _measured(record, r) for r in _ordered(record)]
 
 
-def _ordered(record: Record) -> list[Row]:
-    def place(row: Row) -> tuple[int, bool, str, bool, bool, float, str]:
+def _ordered(record: StepCosts) -> list[StepCost]:
+    def place(row: StepCost) -> tuple[int, bool, str, bool, bool, float, str]:
         time = record.ratio(row).median if row.seconds else math.inf
         return WAYS.index(row.way), not row.baseline, row.method, bool(row.rival_of), not row.seconds, time, row.name
 
     return sorted(record.rows, key=place)
 
 
-def _measured(record: Record, row: Row) -> list[str]:
+def _measured(record: StepCosts, row: StepCost) -> list[str]:
     ms, ratio, base = quartiles([1e3 * s for s in row.seconds]), record.ratio(row), record.baseline
     samples, gain, floor = record.workload.batch_size * record.workload.stack, record.gain(row), record.floor(row)
     memory, of = (None if r.peak_bytes is None else r.peak_bytes / MIB for r in (row, base))
@@ -137,12 +137,12 @@ def _measured(record: Record, row: Row) -> list[str]:
     ]
 
 
-def _name(row: Row) -> str:
+def _name(row: StepCost) -> str:
     how = [row.label, row.backend, "captured" if row.captured else "", row.eager_because]
     return ", ".join(filter(None, how)) + _mark(row)
 
 
-def _mark(row: Row) -> str:
+def _mark(row: StepCost) -> str:
     return "" if row.exact else " †"
 
 
@@ -155,7 +155,7 @@ def _number(value: float) -> str:
     return f"{value:.{max(0, 2 - math.floor(math.log10(value)))}f}" if value else "0"
 
 
-def picture(records: Sequence[Record]) -> str:
+def picture(records: Sequence[StepCosts]) -> str:
     """SVG: a panel for each record, a bar for each row."""
     import matplotlib
     from matplotlib.figure import Figure
@@ -179,7 +179,7 @@ def picture(records: Sequence[Record]) -> str:
     return MARK + text[text.index("<svg") :]
 
 
-def _bars(axes: "Axes", record: Record, rows: Sequence[Row]) -> None:
+def _bars(axes: "Axes", record: StepCosts, rows: Sequence[StepCost]) -> None:
     for place, row in enumerate(rows):
         low, median, high = record.ratio(row)
         (bar,) = axes.barh(place, median, height=0.7, xerr=[[median - low], [high - median]], edgecolor="#333333")

@@ -8,7 +8,7 @@ from statistics import quantiles
 from typing import Any, NamedTuple
 
 from bench.errors import BenchError
-from bench.records.json_file import Kept
+from bench.records.json_file import JsonRecord
 from bench.records.spec import canonical, digest
 from bench.throughput.workload import Conditions, Workload
 
@@ -28,7 +28,7 @@ class Quartiles(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Row:
+class StepCost:
     """One method, or a rival: another implementation of a method.
 
     Attributes:
@@ -80,7 +80,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Record(Kept):
+class StepCosts(JsonRecord):
     """One workload under one set of conditions on one device.
 
     command: the exact command. repeats: updates in one timing. environment: versions, device, plugins, git state.
@@ -91,27 +91,27 @@ class Record(Kept):
     workload: Workload
     conditions: Conditions
     repeats: int
-    rows: Sequence[Row]
+    rows: Sequence[StepCost]
     environment: dict[str, Any] = field(default_factory=dict)
 
     @property
-    def timed(self) -> list[Row]:
+    def timed(self) -> list[StepCost]:
         return [row for row in self.rows if not row.error]
 
     @property
-    def baseline(self) -> Row:
+    def baseline(self) -> StepCost:
         return next(row for row in self.rows if row.baseline and not row.way)
 
-    def ratio(self, row: Row) -> Quartiles:
+    def ratio(self, row: StepCost) -> Quartiles:
         """Time relative to the baseline's in the same round."""
         return paired(row.seconds, self.baseline.seconds)
 
-    def gain(self, row: Row) -> Quartiles | None:
+    def gain(self, row: StepCost) -> Quartiles | None:
         """Time of stacked runs relative to that of the same runs one after the other."""
         alone = [r for r in self.timed if r.way == ONE_BY_ONE and r.name == row.name]
         return paired(row.seconds, alone[0].seconds) if alone and row.way != ONE_BY_ONE else None
 
-    def floor(self, row: Row) -> float | None:
+    def floor(self, row: StepCost) -> float | None:
         """The least FLOPs that its method needs, relative to the baseline's."""
         return row.floor_flops / self.baseline.flops if row.floor_flops and self.baseline.flops else None
 
@@ -123,11 +123,11 @@ class Record(Kept):
         return f"{self.name}.{self.conditions.kind}.{self.conditions.precision}.{key}.json".replace("/", "-")
 
     @classmethod
-    def of(cls, values: dict[str, Any]) -> "Record":
+    def of(cls, values: dict[str, Any]) -> "StepCosts":
         workload, conditions = values["workload"], values["conditions"]
         values["workload"] = Workload(**workload | {"shape": tuple(workload["shape"])})
         values["conditions"] = Conditions(**conditions | {"methods": tuple(conditions["methods"])})
-        return cls(**values | {"rows": [Row(**row) for row in values["rows"]]})
+        return cls(**values | {"rows": [StepCost(**row) for row in values["rows"]]})
 
 
 def paired(values: Sequence[float], base: Sequence[float]) -> Quartiles:
@@ -145,7 +145,7 @@ def comparable(workload: Workload, conditions: Conditions) -> str:
     return canonical([asdict(workload), c.kind, c.precision, c.channels_last, c.backend, c.eager, c.threads])
 
 
-def older(path: Path, workloads: Iterable[Workload], conditions: Conditions) -> list[Record]:
+def older(path: Path, workloads: Iterable[Workload], conditions: Conditions) -> list[StepCosts]:
     """Records to compare with, of a folder, of one file, or kept in the JSON of pytest-benchmark (`extra_info`).
 
     Raises BenchError where there is none for one of the workloads.
@@ -153,7 +153,7 @@ def older(path: Path, workloads: Iterable[Workload], conditions: Conditions) -> 
     try:
         found = [json.loads(p.read_text("utf-8")) for p in ([path] if path.is_file() else sorted(path.glob("*.json")))]
         kept = [b["extra_info"]["record"] for values in found for b in values.get("benchmarks", [])]
-        records = [Record.from_values(v) for v in kept + [v for v in found if "benchmarks" not in v]]
+        records = [StepCosts.from_values(v) for v in kept + [v for v in found if "benchmarks" not in v]]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise BenchError(f"{path} holds no records to compare with: {error}") from error
     there = {comparable(record.workload, record.conditions) for record in records}
@@ -166,7 +166,7 @@ def older(path: Path, workloads: Iterable[Workload], conditions: Conditions) -> 
     return records
 
 
-def regressions(new: Record, old: Iterable[Record]) -> list[str]:
+def regressions(new: StepCosts, old: Iterable[StepCosts]) -> list[str]:
     """Methods whose ratio to the baseline got worse than in comparable older records, that fail, or that are gone."""
     asked, worse = comparable(new.workload, new.conditions), []
     for record in old:
@@ -178,7 +178,7 @@ def regressions(new: Record, old: Iterable[Record]) -> list[str]:
     return worse
 
 
-def _worse(new: Record, row: Row | None, old: Record, before: Row) -> str:
+def _worse(new: StepCosts, row: StepCost | None, old: StepCosts, before: StepCost) -> str:
     """What is worse about a row than it was; empty where nothing is."""
     if row is None:
         expected = before.name in new.conditions.methods or new.conditions.methods == old.conditions.methods

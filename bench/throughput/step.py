@@ -12,7 +12,7 @@ from bench.models.initial import initial_model
 from bench.models.precision import in_precision
 from bench.recipe import Recipe
 from bench.registry import Registry
-from bench.streams import Streams
+from bench.streams import RandomStreams
 from bench.throughput.record import EAGER, ONE_BY_ONE
 from bench.throughput.workload import Conditions, Workload
 from bench.training.capture import Captured
@@ -26,7 +26,7 @@ class Step:
     """A method that has begun on each of the tasks; a call is one update on each, with the next batch, as in a run. It
     is one of the first epoch that would be evaluated: what comes before, as preparation, is not.
 
-    `eager` does the same without recorded updates.
+    `eager` does the same without captured updates.
     """
 
     def __init__(self, method: type[Method], tasks: Sequence[Task]) -> None:
@@ -50,11 +50,11 @@ class Step:
     def captured(self) -> bool:
         """Whether its updates are replayed by now."""
         by_itself = any(getattr(method, "captured", False) for method in self.methods)
-        return by_itself or any(isinstance(update, Captured) and update.recorded for update in self._updates)
+        return by_itself or any(isinstance(update, Captured) and update.captured for update in self._updates)
 
     @property
     def eager_because(self) -> str:
-        """Why its updates are made one by one although they were to be recorded; empty where they were not to be."""
+        """Why its updates are made one by one although they were to be captured; empty where they were not to be."""
         reasons = [update.eager_because for update in self._updates if isinstance(update, Captured)]
         return next(filter(None, reasons), "")
 
@@ -68,9 +68,9 @@ class Step:
 def new_step(
     kind: str, method: type[Method], way: str, workload: Workload, conditions: Conditions, registry: Registry
 ) -> Step:
-    """The step of a workload: of all its runs at once, also never recorded (EAGER), or of these ONE_BY_ONE.
+    """The step of a workload: of all its runs at once, also never captured (EAGER), or of these ONE_BY_ONE.
 
-    kind: `methods`, or `rivals`, which are timed as their users run them, never recorded.
+    kind: `methods`, or `rivals`, which are timed as their users run them, never captured.
     """
     build = registry.find("models", workload.model).value
     if kind == "rivals" or way == EAGER:
@@ -86,7 +86,7 @@ def task(workload: Workload, conditions: Conditions, build: Callable[..., nn.Mod
     The optimiser is plain SGD, the one that adds least to the passes through the model. Look-aheads do not check
     themselves.
     """
-    device, streams = torch.device(conditions.device), Streams(tuple(seeds), stacked=len(seeds) > 1)
+    device, streams = torch.device(conditions.device), RandomStreams(tuple(seeds), stacked=len(seeds) > 1)
     channels = workload.shape[0] if len(workload.shape) == 3 else 0
 
     def build_seeded() -> nn.Module:
@@ -112,7 +112,7 @@ def task(workload: Workload, conditions: Conditions, build: Callable[..., nn.Mod
     )
 
 
-def _split(workload: Workload, n: int, part: str, streams: Streams) -> Split:
+def _split(workload: Workload, n: int, part: str, streams: RandomStreams) -> Split:
     """n samples with classes and groups of equal size, independent of the inputs."""
 
     def inputs(g: Generator) -> Tensor:

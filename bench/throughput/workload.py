@@ -73,7 +73,7 @@ class Conditions:
         precision: `fp32`, or `bf16`: passes of the model under bfloat16 autocast, parameters and losses in float32.
         channels_last: memory format of images and convolutions.
         backend: of look-ahead methods; `auto` leaves it to the engine.
-        eager: whether updates are never recorded and replayed, as runs do on a GPU and stacked
+        eager: whether updates are never captured and replayed, as runs do on a GPU and stacked
             (`bench.training.capture`).
         threads: of torch's operators on the CPU.
         rounds: timings of each method, all methods taking turns.

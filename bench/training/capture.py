@@ -1,9 +1,9 @@
-"""A method's update, recorded once and replayed: on a GPU as a CUDA graph, on a CPU as a flat list of operations.
+"""A method's update, captured once and replayed: on a GPU as a CUDA graph, on a CPU as a flat list of operations.
 
 A replay skips all Python and the building of autograd graphs, which is most of the time of a small model's update and,
 on a GPU, of many a large one's. It makes the same operations on the same tensors, so that its results are those of the
 update itself: bit for bit on a CPU, and on a GPU but for kernels that add up in an order of the moment (gathers and
-some convolutions, backward). What is recorded must not depend on the value of a tensor, and state must be changed in
+some convolutions, backward). What is captured must not depend on the value of a tensor, and state must be changed in
 place: a method says that this is so by `capturable = True`, and the contract tests check it.
 """
 
@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from bench.data.batches import Stream
+from bench.data.batches import BalancedBatches
 from bench.data.split import Batch
-from bench.training.recorders import VALUE, CudaGraphs, Function, Operations, Seeded
+from bench.training.capture_backends import VALUE, CudaGraphs, Function, Operations, Seeded
 from bench.trees import instances
 
 if TYPE_CHECKING:
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
 
 Result = tuple[Tensor, Tensor]
 """Losses and weights of an update."""
-FAILED = "recording an update failed"
+FAILED = "capturing an update failed"
 
 
 @dataclass(frozen=True)
 class Capture:
     """Whether the updates of a training were replayed, for its record.
 
-    captured: whether they were, from some update on. eager_because: if not, the reason. memory_bytes: what recording
+    captured: whether they were, from some update on. eager_because: if not, the reason. memory_bytes: what capturing
     has reserved on the GPU.
     """
 
@@ -48,104 +48,104 @@ class Capture:
         """
         if update is None:
             return cls(eager_because="" if capturable else "the method does not say that it can be captured")
-        if update.recorded:
+        if update.captured:
             return cls(True, memory_bytes=update.memory)
         few = f"too few updates: the first {Captured.WARM_UP} of each size are made as they are"
         return cls(eager_because=update.eager_because or few)
 
     @property
     def failed(self) -> bool:
-        """Whether recording was tried in vain."""
+        """Whether capturing was tried in vain."""
         return self.eager_because.startswith(FAILED)
 
 
 class Captured:
-    """The update of one method. The first ones of each shape of batch are made as they are, then one is recorded.
+    """The update of one method. The first ones of each shape of batch are made as they are, then one is captured.
 
-    An update that draws random numbers (dropout) is never recorded: a replay would not draw those of the run's seed.
-    A replay leaves the gradients of the parameters as the update does, until the next one. In recorded updates nobody
+    An update that draws random numbers (dropout) is never captured: a replay would not draw those of the run's seed.
+    A replay leaves the gradients of the parameters as the update does, until the next one. In captured updates nobody
     looks for gradients that are not finite; the end of the epoch tells.
 
-    Where recording fails, for whatever reason, the method's attributes, tensors and what a checkpoint holds are as they
+    Where capturing fails, for whatever reason, the method's attributes, tensors and what a checkpoint holds are as they
     were before, and this update and all later ones are made as they are: an error of the update itself shows then.
 
-    eager_because: why updates are made as they are; empty as long as they may be recorded.
+    eager_because: why updates are made as they are; empty as long as they may be captured.
     """
 
     WARM_UP = 3
 
     def __init__(self, method: "Method", note: Callable[[str], None] = lambda text: None) -> None:
-        """note: told, in a sentence, that recording failed."""
+        """note: told, in a sentence, that capturing failed."""
         self._method, self._optimizers = method, list(instances(torch.optim.Optimizer, vars(method)))
-        self._recorder = CudaGraphs(method.task.device) if method.task.device.type == "cuda" else Operations()
-        self.eager_because = self._recorder.unable
+        self._backend = CudaGraphs(method.task.device) if method.task.device.type == "cuda" else Operations()
+        self.eager_because = self._backend.unable
         self._note = note
         self._calls: dict[Any, int] = {}
-        self._recorded: dict[Any, tuple[Function, list[Stream]]] = {}
+        self._captures: dict[Any, tuple[Function, list[BalancedBatches]]] = {}
         self._settings: list[Any] = []
-        self._streams: list[Stream] = []
+        self._streams: list[BalancedBatches] = []
         self._parameters: list[nn.Parameter] = []
 
     def __call__(self, batch: Batch) -> Result:
         if self.eager_because:
             return self._method.update(batch)
         settings = [{k: v for k, v in g.items() if k != "params"} for o in self._optimizers for g in o.param_groups]
-        if settings != self._settings:  # they are numbers in what is recorded
+        if settings != self._settings:  # they are numbers in what is captured
             self._settings = settings
             self._forget()
         shape = tuple(t.shape for t in batch)
-        if shape not in self._recorded:
+        if shape not in self._captures:
             self._calls[shape] = self._calls.get(shape, 0) + 1
             if self._calls[shape] <= self.WARM_UP:
                 return self._observed(batch)
-            return self._record(shape, batch)
-        replay, streams = self._recorded[shape]
+            return self._capture(shape, batch)
+        replay, streams = self._captures[shape]
         losses, weights, *gradients = replay(*batch, *(t for stream in streams for t in stream.draw()))
         for parameter, gradient in zip(self._parameters, gradients, strict=True):
             parameter.grad = gradient
         return losses, weights
 
     @property
-    def recorded(self) -> bool:
+    def captured(self) -> bool:
         """Whether updates are replayed by now."""
-        return bool(self._recorded)
+        return bool(self._captures)
 
     @property
     def memory(self) -> int | None:
-        """Bytes of the GPU that recording has reserved so far; None on a CPU."""
-        return self._recorder.memory
+        """Bytes of the GPU that capturing has reserved so far; None on a CPU."""
+        return self._backend.memory
 
     def _forget(self) -> None:
-        """Drop what is recorded."""
-        self._recorded.clear()
-        self._recorder.begin_anew()
+        """Drop what is captured."""
+        self._captures.clear()
+        self._backend.begin_anew()
 
     def _observed(self, batch: Batch) -> Result:
         """An update as it is, noting what it draws."""
         seeded, self._streams = Seeded(), []
 
-        def tap(stream: Stream) -> Batch:
+        def tap(stream: BalancedBatches) -> Batch:
             self._streams.append(stream)
             with seeded.paused():  # a stream has generators of its own
                 return stream.draw()
 
-        with self._recorder.warm_up(self._optimizers), _tapped(tap), seeded:
+        with self._backend.warm_up(self._optimizers), _tapped(tap), seeded:
             result = self._method.update(batch)
         self.eager_because = "an update draws random numbers" if seeded.found else ""
         return result
 
-    def _record(self, shape: Any, batch: Batch) -> Result:
-        put_back = self._recorder.snapshot(self._method)
+    def _capture(self, shape: Any, batch: Batch) -> Result:
+        put_back = self._backend.snapshot(self._method)
         positions = [stream.state_dict() for stream in self._streams]
         tensors = [*batch, *(t for stream in self._streams for t in stream.draw())]
         self._parameters = [p for p in self._method.model.parameters() if p.grad is not None]
         try:
             with self._unwatched():
-                function, (losses, weights, *_) = self._recorder.record(self._update, tensors)
+                function, (losses, weights, *_) = self._backend.capture(self._update, tensors)
         except Exception as error:  # of many kinds, and none of them says anything about the update itself
             self._give_up(error)
         else:
-            self._recorded[shape] = function, self._streams
+            self._captures[shape] = function, self._streams
             return losses, weights
         put_back()
         for stream, position in zip(self._streams, positions, strict=True):
@@ -154,7 +154,7 @@ class Captured:
 
     @contextmanager
     def _unwatched(self) -> Iterator[None]:
-        """Look-aheads do not look at the values of their gradients: what looks cannot be recorded."""
+        """Look-aheads do not look at the values of their gradients: what looks cannot be captured."""
         engines = self._method.engines()
         try:
             for engine in engines:
@@ -165,12 +165,12 @@ class Captured:
                 engine.watched = True
 
     def _give_up(self, error: Exception) -> None:
-        """Leave nothing of the recording behind, and say why there is none."""
+        """Leave nothing of the capture behind, and say why there is none."""
         self._forget()
         for parameter in self._method.model.parameters():
-            parameter.grad = None  # it may lie where the recording was
+            parameter.grad = None  # it may lie where the capture was
         self.eager_because = f"{FAILED}: {_first_reason(error)}"
-        self._recorder.give_up(self.eager_because)
+        self._backend.give_up(self.eager_because)
         self._note(
             f"updates of {type(self._method).__name__} are made one by one, as with --eager: {self.eager_because}"
         )
@@ -180,7 +180,7 @@ class Captured:
         batches = iter([Batch(*tensors[i : i + 4]) for i in range(0, len(tensors), 4)])
         own, streams = next(batches), iter(self._streams)
 
-        def tap(stream: Stream) -> Batch:
+        def tap(stream: BalancedBatches) -> Batch:
             if next(streams, None) is not stream:
                 raise RuntimeError("it draws other validation batches in every update")
             return next(batches)
@@ -200,9 +200,9 @@ def _first_reason(error: BaseException) -> str:
 
 
 @contextmanager
-def _tapped(tap: Callable[[Stream], Batch]) -> Iterator[None]:
-    Stream.tap = tap
+def _tapped(tap: Callable[[BalancedBatches], Batch]) -> Iterator[None]:
+    BalancedBatches.tap = tap
     try:
         yield
     finally:
-        Stream.tap = None
+        BalancedBatches.tap = None

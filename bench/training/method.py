@@ -33,7 +33,7 @@ class Method:
     stackable: ClassVar[bool] = True
     """Whether stacked runs give what single runs give."""
     capturable: ClassVar[bool] = False
-    """Whether `update` changes its state in place and depends on nothing that a recording of it would not see: no value
+    """Whether `update` changes its state in place and depends on nothing that a capture of it would not see: no value
     of a tensor, no Python number that changes between updates (but the optimisers' settings).
     """
     baseline: ClassVar[bool] = False
@@ -64,7 +64,7 @@ class Method:
         self.setup()
 
     def restart(self) -> None:
-        """The model at the run's initial weights, with an optimiser that has not stepped. A recorded update would go on
+        """The model at the run's initial weights, with an optimiser that has not stepped. A captured update would go on
         with the old ones, so a method that calls this leaves `capturable` False.
         """
         self.model: nn.Module = self.task.new_model()

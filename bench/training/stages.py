@@ -10,7 +10,7 @@ import torch
 
 from bench.data.split import Splits
 from bench.errors import DataError, DivergedError, NotApplicableError, PluginError
-from bench.streams import Streams
+from bench.streams import RandomStreams
 from bench.training.meter import Meter, NoEvaluations, Watch
 from bench.training.method import Method
 from bench.training.observer import Observer
@@ -58,7 +58,7 @@ class Stages:
     def __init__(
         self,
         new_task: Callable[[Splits], Task],
-        streams: Streams,
+        streams: RandomStreams,
         checkpoint: Path,
         observer: Observer,
         on_val: bool = False,

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from bench.data.batches import Stream
+from bench.data.batches import BalancedBatches
 from bench.data.split import Augment, Batch, Split
 from bench.errors import OptionError
 from bench.meta import LookAhead
 from bench.recipe import Recipe
-from bench.streams import Streams
+from bench.streams import RandomStreams
 from bench.training.losses import LOSSES
 
 
@@ -25,8 +25,8 @@ class Task:
     classes, groups: their names (groups are the classes under `class_fairness`).
     new_model: builds the model with the run's initial weights, the same at every call.
     backend, check: how look-aheads find their derivatives, and whether they check themselves (`bench.meta`).
-    capture: whether updates that can be are recorded and replayed (`bench.training.capture`). The runner sets it to
-        False where the learning rate changes with each update, which is a number in what is recorded, or the model's
+    capture: whether updates that can be are captured and replayed (`bench.training.capture`). The runner sets it to
+        False where the learning rate changes with each update, which is a number in what is captured, or the model's
         mode changes.
     """
 
@@ -36,7 +36,7 @@ class Task:
     groups: tuple[str, ...]
     recipe: Recipe
     new_model: Callable[[], nn.Module]
-    streams: Streams
+    streams: RandomStreams
     augment: Augment | None = None
     target: Split | None = None
     backend: str = "auto"
@@ -66,12 +66,12 @@ class Task:
         whole = self.train.steps(self.recipe.batch_size)
         return itertools.islice(batches, self.steps - epoch * whole if epoch == self.epochs - 1 else None)
 
-    def val_batches(self, where: Tensor | None = None) -> Stream:
+    def val_batches(self, where: Tensor | None = None) -> BalancedBatches:
         """Endless validation batches with `recipe.min_per_group` samples of every group, in an order of the seed: two
         calls give the same. `where` [.., N] bool keeps only some of the validation samples.
         """
         r = self.recipe
-        return Stream(self.val, r.val_batch_size, self.streams, self.groups, r.min_per_group, where)
+        return BalancedBatches(self.val, r.val_batch_size, self.streams, self.groups, r.min_per_group, where)
 
     def look_ahead(self, model: nn.Module) -> LookAhead:
         """The engine of the meta-step for this model, with the run's backend."""

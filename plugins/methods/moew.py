@@ -46,7 +46,7 @@ class MOEW(Trials):
         metric: what is optimised. None: the recipe's `select`.
         embedding: dimension of z. 0: z is the label alone, one-hot, as in the code for MNIST.
         radius: of the ball.
-        selection: `corrected`: the best value of the metric. `reference`: the least, even where more is better, in
+        selection: `corrected`: the best value of the metric. `faithful`: the least, even where more is better, in
             proposals and choice, as the code does for Communities, where the metric is the accuracy.
     """
 
@@ -58,7 +58,7 @@ class MOEW(Trials):
     metric: str | None = None
     embedding: int = 4
     radius: float = 10.0
-    selection: Literal["corrected", "reference"] = "corrected"
+    selection: Literal["corrected", "faithful"] = "corrected"
 
     def __post_init__(self) -> None:
         check = Checks("moew", self)
@@ -130,7 +130,7 @@ class MOEW(Trials):
             self.z = self.embedded()
             return
         metric = self.metric or self.task.recipe.select
-        reverse = self.selection == "reference" and METRICS[metric].higher_is_better
+        reverse = self.selection == "faithful" and METRICS[metric].higher_is_better
         gain = validation_gain(self, metric) * (-1 if reverse else 1)
         self.gains = torch.cat([self.gains, self.gains.new_tensor([gain])])
         if len(self.gains) == len(self.alphas) < self.rounds * self.per_round:

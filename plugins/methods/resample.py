@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from bench import Batch, Method, OptionError, Streams, hookimpl
+from bench import Batch, Method, OptionError, RandomStreams, hookimpl
 from bench.checks import Checks
 from bench.training.groups import group_counts
 
@@ -22,7 +22,7 @@ def label_balanced(label: Tensor, q: float = 0.0) -> Tensor:
     return each / each.sum(-1, keepdim=True)
 
 
-def drawn_order(weight: Tensor, streams: Streams, epoch: int) -> Tensor:
+def drawn_order(weight: Tensor, streams: RandomStreams, epoch: int) -> Tensor:
     """[.., N] positions for one epoch, drawn with replacement in proportion to weights [.., N], float64, on the CPU.
 
     The distribution function is inverted at uniform numbers that depend on the seed and the epoch alone.

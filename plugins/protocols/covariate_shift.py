@@ -13,7 +13,7 @@ from bench.data.split import Split, Splits
 from bench.errors import DataError, OptionError, ProtocolError
 from bench.protocol import Claim, Protocol, hold_out, with_test
 from bench.recipe import Recipe
-from bench.streams import Streams
+from bench.streams import RandomStreams
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class CovariateShift(Protocol):
     def groups(self, dataset: Dataset) -> tuple[str, ...]:
         return dataset.groups
 
-    def task(self, dataset: Dataset) -> Dataset:
+    def view(self, dataset: Dataset) -> Dataset:
         """Two classes, whose groups are the classes that they are made of."""
         names = self._names()
         merged = only(dataset, names)
@@ -72,7 +72,7 @@ class CovariateShift(Protocol):
         merged = each_split(merged, lambda split: replace(split, group=split.y, y=of[split.y]))
         return replace(merged, classes=self.parts, groups=tuple(names))
 
-    def splits(self, dataset: Dataset, recipe: Recipe, streams: Streams) -> Splits:
+    def splits(self, dataset: Dataset, recipe: Recipe, streams: RandomStreams) -> Splits:
         dataset, groups = with_test(dataset, recipe, streams), len(dataset.groups)
         assert dataset.test
         train = dataset.train.select(drawn(dataset.train.group, self._counts(dataset), streams, "train"))

@@ -9,7 +9,7 @@ from bench.data.split import Splits
 from bench.errors import ProtocolError
 from bench.protocol import Protocol, by_class, hold_out
 from bench.recipe import Recipe
-from bench.streams import Streams
+from bench.streams import RandomStreams
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class ClassFairness(Protocol):
     def groups(self, dataset: Dataset) -> tuple[str, ...]:
         return dataset.classes
 
-    def splits(self, dataset: Dataset, recipe: Recipe, streams: Streams) -> Splits:
+    def splits(self, dataset: Dataset, recipe: Recipe, streams: RandomStreams) -> Splits:
         return by_class(hold_out(dataset, recipe, streams))
 
 

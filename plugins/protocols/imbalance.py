@@ -12,7 +12,7 @@ from bench.data.split import Split
 from bench.errors import ProtocolError
 from bench.profiled import Profiled
 from bench.protocol import Protocol
-from bench.streams import Streams
+from bench.streams import RandomStreams
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Imbalance(Profiled):
                 f"protocol.labels=faithful is for two classes, not {chosen}: choose them with -o protocol.classes=A,B"
             )
 
-    def _thinned(self, train: Split, counts: list[int], streams: Streams) -> Split:
+    def _thinned(self, train: Split, counts: list[int], streams: RandomStreams) -> Split:
         if self.labels == "faithful":
             return _zipped_from_the_start(train, counts)
         return super()._thinned(train, counts, streams)

@@ -14,7 +14,7 @@ from bench.data.split import Split, Splits
 from bench.errors import OptionError
 from bench.protocol import Claim, Protocol, by_class, hold_out, with_test
 from bench.recipe import Recipe
-from bench.streams import Streams
+from bench.streams import RandomStreams
 
 
 @dataclass(frozen=True)
@@ -58,13 +58,13 @@ class LabelNoise(Protocol):
             return int(self.target)
         return class_number(dataset, self.target)
 
-    def splits(self, dataset: Dataset, recipe: Recipe, streams: Streams) -> Splits:
+    def splits(self, dataset: Dataset, recipe: Recipe, streams: RandomStreams) -> Splits:
         found = hold_out(with_test(dataset, recipe, streams), recipe, streams)
         train = self._noisy(found.train, dataset, streams, "train")
         val = found.val if self.clean_validation else self._noisy(found.val, dataset, streams, "val")
         return by_class(replace(found, train=train, val=val))
 
-    def _noisy(self, split: Split, dataset: Dataset, streams: Streams, part: str) -> Split:
+    def _noisy(self, split: Split, dataset: Dataset, streams: RandomStreams, part: str) -> Split:
         n, classes = len(split), len(dataset.classes)
 
         def draw(generator: Generator) -> Tensor:

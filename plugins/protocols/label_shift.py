@@ -13,7 +13,7 @@ from bench.data.split import Split, Splits
 from bench.errors import DataError, OptionError
 from bench.protocol import Claim, Protocol, by_class, hold_out
 from bench.recipe import Recipe
-from bench.streams import Streams
+from bench.streams import RandomStreams
 
 NOISE_IMAGES = 1000
 
@@ -60,13 +60,13 @@ class LabelShift(Protocol):
         if self.dirichlet is not None and self.dirichlet <= 0:
             raise OptionError(f"protocol.dirichlet must be above 0, not {self.dirichlet:g}")
 
-    def task(self, dataset: Dataset) -> Dataset:
+    def view(self, dataset: Dataset) -> Dataset:
         return only_with_others(dataset, self.classes)
 
     def groups(self, dataset: Dataset) -> tuple[str, ...]:
         return dataset.classes
 
-    def splits(self, dataset: Dataset, recipe: Recipe, streams: Streams) -> Splits:
+    def splits(self, dataset: Dataset, recipe: Recipe, streams: RandomStreams) -> Splits:
         found = by_class(hold_out(dataset, recipe, streams))
         if len(dataset.shape) == 3:
             found = replace(found, probes={**found.probes, "noise": noise_images(dataset.shape, streams)})
@@ -92,7 +92,7 @@ class LabelShift(Protocol):
         drawn = self.prior or self.dirichlet is not None  # with the latter, by the seed: nothing is said of it
         return found | {"test": Claim(self.prior)} if drawn else found
 
-    def _shifted(self, test: Split, classes: int, streams: Streams) -> Split:
+    def _shifted(self, test: Split, classes: int, streams: RandomStreams) -> Split:
         """The test samples in the proportions of the prior, in random order."""
         have = test.y.bincount(minlength=classes).double()
 
@@ -111,7 +111,7 @@ class LabelShift(Protocol):
         return torch._standard_gamma(torch.full((classes,), self.dirichlet).double(), generator)
 
 
-def noise_images(shape: tuple[int, ...], streams: Streams) -> Split:
+def noise_images(shape: tuple[int, ...], streams: RandomStreams) -> Split:
     """Images of uniform noise; their class means nothing."""
     x = streams.draw(
         lambda g: torch.randint(256, (NOISE_IMAGES, *shape), generator=g, dtype=torch.uint8), "noise images"

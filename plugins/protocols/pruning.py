@@ -15,7 +15,7 @@ from bench.data.split import Batch, Split, Splits
 from bench.errors import DataError, OptionError, ProtocolError
 from bench.protocol import Prepared, Protocol, by_class, hold_out
 from bench.recipe import Recipe
-from bench.streams import Streams
+from bench.streams import RandomStreams
 from bench.training.diagnostics import Samples
 from bench.training.method import Method
 
@@ -93,7 +93,7 @@ class Pruning(Protocol):
     def groups(self, dataset: Dataset) -> tuple[str, ...]:
         return dataset.classes
 
-    def splits(self, dataset: Dataset, recipe: Recipe, streams: Streams) -> Splits:
+    def splits(self, dataset: Dataset, recipe: Recipe, streams: RandomStreams) -> Splits:
         """What the first training draws from: training and validation data are told apart after it."""
         found = by_class(hold_out(dataset, recipe, streams))
         self._check_sizes(dataset, found)
@@ -142,7 +142,7 @@ class Pruning(Protocol):
         left_out = {"dropped": drawn.select(dropped)} if len(dropped) else {}
         return Prepared(given(train), method, left_out, arrays)
 
-    def _validation(self, forgotten: Tensor, y: Tensor, size: int, streams: Streams) -> Tensor:
+    def _validation(self, forgotten: Tensor, y: Tensor, size: int, streams: RandomStreams) -> Tensor:
         """Positions [size] of the validation samples, of forgetting events [N] and classes [N]."""
         order = streams.draw(lambda g: torch.randperm(len(y), generator=g), "least forgotten")
         ranked = order[forgotten[order].argsort(stable=True)]

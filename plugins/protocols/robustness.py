@@ -15,7 +15,7 @@ from bench.images.attacks import perturbed, universal_perturbation
 from bench.images.corruptions import COMMON, CORRUPTIONS, EXTRA, SEVERITIES
 from bench.profiled import Profiled
 from bench.protocol import Evaluate, Metrics, Protocol
-from bench.streams import Streams
+from bench.streams import RandomStreams
 
 CORRUPTED, EXTRA_CORRUPTED = "corrupted", "extra_corrupted"
 PERTURBED, RANDOMLY_PERTURBED = "perturbed", "randomly_perturbed"
@@ -96,7 +96,9 @@ class Robustness(Profiled):
                 f"{self.attack_steps}"
             )
 
-    def examine(self, model: nn.Module, splits: Splits, streams: Streams, evaluate: Evaluate) -> dict[str, Metrics]:
+    def examine(
+        self, model: nn.Module, splits: Splits, streams: RandomStreams, evaluate: Evaluate
+    ) -> dict[str, Metrics]:
         test, chosen = splits.tests["test"], self.corruptions or tuple(CORRUPTIONS)
         each = {
             (name, severity): evaluate(_corrupted(test, name, severity, streams))
@@ -116,7 +118,7 @@ class Robustness(Profiled):
         names = {name.rpartition("/")[2] for name in self.metrics}
         return {name: value for name, value in metrics.items() if name in names}
 
-    def _perturbations(self, model: nn.Module, train: Split, streams: Streams) -> dict[str, Tensor]:
+    def _perturbations(self, model: nn.Module, train: Split, streams: RandomStreams) -> dict[str, Tensor]:
         """By the name of the set: that which misleads this model on the training data, and one of random signs."""
         (attack,), (signs,) = map(streams.generators, ("universal perturbation", "random perturbation"))
         found = universal_perturbation(model, train, self.eps, self.attack_steps, attack, batch_size=ATTACK_BATCH)
@@ -124,7 +126,7 @@ class Robustness(Profiled):
         return {PERTURBED: found, RANDOMLY_PERTURBED: noise.to(found.device)}
 
 
-def _corrupted(test: Split, name: str, severity: int, streams: Streams) -> Split:
+def _corrupted(test: Split, name: str, severity: int, streams: RandomStreams) -> Split:
     (generator,) = streams.generators("corruption", name, severity, device=test.device)
     return replace(test, x=CORRUPTIONS[name](test.x, severity, generator))
 

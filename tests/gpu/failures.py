@@ -1,6 +1,6 @@
-"""Recordings that fail: the training goes on without, and what is trained next is none the worse for it.
+"""Captures that fail: the training goes on without, and what is trained next is none the worse for it.
 
-They are a group of their own: before torch 2.12 they leave a process in which nothing is recorded any more.
+They are a group of their own: before torch 2.12 they leave a process in which nothing is captured any more.
 """
 
 from dataclasses import replace
@@ -16,7 +16,7 @@ from tests.gpu.common import batch, compare, dataset, exact, experiment, small, 
 
 
 class Looking(Method):
-    """Says wrongly that it can be recorded: it looks at a value."""
+    """Says wrongly that it can be captured: it looks at a value."""
 
     capturable = True
 
@@ -39,7 +39,7 @@ def made(device: torch.device, **options: object) -> Experiment:
 
 
 def failing(device: torch.device) -> str:
-    """A training whose recording fails is the same without."""
+    """A training whose capture fails is the same without."""
     given, notes = replace(made(device), method=Looking, method_name="looking"), Notes()
     tried, _ = trained(given, device, observer=notes)
     plain, _ = trained(given, device, eager=True)
@@ -50,7 +50,7 @@ def failing(device: torch.device) -> str:
     return compare(tried, plain, 1e-3)
 
 
-def check_a_training_goes_on_without_a_recording(device: torch.device) -> str:
+def check_a_training_goes_on_without_a_capture(device: torch.device) -> str:
     with exact():
         return failing(device)
 
@@ -62,11 +62,11 @@ def check_the_next_training_is_recorded_or_says_why_not(device: torch.device) ->
         plain, _ = trained(made(device), device, eager=True)
     reason = next_one.costs["eager_because"]
     assert next_one.costs["captured"] == (device.type == "cuda" and not reason)
-    return f"{compare(next_one, plain, 1e-3)}, {reason or 'recorded'}"
+    return f"{compare(next_one, plain, 1e-3)}, {reason or 'captured'}"
 
 
 def check_the_next_training_draws_random_numbers_as_ever(device: torch.device) -> str:
-    """From the device's own generator, which a recording holds."""
+    """From the device's own generator, which a capture holds."""
     with exact():
         before, _ = trained(made(device, method="augmix"), device)
         failing(device)

@@ -12,7 +12,7 @@ from bench.training.capture import Captured
 from tests.experiments import FEW
 from tests.gpu import each
 from tests.gpu.common import CPU, apart, batch, compare, dataset, exact, experiment, is_gpu, small, trained
-from tests.test_capture import CAPTURABLE, begun, state
+from tests.training.test_capture import CAPTURABLE, begun, state
 
 METHODS: dict[str, type[Method]] = {n: offer.value for n, offer in sorted(installed().offers["methods"].items())}
 TASKS = {"fair_batch": "group_fairness", "gap_regularized": "group_fairness", "bbse": "label_shift"}
@@ -53,14 +53,14 @@ def check_forml_is_that_of_a_cpu_by_backend(device: torch.device, backend: str) 
 def check_replays_are_the_updates(device: torch.device, name: str) -> str:
     """One after the other on a small task; nearly, where a kernel adds up in any order."""
     plain, batches = begun(name, device)
-    recorded, _ = begun(name, device)
-    update, far = Captured(recorded), []
+    captured, _ = begun(name, device)
+    update, far = Captured(captured), []
     for one in batches:
         pairs = [*zip(plain.update(one), update(one), strict=True)]
-        pairs += [_gradients(*p) for p in zip(plain.model.parameters(), recorded.model.parameters(), strict=True)]
+        pairs += [_gradients(*p) for p in zip(plain.model.parameters(), captured.model.parameters(), strict=True)]
         far += [_far(one, other) for one, other in pairs]
-    assert update.recorded == (device.type == "cuda"), update.eager_because
-    far += [_far(value, state(recorded)[key]) for key, value in state(plain).items()]
+    assert update.captured == (device.type == "cuda"), update.eager_because
+    far += [_far(value, state(captured)[key]) for key, value in state(plain).items()]
     assert max(far) < 1e-4, f"values differ by {max(far):.1e} of the largest"
     return f"up to {max(far):.1e}" if max(far) else "bit for bit"
 

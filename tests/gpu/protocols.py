@@ -36,7 +36,7 @@ def check_a_training_is_that_of_a_cpu(device: torch.device, name: str) -> str:
     case = CASES[name]
     data = dataset(device, 10 * batch(device), case.classes)
     protocol = installed().find("protocols", name).value
-    data = protocol(**case.options).task(replace(data, val=None) if name == "pruning" else data)
+    data = protocol(**case.options).view(replace(data, val=None) if name == "pruning" else data)
     options = {f"protocol__{option}": value for option, value in case.options.items()}
     given = experiment(data, case.method, name, recipe__epochs=2, recipe__val_size=2 * batch(device), **options)
     given = small(given, device)

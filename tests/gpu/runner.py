@@ -1,4 +1,4 @@
-"""The real runner over ResNet-18, which has BatchNorm: recorded updates, precision, stacks, interrupts, values."""
+"""The real runner over ResNet-18, which has BatchNorm: captured updates, precision, stacks, interrupts, values."""
 
 import copy
 import tempfile
@@ -16,7 +16,7 @@ from bench.records.run import RunResult
 from bench.runs.build import loaded_splits, new_evaluations, new_model
 from bench.runs.experiment import Experiment
 from bench.runs.runner import run
-from bench.streams import Streams
+from bench.streams import RandomStreams
 from bench.training.capture import FAILED
 from bench.training.meter import Meter
 from bench.training.method import Method
@@ -36,7 +36,7 @@ def made(device: torch.device, method: str = "erm", **options: object) -> Experi
 
 
 def recorded_and_not(given: Experiment, device: torch.device, tolerance: float) -> tuple[RunResult, str]:
-    """A training with recorded updates, and how far it is from the one without."""
+    """A training with captured updates, and how far it is from the one without."""
     with exact():
         replayed, _ = trained(given, device, check=False)
         plain, _ = trained(given, device, check=False, eager=True)
@@ -82,7 +82,7 @@ def check_trains_as_a_cpu_does(device: torch.device) -> str:
 
 
 def check_dropout_is_drawn_anew_in_every_update_and_repeated_with_the_seed(device: torch.device) -> str:
-    """What is recorded would draw other numbers, so it is not recorded."""
+    """What is captured would draw other numbers, so it is not captured."""
     given = {"model__dropout": 0.5, "recipe__augment": True}
     with exact():
         one, _ = trained(made(device, **given), device)
@@ -134,23 +134,23 @@ def check_averaged_parameters_are_those_of_a_cpu(device: torch.device) -> str:
 
 def check_stacked_runs_train_as_single_ones(device: torch.device) -> str:
     recipe = Recipe(protocol="group_fairness", lr=0.05, epochs=4, batch_size=16, val_size=40, test_size=60)
-    given = toy_experiment(recipe, GroupFairness(), _Recorded, "shared", {}, {}, ("a", "b"))
+    given = toy_experiment(recipe, GroupFairness(), _Capturable, "shared", {}, {}, ("a", "b"))
     with store() as records:
         stacked = run(given, [0, 1, 2], records, device, stacked=True)
     far = []
     for seed, result in enumerate(stacked):
-        assert result.costs["captured"], "the update of the stack was not recorded"
+        assert result.costs["captured"], "the update of the stack was not captured"
         far.append(compare(result, trained(given, device, [seed])[0], 1e-3))
     return ", ".join(far)
 
 
-class _Recorded(Method):
+class _Capturable(Method):
     capturable = True
 
 
 def check_evaluations_are_those_of_a_cpu(device: torch.device) -> str:
     """Of the same model, on all sets: logits nearly, metrics up to one sample of a class."""
-    given, streams = made(device), Streams((0,))
+    given, streams = made(device), RandomStreams((0,))
     model = new_model(given, streams, device)
     _moved_by_training(model, loaded_splits(given, streams, device).train.in_order(batch(device)))
     values, logits = [], []

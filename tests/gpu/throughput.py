@@ -8,8 +8,9 @@ from unittest.mock import patch
 import numpy as np
 import torch
 
+from bench.models.operators import Operators
 from bench.registry import installed
-from bench.throughput import Conditions, Record, Workload, counts, measure
+from bench.throughput import Conditions, StepCosts, Workload, counts, measure
 from bench.throughput.record import EAGER
 from bench_plugins.rivals.captured_loop import CapturedLoop
 from tests.gpu.common import batch, dataset, exact, experiment, is_gpu, small, trained
@@ -25,7 +26,7 @@ def workload(device: torch.device, name: str) -> Workload:
     return Workload("byrd_cnn", (3, 20, 20), 2, batch_size=10)
 
 
-def measured(device: torch.device, name: str, **conditions: object) -> Record:
+def measured(device: torch.device, name: str, **conditions: object) -> StepCosts:
     given = Conditions(device=device.type, rounds=2, methods=METHODS, rivals=False, **conditions)  # type: ignore[arg-type]
     without_profiler = device.type == "cuda" and not is_gpu(device)
     with patch.object(counts, "_kernels", operators) if without_profiler else nullcontext():
@@ -34,19 +35,19 @@ def measured(device: torch.device, name: str, **conditions: object) -> Record:
 
 def operators(step: Callable[[], object], device: torch.device) -> int:
     """In place of kernels."""
-    with counts.Operators() as found:
+    with Operators() as found:
         step()
     return found.calls
 
 
-def plausible(record: Record, device: torch.device) -> str:
+def plausible(record: StepCosts, device: torch.device) -> str:
     cuda, told = device.type == "cuda", []
     for row in record.rows:
         assert not row.error, f"{row.label}: {row.error}"
         assert min(row.seconds) > 0 and row.flops and row.calls, row
         assert row.peak_bytes or not cuda, row
-        recorded = cuda or (not row.way and record.workload.stack > 1)
-        assert row.captured == (recorded and row.way != EAGER), row
+        captured = cuda or (not row.way and record.workload.stack > 1)
+        assert row.captured == (captured and row.way != EAGER), row
         assert row.waits == 0, f"{row.label} waits {row.waits} times for the device"
         told.append(f"{row.label} {row.calls} calls")
     assert record.environment["device"] == (torch.cuda.get_device_name() if cuda else record.environment["device"])

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from bench import Batch, Method, Recipe, Streams, Task
+from bench import Batch, Method, RandomStreams, Recipe, Task
 from bench.meta import BACKENDS
 from bench.metrics import Predictions, evaluate
 from bench.models.normalize import normalized
@@ -68,7 +68,7 @@ def task(device: torch.device, classes: int, build: Callable[..., nn.Module] | N
 
     names, groups = CLASSES[:classes], ("a", "b") if classes == 2 else CLASSES
     split = split if classes == 2 else replace(split, group=split.y)
-    target, streams = split.unlabelled(), Streams((0,))
+    target, streams = split.unlabelled(), RandomStreams((0,))
     return Task(split, split, names, groups, recipe, new_model, streams, flip_and_translate, target, capture=True)
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from bench.throughput.counts import waits_for_a_gpu
+from bench.models.operators import waits_for_a_gpu
 from tests.pretended.device import CPU, CUDA, Device, address, is_cuda, tensors
 
 aten = torch.ops.aten

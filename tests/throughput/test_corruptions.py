@@ -22,9 +22,9 @@ from bench.images.corruptions import CORRUPTIONS
 from bench.images.corruptions.base import CIFAR
 from bench.runs.allocator import keep_freed_memory
 from bench.runs.environment import environment
-from bench.throughput.corruptions import CLOCKS, FOLDER, HEADS, Record, Timing, cells
+from bench.throughput.corruptions import CLOCKS, FOLDER, HEADS, CorruptionCosts, Timing, cells
 from tests.imagenet_c import public
-from tests.test_corruptions import as_bytes, cifar, constants
+from tests.images.test_corruptions import as_bytes, cifar, constants
 
 pytestmark = pytest.mark.throughput
 
@@ -80,7 +80,7 @@ def of_an_image(measured: list[tuple[float, float]], images: int) -> dict[str, l
 def test_the_median_corruption_is_ten_times_as_fast(request):
     if set(ROWS) != set(CORRUPTIONS):
         pytest.skip("needs the times of all corruptions, from the tests before it")
-    record = Record(
+    record = CorruptionCosts(
         command=shlex.join(["pytest", *request.config.invocation_params.args]),
         public=f"imagecorruptions {version('imagecorruptions')}, with the changes in tests/imagenet_c.py",
         data="The first test images of CIFAR-10, 32 x 32",

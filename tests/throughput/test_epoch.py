@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from bench.data.split import Split
 from bench.models.normalize import normalized
 from bench.recipe import Recipe
-from bench.streams import Streams
+from bench.streams import RandomStreams
 from bench.testing import NoEvaluations
 from bench.training.meter import Meter
 from bench.training.method import Method
@@ -86,7 +86,7 @@ def test_epoch_beside_a_bare_loop(case, device, benchmark):
     y = torch.arange(n) % 10
     split = Split(torch.randint(0, 256, (n, *shape), dtype=torch.uint8), y, y).to(torch.device(device))
     names = tuple("0123456789")
-    task = Task(split, split, names, names, recipe, lambda: build().to(device), Streams((0,)), augment)
+    task = Task(split, split, names, names, recipe, lambda: build().to(device), RandomStreams((0,)), augment)
     ratios = []
 
     def turn() -> None:
