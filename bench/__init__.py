@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from bench.errors import OptionError as OptionError
     from bench.errors import UnknownNameError as UnknownNameError
     from bench.hookspecs import hookimpl as hookimpl
+    from bench.metrics import Metric as Metric
     from bench.protocol import Protocol as Protocol
     from bench.recipe import Recipe as Recipe
     from bench.streams import RandomStreams as RandomStreams
@@ -36,6 +37,7 @@ _HOME = {
     "Files": "data.files",
     "Meter": "training.meter",
     "Method": "training.method",
+    "Metric": "metrics",
     "NotApplicableError": "errors",
     "OptionError": "errors",
     "Protocol": "protocol",

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from bench.data.dataset import Dataset
     from bench.data.files import Files
+    from bench.metrics import Metric
     from bench.protocol import Protocol
     from bench.throughput import Workload
     from bench.training.method import Method
@@ -44,6 +45,11 @@ def bench_methods() -> "Mapping[str, type[Method]]":  # type: ignore[empty-body]
 @hookspec
 def bench_protocols() -> "Mapping[str, type[Protocol]]":  # type: ignore[empty-body]
     """Subclasses of bench.Protocol by name: the name that the class has itself."""
+
+
+@hookspec
+def bench_metrics() -> "Mapping[str, Metric]":  # type: ignore[empty-body]
+    """Metrics by name: functions of the predictions and their confusion, with direction, unit and reference."""
 
 
 @hookspec

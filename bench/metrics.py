@@ -1,24 +1,27 @@
 """Predictions -> metrics, on the device of the predictions; nothing here waits for it.
 
-Every metric is a fraction in [0, 1] and every function takes one run or runs stacked along leading dimensions, written
-`..` in the shapes below.
+Every metric here is a fraction in [0, 1], and every function takes one run or runs stacked along leading dimensions,
+written `..` in the shapes below. Plugins offer further metrics by the hook `bench_metrics`, as this module does itself.
 
 Rates without samples. A rate whose denominator is zero, such as the true positive rate of a group that has no positive
 sample, is undefined: it is NaN and left out of every maximum, minimum and mean. A disparity needs two defined rates,
 any other metric one; with fewer it is NaN. (fairlearn counts such a rate as 0 instead, so that a group without
 positives makes the disparity as large as the best group's rate.)
 
-The tables read `METRICS`, and importing torch takes seconds: it is not imported, as tensors bring all that is needed.
+The tables read `METRICS`, the metrics of this module, and importing torch takes seconds: it is not imported, as tensors
+bring all that is needed.
 """
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from math import inf, nan
 from typing import TYPE_CHECKING
 
-from bench.errors import BenchError, ProtocolError
+from bench.errors import BenchError, PluginError, ProtocolError
+from bench.hookspecs import hookimpl
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -212,52 +215,123 @@ def fraction_positive(p: Predictions, counts: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Metric:
-    """A function of predictions and their confusion.
+    """A number that says how good predictions are, as plugins offer it.
 
-    higher_is_better: which of its values is better; None where neither is.
-    needs_labels: whether it looks at the classes and groups of the samples.
-    binary: whether it says something of two classes alone.
+    Attributes:
+        function: `function(p, counts)` with the predictions p and `counts = confusion(p)` [.., G, C, C] int64 gives
+            [..] float64, one value for each run, NaN where it is undefined. It stays on the device of the predictions
+            and waits for nothing. Its docstring says what it is; the first line is shown beside tables.
+        higher_is_better: which of its values is better; None where neither is.
+        unit: `%` for a fraction, which tables show in percent; else the unit of the values, which are shown as they
+            are (`nats`, for example).
+        reference: where it is defined.
+        needs_labels: whether it looks at the classes and groups of the samples.
+        binary: whether it says something of two classes alone.
     """
 
     function: Callable[[Predictions, Tensor], Tensor]
     higher_is_better: bool | None
+    unit: str = "%"
+    reference: str = ""
     needs_labels: bool = True
     binary: bool = False
 
     @property
     def description(self) -> str:
-        """One line."""
-        return (self.function.__doc__ or "").partition("\n")[0]
+        """What it is: the docstring of its function."""
+        return inspect.cleandoc(self.function.__doc__ or "")
+
+    @property
+    def summary(self) -> str:
+        """One line of that."""
+        return self.description.partition("\n")[0]
+
+    @property
+    def worst(self) -> float:
+        """The worst value of a fraction; of another unit, infinitely bad."""
+        if self.unit == "%":
+            return 0.0 if self.higher_is_better else 1.0
+        return -inf if self.higher_is_better else inf
+
+    def about(self) -> str:
+        """What `bench show` tells beside the description."""
+        better = {True: "Higher is better.", False: "Lower is better.", None: "Neither high nor low values are better."}
+        unit = "A fraction, shown in percent." if self.unit == "%" else f"Unit: {self.unit}."
+        reference = f" Reference: {self.reference}." if self.reference else ""
+        return f"{better[self.higher_is_better]} {unit}{reference}"
 
 
-METRICS: Mapping[str, Metric] = {
+METRICS: dict[str, Metric] = {
     "accuracy": Metric(accuracy, higher_is_better=True),
     "error": Metric(error, higher_is_better=False),
-    "balanced_accuracy": Metric(balanced_accuracy, higher_is_better=True),
+    "balanced_accuracy": Metric(
+        balanced_accuracy, higher_is_better=True, reference="Brodersen, Ong, Stephan, Buhmann 2010"
+    ),
     "macro_f1": Metric(macro_f1, higher_is_better=True),
-    "worst_group_accuracy": Metric(worst_group_accuracy, higher_is_better=True),
-    "tprd": Metric(tprd, higher_is_better=False),
-    "fprd": Metric(fprd, higher_is_better=False),
-    "max_fnr": Metric(max_fnr, higher_is_better=False),
-    "max_fpr": Metric(max_fpr, higher_is_better=False),
-    "ece": Metric(ece, higher_is_better=False),
-    "demographic_parity_difference": Metric(demographic_parity_difference, higher_is_better=False),
-    "equalized_odds_difference": Metric(equalized_odds_difference, higher_is_better=False),
-    "fraction_positive": Metric(fraction_positive, higher_is_better=None, needs_labels=False, binary=True),
+    "worst_group_accuracy": Metric(
+        worst_group_accuracy, higher_is_better=True, reference="Sagawa, Koh, Hashimoto, Liang 2020, section 3"
+    ),
+    "tprd": Metric(tprd, higher_is_better=False, reference="Yan, Seto, Apostoloff 2022, section 4.2"),
+    "fprd": Metric(fprd, higher_is_better=False, reference="Yan, Seto, Apostoloff 2022, section 4.3"),
+    "max_fnr": Metric(max_fnr, higher_is_better=False, reference="Yan, Seto, Apostoloff 2022, section 4.2"),
+    "max_fpr": Metric(max_fpr, higher_is_better=False, reference="Yan, Seto, Apostoloff 2022, section 4.3"),
+    "ece": Metric(ece, higher_is_better=False, reference="Guo, Pleiss, Sun, Weinberger 2017, equations 2 and 3"),
+    "demographic_parity_difference": Metric(
+        demographic_parity_difference,
+        higher_is_better=False,
+        reference="fairlearn.metrics.demographic_parity_difference",
+    ),
+    "equalized_odds_difference": Metric(
+        equalized_odds_difference, higher_is_better=False, reference="fairlearn.metrics.equalized_odds_difference"
+    ),
+    "fraction_positive": Metric(
+        fraction_positive,
+        higher_is_better=None,
+        needs_labels=False,
+        binary=True,
+        reference="Byrd and Lipton 2019, section 4",
+    ),
 }
 
 
-def evaluate(p: Predictions, labelled: bool = True) -> dict[str, Tensor]:
-    """Every metric by name, each [..] float64 on the device of the predictions; where the samples are not `labelled`,
-    those that need no labels.
+@hookimpl
+def bench_metrics() -> Mapping[str, Metric]:
+    return METRICS
 
-    Raises ProtocolError for a sensitive attribute with other than two classes.
+
+def metric_of(column: str) -> str:
+    """The metric of a column of tables: `accuracy` of `accuracy`, and of `corrupted/accuracy`."""
+    return column.rpartition("/")[2]
+
+
+def evaluate(p: Predictions, labelled: bool = True, metrics: Mapping[str, Metric] | None = None) -> dict[str, Tensor]:
+    """Metrics by name, each [..] float64 on the device of the predictions.
+
+    Args:
+        labelled: whether the samples have labels; without, those metrics are left out that need them.
+        metrics: None: those of this module.
+
+    Raises ProtocolError for a sensitive attribute with other than two classes, PluginError for a metric whose values
+    are not one for each run.
     """
+    metrics = METRICS if metrics is None else metrics
     if not labelled:  # whatever stands there may be no class of the task
         nothing = p.y * 0
         p = replace(p, y=nothing, group=nothing)
     counts = confusion(p)
-    return {name: m.function(p, counts) for name, m in METRICS.items() if labelled or not m.needs_labels}
+    wanted = {name: metric for name, metric in metrics.items() if labelled or not metric.needs_labels}
+    return {name: _values(name, metric, p, counts) for name, metric in wanted.items()}
+
+
+def _values(name: str, metric: Metric, p: Predictions, counts: Tensor) -> Tensor:
+    """[..] float64, one for each run."""
+    values = metric.function(p, counts)
+    if getattr(values, "shape", None) != p.y.shape[:-1]:
+        got = list(values.shape) if hasattr(values, "shape") else type(values).__name__
+        raise PluginError(
+            f"metric {name} must give a tensor of shape {list(p.y.shape[:-1])}, one value a run, not {got}"
+        )
+    return values.double()
 
 
 def _diagonal(matrix: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from bench import hookspecs
 from bench.errors import PluginError, UnknownNameError
 
 GROUP = "bench"
-KINDS = ("datasets", "models", "methods", "protocols", "workloads", "rivals")
+KINDS = ("datasets", "models", "methods", "protocols", "metrics", "workloads", "rivals")
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,15 @@ class Offer:
     plugin: Plugin
 
     @property
+    def description(self) -> str:
+        """What it is: its own `description`, where it is no class or function, else its docstring."""
+        own = getattr(self.value, "description", None)
+        return own if isinstance(own, str) else inspect.getdoc(self.value) or ""
+
+    @property
     def summary(self) -> str:
-        return (inspect.getdoc(self.value) or "").split("\n")[0]
+        """The first line of that."""
+        return self.description.partition("\n")[0]
 
 
 @dataclass
@@ -86,6 +93,10 @@ class Registry:
         if found:
             return found
         raise self._unknown("name", name, [each for offers in self.offers.values() for each in offers])
+
+    def values(self, kind: str) -> dict[str, Any]:
+        """What is offered, by name."""
+        return {name: offer.value for name, offer in self.offers[kind].items()}
 
     @property
     def default_protocol(self) -> str:

@@ -322,8 +322,8 @@ def test_registry() -> None:
     assert {name for name, metric in METRICS.items() if metric.higher_is_better} == HIGHER_IS_BETTER
     assert set(METRICS) == LOWER_IS_BETTER | HIGHER_IS_BETTER | {"fraction_positive"}
     for metric in METRICS.values():
-        assert metric.description.endswith(".")
-        assert len(metric.description) < 120
+        assert metric.summary.endswith(".")
+        assert len(metric.summary) < 120
 
 
 def test_a_sensitive_attribute_needs_two_classes() -> None:

@@ -230,13 +230,14 @@ def _run_seeds(
 def _summary(results: "Sequence[RunResult]") -> None:
     """A table of the runs just made, by method, options and selection rule."""
     from bench.records.run import rule_name
-    from bench.tables.leaderboard import percent
+    from bench.tables.leaderboard import mean_and_error
     from bench.tables.rows import rows_of
 
     for row in rows_of(results):
         metrics, cells = row.any.about["metrics"], []
         for rule in row.any.selected:
-            cells.append((rule_name(rule), *(percent(list(row.values(m, rule).values())) for m in metrics)))
+            values = {metric: list(row.values(metric, rule).values()) for metric in metrics}
+            cells.append((rule_name(rule), *(mean_and_error(values[m], row.unit(m)) for m in metrics)))
         seconds = sum(r.costs["train_seconds"] for r in row.runs.values()) / len(row.runs)
         task = f" ({row.variant})" if row.variant else ""
         title = f"{row.name}{task}: test, percent, {len(row.runs)} seed(s), {seconds:.1f} s of training each"

@@ -1,6 +1,5 @@
 """`bench list` and `bench show`: what is installed, and what it is."""
 
-import inspect
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,21 +8,21 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bench.cli.common import data_dir_option, flowed, installed, table
+from bench.registry import KINDS
 
 if TYPE_CHECKING:
     from bench.registry import Plugin, Registry
 
-KINDS = ["datasets", "models", "methods", "protocols", "workloads", "rivals", "plugins"]
 PREFIXES = {"method": "", "model": "model.", "dataset": "dataset.", "protocol": "protocol."}
 """Of the options of `bench run`, by what has them."""
 
 
 @click.command("list")
-@click.argument("kind", type=click.Choice(KINDS), required=False)
+@click.argument("kind", type=click.Choice([*KINDS, "plugins"]), required=False)
 def list_(kind: str | None) -> None:
     """What is installed, by the distribution that offers it."""
     registry = installed()
-    for each in [kind] if kind else KINDS:
+    for each in [kind] if kind else [*KINDS, "plugins"]:
         by_source = defaultdict(list)
         for source, name, what in _rows(registry, each):
             by_source[source].append((name, what))
@@ -57,11 +56,11 @@ def _source(plugin: "Plugin") -> str:
 def show(name: str, data_dir: Path | None) -> None:
     """What NAME is, and its options.
 
-    NAME is a method, model, data set, protocol, workload or rival. Of a data set its recipe is shown too, with its
-    values where the files are there: nothing is downloaded.
+    NAME is a data set, model, method, protocol, metric, workload or rival. Of a data set its recipe is shown too, with
+    its values where the files are there: nothing is downloaded.
     """
     for kind, offer in installed().everything(name):
-        click.echo(f"{name}: {kind} of plugin {offer.plugin}\n\n{flowed(inspect.getdoc(offer.value) or '')}\n")
+        click.echo(f"{name}: {kind} of plugin {offer.plugin}\n\n{flowed(offer.description)}\n")
         if about := getattr(offer.value, "about", None):
             click.echo(f"{about()}\n")
         _options(kind, offer.value)

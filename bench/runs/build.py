@@ -74,4 +74,5 @@ def new_evaluations(experiment: Experiment, splits: Splits) -> Evaluations:
         select=None if trains_on_val(experiment) else experiment.recipe.select,
         keep_at=experiment.recipe.evaluate_at,
         keep_models=experiment.protocol.examines,
+        metrics=experiment.known_metrics,
     )

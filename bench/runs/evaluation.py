@@ -1,14 +1,14 @@
 """Evaluates a model on the validation and test data, and keeps the predictions that the selection rules ask for."""
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from bench.data.split import Split, Splits
-from bench.metrics import METRICS, Predictions, evaluate
+from bench.metrics import METRICS, Metric, Predictions, evaluate
 from bench.models.predict import predict
 from bench.records.run import LAST, best_val
 from bench.training.meter import Values
@@ -24,6 +24,7 @@ class Evaluations:
         `last` is the only rule. Ties go to the earliest epoch.
     keep_at: epochs after which the probability of class 1 is kept for each probe.
     keep_models: whether the model of each rule is kept, of a run that is not stacked.
+    metrics: what is computed, by name.
     """
 
     def __init__(
@@ -35,9 +36,11 @@ class Evaluations:
         select: str | None,
         keep_at: Collection[int] = (),
         keep_models: bool = False,
+        metrics: Mapping[str, Metric] = METRICS,
     ) -> None:
         self._sets: dict[str, Split] = {"val": splits.val, **splits.tests, **splits.probes}
         self._probes = set(splits.probes)
+        self._known = metrics
         self._groups, self._group_is_class, self._batch_size = groups, group_is_class, batch_size
         self._select, self._keep_at, self._keep_models = select, keep_at, keep_models
         self.model_states: dict[str, dict[str, Tensor]] = {}
@@ -69,12 +72,12 @@ class Evaluations:
 
     def _metrics(self, logits: Tensor, split: Split, labelled: bool = True) -> dict[str, Tensor]:
         p = Predictions(logits, split.y, split.group, self._groups, self._group_is_class)
-        return evaluate(p, labelled)
+        return evaluate(p, labelled, self._known)
 
     def _keep_best(self, val: Values, epoch: int) -> None:
         if self._select is None:
             return
-        sign = 1 if METRICS[self._select].higher_is_better else -1
+        sign = 1 if self._known[self._select].higher_is_better else -1
         better = [sign * value > best for value, best in zip(val[self._select], self._best_value, strict=True)]
         for run, value in enumerate(val[self._select]):
             if better[run]:

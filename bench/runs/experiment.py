@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from bench.data.dataset import Dataset
-from bench.metrics import METRICS
+from bench.metrics import METRICS, Metric, metric_of
 from bench.protocol import Protocol
 from bench.recipe import Recipe
 from bench.records.spec import RunSpec, digest
@@ -59,6 +59,8 @@ class Experiment:
     plugins: dict[str, Plugin]
     default_protocol: str = ""
     """Of the data sets whose recipe names none."""
+    known_metrics: Mapping[str, Metric] = dataclasses.field(default_factory=lambda: METRICS)
+    """All that is computed at every evaluation, by name."""
 
     def spec(self, seed: int) -> RunSpec:
         # A field that is new and unused, so at its default, makes no other run.
@@ -118,4 +120,4 @@ class Experiment:
         own = self.protocol.name == self.own_recipe.protocol
         named = (own and self.recipe.metrics) or self.protocol.metrics
         binary = len(self.dataset.classes) == 2
-        return tuple(name for name in named if binary or not METRICS[name.rpartition("/")[2]].binary)
+        return tuple(name for name in named if binary or not self.known_metrics[metric_of(name)].binary)

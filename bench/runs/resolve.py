@@ -9,7 +9,7 @@ from bench import options as opt
 from bench.data.dataset import Dataset
 from bench.data.files import Files
 from bench.errors import OptionError, UnknownNameError
-from bench.metrics import METRICS
+from bench.metrics import METRICS, Metric, metric_of
 from bench.protocol import Protocol
 from bench.recipe import Recipe
 from bench.registry import Plugin, Registry, installed
@@ -53,6 +53,7 @@ def resolve(
         changed={"method": changed, "model": changed_model} | known.changed,
         validation="shared" if method.value.uses_val else request.validation,
         default_protocol=known.default_protocol,
+        known_metrics=known.known_metrics,
         plugins=known.plugins | {"model": model.plugin, "method": method.plugin},
     )
     found.new_method()  # checks its options, before anything is trained
@@ -74,6 +75,7 @@ class ResolvedData:
     changed: dict[str, dict[str, Any]]
     plugins: dict[str, Plugin]
     default_protocol: str
+    known_metrics: Mapping[str, Metric]
 
 
 def resolve_data(
@@ -102,9 +104,13 @@ def resolve_data(
         chosen.check(dataset)
         dataset = chosen.view(dataset)
     recipe, changed_recipe = _recipe(own_recipe, given["recipe"])
+    known_metrics = METRICS | registry.values("metrics")
+    for metric in (recipe.select, *map(metric_of, (*recipe.metrics, *chosen.metrics))):
+        if metric not in known_metrics:
+            raise UnknownNameError("metric", metric, known_metrics)
     changed = {"dataset": changed_dataset, "protocol": changed_protocol, "recipe": changed_recipe}
     plugins = {"dataset": load.plugin, "protocol": offer.plugin}
-    return ResolvedData(dataset, dataset_options, chosen, own_recipe, recipe, changed, plugins, default)
+    return ResolvedData(dataset, dataset_options, chosen, own_recipe, recipe, changed, plugins, default, known_metrics)
 
 
 def by_prefix(options: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
@@ -187,8 +193,5 @@ def _check(recipe: Recipe, given: Mapping[str, Any]) -> None:
             raise OptionError(f"recipe.{name} must be above 0, not {opt.show(getattr(recipe, name))}")
     if recipe.average_from is not None and not 0 <= recipe.average_from < 1:
         raise OptionError(f"recipe.average_from must be at least 0 and below 1, not {opt.show(recipe.average_from)}")
-    for name in (recipe.select, *(name.rpartition("/")[2] for name in recipe.metrics)):
-        if name not in METRICS:
-            raise UnknownNameError("metric", name, METRICS)
     if recipe.epochs is None and recipe.steps is None:
         raise OptionError("the recipe needs a budget: recipe.epochs or recipe.steps")

@@ -12,7 +12,7 @@ import torch
 
 from bench.data.split import Split
 from bench.errors import DeviceError, OptionError
-from bench.metrics import METRICS
+from bench.metrics import METRICS, metric_of
 from bench.protocol import Prepared
 from bench.recipe import Recipe
 from bench.records.run import RunResult
@@ -149,9 +149,13 @@ def _command(
 
 
 def _about(experiment: Experiment, method: Method) -> dict[str, Any]:
+    shown = {column: experiment.known_metrics[metric_of(column)] for column in experiment.metrics}
+    foreign = {metric_of(column): metric for column, metric in shown.items() if metric_of(column) not in METRICS}
     return {
         "metrics": list(experiment.metrics),
-        "higher_is_better": {name: METRICS[name.rpartition("/")[2]].higher_is_better for name in experiment.metrics},
+        "higher_is_better": {column: metric.higher_is_better for column, metric in shown.items()},
+        "units": {column: metric.unit for column, metric in shown.items() if metric.unit != "%"},
+        "described": {name: metric.summary for name, metric in foreign.items()},
         "sets": dict(experiment.protocol.sets),
         "select": experiment.recipe.select,
         "groups": list(experiment.protocol.groups(experiment.dataset)),

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 
 from bench.tables.markdown import table
-from bench.tables.rows import Row
+from bench.tables.rows import Row, scale_of
 from bench.tables.stats import PairedDifference, holm, paired_difference
 
 
@@ -38,7 +38,10 @@ def differences(pairs: Sequence[tuple[Row, Row | None]], metric: str, rule: str)
         if other and other is not row
     }
     adjusted = dict(zip(found, holm([d.p for d in found.values()]), strict=True))
-    return [_difference(found[i], adjusted[i]) if i in found else "" for i in range(len(pairs))]
+    return [
+        _difference(found[i], adjusted[i], scale_of(pairs[i][0].unit(metric))) if i in found else ""
+        for i in range(len(pairs))
+    ]
 
 
 def between_tasks(rows: Sequence[Row], rule: str) -> list[str]:
@@ -78,8 +81,8 @@ def _only_in(name: str, row: Row, other: Row) -> bool:
     )
 
 
-def _difference(difference: PairedDifference, p: float) -> str:
-    mean, low, high = (100 * value for value in (difference.mean, difference.low, difference.high))
+def _difference(difference: PairedDifference, p: float, scale: int) -> str:
+    mean, low, high = (scale * value for value in (difference.mean, difference.low, difference.high))
     if math.isnan(low):
         return "" if math.isnan(mean) else f"{mean:+.2f}"
     return f"{mean:+.2f} [{low:+.2f}, {high:+.2f}], p {'< 0.001' if p < 0.001 else f'= {p:.3f}'}"

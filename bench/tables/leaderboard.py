@@ -12,7 +12,7 @@ from bench.records.run import LAST, RunResult, best_val, rule_name
 from bench.records.spec import canonical
 from bench.tables.comparisons import baselines_of, between_tasks, differences
 from bench.tables.markdown import MARK, table
-from bench.tables.rows import TEST, Row, rows_of
+from bench.tables.rows import TEST, Row, rows_of, scale_of
 from bench.tables.stats import mean_se
 from bench.tables.wording import definitions, listed, recipe_line, sizes_line
 
@@ -115,7 +115,7 @@ def _constant(rows: Sequence[Row]) -> list[str]:
         most = train.index(max(train))
         names.add(r.about["classes"][most])
         right.append(test[most] / sum(test))
-    constant = f"Always predicting {' or '.join(sorted(names))!r} has accuracy {percent(right)}"
+    constant = f"Always predicting {' or '.join(sorted(names))!r} has accuracy {mean_and_error(right)}"
     return [
         f"{constant} and the same rates in every group: a low disparity means little where the accuracy is near that.",
         "",
@@ -170,8 +170,9 @@ def _table(title: str, rows: Sequence[Row], rule: str) -> list[str]:
     costs = [row.cost(baseline) for row, baseline in zip(rows, baselines, strict=True)]
     columns = {"#": [str(i + 1) for i in range(len(rows))], "Method": [row.name for row in rows]}
     for metric in metrics:
-        head = metric + {True: " ↑", False: " ↓", None: ""}[better[metric]]
-        columns[head] = [percent(list(row.values(metric, rule).values())) for row in rows]
+        unit = next(row.unit(metric) for row in rows)
+        head = metric + ("" if unit == "%" else f" ({unit})") + {True: " ↑", False: " ↓", None: ""}[better[metric]]
+        columns[head] = [mean_and_error(list(row.values(metric, rule).values()), unit) for row in rows]
     columns[f"Δ {first}"] = differences(list(zip(rows, baselines, strict=True)), first, rule)
     columns["Seeds"] = [str(len(row.values(first, rule))) for row in rows]
     columns["Cost"] = ["–" if cost is None else f"{cost:.2f} ×" for cost in costs]
@@ -189,12 +190,16 @@ def _capital(title: str) -> str:
     return title if "=" in title.split(":")[0] else title[0].upper() + title[1:]
 
 
-def percent(values: Sequence[float]) -> str:
-    """`12.34 ± 0.56`, in percent; without the error for one value."""
+def mean_and_error(values: Sequence[float], unit: str = "%") -> str:
+    """`12.34 ± 0.56`; without the error for one value.
+
+    unit: `%` for fractions, which are shown in percent.
+    """
     mean, se = mean_se(values)
     if math.isnan(mean):
         return "undefined"
-    return f"{100 * mean:.2f}" + ("" if se is None else f" ± {100 * se:.2f}")
+    scale = scale_of(unit)
+    return f"{scale * mean:.2f}" + ("" if se is None else f" ± {scale * se:.2f}")
 
 
 @cache
@@ -216,7 +221,7 @@ def _beside_the_papers(protocol: str, task: str, start: str, rows: Sequence[Row]
         paper = f"{printed['value']} ± {printed['error']}" if printed["error"] else printed["value"]
         values = [list(row.values(metric, rule).values()) if row else [] for rule in rules]
         source = f"{printed['paper']}, {printed['table']}, {printed['error_kind']} of {printed['runs']} runs"
-        cells.append([printed["method"], metric, paper, *(percent(v) if v else "–" for v in values), source])
+        cells.append([printed["method"], metric, paper, *(mean_and_error(v) if v else "–" for v in values), source])
     if not cells or not rows:
         return []
     heads = ["Method", "Metric", "Paper", *(f"Ours, {rule_name(r)}" for r in rules), "Source"]

@@ -17,6 +17,11 @@ OTHER_LOAD = 0.5
 """By how much the load average may exceed a run's threads before its time says nothing."""
 
 
+def scale_of(unit: str) -> int:
+    """What values are multiplied by to be shown: fractions are shown in percent."""
+    return 100 if unit == "%" else 1
+
+
 @dataclass(frozen=True)
 class Row(SeedRuns):
     """What a table says of them."""
@@ -53,6 +58,10 @@ class Row(SeedRuns):
     def ranked_by(self) -> str:
         """The first metric."""
         return str(self.any.about["metrics"][0])
+
+    def unit(self, metric: str) -> str:
+        """Of a metric's values: `%` where they are fractions."""
+        return str(self.any.about.get("units", {}).get(metric, "%"))
 
     @property
     def changes(self) -> str:

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from functools import cache
 from typing import Any
 
-from bench.metrics import METRICS
+from bench.metrics import METRICS, metric_of
 from bench.options import show
 from bench.recipe import Recipe
 from bench.records.run import RunResult
@@ -78,8 +78,9 @@ def definitions(about: Mapping[str, Any]) -> list[str]:
     classes, groups = about["classes"], about["groups"]
     of_groups = "the classes" if groups == classes else abbreviate(groups)
     positive = f"; the positive one: {classes[1]}" if len(classes) == 2 else ""
-    metrics = dict.fromkeys(name.rpartition("/")[2] for name in about["metrics"])
-    lines = [f"- {name}: {METRICS[name].description}" for name in metrics if name in METRICS]
+    described = {name: metric.summary for name, metric in METRICS.items()} | about.get("described", {})
+    metrics = dict.fromkeys(map(metric_of, about["metrics"]))
+    lines = [f"- {name}: {described[name]}" for name in metrics if name in described]
     lines += [f"- {name}/: {text}" for name, text in about.get("sets", {}).items()]
     return [f"Classes: {abbreviate(classes)}{positive}. Groups: {of_groups}. Metrics:", "", *lines]
 

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 import torch
 
-from bench.metrics import METRICS, Predictions, confusion
+from bench.metrics import Metric, Predictions, confusion
+from bench.registry import installed
 from bench.training.method import Method
 
 
@@ -42,10 +43,11 @@ def validation_gain(method: Method, metric: str) -> float:
 
     Where the metric is undefined or a logit is not finite, the worst value that there is.
     """
-    val, chosen = method.task.val, METRICS[metric]
+    val = method.task.val
+    chosen: Metric = installed().find("metrics", metric).value
     logits = method.predict(val)
     p = Predictions(logits, val.y, val.group, len(method.task.groups), torch.equal(val.group, val.y))
     value = chosen.function(p, confusion(p)).item()
     if math.isnan(value) or not logits.isfinite().all():
-        value = 0.0 if chosen.higher_is_better else 1.0
+        value = chosen.worst
     return value if chosen.higher_is_better else -value

@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
-from bench import Batch, Method, Trials, UnknownNameError, hookimpl
+from bench import Batch, Method, Trials, hookimpl
 from bench.checks import Checks
-from bench.metrics import METRICS
+from bench.registry import installed
 from bench.training.trials import validation_gain
 from bench.training.weights import mean_one
 from bench_plugins.gaussian_process import propose
@@ -65,8 +65,8 @@ class MOEW(Trials):
         check.at_least(1, "rounds", "per_round")
         check.at_least(0, "embedding")
         check.above(0, "radius")
-        if self.metric and self.metric not in METRICS:
-            raise UnknownNameError("metric", self.metric, METRICS)
+        if self.metric:
+            installed().find("metrics", self.metric)
 
     def setup(self) -> None:
         train, classes = self.task.train, len(self.task.classes)
@@ -130,7 +130,7 @@ class MOEW(Trials):
             self.z = self.embedded()
             return
         metric = self.metric or self.task.recipe.select
-        reverse = self.selection == "faithful" and METRICS[metric].higher_is_better
+        reverse = self.selection == "faithful" and installed().find("metrics", metric).value.higher_is_better
         gain = validation_gain(self, metric) * (-1 if reverse else 1)
         self.gains = torch.cat([self.gains, self.gains.new_tensor([gain])])
         if len(self.gains) == len(self.alphas) < self.rounds * self.per_round:

@@ -16,8 +16,8 @@ from bench.runs.build import new_model
 from bench.runs.experiment import Request
 from bench.runs.resolve import resolve
 from bench.runs.runner import run
-from bench.testing import NoEvaluations, toy_task
-from bench.training.meter import Meter
+from bench.testing import toy_task
+from bench.training.meter import Meter, NoEvaluations
 
 CPU = torch.device("cpu")
 State = dict[str, Tensor]

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.records.run import RunResult
-from bench.tables.leaderboard import COMMANDS, NOTES, percent, published, render
+from bench.tables.leaderboard import COMMANDS, NOTES, mean_and_error, published, render
 
 Make = Callable[..., RunResult]
 PAGE = "class_fairness-v1-digits.md"
@@ -103,7 +103,7 @@ Not counted above.
     ],
 )
 def test_mean_and_standard_error_in_percent(values, expected):
-    assert percent(values) == expected
+    assert mean_and_error(values) == expected
 
 
 def test_the_first_metric_ranks_in_its_own_direction(make_result):

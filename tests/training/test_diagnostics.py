@@ -14,9 +14,9 @@ from bench.records.store import ResultStore
 from bench.runs.experiment import Request
 from bench.runs.resolve import resolve
 from bench.runs.runner import run
-from bench.testing import NoEvaluations, toy_task, train
+from bench.testing import toy_task, train
 from bench.training.diagnostics import MAX_LABELS, Diagnostics, Samples, churn, correlation, entropy, gradient_norm
-from bench.training.meter import Meter
+from bench.training.meter import Meter, NoEvaluations
 
 
 @dataclass

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from bench.testing import NoEvaluations, toy_task, train
-from bench.training.meter import Meter, _bytes
+from bench.testing import toy_task, train
+from bench.training.meter import Meter, NoEvaluations, _bytes
 from bench.training.method import Method
 from bench.training.observer import Observer
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from bench import Batch, Method, NotApplicableError, Trials
-from bench.testing import NoEvaluations, check_method, toy_task, train
-from bench.training.meter import Meter
+from bench.testing import check_method, toy_task, train
+from bench.training.meter import Meter, NoEvaluations
 
 
 @dataclass

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from bench import NotApplicableError, OptionError
-from bench.testing import NoEvaluations, check_method, toy_task, train
-from bench.training.meter import Meter
+from bench.testing import check_method, toy_task, train
+from bench.training.meter import Meter, NoEvaluations
 from bench_plugins.methods import deep_augment
 from bench_plugins.methods.augmix import AugMix
 from bench_plugins.methods.deep_augment import DeepAugment, DeepAugmentAugMix

@@ -11,8 +11,8 @@ from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import RBF, ConstantKernel
 
 from bench import OptionError, UnknownNameError
-from bench.testing import NoEvaluations, check_method, toy_task, train
-from bench.training.meter import Meter
+from bench.testing import check_method, toy_task, train
+from bench.training.meter import Meter, NoEvaluations
 from bench_plugins.gaussian_process import propose
 from bench_plugins.methods.moew import MOEW
 from tests import claims

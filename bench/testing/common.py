@@ -1,0 +1,21 @@
+"""What the checks share."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+
+def documented(plugin: type) -> None:
+    doc = (plugin.__doc__ or "").strip()  # where there is none, `dataclass` writes the signature there
+    assert doc and not doc.startswith(f"{plugin.__name__}("), (
+        f"{plugin.__name__} needs a docstring; its first line is listed"
+    )
+
+
+def same(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> bool:
+    return all(torch.equal(v, b[name]) for name, v in a.items())
+
+
+def equal(a: Mapping[str, Tensor], b: Mapping[str, Tensor], message: str) -> None:
+    assert same(a, b), message

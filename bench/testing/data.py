@@ -1,0 +1,88 @@
+"""The contracts of a data set and of a protocol."""
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from bench.audit import audit
+from bench.data.dataset import Dataset
+from bench.errors import BenchError
+from bench.metrics import metric_of
+from bench.options import options_of
+from bench.protocol import Protocol
+from bench.registry import installed
+from bench.streams import RandomStreams
+from bench.testing.common import documented, equal
+from bench.testing.toys import toy_dataset
+
+
+def check_dataset(dataset: Dataset) -> None:
+    """All contracts of a loaded data set."""
+    assert dataset.classes and len(set(dataset.classes)) == len(dataset.classes), "class names must be distinct"
+    protocols = installed().offers["protocols"]
+    protocol = dataset.recipe.protocol or installed().default_protocol
+    assert protocol in protocols, f"its recipe names the unknown protocol {protocol!r}"
+    assert dataset.recipe.model, "its recipe names no model"
+    assert dataset.reference, "a data set needs a reference"
+    for name, split in {"train": dataset.train, "val": dataset.val, "test": dataset.test}.items():
+        if split is None:
+            continue
+        assert len(split) > 0, f"{name} is empty"
+        assert tuple(split.x.shape[1:]) == dataset.shape, f"{name} has inputs of another shape than train"
+        if split.x.is_floating_point():  # a memory map is not read whole
+            assert split.x.isfinite().all(), f"{name} has inputs that are not finite"
+        for what, label, names in (("class", split.y, dataset.classes), ("group", split.group, dataset.groups)):
+            allowed = range(len(names or dataset.classes))
+            assert {*label.unique().tolist()} <= {*allowed}, f"{name} has a {what} outside 0..{allowed[-1]}"
+    assert len(torch.unique(dataset.train.y)) == len(dataset.classes), "train lacks a class"
+    channels = dataset.shape[0]
+    for what, values in (("mean", dataset.mean), ("std", dataset.std)):
+        assert len(values) in (0, channels), f"{what} has {len(values)} numbers for {channels} channels"
+    protocols[protocol].value().check(dataset)
+
+
+def check_protocol(
+    protocol: type[Protocol], options: Mapping[str, Any] | None = None, dataset: Dataset | None = None
+) -> None:
+    """All contracts of a protocol.
+
+    Args:
+        options: values of its options. None: the defaults.
+        dataset: one that it fits. None: `bench.toys.toy_dataset`, of features, else of images.
+    """
+    assert issubclass(protocol, Protocol), f"{protocol.__name__} is no subclass of bench.Protocol"
+    assert "__dataclass_params__" in vars(protocol), f"{protocol.__name__} needs @dataclass(frozen=True)"
+    for what in ("name", "version", "metrics", "reference"):
+        assert getattr(protocol, what, None), f"{protocol.__name__} needs a {what}"
+    documented(protocol)
+    options_of(protocol)  # every option has a default
+    chosen = protocol(**(options or {}))
+    for column in chosen.metrics:
+        installed().find("metrics", metric_of(column))
+    given = dataset or _dataset_for(chosen)
+    chosen.check(given)
+    before = copy.deepcopy(given.train)
+    seen = chosen.view(given)
+    splits, again, other = (chosen.splits(seen, seen.recipe, RandomStreams((seed,))) for seed in (0, 0, 1))
+    equal(vars(before), vars(given.train), "it changes the data set that it is given")
+    assert "test" in splits.tests, "its splits have no test set of the name `test`"
+    severe = [f.what for f in audit(seen, chosen, seen.recipe, splits, again) if f.severity == "severe"]
+    assert not severe, f"its splits are not what it says of them: {'; '.join(severe)}"
+    drawn, otherwise = (torch.cat([of.train.x, of.val.x]) for of in (splits, other))
+    assert not torch.equal(drawn, otherwise), "the seed does not matter: nothing is drawn by the streams"
+
+
+def _dataset_for(protocol: Protocol) -> Dataset:
+    """A small data set that it fits."""
+    reasons = []
+    for images in (False, True):
+        for groups in (("a", "b"), ()):
+            dataset = toy_dataset(images, groups)
+            try:
+                protocol.check(dataset)
+                return dataset
+            except BenchError as error:
+                reasons.append(str(error))
+    raise AssertionError(f"it fits no small data set: give one as `dataset`: {'; '.join(dict.fromkeys(reasons))}")
