@@ -88,3 +88,7 @@ class Recipe:
     metrics: tuple[str, ...] = ()
     options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     source: str = ""
+
+    def in_training_mode(self, epoch: int) -> bool:
+        """Whether the model trains in training mode in an epoch: always, but for the defect that `dropout` may repeat."""
+        return self.dropout == "correct" or epoch <= 0

@@ -46,7 +46,7 @@ class Method:
         update = replayed or self.update
         try:
             for epoch in meter.epochs(self):
-                self.model.train(self.task.trains_with_dropout(self.recipe_epoch(epoch)))
+                self.model.train(self.task.recipe.in_training_mode(self.recipe_epoch(epoch)))
                 for batch in self.batches(epoch):
                     losses, weights = update(batch)
                     meter.step(batch, losses, weights)
