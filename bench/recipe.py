@@ -90,5 +90,5 @@ class Recipe:
     source: str = ""
 
     def in_training_mode(self, epoch: int) -> bool:
-        """Whether the model trains in training mode in an epoch: always, but for the defect that `dropout` may repeat."""
+        """Whether the model is in training mode in an epoch: always, but for the defect that `dropout` repeats."""
         return self.dropout == "correct" or epoch <= 0
