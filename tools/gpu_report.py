@@ -1,4 +1,4 @@
-"""Prints what `tools/gpu.sh` reports: of this machine, and of a part the table of its logs and records."""
+"""Makes the tables that `tools/gpu.sh` prints: of this machine, and of the logs and records of a part."""
 
 import argparse
 import sys
