@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from bench.checks import Checks as Checks
     from bench.data.batches import BalancedBatches as BalancedBatches
     from bench.data.dataset import Dataset as Dataset
     from bench.data.files import Files as Files
@@ -31,6 +32,7 @@ _HOME = {
     "Augment": "data.split",
     "Batch": "data.split",
     "BenchError": "errors",
+    "Checks": "checks",
     "DataError": "errors",
     "Dataset": "data.dataset",
     "Files": "data.files",

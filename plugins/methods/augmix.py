@@ -8,8 +8,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Beta, Dirichlet
 
-from bench import Batch, Method, hookimpl
-from bench.checks import Checks
+from bench import Batch, Checks, Method, hookimpl
 from bench.images.operations import (
     autocontrast,
     check_images,
@@ -97,6 +96,7 @@ class AugMix(Method):
         consistency: factor of the Jensen-Shannon divergence (lambda).
     """
 
+    name = "augmix"
     stackable = False
 
     severity: float = 3.0
@@ -106,15 +106,15 @@ class AugMix(Method):
     consistency: float = 12.0
 
     def __post_init__(self) -> None:
-        check = Checks("augmix", self)
-        check.within("[0, 10]", "severity")
+        check = Checks(self)
+        check.within(0, 10, "severity")
         check.at_least(1, "width", "depth")
         check.above(0, "alpha")
         check.at_least(0, "consistency")
 
     def setup(self) -> None:
-        check_images(self.task.train, "augmix")
-        require_cross_entropy("augmix", self.task)
+        check_images(self.task.train, self.name)
+        require_cross_entropy(self.name, self.task)
 
     def losses(self, batch: Batch) -> Tensor:
         views = torch.cat([batch.x, self.mixtures(batch.x.repeat(2, 1, 1, 1))])
@@ -145,4 +145,4 @@ class AugMix(Method):
 
 @hookimpl
 def bench_methods() -> Mapping[str, type[Method]]:
-    return {"augmix": AugMix}
+    return {AugMix.name: AugMix}

@@ -24,10 +24,11 @@ class BalancedSoftmax(Method):
     that of `logit_adjustment` at tau = 1.
     """
 
+    name = "balanced_softmax"
     capturable = True
 
     def setup(self) -> None:
-        require_cross_entropy("balanced_softmax", self.task)
+        require_cross_entropy(self.name, self.task)
         self.shift = log_counts(self.task)
 
     def losses(self, batch: Batch) -> Tensor:
@@ -36,4 +37,4 @@ class BalancedSoftmax(Method):
 
 @hookimpl
 def bench_methods() -> Mapping[str, type[Method]]:
-    return {"balanced_softmax": BalancedSoftmax}
+    return {BalancedSoftmax.name: BalancedSoftmax}

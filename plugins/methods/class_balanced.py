@@ -6,8 +6,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from bench import Batch, Method, hookimpl
-from bench.checks import Checks
+from bench import Batch, Checks, Method, hookimpl
 from bench_plugins.methods.imbalance import label_counts
 
 
@@ -33,13 +32,14 @@ class ClassBalanced(Method):
         by: whose samples are counted, `class` or `group` (the sensitive attribute).
     """
 
+    name = "class_balanced"
     capturable = True
 
     beta: float = 0.9999
     by: Literal["class", "group"] = "class"
 
     def __post_init__(self) -> None:
-        Checks("class_balanced", self).within("[0, 1)", "beta")
+        Checks(self).within(0, 1, "beta", closed="left")
         self.uses_groups = self.by == "group"
 
     def setup(self) -> None:
@@ -51,4 +51,4 @@ class ClassBalanced(Method):
 
 @hookimpl
 def bench_methods() -> Mapping[str, type[Method]]:
-    return {"class_balanced": ClassBalanced}
+    return {ClassBalanced.name: ClassBalanced}

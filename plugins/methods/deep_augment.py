@@ -7,8 +7,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from bench import Batch, Method, hookimpl
-from bench.checks import Checks
+from bench import Batch, Checks, Method, hookimpl
 from bench.images.operations import check_images
 from bench_plugins.methods.augmix import AugMix
 from bench_plugins.methods.distortion import Autoencoder, distort_signal, distort_weight
@@ -40,6 +39,7 @@ class DeepAugment(Method):
         channels: of the autoencoder's inner layers. autoencoder_epochs: how long it is trained.
     """
 
+    name = "deep_augment"
     stackable = False
 
     share: float = 0.5
@@ -48,13 +48,13 @@ class DeepAugment(Method):
     autoencoder_epochs: int = 5
 
     def __post_init__(self) -> None:
-        check = Checks("deep_augment", self)
-        check.within("[0, 1]", "share", "rate")
+        check = Checks(self)
+        check.within(0, 1, "share", "rate")
         check.at_least(1, "channels")
         check.at_least(0, "autoencoder_epochs")
 
     def setup(self) -> None:
-        check_images(self.task.train, "deep_augment")
+        check_images(self.task.train, self.name)
         super().setup()
         self.preparation_epochs, self.preparing = self.autoencoder_epochs, False
         with torch.random.fork_rng([]):
@@ -101,6 +101,8 @@ class DeepAugmentAugMix(DeepAugment, AugMix):
     Options: those of `deep_augment` and of `augmix`.
     """
 
+    name = "deep_augment_augmix"
+
     def __post_init__(self) -> None:
         DeepAugment.__post_init__(self)
         AugMix.__post_init__(self)
@@ -108,4 +110,4 @@ class DeepAugmentAugMix(DeepAugment, AugMix):
 
 @hookimpl
 def bench_methods() -> Mapping[str, type[Method]]:
-    return {"deep_augment": DeepAugment, "deep_augment_augmix": DeepAugmentAugMix}
+    return {DeepAugment.name: DeepAugment, DeepAugmentAugMix.name: DeepAugmentAugMix}

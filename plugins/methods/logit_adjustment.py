@@ -6,8 +6,7 @@ from typing import Literal
 
 import torch
 
-from bench import Method, hookimpl
-from bench.checks import Checks
+from bench import Checks, Method, hookimpl
 from bench_plugins.methods.balanced_softmax import BalancedSoftmax, log_counts
 from bench_plugins.methods.imbalance import require_cross_entropy
 
@@ -27,14 +26,16 @@ class LogitAdjustment(BalancedSoftmax):
             selection on the validation data sees them too. What is trained and its losses stay those of ERM.
     """
 
+    name = "logit_adjustment"
+
     tau: float = 1.0
     how: Literal["loss", "post_hoc"] = "loss"
 
     def __post_init__(self) -> None:
-        Checks("logit_adjustment", self).at_least(0, "tau")
+        Checks(self).at_least(0, "tau")
 
     def setup(self) -> None:
-        require_cross_entropy("logit_adjustment", self.task)
+        require_cross_entropy(self.name, self.task)
         shift = self.tau * log_counts(self.task)
         if self.how == "post_hoc":
             self.model.register_forward_hook(lambda model, inputs, logits: logits if model.training else logits - shift)
@@ -43,4 +44,4 @@ class LogitAdjustment(BalancedSoftmax):
 
 @hookimpl
 def bench_methods() -> Mapping[str, type[Method]]:
-    return {"logit_adjustment": LogitAdjustment}
+    return {LogitAdjustment.name: LogitAdjustment}

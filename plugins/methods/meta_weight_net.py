@@ -7,8 +7,7 @@ from typing import Literal
 import torch
 from torch import Generator, Tensor, nn
 
-from bench import Batch, Method, hookimpl
-from bench.checks import Checks
+from bench import Batch, Checks, Method, hookimpl
 from bench.meta import virtual_step
 from bench.training.weights import mean_one
 
@@ -44,6 +43,7 @@ class MetaWeightNet(Method):
             authors' codes), or what the recipe's `optimizer` would do, as in the code that FORML takes.
     """
 
+    name = "meta_weight_net"
     uses_val = True
     capturable = True
 
@@ -55,7 +55,7 @@ class MetaWeightNet(Method):
     look_ahead: Literal["gradient", "optimizer"] = "gradient"
 
     def __post_init__(self) -> None:
-        check = Checks("meta_weight_net", self)
+        check = Checks(self)
         check.at_least(0, "meta_lr", "meta_weight_decay")
         check.at_least(1, "hidden")
 
@@ -105,4 +105,4 @@ class MetaWeightNet(Method):
 
 @hookimpl
 def bench_methods() -> Mapping[str, type[Method]]:
-    return {"meta_weight_net": MetaWeightNet}
+    return {MetaWeightNet.name: MetaWeightNet}

@@ -9,8 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
-from bench import Batch, Method, Trials, UnknownNameError, hookimpl
-from bench.checks import Checks
+from bench import Batch, Checks, Method, Trials, UnknownNameError, hookimpl
 from bench.metrics import METRICS
 from bench.training.trials import validation_gain
 from bench.training.weights import mean_one
@@ -50,6 +49,7 @@ class MOEW(Trials):
             proposals and choice, as the code does for Communities, where the metric is the accuracy.
     """
 
+    name = "moew"
     uses_val = True
     stackable = False
 
@@ -61,7 +61,7 @@ class MOEW(Trials):
     selection: Literal["corrected", "faithful"] = "corrected"
 
     def __post_init__(self) -> None:
-        check = Checks("moew", self)
+        check = Checks(self)
         check.at_least(1, "rounds", "per_round")
         check.at_least(0, "embedding")
         check.above(0, "radius")
@@ -147,4 +147,4 @@ class MOEW(Trials):
 
 @hookimpl
 def bench_methods() -> Mapping[str, type[Method]]:
-    return {"moew": MOEW}
+    return {MOEW.name: MOEW}

@@ -7,8 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from bench import Batch, Method, OptionError, RandomStreams, hookimpl
-from bench.checks import Checks
+from bench import Batch, Checks, Method, RandomStreams, hookimpl
 from bench.training.groups import group_counts
 
 
@@ -50,6 +49,7 @@ class Resample(Method):
             from 0, draws by (1 - t/T) of the first and t/T of the second distribution (equation 2, with q = 0).
     """
 
+    name = "resample"
     capturable = True
 
     by: Literal["class", "group"] = "class"
@@ -57,9 +57,10 @@ class Resample(Method):
     progressive: bool = False
 
     def __post_init__(self) -> None:
-        Checks("resample", self).within("[0, 1]", "q")
-        if self.progressive and self.q == 1:
-            raise OptionError("resample: progressive has no effect with q=1")
+        check = Checks(self)
+        check.within(0, 1, "q")
+        if self.q == 1:
+            check.unused("progressive", "q")
         self.uses_groups = self.by == "group"
 
     def setup(self) -> None:
@@ -77,4 +78,4 @@ class Resample(Method):
 
 @hookimpl
 def bench_methods() -> Mapping[str, type[Method]]:
-    return {"resample": Resample}
+    return {Resample.name: Resample}

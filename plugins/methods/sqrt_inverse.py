@@ -24,6 +24,7 @@ class SqrtInverse(Method):
         by: whose samples are counted, `class` or `group` (the sensitive attribute).
     """
 
+    name = "sqrt_inverse"
     capturable = True
 
     by: Literal["class", "group"] = "class"
@@ -41,4 +42,4 @@ class SqrtInverse(Method):
 
 @hookimpl
 def bench_methods() -> Mapping[str, type[Method]]:
-    return {"sqrt_inverse": SqrtInverse}
+    return {SqrtInverse.name: SqrtInverse}

@@ -7,8 +7,7 @@ from typing import Literal, NamedTuple, Self
 import torch
 from torch import Tensor
 
-from bench import Batch, Method, Split, hookimpl
-from bench.checks import Checks
+from bench import Batch, Checks, Method, Split, hookimpl
 
 
 class InputRange(NamedTuple):
@@ -69,6 +68,7 @@ class UniversalAdversarial(Method):
             at the inputs with such a loss, not all that the loss contributes.
     """
 
+    name = "universal_adversarial"
     capturable = True
 
     eps: float = 8 / 255
@@ -77,7 +77,7 @@ class UniversalAdversarial(Method):
     beta: float | None = None
 
     def __post_init__(self) -> None:
-        check = Checks("universal_adversarial", self)
+        check = Checks(self)
         check.at_least(0, "eps", "step")
         check.above(0, "beta")
 
@@ -109,4 +109,4 @@ class UniversalAdversarial(Method):
 
 @hookimpl
 def bench_methods() -> Mapping[str, type[Method]]:
-    return {"universal_adversarial": UniversalAdversarial}
+    return {UniversalAdversarial.name: UniversalAdversarial}

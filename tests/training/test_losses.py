@@ -180,8 +180,8 @@ def test_updates_are_replayed_unless_each_has_its_own_rate(options, replayed, tm
         ({**CYCLICAL, "milestones": (0.5,)}, "recipe.milestones has no effect with recipe.schedule=cyclical"),
         ({**CYCLICAL, "gamma": 0.5}, "recipe.gamma has no effect with recipe.schedule=cyclical"),
         ({**CYCLICAL, "cycle": 0}, "recipe.cycle must be above 0, not 0"),
-        ({"average_from": 1}, "recipe.average_from must be at least 0 and below 1, not 1"),
-        ({"average_from": -0.5}, "recipe.average_from must be at least 0 and below 1, not -0.5"),
+        ({"average_from": 1}, "recipe.average_from must be in [0, 1), not 1"),
+        ({"average_from": -0.5}, "recipe.average_from must be in [0, 1), not -0.5"),
         ({"average_from": 0.5, "average_lr": 0}, "recipe.average_lr must be above 0, not 0"),
     ],
 )

@@ -253,7 +253,7 @@ def test_options_out_of_range_are_refused(method, options, message):
 
 
 def test_options_of_augmix_are_checked_too():
-    with pytest.raises(OptionError, match=r"^augmix: severity must be in \[0, 10\], not 11$"):
+    with pytest.raises(OptionError, match=r"^deep_augment_augmix: severity must be in \[0, 10\], not 11$"):
         DeepAugmentAugMix(severity=11.0)
 
 
