@@ -23,10 +23,12 @@ if TYPE_CHECKING:
     from bench.protocol import Protocol as Protocol
     from bench.recipe import Recipe as Recipe
     from bench.streams import RandomStreams as RandomStreams
+    from bench.training.groups import label_counts as label_counts
     from bench.training.meter import Meter as Meter
     from bench.training.method import Method as Method
     from bench.training.task import Task as Task
     from bench.training.trials import Trials as Trials
+    from bench.training.weights import drawn_order as drawn_order
 
 _HOME = {
     "Augment": "data.split",
@@ -48,7 +50,9 @@ _HOME = {
     "Task": "training.task",
     "Trials": "training.trials",
     "UnknownNameError": "errors",
+    "drawn_order": "training.weights",
     "hookimpl": "hookspecs",
+    "label_counts": "training.groups",
 }
 
 __version__ = "0.1.0"

@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bench import Batch, Checks, Method, hookimpl
+from bench.images.attacks import InputRange
 from bench.images.operations import check_images
-from bench_plugins.methods.universal_adversarial import InputRange
 
 
 class NoiseGenerator(nn.Module):

@@ -7,18 +7,8 @@ from typing import Literal
 from torch import Tensor
 
 from bench import Batch, Checks, Method, hookimpl
-from bench_plugins.methods.imbalance import label_counts
-
-
-def effective_number_weights(counts: Tensor, beta: float) -> Tensor:
-    """[.., K] counts -> [.., K] weights (1 - beta) / (1 - beta^n), scaled to mean 1 over the classes that have samples.
-
-    Source: Cui et al. 2019, Class-Balanced Loss Based on Effective Number of Samples, equation 7 and section 4 (the
-    weights sum to the number of classes). A class without samples gets weight 0.
-    """
-    n = counts.double()
-    weights = ((1 - beta) / (1 - beta**n)).where(n > 0, 0.0)
-    return weights * (n > 0).sum(-1, keepdim=True) / weights.sum(-1, keepdim=True)
+from bench.training.groups import label_counts
+from bench.training.weights import effective_number_weights
 
 
 @dataclass

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from bench import Batch, Checks, Method, NotApplicableError, hookimpl
 from bench.models.heads import head_of
-from bench_plugins.methods.resample import drawn_order, label_balanced
+from bench.training.weights import drawn_order, label_balanced
 
 
 @dataclass

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from bench import Batch, Checks, Method, hookimpl
-from bench_plugins.methods.imbalance import require_cross_entropy
+from bench.training.losses import require_cross_entropy
 
 LEVELS = ("class", "instance")
 
@@ -68,7 +68,7 @@ class DataParameters(Method):
         check.above(1, "bound")
 
     def setup(self) -> None:
-        require_cross_entropy(self.name, self.task)
+        require_cross_entropy(self.name, self.task.recipe)
         lr, decay = (self.class_lr, self.instance_lr), (self.class_weight_decay, self.instance_weight_decay)
         self.lr = {level: 0.1 if value is None else value for level, value in zip(LEVELS, lr, strict=True)}
         self.decay = {level: 1e-4 if value is None else value for level, value in zip(LEVELS, decay, strict=True)}

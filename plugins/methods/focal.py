@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from bench import Batch, Checks, Method, hookimpl
-from bench_plugins.methods.imbalance import require_cross_entropy
+from bench.training.losses import require_cross_entropy
 
 
 def focal_loss(loss: Tensor, gamma: float) -> Tensor:
@@ -46,7 +46,7 @@ class Focal(Method):
         check.proportions("alpha")
 
     def setup(self) -> None:
-        require_cross_entropy(self.name, self.task)
+        require_cross_entropy(self.name, self.task.recipe)
         classes = self.task.classes
         Checks(self).one_for_each(classes, "alpha")
         self.class_weight = torch.tensor(self.alpha or (1.0,) * len(classes), device=self.task.device)

@@ -8,8 +8,7 @@ import torch
 from torch import Tensor
 
 from bench import Batch, Checks, Method, NotApplicableError, hookimpl
-from bench.training.groups import group_counts, group_means
-from bench_plugins.methods.imbalance import require_two
+from bench.training.groups import group_counts, group_means, require_two
 
 
 def spread(mean: Tensor, count: Tensor) -> Tensor:

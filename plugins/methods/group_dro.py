@@ -7,9 +7,8 @@ from typing import Literal
 from torch import Tensor
 
 from bench import Batch, Checks, Method, hookimpl
-from bench.training.groups import group_means
-from bench_plugins.methods.imbalance import label_counts, require_two
-from bench_plugins.methods.resample import drawn_order, label_balanced
+from bench.training.groups import group_means, label_counts, require_two
+from bench.training.weights import drawn_order, label_balanced
 
 
 @dataclass

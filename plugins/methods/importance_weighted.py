@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from bench import Batch, Checks, Method, OptionError, hookimpl
+from bench.training.groups import label_counts
 from bench.training.weights import mean_one
-from bench_plugins.methods.imbalance import label_counts
 
 
 @dataclass

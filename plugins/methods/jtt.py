@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from bench import Batch, Checks, Method, OptionError, hookimpl
-from bench_plugins.methods.resample import drawn_order
+from bench.training.weights import drawn_order
 
 
 @dataclass

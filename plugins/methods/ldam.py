@@ -9,9 +9,9 @@ from torch import Tensor
 
 from bench import Batch, Checks, Method, NotApplicableError, hookimpl
 from bench.models.heads import Head, head_of
-from bench.training.weights import mean_one
-from bench_plugins.methods.class_balanced import effective_number_weights
-from bench_plugins.methods.imbalance import label_counts, require_cross_entropy
+from bench.training.groups import label_counts
+from bench.training.losses import require_cross_entropy
+from bench.training.weights import effective_number_weights, mean_one
 
 
 def margins(counts: Tensor, largest: float) -> Tensor:
@@ -81,7 +81,7 @@ class LDAM(Method):
             check.unused("beta", "reweight_from")
 
     def setup(self) -> None:
-        require_cross_entropy(self.name, self.task)
+        require_cross_entropy(self.name, self.task.recipe)
         head, classes = head_of(self.model, self.task.train), len(self.task.classes)
         if head.weight.shape[-2] != classes:
             raise NotApplicableError(f"ldam needs a model whose last layer has {classes} outputs, one for each class")

@@ -5,14 +5,15 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
+from torch import Tensor
 
-from bench import Checks, Method, hookimpl
-from bench_plugins.methods.balanced_softmax import BalancedSoftmax, log_counts
-from bench_plugins.methods.imbalance import require_cross_entropy
+from bench import Batch, Checks, Method, hookimpl
+from bench.training.groups import log_class_counts
+from bench.training.losses import require_cross_entropy
 
 
 @dataclass
-class LogitAdjustment(BalancedSoftmax):
+class LogitAdjustment(Method):
     """Logit adjustment: tau times the log of the class priors is added in the loss, or taken off after training.
 
     Source: Menon et al., Long-Tail Learning via Logit Adjustment, 2021, equations 9 (post hoc) and 10 (loss). The
@@ -27,6 +28,7 @@ class LogitAdjustment(BalancedSoftmax):
     """
 
     name = "logit_adjustment"
+    capturable = True
 
     tau: float = 1.0
     how: Literal["loss", "post_hoc"] = "loss"
@@ -35,11 +37,14 @@ class LogitAdjustment(BalancedSoftmax):
         Checks(self).at_least(0, "tau")
 
     def setup(self) -> None:
-        require_cross_entropy(self.name, self.task)
-        shift = self.tau * log_counts(self.task)
+        require_cross_entropy(self.name, self.task.recipe)
+        shift = self.tau * log_class_counts(self.task)
         if self.how == "post_hoc":
             self.model.register_forward_hook(lambda model, inputs, logits: logits if model.training else logits - shift)
         self.shift = shift if self.how == "loss" else torch.zeros_like(shift)
+
+    def losses(self, batch: Batch) -> Tensor:
+        return self.task.loss(self.model(batch.x) + self.shift, batch.y)
 
 
 @hookimpl

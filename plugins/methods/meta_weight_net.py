@@ -9,6 +9,7 @@ from torch import Generator, Tensor, nn
 
 from bench import Batch, Checks, Method, hookimpl
 from bench.meta import virtual_step
+from bench.models.initial import initial_perceptron
 from bench.training.weights import mean_one
 
 
@@ -88,9 +89,7 @@ class MetaWeightNet(Method):
 
     def initial_theta(self, generator: Generator) -> Tensor:
         """[3 hidden + 1]: weights and biases of the hidden layer, then of the output, uniform in +-1 / sqrt(inputs)."""
-        drawn = 2 * torch.rand(3 * self.hidden + 1, generator=generator) - 1
-        drawn[2 * self.hidden :] /= self.hidden**0.5
-        return drawn
+        return initial_perceptron(self.hidden, generator)
 
     def sample_weights(self, losses: Tensor, theta: Sequence[Tensor]) -> Tensor:
         """V [.., B] of losses [.., B], normalised to mean 1 if so asked.

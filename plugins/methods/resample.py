@@ -4,32 +4,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-import torch
 from torch import Tensor
 
-from bench import Batch, Checks, Method, RandomStreams, hookimpl
-from bench.training.groups import group_counts
-
-
-def label_balanced(label: Tensor, q: float = 0.0) -> Tensor:
-    """[.., N] labels -> [.., N] probabilities of the samples, float64, on the CPU.
-
-    A label of n samples has a probability in proportion to n^q (Kang et al. 2020, equation 1), which its samples share.
-    """
-    label = label.cpu()
-    each = group_counts(label, int(label.max()) + 1).double().gather(-1, label) ** (q - 1)
-    return each / each.sum(-1, keepdim=True)
-
-
-def drawn_order(weight: Tensor, streams: RandomStreams, epoch: int) -> Tensor:
-    """[.., N] positions for one epoch, drawn with replacement in proportion to weights [.., N], float64, on the CPU.
-
-    The distribution function is inverted at uniform numbers that depend on the seed and the epoch alone.
-    """
-    n = weight.shape[-1]
-    uniform = streams.draw(lambda g: torch.rand(n, generator=g, dtype=torch.float64), "method", epoch)
-    total = weight.cumsum(-1)
-    return torch.searchsorted(total / total[..., -1:], uniform, right=True)
+from bench import Batch, Checks, Method, hookimpl
+from bench.training.weights import drawn_order, label_balanced
 
 
 @dataclass

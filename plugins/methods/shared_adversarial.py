@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bench import Batch, Checks, Method, hookimpl
-from bench_plugins.methods.universal_adversarial import InputRange
+from bench.images.attacks import InputRange
 
 
 def heap_sums(values: Tensor, dim: int, size: int) -> Tensor:

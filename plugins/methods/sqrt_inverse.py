@@ -7,7 +7,7 @@ from typing import Literal
 from torch import Tensor
 
 from bench import Batch, Method, hookimpl
-from bench_plugins.methods.imbalance import label_counts
+from bench.training.groups import label_counts
 
 
 @dataclass

@@ -2,36 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, Self
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from bench import Batch, Checks, Method, Split, hookimpl
-
-
-class InputRange(NamedTuple):
-    """Least and greatest value of inputs: 0 and 1 for images; for features, those of each in the training data,
-    [.., 1, D]. Perturbations are in units of the range, so that their size means the same for both.
-    """
-
-    low: Tensor
-    high: Tensor
-
-    @classmethod
-    def of(cls, train: Split) -> Self:
-        if train.x.dtype == torch.uint8:
-            return cls(torch.zeros((), device=train.device), torch.ones((), device=train.device))
-        samples = train.y.dim() - 1
-        return cls(train.x.amin(samples, keepdim=True), train.x.amax(samples, keepdim=True))
-
-    @property
-    def span(self) -> Tensor:
-        return self.high - self.low
-
-    def perturbed(self, x: Tensor, delta: Tensor) -> Tensor:
-        """x [.., B, ...] moved by delta, in units of the range, and clamped to the range."""
-        return (x + self.span * delta).clamp(self.low, self.high)
+from bench import Batch, Checks, Method, hookimpl
+from bench.images.attacks import InputRange
 
 
 @dataclass

@@ -12,8 +12,14 @@ from bench.testing import NoEvaluations, check_method, toy_task, train
 from bench.training.meter import Meter
 from bench_plugins.methods import deep_augment
 from bench_plugins.methods.augmix import AugMix
-from bench_plugins.methods.deep_augment import DeepAugment, DeepAugmentAugMix
-from bench_plugins.methods.distortion import Autoencoder, choose, distort_signal, distort_weight
+from bench_plugins.methods.deep_augment import (
+    Autoencoder,
+    DeepAugment,
+    DeepAugmentAugMix,
+    choose,
+    distort_signal,
+    distort_weight,
+)
 from bench_plugins.methods.erm import ERM
 from tests.literal import NothingRead
 from tests.plugins.methods.test_augmix import batch_of, begun, image_task, robustness_gains, some_digits
