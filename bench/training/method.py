@@ -26,6 +26,8 @@ class Method:
     independent runs trained at once: a method written along the last dimension needs no other code.
     """
 
+    name: ClassVar[str] = ""
+    """What it is registered as; messages about its options and about data that it cannot use begin with it."""
     uses_val: ClassVar[bool] = False
     """Whether it learns from the validation data. Where False, training is blind to them (the contract tests check)."""
     uses_groups = False

@@ -12,8 +12,14 @@ from bench.testing import check_method, toy_task, train
 from bench.training.meter import Meter, NoEvaluations
 from bench_plugins.methods import deep_augment
 from bench_plugins.methods.augmix import AugMix
-from bench_plugins.methods.deep_augment import DeepAugment, DeepAugmentAugMix
-from bench_plugins.methods.distortion import Autoencoder, choose, distort_signal, distort_weight
+from bench_plugins.methods.deep_augment import (
+    Autoencoder,
+    DeepAugment,
+    DeepAugmentAugMix,
+    choose,
+    distort_signal,
+    distort_weight,
+)
 from bench_plugins.methods.erm import ERM
 from tests.literal import NothingRead
 from tests.plugins.methods.test_augmix import batch_of, begun, image_task, robustness_gains, some_digits
@@ -253,7 +259,7 @@ def test_options_out_of_range_are_refused(method, options, message):
 
 
 def test_options_of_augmix_are_checked_too():
-    with pytest.raises(OptionError, match=r"^augmix: severity must be in \[0, 10\], not 11$"):
+    with pytest.raises(OptionError, match=r"^deep_augment_augmix: severity must be in \[0, 10\], not 11$"):
         DeepAugmentAugMix(severity=11.0)
 
 
