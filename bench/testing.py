@@ -28,7 +28,9 @@ from bench.options import options_of
 from bench.recipe import Recipe
 from bench.registry import installed
 from bench.streams import RandomStreams, derive
-from bench.training.meter import Meter, NoEvaluations
+from bench.training.checkpoints import Checkpoints
+from bench.training.history import NoEvaluations
+from bench.training.meter import Meter
 from bench.training.method import Method
 from bench.training.task import Task
 
@@ -177,7 +179,8 @@ def _check_resume(method: type[Method], options: dict[str, Any], task: Tasks, ex
     """Interrupted halfway and resumed from the checkpoint, it ends at the same parameters."""
     with tempfile.TemporaryDirectory() as folder:
         checkpoint = Path(folder, "checkpoint.pt")
-        seconds, Meter.CHECKPOINT_SECONDS = Meter.CHECKPOINT_SECONDS, 0.0
+        seconds = Checkpoints.SECONDS
+        Checkpoints.SECONDS = 0.0
         try:
             train(method(**options), task(), checkpoint, Interrupted)
             raise AssertionError("its fit does not go through meter.epochs: it is neither evaluated nor resumed")
@@ -185,7 +188,7 @@ def _check_resume(method: type[Method], options: dict[str, Any], task: Tasks, ex
             resumed = train(method(**options), task(), checkpoint).state_dict()
             _equal(expected, resumed, "a resumed training ends elsewhere: run state must be attributes of the method")
         finally:
-            Meter.CHECKPOINT_SECONDS = seconds
+            Checkpoints.SECONDS = seconds
 
 
 def _check_capture(method: type[Method], options: dict[str, Any], task: Task) -> None:
