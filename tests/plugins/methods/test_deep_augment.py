@@ -9,7 +9,9 @@ from torch import Tensor, nn
 
 from bench import NotApplicableError, OptionError
 from bench.testing import check_method, toy_task, train
-from bench.training.meter import Meter, NoEvaluations
+from bench.training.checkpoints import Checkpoints
+from bench.training.history import NoEvaluations
+from bench.training.meter import Meter
 from bench_plugins.methods import deep_augment
 from bench_plugins.methods.augmix import AugMix
 from bench_plugins.methods.deep_augment import (
@@ -189,7 +191,7 @@ class Interrupted(DeepAugmentAugMix):
 
 @pytest.mark.parametrize("stop", [-2, -1, 0, 1])
 def test_a_training_interrupted_anywhere_ends_where_it_would_have(monkeypatch, tmp_path, stop):
-    monkeypatch.setattr(Meter, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(Checkpoints, "SECONDS", 0.0)
     monkeypatch.setattr(Interrupted, "stop", stop)
     whole, resumed = (DeepAugmentAugMix(autoencoder_epochs=3) for _ in range(2))
     train(whole, image_task())

@@ -12,7 +12,8 @@ from sklearn.gaussian_process.kernels import RBF, ConstantKernel
 
 from bench import OptionError, UnknownNameError
 from bench.testing import check_method, toy_task, train
-from bench.training.meter import Meter, NoEvaluations
+from bench.training.history import NoEvaluations
+from bench.training.meter import Meter
 from bench_plugins.methods.moew import MOEW, propose
 from tests import claims
 from tests.trainings import check_resumed, same, trainings, with_dropout

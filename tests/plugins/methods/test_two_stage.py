@@ -15,6 +15,7 @@ from bench import NotApplicableError, OptionError, Split, Task
 from bench.models.heads import features, output_layers
 from bench.models.predict import predict
 from bench.testing import check_method, toy_task, train
+from bench.training.checkpoints import Checkpoints
 from bench.training.meter import Meter
 from bench.training.weights import drawn_order, label_balanced
 from bench_plugins.methods.classifier_retraining import ClassifierRetraining
@@ -57,7 +58,7 @@ def interrupted(epoch: int) -> type[Meter]:
     ],
 )
 def test_resumed_at_any_epoch_it_ends_at_the_same_bits(method, options, first, last, tmp_path, monkeypatch):
-    monkeypatch.setattr(Meter, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(Checkpoints, "SECONDS", 0.0)
     task = toy_task(optimizer="adam", lr=0.01)
     expected = train(method(**options), task)
     for epoch in range(first, last + 1):
