@@ -115,6 +115,7 @@ def _pictures(kind: str, asked: dict[str, Any]) -> "Iterator[tuple[str, Callable
 
 def _chosen(asked: dict[str, Any]) -> "list[Series]":
     """The series that are asked for. Raises BenchError, with what there is, where there are none."""
+    from bench.options import named_values
     from bench.plots.select import matching, series_of
     from bench.records.store import ResultStore
 
@@ -130,19 +131,12 @@ def _chosen(asked: dict[str, Any]) -> "list[Series]":
         protocol=asked["protocol"],
         model=asked["model"],
         methods=asked["methods"],
-        settings=dict(_pair(text) for text in asked["options"]),
+        settings=named_values(asked["options"], example="model.hidden=50"),
     )
     if not selected:
         others = {f"{s.any.spec.method} on {s.any.spec.dataset} ({s.any.spec.model})" for s in recorded}
         raise BenchError(f"no such finished run in {asked['records']}; there is: {', '.join(sorted(others)) or 'none'}")
     return selected
-
-
-def _pair(text: str) -> tuple[str, str]:
-    name, equals, value = text.partition("=")
-    if not (name and equals):
-        raise OptionError(f"option {text!r}: expected NAME=VALUE, such as ratio=1,10 or model.hidden=50")
-    return name, value
 
 
 def _draw(kind: str, series: "Sequence[Series]", title: str, asked: dict[str, Any]) -> "Figure":
