@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from bench.training.task import Task as Task
     from bench.training.trials import Trials as Trials
     from bench.training.weights import drawn_order as drawn_order
+    from bench.training.weights import mean_one as mean_one
 
 _HOME = {
     "Augment": "data.split",
@@ -55,6 +56,7 @@ _HOME = {
     "drawn_order": "training.weights",
     "hookimpl": "hookspecs",
     "label_counts": "training.groups",
+    "mean_one": "training.weights",
 }
 
 __version__ = "0.1.0"

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from scipy.spatial.distance import jensenshannon
 from torch import Tensor, nn
 
-from bench import Files, Method, NotApplicableError, OptionError, RandomStreams, Recipe, Split, Task
+from bench import Files, Method, NotApplicableError, RandomStreams, Recipe, Split, Task
 from bench.records.store import ResultStore
 from bench.registry import installed
 from bench.runs import runner
@@ -203,29 +203,6 @@ def test_updates_are_replayed_unless_each_has_its_own_rate(options, replayed, tm
     experiment = resolve(Request("digits", "erm", options=given), Files(tmp_path))
     for result in runner.run(experiment, [0, 1], ResultStore(tmp_path), torch.device("cpu"), stacked=True):
         assert (result.status, result.costs["captured"]) == ("ok", replayed)
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"max_lr": 0.1}, "recipe.max_lr has no effect with recipe.schedule=steps"),
-        ({"cycle": 4}, "recipe.cycle has no effect with recipe.schedule=steps"),
-        ({"average_lr": 0.1}, "recipe.average_lr has no effect with recipe.average_from=none"),
-        ({"schedule": "cyclical"}, "recipe.schedule=cyclical needs recipe.max_lr above recipe.lr=0.001, not none"),
-        ({**CYCLICAL, "max_lr": 1e-3}, "recipe.schedule=cyclical needs recipe.max_lr above recipe.lr=0.001, not 0.001"),
-        ({**CYCLICAL, "milestones": (0.5,)}, "recipe.milestones has no effect with recipe.schedule=cyclical"),
-        ({**CYCLICAL, "gamma": 0.5}, "recipe.gamma has no effect with recipe.schedule=cyclical"),
-        ({**CYCLICAL, "cycle": 0}, "recipe.cycle must be above 0, not 0"),
-        ({"average_from": 1}, "recipe.average_from must be in [0, 1), not 1"),
-        ({"average_from": -0.5}, "recipe.average_from must be in [0, 1), not -0.5"),
-        ({"average_from": 0.5, "average_lr": 0}, "recipe.average_lr must be above 0, not 0"),
-    ],
-)
-def test_values_of_the_recipe_that_do_not_fit_are_refused(options, message, tmp_path):
-    given = {f"recipe.{name}": value for name, value in options.items()}
-    with pytest.raises(OptionError) as error:
-        resolve(Request("digits", "erm", options=given), Files(tmp_path))
-    assert str(error.value) == message
 
 
 def test_the_budget_in_epochs():
