@@ -37,8 +37,16 @@ class Offer:
     plugin: Plugin
 
     @property
+    def description(self) -> str:
+        """The docstring of a class or function; of anything else its own `description`, where it has one."""
+        if not isinstance(self.value, type) and hasattr(self.value, "description"):
+            return str(self.value.description)
+        return inspect.getdoc(self.value) or ""
+
+    @property
     def summary(self) -> str:
-        return (inspect.getdoc(self.value) or "").split("\n")[0]
+        """The first line of the description."""
+        return self.description.partition("\n")[0]
 
 
 @dataclass

@@ -1,6 +1,5 @@
 """`bench list` and `bench show`: what is installed, and what it is."""
 
-import inspect
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -61,7 +60,7 @@ def show(name: str, data_dir: Path | None) -> None:
     values where the files are there: nothing is downloaded.
     """
     for kind, offer in installed().everything(name):
-        click.echo(f"{name}: {kind} of plugin {offer.plugin}\n\n{flowed(inspect.getdoc(offer.value) or '')}\n")
+        click.echo(f"{name}: {kind} of plugin {offer.plugin}\n\n{flowed(offer.description)}\n")
         if about := getattr(offer.value, "about", None):
             click.echo(f"{about()}\n")
         _options(kind, offer.value)
