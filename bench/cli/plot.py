@@ -115,7 +115,7 @@ def _pictures(kind: str, asked: dict[str, Any]) -> "Iterator[tuple[str, Callable
 
 def chosen(asked: dict[str, Any]) -> "list[Series]":
     """The series that are asked for. Raises BenchError, with what there is, where there are none."""
-    from bench.options import show
+    from bench.options import named_values, show
     from bench.plots.select import series_of
     from bench.records.store import ResultStore
 
@@ -124,7 +124,7 @@ def chosen(asked: dict[str, Any]) -> "list[Series]":
     results, damaged = ResultStore(asked["records"]).load()
     for path, why in damaged.items():
         click.echo(f"warning: skipped the damaged record {path}: {why}", err=True)
-    wanted = dict(_pair(text) for text in asked["options"])
+    wanted = named_values(asked["options"], example="ratio=1,10 or model.hidden=50")
     there = series_of(results)
     found = [
         one
@@ -139,13 +139,6 @@ def chosen(asked: dict[str, Any]) -> "list[Series]":
         others = {f"{s.any.spec.method} on {s.any.spec.dataset} ({s.any.spec.model})" for s in there}
         raise BenchError(f"no such finished run in {asked['records']}; there is: {', '.join(sorted(others)) or 'none'}")
     return found
-
-
-def _pair(text: str) -> tuple[str, str]:
-    name, equals, value = text.partition("=")
-    if not (name and equals):
-        raise OptionError(f"option {text!r}: expected NAME=VALUE, such as ratio=1,10 or model.hidden=50")
-    return name, value
 
 
 def _draw(kind: str, series: "Sequence[Series]", title: str, asked: dict[str, Any]) -> "Figure":

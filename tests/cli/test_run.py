@@ -512,6 +512,6 @@ def test_an_interrupt_before_training_has_its_own_exit_code(bench_in, monkeypatc
     def interrupted(*args, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("bench.runs.resolve.resolve", interrupted)
+    monkeypatch.setattr("bench.runs.requests.resolve", interrupted)
     result = bench_in(*RUN)
     assert (result.exit_code, result.stderr) == (130, "\ninterrupted\n")
