@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 from bench import __version__
-from bench.cli import data, leaderboard, plot, run, show, throughput
+from bench.cli import data, leaderboard, new, plot, run, show, throughput
 from bench.cli.common import INTERRUPTED
 from bench.errors import BenchError
 
@@ -37,8 +37,19 @@ def main() -> None:
     bench throughput resnet18                       what a training step of each method costs
     bench leaderboard                               tables from the records
     bench plot fraction                             pictures from the records
+    bench new method my_method                      a plugin of your own, ready to install
     """
 
 
-for command in (show.list_, show.show, run.run, throughput.throughput, leaderboard.leaderboard, plot.plot, data.data):
+COMMANDS = (
+    show.list_,
+    show.show,
+    run.run,
+    throughput.throughput,
+    leaderboard.leaderboard,
+    plot.plot,
+    data.data,
+    new.new,
+)
+for command in COMMANDS:
     main.add_command(command)
