@@ -37,7 +37,7 @@ KINDS = ("surfaces", "curves", "fraction", "gradients", "weight", "capacity", "c
 @click.option("--method", "methods", multiple=True, help="Only of this method; may be given several times.")
 @settings_option("Only with this setting, as in `bench run`.")
 @click.option("--metric", "metrics", multiple=True, metavar="[SET/]METRIC", help="What is drawn; may be repeated.")
-@click.option("--x", metavar="NAME", help="Setting on the horizontal axis, such as ratio, model.hidden or parameters.")
+@click.option("--x", metavar="NAME", help="Setting on the horizontal axis, such as model.hidden or parameters.")
 @click.option(
     "--out",
     type=click.Path(path_type=Path, file_okay=False),
@@ -155,8 +155,8 @@ def _draw(kind: str, series: "Sequence[Series]", title: str, asked: dict[str, An
         case "gradients":
             return curves.curves(series, ["train/gradient_norm"], f"{title}: gradient norm over training", log=True)
         case "weight":
-            x = asked["x"] or "ratio"
-            what = f"{title}: final positive predictions against {'the weight' if x == 'ratio' else x}"
+            x = asked["x"] or against.pair_of_weights(series)
+            what = f"{title}: final positive predictions against {against.title_of(series, x)}"
             return against.against(series, x, positive, what)
         case "capacity":
             what = f"{title}: against the capacity of the model"

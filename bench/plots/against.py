@@ -20,8 +20,8 @@ PARAMETERS = "parameters"
 def against(series: Sequence[Series], x: str, metrics: Sequence[str], title: str) -> Figure:
     """A panel for each metric (`set/metric`) of the last epoch, and a line for the series that differ in `x` alone.
 
-    x: a setting, by the name that `bench run -o` has for it, such as `ratio` (of a pair, the second number over the
-        first) or `model.hidden`; or `parameters`, the number of the model's.
+    x: a setting, by the name that `bench run -o` has for it, such as `model.hidden` (of a pair, the second number over
+        the first); or `parameters`, the number of the model's.
 
     Raises BenchError where no run has such a number or one lacks the metric, and for models of one size.
     """
@@ -58,9 +58,27 @@ def against(series: Sequence[Series], x: str, metrics: Sequence[str], title: str
         axes.set_title(of or "test")
         axes.set(xlabel=axis_of(shown[0], x), ylabel=axis_name(shown[0], name))
         axes.grid()
-        _scale(axes, values, ratio=_is_ratio(shown[0], x))
+        _scale(axes, values, pair=_is_pair(shown[0], x))
     legend(figure, row[0])
     return figure
+
+
+def pair_of_weights(series: Sequence[Series]) -> str:
+    """The option of these methods that is a pair of numbers: a weight for each of two classes.
+
+    Raises BenchError where there is none, or several.
+    """
+    names = {str(name) for one in series for name in one.any.resolved["options"] if _is_pair(one, name)}
+    if len(names) != 1:
+        several = f"several options are pairs of weights ({', '.join(sorted(names))})"
+        what = several if names else "no option of these methods is a pair of weights"
+        raise BenchError(f"{what}: name the setting of the horizontal axis with --x")
+    return names.pop()
+
+
+def title_of(series: Sequence[Series], x: str) -> str:
+    """The setting `x` in a title."""
+    return "the weight" if any(_is_pair(one, x) for one in series) else x
 
 
 def position(series: Series, x: str) -> float | None:
@@ -71,13 +89,13 @@ def position(series: Series, x: str) -> float | None:
 
 def axis_of(series: Series, x: str) -> str:
     """What is on the horizontal axis."""
-    if _is_ratio(series, x):
+    if _is_pair(series, x):
         classes = series.any.about["classes"]
         return f"{x}: weight of class {classes[0]} : {classes[1]}" if len(classes) == 2 else x
     return "parameters of the model" if x == PARAMETERS else x
 
 
-def _is_ratio(series: Series, x: str) -> bool:
+def _is_pair(series: Series, x: str) -> bool:
     value = series.setting(x)
     return isinstance(value, list | tuple) and len(value) == 2
 
@@ -87,14 +105,14 @@ def _told_by(x: str, name: str) -> bool:
     return name == x or (x == PARAMETERS and name.startswith("model."))
 
 
-def _scale(axes: Axes, values: Sequence[float], ratio: bool) -> None:
+def _scale(axes: Axes, values: Sequence[float], pair: bool) -> None:
     """The axis: a mark at each value (at most ten), as `1:8` where it is that of a pair."""
-    if ratio or (len(values) > 1 and values[0] > 0 and _closest(np.log(values)) > _closest(np.array(values))):
+    if pair or (len(values) > 1 and values[0] > 0 and _closest(np.log(values)) > _closest(np.array(values))):
         axes.set_xscale("log")
     every = -(-len(values) // 10)
     axes.xaxis.set_major_locator(FixedLocator(list(values[::every])))
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda v, _: _pair(v) if ratio else _number(v)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda v, _: _pair(v) if pair else _number(v)))
     axes.tick_params(axis="x", labelrotation=45 if len(values) > 5 else 0)
 
 

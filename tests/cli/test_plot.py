@@ -90,6 +90,7 @@ def test_settings_choose(plot, tmp_path):
         (["fraction", "-o", "ratio"], "option 'ratio': expected NAME=VALUE"),
         (["fraction", "-o", "ratio=1,2", "-o", "ratio=1,10"], "option ratio is given twice"),
         (["curves", "--metric", "auc", "--dataset", "moons"], "no run has test/auc in its history; there is: grid/"),
+        (["weight", "--method", "erm"], "no option of these methods is a pair of weights: name the setting"),
         (["weight", "--x", "beta"], "no record has a setting 'beta' that is a number"),
         (["histograms", "--method", "erm"], "all samples weigh the same in these runs"),
         (["surfaces", "--dataset", "digits"], "surfaces are of data sets of points in a plane"),
@@ -143,7 +144,7 @@ def test_images_are_those_that_were_trained_on_where_a_protocol_chose_them(tmp_p
 def test_tasks_that_a_picture_does_not_fit_are_left_out_with_the_reason(plot):
     result, written = plot("weight")
     assert result.exit_code == 0 and set(written) == {f"weight.{MOONS}.png", f"weight.{MOONS}.svg"}
-    assert f"left out weight.{DIGITS}: no record has a setting 'ratio'" in result.output.replace("\n", " ")
+    assert f"left out weight.{DIGITS}: no option of these methods is a pair of weights" in result.output.replace("\n", " ")
 
 
 def test_no_folder_and_lost_arrays_are_told(plot, records, tmp_path):
