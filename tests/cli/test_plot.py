@@ -144,7 +144,8 @@ def test_images_are_those_that_were_trained_on_where_a_protocol_chose_them(tmp_p
 def test_tasks_that_a_picture_does_not_fit_are_left_out_with_the_reason(plot):
     result, written = plot("weight")
     assert result.exit_code == 0 and set(written) == {f"weight.{MOONS}.png", f"weight.{MOONS}.svg"}
-    assert f"left out weight.{DIGITS}: no option of these methods is a pair of weights" in result.output.replace("\n", " ")
+    why = "no option of these methods is a pair of weights"
+    assert f"left out weight.{DIGITS}: {why}" in result.output.replace("\n", " ")
 
 
 def test_no_folder_and_lost_arrays_are_told(plot, records, tmp_path):
