@@ -1,9 +1,6 @@
 """What several commands share: options, the plugins, and tables on the terminal."""
 
-import re
-import shutil
-import textwrap
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -15,7 +12,6 @@ if TYPE_CHECKING:
 Command = TypeVar("Command", bound=Callable[..., Any])
 INTERRUPTED = 130
 """The exit code."""
-WIDEST = 110
 
 out_option = click.option(
     "--out",
@@ -47,34 +43,6 @@ def installed() -> "Registry":
     for plugin, why in found.broken.items():
         click.echo(f"warning: plugin {plugin} could not be loaded: {why}", err=True)
     return found
-
-
-def flowed(text: str) -> str:
-    """A docstring whose paragraphs, list items and entries `name: what` are wrapped to the terminal's width."""
-    width = min(shutil.get_terminal_size().columns, WIDEST)
-
-    def wrapped(lines: list[str]) -> str:
-        first, last = (" " * (len(line) - len(line.lstrip())) for line in (lines[0], lines[-1]))
-        if len(lines) == 1 and BEGINS.match(lines[0]):
-            last += "  " if lines[0].strip().startswith("-") else "    "
-        words = " ".join(line.strip() for line in lines)
-        return textwrap.fill(words, width, initial_indent=first, subsequent_indent=last, break_on_hyphens=False)
-
-    return "\n".join(map(wrapped, _items(text.splitlines())))
-
-
-def _items(lines: Sequence[str]) -> Iterator[list[str]]:
-    """The lines of each paragraph, list item or entry, and each empty line."""
-    item: list[str] = []
-    for line in lines:
-        if item and (not line.strip() or not item[0].strip() or item[-1].endswith(":") or BEGINS.match(line)):
-            yield item
-            item = []
-        item.append(line)
-    yield item
-
-
-BEGINS = re.compile(r"\s*(- |[\w, `*]+:( |$))")
 
 
 def table(title: str, rows: Sequence[Sequence[str]], heads: Sequence[str] = ()) -> None:

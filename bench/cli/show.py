@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bench.cli.common import data_dir_option, flowed, installed, table
+from bench.cli.common import data_dir_option, installed, table
 from bench.registry import KINDS
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def show(name: str, data_dir: Path | None) -> None:
     its values where the files are there: nothing is downloaded.
     """
     for kind, offer in installed().everything(name):
-        click.echo(f"{name}: {kind} of plugin {offer.plugin}\n\n{flowed(offer.description)}\n")
+        click.echo(f"{name}: {kind} of plugin {offer.plugin}\n\n{offer.description}\n")
         if about := getattr(offer.value, "about", None):
             click.echo(f"{about()}\n")
         _options(kind, offer.value)

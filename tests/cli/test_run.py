@@ -1,5 +1,6 @@
 """The command line as a user meets it: what works, and one clear line for what does not."""
 
+import inspect
 import json
 import signal
 import subprocess
@@ -14,7 +15,6 @@ from click.testing import CliRunner
 import bench.registry
 from bench import DataError, Method, NotApplicableError
 from bench.cli import main
-from bench.cli.common import flowed
 from bench.cli.run import _samples
 from bench.registry import Offer, Plugin
 from bench.runs.evaluation import Evaluations
@@ -390,6 +390,14 @@ def test_show_says_what_it_is(bench_in, name):
     assert len(result.output.splitlines()) > 2
 
 
+@pytest.mark.parametrize(("kind", "name"), [("methods", "forml"), ("protocols", "class_fairness"), ("models", "mlp")])
+def test_show_prints_the_docstring_as_it_is_written(bench_in, monkeypatch, kind, name):
+    monkeypatch.setenv("COLUMNS", "24")
+    docstring = inspect.getdoc(bench.registry.installed().find(kind, name).value)
+    assert docstring
+    assert f"\n\n{docstring}\n\n" in bench_in("show", name).output
+
+
 def test_show_gives_the_values_of_a_data_sets_recipe(bench_in):
     lines = [line.split() for line in bench_in("show", "digits").output.splitlines()]
     for expected in ("--model mlp", "-o weight_lr=10 for forml", "-o recipe.epochs=30 int or none"):
@@ -483,29 +491,6 @@ def test_a_run_needs_no_package_that_it_does_not_use(tmp_path, monkeypatch):
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert ended.returncode == 0, ended.stderr
     assert "warning" not in ended.stderr
-
-
-def test_docstrings_are_wrapped_to_the_terminal(monkeypatch):
-    """Paragraphs, list items and entries each by themselves, with the indentation that they have."""
-    monkeypatch.setenv("COLUMNS", "24")
-    text = """\
-A title that is long enough.
-
-Some words in
-two lines.
-- An item of a list, long
-  enough.
-- One line that is too long.
-Options:
-    rate: what it is, and
-        more. None: no rate.
-    other: in one line here."""
-    assert flowed(text).splitlines() == [
-        *("A title that is long", "enough.", "", "Some words in two lines."),
-        *("- An item of a list,", "  long enough.", "- One line that is too", "  long.", "Options:"),
-        *("    rate: what it is,", "        and more. None:", "        no rate."),
-        *("    other: in one line", "        here."),
-    ]
 
 
 def test_an_interrupt_before_training_has_its_own_exit_code(bench_in, monkeypatch):
