@@ -140,12 +140,12 @@ def _chosen(asked: dict[str, Any]) -> "list[Series]":
 
 
 def _draw(kind: str, series: "Sequence[Series]", title: str, asked: dict[str, Any]) -> "Figure":
-    from bench.plots import against, counts, curves, surfaces, weights
+    from bench.plots import against, counts, curves, weights
 
     metrics, first = list(asked["metrics"]), series[0].any
-    sets = [name for name in first.selected["last"]["metrics"] if name not in ("val", surfaces.PROBE)]
+    sets = [name for name in first.selected["last"]["metrics"] if name not in ("val", *first.data.planes)]
     positive = [f"{of}/fraction_positive" for of in sets]
-    ranked = [m if "/" in m else f"test/{m}" for m in metrics or first.about["metrics"]]
+    ranked = [m if "/" in m else f"test/{m}" for m in metrics or first.about.metrics]
     match kind:
         case "curves":
             drawn = ranked if metrics else _over_training(series, ranked)

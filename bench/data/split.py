@@ -158,3 +158,8 @@ class Splits:
     tests: Mapping[str, Split]
     probes: Mapping[str, Split] = field(default_factory=dict)
     target: Split | None = None
+
+    @property
+    def planes(self) -> tuple[str, ...]:
+        """The probes whose inputs are points of a plane, on which surfaces are drawn."""
+        return tuple(name for name, split in self.probes.items() if split.x.shape[split.y.dim() :] == (2,))

@@ -68,7 +68,7 @@ def pair_of_weights(series: Sequence[Series]) -> str:
 
     Raises BenchError where there is none, or several.
     """
-    names = {str(name) for one in series for name in one.any.resolved["options"] if _is_pair(one, name)}
+    names = {str(name) for one in series for name in one.any.resolved.options if _is_pair(one, name)}
     if len(names) != 1:
         several = f"several options are pairs of weights ({', '.join(sorted(names))})"
         what = several if names else "no option of these methods is a pair of weights"
@@ -83,14 +83,14 @@ def title_of(series: Sequence[Series], x: str) -> str:
 
 def position(series: Series, x: str) -> float | None:
     if x == PARAMETERS:
-        return number_of(series.any.costs["parameters"])
+        return number_of(series.any.costs.parameters)
     return number_of(series.setting(x))
 
 
 def axis_of(series: Series, x: str) -> str:
     """What is on the horizontal axis."""
     if _is_pair(series, x):
-        classes = series.any.about["classes"]
+        classes = series.any.about.classes
         return f"{x}: weight of class {classes[0]} : {classes[1]}" if len(classes) == 2 else x
     return "parameters of the model" if x == PARAMETERS else x
 

@@ -18,14 +18,15 @@ MOST = 8
 DASHED = " Dashed line: max-margin separator of the training samples."
 NEGATIVE, POSITIVE = "#0072B2", "#E69F00"
 SURFACE = LinearSegmentedColormap.from_list("surface", [NEGATIVE, "#ffffff", POSITIVE])
-PROBE = "grid"
 Points = tuple[Array, NDArray[np.int64]]
 """x [N, 2], y [N]."""
 
 
 def surfaces(series: Sequence[Series], arrays: Sequence[Arrays], train: Sequence[Points], title: str) -> Figure:
-    """A row for each series and a column for each epoch at which its probe `grid` was kept: the probability of class 1,
-    the line where it is 1/2, the training samples and, where there is one, their max-margin separator.
+    """A row for each series and a column for each epoch at which predictions for the plane were kept.
+
+    Each panel shows the probability of class 1, the line where it is 1/2, the training samples and, where there is one,
+    their max-margin separator.
 
     arrays: what was kept beside the record of the first seed of each series. train: what that run was trained on.
 
@@ -33,7 +34,9 @@ def surfaces(series: Sequence[Series], arrays: Sequence[Arrays], train: Sequence
     """
     if len(series) > MOST:
         raise BenchError(f"{len(series)} rows of surfaces: choose at most {MOST} with --method or -o")
-    epochs, classes = epochs_of(arrays), series[0].any.about["classes"]
+    epochs = epochs_of(arrays)
+    probe = plane_of(arrays)
+    classes = series[0].any.about.classes
     separators = [max_margin(*points) for points in train]
     note = (
         f"Axes: the two features. Marks: training samples. Background: probability of {classes[1]}; solid line: where "
@@ -45,11 +48,11 @@ def surfaces(series: Sequence[Series], arrays: Sequence[Arrays], train: Sequence
     for row, one, kept, points, separator in zip(panels, series, arrays, train, separators, strict=True):
         row[0].set_ylabel(one.label(shared(series)).replace(" ", "\n"), fontsize=8)
         for axes, epoch in zip(row, epochs, strict=True):
-            if f"{PROBE}/positive/{epoch}" in kept:
-                filled = _surface(axes, kept, epoch)
+            if f"{probe}/positive/{epoch}" in kept:
+                filled = _surface(axes, kept, probe, epoch)
                 _samples(axes, points)
                 if separator:
-                    _dashed(axes, kept, *separator)
+                    _dashed(axes, kept, probe, *separator)
             axes.tick_params(labelsize=7)
     for axes, epoch in zip(panels[0], epochs, strict=True):
         axes.set_title(f"epoch {epoch:,}")
@@ -62,15 +65,24 @@ def surfaces(series: Sequence[Series], arrays: Sequence[Arrays], train: Sequence
 
 def epochs_of(arrays: Sequence[Arrays]) -> list[int]:
     """The epochs at which surfaces were kept. Raises BenchError where there is none."""
-    if any(f"{PROBE}/x" not in kept for kept in arrays):
-        raise BenchError(
-            "surfaces are of data sets of points in a plane with a probe 'grid', such as those of the tables"
-        )
-    start = f"{PROBE}/positive/"
+    start = f"{plane_of(arrays)}/positive/"
     epochs = sorted({int(name.removeprefix(start)) for kept in arrays for name in kept if name.startswith(start)})
     if not epochs:
         raise BenchError("no surface was kept: train with -o recipe.evaluate_at=1,10,100")
     return epochs
+
+
+def plane_of(arrays: Sequence[Arrays]) -> str:
+    """The probe of points of a plane that all of the runs have, the first by name: only of such inputs are kept.
+
+    Raises BenchError where there is none.
+    """
+    shared_names = set.intersection(*({name for name in kept if name.endswith("/x")} for kept in arrays))
+    if not shared_names:
+        raise BenchError(
+            "surfaces are of data sets of points in a plane that have a probe of such points (`Dataset.probes`)"
+        )
+    return min(shared_names).removesuffix("/x")
 
 
 def _seeds(series: Sequence[Series]) -> str:
@@ -78,15 +90,15 @@ def _seeds(series: Sequence[Series]) -> str:
     return f"One run of each: seed {', '.join(map(str, found))}."
 
 
-def _plane(kept: Arrays) -> tuple[Array, Array]:
+def _plane(kept: Arrays, probe: str) -> tuple[Array, Array]:
     """The coordinates of the probe's columns and rows."""
-    first, second = (np.unique(kept[f"{PROBE}/x"][:, i]).astype(np.float64) for i in (0, 1))
+    first, second = (np.unique(kept[f"{probe}/x"][:, i]).astype(np.float64) for i in (0, 1))
     return first, second
 
 
-def _surface(axes: Axes, kept: Arrays, epoch: int) -> QuadContourSet:
-    x, y = _plane(kept)
-    positive = kept[f"{PROBE}/positive/{epoch}"].astype(np.float64).reshape(len(y), len(x))
+def _surface(axes: Axes, kept: Arrays, probe: str, epoch: int) -> QuadContourSet:
+    x, y = _plane(kept, probe)
+    positive = kept[f"{probe}/positive/{epoch}"].astype(np.float64).reshape(len(y), len(x))
     filled = axes.contourf(x, y, positive, levels=np.linspace(0, 1, 21), cmap=SURFACE, alpha=0.7)
     if positive.min() < 0.5 < positive.max():
         axes.contour(x, y, positive, levels=[0.5], colors="black", linewidths=1.2)
@@ -100,7 +112,7 @@ def _samples(axes: Axes, points: Points) -> None:
         axes.scatter(first, second, s=5, c=color, marker=marker, edgecolors="black", linewidths=0.25, label=str(label))
 
 
-def _dashed(axes: Axes, kept: Arrays, w: Array, b: float) -> None:
-    x, y = _plane(kept)
+def _dashed(axes: Axes, kept: Arrays, probe: str, w: Array, b: float) -> None:
+    x, y = _plane(kept, probe)
     value = w[0] * x + w[1] * y[:, None] + b
     axes.contour(x, y, value, levels=[0], colors="black", linewidths=1, linestyles="--")

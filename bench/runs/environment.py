@@ -14,26 +14,27 @@ from typing import Any
 
 import torch
 
+from bench.records.sections import Environment, Git
 from bench.registry import Plugin
 
 LIBRARIES = ("reweight-bench", "torch", "torchvision", "numpy")
 """What every run computes with."""
 
 
-def environment(plugins: Mapping[str, Plugin], device: torch.device) -> dict[str, Any]:
+def environment(plugins: Mapping[str, Plugin], device: torch.device) -> Environment:
     """Versions, device, how it computes, the plugins used and the state of the source, where it is a git checkout."""
     cuda = device.type == "cuda"
-    found = {
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "python": platform.python_version(),
-        "versions": versions(plugins.values()),
-        "plugins": {use: str(plugin) for use, plugin in plugins.items()},
-        "device": torch.cuda.get_device_name(device) if cuda else _processor(),
-        "platform": sys.platform,
-        "numerics": _numerics(),
-        "git": _git(plugins.values()),
-    }
-    return found | {"gpu": _gpu(device)} if cuda else found
+    return Environment(
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        python=platform.python_version(),
+        versions=versions(plugins.values()),
+        plugins={use: str(plugin) for use, plugin in plugins.items()},
+        device=torch.cuda.get_device_name(device) if cuda else _processor(),
+        platform=sys.platform,
+        numerics=_numerics(),
+        git=_git(plugins.values()),
+        gpu=_gpu(device) if cuda else {},
+    )
 
 
 def versions(plugins: Iterable[Plugin]) -> dict[str, str]:
@@ -119,7 +120,7 @@ def _processor() -> str:
     return f"CPU {name or platform.machine()}"
 
 
-def _git(plugins: Iterable[Plugin]) -> dict[str, Any] | None:
+def _git(plugins: Iterable[Plugin]) -> Git | None:
     """Commit of the checkout that `bench` is imported from, and whether it has uncommitted changes: in the core, and in
     the packages of plugins that stand in the same checkout.
     """
@@ -132,10 +133,8 @@ def _git(plugins: Iterable[Plugin]) -> dict[str, Any] | None:
 
     try:
         git("ls-files", "--error-unmatch", __file__)  # else it is installed below somebody else's checkout
-        return {
-            "commit": git("rev-parse", "HEAD"),
-            "dirty": bool(git("status", "--porcelain", "--", *map(str, sorted({here, *packages})))),
-        }
+        changes = git("status", "--porcelain", "--", *map(str, sorted({here, *packages})))
+        return Git(git("rev-parse", "HEAD"), dirty=bool(changes))
     except (OSError, subprocess.CalledProcessError):
         return None
 

@@ -40,6 +40,7 @@ class Evaluations:
     ) -> None:
         self._sets: dict[str, Split] = {"val": splits.val, **splits.tests, **splits.probes}
         self._probes = set(splits.probes)
+        self._planes = splits.planes
         self._known = metrics
         self._groups, self._group_is_class, self._batch_size = groups, group_is_class, batch_size
         self._select, self._keep_at, self._keep_models = select, keep_at, keep_models
@@ -113,7 +114,8 @@ class Evaluations:
         for name, split in self._sets.items():
             stacked = split.y.dim() == 2
             parts = {"y": split.y.short(), "group": split.group.short()}
-            parts |= {"x": split.x} if name in self._probes and split.x.shape[split.y.dim() :] == (2,) else {}
+            if name in self._planes:
+                parts["x"] = split.x
             parts |= {rule: logits[name].float() for rule, logits in kept.items()}
             for part, values in parts.items():
                 arrays[f"{name}/{part}"] = (values[run] if stacked else values).cpu().numpy()

@@ -110,8 +110,8 @@ def test_a_metric_of_a_third_party_is_recorded_and_shown_in_its_unit(tmp_path):
     store = ResultStore(tmp_path)
     results = [run(experiment, [seed], store, torch.device("cpu"))[0] for seed in (0, 1)]
     about = results[0].about
-    assert about["units"] == {"nll": "nats"}
-    assert about["described"] == {"nll": "Mean negative logarithm of the probability of the sample's class."}
+    assert about.units == {"nll": "nats"}
+    assert about.described == {"nll": "Mean negative logarithm of the probability of the sample's class."}
     (page,) = render(store.load()[0]).values()
     values = [result.selected["best_val_nll"]["metrics"]["test"]["nll"] for result in results]
     mean, error = sum(values) / 2, abs(values[0] - values[1]) / 2

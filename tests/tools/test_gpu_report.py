@@ -1,5 +1,6 @@
 """`tools/gpu_report.py`: the tables that `tools/gpu.sh` prints."""
 
+import dataclasses
 import re
 
 from bench.records.store import ResultStore
@@ -62,8 +63,8 @@ def test_the_table_of_cifar100_has_means_over_seeds_and_failures(tmp_path, make_
     ]
     runs.append(make_result("forml", 0, status="diverged", error="Traceback\n  it\nis not finite\n", **more))
     for run, captured in zip(runs, (True, False, False), strict=True):
-        run.costs.update(captured=captured, eager_because="" if captured else "it draws")
-        ResultStore(folder).put(run)
+        costs = dataclasses.replace(run.costs, captured=captured, eager_because="" if captured else "it draws")
+        ResultStore(folder).put(dataclasses.replace(run, costs=costs))
     steps(tmp_path, "cifar100", ("seed-0", "ok", "3"))
     gpu_report.report("cifar100", tmp_path)
     first, title, heads, row, *_ = (re.split(r" {2,}", s.strip()) for s in capsys.readouterr().out.splitlines())
