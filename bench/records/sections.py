@@ -32,8 +32,8 @@ class About(Section):
     Attributes:
         metrics: that tables show, the ranking one first.
         higher_is_better: by metric; None where neither is.
-        units: by metric, of those that are no fractions.
-        described: by metric, in a line, of those that are not the core's own.
+        units: by metric, of those that are no fractions. No entry of the file where it is empty.
+        described: by metric, in a line, of those that are not the core's own. As `units`.
         sets: further test sets, in words.
         select: the metric of the selection rule.
         uses_val, uses_groups: whether the method learns from validation data, and needs the groups.
@@ -208,12 +208,14 @@ MISSING: dict[type[Section], dict[str, Any]] = {
     },
     Environment: {"numerics": {}, "gpu": {}},
 }
-"""What stands for entries that are not in every record: those that records of earlier versions lack, and `gpu`."""
+"""What stands for entries that are not in every record: those that records of earlier versions lack, and those that are not
+written where they are empty (`as_written`)."""
 
 
-def entries(record: Any) -> dict[str, Any]:
+def as_written(record: Any) -> dict[str, Any]:
     """The fields of a record, a dataclass with an `environment`, as its file has them."""
     values = asdict(record)
-    if not values["environment"]["gpu"]:
-        del values["environment"]["gpu"]
+    for section, name in (("environment", "gpu"), ("about", "units"), ("about", "described")):
+        if section in values and not values[section][name]:
+            del values[section][name]
     return values

@@ -15,7 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.errors import StoreError
-from bench.records.run import FORMAT, SECTIONS, RunResult
+from bench.records.json_file import FORMAT
+from bench.records.run import SECTIONS, RunResult
 from bench.records.spec import RunSpec, digest
 from bench.records.store import ResultStore
 
@@ -175,6 +176,11 @@ def test_a_section_without_an_entry_that_all_records_have_is_damaged(make_result
 COMMITTED = sorted((Path(__file__).parents[2] / "leaderboards" / "results").glob("*.json"))
 
 
+def lines(text: str) -> list[str]:
+    """Of a record, without the entry that no committed one has yet, and so without the digest."""
+    return [line for line in text.replace(', "planes": ["grid"]', "").splitlines() if not line.startswith('"digest"')]
+
+
 def test_committed_records_are_written_as_they_were_read():
     """Those of today to the byte; those of earlier versions with more entries."""
     whole = 0
@@ -183,8 +189,9 @@ def test_committed_records_are_written_as_they_were_read():
         before, again = json.loads(text), json.loads(again_text := RunResult.from_json(text).to_json())
         parts = ["spec", *SECTIONS]
         assert all(before[part].items() <= again[part].items() for part in parts), path.name
+        again["data"].pop("planes")  # no committed record has them yet
         if all(before[part].keys() == again[part].keys() for part in parts):
-            assert again_text == text, path.name
+            assert lines(again_text) == lines(text), path.name
             whole += 1
     assert whole >= 160
 

@@ -6,6 +6,7 @@ import re
 from bench.records.store import ResultStore
 from bench.throughput import Conditions, StepCosts, Workload
 from bench.throughput.record import StepCost
+from tests.environments import made_up_environment
 from tools import gpu_report
 
 
@@ -31,7 +32,7 @@ def test_the_table_of_steps_says_what_is_faster_and_what_there_is_without(tmp_pa
         StepCost("forml", seconds=[0.003, 0.009, 0.006], eager_because="recording failed"),
         StepCost("higher", rival_of="forml", error="RuntimeError: no"),
     ]
-    workload, made = Workload("mlp", (3,), 2, batch_size=8), {"device": "A", "git": None}
+    workload, made = Workload("mlp", (3,), 2, batch_size=8), made_up_environment(device="A")
     folder = tmp_path / "records" / "throughput"
     folder.mkdir(parents=True)
     StepCosts("", "tiny", workload, Conditions(precision="bf16"), 1, rows, made).save(folder)
