@@ -18,9 +18,10 @@ from hypothesis import settings
 from bench.data.dataset import Dataset
 from bench.data.split import Split
 from bench.recipe import Recipe
-from bench.records.run import RunResult
+from bench.records.run import SECTIONS, RunResult
 from bench.records.spec import RunSpec
 from bench.records.store import ResultStore
+from tests.environments import made_up_environment
 
 settings.register_profile("bench", deadline=None, derandomize=True)  # a loaded machine fails no test
 settings.load_profile("bench")
@@ -61,7 +62,8 @@ def make_dataset(make_split: Callable[..., Split]) -> Callable[..., Dataset]:
 def make_result() -> Callable[..., RunResult]:
     """A record as the runner writes it, with what the tests do not look at left out.
 
-    `test` holds the test metrics of the last epoch, `best` of the epoch with the best validation accuracy.
+    Of a section, what is given is put over the usual entries. `test` holds the test metrics of the last epoch, `best`
+    of the epoch with the best validation accuracy.
     """
 
     def make(
@@ -81,10 +83,7 @@ def make_result() -> Callable[..., RunResult]:
             | {name: fields.pop(name) for name in own & fields.keys()}
         )
         chosen = {"last": test, "best_val_accuracy": best}
-        given: dict[str, Any] = {
-            "status": "ok",
-            "command": spec.command("mlp", "class_fairness"),
-            "off_recipe": [f"recipe.{name}" for name in spec.recipe],
+        written: dict[str, dict[str, Any]] = {
             "about": {
                 "metrics": list(metrics),
                 "classes": ["no", "yes"],
@@ -92,6 +91,7 @@ def make_result() -> Callable[..., RunResult]:
                 "higher_is_better": {m: m == "accuracy" for m in metrics},
                 "select": "accuracy",
                 "uses_val": method == "learner",
+                "uses_groups": False,
                 "baseline": method == "erm",
                 "protocol_reference": "a paper",
                 "dataset_reference": "its source",
@@ -102,13 +102,29 @@ def make_result() -> Callable[..., RunResult]:
                 "options": spec.options,
                 "dataset_options": spec.dataset_options,
                 "protocol_options": spec.protocol_options,
-            }
-            | fields.pop("resolved", {}),
+            },
             "data": {"revision": "r1", "unofficial": unofficial or {}, "sizes": {"train": 1000, "test": 50}},
-            "selected": {r: {"epoch": 3, "metrics": {"test": dict(m)}} for r, m in chosen.items() if m is not None},
-            "costs": {"train_seconds": seconds, "threads": 1, "stacked": 1, "load": 1.0},
-            "environment": {"device": device, "versions": {"torch": "2.0"}, "plugins": {}, "git": None},
+            "costs": {
+                "train_seconds": seconds,
+                "steps": 10,
+                "seconds_per_step": seconds / 10,
+                "parameters": 10,
+                "peak_memory_bytes": None,
+                "peak_process_bytes": None,
+                "threads": 1,
+                "stacked": 1,
+                "load": 1.0,
+            },
         }
+        given: dict[str, Any] = {
+            "status": "ok",
+            "command": spec.command("mlp", "class_fairness"),
+            "off_recipe": [f"recipe.{name}" for name in spec.recipe],
+            "selected": {r: {"epoch": 3, "metrics": {"test": dict(m)}} for r, m in chosen.items() if m is not None},
+        }
+        for name, entries in written.items():
+            given[name] = SECTIONS[name].read(entries | fields.pop(name, {}))
+        given["environment"] = made_up_environment(**{"device": device} | fields.pop("environment", {}))
         return RunResult(spec=spec, **given | fields)
 
     return make

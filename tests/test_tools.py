@@ -1,5 +1,6 @@
 """`tools/gpu.sh` and its report: what they do where something is missing or fails, and all parts in small."""
 
+import dataclasses
 import itertools
 import os
 import re
@@ -19,6 +20,7 @@ from bench.records.json_file import load
 from bench.records.store import ResultStore
 from bench.throughput import Conditions, StepCosts, Workload
 from bench.throughput.record import StepCost
+from tests.environments import made_up_environment
 from tools import gpu_report
 
 ROOT = Path(__file__).parents[1]
@@ -320,7 +322,7 @@ def test_the_table_of_steps_says_what_is_faster_and_what_there_is_without(tmp_pa
         StepCost("forml", seconds=[0.003, 0.009, 0.006], eager_because="recording failed"),
         StepCost("higher", rival_of="forml", error="RuntimeError: no"),
     ]
-    workload, made = Workload("mlp", (3,), 2, batch_size=8), {"device": "A", "git": None}
+    workload, made = Workload("mlp", (3,), 2, batch_size=8), made_up_environment(device="A")
     folder = tmp_path / "records" / "throughput"
     folder.mkdir(parents=True)
     StepCosts("", "tiny", workload, Conditions(precision="bf16"), 1, rows, made).save(folder)
@@ -352,8 +354,8 @@ def test_the_table_of_cifar100_has_means_over_seeds_and_failures(tmp_path, make_
     ]
     runs.append(make_result("forml", 0, status="diverged", error="Traceback\n  it\nis not finite\n", **more))
     for run, captured in zip(runs, (True, False, False), strict=True):
-        run.costs.update(captured=captured, eager_because="" if captured else "it draws")
-        ResultStore(folder).put(run)
+        costs = dataclasses.replace(run.costs, captured=captured, eager_because="" if captured else "it draws")
+        ResultStore(folder).put(dataclasses.replace(run, costs=costs))
     steps(tmp_path, "cifar100", ("seed-0", "ok", "3"))
     gpu_report.report("cifar100", tmp_path)
     first, title, heads, row, *_ = (re.split(r" {2,}", s.strip()) for s in capsys.readouterr().out.splitlines())
@@ -441,6 +443,6 @@ def test_all_parts_in_small_from_an_archive_and_a_wheel_without_network(unpacked
     assert all(r.conditions.channels_last == (r.conditions.precision == "bf16") for r in records)
     runs = ResultStore(tmp_path / "cifar100" / "records" / "results").load()[0]
     assert {r.spec.method: r.status for r in runs} == dict.fromkeys(("erm", "forml", "l2rw", "meta_weight_net"), "ok")
-    assert {r.environment["plugins"]["method"].split()[0] for r in runs} == {"erm", "forml", "l2rw", "meta_weight_net"}
+    assert {r.environment.plugins["method"].split()[0] for r in runs} == {"erm", "forml", "l2rw", "meta_weight_net"}
     assert "| forml" in (tmp_path / "cifar100" / "records" / "class_fairness-v1-cifar100.md").read_text()
     assert not list(tmp_path.rglob("*.npz"))

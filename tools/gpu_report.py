@@ -42,10 +42,9 @@ def versions(device: str) -> int:
     except Exception as error:
         print(f"{type(error).__name__}: {error}")
         return UNUSABLE
-    print(f"Python {made['python']}, torch {torch.__version__}, torchvision {torchvision.__version__}")
-    gpu = made.get("gpu", {})
-    told = [f"{name} {gpu.get(name.lower()) or 'none'}" for name in ("CUDA", "cuDNN", "driver")]
-    print("; ".join([made["device"], ", ".join(told)]))
+    print(f"Python {made.python}, torch {torch.__version__}, torchvision {torchvision.__version__}")
+    told = [f"{name} {made.gpu.get(name.lower()) or 'none'}" for name in ("CUDA", "cuDNN", "driver")]
+    print("; ".join([made.device, ", ".join(told)]))
     print(", ".join(f"{len(offers)} {kind}" for kind, offers in found.offers.items()))
     without = [name for name in LIBRARIES if find_spec(name) is None]
     print(f"without {', '.join(without)}" if without else "with all libraries that are compared")
@@ -112,7 +111,7 @@ def cifar100(logs: Path, records: Path) -> Table:
     for r in results:
         if not r.ok:
             print(f"{r.spec.method}, seed {r.spec.seed}: {r.status}: {r.error.strip().splitlines()[-1][:300]}")
-    metrics = results[0].about["metrics"] if results else []
+    metrics = results[0].about.metrics if results else []
     heads = ("method", "seeds", "epochs", *(f"{name}, %" for name in metrics), "seconds an epoch", "")
     return heads, [run_cells(row, metrics) for row in rows_of(results)]
 
@@ -122,9 +121,9 @@ def run_cells(row: "RunRow", metrics: Sequence[str]) -> list[str]:
     from bench.tables.leaderboard import percent
 
     runs = list(row.runs.values())
-    epochs = runs[0].resolved["recipe"]["epochs"]
-    seconds = mean(r.costs["train_seconds"] for r in runs) / epochs
-    reasons = dict.fromkeys("captured" if r.costs["captured"] else r.costs["eager_because"][:80] for r in runs)
+    epochs = runs[0].resolved.recipe["epochs"]
+    seconds = mean(r.costs.train_seconds for r in runs) / epochs
+    reasons = dict.fromkeys("captured" if r.costs.captured else r.costs.eager_because[:80] for r in runs)
     values = [percent(list(row.values(metric, LAST).values())) for metric in metrics]
     return [row.label, str(len(runs)), str(epochs), *values, f"{seconds:.2f}", " / ".join(reasons)]
 

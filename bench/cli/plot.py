@@ -147,7 +147,7 @@ def _draw(kind: str, series: "Sequence[Series]", title: str, asked: dict[str, An
     metrics, first = list(asked["metrics"]), series[0].any
     sets = [name for name in first.selected["last"]["metrics"] if name not in ("val", surfaces.PROBE)]
     positive = [f"{of}/fraction_positive" for of in sets]
-    ranked = [m if "/" in m else f"test/{m}" for m in metrics or first.about["metrics"]]
+    ranked = [m if "/" in m else f"test/{m}" for m in metrics or first.about.metrics]
     match kind:
         case "curves":
             drawn = ranked if metrics else _over_training(series, ranked)

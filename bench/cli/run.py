@@ -183,26 +183,26 @@ def _summary(results: "Sequence[RunResult]") -> None:
     from bench.tables.rows import rows_of
 
     for row in rows_of(results):
-        metrics, cells = row.any.about["metrics"], []
+        metrics, cells = row.any.about.metrics, []
         for rule in row.any.selected:
             cells.append((rule_name(rule), *(percent(list(row.values(m, rule).values())) for m in metrics)))
-        seconds = sum(r.costs["train_seconds"] for r in row.runs.values()) / len(row.runs)
+        seconds = sum(r.costs.train_seconds for r in row.runs.values()) / len(row.runs)
         task = f" ({row.variant})" if row.variant else ""
         title = f"{row.name}{task}: test, percent, {len(row.runs)} seed(s), {seconds:.1f} s of training each"
-        for choice in row.any.costs.get("meta_step", []):
-            error = "" if choice["error"] is None else f"{choice['error']:.0e} off "
-            title += f"; look-ahead: {choice['backend']}, {error}{choice['against']}"
+        for choice in row.any.costs.meta_step:
+            error = "" if choice.error is None else f"{choice.error:.0e} off "
+            title += f"; look-ahead: {choice.backend}, {error}{choice.against}"
         table(title, cells, ("rule", *metrics))
-        if "counts" in row.any.data:  # records of earlier versions have none
+        if row.any.data.counts:
             told = list(dict.fromkeys(map(_samples, row.runs.values())))
             click.echo(f"data{' of the first seed' if len(told) > 1 else ''}: {told[0]}")
 
 
 def _samples(result: "RunResult") -> str:
     """How many samples there were; of the training data, how many of each class (and group), or the most and least."""
-    counts, sizes, about = result.data["counts"]["train"], result.data["sizes"], result.about
-    parts = [("class", about["classes"], result.class_counts("train"))]
-    parts += [("group", about["groups"], [sum(row) for row in counts])] if len(counts) > 1 else []
+    counts, sizes, about = result.data.counts["train"], result.data.sizes, result.about
+    parts = [("class", about.classes, result.class_counts("train"))]
+    parts += [("group", about.groups, [sum(row) for row in counts])] if len(counts) > 1 else []
     told = [
         ", ".join(f"{name} {n:,}" for name, n in zip(names, by_name, strict=True))
         if len(names) <= NAMED

@@ -65,14 +65,14 @@ def against(series: Sequence[Series], x: str, metrics: Sequence[str], title: str
 
 def position(series: Series, x: str) -> float | None:
     if x == PARAMETERS:
-        return number_of(series.any.costs["parameters"])
+        return number_of(series.any.costs.parameters)
     return number_of(series.setting(x))
 
 
 def axis_of(series: Series, x: str) -> str:
     """What is on the horizontal axis."""
     if _is_ratio(series, x):
-        classes = series.any.about["classes"]
+        classes = series.any.about.classes
         return f"{x}: weight of class {classes[0]} : {classes[1]}" if len(classes) == 2 else x
     return "parameters of the model" if x == PARAMETERS else x
 

@@ -23,8 +23,8 @@ def counts(series: Sequence[Series], title: str) -> Figure:
     """
     found: dict[tuple[tuple[int, ...], ...], Series] = {}
     for one in series:
-        if "counts" in one.any.data:  # records of earlier versions have none
-            found.setdefault(tuple(map(tuple, one.any.data["counts"]["train"])), one)
+        if one.any.data.counts:
+            found.setdefault(tuple(map(tuple, one.any.data.counts["train"])), one)
     if not found:
         raise BenchError("these records have no class counts: run them again")
     shown = list(found.values())
@@ -34,13 +34,13 @@ def counts(series: Sequence[Series], title: str) -> Figure:
     figure = new_figure(max(3.4 * len(found), 5.5), 3.6, title, note)
     panels = figure.subplots(1, len(found), squeeze=False, sharey=True)[0]
     for axes, (table, one) in zip(panels, found.items(), strict=True):
-        _bars(axes, np.array(table), about["groups"])
+        _bars(axes, np.array(table), about.groups)
         settings = [f"{name}={show(one.setting(name))}" for name in differ]
         axes.set_title("\n".join([*settings, f"{np.sum(table):,} samples"]))
         axes.set_xlabel("class")
-        if len(about["classes"]) <= NAMED:
-            long = max(map(len, about["classes"])) > 3
-            axes.set_xticks(range(len(about["classes"])), about["classes"])
+        if len(about.classes) <= NAMED:
+            long = max(map(len, about.classes)) > 3
+            axes.set_xticks(range(len(about.classes)), about.classes)
             axes.tick_params(axis="x", labelrotation=20 if long else 0)
     panels[0].set_ylabel("training samples")
     if len(next(iter(found))) > 1:

@@ -47,7 +47,7 @@ def curves(series: Sequence[Series], columns: Sequence[str], title: str, log: bo
         for one, label, (color, dash) in zip(series, labels, lines(len(series)), strict=True):
             _line(axes, one, column, label, color, dash)
         of, _, name = column.partition("/")
-        axes.set_title(f"{of} ({series[0].any.data['sizes'].get(of, 0):,} samples)")
+        axes.set_title(f"{of} ({series[0].any.data.sizes.get(of, 0):,} samples)")
         axes.set(xlabel="epoch", ylabel=axis_name(series[0], name))
         axes.grid()
         if log:
@@ -59,10 +59,10 @@ def curves(series: Sequence[Series], columns: Sequence[str], title: str, log: bo
 def axis_name(series: Series, name: str) -> str:
     """What a metric is, and of which class or group, for a vertical axis."""
     about, (kind, _, label) = series.any.about, name.partition("/")
-    classes = about["classes"]
+    classes = about.classes
     positive = f'"{classes[1]}"' if len(classes) == 2 else "class 1"
     said = NAMES.get(kind, kind.replace("_", " ")).format(positive=positive)
-    for what, own in (("class", classes), ("group", about["groups"])):
+    for what, own in (("class", classes), ("group", about.groups)):
         if label.startswith(what):
             said += f', {what} "{own[int(label.removeprefix(what))]}"'
     return fill(said, 36)

@@ -38,7 +38,7 @@ class Series(SeedRuns):
             return self.any.spec.validation
         resolved, (prefix, _, rest) = self.any.resolved, name.rpartition(".")
         where = {"": "options", "recipe": "recipe"}.get(prefix, f"{prefix}_options")
-        return resolved.get(where, {}).get(rest)
+        return getattr(resolved, where, {}).get(rest)
 
     def column(self, name: str) -> Array | None:
         """[seeds, evaluations] of a column (`bench.plots.loss_ratio`), None where a run has none; NaN: undefined."""

@@ -33,7 +33,7 @@ def surfaces(series: Sequence[Series], arrays: Sequence[Arrays], train: Sequence
     """
     if len(series) > MOST:
         raise BenchError(f"{len(series)} rows of surfaces: choose at most {MOST} with --method or -o")
-    epochs, classes = epochs_of(arrays), series[0].any.about["classes"]
+    epochs, classes = epochs_of(arrays), series[0].any.about.classes
     separators = [max_margin(*points) for points in train]
     note = (
         f"Axes: the two features. Marks: training samples. Background: probability of {classes[1]}; solid line: where "

@@ -26,7 +26,7 @@ def histograms(series: Sequence[Series], arrays: Sequence[Sequence[Arrays]], tit
     Raises BenchError for too many series or groups.
     """
     about = series[0].any.about
-    groups = about["groups"]
+    groups = about.groups
     if len(series) > MOST_SERIES or len(groups) > MOST_LABELS:
         raise BenchError(
             f"{len(series)} methods and {len(groups)} groups: histograms are of at most {MOST_SERIES} (choose with "
@@ -56,7 +56,7 @@ def histograms(series: Sequence[Series], arrays: Sequence[Sequence[Arrays]], tit
         column[-1].set_xlabel("weight relative to the mean")
     for axes, name in zip(panels[:, 0], groups, strict=True):
         axes.set_ylabel(name, rotation=0, ha="right", va="center")
-    figure.supylabel(f"% of the samples of a {'class' if groups == about['classes'] else 'group'}", fontsize=9)
+    figure.supylabel(f"% of the samples of a {'class' if groups == about.classes else 'group'}", fontsize=9)
     return figure
 
 

@@ -2,10 +2,11 @@
 
 import json
 from abc import ABC, abstractmethod
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
+from bench.records.sections import Environment, entries
 from bench.records.spec import canonical, digest
 from bench.records.store import write_whole
 
@@ -24,7 +25,7 @@ class JsonRecord(ABC):
     @classmethod
     @abstractmethod
     def of(cls, values: dict[str, Any]) -> Self:
-        """From what JSON gives for its fields. May raise KeyError, TypeError or AttributeError."""
+        """From what JSON gives for its fields, and the environment. May raise KeyError, TypeError or AttributeError."""
 
     def save(self, folder: Path) -> Path:
         """Write it, whole or not at all. Raises StoreError."""
@@ -41,7 +42,7 @@ class JsonRecord(ABC):
 
     def values(self) -> dict[str, Any]:
         """As they are kept, with their digest."""
-        values: dict[str, Any] = json.loads(canonical({"format": FORMAT} | asdict(self)))
+        values: dict[str, Any] = json.loads(canonical({"format": FORMAT} | entries(self)))
         return values | {"digest": digest(values)}
 
     @classmethod
@@ -51,7 +52,7 @@ class JsonRecord(ABC):
             values = dict(values)
             if values.pop("digest") != digest(values) or values.pop("format") != FORMAT:
                 raise ValueError(f"not a record of format {FORMAT}, or changed by hand")
-            return cls.of(values)
+            return cls.of(values | {"environment": Environment.read(values["environment"])})
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"not a record: {error}") from error
 

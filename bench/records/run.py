@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from bench.records.sections import About, Costs, Data, Environment, Resolved, Section, entries
 from bench.records.spec import RunSpec, canonical, digest
 
 FORMAT = 1
@@ -26,7 +27,7 @@ def rule_name(rule: str) -> str:
     return "last epoch" if rule == LAST else rule.replace(best_val(""), "best validation ")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RunResult:
     """All that is known of one run.
 
@@ -34,25 +35,22 @@ class RunResult:
         status: `ok`, or the kind of failure: `diverged`, `out of memory`, `plugin error`; or NOT_APPLICABLE.
             `error`: its message.
         command: the exact command. off_recipe: what differs from the data set's published recipe.
-        about: what tables need to know: metrics (the ranking one first), groups, classes, whether the method uses
-            validation data and groups, whether it is the baseline, the selection rule's metric.
-        resolved: the whole recipe and all options, defaults included.
+        about, resolved, data, costs, environment: see `bench.records.sections`.
         history: columns with one entry for each evaluation: epoch, step, train/..., val/..., test/... .
         selected: rule -> epoch and metrics by set. `last` always; `best_val_<metric>` unless validation was trained on.
-        data: revision, sizes, unofficial files. costs: measured. environment: versions, device, plugin, git state.
     """
 
     spec: RunSpec
     status: str
     command: str
     off_recipe: list[str]
-    about: dict[str, Any]
-    resolved: dict[str, Any]
-    data: dict[str, Any]
+    about: About
+    resolved: Resolved
+    data: Data
     history: dict[str, list[float]] = field(default_factory=dict)
     selected: dict[str, dict[str, Any]] = field(default_factory=dict)
-    costs: dict[str, Any] = field(default_factory=dict)
-    environment: dict[str, Any] = field(default_factory=dict)
+    costs: Costs
+    environment: Environment
     error: str = ""
 
     @property
@@ -66,7 +64,7 @@ class RunResult:
 
     def class_counts(self, part: str) -> list[int]:
         """Samples of each class in a part of the data; nothing in records of earlier versions."""
-        return [sum(of_class) for of_class in zip(*self.data.get("counts", {}).get(part, []), strict=True)]
+        return [sum(of_class) for of_class in zip(*self.data.counts.get(part, []), strict=True)]
 
     def reproducible(self) -> dict[str, Any]:
         """What equal seeds give again to the bit on one machine's CPU: all but the costs and the environment. NaN is
@@ -74,11 +72,11 @@ class RunResult:
 
         Stacked runs agree with single ones up to rounding.
         """
-        return {k: v for k, v in _plain(asdict(self)).items() if k not in ("costs", "environment")}
+        return {k: v for k, v in _plain(entries(self)).items() if k not in ("costs", "environment")}
 
     def to_json(self) -> str:
         """One line for each field, so that a record can be read and compared. NaN becomes null."""
-        values = {"format": FORMAT, "key": self.spec.key} | _plain(asdict(self))
+        values = {"format": FORMAT, "key": self.spec.key} | _plain(entries(self))
         values["digest"] = digest(values)
         lines = (f"{json.dumps(name)}: {json.dumps(value, allow_nan=False)}" for name, value in values.items())
         return "{\n" + ",\n".join(lines) + "\n}\n"
@@ -93,9 +91,19 @@ class RunResult:
                 raise ValueError(f"format {form}, expected {FORMAT}")
             if (found := values.pop("digest")) != digest(values | {"format": form, "key": key}):
                 raise ValueError(f"its content does not have its digest {found}")
-            return cls(**values | {"spec": RunSpec(**values["spec"])})
+            sections = {name: section.read(values[name]) for name, section in SECTIONS.items()}
+            return cls(**values | sections | {"spec": RunSpec(**values["spec"])})
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"not a record: {error}") from error
+
+
+SECTIONS: dict[str, type[Section]] = {
+    "about": About,
+    "resolved": Resolved,
+    "data": Data,
+    "costs": Costs,
+    "environment": Environment,
+}
 
 
 @dataclass(frozen=True)

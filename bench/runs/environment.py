@@ -12,25 +12,26 @@ from typing import Any
 
 import torch
 
+from bench.records.sections import Environment, Git
 from bench.registry import Plugin
 
 LIBRARIES = ("reweight-bench", "torch", "torchvision", "timm", "numpy")
 
 
-def environment(plugins: Mapping[str, Plugin], device: torch.device) -> dict[str, Any]:
+def environment(plugins: Mapping[str, Plugin], device: torch.device) -> Environment:
     """Versions, device, how it computes, the plugins used and the state of the source, where it is a git checkout."""
     cuda = device.type == "cuda"
-    found = {
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "python": platform.python_version(),
-        "versions": {name: version(name) for name in LIBRARIES},
-        "plugins": {use: str(plugin) for use, plugin in plugins.items()},
-        "device": torch.cuda.get_device_name(device) if cuda else _processor(),
-        "platform": sys.platform,
-        "numerics": _numerics(),
-        "git": _git(),
-    }
-    return found | {"gpu": _gpu(device)} if cuda else found
+    return Environment(
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        python=platform.python_version(),
+        versions={name: version(name) for name in LIBRARIES},
+        plugins={use: str(plugin) for use, plugin in plugins.items()},
+        device=torch.cuda.get_device_name(device) if cuda else _processor(),
+        platform=sys.platform,
+        numerics=_numerics(),
+        git=_git(),
+        gpu=_gpu(device) if cuda else {},
+    )
 
 
 def _numerics() -> dict[str, Any]:
@@ -89,7 +90,7 @@ def _processor() -> str:
     return f"CPU {name or platform.machine()}"
 
 
-def _git() -> dict[str, Any] | None:
+def _git() -> Git | None:
     """Commit of the checkout that `bench` is imported from, and whether it has uncommitted changes."""
 
     here = Path(__file__).parents[1]
@@ -99,9 +100,7 @@ def _git() -> dict[str, Any] | None:
 
     try:
         git("ls-files", "--error-unmatch", __file__)  # else it is installed below somebody else's checkout
-        return {
-            "commit": git("rev-parse", "HEAD"),
-            "dirty": bool(git("status", "--porcelain", "--", ".", "../plugins")),
-        }
+        changes = git("status", "--porcelain", "--", ".", "../plugins")
+        return Git(git("rev-parse", "HEAD"), dirty=bool(changes))
     except (OSError, subprocess.CalledProcessError):
         return None

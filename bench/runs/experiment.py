@@ -9,6 +9,7 @@ from bench.data.dataset import Dataset
 from bench.metrics import METRICS
 from bench.protocol import Protocol
 from bench.recipe import Recipe
+from bench.records.sections import Resolved
 from bench.records.spec import RunSpec, digest
 from bench.registry import Plugin
 from bench.training.method import Method
@@ -63,7 +64,7 @@ class Experiment:
     def spec(self, seed: int) -> RunSpec:
         # A field that is new and unused, so at its default, makes no other run.
         usual = Recipe(protocol=self.default_protocol)
-        recipe = {name: value for name, value in self.resolved["recipe"].items() if value != getattr(usual, name)}
+        recipe = {name: value for name, value in self.resolved.recipe.items() if value != getattr(usual, name)}
         data = [self.dataset.revision, self.dataset.mean, self.dataset.std]
         return RunSpec(
             dataset=self.dataset.name,
@@ -77,7 +78,7 @@ class Experiment:
             protocol_options=self.changed["protocol"],
             recipe=self.changed["recipe"],
             validation=self.validation,
-            settings=digest(self.resolved | {"recipe": recipe, "data": data}),
+            settings=digest(asdict(self.resolved) | {"recipe": recipe, "data": data}),
         )
 
     def new_method(self) -> Method:
@@ -91,16 +92,16 @@ class Experiment:
         return "" if self.protocol.stackable else f"protocol {self.protocol.name}"
 
     @property
-    def resolved(self) -> dict[str, Any]:
+    def resolved(self) -> Resolved:
         """Every value that the run depends on."""
         recipe = {name: value for name, value in asdict(self.recipe).items() if name not in ("options", "source")}
-        return {
-            "recipe": recipe,
-            "model_options": self.model_options,
-            "dataset_options": self.dataset_options,
-            "protocol_options": asdict(self.protocol),
-            "options": self.options,
-        }
+        return Resolved(
+            recipe=recipe,
+            model_options=self.model_options,
+            dataset_options=self.dataset_options,
+            protocol_options=asdict(self.protocol),
+            options=self.options,
+        )
 
     @property
     def off_recipe(self) -> list[str]:

@@ -11,6 +11,7 @@ from bench.data.split import Split
 from bench.metrics import METRICS
 from bench.protocol import Prepared
 from bench.records.run import RunResult
+from bench.records.sections import About, Costs, Data, MetaStep, StageCosts
 from bench.records.spec import RunSpec
 from bench.runs.environment import environment
 from bench.runs.experiment import Experiment
@@ -100,34 +101,34 @@ def _command(experiment: Experiment, spec: RunSpec, computed: Computation) -> st
     return spec.command(experiment.own_recipe.model, usual_protocol, [*unofficial, *computed.flags])
 
 
-def _about(experiment: Experiment, method: Method) -> dict[str, Any]:
-    return {
-        "metrics": list(experiment.metrics),
-        "higher_is_better": {name: METRICS[name.rpartition("/")[2]].higher_is_better for name in experiment.metrics},
-        "sets": dict(experiment.protocol.sets),
-        "select": experiment.recipe.select,
-        "groups": list(experiment.protocol.groups(experiment.dataset)),
-        "classes": list(experiment.dataset.classes),
-        "uses_val": method.uses_val,
-        "uses_groups": method.uses_groups,
-        "baseline": method.baseline,
-        "protocol_reference": experiment.protocol.reference,
-        "dataset_reference": experiment.dataset.reference,
-    }
+def _about(experiment: Experiment, method: Method) -> About:
+    return About(
+        metrics=list(experiment.metrics),
+        higher_is_better={name: METRICS[name.rpartition("/")[2]].higher_is_better for name in experiment.metrics},
+        sets=dict(experiment.protocol.sets),
+        select=experiment.recipe.select,
+        groups=list(experiment.protocol.groups(experiment.dataset)),
+        classes=list(experiment.dataset.classes),
+        uses_val=method.uses_val,
+        uses_groups=method.uses_groups,
+        baseline=method.baseline,
+        protocol_reference=experiment.protocol.reference,
+        dataset_reference=experiment.dataset.reference,
+    )
 
 
-def _data(experiment: Experiment, prepared: Prepared, place: int) -> dict[str, Any]:
+def _data(experiment: Experiment, prepared: Prepared, place: int) -> Data:
     splits = prepared.splits
     labelled = {"train": splits.train, "val": splits.val, **splits.tests, **prepared.left_out}
     sizes = {name: len(split) for name, split in (labelled | dict(splits.probes)).items()}
     classes, protocol = len(experiment.dataset.classes), experiment.protocol
     groups = 0 if protocol.group_is_class else len(protocol.groups(experiment.dataset))
-    return {
-        "revision": experiment.dataset.revision,
-        "unofficial": dict(experiment.dataset.unofficial),
-        "sizes": sizes,
-        "counts": {name: _counts(split, place, classes, groups) for name, split in labelled.items()},
-    }
+    return Data(
+        revision=experiment.dataset.revision,
+        unofficial=dict(experiment.dataset.unofficial),
+        sizes=sizes,
+        counts={name: _counts(split, place, classes, groups) for name, split in labelled.items()},
+    )
 
 
 def _counts(split: Split, run: int, classes: int, groups: int) -> list[list[int]]:
@@ -149,31 +150,32 @@ def _columns(history: list[dict[str, Any]], run: int) -> dict[str, list[float]]:
     return columns
 
 
-def _costs(trained: FinishedTraining, computed: Computation) -> dict[str, Any]:
+def _costs(trained: FinishedTraining, computed: Computation) -> Costs:
     """What the training took; of stacked runs, each run's share. With the trainings before it, but those that are the
     same for every method; a step's seconds are those of the training that is evaluated.
     """
     meter, method = trained.meter, trained.prepared.method
     before = [stage for stage in trained.stages.done if not stage.common]
+    choices = [choice for stage in before for choice in stage.meta_step] + meta_steps(method)
     seconds = meter.seconds / computed.runs
     model, capture = getattr(method, "model", None), getattr(method, "capture", Capture())
-    return {
-        "train_seconds": seconds + sum(stage.seconds for stage in before),
-        "steps": meter.steps + sum(stage.steps for stage in before),
-        "seconds_per_step": seconds / meter.steps if meter.steps else None,
-        "stages": [asdict(stage) for stage in trained.stages.done],
-        "parameters": sum(p.numel() for p in model.parameters()) // computed.runs if model else None,
-        "peak_memory_bytes": trained.peak_memory,
-        "peak_process_bytes": _peak_process_bytes(),
-        "stacked": computed.runs,
-        "captured": capture.captured,
-        "eager_because": "" if capture.captured else computed.eager_because or capture.eager_because,
-        "graph_memory_bytes": capture.memory_bytes,
-        "meta_step": [choice for stage in before for choice in stage.meta_step] + meta_steps(method),
-        "threads": computed.threads.count,
-        "threads_chosen_by": computed.threads.chosen_by,
-        "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,  # of the last minute; Windows has none
-    }
+    return Costs(
+        train_seconds=seconds + sum(stage.seconds for stage in before),
+        steps=meter.steps + sum(stage.steps for stage in before),
+        seconds_per_step=seconds / meter.steps if meter.steps else None,
+        stages=[StageCosts.read(asdict(stage)) for stage in trained.stages.done],
+        parameters=sum(p.numel() for p in model.parameters()) // computed.runs if model else None,
+        peak_memory_bytes=trained.peak_memory,
+        peak_process_bytes=_peak_process_bytes(),
+        stacked=computed.runs,
+        captured=capture.captured,
+        eager_because="" if capture.captured else computed.eager_because or capture.eager_because,
+        graph_memory_bytes=capture.memory_bytes,
+        meta_step=[MetaStep.read(choice) for choice in choices],
+        threads=computed.threads.count,
+        threads_chosen_by=computed.threads.chosen_by,
+        load=os.getloadavg()[0] if hasattr(os, "getloadavg") else None,  # of the last minute; Windows has none
+    )
 
 
 def _peak_process_bytes() -> int | None:

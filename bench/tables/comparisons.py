@@ -16,12 +16,12 @@ def baselines_of(rows: Sequence[Row]) -> list[Row | None]:
     baselines = {
         (row.setting, row.any.spec.validation): row
         for row in rows
-        if row.any.about["baseline"] and not row.any.spec.options
+        if row.any.about.baseline and not row.any.spec.options
     }
 
     def of(row: Row) -> Row | None:
         about, own, setting = row.any.about, row.any.spec.validation, row.setting
-        policies = [own, *["shared"] * about["baseline"], *["paper"] * about["uses_val"]]
+        policies = [own, *["shared"] * about.baseline, *["paper"] * about.uses_val]
         found = [base for policy in policies if (base := baselines.get((setting, policy)))]
         return next((base for base in found if base is not row), row if found else None)
 
@@ -67,14 +67,14 @@ def _only_in(name: str, row: Row, other: Row) -> bool:
     """Whether they differ in this option of the protocol alone, which the other has at its default."""
     specs = row.any.spec, other.any.spec
     given, fewer = (spec.protocol_options for spec in specs)
-    used, also = ({**r.any.resolved.get("protocol_options", {}), name: None} for r in (row, other))
+    used, also = ({**r.any.resolved.protocol_options, name: None} for r in (row, other))
     return (
         {option: value for option, value in given.items() if option != name} == fewer
         and all(used[option] == also[option] for option in used.keys() & also.keys())  # with the defaults of their time
         and specs[0].validation == specs[1].validation
         and specs[0].dataset_options == specs[1].dataset_options
         and (row.label, row.setting) == (other.label, other.setting)
-        and row.any.resolved["options"] == other.any.resolved["options"]
+        and row.any.resolved.options == other.any.resolved.options
     )
 
 

@@ -34,9 +34,9 @@ def _page(protocol: str, dataset: str, results: Sequence[RunResult]) -> str:
     lines = [MARK + f"# {protocol.replace('/', ', version ')}, on {dataset}", ""]
     if rows:
         about = rows[0].any.about
-        data = about["dataset_reference"] or dataset
+        data = about.dataset_reference or dataset
         lines += [
-            f"Protocol: {about['protocol_reference']}; `bench show {protocol.split('/')[0]}` says what it does. "
+            f"Protocol: {about.protocol_reference}; `bench show {protocol.split('/')[0]}` says what it does. "
             f"Data: {data}{'' if data.endswith('?') else '.'}",
             "",
         ]
@@ -100,20 +100,20 @@ def task_section(protocol: str, dataset: str, variant: str, rows: Sequence[Row])
     lines += _constant(rows)
     task = dataset + (f"[{variant}]" if variant else "")
     lines += _beside_the_papers(protocol, task, start, recipe, _rules(recipe))
-    commands = [f"- {row.name}: `{row.command}`{listed(row.any.resolved['options'], '; {}')}" for row in rows]
+    commands = [f"- {row.name}: `{row.command}`{listed(row.any.resolved.options, '; {}')}" for row in rows]
     return [*lines, f"## {_capital(start + 'commands')}", "", COMMANDS, "", *commands, ""]
 
 
 def _constant(rows: Sequence[Row]) -> list[str]:
     """What a model that always predicts the most frequent class would have, where groups are compared."""
-    runs = {seed: r for row in rows for seed, r in row.runs.items() if len(r.data.get("counts", {}).get(TEST, [])) > 1}
+    runs = {seed: r for row in rows for seed, r in row.runs.items() if len(r.data.counts.get(TEST, [])) > 1}
     if not runs:
         return []
     names, right = set(), []
     for r in runs.values():
         train, test = r.class_counts("train"), r.class_counts(TEST)
         most = train.index(max(train))
-        names.add(r.about["classes"][most])
+        names.add(r.about.classes[most])
         right.append(test[most] / sum(test))
     constant = f"Always predicting {' or '.join(sorted(names))!r} has accuracy {percent(right)}"
     return [
@@ -148,7 +148,7 @@ def _notes(tables: Sequence[str]) -> list[str]:
 
 def _rules(rows: Sequence[Row]) -> list[str]:
     """The selection rules of the rows; one row may have another metric to select by than the next."""
-    return [LAST, *sorted({best_val(row.any.about["select"]) for row in rows})]
+    return [LAST, *sorted({best_val(row.any.about.select) for row in rows})]
 
 
 def _table(title: str, rows: Sequence[Row], rule: str) -> list[str]:
@@ -156,8 +156,8 @@ def _table(title: str, rows: Sequence[Row], rule: str) -> list[str]:
     rows = [row for row in rows if row.values(row.ranked_by, rule)]
     if not rows:
         return []
-    metrics = dict.fromkeys(metric for row in rows for metric in row.any.about["metrics"])
-    better = {metric: up for row in rows for metric, up in row.any.about["higher_is_better"].items()}
+    metrics = dict.fromkeys(metric for row in rows for metric in row.any.about.metrics)
+    better = {metric: up for row in rows for metric, up in row.any.about.higher_is_better.items()}
     first = rows[0].ranked_by
     sign = -1 if better[first] else 1
 
@@ -226,5 +226,5 @@ def _beside_the_papers(protocol: str, task: str, start: str, rows: Sequence[Row]
 
 
 def _unofficial(rows: Sequence[Row]) -> list[str]:
-    files = {f"{name} ({content[:19]}…)" for row in rows for name, content in row.any.data["unofficial"].items()}
+    files = {f"{name} ({content[:19]}…)" for row in rows for name, content in row.any.data.unofficial.items()}
     return [f"‡ Data files without the official checksum: {', '.join(sorted(files))}.", ""] if files else []

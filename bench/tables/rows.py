@@ -34,12 +34,12 @@ class Row(SeedRuns):
     @property
     def name(self) -> str:
         """The label, with the marks that the page explains, and the changes."""
-        mark = (" ‡" if self.any.data["unofficial"] else "") + (" §" if len(self.versions) > 1 else "")
+        mark = (" ‡" if self.any.data.unofficial else "") + (" §" if len(self.versions) > 1 else "")
         return self.label + mark + (f" ({self.changes})" if self.changes else "")
 
     def protocol_value(self, name: str) -> str:
         """That of an option of the protocol, also where it is the default."""
-        used = self.any.resolved.get("protocol_options", {})  # records of earlier versions have no such entry
+        used = self.any.resolved.protocol_options
         return show(used[name]) or "empty" if name in used else "its default"
 
     @property
@@ -52,7 +52,7 @@ class Row(SeedRuns):
     @property
     def ranked_by(self) -> str:
         """The first metric."""
-        return str(self.any.about["metrics"][0])
+        return str(self.any.about.metrics[0])
 
     @property
     def changes(self) -> str:
@@ -71,9 +71,9 @@ class Row(SeedRuns):
         """What two rows must share for a comparison to be paired, the training data apart."""
         spec, resolved = self.any.spec, self.any.resolved
         usual = usual_recipe()  # a field of later versions that is not used makes no difference
-        recipe = {name: value for name, value in resolved["recipe"].items() if value != usual.get(name)}
-        used = canonical([resolved["model_options"], recipe])  # with the data set's defaults of their time
-        return spec.model, used, self.any.data["revision"]
+        recipe = {name: value for name, value in resolved.recipe.items() if value != usual.get(name)}
+        used = canonical([resolved.model_options, recipe])  # with the data set's defaults of their time
+        return spec.model, used, self.any.data.revision
 
     def values(self, metric: str, rule: str) -> dict[int, float]:
         """Values on the test set, or on that of `set/metric`, by seed; NaN where undefined, or where the options of the
@@ -89,23 +89,23 @@ class Row(SeedRuns):
         """Median training seconds for each machine and way of running, of runs that had the machine to themselves."""
         seconds: dict[tuple[Any, ...], list[float]] = defaultdict(list)
         for r in self.runs.values():
-            load = r.costs.get("load")
-            if load is None or load > r.costs["threads"] + OTHER_LOAD:
+            load = r.costs.load
+            if load is None or load > r.costs.threads + OTHER_LOAD:
                 continue
             machine = (
-                r.environment["device"],
-                r.environment["versions"]["torch"],
-                r.costs["threads"],
-                r.costs["stacked"],
-                r.costs.get("captured", False),  # records of earlier versions have no such entry
+                r.environment.device,
+                r.environment.versions["torch"],
+                r.costs.threads,
+                r.costs.stacked,
+                r.costs.captured,
             )
-            seconds[machine].append(r.costs["train_seconds"])
+            seconds[machine].append(r.costs.train_seconds)
         return {machine: median(s) for machine, s in seconds.items()}
 
     @property
     def uses_val(self) -> bool:
         """Whether the training uses the validation data."""
-        return bool(self.any.about["uses_val"]) or self.any.spec.validation == "paper"
+        return bool(self.any.about.uses_val) or self.any.spec.validation == "paper"
 
     @property
     def versions(self) -> set[str]:

@@ -11,6 +11,7 @@ from bench.metrics import METRICS
 from bench.options import show
 from bench.recipe import Recipe
 from bench.records.run import RunResult
+from bench.records.sections import About
 from bench.records.spec import canonical
 
 NAMED = 10
@@ -34,7 +35,7 @@ def listed(values: Mapping[str, Any], form: str) -> str:
 
 def recipe_line(result: RunResult) -> str:
     """What is trained and how long, the method apart."""
-    recipe = usual_recipe() | result.resolved["recipe"]
+    recipe = usual_recipe() | result.resolved.recipe
     others = {name: value for name, value in recipe.items() if name not in TOLD and value != usual_recipe().get(name)}
     options = {} if "model" in result.off_recipe else recipe["model_options"]  # those of the recipe's own model
     parts = [
@@ -45,16 +46,15 @@ def recipe_line(result: RunResult) -> str:
         f"batches of {recipe['batch_size']:,}{listed(others, ', {}')}",
     ]
     line = f"{', '.join(parts)}."
-    for of in ("dataset", "protocol"):  # records of earlier versions have no such entry
-        line += listed(result.resolved.get(f"{of}_options", {}), f" Options of the {of}: {{}}.")
-    return line
+    line += listed(result.resolved.dataset_options, " Options of the dataset: {}.")
+    return line + listed(result.resolved.protocol_options, " Options of the protocol: {}.")
 
 
 def sizes_line(results: Sequence[RunResult]) -> str:
     """How many samples each set has that any run has; the least and the most, where that depends on the seed."""
     found: dict[str, list[int]] = defaultdict(list)
     for result in results:
-        for name, size in result.data["sizes"].items():
+        for name, size in result.data.sizes.items():
             found[name].append(size)
     return f"Samples: {', '.join(f'{_span(sizes)} {name}' for name, sizes in found.items())}."
 
@@ -66,21 +66,21 @@ def _span(numbers: Sequence[int]) -> str:
 
 def code_line(result: RunResult) -> str:
     """What made the run: the commit, and distributions with their versions, those of plugins too."""
-    git = result.environment["git"]
-    commit = [f"commit {git['commit'][:12]}{' with changes' if git['dirty'] else ''}"] if git else []
-    found = {f"{name} {version}" for name, version in result.environment["versions"].items()}
-    found |= {plugin.rpartition("(")[2].rstrip(")") for plugin in result.environment["plugins"].values()}
+    git = result.environment.git
+    commit = [str(git)] if git else []
+    found = {f"{name} {version}" for name, version in result.environment.versions.items()}
+    found |= {plugin.rpartition("(")[2].rstrip(")") for plugin in result.environment.plugins.values()}
     return ", ".join([*commit, *sorted(found)])
 
 
-def definitions(about: Mapping[str, Any]) -> list[str]:
+def definitions(about: About) -> list[str]:
     """What the classes, the groups, the metrics and the sets that they are taken on are."""
-    classes, groups = about["classes"], about["groups"]
+    classes, groups = about.classes, about.groups
     of_groups = "the classes" if groups == classes else abbreviate(groups)
     positive = f"; the positive one: {classes[1]}" if len(classes) == 2 else ""
-    metrics = dict.fromkeys(name.rpartition("/")[2] for name in about["metrics"])
+    metrics = dict.fromkeys(name.rpartition("/")[2] for name in about.metrics)
     lines = [f"- {name}: {METRICS[name].description}" for name in metrics if name in METRICS]
-    lines += [f"- {name}/: {text}" for name, text in about.get("sets", {}).items()]
+    lines += [f"- {name}/: {text}" for name, text in about.sets.items()]
     return [f"Classes: {abbreviate(classes)}{positive}. Groups: {of_groups}. Metrics:", "", *lines]
 
 

@@ -7,6 +7,7 @@ from statistics import median
 from typing import Any
 
 from bench.records.json_file import JsonRecord
+from bench.records.sections import Environment
 from bench.tables.markdown import MARK, table
 from bench.throughput.page import made, with_quartiles
 from bench.throughput.record import Quartiles, paired, quartiles
@@ -60,11 +61,11 @@ class CorruptionCosts(JsonRecord):
     images: int
     one_by_one: int
     rows: Sequence[Timing]
-    environment: Mapping[str, Any]
+    environment: Environment
 
     @property
     def path(self) -> str:
-        return re.sub("[^a-z0-9]+", "-", self.environment["device"].lower()).strip("-") + ".json"
+        return re.sub("[^a-z0-9]+", "-", self.environment.device.lower()).strip("-") + ".json"
 
     @classmethod
     def of(cls, values: dict[str, Any]) -> "CorruptionCosts":
@@ -90,7 +91,7 @@ def section(record: CorruptionCosts) -> list[str]:
     """The table of one record, and the conditions under which it was measured."""
     rounds, batch, alone = len(record.rows[0].ours[CLOCKS[0]]), record.images, record.one_by_one
     return [
-        f"## {record.environment['device']}",
+        f"## {record.environment.device}",
         "",
         f"{record.data}: {batch:,} in a batch and {alone:,} one by one, severity {record.severity}, one thread, "
         f"{rounds} rounds; public: {record.public}; {made(record.environment)}. `{record.command}`",

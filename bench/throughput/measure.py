@@ -84,7 +84,8 @@ def measure(
         rows = [replace(row, floor_flops=least[row.method]) for row in rows]
     plugins = {"model": registry.find("models", workload.model).plugin} | {e.name: e.plugin for e in part}
     made = environment(plugins, device)
-    made["versions"] |= {k: v for plugin in plugins.values() for k, v in _rivals_libraries(plugin).items()}
+    for plugin in plugins.values():
+        made.versions.update(_rivals_libraries(plugin))
     return StepCosts(command, name, workload, conditions, repeats, rows, made)
 
 

@@ -4,9 +4,10 @@ import io
 import math
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
+from bench.records.sections import Environment
 from bench.tables.markdown import MARK, table
 from bench.throughput.record import WAYS, Quartiles, StepCost, StepCosts, quartiles
 
@@ -46,7 +47,7 @@ def render(records: Iterable[StepCosts]) -> dict[str, str]:
     """File name -> content: the page and its pictures; nothing for no records."""
     by_device: dict[str, list[StepCosts]] = defaultdict(list)
     for record in sorted(records, key=lambda r: r.path):
-        by_device[record.environment["device"]].append(record)
+        by_device[record.environment.device].append(record)
     if not by_device:
         return {}
     lines, files = [f"{MARK}# Throughput", "", NOTES, ""], {}
@@ -70,11 +71,12 @@ def section(record: StepCosts) -> list[str]:
     ]
 
 
-def made(environment: Mapping[str, Any]) -> str:
+def made(environment: Environment) -> str:
     """With which torch, when and from which commit."""
-    git = environment["git"]
-    commit = f", commit {git['commit'][:12]}{' with changes' if git['dirty'] else ''}" if git else ""
-    return f"torch {environment['versions']['torch']}, {environment['created'][:10]}{commit}"
+    parts = [f"torch {environment.versions['torch']}", environment.created[:10]]
+    if environment.git:
+        parts.append(str(environment.git))
+    return ", ".join(parts)
 
 
 def title(record: StepCosts) -> str:
@@ -86,7 +88,7 @@ def title(record: StepCosts) -> str:
 def conditions(record: StepCosts) -> str:
     c, updates = record.conditions, f"{record.repeats} update{'s' * (record.repeats > 1)}"
     parts = [f"look-aheads: {c.backend}", f"threads: {c.threads}", f"{c.rounds} rounds of {updates}"]
-    tf32 = record.environment.get("gpu", {}).get("float32_convolution") == "tf32" and c.precision == "fp32"
+    tf32 = record.environment.gpu.get("float32_convolution") == "tf32" and c.precision == "fp32"
     return ", ".join((_special(record) or ["fp32"]) + ["convolutions in TF32"] * tf32 + parts)
 
 

@@ -2,13 +2,14 @@
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import quantiles
 from typing import Any, NamedTuple
 
 from bench.errors import BenchError
 from bench.records.json_file import JsonRecord
+from bench.records.sections import Environment
 from bench.records.spec import canonical, digest
 from bench.throughput.workload import Conditions, Workload
 
@@ -92,7 +93,7 @@ class StepCosts(JsonRecord):
     conditions: Conditions
     repeats: int
     rows: Sequence[StepCost]
-    environment: dict[str, Any] = field(default_factory=dict)
+    environment: Environment
 
     @property
     def timed(self) -> list[StepCost]:
@@ -119,7 +120,7 @@ class StepCosts(JsonRecord):
     def path(self) -> str:
         """The name of its file: the same for a repetition on the same kind of device."""
         asked = asdict(self.conditions) | {"rounds": None, "device": self.conditions.kind}
-        key = digest([self.name, asdict(self.workload), asked, self.environment["device"]])
+        key = digest([self.name, asdict(self.workload), asked, self.environment.device])
         return f"{self.name}.{self.conditions.kind}.{self.conditions.precision}.{key}.json".replace("/", "-")
 
     @classmethod

@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -121,7 +121,7 @@ def test_of_many_classes_the_largest_and_the_smallest_are_told(make_result):
     about = {"classes": [str(c) for c in range(11)], "groups": ["a", "b"]}
     data = {"counts": {"train": [[1] * 11, [2] * 10 + [0]]}, "sizes": {"train": 3100, "val": 1, "test": 2}}
     told = "3,100 for training (3 to 1 of each class; a 11, b 20), 1 for validation, 2 for testing"
-    assert _samples(replace(make_result(data=data), about=about)) == told
+    assert _samples(make_result(data=data, about=about)) == told
 
 
 def test_the_recorded_command_makes_the_same_run_again(bench_in):

@@ -44,9 +44,9 @@ def failing(device: torch.device) -> str:
     tried, _ = trained(given, device, observer=notes)
     plain, _ = trained(given, device, eager=True)
     if device.type == "cuda":
-        assert (why := tried.costs["eager_because"]).startswith(FAILED), why
+        assert (why := tried.costs.eager_because).startswith(FAILED), why
         assert "earlier" in why or [FAILED in text for text in notes.texts] == [True], notes.texts
-    assert not tried.costs["captured"]
+    assert not tried.costs.captured
     return compare(tried, plain, 1e-3)
 
 
@@ -60,8 +60,8 @@ def check_the_next_training_is_recorded_or_says_why_not(device: torch.device) ->
         failing(device)
         next_one, _ = trained(made(device), device)
         plain, _ = trained(made(device), device, eager=True)
-    reason = next_one.costs["eager_because"]
-    assert next_one.costs["captured"] == (device.type == "cuda" and not reason)
+    reason = next_one.costs.eager_because
+    assert next_one.costs.captured == (device.type == "cuda" and not reason)
     return f"{compare(next_one, plain, 1e-3)}, {reason or 'captured'}"
 
 

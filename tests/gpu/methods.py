@@ -31,8 +31,8 @@ def check_six_updates_are_those_of_a_cpu(device: torch.device, name: str) -> str
     with exact():
         there, _ = trained(given, device)
         here, _ = trained(given, CPU)
-    assert there.costs["captured"] == (device.type == "cuda" and METHODS[name].capturable), there.costs
-    backends = sorted({choice["backend"] for choice in there.costs["meta_step"]})
+    assert there.costs.captured == (device.type == "cuda" and METHODS[name].capturable), there.costs
+    backends = sorted({choice.backend for choice in there.costs.meta_step})
     return " ".join([compare(there, here, 1.0 if name in DRAWING else 1e-2), *backends])
 
 
@@ -44,8 +44,8 @@ def check_forml_is_that_of_a_cpu_by_backend(device: torch.device, backend: str) 
     with exact():
         there, _ = trained(given, device, backend=backend)
         here, _ = trained(given, CPU, backend=backend)
-    assert [choice["backend"] for choice in there.costs["meta_step"]] == [backend]
-    assert there.costs["captured"] == (device.type == "cuda"), there.costs["eager_because"]
+    assert [choice.backend for choice in there.costs.meta_step] == [backend]
+    assert there.costs.captured == (device.type == "cuda"), there.costs.eager_because
     return compare(there, here, 1e-2)
 
 

@@ -40,17 +40,17 @@ def recorded_and_not(given: Experiment, device: torch.device, tolerance: float) 
     with exact():
         replayed, _ = trained(given, device, check=False)
         plain, _ = trained(given, device, check=False, eager=True)
-    assert replayed.costs["captured"] == (device.type == "cuda"), replayed.costs["eager_because"]
-    assert not plain.costs["captured"]
+    assert replayed.costs.captured == (device.type == "cuda"), replayed.costs.eager_because
+    assert not plain.costs.captured
     return replayed, compare(replayed, plain, tolerance)
 
 
 def check_recorded_updates_train_as_plain_ones(device: torch.device) -> str:
     result, far = recorded_and_not(made(device), device, 1e-3)
-    assert result.costs["train_seconds"] > 0 and result.costs["steps"] == 3 * EPOCHS
+    assert result.costs.train_seconds > 0 and result.costs.steps == 3 * EPOCHS
     if device.type == "cuda":
-        assert result.costs["peak_memory_bytes"] > 4 * result.costs["parameters"]
-        assert result.environment["device"] == torch.cuda.get_device_name(device)
+        assert result.costs.peak_memory_bytes > 4 * result.costs.parameters
+        assert result.environment.device == torch.cuda.get_device_name(device)
     return far
 
 
@@ -88,7 +88,7 @@ def check_dropout_is_drawn_anew_in_every_update_and_repeated_with_the_seed(devic
         one, _ = trained(made(device, **given), device)
         torch.rand(3, device=device)  # what was drawn before does not matter
         other, _ = trained(made(device, **given), device)
-    assert not one.costs["captured"] and not one.costs["eager_because"].startswith(FAILED)
+    assert not one.costs.captured and not one.costs.eager_because.startswith(FAILED)
     return compare(one, other, 1e-3)
 
 
@@ -139,7 +139,7 @@ def check_stacked_runs_train_as_single_ones(device: torch.device) -> str:
         stacked = run(given, [0, 1, 2], records, device, stacked=True)
     far = []
     for seed, result in enumerate(stacked):
-        assert result.costs["captured"], "the update of the stack was not captured"
+        assert result.costs.captured, "the update of the stack was not captured"
         far.append(compare(result, trained(given, device, [seed])[0], 1e-3))
     return ", ".join(far)
 

@@ -50,7 +50,7 @@ def plausible(record: StepCosts, device: torch.device) -> str:
         assert row.captured == (captured and row.way != EAGER), row
         assert row.waits == 0, f"{row.label} waits {row.waits} times for the device"
         told.append(f"{row.label} {row.calls} calls")
-    assert record.environment["device"] == (torch.cuda.get_device_name() if cuda else record.environment["device"])
+    assert record.environment.device == (torch.cuda.get_device_name() if cuda else record.environment.device)
     return ", ".join(told)
 
 

@@ -28,15 +28,14 @@ def record(make_result):
 
     def make(method="erm", seed=0, fraction=(0.5, 0.4, 0.3), parameters=10, counts=((30, 10),), groups=2, **fields):
         result = make_result(method, seed, test={"accuracy": 0.9, "fraction_positive": fraction[-1]}, **fields)
-        own = result.resolved
-        own = own | {"protocol_options": {"factor": 100.0, **own["protocol_options"]}}
+        options = {"factor": 100.0, **result.resolved.protocol_options}
         return dataclasses.replace(
             result,
-            resolved=own,
-            about=result.about | {"classes": ["cat", "dog"], "groups": ["cat", "dog"][:groups]},
-            data=result.data | {"sizes": {"train": 40, "test": 20}, "counts": {"train": counts}},
+            resolved=dataclasses.replace(result.resolved, protocol_options=options),
+            about=dataclasses.replace(result.about, classes=["cat", "dog"], groups=["cat", "dog"][:groups]),
+            data=dataclasses.replace(result.data, sizes={"train": 40, "test": 20}, counts={"train": counts}),
             history={"epoch": [1, 2, 4], "test/fraction_positive": list(fraction), "train/gradient_norm": [3, 2, None]},
-            costs=result.costs | {"parameters": parameters},
+            costs=dataclasses.replace(result.costs, parameters=parameters),
         )
 
     return make
@@ -121,7 +120,7 @@ def test_what_all_have_alike_is_told_once(record):
 def test_an_axis_names_its_class_or_group(record):
     (one,) = series_of([record()])
     assert axis_name(one, "loss/class0") == 'loss, class "cat"'
-    assert axis_name(one, "weight_share/group1") == f'share of the weight, group "{one.any.about["groups"][1]}"'
+    assert axis_name(one, "weight_share/group1") == f'share of the weight, group "{one.any.about.groups[1]}"'
 
 
 def test_a_column_that_no_run_has_is_told(record):
@@ -255,7 +254,7 @@ def test_what_has_no_surface_is_told(record):
 
 def test_counts_of_records_without_any_are_told(record):
     old = record()
-    del old.data["counts"]
+    old.data.counts.clear()
     with pytest.raises(BenchError, match="no class counts: run them again"):
         counts(series_of([old]), "toy")
 

@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.errors import StoreError
-from bench.records.run import FORMAT, RunResult
-from bench.records.spec import RunSpec
+from bench.records.run import FORMAT, SECTIONS, RunResult
+from bench.records.spec import RunSpec, digest
 from bench.records.store import ResultStore
 
 SPEC = RunSpec("digits", "erm", "mlp", "class_fairness/1", 3, options={"beta": 0.5})
@@ -129,6 +129,64 @@ def test_costs_and_environment_are_not_what_equal_seeds_give_again(make_result):
     a, b = make_result(seconds=1.0, device="A"), make_result(seconds=2.0, device="B")
     assert a != b
     assert a.reproducible() == b.reproducible() != make_result(test={"tprd": 0.1}).reproducible()
+
+
+def test_of_no_gpu_there_is_no_entry(make_result):
+    on_cpu, on_gpu = make_result(), make_result(environment={"gpu": {"driver": "1"}})
+    assert "gpu" not in json.loads(on_cpu.to_json())["environment"]
+    assert json.loads(on_gpu.to_json())["environment"]["gpu"] == {"driver": "1"}
+    assert RunResult.from_json(on_gpu.to_json()) == on_gpu
+
+
+@pytest.mark.parametrize(
+    ("section", "entry", "instead"),
+    [
+        ("about", "sets", {}),
+        ("resolved", "dataset_options", {}),
+        ("resolved", "protocol_options", {}),
+        ("data", "counts", {}),
+        ("costs", "stages", []),
+        ("costs", "captured", False),
+        ("costs", "eager_because", ""),
+        ("costs", "graph_memory_bytes", None),
+        ("costs", "meta_step", []),
+        ("costs", "threads_chosen_by", ""),
+        ("costs", "load", None),
+        ("environment", "numerics", {}),
+    ],
+)
+def test_what_records_of_earlier_versions_lack_is_filled_in(make_result, section, entry, instead):
+    values = json.loads(make_result().to_json())
+    del values["digest"], values[section][entry]
+    values["digest"] = digest(values)
+    assert getattr(getattr(RunResult.from_json(json.dumps(values)), section), entry) == instead
+
+
+@pytest.mark.parametrize("entries", [{}, {"metrics": ["accuracy"], "unheard_of": 1}])
+def test_a_section_without_an_entry_that_all_records_have_is_damaged(make_result, entries):
+    values = json.loads(make_result().to_json())
+    del values["digest"]
+    values["about"] = entries
+    values["digest"] = digest(values)
+    with pytest.raises(ValueError, match="not a record: "):
+        RunResult.from_json(json.dumps(values))
+
+
+COMMITTED = sorted((Path(__file__).parents[2] / "leaderboards" / "results").glob("*.json"))
+
+
+def test_committed_records_are_written_as_they_were_read():
+    """Those of today to the byte; those of earlier versions with more entries."""
+    whole = 0
+    for path in COMMITTED:
+        text = path.read_text("utf-8")
+        before, again = json.loads(text), json.loads(again_text := RunResult.from_json(text).to_json())
+        parts = ["spec", *SECTIONS]
+        assert all(before[part].items() <= again[part].items() for part in parts), path.name
+        if all(before[part].keys() == again[part].keys() for part in parts):
+            assert again_text == text, path.name
+            whole += 1
+    assert whole >= 160
 
 
 # ResultStore

@@ -27,8 +27,8 @@ def card(monkeypatch, tmp_path):
 
 def test_on_a_gpu_it_names_card_driver_versions_and_precision(card):
     found = environment({}, card)
-    assert found["device"] == "Card X"
-    assert found["gpu"] == {
+    assert found.device == "Card X"
+    assert found.gpu == {
         "name": "Card X",
         "capability": "9.0",
         "memory_bytes": 80 * 2**30,
@@ -59,18 +59,18 @@ def other_precision():
 @pytest.mark.usefixtures("other_precision")
 def test_settings_of_the_moment_are_told(card):
     found = environment({}, card)
-    assert found["numerics"] == {"float32_matmul_precision": "high", "deterministic_algorithms": True}
-    assert (found["gpu"]["float32_matmul"], found["gpu"]["float32_convolution"]) == ("tf32", "ieee")
+    assert found.numerics == {"float32_matmul_precision": "high", "deterministic_algorithms": True}
+    assert (found.gpu["float32_matmul"], found.gpu["float32_convolution"]) == ("tf32", "ieee")
 
 
 def test_without_the_tool_of_the_driver_its_version_is_unknown(card, monkeypatch):
     monkeypatch.setenv("PATH", "")
-    assert environment({}, card)["gpu"]["driver"] is None
+    assert environment({}, card).gpu["driver"] is None
 
 
 def test_on_a_cpu_there_is_no_gpu():
     found = environment({}, torch.device("cpu"))
-    assert "gpu" not in found and found["numerics"]["float32_matmul_precision"] == "highest"
+    assert found.gpu == {} and found.numerics["float32_matmul_precision"] == "highest"
 
 
 def test_what_torch_cannot_tell_is_unknown(monkeypatch):
@@ -80,4 +80,4 @@ def test_what_torch_cannot_tell_is_unknown(monkeypatch):
         raise RuntimeError("a mix of the legacy and new APIs")
 
     monkeypatch.setattr(torch, "get_float32_matmul_precision", mixed)
-    assert environment({}, torch.device("cpu"))["numerics"]["float32_matmul_precision"] is None
+    assert environment({}, torch.device("cpu")).numerics["float32_matmul_precision"] is None

@@ -74,7 +74,7 @@ def test_options_that_make_another_task_make_another_run(ask):
     assert ask(protocol__step=4, dataset__size=40).spec(0) == usual
     assert ask(protocol__step=3).off_recipe == []
     resolved = ask(dataset__size=24).resolved
-    assert (resolved["dataset_options"], resolved["protocol_options"]) == ({"size": 24}, {"step": 4})
+    assert (resolved.dataset_options, resolved.protocol_options) == ({"size": 24}, {"step": 4})
 
 
 def test_metrics_of_two_classes_are_not_shown_of_more(ask, monkeypatch):

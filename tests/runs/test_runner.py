@@ -95,7 +95,7 @@ def test_evaluate_every_and_a_budget_in_steps(experiment, store):
     result = one(experiment(epochs=None, steps=31, evaluate_every=2), store)  # 100 samples: 7 steps an epoch
     assert result.history["epoch"] == [2, 4, 5]
     assert result.history["step"] == [14, 28, 31]
-    assert result.costs["steps"] == 31
+    assert result.costs.steps == 31
 
 
 def test_validation_paper_trains_on_the_validation_data_and_has_no_best_epoch(experiment, store):
@@ -104,9 +104,9 @@ def test_validation_paper_trains_on_the_validation_data_and_has_no_best_epoch(ex
         uses_val = True
 
     shared, paper = one(experiment(), store), one(experiment(validation="paper"), store)
-    assert (shared.data["sizes"]["train"], paper.data["sizes"]["train"]) == (100, 140)
+    assert (shared.data.sizes["train"], paper.data.sizes["train"]) == (100, 140)
     assert set(paper.selected) == {"last"}
-    assert one(experiment(Learner, validation="paper"), store).data["sizes"]["train"] == 100
+    assert one(experiment(Learner, validation="paper"), store).data.sizes["train"] == 100
 
 
 def test_stacked_runs_record_what_single_runs_do(experiment, store):
@@ -189,7 +189,7 @@ def test_an_interrupted_run_goes_on_from_its_checkpoint_to_the_same_record(exper
     assert saved["epoch"] == 2
     resumed = one(experiment(), store)
     assert resumed.reproducible() == whole.reproducible()
-    assert resumed.costs["steps"] == whole.costs["steps"]
+    assert resumed.costs.steps == whole.costs.steps
     assert not list((tmp_path / "checkpoints").iterdir())
 
 
@@ -248,14 +248,14 @@ def test_a_record_says_whether_updates_were_replayed_and_if_not_why(experiment, 
     method, how, recipe, reason = CAPTURES[case]
     found = run(experiment(method, **recipe), [0, 1], store, CPU, stacked=True, **how)
     for costs in (result.costs for result in found):
-        assert costs["captured"] == (not reason)
-        assert costs["eager_because"].startswith(reason) and bool(costs["eager_because"]) == bool(reason)
-        assert costs["graph_memory_bytes"] is None  # of a GPU
+        assert costs.captured == (not reason)
+        assert costs.eager_because.startswith(reason) and bool(costs.eager_because) == bool(reason)
+        assert costs.graph_memory_bytes is None  # of a GPU
 
 
 def test_a_run_that_is_not_stacked_is_replayed_on_a_gpu_alone(experiment, store):
     costs = one(experiment(Capturable), store).costs
-    assert (costs["captured"], costs["eager_because"]) == (False, "a run that is not stacked, on a CPU")
+    assert (costs.captured, costs.eager_because) == (False, "a run that is not stacked, on a CPU")
 
 
 def test_the_record_of_a_failure_says_whether_updates_were_replayed(experiment, store):
@@ -268,7 +268,7 @@ def test_the_record_of_a_failure_says_whether_updates_were_replayed(experiment, 
                     parameter.data.fill_(torch.nan)
 
     (result, _) = run(experiment(Exploding), [0, 1], store, CPU, stacked=True)
-    assert (result.status, result.costs["captured"], result.costs["eager_because"]) == ("diverged", True, "")
+    assert (result.status, result.costs.captured, result.costs.eager_because) == ("diverged", True, "")
 
 
 def test_the_user_is_told_that_capturing_failed(experiment, store):
@@ -378,9 +378,9 @@ def test_a_method_that_cannot_be_stacked_is_refused(experiment, store):
 
 def test_split_sizes_and_normalisation(experiment, store):
     result = one(experiment(), store)
-    assert result.data["sizes"] == {"train": 100, "val": 40, "test": 60}
+    assert result.data.sizes == {"train": 100, "val": 40, "test": 60}
     assert isinstance(experiment().dataset.train, Split)
-    assert result.costs["parameters"] == 3 * 6 + 6 + 6 * 2 + 2
+    assert result.costs.parameters == 3 * 6 + 6 + 6 * 2 + 2
 
 
 class _Twice(Method):

@@ -94,7 +94,7 @@ def test_a_run_takes_its_threads_tells_them_and_puts_them_back(experiment, store
         (3, 3, "--threads"),
     ):
         costs = one(experiment(Watching), store, threads=asked).costs
-        assert (Watching.found, costs["threads"], costs["threads_chosen_by"]) == (count, count, by)
+        assert (Watching.found, costs.threads, costs.threads_chosen_by) == (count, count, by)
         assert torch.get_num_threads() == 4
 
 
@@ -102,7 +102,7 @@ def test_stacked_runs_count_together(experiment, store):
     results = run(experiment(), [0, 1, 2], store, CPU, stacked=True)
     flops = 3 * 16 * 2 * (3 * 6 + 6 * 2)
     told = f"rule: a batch's forward pass has {flops / 1e6:.3g} MFLOP, 10 a thread"
-    assert [result.costs["threads_chosen_by"] for result in results] == [told] * 3
+    assert [result.costs.threads_chosen_by for result in results] == [told] * 3
 
 
 def test_an_interrupted_run_puts_them_back(experiment, store):
@@ -129,6 +129,6 @@ def test_a_model_that_fails_is_told_by_its_training(experiment, store):
     made = experiment()
     object.__setattr__(made, "model", lambda shape, classes, *, hidden: Broken(math.prod(shape), classes))
     result = one(made, store)
-    assert (result.status, result.costs["threads"]) == ("plugin error", 4)
-    assert result.costs["threads_chosen_by"] == "torch: the forward pass of a sample fails: broken"
+    assert (result.status, result.costs.threads) == ("plugin error", 4)
+    assert result.costs.threads_chosen_by == "torch: the forward pass of a sample fails: broken"
     assert "RuntimeError: broken" in result.error

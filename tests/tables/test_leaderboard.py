@@ -4,6 +4,7 @@ import math
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -230,7 +231,7 @@ def test_a_row_with_another_selection_metric_hides_no_table(make_result):
     test = {"tprd": 0.3, "accuracy": 0.9}
     on = make_result("b", test=test, best=test)
     off = make_result("a", test=test, recipe={"select": "tprd"})
-    off = RunResult(**vars(off) | {"about": off.about | {"select": "tprd"}})
+    off = replace(off, about=replace(off.about, select="tprd"))
     off.selected["best_val_tprd"] = off.selected["last"]
     assert set(sections([on, off])) >= {"Best validation accuracy", "Off the recipe: best validation tprd"}
 
@@ -316,15 +317,13 @@ def test_a_default_of_the_task_that_no_record_tells_is_called_so(make_result):
 
 def test_a_constant_prediction_is_named_where_groups_are_compared(make_result):
     """It has no disparity: 30 of 40 test samples in one seed and 20 of 40 in the other are of the class."""
-    about = {"classes": ["no", "yes"]}
     found = runs(make_result, "erm", [0.1, 0.2])
     for r, test in zip(found, ([[10, 10], [20, 0]], [[10, 10], [10, 10]]), strict=True):
-        r.about.update(about)
-        r.data["counts"] = {"train": [[60, 10], [0, 30]], "test": test}
+        r.data.counts.update(train=[[60, 10], [0, 30]], test=test)
     text = render(found)[PAGE]
     assert "Always predicting 'no' has accuracy 62.50 ± 12.50 and the same rates in every group" in text
     for r in found:
-        r.data["counts"] = {"train": [[60, 40]], "test": [[10, 10]]}  # the group is the class
+        r.data.counts.update(train=[[60, 40]], test=[[10, 10]])  # the group is the class
     assert "Always predicting" not in render(found)[PAGE]
 
 
@@ -378,7 +377,7 @@ def test_a_run_that_shared_the_machine_has_no_cost(make_result, load):
     """Another seed's, which had it to itself, is the row's."""
     erm = runs(make_result, "erm", [0.1], seconds=2.0)
     busy, quiet = runs(make_result, "a", [0.2], seconds=9.0), runs(make_result, "a", [0.2], first_seed=1, seconds=3.0)
-    busy[0].costs["load"] = load
+    busy[0] = replace(busy[0], costs=replace(busy[0].costs, load=load))
     assert column([*erm, *busy], "Cost") == []
     assert column([*erm, *busy, *quiet], "Cost") == ["1.00 ×", "1.50 ×"]
 
@@ -454,7 +453,7 @@ def test_the_recipe_is_told_of_rows_that_keep_it(make_result):
 def test_numbers_of_samples_that_differ_by_seed_are_told_by_the_least_and_the_most(make_result):
     results = runs(make_result, "erm", [0.1, 0.2, 0.3])
     for r, size in zip(results, (1100, 1000, 1050), strict=True):
-        r.data["sizes"] = {"train": size, "test": 50}
+        r.data.sizes.update(train=size)
     assert "Samples: 1,000 to 1,100 train, 50 test." in render(results)[PAGE]
 
 
@@ -470,7 +469,7 @@ def test_where_no_row_keeps_the_recipe_the_model_that_was_trained_is_told(make_r
 
 def test_rows_of_one_recipe_are_told_together_with_sets_that_some_seeds_have(make_result):
     results = [*runs(make_result, "erm", [0.1, 0.2]), *runs(make_result, "a", [0.1])]
-    results[1].data["sizes"] = {"train": 1001, "test": 50, "grid": 9}
+    results[1].data.sizes.update(train=1001, grid=9)
     (line,) = sections(results)["Recipe"]
     assert line.endswith("Samples: 1,000 to 1,001 train, 50 test, 9 grid.")
 
@@ -506,13 +505,13 @@ def test_what_code_made_the_rows_is_told(make_result):
 
 def test_many_classes_and_groups_are_told_by_the_first_and_the_last(make_result):
     (found,) = runs(make_result, "a", [0.1])
-    found.about.update(classes=[f"c{i}" for i in range(13)], groups=["g0", "g1"])
+    found = replace(found, about=replace(found.about, classes=[f"c{i}" for i in range(13)], groups=["g0", "g1"]))
     assert "Classes: 13, from c0 to c12. Groups: g0, g1. Metrics:" in render([found])[PAGE]
 
 
 def test_a_reference_that_is_a_question_ends_with_its_mark(make_result):
     (found,) = runs(make_result, "a", [0.1])
-    found.about["dataset_reference"] = "What is it?"
+    found = replace(found, about=replace(found.about, dataset_reference="What is it?"))
     assert "Data: What is it?\n" in render([found])[PAGE]
 
 

@@ -9,6 +9,7 @@ from click.testing import CliRunner
 from bench.cli import main
 from bench.records.json_file import load
 from bench.throughput.corruptions import FOLDER, PAGE, CorruptionCosts, Timing, cells, render
+from tests.environments import made_up_environment
 
 
 def timing(name: str, ours: list[float], public: list[float], wall: float = 1.0) -> Timing:
@@ -24,8 +25,8 @@ def record() -> CorruptionCosts:
         timing("snow", [1e-6] * 3, [3e-6] * 3),
         timing("frost", [1e-6] * 3, [99e-6] * 3),
     ]
-    about = {"device": "CPU A (R) 1", "git": None, "versions": {"torch": "2.0"}, "created": "2026-01-02T03:04:05"}
-    return CorruptionCosts("pytest it", "theirs 1.0", "Images", 3, 1000, 100, rows, about)
+    environment = made_up_environment(device="CPU A (R) 1")
+    return CorruptionCosts("pytest it", "theirs 1.0", "Images", 3, 1000, 100, rows, environment)
 
 
 def test_ratios_are_of_the_times_of_one_round(record: CorruptionCosts) -> None:

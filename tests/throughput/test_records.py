@@ -31,6 +31,7 @@ from bench.throughput.step import new_step, task
 from bench.throughput.workload import workloads
 from bench.training.capture import Captured
 from bench.training.method import Method
+from tests.environments import made_up_environment
 
 TINY = Workload("logistic", (3,), 2, batch_size=8)
 QUICK = Conditions(rounds=2, rivals=False)
@@ -59,8 +60,7 @@ def record(**seconds: list[float]) -> StepCosts:
         )
         for name, s in seconds.items()
     ]
-    made = {"device": "CPU A", "git": None, "versions": {"torch": "2.0"}, "created": "2026-01-02T03:04:05+00:00"}
-    return StepCosts("bench throughput tiny", "tiny", TINY, Conditions(), 4, rows, made)
+    return StepCosts("bench throughput tiny", "tiny", TINY, Conditions(), 4, rows, made_up_environment())
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def record(**seconds: list[float]) -> StepCosts:
 )
 def test_a_page_says_that_convolutions_of_a_gpu_are_not_in_full_precision(convolution, precision, told):
     found = record(base=[1.0, 1.0])
-    found.environment["gpu"] = {"float32_convolution": convolution}
+    found.environment.gpu.update(float32_convolution=convolution)
     found = replace(found, conditions=replace(found.conditions, precision=precision))
     assert page.conditions(found).startswith(f"{told}look-aheads: auto")
 
@@ -223,7 +223,7 @@ def test_a_record_has_the_versions_of_the_rivals_libraries(monkeypatch, no_memor
         'pytest; extra == "test"',
     ]
     monkeypatch.setattr(measuring.metadata, "requires", lambda distribution: needed)
-    versions = measure("tiny", TINY, replace(QUICK, methods=("erm",)), installed()).environment["versions"]
+    versions = measure("tiny", TINY, replace(QUICK, methods=("erm",)), installed()).environment.versions
     assert versions["pluggy"] == version("pluggy")
     assert not {"click", "missing", "pytest"} & {*versions}
 

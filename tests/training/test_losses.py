@@ -166,7 +166,7 @@ def test_updates_are_replayed_unless_each_has_its_own_rate(options, replayed, tm
     given = {f"recipe.{name}": value for name, value in ({"steps": 8} | options).items()}
     experiment = resolve(Request("digits", "erm", options=given), Files(tmp_path))
     for result in runner.run(experiment, [0, 1], ResultStore(tmp_path), torch.device("cpu"), stacked=True):
-        assert (result.status, result.costs["captured"]) == ("ok", replayed)
+        assert (result.status, result.costs.captured) == ("ok", replayed)
 
 
 @pytest.mark.parametrize(

@@ -183,7 +183,7 @@ def test_epochs_of_preparation_are_left_out(experiment, store):
 def test_a_run_has_exactly_as_many_samples(experiment, store, drop, left):
     result = one(experiment(Skewed, drop=drop), store)
     sizes = {"train": left, "val": VAL, "test": 60}
-    assert result.data["sizes"] == (sizes | {"dropped": DROPPED} if left < 100 else sizes)
+    assert result.data.sizes == (sizes | {"dropped": DROPPED} if left < 100 else sizes)
     found = arrays(result, store)
     places = [found[f"{name}/position"] for name in ("train", "val", "dropped")]
     assert [len(p) for p in places] == [left, VAL, 100 - left]
@@ -191,7 +191,7 @@ def test_a_run_has_exactly_as_many_samples(experiment, store, drop, left):
     drawn = Split.cat([(s := splits_of(experiment(), 0)).train, s.val])
     for name, at in zip(("train", "val", "dropped"), places, strict=True):
         if len(at):
-            assert result.data["counts"][name] == [np.bincount(drawn.y[at], minlength=2).tolist()]
+            assert result.data.counts[name] == [np.bincount(drawn.y[at], minlength=2).tolist()]
     assert result.history["epoch"] == [1, 2, 3, 4]
 
 
@@ -276,14 +276,14 @@ def test_validation_paper_trains_on_the_validation_data_too_and_never_drops_them
     for drop, size in (("weighted_loss", 126), ("at_random", 126), ("none", 140)):
         result = one(experiment(Skewed, "paper", drop=drop), store)
         found = arrays(result, store)
-        assert result.data["sizes"]["train"] == size == len(set(found["train/position"]))
+        assert result.data.sizes["train"] == size == len(set(found["train/position"]))
         assert set(found["val/position"]) < set(found["train/position"])
         assert set(result.selected) == {"last"}
 
 
 def test_balanced_validation_has_as_many_of_each_class(experiment, store):
-    assert one(experiment(validation="balanced"), store).data["counts"]["val"] == [[20, 20]]
-    assert one(experiment(), store).data["counts"]["val"] != [[20, 20]]
+    assert one(experiment(validation="balanced"), store).data.counts["val"] == [[20, 20]]
+    assert one(experiment(), store).data.counts["val"] != [[20, 20]]
 
 
 def test_methods_never_see_test_data_in_any_training(experiment, store):
@@ -304,28 +304,28 @@ def test_methods_never_see_test_data_in_any_training(experiment, store):
 def test_the_protocol_is_given_no_test_data(experiment, store, monkeypatch):
     found, prepare = [], Pruning.prepare
     monkeypatch.setattr(Pruning, "prepare", lambda self, s, *rest: found.append(s) or prepare(self, s, *rest))
-    assert one(experiment(), store).data["sizes"]["test"] == 60
+    assert one(experiment(), store).data.sizes["test"] == 60
     assert [(dict(s.tests), dict(s.probes)) for s in found] == [({}, {})]
 
 
 def test_costs_tell_each_training_and_leave_out_the_one_that_is_the_same_for_all(experiment, store):
     """140, 100 and 86 samples in batches of 16 are 9, 7 and 6 steps."""
     costs = one(experiment(Skewed), store).costs
-    forgetting, scoring = costs["stages"]
-    assert [(s["name"], s["steps"], s["common"]) for s in costs["stages"]] == [
+    forgetting, scoring = costs.stages
+    assert [(s.name, s.steps, s.common) for s in costs.stages] == [
         ("forgetting", 36, True),
         ("scoring", 28, False),
     ]
-    assert costs["steps"] == 28 + 24
-    assert forgetting["seconds"] > 0
-    assert costs["train_seconds"] == pytest.approx(scoring["seconds"] + 24 * costs["seconds_per_step"])
-    assert one(experiment(Skewed, drop="none"), store).costs["steps"] == 28
+    assert costs.steps == 28 + 24
+    assert forgetting.seconds > 0
+    assert costs.train_seconds == pytest.approx(scoring.seconds + 24 * costs.seconds_per_step)
+    assert one(experiment(Skewed, drop="none"), store).costs.steps == 28
 
 
 def test_the_look_aheads_of_the_scoring_are_in_the_record(experiment, store):
     costs = one(experiment(METHODS["forml"].value), store).costs
-    assert [choice["backend"] for choice in costs["meta_step"]] == ["reverse"]
-    assert costs["meta_step"] == costs["stages"][1]["meta_step"]
+    assert [choice.backend for choice in costs.meta_step] == ["reverse"]
+    assert costs.meta_step == costs.stages[1].meta_step
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -337,7 +337,7 @@ def test_every_method_can_be_what_scores(experiment, store, name):
         assert result.error.startswith("scoring: ")
     else:
         assert result.ok, result.error
-        assert result.data["sizes"]["dropped"] == DROPPED
+        assert result.data.sizes["dropped"] == DROPPED
 
 
 # Interrupts
@@ -390,7 +390,7 @@ def test_an_interrupted_run_goes_on_in_its_stage_to_the_same_record(
     found = arrays(again, store)
     assert found.keys() == expected.keys()
     assert all(np.array_equal(found[name], expected[name], equal_nan=True) for name in found)
-    assert [s["steps"] for s in again.costs["stages"]] == [36, 28]
+    assert [s.steps for s in again.costs.stages] == [36, 28]
     assert not list((tmp_path / "checkpoints").iterdir())
 
 

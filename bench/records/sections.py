@@ -1,0 +1,213 @@
+"""The sections of records, and what stands for entries that records of earlier versions lack.
+
+Their fields are the entries of the JSON files, in this order. Nothing here imports torch.
+"""
+
+import copy
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Self
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of a record."""
+
+    @classmethod
+    def read(cls, values: Mapping[str, Any]) -> Self:
+        """From what JSON gives. Raises TypeError where an entry is missing, or is none of this version's."""
+        whole = copy.deepcopy(MISSING.get(cls, {})) | dict(values)
+        return cls(**whole | cls._nested(whole))
+
+    @classmethod
+    def _nested(cls, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Entries that are sections themselves, read."""
+        return {}
+
+
+@dataclass(frozen=True)
+class About(Section):
+    """What tables need to know of a run that neither its spec nor its numbers say.
+
+    Attributes:
+        metrics: that tables show, the ranking one first.
+        higher_is_better: by metric; None where neither is.
+        sets: further test sets, in words.
+        select: the metric of the selection rule.
+        uses_val, uses_groups: whether the method learns from validation data, and needs the groups.
+        baseline: whether other methods are compared with it.
+    """
+
+    metrics: list[str]
+    higher_is_better: dict[str, bool | None]
+    sets: dict[str, str]
+    select: str
+    groups: list[str]
+    classes: list[str]
+    uses_val: bool
+    uses_groups: bool
+    baseline: bool
+    protocol_reference: str
+    dataset_reference: str
+
+
+@dataclass(frozen=True)
+class Resolved(Section):
+    """Every value that a run depends on, whether given, the recipe's or a default. `options`: the method's."""
+
+    recipe: dict[str, Any]
+    model_options: dict[str, Any]
+    dataset_options: dict[str, Any]
+    protocol_options: dict[str, Any]
+    options: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Data(Section):
+    """The data of a run.
+
+    Attributes:
+        revision: of the data set.
+        unofficial: files without the official checksum -> their own.
+        sizes: samples of each set, and of those that were left out.
+        counts: of those with labels, samples of each group (rows; without groups, one row) and class (columns).
+    """
+
+    revision: str
+    unofficial: dict[str, str]
+    sizes: dict[str, int]
+    counts: dict[str, list[list[int]]]
+
+
+@dataclass(frozen=True)
+class MetaStep(Section):
+    """A backend of a look-ahead and why it was taken, as `bench.meta.Choice` says."""
+
+    backend: str
+    error: float | None
+    against: str
+    refused: dict[str, str]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class StageCosts(Section):
+    """A training before the one that is evaluated, as `bench.training.stages.Stage` says."""
+
+    name: str
+    seconds: float
+    steps: int
+    common: bool
+    captured: bool
+    meta_step: list[MetaStep]
+
+    @classmethod
+    def _nested(cls, values: Mapping[str, Any]) -> dict[str, Any]:
+        return {"meta_step": [MetaStep.read(choice) for choice in values["meta_step"]]}
+
+
+@dataclass(frozen=True)
+class Costs(Section):
+    """What a run took; of stacked runs, its share.
+
+    Attributes:
+        train_seconds: of the evaluated training, and of those before it that are not the same for every method.
+        steps: updates of these.
+        seconds_per_step: of the evaluated training; None without a step.
+        stages: the trainings before it.
+        parameters: of the model; None where there is none.
+        peak_memory_bytes: on the GPU. peak_process_bytes: of the process since it began. None where it cannot be told.
+        stacked: how many runs were trained at once.
+        captured: whether updates were captured and replayed. eager_because: why not, where they were to be.
+        graph_memory_bytes: what capturing has reserved on the GPU.
+        meta_step: how look-aheads found their derivatives.
+        threads, threads_chosen_by: of torch on the CPU, and what chose the number.
+        load: average number of processes that wanted a core during the last minute; None where it cannot be told.
+    """
+
+    train_seconds: float
+    steps: int
+    seconds_per_step: float | None
+    stages: list[StageCosts]
+    parameters: int | None
+    peak_memory_bytes: int | None
+    peak_process_bytes: int | None
+    stacked: int
+    captured: bool
+    eager_because: str
+    graph_memory_bytes: int | None
+    meta_step: list[MetaStep]
+    threads: int
+    threads_chosen_by: str
+    load: float | None
+
+    @classmethod
+    def _nested(cls, values: Mapping[str, Any]) -> dict[str, Any]:
+        return {
+            "stages": [StageCosts.read(stage) for stage in values["stages"]],
+            "meta_step": [MetaStep.read(choice) for choice in values["meta_step"]],
+        }
+
+
+@dataclass(frozen=True)
+class Git(Section):
+    """The commit of a checkout, and whether it had changes."""
+
+    commit: str
+    dirty: bool
+
+    def __str__(self) -> str:
+        return f"commit {self.commit[:12]}{' with changes' if self.dirty else ''}"
+
+
+@dataclass(frozen=True)
+class Environment(Section):
+    """The machine and the code that a record comes from.
+
+    Attributes:
+        created: date and time, ISO 8601, UTC.
+        versions: of libraries. plugins: use -> plugin and its distribution.
+        numerics: what the process asks of matrix products and of algorithms.
+        git: of the source; None where it is no checkout.
+        gpu: what numbers and times depend on there; empty elsewhere, and then no entry of the file.
+    """
+
+    created: str
+    python: str
+    versions: dict[str, str]
+    plugins: dict[str, str]
+    device: str
+    platform: str
+    numerics: dict[str, Any]
+    git: Git | None
+    gpu: dict[str, Any]
+
+    @classmethod
+    def _nested(cls, values: Mapping[str, Any]) -> dict[str, Any]:
+        return {"git": Git.read(values["git"]) if values["git"] else None}
+
+
+MISSING: dict[type[Section], dict[str, Any]] = {
+    About: {"sets": {}},
+    Resolved: {"dataset_options": {}, "protocol_options": {}},
+    Data: {"counts": {}},
+    Costs: {
+        "stages": [],
+        "captured": False,
+        "eager_because": "",
+        "graph_memory_bytes": None,
+        "meta_step": [],
+        "threads_chosen_by": "",
+        "load": None,
+    },
+    Environment: {"numerics": {}, "gpu": {}},
+}
+"""What stands for entries that are not in every record: those that records of earlier versions lack, and `gpu`."""
+
+
+def entries(record: Any) -> dict[str, Any]:
+    """The fields of a record, a dataclass with an `environment`, as its file has them."""
+    values = asdict(record)
+    if not values["environment"]["gpu"]:
+        del values["environment"]["gpu"]
+    return values
