@@ -33,7 +33,7 @@ def leaderboard(out: Path, check: bool) -> None:
 
 def write_tables(out: Path) -> list[Path]:
     """Write what the records give, and remove tables that they no longer give; the files written."""
-    from bench.records.store import write_whole
+    from bench.records.json_file import write_whole
 
     pages, _ = _pages(out)
     for name, text in pages.items():

@@ -65,7 +65,8 @@ def plot(kind: str, out: Path, file: Path | None, **asked: Any) -> None:
     images      training images that weigh most and least, which are read from the data files
     """
     from bench.plots import style
-    from bench.records.store import ResultStore, write_whole
+    from bench.records.json_file import write_whole
+    from bench.records.store import ResultStore
 
     ResultStore(file.parent if file else out).check_writable()
     pictures = list(_pictures(kind, asked))

@@ -1,31 +1,59 @@
-"""Records as JSON files, with a digest by which changes by hand are known. Nothing here imports torch."""
+"""Records as JSON files: all kinds are written and read here, with a digest by which changes by hand are known.
+
+Nothing here imports torch: tables are made from records alone.
+"""
 
 import json
+import os
+import tempfile
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import IO, Any, Self, TypeVar
 
-from bench.records.sections import Environment, entries
+from bench.errors import StoreError
+from bench.records.sections import as_written
 from bench.records.spec import canonical, digest
-from bench.records.store import write_whole
 
 FORMAT = 1
 
 
 @dataclass(frozen=True)
 class JsonRecord(ABC):
-    """A record with `rows`."""
+    """A record, which is a JSON file."""
 
     @property
     @abstractmethod
     def path(self) -> str:
-        """The name of its file: the same for a repetition on the same kind of device."""
+        """The name of its file: the same for a repetition."""
+
+    def entries(self) -> dict[str, Any]:
+        """What its file holds, the digest apart: the format, and the fields as JSON has them, in their names' order."""
+        entries: dict[str, Any] = json.loads(canonical({"format": FORMAT} | as_written(self)))
+        return entries
 
     @classmethod
     @abstractmethod
     def of(cls, values: dict[str, Any]) -> Self:
-        """From what JSON gives for its fields, and the environment. May raise KeyError, TypeError or AttributeError."""
+        """From these entries without the format. May raise KeyError, TypeError or AttributeError."""
+
+    def values(self) -> dict[str, Any]:
+        """The entries with their digest."""
+        entries = self.entries()
+        return entries | {"digest": digest(entries)}
+
+    def to_json(self) -> str:
+        """One line for each entry, so that a record can be read and compared; last `rows`, where it has any, with a
+        line for each. Raises ValueError for NaN, which JSON does not have.
+        """
+        values = self.values()
+        rows = values.pop("rows", None)
+        lines = [f"{json.dumps(name)}: {json.dumps(value, allow_nan=False)}" for name, value in values.items()]
+        if rows is not None:
+            row_lines = ",\n".join(f" {json.dumps(row, allow_nan=False)}" for row in rows)
+            lines.append(f'"rows": [\n{row_lines}\n]')
+        return "{\n" + ",\n".join(lines) + "\n}\n"
 
     def save(self, folder: Path) -> Path:
         """Write it, whole or not at all. Raises StoreError."""
@@ -33,26 +61,23 @@ class JsonRecord(ABC):
         write_whole(path, self.to_json().encode())
         return path
 
-    def to_json(self) -> str:
-        """One line for each field and for each row."""
-        values = self.values()
-        rows = ",\n".join(f" {json.dumps(row)}" for row in values["rows"])
-        fields = [f"{json.dumps(n)}: {json.dumps(v)}" for n, v in values.items() if n != "rows"]
-        return "{\n" + ",\n".join([*fields, f'"rows": [\n{rows}\n]']) + "\n}\n"
-
-    def values(self) -> dict[str, Any]:
-        """As they are kept, with their digest."""
-        values: dict[str, Any] = json.loads(canonical({"format": FORMAT} | entries(self)))
-        return values | {"digest": digest(values)}
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Raises ValueError when the text is not a whole record of this format, or was changed."""
+        return cls.from_values(json.loads(text))
 
     @classmethod
     def from_values(cls, values: dict[str, Any]) -> Self:
-        """Raises ValueError when they are not a whole record of this format, or were changed."""
+        """From what JSON gives; raises ValueError as `from_json` does."""
         try:
-            values = dict(values)
-            if values.pop("digest") != digest(values) or values.pop("format") != FORMAT:
-                raise ValueError(f"not a record of format {FORMAT}, or changed by hand")
-            return cls.of(values | {"environment": Environment.read(values["environment"])})
+            entries = dict(values)
+            if entries["format"] != FORMAT:
+                raise ValueError(f"format {entries['format']}, expected {FORMAT}")
+            known_digest = entries.pop("digest")
+            if digest(entries) != known_digest:
+                raise ValueError(f"its content does not have its digest {known_digest}: it was changed by hand")
+            del entries["format"]
+            return cls.of(entries)
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"not a record: {error}") from error
 
@@ -61,11 +86,30 @@ K = TypeVar("K", bound=JsonRecord)
 
 
 def load(folder: Path, kind: type[K]) -> tuple[list[K], dict[Path, str]]:
-    """All records of a folder by file name, and the damaged files with the reason."""
+    """All records of a folder by file name, and the damaged files with the reason. Nothing is deleted."""
     records, damaged = [], {}
     for path in sorted(folder.glob("*.json")):
         try:
-            records.append(kind.from_values(json.loads(path.read_text("utf-8"))))
+            records.append(kind.from_json(path.read_text("utf-8")))
         except (OSError, ValueError) as error:
             damaged[path] = str(error)
     return records, damaged
+
+
+def write_whole(path: Path, content: "bytes | Callable[[IO[bytes]], object]") -> None:
+    """Write a file, from bytes or by a function, whole or not at all. Raises StoreError, leaving what was there."""
+    part = None
+    try:
+        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as file:
+            part = file.name
+            file.write(content) if isinstance(content, bytes) else content(file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(part, 0o644)
+        os.replace(part, path)
+    except BaseException as error:
+        if part:
+            Path(part).unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise StoreError(f"cannot write {path}: {error.strerror}; nothing was changed there") from error
+        raise

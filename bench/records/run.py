@@ -1,16 +1,15 @@
 """The record of a run, and the rules by which a model of its training is selected."""
 
-import json
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from bench.records.sections import About, Costs, Data, Environment, Resolved, Section, entries
-from bench.records.spec import RunSpec, canonical, digest
+from bench.records.json_file import FORMAT, JsonRecord
+from bench.records.sections import About, Costs, Data, Environment, Resolved, Section, as_written
+from bench.records.spec import RunSpec, canonical
 
-FORMAT = 1
 LAST = "last"
 """The selection rule of the last epoch."""
 NOT_APPLICABLE = "not applicable"
@@ -28,7 +27,7 @@ def rule_name(rule: str) -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunResult:
+class RunResult(JsonRecord):
     """All that is known of one run.
 
     Attributes:
@@ -72,29 +71,22 @@ class RunResult:
 
         Stacked runs agree with single ones up to rounding.
         """
-        return {k: v for k, v in _plain(entries(self)).items() if k not in ("costs", "environment")}
+        return {k: v for k, v in _plain(as_written(self)).items() if k not in ("costs", "environment")}
 
-    def to_json(self) -> str:
-        """One line for each field, so that a record can be read and compared. NaN becomes null."""
-        values = {"format": FORMAT, "key": self.spec.key} | _plain(entries(self))
-        values["digest"] = digest(values)
-        lines = (f"{json.dumps(name)}: {json.dumps(value, allow_nan=False)}" for name, value in values.items())
-        return "{\n" + ",\n".join(lines) + "\n}\n"
+    @property
+    def path(self) -> str:
+        return self.spec.path
+
+    def entries(self) -> dict[str, Any]:
+        """NaN is null."""
+        fields: dict[str, Any] = _plain(as_written(self))
+        return {"format": FORMAT, "key": self.spec.key} | fields
 
     @classmethod
-    def from_json(cls, text: str) -> "RunResult":
-        """Raises ValueError when the text is not a whole record of this format, or was changed."""
-        try:
-            values = json.loads(text)
-            form, key = values.pop("format"), values.pop("key")
-            if form != FORMAT:
-                raise ValueError(f"format {form}, expected {FORMAT}")
-            if (found := values.pop("digest")) != digest(values | {"format": form, "key": key}):
-                raise ValueError(f"its content does not have its digest {found}")
-            sections = {name: section.read(values[name]) for name, section in SECTIONS.items()}
-            return cls(**values | sections | {"spec": RunSpec(**values["spec"])})
-        except (KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"not a record: {error}") from error
+    def of(cls, values: dict[str, Any]) -> "RunResult":
+        del values["key"]  # it follows from the spec
+        sections = {name: section.read(values[name]) for name, section in SECTIONS.items()}
+        return cls(**values | sections | {"spec": RunSpec(**values["spec"])})
 
 
 SECTIONS: dict[str, type[Section]] = {

@@ -205,7 +205,7 @@ MISSING: dict[type[Section], dict[str, Any]] = {
 """What stands for entries that are not in every record: those that records of earlier versions lack, and `gpu`."""
 
 
-def entries(record: Any) -> dict[str, Any]:
+def as_written(record: Any) -> dict[str, Any]:
     """The fields of a record, a dataclass with an `environment`, as its file has them."""
     values = asdict(record)
     if not values["environment"]["gpu"]:

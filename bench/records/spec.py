@@ -46,6 +46,11 @@ class RunSpec:
         return digest(asdict(self))
 
     @property
+    def path(self) -> str:
+        """The name of the record's file."""
+        return f"{self.dataset}.{self.method}.{self.seed}.{self.key}.json".replace("/", "-")
+
+    @property
     def changed(self) -> dict[str, Any]:
         """All options that differ, by the names that `bench run -o` has for them."""
         prefixed = {"": self.options, "dataset.": self.dataset_options, "protocol.": self.protocol_options}

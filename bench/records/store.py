@@ -1,14 +1,14 @@
 """Records of runs, one JSON file each. Nothing here imports torch: tables are made from records alone."""
 
 import math
-import os
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 from bench.errors import StoreError
+from bench.records.json_file import load, write_whole
 from bench.records.run import RunResult
 from bench.records.spec import RunSpec, canonical
 
@@ -24,8 +24,7 @@ class ResultStore:
     folder: Path
 
     def path(self, spec: RunSpec) -> Path:
-        name = f"{spec.dataset}.{spec.method}.{spec.seed}.{spec.key}".replace("/", "-")
-        return self.folder / f"{name}.json"
+        return self.folder / spec.path
 
     def get(self, spec: RunSpec) -> RunResult | None:
         """The record of a finished run, or None (also where it is a failure or damaged: then it may be run again)."""
@@ -56,7 +55,7 @@ class ResultStore:
 
             write_whole(path.with_suffix(".npz"), lambda file: np.savez_compressed(file, **predictions))  # type: ignore[arg-type]
         try:
-            write_whole(path, result.to_json().encode())
+            result.save(self.folder)
         except StoreError:
             if predictions and not path.exists():  # they would be of no record
                 path.with_suffix(".npz").unlink(missing_ok=True)
@@ -65,13 +64,7 @@ class ResultStore:
 
     def load(self) -> tuple[list[RunResult], dict[Path, str]]:
         """All records by file name, and the damaged files with the reason. Nothing is deleted."""
-        results, damaged = [], {}
-        for path in sorted(self.folder.glob("*.json")):
-            try:
-                results.append(RunResult.from_json(path.read_text("utf-8")))
-            except (OSError, ValueError) as error:
-                damaged[path] = str(error)
-        return results, damaged
+        return load(self.folder, RunResult)
 
     def frame(self) -> "pd.DataFrame":
         """One row for each finished run, selection rule, set and metric, for analysis with pandas."""
@@ -89,22 +82,3 @@ class ResultStore:
             for metric, value in metrics.items()
         ]
         return pd.DataFrame(rows)
-
-
-def write_whole(path: Path, content: "bytes | Callable[[IO[bytes]], object]") -> None:
-    """Write a file, from bytes or by a function, whole or not at all. Raises StoreError, leaving what was there."""
-    part = None
-    try:
-        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as file:
-            part = file.name
-            file.write(content) if isinstance(content, bytes) else content(file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(part, 0o644)
-        os.replace(part, path)
-    except BaseException as error:
-        if part:
-            Path(part).unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            raise StoreError(f"cannot write {path}: {error.strerror}; nothing was changed there") from error
-        raise

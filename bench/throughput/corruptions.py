@@ -69,6 +69,7 @@ class CorruptionCosts(JsonRecord):
 
     @classmethod
     def of(cls, values: dict[str, Any]) -> "CorruptionCosts":
+        values["environment"] = Environment.read(values["environment"])
         return cls(**values | {"rows": [Timing(**row) for row in values["rows"]]})
 
     def median(self, clock: str) -> float:

@@ -128,6 +128,7 @@ class StepCosts(JsonRecord):
         workload, conditions = values["workload"], values["conditions"]
         values["workload"] = Workload(**workload | {"shape": tuple(workload["shape"])})
         values["conditions"] = Conditions(**conditions | {"methods": tuple(conditions["methods"])})
+        values["environment"] = Environment.read(values["environment"])
         return cls(**values | {"rows": [StepCost(**row) for row in values["rows"]]})
 
 

@@ -15,7 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.errors import StoreError
-from bench.records.run import FORMAT, SECTIONS, RunResult
+from bench.records.json_file import FORMAT
+from bench.records.run import SECTIONS, RunResult
 from bench.records.spec import RunSpec, digest
 from bench.records.store import ResultStore
 
