@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from bench.checks import Checks as Checks
     from bench.data.batches import BalancedBatches as BalancedBatches
     from bench.data.dataset import Dataset as Dataset
     from bench.data.files import Files as Files
@@ -23,15 +24,19 @@ if TYPE_CHECKING:
     from bench.protocol import Protocol as Protocol
     from bench.recipe import Recipe as Recipe
     from bench.streams import RandomStreams as RandomStreams
+    from bench.training.groups import label_counts as label_counts
     from bench.training.meter import Meter as Meter
     from bench.training.method import Method as Method
     from bench.training.task import Task as Task
     from bench.training.trials import Trials as Trials
+    from bench.training.weights import drawn_order as drawn_order
+    from bench.training.weights import mean_one as mean_one
 
 _HOME = {
     "Augment": "data.split",
     "Batch": "data.split",
     "BenchError": "errors",
+    "Checks": "checks",
     "DataError": "errors",
     "Dataset": "data.dataset",
     "Files": "data.files",
@@ -48,7 +53,10 @@ _HOME = {
     "Task": "training.task",
     "Trials": "training.trials",
     "UnknownNameError": "errors",
+    "drawn_order": "training.weights",
     "hookimpl": "hookspecs",
+    "label_counts": "training.groups",
+    "mean_one": "training.weights",
 }
 
 __version__ = "0.1.0"

@@ -1,54 +1,114 @@
-"""Checks of a method's options, made when it is constructed, so that a wrong value is told before anything trains."""
+"""Checks of options, made before anything is trained."""
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Collection, Sequence
+from typing import Any, Literal
 
 from bench.errors import OptionError
 from bench.options import show
 
+Closed = Literal["both", "left", "right", "neither"]
+INTERVALS = {"both": "[{}, {}]", "left": "[{}, {})", "right": "({}, {}]", "neither": "({}, {})"}
+
 
 class Checks:
-    """Checks of the options of one method; each raises OptionError with the one that is wrong and what is valid.
+    """Checks of the options of a method, a protocol or a recipe.
 
         def __post_init__(self) -> None:
-            check = Checks("my_method", self)
+            check = Checks(self)
             check.at_least(0, "rate", "decay")
+            check.within(0, 1, "share", closed="right")
 
-    None, which leaves the choice to the method, fits everywhere; of a tuple every entry has to fit.
+    Each check raises OptionError, whose message names the option as it is typed, what is valid and what was given. An
+    option that is None is left to the method, so it passes every check. Of a tuple every entry has to pass.
+
+    Args:
+        options: what the options are attributes of. Where it has a `name`, as a method does, messages begin with it.
+        section: what stands before an option's name on the command line: `protocol.`, `recipe.`, or nothing for the
+            options of a method.
     """
 
-    def __init__(self, who: str, method: object) -> None:
-        self._who, self._method = who, method
+    def __init__(self, options: object, section: str = "") -> None:
+        self._options = options
+        self._section = section
+        name = getattr(options, "name", "") or type(options).__name__
+        self._whose = "" if section else f"{name}: "
 
     def at_least(self, bound: float, *names: str) -> None:
-        self._all(names, lambda v: v >= bound, f"at least {show(bound)}")
+        """Each of these options is `bound` or more."""
+        self._every(names, lambda value: value >= bound, f"at least {show(bound)}")
 
     def above(self, bound: float, *names: str) -> None:
-        self._all(names, lambda v: v > bound, f"above {show(bound)}")
+        """Each of these options is more than `bound`."""
+        self._every(names, lambda value: value > bound, f"above {show(bound)}")
 
-    def within(self, interval: str, *names: str) -> None:
-        """`interval`: its bounds in brackets, round ones where the bound is not in it, such as [0, 1)."""
-        low, high = map(float, interval[1:-1].split(","))
-        ends = [low] * (interval[0] == "[") + [high] * (interval[-1] == "]")
-        self._all(names, lambda v: low < v < high or v in ends, f"in {interval}")
+    def within(self, low: float, high: float, *names: str, closed: Closed = "both") -> None:
+        """Each of these options lies between `low` and `high`.
+
+        Args:
+            closed: which of the two bounds is valid itself: `both`, the `left` one, the `right` one or `neither`.
+        """
+
+        def inside(value: float) -> bool:
+            above_low = value >= low if closed in ("both", "left") else value > low
+            below_high = value <= high if closed in ("both", "right") else value < high
+            return above_low and below_high
+
+        self._every(names, inside, f"in {INTERVALS[closed].format(show(low), show(high))}")
+
+    def one_of(self, valid: Collection[Any], *names: str) -> None:
+        """Each of these options is one of the valid values."""
+        self._every(names, lambda value: value in valid, f"one of {', '.join(map(show, valid))}")
+
+    def not_empty(self, *names: str) -> None:
+        """Each of these tuples has an entry."""
+        for name in names:
+            if not getattr(self._options, name):
+                raise OptionError(f"{self._named(name)} must have an entry, and none is given")
 
     def proportions(self, *names: str) -> None:
-        """Tuples that are empty, or have entries of at least 0 that are not all 0."""
+        """Each of these tuples is empty, or has entries of at least 0 that are not all 0."""
         self.at_least(0, *names)
         for name in names:
-            values = getattr(self._method, name)
+            values = getattr(self._options, name)
             if values and not any(values):
-                raise OptionError(f"{self._who}: {name} must have an entry above 0, not {show(values)}")
+                raise OptionError(f"{self._named(name)} must have an entry above 0, not {show(values)}")
 
-    def unused(self, name: str, cause: str) -> None:
-        """Refuse an option that is given, that is not None: with option `cause` as it is, it would have no effect."""
-        if getattr(self._method, name) is not None:
-            value = show(getattr(self._method, cause))
-            raise OptionError(f"{self._who}: {name} has no effect with {cause}={value}")
+    def one_for_each(self, labels: Sequence[str], *names: str, by: str = "class") -> None:
+        """Each of these tuples is empty, or has one entry for each label.
 
-    def _all(self, names: tuple[str, ...], fits: Callable[[Any], bool], valid: str) -> None:
+        Args:
+            labels: names of the classes or groups.
+            by: what they are, `class` or `group`, for the message.
+        """
+        known = ", ".join(labels[:10])
+        if len(labels) > 10:
+            known += ", ..."
         for name in names:
-            value = getattr(self._method, name)
-            for entry in value if isinstance(value, tuple) else (value,):
+            values = getattr(self._options, name)
+            if len(values) not in (0, len(labels)):
+                raise OptionError(
+                    f"{self._named(name)} needs {len(labels)} numbers, one for each {by} ({known}), not {show(values)}"
+                )
+
+    def unused(self, name: str, cause: str, given: bool | None = None) -> None:
+        """Option `name` is not given, because it has no effect while option `cause` is as it is.
+
+        Args:
+            given: whether it is given; None: it is where its value is not the default.
+        """
+        if given is None:
+            given = getattr(self._options, name) != getattr(type(self._options), name)
+        if given:
+            value = show(getattr(self._options, cause))
+            raise OptionError(f"{self._named(name)} has no effect with {self._section}{cause}={value}")
+
+    def _named(self, name: str) -> str:
+        return f"{self._whose}{self._section}{name}"
+
+    def _every(self, names: tuple[str, ...], fits: Callable[[Any], bool], valid: str) -> None:
+        for name in names:
+            value = getattr(self._options, name)
+            entries = value if isinstance(value, tuple) else (value,)
+            for entry in entries:
                 if entry is not None and not fits(entry):
-                    raise OptionError(f"{self._who}: {name} must be {valid}, not {show(entry)}")
+                    raise OptionError(f"{self._named(name)} must be {valid}, not {show(entry)}")

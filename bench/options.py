@@ -4,7 +4,7 @@ import dataclasses
 import inspect
 import math
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -20,6 +20,41 @@ class Option:
 
     def __str__(self) -> str:
         return f"{describe(self.type)} (default {show(self.default) or 'empty'})"
+
+
+def named_value(text: str, prefixes: Sequence[str] = (), example: str = "") -> tuple[str, str]:
+    """Name and value of a text NAME=VALUE.
+
+    Args:
+        text: what was written, such as `model.width=16`.
+        prefixes: where there are any, the name must begin with one of them and a dot.
+        example: what the message shows.
+
+    Raises:
+        OptionError: for a text of another form.
+    """
+    name, equals, value = text.partition("=")
+    prefix, _, last = name.rpartition(".")
+    if equals and last and (prefix in prefixes or not prefixes):
+        return name, value
+    forms = [f"{prefix}.NAME=VALUE" for prefix in prefixes] or ["NAME=VALUE"]
+    such_as = f", such as {example}" if example else ""
+    raise OptionError(f"option {text!r}: expected {' or '.join(forms)}{such_as}")
+
+
+def named_values(texts: Iterable[str], prefixes: Sequence[str] = (), example: str = "") -> dict[str, str]:
+    """The values of texts NAME=VALUE by their names, prefixes included; prefixes and example as in `named_value`.
+
+    Raises:
+        OptionError: for a text of another form, and for a name that is given twice.
+    """
+    values: dict[str, str] = {}
+    for text in texts:
+        name, value = named_value(text, prefixes, example)
+        if name in values:
+            raise OptionError(f"option {name} is given twice")
+        values[name] = value
+    return values
 
 
 def options_of(target: Callable[..., Any]) -> dict[str, Option]:

@@ -3,10 +3,11 @@
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from bench.checks import Checks
 from bench.data.classes import drawn, least, only, per_class, profile_counts, without
 from bench.data.dataset import Dataset
 from bench.data.split import Split, Splits
-from bench.errors import DataError, OptionError, ProtocolError
+from bench.errors import DataError, ProtocolError
 from bench.protocol import Claim, Protocol, by_class, hold_out, with_test
 from bench.recipe import Recipe
 from bench.streams import RandomStreams
@@ -30,8 +31,7 @@ class Profiled(Protocol):
     validation: Literal["imbalanced", "balanced"] = "imbalanced"
 
     def check(self, dataset: Dataset) -> None:
-        if self.factor <= 0:
-            raise OptionError(f"protocol.factor must be above 0, not {self.factor:g}")
+        Checks(self, "protocol.").above(0, "factor")
         chosen = len(self.classes) or len(dataset.classes)
         if chosen < 2:
             raise ProtocolError(f"{self.name} needs two classes or more, not {chosen}: see -o protocol.classes=A,B")

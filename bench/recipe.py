@@ -4,6 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from bench.checks import Checks
+from bench.errors import OptionError
+from bench.options import show
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -88,3 +92,55 @@ class Recipe:
     metrics: tuple[str, ...] = ()
     options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     source: str = ""
+
+    def in_training_mode(self, epoch: int) -> bool:
+        """Whether the model is in training mode in an epoch: always, but for the defect that `dropout` repeats."""
+        return self.dropout == "correct" or epoch <= 0
+
+
+EFFECTIVE = {
+    "momentum": "optimizer",
+    "nesterov": "optimizer",
+    "max_lr": "schedule",
+    "cycle": "schedule",
+    "milestones": "schedule",
+    "gamma": "schedule",
+    "average_lr": "average_from",
+}
+"""Field -> the field that decides whether it has an effect."""
+
+
+def check_recipe(recipe: Recipe, given: Mapping[str, Any]) -> None:
+    """Check the values of a recipe.
+
+    Args:
+        recipe: with the values that are given in place.
+        given: fields that the user gave, with their values.
+
+    Raises:
+        OptionError: for a value out of its range, for a field that is given and has no effect, and where there is no
+            budget.
+    """
+    check = Checks(recipe, "recipe.")
+    check.at_least(1, "epochs", "steps", "evaluate_every", "evaluate_at", "min_per_group", "train_size")
+    check.at_least(1, "batch_size", "eval_batch_size", "val_batch_size")
+    _check_effects(recipe, given, check)
+    if recipe.schedule == "cyclical" and (recipe.max_lr is None or recipe.max_lr <= recipe.lr):
+        raise OptionError(
+            f"recipe.schedule=cyclical needs recipe.max_lr above recipe.lr={show(recipe.lr)}, not {show(recipe.max_lr)}"
+        )
+    check.above(0, "cycle", "average_lr")
+    check.within(0, 1, "average_from", closed="left")
+    if recipe.epochs is None and recipe.steps is None:
+        raise OptionError("the recipe needs a budget: recipe.epochs or recipe.steps")
+
+
+def _check_effects(recipe: Recipe, given: Mapping[str, Any], check: Checks) -> None:
+    """Refuse fields that are given and have no effect. One that is given as 0, false or none passes."""
+    effective = {"momentum", "nesterov"} if recipe.optimizer == "sgd" else set()
+    effective |= {"max_lr", "cycle"} if recipe.schedule == "cyclical" else {"milestones", "gamma"}
+    if recipe.average_from is not None:
+        effective.add("average_lr")
+    for name, cause in EFFECTIVE.items():
+        if name not in effective:
+            check.unused(name, cause, given=bool(given.get(name)))

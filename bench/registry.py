@@ -19,11 +19,12 @@ KINDS = ("datasets", "models", "methods", "protocols", "metrics", "workloads", "
 
 @dataclass(frozen=True)
 class Plugin:
-    """An entry point and the distribution it comes from."""
+    """An entry point and the distribution it comes from; `module` is where its code is."""
 
     name: str
     distribution: str
     version: str
+    module: str = field(default="", compare=False)
 
     def __str__(self) -> str:
         return f"{self.name} ({self.distribution} {self.version})"
@@ -132,7 +133,8 @@ def load(entry_points: "list[importlib.metadata.EntryPoint]") -> Registry:
     registry = Registry()
     for entry_point in sorted(entry_points, key=lambda e: (e.dist.name if e.dist else "", e.name)):
         dist = entry_point.dist
-        plugin = Plugin(entry_point.name, dist.name if dist else "unknown", dist.version if dist else "?")
+        distribution = (dist.name, dist.version) if dist else ("unknown", "?")
+        plugin = Plugin(entry_point.name, *distribution, entry_point.module)
         try:
             registry.add(entry_point.load(), plugin)
         except DuplicateNameError:

@@ -26,10 +26,6 @@ settings.register_profile("bench", deadline=None, derandomize=True)  # a loaded 
 settings.load_profile("bench")
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--records", type=Path, help="folder of tables, for the record of what the corruptions cost")
-
-
 @pytest.fixture(scope="session")
 def make_split() -> Callable[..., Split]:
     """`make_split(sizes)`: sizes[g] samples of each group g, one after the other, with two classes in turn.

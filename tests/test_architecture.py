@@ -176,9 +176,19 @@ def test_only_the_command_line_prints():
     assert [name for name, found in ARROWS.items() if "click" in found and not command_line(name)] == []
 
 
+def test_no_plugin_imports_another_ones_file():
+    """What plugins share is public in the core; for types alone too."""
+    shared = {
+        name: others
+        for name, tree in PLUGINS.items()
+        if (others := {i for i in everything(tree) if i.split(".")[0] == "bench_plugins"})
+    }
+    assert shared == {}
+
+
 @pytest.mark.parametrize("name", [name for name, tree in PLUGINS.items() if tree.body])
 def test_a_plugin_imports_public_names_alone(name):
-    found = {i for i in imports(PLUGINS[name]) if i.split(".")[0] in ("bench", "bench_plugins")}
+    found = {i for i in imports(PLUGINS[name]) if i.split(".")[0] == "bench"}
     offers = any(isinstance(node, ast.FunctionDef) and node.name.startswith("bench_") for node in PLUGINS[name].body)
     assert found or not offers
     assert [i for i in found if any(part.startswith("_") for part in i.split("."))] == []

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench import OptionError
-from bench.options import Option, convert, describe, options_of, parse, show
+from bench.options import Option, convert, describe, named_values, options_of, parse, show
 
 
 @dataclass
@@ -149,3 +149,31 @@ def test_what_is_shown_is_read_again(case):
     kind, value = case
     assert convert(kind, show(value)) == value
     assert convert(kind, value) == value
+
+
+def test_named_values_are_texts_by_their_full_names():
+    texts = ["lr=1e-3", "model.width=16", "protocol.prior=1,2", "model.note=a=b", "empty="]
+    assert named_values(texts) == {
+        "lr": "1e-3",
+        "model.width": "16",
+        "protocol.prior": "1,2",
+        "model.note": "a=b",
+        "empty": "",
+    }
+    assert named_values(["model.width=16"], ["model", "dataset"]) == {"model.width": "16"}
+
+
+@pytest.mark.parametrize(
+    ("texts", "prefixes", "message"),
+    [
+        (["lr"], [], "option 'lr': expected NAME=VALUE, such as a=1"),
+        (["=1"], [], "option '=1': expected NAME=VALUE, such as a=1"),
+        (["model.=1"], ["model"], "option 'model.=1': expected model.NAME=VALUE, such as a=1"),
+        (["lr=1"], ["model", "recipe"], "expected model.NAME=VALUE or recipe.NAME=VALUE, such as a=1"),
+        (["lr=1", "lr=2"], [], "option lr is given twice"),
+    ],
+)
+def test_texts_of_another_form_are_refused(texts, prefixes, message):
+    with pytest.raises(OptionError) as raised:
+        named_values(texts, prefixes, "a=1")
+    assert message in str(raised.value)

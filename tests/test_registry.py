@@ -21,6 +21,7 @@ class EntryPoint:
     name: str
     found: object
     distribution: str = "dist"
+    module: str = "their.module"
 
     @property
     def dist(self) -> Any:
@@ -67,7 +68,7 @@ def test_an_offer_has_its_value_its_first_line_and_its_provenance():
 
 
 def test_an_entry_point_without_a_distribution_is_loaded():
-    bare = SimpleNamespace(name="bare", dist=None, load=lambda: plugin(methods={"mine": Mine}))
+    bare = SimpleNamespace(name="bare", module="bare", dist=None, load=lambda: plugin(methods={"mine": Mine}))
     assert str(load([bare]).find("methods", "mine").plugin) == "bare (unknown ?)"
 
 

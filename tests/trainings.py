@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from bench import Method, Task, Trials
 from bench.testing import toy_task, train
-from bench.training.meter import Meter
+from bench.training.checkpoints import Checkpoints
 
 State = dict[str, Tensor]
 
@@ -62,7 +62,7 @@ def check_resumed(make: Callable[[], Method], epoch: int, folder: Path) -> Metho
     watch(stopped, epoch)
     watch(again)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Meter, "CHECKPOINT_SECONDS", 0.0)
+        patch.setattr(Checkpoints, "SECONDS", 0.0)
         with pytest.raises(KeyboardInterrupt):
             train(stopped, task, checkpoint)
     train(again, task, checkpoint)

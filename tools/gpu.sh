@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
-# Shows in a few minutes what only a GPU can show, on a machine without network: see README.md beside this file.
+# Makes records and logs of what only a GPU can show, within minutes and without network: see README.md beside this file.
 set -u
 
 usage() {
     cat <<'END'
 usage: tools/gpu.sh wheels [DIR]
        tools/gpu.sh PART [OPTION]...
+
+Makes records and logs of what only a GPU can show, within minutes and without network: see README.md beside this file.
 
 wheels      where a package index is: fetch the packages that a GPU machine may lack, and build one of this project,
             into DIR (default: .whl in the source tree); for Python 3.12, or the version that WHEELS_FOR names

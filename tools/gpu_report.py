@@ -1,4 +1,4 @@
-"""Prints what `tools/gpu.sh` reports: of this machine, and of a part the table of its logs and records."""
+"""Makes the tables that `tools/gpu.sh` prints: of this machine, and of the logs and records of a part."""
 
 import argparse
 import sys
@@ -119,13 +119,13 @@ def cifar100(logs: Path, records: Path) -> Table:
 
 def run_cells(row: "RunRow", metrics: Sequence[str]) -> list[str]:
     from bench.records.run import LAST
-    from bench.tables.leaderboard import percent
+    from bench.tables.leaderboard import mean_and_error
 
     runs = list(row.runs.values())
     epochs = runs[0].resolved["recipe"]["epochs"]
     seconds = mean(r.costs["train_seconds"] for r in runs) / epochs
     reasons = dict.fromkeys("captured" if r.costs["captured"] else r.costs["eager_because"][:80] for r in runs)
-    values = [percent(list(row.values(metric, LAST).values())) for metric in metrics]
+    values = [mean_and_error(list(row.values(metric, LAST).values())) for metric in metrics]
     return [row.label, str(len(runs)), str(epochs), *values, f"{seconds:.2f}", " / ".join(reasons)]
 
 

@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from bench.errors import OptionError
-
 if TYPE_CHECKING:
     from bench.registry import Registry
 
@@ -39,24 +37,6 @@ unofficial_option = click.option(
 def settings_option(what: str, metavar: str = "NAME=VALUE") -> Callable[[Command], Command]:
     """`-o`, any number of times; `what` is its help."""
     return click.option("-o", "--option", "options", multiple=True, metavar=metavar, help=what)
-
-
-def prefixed_options(texts: Sequence[str], prefixes: Sequence[str], example: str = "") -> dict[str, str]:
-    """The values of PREFIX.NAME=VALUE by their full names.
-
-    example: what the message for another form shows. Raises OptionError for that, and for what is given twice.
-    """
-    found: dict[str, str] = {}
-    for text in texts:
-        name, equals, value = text.partition("=")
-        prefix, _, rest = name.partition(".")
-        if not (prefix in prefixes and rest and equals):
-            valid = " or ".join(f"{prefix}.NAME=VALUE" for prefix in prefixes)
-            raise OptionError(f"option {text!r}: expected {valid}{example and f', such as {example}'}")
-        if name in found:
-            raise OptionError(f"option {name} is given twice")
-        found[name] = value
-    return found
 
 
 def installed() -> "Registry":

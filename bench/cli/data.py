@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bench.cli.common import data_dir_option, installed, prefixed_options, settings_option, table, unofficial_option
+from bench.cli.common import data_dir_option, installed, settings_option, table, unofficial_option
 from bench.data.files import Files, default_root
 from bench.tables.wording import NAMED
 
@@ -34,10 +34,10 @@ def prepare(name: str, options: Sequence[str], data_dir: Path | None, allow_unof
     What is there already is verified again and not repeated. `bench run` does the same when it needs to.
     """
     from bench.cli.progress import preparing
-    from bench.options import options_of, parse
+    from bench.options import named_values, options_of, parse
 
     load = installed().find("datasets", name).value
-    given = prefixed_options(options, ("dataset",))
+    given = named_values(options, ["dataset"])
     values = {option.removeprefix("dataset."): value for option, value in given.items()}
     files = _Noted(data_dir or default_root(), allow_unofficial_data)
     values = parse(options_of(load), values, f"data set {name}")
@@ -77,10 +77,12 @@ def audit(
     """
     from bench.audit import audit as look
     from bench.cli.progress import preparing
+    from bench.options import named_values
     from bench.runs.resolve import by_prefix, resolve_data
     from bench.streams import RandomStreams
 
-    registry, given = installed(), by_prefix(prefixed_options(options, ("dataset", "protocol", "recipe")))
+    registry = installed()
+    given = by_prefix(named_values(options, ["dataset", "protocol", "recipe"]))
     files = Files(data_dir or default_root(), allow_unofficial_data)
     with preparing() as files.progress:
         found = resolve_data(name, protocol, given, files, registry)

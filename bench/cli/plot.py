@@ -104,7 +104,7 @@ def _suffix(file: Path, names: "Sequence[str]") -> str:
 def _pictures(kind: str, asked: dict[str, Any]) -> "Iterator[tuple[str, Callable[[], Figure]]]":
     """File name and function of each picture."""
     tasks: dict[tuple[str, str, str], list[Series]] = defaultdict(list)
-    for one in chosen(asked):
+    for one in _chosen(asked):
         spec = one.any.spec
         tasks[spec.protocol, spec.dataset, spec.model].append(one)
     for (protocol, dataset, model), series in tasks.items():
@@ -113,10 +113,10 @@ def _pictures(kind: str, asked: dict[str, Any]) -> "Iterator[tuple[str, Callable
         yield name, lambda series=series, title=title: _draw(kind, series, title, asked)  # type: ignore[misc]
 
 
-def chosen(asked: dict[str, Any]) -> "list[Series]":
+def _chosen(asked: dict[str, Any]) -> "list[Series]":
     """The series that are asked for. Raises BenchError, with what there is, where there are none."""
-    from bench.options import show
-    from bench.plots.select import series_of
+    from bench.options import named_values
+    from bench.plots.select import matching, series_of
     from bench.records.store import ResultStore
 
     if not asked["records"].is_dir():
@@ -124,28 +124,19 @@ def chosen(asked: dict[str, Any]) -> "list[Series]":
     results, damaged = ResultStore(asked["records"]).load()
     for path, why in damaged.items():
         click.echo(f"warning: skipped the damaged record {path}: {why}", err=True)
-    wanted = dict(_pair(text) for text in asked["options"])
-    there = series_of(results)
-    found = [
-        one
-        for one in there
-        if asked["dataset"] in (None, one.any.spec.dataset)
-        and asked["protocol"] in (None, one.any.spec.protocol.split("/")[0])
-        and asked["model"] in (None, one.any.spec.model)
-        and (not asked["methods"] or one.any.spec.method in asked["methods"])
-        and all(show(one.setting(name)) == value for name, value in wanted.items())
-    ]
-    if not found:
-        others = {f"{s.any.spec.method} on {s.any.spec.dataset} ({s.any.spec.model})" for s in there}
+    recorded = series_of(results)
+    selected = matching(
+        recorded,
+        dataset=asked["dataset"],
+        protocol=asked["protocol"],
+        model=asked["model"],
+        methods=asked["methods"],
+        settings=named_values(asked["options"], example="model.hidden=50"),
+    )
+    if not selected:
+        others = {f"{s.any.spec.method} on {s.any.spec.dataset} ({s.any.spec.model})" for s in recorded}
         raise BenchError(f"no such finished run in {asked['records']}; there is: {', '.join(sorted(others)) or 'none'}")
-    return found
-
-
-def _pair(text: str) -> tuple[str, str]:
-    name, equals, value = text.partition("=")
-    if not (name and equals):
-        raise OptionError(f"option {text!r}: expected NAME=VALUE, such as ratio=1,10 or model.hidden=50")
-    return name, value
+    return selected
 
 
 def _draw(kind: str, series: "Sequence[Series]", title: str, asked: dict[str, Any]) -> "Figure":

@@ -1,6 +1,5 @@
 """`bench run`."""
 
-import itertools
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,14 +18,12 @@ from bench.cli.common import (
 )
 from bench.cli.leaderboard import write_tables
 from bench.errors import BenchError, OptionError
-from bench.records.spec import SHORTHANDS, canonical
+from bench.records.spec import SHORTHANDS
 from bench.tables.wording import NAMED
 
 if TYPE_CHECKING:
-    from bench.data.dataset import Dataset
     from bench.records.run import RunResult
     from bench.records.store import ResultStore
-    from bench.registry import Registry
     from bench.runs.experiment import Experiment
 
 
@@ -91,11 +88,11 @@ def run(methods: Sequence[str], seeds: int | None, single: Sequence[int], out: P
     device = device_of(asked["device"])
     store = ResultStore(out / "results")
     store.check_writable()
-    experiments = experiments_of(methods, asked)
+    to_run = experiments(methods, asked)
     chosen = list(dict.fromkeys(single)) or list(range(seeds or 1))
     results: list[RunResult] = []
     try:
-        for experiment in experiments:
+        for experiment in to_run:
             _run_seeds(experiment, chosen, store, device, asked, results)
     except BenchError:
         if results:
@@ -104,7 +101,7 @@ def run(methods: Sequence[str], seeds: int | None, single: Sequence[int], out: P
     except KeyboardInterrupt:
         write_tables(out)
         click.echo(
-            f"\ninterrupted: {sum(r.ok for r in results)} of {len(chosen) * len(experiments)} runs are recorded in "
+            f"\ninterrupted: {sum(r.ok for r in results)} of {len(chosen) * len(to_run)} runs are recorded in "
             f"{store.folder}; give the same command again to {'begin again' if asked['force'] else 'go on'}",
             err=True,
         )
@@ -130,75 +127,27 @@ def _tell(results: "Sequence[RunResult]", folder: Path, out: Path) -> None:
         sys.exit(2)
 
 
-def experiments_of(methods: Sequence[str], asked: Mapping[str, Any]) -> "list[Experiment]":
-    """What a command asks for, each once, from the values of its options. Raises BenchError."""
+def experiments(methods: Sequence[str], asked: Mapping[str, Any]) -> "list[Experiment]":
+    """What the options of a command, by their names, ask for. Raises BenchError."""
     from bench.cli.progress import preparing
     from bench.data.files import Files, default_root
-    from bench.runs.experiment import Request
-    from bench.runs.resolve import resolve
+    from bench.runs.requests import RequestTexts, experiments_of
 
+    shorthands = [f"recipe.{name}={asked[name]}" for name in SHORTHANDS if asked[name] is not None]
+    texts = RequestTexts(
+        dataset=asked["dataset"],
+        methods=methods,
+        model=asked["model"],
+        protocol=asked["protocol"],
+        options=[*asked["options"], *shorthands],
+        each=asked["each"],
+        validation=asked["validation"],
+        stacked=asked["stack"],
+    )
     registry = installed()
     files = Files(asked["data_dir"] or default_root(), allow_unofficial=asked["allow_unofficial_data"])
-    shorthands = [f"recipe.{name}={asked[name]}" for name in SHORTHANDS if asked[name] is not None]
-    found: list[Experiment] = []
-    loaded: dict[str, Dataset] = {}
-    for values in _combinations(asked["each"]):
-        texts = [*asked["options"], *shorthands, *values]
-        for method, given in _options(texts, list(dict.fromkeys(methods)), registry).items():
-            request = Request(
-                asked["dataset"], method, asked["model"], asked["protocol"], given, validation=asked["validation"]
-            )
-            task = canonical({n: v for n, v in given.items() if n.startswith(("dataset.", "protocol."))})
-            with preparing() as files.progress:
-                found.append(resolve(request, files, registry, loaded.get(task)))
-            loaded[task] = found[-1].dataset
-    if asked["stack"] and (alone := dict.fromkeys(e.unstackable for e in found if e.unstackable)):
-        raise OptionError(f"{', '.join(alone)} cannot train stacked runs: leave out --stack, or what cannot")
-    return list({experiment.spec(0).key: experiment for experiment in found}.values())  # 10 is 10.0
-
-
-def _combinations(each: Sequence[str]) -> list[tuple[str, ...]]:
-    """One value of each option, as texts NAME=VALUE, in every way. Raises OptionError for a value given twice."""
-    by_name: dict[str, list[str]] = {}
-    for text in each:
-        values = by_name.setdefault(text.partition("=")[0], [])
-        if text in values:
-            raise OptionError(f"--each {text} is given twice")
-        values.append(text)
-    return list(itertools.product(*by_name.values()))
-
-
-def _options(texts: Sequence[str], methods: Sequence[str], registry: "Registry") -> Mapping[str, dict[str, str]]:
-    """Method -> its options: those without its name as prefix, and over them those with it.
-
-    Raises OptionError for what is no NAME=VALUE, is given twice, could mean two things, or is an option of some of the
-    methods alone.
-    """
-    from bench.options import options_of
-    from bench.runs.experiment import OPTIONS_OF
-
-    common: dict[str, str] = {}
-    own: dict[str, dict[str, str]] = {method: {} for method in methods}
-    for text in texts:
-        name, equals, value = text.partition("=")
-        prefix, _, rest = name.rpartition(".")
-        if not (rest and equals):
-            raise OptionError(f"option {text!r}: expected NAME=VALUE, such as weight_lr=10 or model.hidden=50")
-        if prefix in own and prefix in OPTIONS_OF:
-            raise OptionError(
-                f"option {name!r} is unclear: {prefix!r} is a method here, and a prefix: run this method alone and "
-                f"give its options without a prefix"
-            )
-        where, key = (own[prefix], rest) if prefix in own else (common, name.removeprefix("method."))
-        if key in where:
-            raise OptionError(f"option {name} is given twice")
-        where[key] = value
-    for name in common:
-        known = [m for m in methods if name in options_of(registry.find("methods", m).value)]
-        if known and len(known) < len(methods):
-            others = ", ".join(m for m in methods if m not in known)
-            raise OptionError(f"{others}: no option {name}; give it to one method, as {known[0]}.{name}={common[name]}")
-    return {method: common | own[method] for method in methods}
+    with preparing() as files.progress:
+        return experiments_of(texts, files, registry)
 
 
 def _run_seeds(

@@ -9,7 +9,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from bench.cli.common import installed, out_option, prefixed_options, settings_option, table
+from bench.cli.common import installed, out_option, settings_option, table
 from bench.cli.leaderboard import write_tables
 
 
@@ -50,6 +50,7 @@ def throughput(names: Sequence[str], compare: Path | None, out: Path, **asked: A
 
     It is timed on WORKLOADs (all, if none is named), beside the baseline and rivals.
     """
+    from bench.options import named_values
     from bench.records.store import ResultStore
     from bench.runs.runner import device_of
     from bench.throughput import Conditions, page
@@ -59,7 +60,7 @@ def throughput(names: Sequence[str], compare: Path | None, out: Path, **asked: A
 
     registry = installed()
     sizes = {n: asked[n] for n in ("batch_size", "val_batch_size", "stack") if asked[n] is not None}
-    given = prefixed_options(asked["options"], ["model"], "model.width=16")
+    given = named_values(asked["options"], ["model"], "model.width=16")
     options = {name.removeprefix("model."): value for name, value in given.items()}
     chosen = workloads(registry, names, asked["model"], asked["shape"], asked["classes"], options, **sizes)
     same = ("precision", "channels_last", "backend", "eager", "threads", "rounds", "methods", "rivals")

@@ -1,4 +1,6 @@
-"""A universal adversarial perturbation: one change of all images of a split that misleads a model."""
+"""Adversarial perturbations: the range that inputs keep to, and one change of all images that misleads a model."""
+
+from typing import NamedTuple, Self
 
 import torch
 import torch.nn.functional as F
@@ -63,3 +65,39 @@ def universal_perturbation(
 def perturbed(x: Tensor, delta: Tensor) -> Tensor:
     """Images [B, C, H, W] moved by delta [C, H, W] and clamped to [0, 1]."""
     return (x + delta).clamp(0, 1)
+
+
+class InputRange(NamedTuple):
+    """Least and greatest value of inputs, so that the size of a perturbation means the same for images and features.
+
+    Attributes:
+        low, high: scalars 0 and 1 for images; for features those of each in the training data, [.., 1, D].
+    """
+
+    low: Tensor
+    high: Tensor
+
+    @classmethod
+    def of(cls, train: Split) -> Self:
+        """The range of the inputs of a split."""
+        if train.x.dtype == torch.uint8:
+            return cls(torch.zeros((), device=train.device), torch.ones((), device=train.device))
+        samples = train.y.dim() - 1
+        return cls(train.x.amin(samples, keepdim=True), train.x.amax(samples, keepdim=True))
+
+    @property
+    def span(self) -> Tensor:
+        """The greatest minus the least value."""
+        return self.high - self.low
+
+    def perturbed(self, x: Tensor, delta: Tensor) -> Tensor:
+        """Inputs moved by a perturbation and clamped to the range.
+
+        Args:
+            x: [.., B, ...].
+            delta: what they are moved by, in units of the range; of a shape that is broadcast to that of x.
+
+        Returns:
+            [.., B, ...].
+        """
+        return (x + self.span * delta).clamp(self.low, self.high)

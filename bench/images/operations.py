@@ -125,3 +125,44 @@ def solarize(threshold: Tensor) -> Tensor:
 def _levels(x: Tensor) -> Tensor:
     """[B, C, H * W] int64"""
     return ((LEVELS - 1) * x).round().clamp(0, LEVELS - 1).long().flatten(2)
+
+
+# Operations by number
+
+GEOMETRIC = ("rotate", "shear_x", "shear_y", "translate_x", "translate_y")
+OPERATIONS = (*GEOMETRIC, "autocontrast", "equalize", "posterize", "solarize")
+
+
+def operate(x: Tensor, kind: Tensor, strength: Tensor) -> Tensor:
+    """One operation on each image.
+
+    Args:
+        x: [B, C, H, W] in [0, 1].
+        kind: [B] int64, which of OPERATIONS.
+        strength: [B] in [-1, 1]: 1 turns by 30 degrees, shears by 0.3, moves by a third of the side, leaves 0 of 4
+            bits, inverts all levels; its sign counts for geometric operations alone, and autocontrast and equalize have
+            no strength.
+
+    Returns:
+        [B, C, H, W].
+    """
+    _, channels, height, width = x.shape
+    none = torch.zeros_like(strength)
+    plain = strength.abs()
+    affine = torch.stack(
+        [
+            rotate(30 * strength, height, width),
+            shear_x(0.3 * strength),
+            shear_y(0.3 * strength),
+            translate(width / 3 * strength, none),
+            translate(none, height / 3 * strength),
+        ],
+    )
+    counts = histogram(x)
+    tables = autocontrast(counts), equalize(counts), posterize(4 - (4 * plain).long()), solarize(256 * (1 - plain))
+    table = torch.stack([t.expand(-1, channels, -1) for t in tables])
+    image = torch.arange(len(x), device=x.device)
+    first = len(GEOMETRIC)
+    warped = warp(x, affine[kind.clamp_max(first - 1), image])
+    looked_up = look_up(x, table[(kind - first).clamp_min(0), image])
+    return warped.where((kind < first).view(-1, 1, 1, 1), looked_up)

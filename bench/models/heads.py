@@ -16,6 +16,30 @@ Head = nn.Linear | StackedLinear
 """A linear layer with weights [.., outputs, D]; of stacked models, those of all runs."""
 
 
+class TwoLogits(nn.Module):
+    """[.., 1] -> [.., 2]: the logits (0, z) of two classes, whose softmax is the sigmoid of z."""
+
+    stackable = True
+
+    def forward(self, z: Tensor) -> Tensor:
+        return F.pad(z, (1, 0))
+
+
+def output_layers(features: int, classes: int) -> list[nn.Module]:
+    """The last layers of a classifier, for `nn.Sequential`.
+
+    Args:
+        features: width D of what goes in, [.., D].
+        classes: number C of logits, [.., C].
+
+    Returns:
+        A linear layer; for two classes one with a single output z, and after it the logits (0, z).
+    """
+    if classes == 2:
+        return [nn.Linear(features, 1), TwoLogits()]
+    return [nn.Linear(features, classes)]
+
+
 def head_of(model: nn.Module, split: Split) -> Head:
     """The last linear layer of the model, in order of registration, which gives the logits: those of the classes, or of
     two classes its one output z as (0, z).

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 
 import torch
-from torch import nn
+from torch import Generator, Tensor, nn
 
 from bench.models.normalize import normalized
 from bench.models.stack import stack
@@ -24,3 +24,18 @@ def initial_model(
             torch.manual_seed(derive(seed, "init"))
             models.append(normalized(build(), mean, std))
     return (stack(models) if streams.stacked else models[0]).to(device)
+
+
+def initial_perceptron(hidden: int, generator: Generator) -> Tensor:
+    """Initial parameters of a network with one input, one hidden layer and one output, as `nn.Linear` draws its own.
+
+    Args:
+        hidden: width of the hidden layer.
+        generator: on the CPU; torch's global one is left alone.
+
+    Returns:
+        [3 hidden + 1]: weights and biases of the hidden layer, then of the output, uniform in +-1 / sqrt(inputs).
+    """
+    drawn = 2 * torch.rand(3 * hidden + 1, generator=generator) - 1
+    drawn[2 * hidden :] /= hidden**0.5
+    return drawn

@@ -56,6 +56,33 @@ def series_of(results: Iterable[RunResult]) -> list[Series]:
     return sorted(map(Series, by_seed(results)), key=lambda s: (s.any.spec.method, _order(s)))
 
 
+def matching(
+    all_series: Iterable[Series],
+    dataset: str | None = None,
+    protocol: str | None = None,
+    model: str | None = None,
+    methods: Collection[str] = (),
+    settings: Mapping[str, str] | None = None,
+) -> list[Series]:
+    """The series of this data set, protocol and model that have these settings, by one of these methods.
+
+    Args:
+        dataset, protocol, model: Names; None for any. The protocol is without its version.
+        methods: Names; empty for any.
+        settings: Name -> value, as `bench run -o` writes them, changed or not.
+    """
+    wanted = settings or {}
+    return [
+        one
+        for one in all_series
+        if dataset in (None, one.any.spec.dataset)
+        and protocol in (None, one.any.spec.protocol.split("/")[0])
+        and model in (None, one.any.spec.model)
+        and (not methods or one.any.spec.method in methods)
+        and all(show(one.setting(name)) == value for name, value in wanted.items())
+    ]
+
+
 def _order(series: Series) -> list[tuple[str, float, str]]:
     """Of settings: numbers by value, all else by text."""
     values = sorted(series.changed.items())

@@ -1,12 +1,14 @@
 """The machine and the code that a record comes from."""
 
+import ast
 import functools
 import platform
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
-from importlib.metadata import version
+from importlib.metadata import packages_distributions, version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,8 @@ import torch
 
 from bench.registry import Plugin
 
-LIBRARIES = ("reweight-bench", "torch", "torchvision", "timm", "numpy")
+LIBRARIES = ("reweight-bench", "torch", "torchvision", "numpy")
+"""What every run computes with."""
 
 
 def environment(plugins: Mapping[str, Plugin], device: torch.device) -> dict[str, Any]:
@@ -23,14 +26,41 @@ def environment(plugins: Mapping[str, Plugin], device: torch.device) -> dict[str
     found = {
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "python": platform.python_version(),
-        "versions": {name: version(name) for name in LIBRARIES},
+        "versions": versions(plugins.values()),
         "plugins": {use: str(plugin) for use, plugin in plugins.items()},
         "device": torch.cuda.get_device_name(device) if cuda else _processor(),
         "platform": sys.platform,
         "numerics": _numerics(),
-        "git": _git(),
+        "git": _git(plugins.values()),
     }
     return found | {"gpu": _gpu(device)} if cuda else found
+
+
+def versions(plugins: Iterable[Plugin]) -> dict[str, str]:
+    """Of the libraries that a run computes with: those of every run, and those that its plugins import."""
+    imported = {name for plugin in plugins for name in _imported(plugin.module)}
+    return {name: version(name) for name in [*LIBRARIES, *sorted(imported - set(LIBRARIES))]}
+
+
+@functools.cache
+def _imported(module: str) -> frozenset[str]:
+    """Distributions that a module of a plugin imports, anywhere in its source; the distribution of bench aside."""
+    spec = find_spec(module) if module else None
+    if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
+        return frozenset()
+    packages = set()
+    for node in ast.walk(ast.parse(Path(spec.origin).read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            packages |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            packages.add(node.module.partition(".")[0])
+    return frozenset(name for package in packages for name in _distributions().get(package, [])[:1])
+
+
+@functools.cache  # it takes half a second
+def _distributions() -> Mapping[str, list[str]]:
+    """Package -> the distributions that it comes from."""
+    return packages_distributions()
 
 
 def _numerics() -> dict[str, Any]:
@@ -89,10 +119,13 @@ def _processor() -> str:
     return f"CPU {name or platform.machine()}"
 
 
-def _git() -> dict[str, Any] | None:
-    """Commit of the checkout that `bench` is imported from, and whether it has uncommitted changes."""
-
+def _git(plugins: Iterable[Plugin]) -> dict[str, Any] | None:
+    """Commit of the checkout that `bench` is imported from, and whether it has uncommitted changes: in the core, and in
+    the packages of plugins that stand in the same checkout.
+    """
     here = Path(__file__).parents[1]
+    root = here.parent
+    packages = {folder for plugin in plugins if (folder := _package(plugin.module)) and folder.is_relative_to(root)}
 
     def git(*words: str) -> str:
         return subprocess.run(["git", "-C", here, *words], capture_output=True, text=True, check=True).stdout.strip()
@@ -101,7 +134,16 @@ def _git() -> dict[str, Any] | None:
         git("ls-files", "--error-unmatch", __file__)  # else it is installed below somebody else's checkout
         return {
             "commit": git("rev-parse", "HEAD"),
-            "dirty": bool(git("status", "--porcelain", "--", ".", "../plugins")),
+            "dirty": bool(git("status", "--porcelain", "--", *map(str, sorted({here, *packages})))),
         }
     except (OSError, subprocess.CalledProcessError):
         return None
+
+
+def _package(module: str) -> Path | None:
+    """The folder of the package that a module of a plugin belongs to, or the file of a module by itself."""
+    spec = find_spec(module.partition(".")[0]) if module else None
+    if spec is None or spec.origin is None:
+        return None
+    path = Path(spec.origin)
+    return path.parent if path.name == "__init__.py" else path

@@ -11,7 +11,7 @@ from bench.data.split import Split, Splits
 from bench.metrics import METRICS, Metric, Predictions, evaluate
 from bench.models.predict import predict
 from bench.records.run import LAST, best_val
-from bench.training.meter import Values
+from bench.training.history import Values
 
 if TYPE_CHECKING:
     import numpy as np

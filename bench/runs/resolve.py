@@ -11,7 +11,7 @@ from bench.data.files import Files
 from bench.errors import OptionError, UnknownNameError
 from bench.metrics import METRICS, Metric, metric_of
 from bench.protocol import Protocol
-from bench.recipe import Recipe
+from bench.recipe import Recipe, check_recipe
 from bench.registry import Plugin, Registry, installed
 from bench.runs.experiment import OPTIONS_OF, VALIDATION, Experiment, Request
 
@@ -156,42 +156,5 @@ def _recipe(own: Recipe, given: Mapping[str, Any]) -> tuple[Recipe, dict[str, An
             values[other] = None
     changed = {name: value for name, value in given.items() if value != getattr(own, name)}
     recipe = dataclasses.replace(own, **values)
-    _check(recipe, given)
+    check_recipe(recipe, given)
     return recipe, changed
-
-
-def _check(recipe: Recipe, given: Mapping[str, Any]) -> None:
-    """Raises OptionError for values out of their range, and for given ones that have no effect."""
-    for name in (
-        "epochs",
-        "steps",
-        "train_size",
-        "batch_size",
-        "eval_batch_size",
-        "val_batch_size",
-        "min_per_group",
-        "evaluate_every",
-    ):
-        if getattr(recipe, name) is not None and getattr(recipe, name) < 1:
-            raise OptionError(f"recipe.{name} must be at least 1, not {getattr(recipe, name)}")
-    if min(recipe.evaluate_at, default=1) < 1:
-        raise OptionError(f"recipe.evaluate_at needs epochs from 1 on, not {opt.show(recipe.evaluate_at)}")
-    for names, cause, unused in (
-        (("momentum", "nesterov"), "optimizer", recipe.optimizer != "sgd"),
-        (("max_lr", "cycle"), "schedule", recipe.schedule != "cyclical"),
-        (("milestones", "gamma"), "schedule", recipe.schedule != "steps"),
-        (("average_lr",), "average_from", recipe.average_from is None),
-    ):
-        if unused and (vain := [name for name in names if given.get(name)]):
-            value = opt.show(getattr(recipe, cause))
-            raise OptionError(f"recipe.{vain[0]} has no effect with recipe.{cause}={value}")
-    if recipe.schedule == "cyclical" and (recipe.max_lr is None or recipe.max_lr <= recipe.lr):
-        least, given_one = opt.show(recipe.lr), opt.show(recipe.max_lr)
-        raise OptionError(f"recipe.schedule=cyclical needs recipe.max_lr above recipe.lr={least}, not {given_one}")
-    for name in ("cycle", "average_lr"):
-        if getattr(recipe, name) is not None and getattr(recipe, name) <= 0:
-            raise OptionError(f"recipe.{name} must be above 0, not {opt.show(getattr(recipe, name))}")
-    if recipe.average_from is not None and not 0 <= recipe.average_from < 1:
-        raise OptionError(f"recipe.average_from must be at least 0 and below 1, not {opt.show(recipe.average_from)}")
-    if recipe.epochs is None and recipe.steps is None:
-        raise OptionError("the recipe needs a budget: recipe.epochs or recipe.steps")

@@ -4,7 +4,6 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from bench.records.run import RunResult
 from bench.records.spec import RunSpec, digest
 from bench.records.store import ResultStore
 from bench.runs.allocator import keep_freed_memory
-from bench.runs.environment import LIBRARIES, environment
+from bench.runs.environment import environment, versions
 from bench.runs.experiment import Experiment
 from bench.runs.threads import Threads, chosen
 from bench.runs.train import FinishedTraining, train
@@ -133,7 +132,7 @@ def _discard(checkpoint: Path) -> None:
 
 def _source(experiment: Experiment) -> list[str]:
     """What code trains: a checkpoint of another version is not gone on from."""
-    return [*map(str, experiment.plugins.values()), *(version(name) for name in LIBRARIES)]
+    return [*map(str, experiment.plugins.values()), *versions(experiment.plugins.values()).values()]
 
 
 def _command(

@@ -16,7 +16,9 @@ from bench.models.stack import unstack
 from bench.options import options_of
 from bench.testing.common import documented, equal, same
 from bench.testing.toys import toy_task
-from bench.training.meter import Meter, NoEvaluations
+from bench.training.checkpoints import Checkpoints
+from bench.training.history import NoEvaluations
+from bench.training.meter import Meter
 from bench.training.method import Method
 from bench.training.task import Task
 
@@ -106,7 +108,8 @@ def _check_resume(method: type[Method], options: dict[str, Any], task: Tasks, ex
     """Interrupted halfway and resumed from the checkpoint, it ends at the same parameters."""
     with tempfile.TemporaryDirectory() as folder:
         checkpoint = Path(folder, "checkpoint.pt")
-        seconds, Meter.CHECKPOINT_SECONDS = Meter.CHECKPOINT_SECONDS, 0.0
+        seconds = Checkpoints.SECONDS
+        Checkpoints.SECONDS = 0.0
         try:
             train(method(**options), task(), checkpoint, Interrupted)
             raise AssertionError("its fit does not go through meter.epochs: it is neither evaluated nor resumed")
@@ -114,7 +117,7 @@ def _check_resume(method: type[Method], options: dict[str, Any], task: Tasks, ex
             resumed = train(method(**options), task(), checkpoint).state_dict()
             equal(expected, resumed, "a resumed training ends elsewhere: run state must be attributes of the method")
         finally:
-            Meter.CHECKPOINT_SECONDS = seconds
+            Checkpoints.SECONDS = seconds
 
 
 def _check_capture(method: type[Method], options: dict[str, Any], task: Task) -> None:

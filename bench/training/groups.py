@@ -3,6 +3,47 @@
 import torch
 from torch import Tensor
 
+from bench.errors import NotApplicableError
+from bench.training.task import Task
+
+
+def label_counts(task: Task, by: str = "class") -> Tensor:
+    """How many training samples each class or group has.
+
+    Args:
+        task: whose training data are counted.
+        by: what is counted, `class` or `group`.
+
+    Returns:
+        [.., K] int64.
+    """
+    label, names = task.labels(by)
+    return group_counts(label, len(names))
+
+
+def log_class_counts(task: Task) -> Tensor:
+    """The logarithms of the numbers of training samples of each class, to be added to logits [.., B, C].
+
+    Returns:
+        [.., 1, C] float32. A class without training samples counts as one with one.
+    """
+    return label_counts(task).clamp_min(1).float().log().unsqueeze(-2)
+
+
+def require_two(method: str, counts: Tensor, what: str) -> None:
+    """Refuse a task whose training samples are all of one label.
+
+    Args:
+        method: the method's name, with which the message begins.
+        counts: [.., K], the number of training samples of each label.
+        what: the labels in the plural, `classes` or `groups`.
+
+    Raises:
+        NotApplicableError: where fewer than two of the counts are above 0, in any of the stacked runs.
+    """
+    if int((counts > 0).sum(-1).min()) < 2:
+        raise NotApplicableError(f"{method} needs training samples of two {what} or more")
+
 
 def group_counts(group: Tensor, groups: int) -> Tensor:
     """[.., G] int64: how many samples each group has, from groups [.., N]."""

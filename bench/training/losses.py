@@ -1,10 +1,14 @@
 """Per-sample training losses. Leading dimensions, if any, are stacked runs."""
 
+import math
 from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from bench.errors import NotApplicableError
+from bench.recipe import Recipe
 
 
 def cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
@@ -25,3 +29,30 @@ def hinge(logits: Tensor, y: Tensor) -> Tensor:
 
 
 LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"cross_entropy": cross_entropy, "hinge": hinge}
+
+
+def jensen_shannon(logits: Tensor) -> Tensor:
+    """How much several predictions for one sample differ: the Jensen-Shannon divergence of their distributions.
+
+    Args:
+        logits: [V, B, C] of V views of each sample.
+
+    Returns:
+        [B]: the mean Kullback-Leibler divergence of a view from the mean of the views, in nats.
+    """
+    log_p = logits.log_softmax(-1)
+    log_mean = log_p.logsumexp(0) - math.log(len(log_p))
+    return (log_p.exp() * (log_p - log_mean)).sum(-1).mean(0)
+
+
+def require_cross_entropy(method: str, recipe: Recipe) -> None:
+    """Refuse a recipe with another loss than the cross-entropy.
+
+    Args:
+        method: the method's name, with which the message begins.
+
+    Raises:
+        NotApplicableError: where the recipe trains with another loss.
+    """
+    if recipe.loss != "cross_entropy":
+        raise NotApplicableError(f"{method} changes the cross-entropy, and the recipe's loss is {recipe.loss}")

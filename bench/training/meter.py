@@ -1,7 +1,6 @@
-"""The training loop's companion: it counts epochs and time, has the model evaluated, and takes checkpoints."""
+"""The training loop's companion: it leads through the epochs, and what is to happen around them happens here."""
 
 import math
-import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,38 +11,15 @@ from torch import Tensor, nn
 
 from bench.data.split import Batch
 from bench.errors import DivergedError, PluginError
-from bench.models.averaging import Average
-from bench.training.diagnostics import Diagnostics, Samples, gradient_norm
+from bench.training.checkpoints import Checkpoints
+from bench.training.diagnostics import Samples
+from bench.training.history import EvaluatedModel, Evaluator, TrainingValues
 from bench.training.observer import Observer
 
 if TYPE_CHECKING:
     import numpy as np
 
     from bench.training.method import Method
-
-Values = dict[str, list[float]]
-"""Numbers by name, one for each of the stacked runs (one alone where runs are not stacked)."""
-
-
-class Evaluator(Protocol):
-    """Evaluates a model after an epoch: metrics by set. Its own state belongs to the checkpoint."""
-
-    def __call__(self, model: nn.Module, epoch: int) -> dict[str, Values]: ...
-    def state_dict(self) -> dict[str, Any]: ...
-    def load_state_dict(self, state: dict[str, Any]) -> None: ...
-
-
-class NoEvaluations:
-    """The evaluator of a training whose model nobody looks at."""
-
-    def __call__(self, model: nn.Module, epoch: int) -> dict[str, Values]:
-        return {}
-
-    def state_dict(self) -> dict[str, Any]:
-        return {}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Nothing to load."""
 
 
 class Watch(Protocol):
@@ -54,25 +30,43 @@ class Watch(Protocol):
     def load_state_dict(self, state: dict[str, Any]) -> None: ...
 
 
+class Stopwatch:
+    """Seconds of training alone: what look-aheads take to choose and check their backends is left out, because that is
+    once a run and no cost of a step.
+    """
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self._started_at = 0.0
+        self._choosing_before = 0.0
+
+    def start(self, method: "Method") -> None:
+        self._started_at = _now(method.task.device)
+        self._choosing_before = _choosing(method)
+
+    def stop(self, method: "Method") -> None:
+        """Add the seconds since `start`."""
+        seconds = _now(method.task.device) - self._started_at
+        self.seconds += seconds - (_choosing(method) - self._choosing_before)
+
+
 class Meter:
     """Companion of one training of one run, or of several stacked ones.
 
-    seconds, steps, samples: of training alone; evaluation and checkpoints are outside. Where the recipe averages the
-        parameters, the seconds include that, and a pass over the training data before each evaluation if there is
-        BatchNorm.
-    history: one row for each evaluation.
-    diverged: for each run, whether its loss or a parameter was ever not finite.
-    checkpoint: file to resume from, and to save to, always at an epoch's end: at most every CHECKPOINT_SECONDS, and at
-        the beginning after FIRST_CHECKPOINT_SECONDS, twice as many, four times as many, ... A model whose parameters
-        are large begins with a second for every CHECKPOINT_BYTES of them; and up to CHECKPOINT_SECONDS saving takes no
-        more than a CHECKPOINT_SHARE of the time.
-    watch: sees the weights and losses of every sample; outside the seconds.
+    Attributes:
+        seconds, steps, samples: of training alone; evaluation and checkpoints are outside. Where the recipe averages
+            the parameters, the seconds include that, and a pass over the training data before each evaluation if
+            there is BatchNorm.
+        history: one row for each evaluation.
+        diverged: for each run, whether its loss or a parameter was ever not finite.
+
+    Args:
+        evaluator: evaluates the model after the epochs that the recipe names.
+        observer: told how the training goes.
+        checkpoint: file to resume from, and to save to, always at an epoch's end (`Checkpoints` says when).
+        watch: sees the weights and losses of every sample; outside the seconds.
     """
 
-    CHECKPOINT_SECONDS = 30.0
-    FIRST_CHECKPOINT_SECONDS = 1.0
-    CHECKPOINT_BYTES = 5_000_000
-    CHECKPOINT_SHARE = 0.05
     SHOW_SECONDS = 1.0
 
     def __init__(
@@ -82,16 +76,25 @@ class Meter:
         checkpoint: Path | None = None,
         watch: Watch | None = None,
     ) -> None:
-        self.seconds, self.steps, self.samples = 0.0, 0, 0
+        self.steps = 0
+        self.samples = 0
         self.history: list[dict[str, Any]] = []
         self.diverged: list[bool] = []
-        self._evaluator, self._observer, self._checkpoint = evaluator, observer or Observer(), checkpoint
+        self._evaluator = evaluator
+        self._observer = observer or Observer()
         self._watch = watch
-        self._seen: list[Samples] = []
-        self._begun, self._epoch = False, 0
-        self._average, self._diagnostics = Average(), Diagnostics()
-        self._saved_at = self._shown_at = time.perf_counter()
-        self._save_after = self.FIRST_CHECKPOINT_SECONDS
+        self._stopwatch = Stopwatch()
+        self._evaluated_model = EvaluatedModel()
+        self._training_values = TrainingValues()
+        self._checkpoints = Checkpoints(checkpoint, self._observer)
+        self._seen: list[Samples] = []  # the steps of this epoch
+        self._begun = False
+        self._epoch = 0
+        self._shown_at = time.perf_counter()
+
+    @property
+    def seconds(self) -> float:
+        return self._stopwatch.seconds
 
     def epochs(self, method: "Method") -> Iterator[int]:
         """The epochs that are left to train, those of preparation below 0, each with the learning rate of its first
@@ -100,25 +103,24 @@ class Meter:
         Raises DivergedError once no run is finite any more, and PluginError for a second training: epochs and
         evaluations are those of one.
         """
-        task = method.task
         if self._begun:
             raise PluginError("a method may go through meter.epochs once")
-        self._begun, self._method, self._epoch = True, method, -method.preparation_epochs
-        self.diverged = [False] * len(task.streams.seeds)
-        self._save_after = max(self._save_after, _bytes(method.model) / self.CHECKPOINT_BYTES)
+        self._begun = True
+        self._method = method
+        self._epoch = -method.preparation_epochs
+        self.diverged = [False] * len(method.task.streams.seeds)
+        self._checkpoints.begin(method.model)
         self._resume()
         self._observer.begin(method, self._epoch)
         while self._epoch < method.training_epochs:
-            self._set_lr(0)
-            seed = task.streams.seed("train", method.recipe_epoch(self._epoch))
+            set_learning_rate(method, self._epoch)
+            seed = method.task.streams.seed("train", method.recipe_epoch(self._epoch))
             torch.manual_seed(seed)  # dropout; a resumed run draws the same
-            start = self._now(task.device)
-            chosen = _choosing(method)
+            self._stopwatch.start(method)
             yield self._epoch
             self._epoch += 1
-            self._add_to_average()
-            evaluated = self._to_evaluate()
-            self.seconds += self._now(task.device) - start - (_choosing(method) - chosen)
+            evaluated = self._evaluated_model.after(method, self._epoch)
+            self._stopwatch.stop(method)
             self._close_epoch(evaluated)
 
     def step(self, batch: Batch, losses: Tensor, weights: Tensor) -> None:
@@ -135,7 +137,7 @@ class Meter:
         self.samples += batch.y.shape[-1]
         self._seen.append(Samples.of(batch, losses, weights))
         if self._method.task.recipe.schedule == "cyclical":
-            self._set_lr(len(self._seen))
+            set_learning_rate(self._method, self._epoch, len(self._seen))
         if (now := time.perf_counter()) - self._shown_at > self.SHOW_SECONDS:
             self._shown_at = now
             loss = float(losses.detach().mean()) if losses.device.type == "cpu" else None
@@ -145,137 +147,104 @@ class Meter:
         """Tell the user something about this training that does not stop it."""
         self._observer.note(text)
 
-    def _set_lr(self, step: int) -> None:
-        """The learning rate of an update of this epoch."""
-        lr = self._method.task.lr(self._method.recipe_epoch(self._epoch), step)
-        for group in self._method.optimizer.param_groups:
-            group["lr"] = lr
-
-    @property
-    def _averages(self) -> bool:
-        """Whether the recipe averages the parameters at the end of this epoch."""
-        start = self._method.task.recipe.average_from
-        return start is not None and self._epoch > 0 and self._epoch / self._method.training_epochs >= start
-
-    def _add_to_average(self) -> None:
-        if self._averages:
-            self._average.add(self._method.model)
-
-    def _to_evaluate(self) -> nn.Module | None:
-        """What is evaluated after this epoch, if anything: the model, or the average where the recipe asks for it."""
-        task, recipe, done = self._method.task, self._method.task.recipe, self._epoch
-        planned = done > 0 and (done % recipe.evaluate_every == 0 or done in recipe.evaluate_at)
-        if done != self._method.training_epochs and not planned:
-            return None
-        if not self._averages:
-            return self._method.model
-        return self._average.model(task.train.epoch(recipe.batch_size, task.streams, done - 1, task.augment))
-
     def _close_epoch(self, evaluated: nn.Module | None) -> None:
-        method, task, done = self._method, self._method.task, self._epoch
-        losses = _runs(torch.cat([step.losses for step in self._seen], -1).mean(-1))
-        healthy = _finite_runs(method.model, task.streams.stacked)
-        for run, (loss, finite) in enumerate(zip(losses, healthy, strict=True)):
-            self.diverged[run] |= done > 0 and not (finite and math.isfinite(loss))  # one of many trials may diverge
+        """All that comes after an epoch and is outside the seconds of training."""
+        if self._epoch > 0:
+            self._note_divergence()
         if all(self.diverged):
-            raise DivergedError(f"the training loss is {losses[0]:g} in epoch {done}, or a parameter not finite")
-        if self._watch and done > 0:
+            loss = _mean_losses(self._seen)[0]
+            raise DivergedError(f"the training loss is {loss:g} in epoch {self._epoch}, or a parameter not finite")
+        if self._watch and self._epoch > 0:
             self._watch(Samples.cat(self._seen))
-        train = {} if evaluated is None else self._train_values()
-        self._seen.clear()
-        if evaluated is not None:
-            self._observer.evaluating(done)
-            row = {"epoch": done, "step": self.steps, "train": train}
-            row |= self._evaluator(evaluated, done)
-            self.history.append(row)
-            self._observer.evaluated(row, self.samples / self.seconds)
-        self._save()
+        if evaluated is None:
+            self._seen.clear()
+        else:
+            self._evaluate(evaluated)
+        if self._checkpoints.due:
+            self.save()
 
-    def _train_values(self) -> Values:
-        """Of an evaluated epoch: the diagnostics, the norm of the gradient of its last update, and the method's own."""
-        method, task = self._method, self._method.task
-        found = self._diagnostics(self._seen, task)
-        found["gradient_norm"] = gradient_norm(method.model, task.streams.stacked)
-        values = torch.stack([value.double() for value in found.values()])  # one transfer
-        columns = values.reshape(len(found), -1).tolist()
-        return dict(zip(found, columns, strict=True)) | {n: _runs(value) for n, value in method.diagnostics().items()}
+    def _note_divergence(self) -> None:
+        losses = _mean_losses(self._seen)
+        parameters_finite = _finite_runs(self._method.model, self._method.task.streams.stacked)
+        for run, (loss, finite) in enumerate(zip(losses, parameters_finite, strict=True)):
+            if not (finite and math.isfinite(loss)):
+                self.diverged[run] = True
+
+    def _evaluate(self, model: nn.Module) -> None:
+        training_values = self._training_values(self._method, self._seen)
+        self._seen.clear()  # an evaluation may need its memory
+        self._observer.evaluating(self._epoch)
+        row = {"epoch": self._epoch, "step": self.steps, "train": training_values}
+        row |= self._evaluator(model, self._epoch)
+        self.history.append(row)
+        self._observer.evaluated(row, self.samples / self.seconds)
 
     def kept(self, run: int) -> dict[str, "np.ndarray[Any, Any]"]:
         """What is to be kept beside the record of a run: the weights of the training samples, where they differ."""
-        return self._diagnostics.arrays(self._method.task.train, run)
-
-    def _now(self, device: torch.device) -> float:
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        return time.perf_counter()
-
-    def _save(self) -> None:
-        if time.perf_counter() - self._saved_at >= min(self._save_after, self.CHECKPOINT_SECONDS):
-            self.save()
+        return self._training_values.arrays(self._method, run)
 
     def save(self) -> None:
         """Take a checkpoint now, at the end of an epoch."""
-        if self._checkpoint is None:
+        if self._checkpoints.path is None:
             return
-        state = {
-            "epoch": self._epoch,
-            "seconds": self.seconds,
-            "steps": self.steps,
-            "samples": self.samples,
-            "history": self.history,
-            "diverged": self.diverged,
-            "method": self._method.state_dict(),
-            "average": self._average.state_dict(),
-            "diagnostics": self._diagnostics.state_dict(),
-            "evaluator": self._evaluator.state_dict(),
-            "watch": self._watch.state_dict() if self._watch else {},
-        }
-        part, begun = self._checkpoint.with_suffix(".part"), time.perf_counter()
-        try:
-            part.parent.mkdir(parents=True, exist_ok=True)
-            torch.save(state, part)
-            os.replace(part, self._checkpoint)
-            self._observer.saved(self._epoch)
-        except (OSError, RuntimeError) as error:  # a full disk is no reason to stop
-            self._observer.note(f"no checkpoint at epoch {self._epoch}: {error}")
-        finally:
-            part.unlink(missing_ok=True)
-        self._saved_at = time.perf_counter()
-        self._save_after = max(2 * self._save_after, (self._saved_at - begun) / self.CHECKPOINT_SHARE)
+        self._checkpoints.save(
+            {
+                "epoch": self._epoch,
+                "seconds": self.seconds,
+                "steps": self.steps,
+                "samples": self.samples,
+                "history": self.history,
+                "diverged": self.diverged,
+                "method": self._method.state_dict(),
+                "average": self._evaluated_model.state_dict(),
+                "diagnostics": self._training_values.state_dict(),
+                "evaluator": self._evaluator.state_dict(),
+                "watch": self._watch.state_dict() if self._watch else {},
+            }
+        )
 
     def _resume(self) -> None:
-        if self._checkpoint is None or not self._checkpoint.exists():
+        """Go on where the checkpoint was taken, if there is one."""
+        state = self._checkpoints.load(self._method.task.device)
+        if state is None:
             return
-        method = self._method
-        try:
-            state = torch.load(self._checkpoint, map_location=method.task.device, weights_only=True)
-        except Exception as error:  # torch raises many kinds for a damaged file
-            self._observer.note(f"{self._checkpoint} cannot be read, starting from the beginning: {error}")
-            return
-        self._epoch, self.seconds = state["epoch"], state["seconds"]
-        self.steps, self.samples = state["steps"], state["samples"]
-        self.history, self.diverged = state["history"], state["diverged"]
-        method.load_state_dict(state["method"])
-        self._average.load_state_dict(state["average"], method.model)
-        self._diagnostics.load_state_dict(state["diagnostics"])
+        self._epoch = state["epoch"]
+        self._stopwatch.seconds = state["seconds"]
+        self.steps = state["steps"]
+        self.samples = state["samples"]
+        self.history = state["history"]
+        self.diverged = state["diverged"]
+        self._method.load_state_dict(state["method"])
+        self._evaluated_model.load_state_dict(state["average"], self._method.model)
+        self._training_values.load_state_dict(state["diagnostics"])
         self._evaluator.load_state_dict(state["evaluator"])
         if self._watch:
             self._watch.load_state_dict(state["watch"])
 
 
+def set_learning_rate(method: "Method", epoch: int, step: int = 0) -> None:
+    """Give the optimiser the learning rate of an update of this epoch, the first one being step 0."""
+    lr = method.task.lr(method.recipe_epoch(epoch), step)
+    for group in method.optimizer.param_groups:
+        group["lr"] = lr
+
+
+def _now(device: torch.device) -> float:
+    """The time in seconds, when all that was given to the device is done."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
+
+
 def _choosing(method: "Method") -> float:
-    """Seconds that its look-aheads have taken to choose and check their backends: once a run, so no cost of a step."""
+    """Seconds that its look-aheads have taken so far to choose and check their backends."""
     return sum(engine.choice.seconds for engine in method.engines() if engine.choice)
 
 
-def _bytes(model: nn.Module) -> int:
-    """Of its parameters."""
-    return sum(p.numel() * p.element_size() for p in model.parameters())
-
-
-def _runs(value: Tensor) -> list[float]:
-    """[..] -> one number for each run."""
-    return value.double().reshape(-1).tolist()
+def _mean_losses(steps: list[Samples]) -> list[float]:
+    """The mean loss over all samples of an epoch, for each run."""
+    losses = torch.cat([step.losses for step in steps], -1).mean(-1)
+    return losses.double().reshape(-1).tolist()
 
 
 def _finite_runs(model: nn.Module, stacked: bool) -> list[bool]:

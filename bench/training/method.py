@@ -26,6 +26,8 @@ class Method:
     independent runs trained at once: a method written along the last dimension needs no other code.
     """
 
+    name: ClassVar[str] = ""
+    """What it is registered as; messages about its options and about data that it cannot use begin with it."""
     uses_val: ClassVar[bool] = False
     """Whether it learns from the validation data. Where False, training is blind to them (the contract tests check)."""
     uses_groups = False
@@ -46,7 +48,7 @@ class Method:
         update = replayed or self.update
         try:
             for epoch in meter.epochs(self):
-                self.model.train(self.task.trains_with_dropout(self.recipe_epoch(epoch)))
+                self.model.train(self.task.recipe.in_training_mode(self.recipe_epoch(epoch)))
                 for batch in self.batches(epoch):
                     losses, weights = update(batch)
                     meter.step(batch, losses, weights)

@@ -11,7 +11,8 @@ import torch
 from bench.data.split import Splits
 from bench.errors import DataError, DivergedError, NotApplicableError, PluginError
 from bench.streams import RandomStreams
-from bench.training.meter import Meter, NoEvaluations, Watch
+from bench.training.history import NoEvaluations
+from bench.training.meter import Meter, Watch
 from bench.training.method import Method
 from bench.training.observer import Observer
 from bench.training.task import Task

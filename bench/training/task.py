@@ -97,10 +97,6 @@ class Task:
             return r.lr + (r.max_lr - r.lr) * (1 - abs(2 * (cycles % 1) - 1))
         return r.lr * r.gamma ** sum(epoch / self.epochs >= fraction for fraction in r.milestones)
 
-    def trains_with_dropout(self, epoch: int) -> bool:
-        """Whether the model is in training mode in this epoch of the recipe."""
-        return self.recipe.dropout == "correct" or epoch <= 0
-
     def optimizer(self, model: nn.Module) -> torch.optim.Optimizer:
         """The recipe's, of the parameters that are trained. Raises OptionError for values that it does not take."""
         r, parameters = self.recipe, [p for p in model.parameters() if p.requires_grad]

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from bench import DataError, Dataset, Files, Recipe, Split, hookimpl
-from bench_plugins.datasets.tables import Floats, Table, buckets, one_hot, read_table
+from bench.data.tables import Floats, Table, buckets, one_hot, read_table
 
 URL = "https://archive.ics.uci.edu/ml/machine-learning-databases/adult"
 MD5 = {  # UCI publishes none; those that CatBoost and other packages check, and those of a separate copy

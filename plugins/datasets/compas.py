@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from bench import DataError, Dataset, Files, Recipe, Split, hookimpl
-from bench_plugins.datasets.tables import Floats, Integers, Table, above, buckets, one_hot, read_table
+from bench.data.tables import Floats, Integers, Table, above, buckets, one_hot, read_table
 
 FILE = "compas/compas-scores-two-years.csv"
 URL = "https://raw.githubusercontent.com/propublica/compas-analysis/master/compas-scores-two-years.csv"

@@ -14,7 +14,7 @@ from torch import Generator, Tensor
 
 from bench import DataError, Dataset, Files, OptionError, Recipe, Split, hookimpl
 from bench.data.memory_map import Block, memory_map
-from bench_plugins.tfrecord import example, records
+from bench.data.tfrecord import example, records
 
 FOLDER = "droughtwatch"
 ARCHIVE = "dw_train_86K_val_10K.zip"

@@ -14,7 +14,7 @@ from PIL import Image, UnidentifiedImageError
 
 from bench import DataError, Dataset, Files, OptionError, Recipe, Split, hookimpl
 from bench.data.memory_map import Block, memory_map
-from bench_plugins.datasets.tables import read_table
+from bench.data.tables import read_table
 
 FOLDER = "waterbird_complete95_forest2water2"
 FILE = f"{FOLDER}/metadata.csv"

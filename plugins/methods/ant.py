@@ -9,10 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bench import Batch, Method, hookimpl
-from bench.checks import Checks
+from bench import Batch, Checks, Method, hookimpl
+from bench.images.attacks import InputRange
 from bench.images.operations import check_images
-from bench_plugins.methods.universal_adversarial import InputRange
 
 
 class NoiseGenerator(nn.Module):
@@ -71,6 +70,7 @@ class ANT(Method):
         generator_lr: learning rate of the generator.
     """
 
+    name = "ant"
     stackable = False
 
     eps: float = 0.348
@@ -81,15 +81,15 @@ class ANT(Method):
     generator_lr: float = 1e-3
 
     def __post_init__(self) -> None:
-        check = Checks("ant", self)
+        check = Checks(self)
         check.at_least(0, "eps", "generator_lr")
-        check.within("(0, 1]", "share")
-        check.within("[0, 1]", "replay")
+        check.within(0, 1, "share", closed="right")
+        check.within(0, 1, "replay")
         check.at_least(1, "restart_every")
 
     def setup(self) -> None:
         train = self.task.train
-        check_images(train, "ant")
+        check_images(train, self.name)
         self.range, self.current = InputRange.of(train), 0
         with torch.random.fork_rng([]):
             torch.manual_seed(self.task.streams.seed("method"))
@@ -143,4 +143,4 @@ class ANT(Method):
 
 @hookimpl
 def bench_methods() -> Mapping[str, type[Method]]:
-    return {"ant": ANT}
+    return {ANT.name: ANT}

@@ -1,70 +1,14 @@
 """AugMix: A Simple Data Processing Method to Improve Robustness and Uncertainty."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor
-from torch.distributions import Beta, Dirichlet
-
-from bench import Batch, Method, hookimpl
-from bench.checks import Checks
-from bench.images.operations import (
-    autocontrast,
-    check_images,
-    equalize,
-    histogram,
-    look_up,
-    posterize,
-    rotate,
-    shear_x,
-    shear_y,
-    solarize,
-    translate,
-    warp,
-)
-from bench_plugins.methods.imbalance import require_cross_entropy
-
-GEOMETRIC = ("rotate", "shear_x", "shear_y", "translate_x", "translate_y")
-OPERATIONS = (*GEOMETRIC, "autocontrast", "equalize", "posterize", "solarize")
-
-
-def operate(x: Tensor, kind: Tensor, strength: Tensor) -> Tensor:
-    """One operation on each image of x [B, C, H, W].
-
-    kind [B] int64: which of OPERATIONS. strength [B] in [-1, 1]: 1 turns by 30 degrees, shears by 0.3, moves by a third
-    of the side, leaves 0 of 4 bits, inverts all levels; its sign counts for geometric operations alone, and
-    autocontrast and equalize have no strength.
-    """
-    (_, channels, height, width), none, plain = x.shape, torch.zeros_like(strength), strength.abs()
-    affine = torch.stack(
-        [
-            rotate(30 * strength, height, width),
-            shear_x(0.3 * strength),
-            shear_y(0.3 * strength),
-            translate(width / 3 * strength, none),
-            translate(none, height / 3 * strength),
-        ],
-    )
-    counts = histogram(x)
-    tables = autocontrast(counts), equalize(counts), posterize(4 - (4 * plain).long()), solarize(256 * (1 - plain))
-    table = torch.stack([t.expand(-1, channels, -1) for t in tables])
-    image, first = torch.arange(len(x), device=x.device), len(GEOMETRIC)
-    warped = warp(x, affine[kind.clamp_max(first - 1), image])
-    looked_up = look_up(x, table[(kind - first).clamp_min(0), image])
-    return warped.where((kind < first).view(-1, 1, 1, 1), looked_up)
-
-
-def jensen_shannon(logits: Tensor) -> Tensor:
-    """[V, B, C] logits of V views -> [B]: the mean Kullback-Leibler divergence of a view from the mean of the views."""
-    log_p = logits.log_softmax(-1)
-    log_mean = log_p.logsumexp(0) - math.log(len(log_p))
-    return (log_p.exp() * (log_p - log_mean)).sum(-1).mean(0)
+from bench import Method, hookimpl
+from bench.training.mixtures import Mixtures
 
 
 @dataclass
-class AugMix(Method):
+class AugMix(Mixtures):
     """AugMix: predictions are to agree on an image and on two mixtures of chains of image operations on it.
 
     Source: Hendrycks, Mu, Cubuk, Zoph, Gilmer, Lakshminarayanan, AugMix: A Simple Data Processing Method to Improve
@@ -97,52 +41,9 @@ class AugMix(Method):
         consistency: factor of the Jensen-Shannon divergence (lambda).
     """
 
-    stackable = False
-
-    severity: float = 3.0
-    width: int = 3
-    depth: int = 3
-    alpha: float = 1.0
-    consistency: float = 12.0
-
-    def __post_init__(self) -> None:
-        check = Checks("augmix", self)
-        check.within("[0, 10]", "severity")
-        check.at_least(1, "width", "depth")
-        check.above(0, "alpha")
-        check.at_least(0, "consistency")
-
-    def setup(self) -> None:
-        check_images(self.task.train, "augmix")
-        require_cross_entropy("augmix", self.task)
-
-    def losses(self, batch: Batch) -> Tensor:
-        views = torch.cat([batch.x, self.mixtures(batch.x.repeat(2, 1, 1, 1))])
-        logits = self.model(views).unflatten(0, (3, -1))
-        return self.task.loss(logits[0], batch.y) + self.consistency * jensen_shannon(logits)
-
-    @torch.no_grad()
-    def mixtures(self, x: Tensor) -> Tensor:
-        """A mixture of each image of x [B, C, H, W]."""
-        alpha = torch.full((self.width,), self.alpha, device=x.device)
-        w = Dirichlet(alpha, validate_args=False).sample((len(x),))
-        m = Beta(alpha[0], alpha[0], validate_args=False).sample((len(x), 1, 1, 1))
-        chains = self.chains(x.repeat(self.width, 1, 1, 1)).unflatten(0, (self.width, -1))
-        mixed: Tensor = m * x + (1 - m) * (w.T[..., None, None, None] * chains).sum(0)
-        return mixed
-
-    def chains(self, x: Tensor) -> Tensor:
-        """Each image of x [B, C, H, W] after a random number of random operations."""
-        n, device = len(x), x.device
-        links = torch.randint(1, self.depth + 1, (n, 1, 1, 1), device=device)
-        for link in range(self.depth):
-            kind = torch.randint(len(OPERATIONS), (n,), device=device)
-            strength = self.severity / 10 * torch.rand(n, device=device)
-            sign = 2 * torch.randint(2, (n,), device=device) - 1
-            x = operate(x, kind, sign * strength).where(link < links, x)
-        return x
+    name = "augmix"
 
 
 @hookimpl
 def bench_methods() -> Mapping[str, type[Method]]:
-    return {"augmix": AugMix}
+    return {AugMix.name: AugMix}

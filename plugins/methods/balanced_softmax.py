@@ -5,13 +5,9 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from bench import Batch, Method, Task, hookimpl
-from bench_plugins.methods.imbalance import label_counts, require_cross_entropy
-
-
-def log_counts(task: Task) -> Tensor:
-    """[.., 1, C] log of each class's number of training samples; a class without any counts as one with one."""
-    return label_counts(task).clamp_min(1).float().log().unsqueeze(-2)
+from bench import Batch, Method, hookimpl
+from bench.training.groups import log_class_counts
+from bench.training.losses import require_cross_entropy
 
 
 @dataclass
@@ -24,11 +20,12 @@ class BalancedSoftmax(Method):
     that of `logit_adjustment` at tau = 1.
     """
 
+    name = "balanced_softmax"
     capturable = True
 
     def setup(self) -> None:
-        require_cross_entropy("balanced_softmax", self.task)
-        self.shift = log_counts(self.task)
+        require_cross_entropy(self.name, self.task.recipe)
+        self.shift = log_class_counts(self.task)
 
     def losses(self, batch: Batch) -> Tensor:
         return self.task.loss(self.model(batch.x) + self.shift, batch.y)
@@ -36,4 +33,4 @@ class BalancedSoftmax(Method):
 
 @hookimpl
 def bench_methods() -> Mapping[str, type[Method]]:
-    return {"balanced_softmax": BalancedSoftmax}
+    return {BalancedSoftmax.name: BalancedSoftmax}

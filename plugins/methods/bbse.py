@@ -23,6 +23,7 @@ class BBSE(Trials):
     they must come from where the training data come from.
     """
 
+    name = "bbse"
     uses_val = True
 
     def setup(self) -> None:
@@ -58,4 +59,4 @@ class BBSE(Trials):
 
 @hookimpl
 def bench_methods() -> Mapping[str, type[Method]]:
-    return {"bbse": BBSE}
+    return {BBSE.name: BBSE}

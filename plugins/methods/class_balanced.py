@@ -6,20 +6,9 @@ from typing import Literal
 
 from torch import Tensor
 
-from bench import Batch, Method, hookimpl
-from bench.checks import Checks
-from bench_plugins.methods.imbalance import label_counts
-
-
-def effective_number_weights(counts: Tensor, beta: float) -> Tensor:
-    """[.., K] counts -> [.., K] weights (1 - beta) / (1 - beta^n), scaled to mean 1 over the classes that have samples.
-
-    Source: Cui et al. 2019, Class-Balanced Loss Based on Effective Number of Samples, equation 7 and section 4 (the
-    weights sum to the number of classes). A class without samples gets weight 0.
-    """
-    n = counts.double()
-    weights = ((1 - beta) / (1 - beta**n)).where(n > 0, 0.0)
-    return weights * (n > 0).sum(-1, keepdim=True) / weights.sum(-1, keepdim=True)
+from bench import Batch, Checks, Method, hookimpl
+from bench.training.groups import label_counts
+from bench.training.weights import effective_number_weights
 
 
 @dataclass
@@ -33,13 +22,14 @@ class ClassBalanced(Method):
         by: whose samples are counted, `class` or `group` (the sensitive attribute).
     """
 
+    name = "class_balanced"
     capturable = True
 
     beta: float = 0.9999
     by: Literal["class", "group"] = "class"
 
     def __post_init__(self) -> None:
-        Checks("class_balanced", self).within("[0, 1)", "beta")
+        Checks(self).within(0, 1, "beta", closed="left")
         self.uses_groups = self.by == "group"
 
     def setup(self) -> None:
@@ -51,4 +41,4 @@ class ClassBalanced(Method):
 
 @hookimpl
 def bench_methods() -> Mapping[str, type[Method]]:
-    return {"class_balanced": ClassBalanced}
+    return {ClassBalanced.name: ClassBalanced}

@@ -3,10 +3,9 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from bench import Batch, Method, NotApplicableError, hookimpl
-from bench.checks import Checks
+from bench import Batch, Checks, Method, NotApplicableError, hookimpl
 from bench.models.heads import head_of
-from bench_plugins.methods.resample import drawn_order, label_balanced
+from bench.training.weights import drawn_order, label_balanced
 
 
 @dataclass
@@ -37,12 +36,13 @@ class ClassifierRetraining(Method):
         epochs: of the second training; in the paper "a small number".
     """
 
+    name = "classifier_retraining"
     stackable = False
 
     epochs: int = 10
 
     def __post_init__(self) -> None:
-        Checks("classifier_retraining", self).at_least(1, "epochs")
+        Checks(self).at_least(1, "epochs")
 
     def setup(self) -> None:
         if self.task.recipe.average_from is not None:
@@ -74,4 +74,4 @@ class ClassifierRetraining(Method):
 
 @hookimpl
 def bench_methods() -> Mapping[str, type[Method]]:
-    return {"classifier_retraining": ClassifierRetraining}
+    return {ClassifierRetraining.name: ClassifierRetraining}

@@ -7,8 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from bench import Batch, Method, hookimpl
-from bench.checks import Checks
+from bench import Batch, Checks, Method, hookimpl
 from bench.training.weights import mean_one
 
 
@@ -64,6 +63,7 @@ class CVaRDRO(Method):
         rho: under `chi_square`, the radius. None: 1, our choice.
     """
 
+    name = "cvar_dro"
     capturable = True
 
     uncertainty: Literal["cvar", "chi_square"] = "cvar"
@@ -71,8 +71,8 @@ class CVaRDRO(Method):
     rho: float | None = None
 
     def __post_init__(self) -> None:
-        check = Checks("cvar_dro", self)
-        check.within("(0, 1]", "alpha")
+        check = Checks(self)
+        check.within(0, 1, "alpha", closed="right")
         check.above(0, "rho")
         check.unused("rho" if self.uncertainty == "cvar" else "alpha", "uncertainty")
 
@@ -85,4 +85,4 @@ class CVaRDRO(Method):
 
 @hookimpl
 def bench_methods() -> Mapping[str, type[Method]]:
-    return {"cvar_dro": CVaRDRO}
+    return {CVaRDRO.name: CVaRDRO}

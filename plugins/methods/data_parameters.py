@@ -8,9 +8,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from bench import Batch, Method, hookimpl
-from bench.checks import Checks
-from bench_plugins.methods.imbalance import require_cross_entropy
+from bench import Batch, Checks, Method, hookimpl
+from bench.training.losses import require_cross_entropy
 
 LEVELS = ("class", "instance")
 
@@ -49,6 +48,7 @@ class DataParameters(Method):
         bound: of the temperatures, above 1. 20 in the authors' code.
     """
 
+    name = "data_parameters"
     capturable = True
 
     level: Literal["both", "class", "instance"] = "both"
@@ -59,7 +59,7 @@ class DataParameters(Method):
     bound: float = 20.0
 
     def __post_init__(self) -> None:
-        check = Checks("data_parameters", self)
+        check = Checks(self)
         for level in LEVELS:
             check.at_least(0, f"{level}_lr", f"{level}_weight_decay")
             if self.level not in ("both", level):
@@ -68,7 +68,7 @@ class DataParameters(Method):
         check.above(1, "bound")
 
     def setup(self) -> None:
-        require_cross_entropy("data_parameters", self.task)
+        require_cross_entropy(self.name, self.task.recipe)
         lr, decay = (self.class_lr, self.instance_lr), (self.class_weight_decay, self.instance_weight_decay)
         self.lr = {level: 0.1 if value is None else value for level, value in zip(LEVELS, lr, strict=True)}
         self.decay = {level: 1e-4 if value is None else value for level, value in zip(LEVELS, decay, strict=True)}
@@ -107,4 +107,4 @@ class DataParameters(Method):
 
 @hookimpl
 def bench_methods() -> Mapping[str, type[Method]]:
-    return {"data_parameters": DataParameters}
+    return {DataParameters.name: DataParameters}

@@ -1,17 +1,68 @@
 """DeepAugment: images passed through a randomly distorted image-to-image network."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 import torch
-from torch import Tensor
+import torch.nn.functional as F
+from torch import Tensor, nn
 
-from bench import Batch, Method, hookimpl
-from bench.checks import Checks
+from bench import Batch, Checks, Method, hookimpl
 from bench.images.operations import check_images
-from bench_plugins.methods.augmix import AugMix
-from bench_plugins.methods.distortion import Autoencoder, distort_signal, distort_weight
+from bench.training.mixtures import Mixtures
+
+Change = Callable[[Tensor], Tensor]
+
+
+class Autoencoder(nn.Module):
+    """Images [B, C, H, W] in [0, 1] -> such images: 3x3 convolutions, the code at half the resolution."""
+
+    def __init__(self, channels: int, width: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(channels, width, 3, padding=1)
+        self.encode = nn.Conv2d(width, width, 3, stride=2, padding=1)
+        self.decode = nn.Conv2d(width, width, 3, padding=1)
+        self.last = nn.Conv2d(width, channels, 3, padding=1)
+
+    def forward(self, x: Tensor, weight: Change = lambda w: w, signal: Change = F.relu) -> Tensor:
+        """weight, signal: what becomes of the filters [out, in, 3, 3] and the sums [B, out, H, W] of inner layers."""
+
+        def layer(conv: nn.Conv2d, h: Tensor) -> Tensor:
+            return signal(F.conv2d(h, weight(conv.weight), conv.bias, conv.stride, 1))
+
+        code = layer(self.encode, layer(self.first, x))
+        decoded = layer(self.decode, F.interpolate(code, x.shape[-2:]))
+        return torch.sigmoid(self.last(decoded))
+
+
+def choose(usual: Tensor, others: Sequence[Tensor], rate: float, dims: int) -> Tensor:
+    """Each entry over the first `dims` dimensions is the usual one, or with probability `rate` any of the others."""
+    shape = usual.shape[:dims]
+    changed = torch.rand(shape, device=usual.device) < rate
+    kind = torch.randint(len(others), shape, device=usual.device).where(changed, -1)
+    kind = kind.view(*shape, *[1] * (usual.dim() - dims))
+    for i, other in enumerate(others):
+        usual = other.where(kind == i, usual)
+    return usual
+
+
+def distort_weight(w: Tensor, rate: float) -> Tensor:
+    """Filters [out, in, k, k], some of them zero, negated, transposed, or convolved with a random kernel."""
+    kernel = torch.randn(1, 1, 3, 3, device=w.device) / 3  # on average it keeps the energy
+    convolved = F.conv2d(w.flatten(0, 1).unsqueeze(1), kernel, padding=1).view_as(w)
+    return choose(w, [torch.zeros_like(w), -w, w.mT, convolved], rate, 1)
+
+
+def distort_signal(h: Tensor, rate: float) -> Tensor:
+    """ReLU of [B, channels, H, W], some channels of each image zero, negated, transposed (mirrored where they are not
+    square), convolved with a random kernel, or with GELU, tanh or the absolute value instead.
+    """
+    on, channels = h.relu(), h.shape[1]
+    turned = on.mT if h.shape[-1] == h.shape[-2] else on.flip(-1)
+    kernel = torch.randn(channels, 1, 3, 3, device=h.device) / 3
+    convolved = F.conv2d(on, kernel, padding=1, groups=channels)
+    return choose(on, [torch.zeros_like(on), -on, turned, convolved, F.gelu(h), h.tanh(), h.abs()], rate, 2)
 
 
 @dataclass
@@ -40,6 +91,7 @@ class DeepAugment(Method):
         channels: of the autoencoder's inner layers. autoencoder_epochs: how long it is trained.
     """
 
+    name = "deep_augment"
     stackable = False
 
     share: float = 0.5
@@ -48,13 +100,13 @@ class DeepAugment(Method):
     autoencoder_epochs: int = 5
 
     def __post_init__(self) -> None:
-        check = Checks("deep_augment", self)
-        check.within("[0, 1]", "share", "rate")
+        check = Checks(self)
+        check.within(0, 1, "share", "rate")
         check.at_least(1, "channels")
         check.at_least(0, "autoencoder_epochs")
 
     def setup(self) -> None:
-        check_images(self.task.train, "deep_augment")
+        check_images(self.task.train, self.name)
         super().setup()
         self.preparation_epochs, self.preparing = self.autoencoder_epochs, False
         with torch.random.fork_rng([]):
@@ -91,7 +143,7 @@ class DeepAugment(Method):
 
 
 @dataclass
-class DeepAugmentAugMix(DeepAugment, AugMix):
+class DeepAugmentAugMix(DeepAugment, Mixtures):
     """DeepAugment and AugMix together, light: what DeepAugment makes of a batch is what AugMix mixes, as if clean.
 
     Source: Hendrycks et al. 2021, The Many Faces of Robustness, which has both at once; see `deep_augment` for what is
@@ -101,11 +153,13 @@ class DeepAugmentAugMix(DeepAugment, AugMix):
     Options: those of `deep_augment` and of `augmix`.
     """
 
+    name = "deep_augment_augmix"
+
     def __post_init__(self) -> None:
         DeepAugment.__post_init__(self)
-        AugMix.__post_init__(self)
+        Mixtures.__post_init__(self)
 
 
 @hookimpl
 def bench_methods() -> Mapping[str, type[Method]]:
-    return {"deep_augment": DeepAugment, "deep_augment_augmix": DeepAugmentAugMix}
+    return {DeepAugment.name: DeepAugment, DeepAugmentAugMix.name: DeepAugmentAugMix}

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bench import Method, NotApplicableError, OptionError, hookimpl
-from bench.checks import Checks
+from bench import Checks, Method, NotApplicableError, hookimpl
 from bench.models.heads import features, head_of
 
 
@@ -55,6 +54,7 @@ class DeepFeatureReweighting(Method):
         strengths: candidates for scikit-learn's C, the inverse strength of the penalty.
     """
 
+    name = "deep_feature_reweighting"
     uses_val = True
     stackable = False
 
@@ -62,11 +62,10 @@ class DeepFeatureReweighting(Method):
     strengths: tuple[float, ...] = (1.0, 0.7, 0.3, 0.1, 0.07, 0.03, 0.01)
 
     def __post_init__(self) -> None:
-        check = Checks("deep_feature_reweighting", self)
+        check = Checks(self)
         check.at_least(1, "repeats")
         check.above(0, "strengths")
-        if not self.strengths:
-            raise OptionError("deep_feature_reweighting: strengths must have an entry, none is given")
+        check.not_empty("strengths")
 
     def setup(self) -> None:
         if self.task.recipe.average_from is not None:
@@ -143,4 +142,4 @@ class DeepFeatureReweighting(Method):
 
 @hookimpl
 def bench_methods() -> Mapping[str, type[Method]]:
-    return {"deep_feature_reweighting": DeepFeatureReweighting}
+    return {DeepFeatureReweighting.name: DeepFeatureReweighting}

@@ -10,10 +10,11 @@ from bench import Method, hookimpl
 class ERM(Method):
     """Empirical risk minimisation: every sample weighs the same (FORML's "Uniform")."""
 
+    name = "erm"
     capturable = True
     baseline = True
 
 
 @hookimpl
 def bench_methods() -> Mapping[str, type[Method]]:
-    return {"erm": ERM}
+    return {ERM.name: ERM}

@@ -8,8 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bench import Batch, Method, NotApplicableError, hookimpl
-from bench.checks import Checks
+from bench import Batch, Checks, Method, NotApplicableError, hookimpl
 from bench.training.groups import group_counts, group_means
 
 
@@ -53,6 +52,7 @@ class FairBatch(Method):
         alpha: step size of lambda, as a share of the batch. 0.005 in the authors' examples, there as one of the class.
     """
 
+    name = "fair_batch"
     capturable = True
     uses_groups = True
 
@@ -60,7 +60,7 @@ class FairBatch(Method):
     alpha: float = 0.005
 
     def __post_init__(self) -> None:
-        Checks("fair_batch", self).above(0, "alpha")
+        Checks(self).above(0, "alpha")
 
     def setup(self) -> None:
         classes, groups, train = self.task.classes, self.task.groups, self.task.train
@@ -135,4 +135,4 @@ class FairBatch(Method):
 
 @hookimpl
 def bench_methods() -> Mapping[str, type[Method]]:
-    return {"fair_batch": FairBatch}
+    return {FairBatch.name: FairBatch}

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bench import Batch, Method, hookimpl
-from bench.checks import Checks
-from bench_plugins.methods.imbalance import require_cross_entropy, require_one_each
+from bench import Batch, Checks, Method, hookimpl
+from bench.training.losses import require_cross_entropy
 
 
 def focal_loss(loss: Tensor, gamma: float) -> Tensor:
@@ -35,20 +34,21 @@ class Focal(Method):
             objects and 0.75 for background.
     """
 
+    name = "focal"
     capturable = True
 
     gamma: float = 2.0
     alpha: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
-        check = Checks("focal", self)
+        check = Checks(self)
         check.at_least(0, "gamma")
         check.proportions("alpha")
 
     def setup(self) -> None:
-        require_cross_entropy("focal", self.task)
+        require_cross_entropy(self.name, self.task.recipe)
         classes = self.task.classes
-        require_one_each("focal: alpha", self.alpha, classes)
+        Checks(self).one_for_each(classes, "alpha")
         self.class_weight = torch.tensor(self.alpha or (1.0,) * len(classes), device=self.task.device)
 
     def losses(self, batch: Batch) -> Tensor:
@@ -60,4 +60,4 @@ class Focal(Method):
 
 @hookimpl
 def bench_methods() -> Mapping[str, type[Method]]:
-    return {"focal": Focal}
+    return {Focal.name: Focal}

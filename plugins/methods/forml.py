@@ -7,8 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from bench import Batch, Method, OptionError, hookimpl
-from bench.checks import Checks
+from bench import Batch, Checks, Method, OptionError, hookimpl
 from bench.meta import gradient_step, virtual_step
 from bench.training.groups import group_maxima, group_means
 
@@ -56,6 +55,7 @@ class FORML(Method):
         reverse_weights: the step on w ascends (Table 7).
     """
 
+    name = "forml"
     uses_val = True
     capturable = True
 
@@ -73,7 +73,7 @@ class FORML(Method):
     reverse_weights: bool = False
 
     def __post_init__(self) -> None:
-        check = Checks("forml", self)
+        check = Checks(self)
         check.at_least(0, "weight_lr", "l1")
         if self.weighting != "inverse_square_l1":
             check.unused("l1", "weighting")
@@ -147,4 +147,4 @@ class FORML(Method):
 
 @hookimpl
 def bench_methods() -> Mapping[str, type[Method]]:
-    return {"forml": FORML}
+    return {FORML.name: FORML}

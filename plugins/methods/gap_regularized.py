@@ -7,10 +7,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from bench import Batch, Method, NotApplicableError, hookimpl
-from bench.checks import Checks
-from bench.training.groups import group_counts, group_means
-from bench_plugins.methods.imbalance import require_two
+from bench import Batch, Checks, Method, NotApplicableError, hookimpl
+from bench.training.groups import group_counts, group_means, require_two
 
 
 def spread(mean: Tensor, count: Tensor) -> Tensor:
@@ -43,6 +41,7 @@ class GapRegularized(Method):
         strength: factor of the penalty; 0 is ERM. The default is our choice.
     """
 
+    name = "gap_regularized"
     capturable = True
     uses_groups = True
 
@@ -51,7 +50,7 @@ class GapRegularized(Method):
     strength: float = 1.0
 
     def __post_init__(self) -> None:
-        Checks("gap_regularized", self).at_least(0, "strength")
+        Checks(self).at_least(0, "strength")
 
     def setup(self) -> None:
         train, classes = self.task.train, self.task.classes
@@ -82,4 +81,4 @@ class GapRegularized(Method):
 
 @hookimpl
 def bench_methods() -> Mapping[str, type[Method]]:
-    return {"gap_regularized": GapRegularized}
+    return {GapRegularized.name: GapRegularized}

@@ -6,11 +6,9 @@ from typing import Literal
 
 from torch import Tensor
 
-from bench import Batch, Method, hookimpl
-from bench.checks import Checks
-from bench.training.groups import group_means
-from bench_plugins.methods.imbalance import label_counts, require_two
-from bench_plugins.methods.resample import drawn_order, label_balanced
+from bench import Batch, Checks, Method, hookimpl
+from bench.training.groups import group_means, label_counts, require_two
+from bench.training.weights import drawn_order, label_balanced
 
 
 @dataclass
@@ -40,6 +38,7 @@ class GroupDRO(Method):
             probability, drawn with replacement, which is how Algorithm 1 samples.
     """
 
+    name = "group_dro"
     capturable = True
     uses_groups = True
 
@@ -49,12 +48,12 @@ class GroupDRO(Method):
     sampling: Literal["shuffled", "uniform"] = "shuffled"
 
     def __post_init__(self) -> None:
-        Checks("group_dro", self).at_least(0, "eta_q", "adjustment")
+        Checks(self).at_least(0, "eta_q", "adjustment")
         self.uses_groups = self.by == "group"
 
     def setup(self) -> None:
         count = label_counts(self.task, self.by)
-        require_two("group_dro", count, "classes" if self.by == "class" else "groups")
+        require_two(self.name, count, "classes" if self.by == "class" else "groups")
         self.margin = self.adjustment / count.clamp_min(1).sqrt()
         self.log_q = (count > 0).float().log().log_softmax(-1)
 
@@ -78,4 +77,4 @@ class GroupDRO(Method):
 
 @hookimpl
 def bench_methods() -> Mapping[str, type[Method]]:
-    return {"group_dro": GroupDRO}
+    return {GroupDRO.name: GroupDRO}

@@ -7,10 +7,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from bench import Batch, Method, OptionError, hookimpl
-from bench.checks import Checks
+from bench import Batch, Checks, Method, OptionError, hookimpl
+from bench.training.groups import label_counts
 from bench.training.weights import mean_one
-from bench_plugins.methods.imbalance import label_counts, require_one_each
 
 
 @dataclass
@@ -28,6 +27,7 @@ class ImportanceWeighted(Method):
         normalize: divide by the batch's mean weight, as `nn.CrossEntropyLoss(weight=...)` does.
     """
 
+    name = "importance_weighted"
     capturable = True
 
     target: tuple[float, ...] = ()
@@ -36,15 +36,14 @@ class ImportanceWeighted(Method):
     normalize: bool = False
 
     def __post_init__(self) -> None:
-        Checks("importance_weighted", self).proportions("target", "ratio")
+        Checks(self).proportions("target", "ratio")
         if self.target and self.ratio:
             raise OptionError("importance_weighted: give target or ratio, not both")
         self.uses_groups = self.by == "group"
 
     def setup(self) -> None:
         label, names = self.task.labels(self.by)
-        require_one_each("importance_weighted: target", self.target, names, self.by)
-        require_one_each("importance_weighted: ratio", self.ratio, names, self.by)
+        Checks(self).one_for_each(names, "target", "ratio", by=self.by)
         if self.ratio:
             ratio = torch.tensor(self.ratio, device=label.device).repeat(*label.shape[:-1], 1)
         else:
@@ -60,4 +59,4 @@ class ImportanceWeighted(Method):
 
 @hookimpl
 def bench_methods() -> Mapping[str, type[Method]]:
-    return {"importance_weighted": ImportanceWeighted}
+    return {ImportanceWeighted.name: ImportanceWeighted}

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bench import Batch, Method, OptionError, hookimpl
-from bench.checks import Checks
-from bench_plugins.methods.resample import drawn_order
+from bench import Batch, Checks, Method, OptionError, hookimpl
+from bench.training.weights import drawn_order
 
 
 @dataclass
@@ -38,11 +37,13 @@ class JTT(Method):
             for CelebA. Where the error set is large (`error_set` in the record), 50 all but drops the other samples.
     """
 
+    name = "jtt"
+
     identification_epochs: int = 1
     upweight: float = 50.0
 
     def __post_init__(self) -> None:
-        Checks("jtt", self).at_least(1, "identification_epochs", "upweight")
+        Checks(self).at_least(1, "identification_epochs", "upweight")
 
     def setup(self) -> None:
         epochs = self.task.epochs
@@ -75,4 +76,4 @@ class JTT(Method):
 
 @hookimpl
 def bench_methods() -> Mapping[str, type[Method]]:
-    return {"jtt": JTT}
+    return {JTT.name: JTT}

@@ -41,6 +41,7 @@ class L2RW(Method):
             0, so under `optimizer` the virtual step has to be made from `zero` too, at the full price of one.
     """
 
+    name = "l2rw"
     uses_val = True
     capturable = True
 
@@ -74,4 +75,4 @@ class L2RW(Method):
 
 @hookimpl
 def bench_methods() -> Mapping[str, type[Method]]:
-    return {"l2rw": L2RW}
+    return {L2RW.name: L2RW}

@@ -7,8 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from bench import Batch, NotApplicableError, OptionError, Trials, hookimpl
-from bench.checks import Checks
+from bench import Batch, Checks, NotApplicableError, OptionError, Trials, hookimpl
 from bench.training.weights import mean_one
 
 
@@ -47,6 +46,7 @@ class LabelBias(Trials):
         rate: that rate. None: uniform, 1 / number of classes.
     """
 
+    name = "label_bias"
     uses_groups = True
 
     constraint: Literal["equal_opportunity", "demographic_parity"] | None = None
@@ -57,10 +57,10 @@ class LabelBias(Trials):
     rate: float | None = None
 
     def __post_init__(self) -> None:
-        check = Checks("label_bias", self)
+        check = Checks(self)
         check.at_least(0, "eta", "positive")
         check.at_least(1, "iterations")
-        check.within("[0, 1]", "rate")
+        check.within(0, 1, "rate")
         if self.procedure == "epoch":
             check.unused("iterations", "procedure")
         if self.constraint == "equal_opportunity":
@@ -130,4 +130,4 @@ class LabelBias(Trials):
 
 @hookimpl
 def bench_methods() -> Mapping[str, type[LabelBias]]:
-    return {"label_bias": LabelBias}
+    return {LabelBias.name: LabelBias}

@@ -7,12 +7,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bench import Batch, Method, NotApplicableError, hookimpl
-from bench.checks import Checks
+from bench import Batch, Checks, Method, NotApplicableError, hookimpl
 from bench.models.heads import Head, head_of
-from bench.training.weights import mean_one
-from bench_plugins.methods.class_balanced import effective_number_weights
-from bench_plugins.methods.imbalance import label_counts, require_cross_entropy
+from bench.training.groups import label_counts
+from bench.training.losses import require_cross_entropy
+from bench.training.weights import effective_number_weights, mean_one
 
 
 def margins(counts: Tensor, largest: float) -> Tensor:
@@ -64,6 +63,7 @@ class LDAM(Method):
         beta: of these weights, see `class_balanced`. None: 0.9999, as in the authors' code.
     """
 
+    name = "ldam"
     capturable = True
 
     largest_margin: float = 0.5
@@ -72,16 +72,16 @@ class LDAM(Method):
     beta: float | None = None
 
     def __post_init__(self) -> None:
-        check = Checks("ldam", self)
+        check = Checks(self)
         check.at_least(0, "largest_margin")
         check.above(0, "scale")
-        check.within("[0, 1]", "reweight_from")
-        check.within("[0, 1)", "beta")
+        check.within(0, 1, "reweight_from")
+        check.within(0, 1, "beta", closed="left")
         if self.reweight_from == 1:
             check.unused("beta", "reweight_from")
 
     def setup(self) -> None:
-        require_cross_entropy("ldam", self.task)
+        require_cross_entropy(self.name, self.task.recipe)
         head, classes = head_of(self.model, self.task.train), len(self.task.classes)
         if head.weight.shape[-2] != classes:
             raise NotApplicableError(f"ldam needs a model whose last layer has {classes} outputs, one for each class")
@@ -111,4 +111,4 @@ class LDAM(Method):
 
 @hookimpl
 def bench_methods() -> Mapping[str, type[Method]]:
-    return {"ldam": LDAM}
+    return {LDAM.name: LDAM}

@@ -5,15 +5,15 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
+from torch import Tensor
 
-from bench import Method, hookimpl
-from bench.checks import Checks
-from bench_plugins.methods.balanced_softmax import BalancedSoftmax, log_counts
-from bench_plugins.methods.imbalance import require_cross_entropy
+from bench import Batch, Checks, Method, hookimpl
+from bench.training.groups import log_class_counts
+from bench.training.losses import require_cross_entropy
 
 
 @dataclass
-class LogitAdjustment(BalancedSoftmax):
+class LogitAdjustment(Method):
     """Logit adjustment: tau times the log of the class priors is added in the loss, or taken off after training.
 
     Source: Menon et al., Long-Tail Learning via Logit Adjustment, 2021, equations 9 (post hoc) and 10 (loss). The
@@ -27,20 +27,26 @@ class LogitAdjustment(BalancedSoftmax):
             selection on the validation data sees them too. What is trained and its losses stay those of ERM.
     """
 
+    name = "logit_adjustment"
+    capturable = True
+
     tau: float = 1.0
     how: Literal["loss", "post_hoc"] = "loss"
 
     def __post_init__(self) -> None:
-        Checks("logit_adjustment", self).at_least(0, "tau")
+        Checks(self).at_least(0, "tau")
 
     def setup(self) -> None:
-        require_cross_entropy("logit_adjustment", self.task)
-        shift = self.tau * log_counts(self.task)
+        require_cross_entropy(self.name, self.task.recipe)
+        shift = self.tau * log_class_counts(self.task)
         if self.how == "post_hoc":
             self.model.register_forward_hook(lambda model, inputs, logits: logits if model.training else logits - shift)
         self.shift = shift if self.how == "loss" else torch.zeros_like(shift)
 
+    def losses(self, batch: Batch) -> Tensor:
+        return self.task.loss(self.model(batch.x) + self.shift, batch.y)
+
 
 @hookimpl
 def bench_methods() -> Mapping[str, type[Method]]:
-    return {"logit_adjustment": LogitAdjustment}
+    return {LogitAdjustment.name: LogitAdjustment}

@@ -7,9 +7,9 @@ from typing import Literal
 import torch
 from torch import Generator, Tensor, nn
 
-from bench import Batch, Method, hookimpl
-from bench.checks import Checks
+from bench import Batch, Checks, Method, hookimpl
 from bench.meta import virtual_step
+from bench.models.initial import initial_perceptron
 from bench.training.weights import mean_one
 
 
@@ -44,6 +44,7 @@ class MetaWeightNet(Method):
             authors' codes), or what the recipe's `optimizer` would do, as in the code that FORML takes.
     """
 
+    name = "meta_weight_net"
     uses_val = True
     capturable = True
 
@@ -55,7 +56,7 @@ class MetaWeightNet(Method):
     look_ahead: Literal["gradient", "optimizer"] = "gradient"
 
     def __post_init__(self) -> None:
-        check = Checks("meta_weight_net", self)
+        check = Checks(self)
         check.at_least(0, "meta_lr", "meta_weight_decay")
         check.at_least(1, "hidden")
 
@@ -88,9 +89,7 @@ class MetaWeightNet(Method):
 
     def initial_theta(self, generator: Generator) -> Tensor:
         """[3 hidden + 1]: weights and biases of the hidden layer, then of the output, uniform in +-1 / sqrt(inputs)."""
-        drawn = 2 * torch.rand(3 * self.hidden + 1, generator=generator) - 1
-        drawn[2 * self.hidden :] /= self.hidden**0.5
-        return drawn
+        return initial_perceptron(self.hidden, generator)
 
     def sample_weights(self, losses: Tensor, theta: Sequence[Tensor]) -> Tensor:
         """V [.., B] of losses [.., B], normalised to mean 1 if so asked.
@@ -105,4 +104,4 @@ class MetaWeightNet(Method):
 
 @hookimpl
 def bench_methods() -> Mapping[str, type[Method]]:
-    return {"meta_weight_net": MetaWeightNet}
+    return {MetaWeightNet.name: MetaWeightNet}

@@ -1,22 +1,41 @@
 """MOEW: Metric-Optimized Example Weights."""
 
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain, pairwise
 from typing import Literal
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
-from bench import Batch, Method, Trials, hookimpl
-from bench.checks import Checks
+from bench import Batch, Checks, Method, Trials, hookimpl
 from bench.registry import installed
 from bench.training.trials import validation_gain
 from bench.training.weights import mean_one
-from bench_plugins.gaussian_process import propose
 
 POOL = 10_000  # points of the ball among which candidates are sought
+
+
+def propose(alphas: Tensor, gains: Tensor, pool: Tensor, count: int, radius: float) -> list[int]:
+    """Rows of `pool` [M, d] to observe next, by a Gaussian process, after `gains` [n] at `alphas` [n, d]."""
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.gaussian_process import GaussianProcessRegressor, kernels  # takes a while, and few need it
+
+    x, y, points = (t.cpu().numpy() for t in (alphas, gains, pool))
+    y = (y - y.mean()) / (y.std() or 1.0)
+    kernel = kernels.ConstantKernel(1.0, (1e-2, 1e2)) * kernels.RBF(radius, (1e-2 * radius, 1e2 * radius))
+    process, chosen = GaussianProcessRegressor(kernel, alpha=1e-4), list[int]()
+    for _ in range(count):
+        with warnings.catch_warnings(action="ignore", category=ConvergenceWarning):  # a flat metric has no best kernel
+            process.fit(x, y)
+        mean, std = process.predict(points, return_std=True)
+        chosen.append(best := int((mean + std).argmax()))
+        x, y = np.vstack([x, points[best]]), np.append(y, mean[best] - std[best])
+        process.set_params(kernel=process.kernel_, optimizer=None)
+    return chosen
 
 
 @dataclass
@@ -50,6 +69,7 @@ class MOEW(Trials):
             proposals and choice, as the code does for Communities, where the metric is the accuracy.
     """
 
+    name = "moew"
     uses_val = True
     stackable = False
 
@@ -61,7 +81,7 @@ class MOEW(Trials):
     selection: Literal["corrected", "faithful"] = "corrected"
 
     def __post_init__(self) -> None:
-        check = Checks("moew", self)
+        check = Checks(self)
         check.at_least(1, "rounds", "per_round")
         check.at_least(0, "embedding")
         check.above(0, "radius")
@@ -147,4 +167,4 @@ class MOEW(Trials):
 
 @hookimpl
 def bench_methods() -> Mapping[str, type[Method]]:
-    return {"moew": MOEW}
+    return {MOEW.name: MOEW}

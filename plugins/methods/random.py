@@ -23,6 +23,7 @@ class Random(Method):
             L2RW reference code, scaled to mean 1; `uniform` on (0.1, 1.9), as in the MOEW reference code.
     """
 
+    name = "random"
     capturable = True
 
     distribution: Literal["softmax", "rectified", "uniform"] = "softmax"
@@ -44,4 +45,4 @@ class Random(Method):
 
 @hookimpl
 def bench_methods() -> Mapping[str, type[Method]]:
-    return {"random": Random}
+    return {Random.name: Random}

@@ -4,33 +4,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-import torch
 from torch import Tensor
 
-from bench import Batch, Method, OptionError, RandomStreams, hookimpl
-from bench.checks import Checks
-from bench.training.groups import group_counts
-
-
-def label_balanced(label: Tensor, q: float = 0.0) -> Tensor:
-    """[.., N] labels -> [.., N] probabilities of the samples, float64, on the CPU.
-
-    A label of n samples has a probability in proportion to n^q (Kang et al. 2020, equation 1), which its samples share.
-    """
-    label = label.cpu()
-    each = group_counts(label, int(label.max()) + 1).double().gather(-1, label) ** (q - 1)
-    return each / each.sum(-1, keepdim=True)
-
-
-def drawn_order(weight: Tensor, streams: RandomStreams, epoch: int) -> Tensor:
-    """[.., N] positions for one epoch, drawn with replacement in proportion to weights [.., N], float64, on the CPU.
-
-    The distribution function is inverted at uniform numbers that depend on the seed and the epoch alone.
-    """
-    n = weight.shape[-1]
-    uniform = streams.draw(lambda g: torch.rand(n, generator=g, dtype=torch.float64), "method", epoch)
-    total = weight.cumsum(-1)
-    return torch.searchsorted(total / total[..., -1:], uniform, right=True)
+from bench import Batch, Checks, Method, hookimpl
+from bench.training.weights import drawn_order, label_balanced
 
 
 @dataclass
@@ -50,6 +27,7 @@ class Resample(Method):
             from 0, draws by (1 - t/T) of the first and t/T of the second distribution (equation 2, with q = 0).
     """
 
+    name = "resample"
     capturable = True
 
     by: Literal["class", "group"] = "class"
@@ -57,9 +35,10 @@ class Resample(Method):
     progressive: bool = False
 
     def __post_init__(self) -> None:
-        Checks("resample", self).within("[0, 1]", "q")
-        if self.progressive and self.q == 1:
-            raise OptionError("resample: progressive has no effect with q=1")
+        check = Checks(self)
+        check.within(0, 1, "q")
+        if self.q == 1:
+            check.unused("progressive", "q")
         self.uses_groups = self.by == "group"
 
     def setup(self) -> None:
@@ -77,4 +56,4 @@ class Resample(Method):
 
 @hookimpl
 def bench_methods() -> Mapping[str, type[Method]]:
-    return {"resample": Resample}
+    return {Resample.name: Resample}

@@ -7,9 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bench import Batch, Method, hookimpl
-from bench.checks import Checks
-from bench_plugins.methods.universal_adversarial import InputRange
+from bench import Batch, Checks, Method, hookimpl
+from bench.images.attacks import InputRange
 
 
 def heap_sums(values: Tensor, dim: int, size: int) -> Tensor:
@@ -52,6 +51,7 @@ class SharedAdversarial(Method):
         sigma: weight of the loss of the perturbed samples; 1: no clean ones.
     """
 
+    name = "shared_adversarial"
     capturable = True
 
     sharedness: int = 8
@@ -61,10 +61,10 @@ class SharedAdversarial(Method):
     sigma: float = 0.5
 
     def __post_init__(self) -> None:
-        check = Checks("shared_adversarial", self)
+        check = Checks(self)
         check.at_least(1, "sharedness", "steps")
         check.at_least(0, "eps", "step")
-        check.within("(0, 1]", "sigma")
+        check.within(0, 1, "sigma", closed="right")
 
     def setup(self) -> None:
         self.range = InputRange.of(self.task.train)
@@ -89,4 +89,4 @@ class SharedAdversarial(Method):
 
 @hookimpl
 def bench_methods() -> Mapping[str, type[Method]]:
-    return {"shared_adversarial": SharedAdversarial}
+    return {SharedAdversarial.name: SharedAdversarial}

@@ -7,7 +7,7 @@ from typing import Literal
 from torch import Tensor
 
 from bench import Batch, Method, hookimpl
-from bench_plugins.methods.imbalance import label_counts
+from bench.training.groups import label_counts
 
 
 @dataclass
@@ -24,6 +24,7 @@ class SqrtInverse(Method):
         by: whose samples are counted, `class` or `group` (the sensitive attribute).
     """
 
+    name = "sqrt_inverse"
     capturable = True
 
     by: Literal["class", "group"] = "class"
@@ -41,4 +42,4 @@ class SqrtInverse(Method):
 
 @hookimpl
 def bench_methods() -> Mapping[str, type[Method]]:
-    return {"sqrt_inverse": SqrtInverse}
+    return {SqrtInverse.name: SqrtInverse}

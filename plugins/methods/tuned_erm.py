@@ -7,8 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bench import Method, Recipe, Trials, hookimpl
-from bench.checks import Checks
+from bench import Checks, Method, Recipe, Trials, hookimpl
 from bench.training.trials import validation_gain
 
 
@@ -32,6 +31,7 @@ class TunedERM(Trials):
         weight_decays: what weight decays are drawn from. Empty: log-uniformly from 1e-6 to 1e-2, as in the source.
     """
 
+    name = "tuned_erm"
     uses_val = True
     stackable = False
 
@@ -40,7 +40,7 @@ class TunedERM(Trials):
     weight_decays: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
-        check = Checks("tuned_erm", self)
+        check = Checks(self)
         check.at_least(2, "trials")
         check.at_least(1, "lr_factor")
         check.at_least(0, "weight_decays")
@@ -85,4 +85,4 @@ class TunedERM(Trials):
 
 @hookimpl
 def bench_methods() -> Mapping[str, type[Method]]:
-    return {"tuned_erm": TunedERM}
+    return {TunedERM.name: TunedERM}

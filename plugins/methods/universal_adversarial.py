@@ -2,37 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, Self
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from bench import Batch, Method, Split, hookimpl
-from bench.checks import Checks
-
-
-class InputRange(NamedTuple):
-    """Least and greatest value of inputs: 0 and 1 for images; for features, those of each in the training data,
-    [.., 1, D]. Perturbations are in units of the range, so that their size means the same for both.
-    """
-
-    low: Tensor
-    high: Tensor
-
-    @classmethod
-    def of(cls, train: Split) -> Self:
-        if train.x.dtype == torch.uint8:
-            return cls(torch.zeros((), device=train.device), torch.ones((), device=train.device))
-        samples = train.y.dim() - 1
-        return cls(train.x.amin(samples, keepdim=True), train.x.amax(samples, keepdim=True))
-
-    @property
-    def span(self) -> Tensor:
-        return self.high - self.low
-
-    def perturbed(self, x: Tensor, delta: Tensor) -> Tensor:
-        """x [.., B, ...] moved by delta, in units of the range, and clamped to the range."""
-        return (x + self.span * delta).clamp(self.low, self.high)
+from bench import Batch, Checks, Method, hookimpl
+from bench.images.attacks import InputRange
 
 
 @dataclass
@@ -69,6 +45,7 @@ class UniversalAdversarial(Method):
             at the inputs with such a loss, not all that the loss contributes.
     """
 
+    name = "universal_adversarial"
     capturable = True
 
     eps: float = 8 / 255
@@ -77,7 +54,7 @@ class UniversalAdversarial(Method):
     beta: float | None = None
 
     def __post_init__(self) -> None:
-        check = Checks("universal_adversarial", self)
+        check = Checks(self)
         check.at_least(0, "eps", "step")
         check.above(0, "beta")
 
@@ -109,4 +86,4 @@ class UniversalAdversarial(Method):
 
 @hookimpl
 def bench_methods() -> Mapping[str, type[Method]]:
-    return {"universal_adversarial": UniversalAdversarial}
+    return {UniversalAdversarial.name: UniversalAdversarial}

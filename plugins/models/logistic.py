@@ -1,26 +1,12 @@
-"""Logistic regression, and the output layer that it shares with the perceptron."""
+"""Logistic regression."""
 
 import math
 from collections.abc import Callable, Mapping
 
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 
 from bench import hookimpl
-
-
-class TwoLogits(nn.Module):
-    """[.., 1] -> [.., 2]: the logits (0, z) of two classes, whose softmax is the sigmoid of z."""
-
-    stackable = True
-
-    def forward(self, z: Tensor) -> Tensor:
-        return F.pad(z, (1, 0))
-
-
-def output_layers(features: int, classes: int) -> list[nn.Module]:
-    """[.., features] -> logits [.., classes]: linear; for two classes one weight vector and the logits (0, z)."""
-    return [nn.Linear(features, 1), TwoLogits()] if classes == 2 else [nn.Linear(features, classes)]
+from bench.models.heads import output_layers
 
 
 def logistic(shape: tuple[int, ...], classes: int) -> nn.Module:

@@ -8,7 +8,7 @@ from typing import Literal
 from torch import nn
 
 from bench import OptionError, hookimpl
-from bench_plugins.models.logistic import output_layers
+from bench.models.heads import output_layers
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "sigmoid": nn.Sigmoid, "tanh": nn.Tanh}
 

@@ -6,7 +6,7 @@ from typing import Any
 from torch import nn
 
 from bench import BenchError, UnknownNameError, hookimpl
-from bench_plugins.models.torchvision import built
+from bench.models.zoo import build_for_input
 
 
 def timm_model(
@@ -33,7 +33,7 @@ def timm_model(
     def build(**more: Any) -> nn.Module:
         return timm.create_model(name, pretrained=pretrained, in_chans=shape[0], num_classes=classes, **more)
 
-    return built(f"timm/{name}", shape, classes, build, {"drop_rate": dropout}, img_size=shape[1:])
+    return build_for_input(f"timm/{name}", shape, classes, build, {"drop_rate": dropout}, img_size=shape[1:])
 
 
 @hookimpl

@@ -6,7 +6,7 @@ from typing import Literal
 
 import torch
 
-from bench import hookimpl
+from bench import Checks, hookimpl
 from bench.data.classes import drawn, each_split, least, only, profile_counts
 from bench.data.dataset import Dataset
 from bench.data.split import Split, Splits
@@ -55,8 +55,7 @@ class CovariateShift(Protocol):
         names = self._names()
         if len(set(names)) < len(names):
             raise OptionError(f"protocol.parts={','.join(self.parts)}: a class is given twice")
-        if self.ratio <= 0:
-            raise OptionError(f"protocol.ratio must be above 0, not {self.ratio:g}")
+        Checks(self, "protocol.").above(0, "ratio")
 
     def _names(self) -> list[str]:
         return [name for part in self.parts for name in part.split("+")]

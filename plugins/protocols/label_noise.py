@@ -7,11 +7,10 @@ from typing import Literal
 import torch
 from torch import Generator, Tensor
 
-from bench import hookimpl
+from bench import Checks, hookimpl
 from bench.data.classes import class_number
 from bench.data.dataset import Dataset
 from bench.data.split import Split, Splits
-from bench.errors import OptionError
 from bench.protocol import Claim, Protocol, by_class, hold_out, with_test
 from bench.recipe import Recipe
 from bench.streams import RandomStreams
@@ -43,8 +42,7 @@ class LabelNoise(Protocol):
     clean_validation: bool = False
 
     def check(self, dataset: Dataset) -> None:
-        if not 0 <= self.fraction <= 1:
-            raise OptionError(f"protocol.fraction must be from 0 to 1, not {self.fraction:g}")
+        Checks(self, "protocol.").within(0, 1, "fraction")
         if self.kind == "one_class":
             self._target(dataset)
 

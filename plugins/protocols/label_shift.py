@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Generator, Tensor
 
-from bench import hookimpl
+from bench import Checks, hookimpl
 from bench.data.classes import members, only_with_others
 from bench.data.dataset import Dataset
 from bench.data.split import Split, Splits
@@ -47,18 +47,15 @@ class LabelShift(Protocol):
     dirichlet: float | None = None
 
     def check(self, dataset: Dataset) -> None:
-        classes = len(self.classes) or len(dataset.classes)
-        if classes < 2:
-            raise OptionError(f"protocol.classes needs two classes or more of {dataset.name}, not {classes}")
+        check = Checks(self, "protocol.")
+        classes = self.classes or dataset.classes
+        if len(classes) < 2:
+            raise OptionError(f"protocol.classes needs two classes or more of {dataset.name}, not {len(classes)}")
         if self.prior and self.dirichlet is not None:
             raise OptionError("give protocol.prior or protocol.dirichlet, not both")
-        if self.prior and (len(self.prior) != classes or min(self.prior) < 0 or sum(self.prior) <= 0):
-            given = ",".join(f"{p:g}" for p in self.prior)
-            raise OptionError(
-                f"protocol.prior needs a proportion for each of {classes} classes, none below 0: not {given}"
-            )
-        if self.dirichlet is not None and self.dirichlet <= 0:
-            raise OptionError(f"protocol.dirichlet must be above 0, not {self.dirichlet:g}")
+        check.one_for_each(classes, "prior")
+        check.proportions("prior")
+        check.above(0, "dirichlet")
 
     def view(self, dataset: Dataset) -> Dataset:
         return only_with_others(dataset, self.classes)

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from bench import hookimpl
+from bench import Checks, hookimpl
 from bench.data.classes import per_class, without
 from bench.data.dataset import Dataset
 from bench.data.split import Batch, Split, Splits
-from bench.errors import DataError, OptionError, ProtocolError
+from bench.errors import DataError, ProtocolError
 from bench.protocol import Prepared, Protocol, by_class, hold_out
 from bench.recipe import Recipe
 from bench.streams import RandomStreams
@@ -76,14 +76,13 @@ class Pruning(Protocol):
     validation: Literal["least_forgotten", "balanced"] = "least_forgotten"
 
     def check(self, dataset: Dataset) -> None:
-        if not 0 < self.fraction < 1:
-            raise OptionError(f"protocol.fraction must be in (0, 1), not {self.fraction:g}")
-        if not 0 <= self.decay < 1:
-            raise OptionError(f"protocol.decay must be in [0, 1), not {self.decay:g}")
-        vain = {"none": ("fraction", "decay"), "at_random": ("decay",)}.get(self.drop, ())
-        for name in vain:
-            if getattr(self, name) != getattr(Pruning, name):
-                raise OptionError(f"protocol.{name} has no effect with protocol.drop={self.drop}")
+        check = Checks(self, "protocol.")
+        check.within(0, 1, "fraction", closed="neither")
+        check.within(0, 1, "decay", closed="left")
+        if self.drop == "none":
+            check.unused("fraction", "drop")
+        if self.drop != "weighted_loss":
+            check.unused("decay", "drop")
         if dataset.val is not None:
             raise ProtocolError(
                 f"{self.name} takes the validation data from the training data, and {dataset.name} has a validation "

@@ -7,10 +7,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from bench import hookimpl
+from bench import Checks, hookimpl
 from bench.data.dataset import Dataset
 from bench.data.split import Split, Splits
-from bench.errors import OptionError, ProtocolError
+from bench.errors import ProtocolError
 from bench.images.attacks import perturbed, universal_perturbation
 from bench.images.corruptions import COMMON, CORRUPTIONS, EXTRA, SEVERITIES
 from bench.profiled import Profiled
@@ -84,17 +84,12 @@ class Robustness(Profiled):
                 f"{self.name} corrupts images of 1 or 3 channels; {dataset.name} has inputs of shape "
                 f"{list(dataset.shape)}"
             )
-        for name in self.corruptions:
-            if name not in CORRUPTIONS:
-                raise OptionError(f"protocol.corruptions: there is no {name!r}; valid: {', '.join(CORRUPTIONS)}")
-        if not self.severities or not set(self.severities) <= set(SEVERITIES):
-            given = ",".join(map(str, self.severities))
-            raise OptionError(f"protocol.severities are of 1, 2, 3, 4 and 5, not {given or 'none'}")
-        if not 0 <= self.eps <= 1 or self.attack_steps < 1:
-            raise OptionError(
-                f"protocol.eps must be in [0, 1] and protocol.attack_steps at least 1, not {self.eps:g} and "
-                f"{self.attack_steps}"
-            )
+        check = Checks(self, "protocol.")
+        check.one_of(CORRUPTIONS, "corruptions")
+        check.not_empty("severities")
+        check.one_of(SEVERITIES, "severities")
+        check.within(0, 1, "eps")
+        check.at_least(1, "attack_steps")
 
     def examine(
         self, model: nn.Module, splits: Splits, streams: RandomStreams, evaluate: Evaluate

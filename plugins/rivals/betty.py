@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from bench import Batch, Method, Task, hookimpl
-from bench_plugins.rivals.forml import RivalOfFORML, library
+from bench.throughput.rivals import LearnedWeights, library
 
 INSTALL = "pip install betty-ml, with pip < 24.1: later ones refuse its metadata"
 
@@ -26,7 +26,7 @@ class Table(nn.Module):
 
 
 @dataclass
-class BettyFORML(RivalOfFORML):
+class BettyFORML(LearnedWeights):
     """FORML's two losses with Betty, which is another algorithm than FORML's: it is timed, and results differ.
 
     Source: Choe et al., Betty: An Automatic Differentiation Library for Multilevel Optimization, 2023, with its default
@@ -39,6 +39,7 @@ class BettyFORML(RivalOfFORML):
     Raises ImportError where betty is not installed.
     """
 
+    rival_of: ClassVar[str] = "forml"
     exact: ClassVar[bool] = False
 
     def begin(self, task: Task) -> None:

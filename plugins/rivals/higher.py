@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from bench import Batch, Method, Task, hookimpl
-from bench_plugins.rivals.forml import DoubleBackward, library
+from bench.throughput.rivals import DoubleBackward, library
 
 
 @dataclass
@@ -18,6 +19,8 @@ class HigherFORML(DoubleBackward):
     makes a functional copy of the model, its buffers included, in every step. The gradient is that of w alone.
     Raises ImportError where higher is not installed.
     """
+
+    rival_of: ClassVar[str] = "forml"
 
     def begin(self, task: Task) -> None:
         self.higher = library("higher", "pip install 'reweight-bench[rivals]'")

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar
 
 import torch
@@ -10,7 +11,7 @@ from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from bench import Batch, Method, hookimpl
-from bench_plugins.methods.meta_weight_net import MetaWeightNet
+from bench.models.initial import initial_perceptron
 
 
 @dataclass
@@ -60,7 +61,7 @@ class PublicMetaWeightNet(PublicLoop):
     def setup(self) -> None:
         super().setup()
         self.net = nn.Sequential(nn.Linear(1, 100), nn.ReLU(), nn.Linear(100, 1), nn.Sigmoid()).to(self.task.device)
-        drawn = self.task.streams.draw(MetaWeightNet().initial_theta, "method")  # what the method itself begins with
+        drawn = self.task.streams.draw(partial(initial_perceptron, 100), "method")  # what the method itself begins with
         nn.utils.vector_to_parameters(drawn.to(self.task.device), self.net.parameters())
         self.net_optimizer = torch.optim.Adam(self.net.parameters(), 1e-3, weight_decay=1e-4)
 

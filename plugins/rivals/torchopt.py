@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
 from bench import Batch, Method, Task, hookimpl
-from bench_plugins.rivals.forml import DoubleBackward, library
+from bench.throughput.rivals import DoubleBackward, library
 
 
 @dataclass
@@ -18,6 +19,8 @@ class TorchOptFORML(DoubleBackward):
     alone.
     Raises ImportError where torchopt is not installed.
     """
+
+    rival_of: ClassVar[str] = "forml"
 
     def begin(self, task: Task) -> None:
         self.torchopt = library("torchopt", "pip install 'reweight-bench[rivals]'")

@@ -88,6 +88,7 @@ def test_settings_choose(plot, tmp_path):
             "there is: erm on moons (logistic), importance_weighted on moons (logistic), ",
         ),
         (["fraction", "-o", "ratio"], "option 'ratio': expected NAME=VALUE"),
+        (["fraction", "-o", "ratio=1,2", "-o", "ratio=1,10"], "option ratio is given twice"),
         (["curves", "--metric", "auc", "--dataset", "moons"], "no run has test/auc in its history; there is: grid/"),
         (["weight", "--x", "beta"], "no record has a setting 'beta' that is a number"),
         (["histograms", "--method", "erm"], "all samples weigh the same in these runs"),

@@ -18,7 +18,7 @@ from bench.cli.common import flowed
 from bench.cli.run import _samples
 from bench.registry import Offer, Plugin
 from bench.runs.evaluation import Evaluations
-from bench.training.meter import Meter
+from bench.training.checkpoints import Checkpoints
 from bench_plugins.protocols.fairness import ClassFairness
 from tests import twins
 
@@ -450,7 +450,7 @@ def test_an_interrupt_leaves_no_record_and_says_how_to_go_on(tmp_path):
 
 @pytest.mark.parametrize("force", [False, True])
 def test_an_interrupted_training_goes_on_and_says_so(bench_in, monkeypatch, force):
-    monkeypatch.setattr(Meter, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(Checkpoints, "SECONDS", 0.0)
     words = ["run", "--method", "erm", "--dataset", "digits", "--epochs", 3, *["--force"] * force]
     with monkeypatch.context() as interrupting:
         interrupting.setattr("bench.runs.evaluation.Evaluations.__call__", _interrupted_in_the_third_epoch)
@@ -512,6 +512,6 @@ def test_an_interrupt_before_training_has_its_own_exit_code(bench_in, monkeypatc
     def interrupted(*args, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("bench.runs.resolve.resolve", interrupted)
+    monkeypatch.setattr("bench.runs.requests.resolve", interrupted)
     result = bench_in(*RUN)
     assert (result.exit_code, result.stderr) == (130, "\ninterrupted\n")

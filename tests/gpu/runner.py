@@ -18,7 +18,7 @@ from bench.runs.experiment import Experiment
 from bench.runs.runner import run
 from bench.streams import RandomStreams
 from bench.training.capture import FAILED
-from bench.training.meter import Meter
+from bench.training.checkpoints import Checkpoints
 from bench.training.method import Method
 from bench.training.observer import Observer
 from bench_plugins.protocols.fairness import GroupFairness
@@ -95,7 +95,7 @@ def check_dropout_is_drawn_anew_in_every_update_and_repeated_with_the_seed(devic
 def check_an_interrupted_training_goes_on_and_ends_as_the_whole_one(device: torch.device) -> str:
     """By the device's random numbers too: of the augmentation."""
     given = made(device, recipe__augment=True)
-    with tempfile.TemporaryDirectory() as folder, exact(), patch.object(Meter, "CHECKPOINT_SECONDS", 0.0):
+    with tempfile.TemporaryDirectory() as folder, exact(), patch.object(Checkpoints, "SECONDS", 0.0):
         with pytest.raises(KeyboardInterrupt), store(Path(folder)) as records:
             run(given, [0], records, device, _Interrupt(3))
         begun = _Interrupt()

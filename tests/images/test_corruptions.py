@@ -18,7 +18,7 @@ from bench import DataError, OptionError
 from bench.images.corruptions import COMMON, CORRUPTIONS, EXTRA, SEVERITIES
 from bench.images.corruptions.base import CHUNK, CIFAR, IMAGENET, IMAGENET_64, nominal_size, to_levels
 from bench.images.corruptions.weather import texture
-from tests.imagenet_c import authors, package, package_constants, public
+from tools.imagenet_c import authors, our_constants, package, package_constants, public
 
 LEVEL = 1 / 255
 EXACT = 0.002
@@ -68,12 +68,6 @@ def as_bytes(images: np.ndarray) -> Tensor:
 
 def batch(images: np.ndarray) -> Tensor:
     return as_bytes(images) / 255
-
-
-def constants(size: int) -> dict[str, Any]:
-    """Ours, in the form of the public code."""
-    found: dict[str, Any] = {name: corruption.constants[size] for name, corruption in CORRUPTIONS.items()}
-    return found | {"zoom_blur": [np.arange(1, stop, step) for stop, step in found["zoom_blur"]]}
 
 
 # The same random numbers, in the order in which the public code asks for them
@@ -168,7 +162,7 @@ def test_is_the_public_corruption(name, images, all_severities, monkeypatch):
     given = IMAGES[images]()
     x, corruption = batch(given), CORRUPTIONS[name]
     size = nominal_size(x)
-    theirs = getattr(public(constants(size)), name)
+    theirs = getattr(public(our_constants(size)), name)
     off = []
     for severity in SEVERITIES:
         chosen = corruption.constants[size][severity - 1]
@@ -190,7 +184,7 @@ def test_is_the_public_corruption(name, images, all_severities, monkeypatch):
 def test_the_public_code_asks_for_no_other_random_numbers(monkeypatch):
     """Each value that is drawn is used: a `Replay` ends where the public code does."""
     given = photographs(32)[:1]
-    x, theirs = batch(given), public(constants(CIFAR))
+    x, theirs = batch(given), public(our_constants(CIFAR))
     for name, values in DRAWN.items():
         chosen = CORRUPTIONS[name].constants[CIFAR][4]
         drawn = CORRUPTIONS[name].draw(x, chosen, Generator().manual_seed(0))
@@ -209,7 +203,7 @@ def test_the_public_code_is_the_authors_own(name, monkeypatch):
     """Of the same seed; without what needs ImageMagick, and the photographs, which are not in that package."""
     seeded = np.random.default_rng
     monkeypatch.setattr(np.random, "default_rng", lambda _: seeded(0))  # scikit-image's
-    chosen = constants(CIFAR)
+    chosen = our_constants(CIFAR)
     for image in map(Image.fromarray, photographs(32)[::5]):
         for severity in SEVERITIES:
             found = []
@@ -336,7 +330,7 @@ def test_there_are_fifteen_and_four_with_five_severities_at_three_sizes():
 @pytest.mark.parametrize("name", [name for name in CORRUPTIONS if name != "elastic_transform"])
 def test_the_constants_of_imagenet_are_those_of_the_package(name):
     """But for elastic_transform, of which the package has another version."""
-    for ours, theirs in zip(constants(IMAGENET)[name], package_constants()[name], strict=True):
+    for ours, theirs in zip(our_constants(IMAGENET)[name], package_constants()[name], strict=True):
         assert np.array_equal(ours, theirs)
 
 

@@ -10,11 +10,13 @@ from torch import Tensor
 
 from bench import NotApplicableError, Split
 from bench.images.operations import (
+    OPERATIONS,
     autocontrast,
     check_images,
     equalize,
     histogram,
     look_up,
+    operate,
     posterize,
     rotate,
     shear_x,
@@ -151,3 +153,37 @@ def test_what_is_no_image_is_refused():
     for shape in ([3], [8, 8]):
         with pytest.raises(NotApplicableError, match=rf"it needs images \[C, H, W\], not inputs of shape \{shape}"):
             check_images(Split(torch.zeros(4, *shape), y, y), "it")
+
+
+def operation_by_pil(image: Image.Image, name: str, strength: float) -> Image.Image:
+    (width, height), plain = image.size, abs(strength)
+    maps = {
+        "shear_x": (1, 0.3 * strength, 0, 0, 1, 0),
+        "shear_y": (1, 0, 0, 0.3 * strength, 1, 0),
+        "translate_x": (1, 0, -width / 3 * strength, 0, 1, 0),
+        "translate_y": (1, 0, 0, 0, 1, -height / 3 * strength),
+    }
+    if name in maps:
+        return image.transform(image.size, Image.Transform.AFFINE, maps[name], Image.Resampling.BILINEAR)
+    if name == "rotate":
+        return image.rotate(30 * strength, Image.Resampling.BILINEAR)
+    arguments = {"posterize": (4 - int(4 * plain),), "solarize": (256 * (1 - plain),)}.get(name, ())
+    changed: Image.Image = getattr(ImageOps, name)(image, *arguments)
+    return changed
+
+
+@pytest.mark.parametrize("strength", [0.0, 0.27, -0.27, 0.93, -0.61])
+def test_each_operation_is_pils(strength):
+    """All nine in one batch of one image; up to one level, to which PIL rounds down."""
+    bytes_ = torch.randint(256, (3, 21, 32), generator=torch.Generator().manual_seed(0)).byte() // 2 + 30
+    image = Image.fromarray(bytes_.permute(1, 2, 0).numpy())
+    n = len(OPERATIONS)
+    found = operate((bytes_ / 255).expand(n, -1, -1, -1), torch.arange(n), torch.full((n,), strength))
+    for name, one in zip(OPERATIONS, found, strict=True):
+        expected = torch.from_numpy(np.array(operation_by_pil(image, name, strength))).permute(2, 0, 1) / 255
+        assert (one - expected).abs().max() < 1 / 255 + 1e-4, name
+
+
+def test_no_operation_is_among_the_corruptions_of_cifar_c():
+    assert not set(OPERATIONS) & {"contrast", "color", "brightness", "sharpness"}
+    assert len(OPERATIONS) == 9

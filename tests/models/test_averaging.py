@@ -17,7 +17,9 @@ from bench.runs.experiment import Request
 from bench.runs.resolve import resolve
 from bench.runs.runner import run
 from bench.testing import toy_task
-from bench.training.meter import Meter, NoEvaluations
+from bench.training.checkpoints import Checkpoints
+from bench.training.history import NoEvaluations
+from bench.training.meter import Meter
 
 CPU = torch.device("cpu")
 State = dict[str, Tensor]
@@ -146,7 +148,7 @@ BOTH = {"schedule": "cyclical", "max_lr": 0.3, "cycle": 1.5, "epochs": 6, "avera
 
 @pytest.mark.parametrize("more", [{}, {"average_lr": 0.05}])
 def test_a_resumed_training_ends_at_the_same_average(more, tmp_path, monkeypatch):
-    monkeypatch.setattr(Meter, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(Checkpoints, "SECONDS", 0.0)
 
     class Stopped(Method):
         def end_epoch(self, epoch):

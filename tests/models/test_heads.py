@@ -5,11 +5,10 @@ import torch
 from torch import Tensor, nn
 
 from bench import NotApplicableError, Split
-from bench.models.heads import features, head_of
+from bench.models.heads import features, head_of, output_layers
 from bench.models.normalize import normalized
 from bench.models.stack import stack
 from bench.testing import toy_split
-from bench_plugins.models.logistic import output_layers
 from bench_plugins.models.resnet import resnet18
 
 SPLIT = toy_split(25, 0)

@@ -6,10 +6,11 @@ import torch.nn.functional as F
 from torch import nn
 
 from bench import BenchError
+from bench.models.heads import TwoLogits
 from bench.models.normalize import Normalize, normalized
 from bench.models.stack import stack, unstack
 from bench_plugins.models.byrd_cnn import byrd_cnn
-from bench_plugins.models.logistic import TwoLogits, logistic
+from bench_plugins.models.logistic import logistic
 from bench_plugins.models.mlp import mlp
 
 RUNS = 3

@@ -1,11 +1,16 @@
 """What a record says of the machine that it comes from."""
 
+import ast
 import os
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import scipy
+import sklearn
 import torch
 
+from bench.registry import Plugin
 from bench.runs import environment as module
 from bench.runs.environment import environment
 
@@ -81,3 +86,19 @@ def test_what_torch_cannot_tell_is_unknown(monkeypatch):
 
     monkeypatch.setattr(torch, "get_float32_matmul_precision", mixed)
     assert environment({}, torch.device("cpu"))["numerics"]["float32_matmul_precision"] is None
+
+
+def test_the_versions_of_what_a_plugin_imports_are_told_too(tmp_path, monkeypatch):
+    (tmp_path / "third_party.py").write_text("import scipy.stats\n\n\ndef f():\n    from sklearn.svm import SVC\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    found = environment({"method": Plugin("mine", "mine", "1", "third_party")}, torch.device("cpu"))["versions"]
+    assert found.keys() - environment({}, torch.device("cpu"))["versions"].keys() == {"scipy", "scikit-learn"}
+    assert found["scipy"] == scipy.__version__ and found["scikit-learn"] == sklearn.__version__
+
+
+def test_changes_in_the_package_of_a_plugin_are_changes():
+    """The package stands in another folder than the core does, and its module deeper in it."""
+    plugins = Path(module.__file__).parents[2] / "plugins"
+    assert module._package("bench_plugins.models.mlp") == plugins
+    assert module._package("bench") == plugins.with_name("bench")
+    assert module._package("ast") == Path(ast.__file__)

@@ -17,6 +17,7 @@ from bench.records.run import RunResult
 from bench.records.store import ResultStore
 from bench.runs.runner import run
 from bench.training import stages as training
+from bench.training.checkpoints import Checkpoints
 from bench.training.meter import Meter
 from bench.training.method import Method
 from bench.training.observer import Observer
@@ -174,7 +175,7 @@ class _Begun(Observer):
 
 def interrupted(experiment, store, monkeypatch):
     """A run that leaves a checkpoint of its third epoch."""
-    monkeypatch.setattr(Meter, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(Checkpoints, "SECONDS", 0.0)
     with pytest.raises(KeyboardInterrupt):
         one(experiment, store, observer=_Interrupt())
 
@@ -322,7 +323,7 @@ def test_a_full_disk_stops_no_training_for_want_of_a_checkpoint(experiment, stor
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Meter, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(Checkpoints, "SECONDS", 0.0)
     monkeypatch.setattr(torch, "save", full)
     watch = _Notes()
     assert one(experiment(), store, observer=watch).ok

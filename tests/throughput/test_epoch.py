@@ -16,7 +16,8 @@ from bench.data.split import Split
 from bench.models.normalize import normalized
 from bench.recipe import Recipe
 from bench.streams import RandomStreams
-from bench.training.meter import Meter, NoEvaluations
+from bench.training.history import NoEvaluations
+from bench.training.meter import Meter
 from bench.training.method import Method
 from bench.training.task import Task
 from bench_plugins.datasets.cifar import flip_and_translate

@@ -15,8 +15,10 @@ from bench.runs.experiment import Request
 from bench.runs.resolve import resolve
 from bench.runs.runner import run
 from bench.testing import toy_task, train
+from bench.training.checkpoints import Checkpoints
 from bench.training.diagnostics import MAX_LABELS, Diagnostics, Samples, churn, correlation, entropy, gradient_norm
-from bench.training.meter import Meter, NoEvaluations
+from bench.training.history import NoEvaluations
+from bench.training.meter import Meter
 
 
 @dataclass
@@ -178,7 +180,7 @@ def test_stacked_runs_have_the_diagnostics_of_single_runs():
 
 
 def test_a_resumed_training_has_the_same_diagnostics(tmp_path, monkeypatch):
-    monkeypatch.setattr(Meter, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(Checkpoints, "SECONDS", 0.0)
     whole, checkpoint = trained(Weighted(), toy_task(epochs=4)), tmp_path / "checkpoint.pt"
 
     @dataclass

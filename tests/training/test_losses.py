@@ -7,16 +7,17 @@ from fractions import Fraction
 import pytest
 import torch
 import torch.nn.functional as F
+from scipy.spatial.distance import jensenshannon
 from torch import Tensor, nn
 
-from bench import Files, Method, OptionError, RandomStreams, Recipe, Split, Task
+from bench import Files, Method, NotApplicableError, RandomStreams, Recipe, Split, Task
 from bench.records.store import ResultStore
 from bench.registry import installed
 from bench.runs import runner
 from bench.runs.experiment import Request
 from bench.runs.resolve import resolve
 from bench.testing import toy_task, train
-from bench.training.losses import LOSSES, cross_entropy, hinge
+from bench.training.losses import LOSSES, cross_entropy, hinge, jensen_shannon, require_cross_entropy
 
 CYCLICAL = {"schedule": "cyclical", "max_lr": 0.01}
 LOGITS = torch.randn(2, 7, 4, generator=torch.Generator().manual_seed(0))
@@ -54,6 +55,41 @@ def test_hinge_has_the_gradient_of_the_margin():
     hinge(logits, torch.tensor([0, 0])).sum().backward()
     assert logits.grad is not None
     assert logits.grad.tolist() == [[-1, 1, 0], [0, 0, 0]]
+
+
+def logits(views: int, samples: int = 5, scale: float = 3.0) -> Tensor:
+    return scale * torch.randn(views, samples, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+
+
+def test_jensen_shannon_is_a_slow_loop():
+    z = logits(3)
+    for i, found in enumerate(jensen_shannon(z).tolist()):
+        p = [[math.exp(v) / sum(math.exp(u) for u in view[i].tolist()) for v in view[i].tolist()] for view in z]
+        mean = [sum(column) / 3 for column in zip(*p, strict=True)]
+        divergences = [sum(a * math.log(a / m) for a, m in zip(view, mean, strict=True)) for view in p]
+        assert found == pytest.approx(sum(divergences) / 3, rel=1e-12)
+
+
+def test_jensen_shannon_of_two_is_the_square_of_scipys_distance():
+    z = logits(2)
+    expected = [jensenshannon(*z[:, i].softmax(-1).numpy()) ** 2 for i in range(z.shape[1])]
+    assert jensen_shannon(z).tolist() == pytest.approx(expected, rel=1e-10)
+
+
+def test_jensen_shannon_is_nothing_for_identical_views_and_at_most_log_3():
+    same = logits(1).expand(3, -1, -1)
+    assert jensen_shannon(same).abs().max() < 1e-15
+    far = (1e4 * torch.eye(4)[:3]).unsqueeze(1).requires_grad_()
+    found = jensen_shannon(far)
+    assert found.item() == pytest.approx(math.log(3))
+    found.backward()
+    assert far.grad is not None and far.grad.isfinite().all()
+
+
+def test_another_loss_than_cross_entropy_is_refused_where_it_is_needed():
+    require_cross_entropy("some", Recipe())
+    with pytest.raises(NotApplicableError, match=r"^some changes the cross-entropy, and the recipe's loss is hinge$"):
+        require_cross_entropy("some", Recipe(loss="hinge"))
 
 
 @pytest.mark.parametrize("name", LOSSES)
@@ -167,29 +203,6 @@ def test_updates_are_replayed_unless_each_has_its_own_rate(options, replayed, tm
     experiment = resolve(Request("digits", "erm", options=given), Files(tmp_path))
     for result in runner.run(experiment, [0, 1], ResultStore(tmp_path), torch.device("cpu"), stacked=True):
         assert (result.status, result.costs["captured"]) == ("ok", replayed)
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"max_lr": 0.1}, "recipe.max_lr has no effect with recipe.schedule=steps"),
-        ({"cycle": 4}, "recipe.cycle has no effect with recipe.schedule=steps"),
-        ({"average_lr": 0.1}, "recipe.average_lr has no effect with recipe.average_from=none"),
-        ({"schedule": "cyclical"}, "recipe.schedule=cyclical needs recipe.max_lr above recipe.lr=0.001, not none"),
-        ({**CYCLICAL, "max_lr": 1e-3}, "recipe.schedule=cyclical needs recipe.max_lr above recipe.lr=0.001, not 0.001"),
-        ({**CYCLICAL, "milestones": (0.5,)}, "recipe.milestones has no effect with recipe.schedule=cyclical"),
-        ({**CYCLICAL, "gamma": 0.5}, "recipe.gamma has no effect with recipe.schedule=cyclical"),
-        ({**CYCLICAL, "cycle": 0}, "recipe.cycle must be above 0, not 0"),
-        ({"average_from": 1}, "recipe.average_from must be at least 0 and below 1, not 1"),
-        ({"average_from": -0.5}, "recipe.average_from must be at least 0 and below 1, not -0.5"),
-        ({"average_from": 0.5, "average_lr": 0}, "recipe.average_lr must be above 0, not 0"),
-    ],
-)
-def test_values_of_the_recipe_that_do_not_fit_are_refused(options, message, tmp_path):
-    given = {f"recipe.{name}": value for name, value in options.items()}
-    with pytest.raises(OptionError) as error:
-        resolve(Request("digits", "erm", options=given), Files(tmp_path))
-    assert str(error.value) == message
 
 
 def test_the_budget_in_epochs():

@@ -1,87 +1,89 @@
-"""When checkpoints are taken, and what is left of one that is interrupted."""
+"""Duties of the meter, each by itself: seconds, the learning rate, and which model is evaluated."""
 
-from dataclasses import dataclass
 from types import SimpleNamespace
 
 import pytest
 import torch
-from torch import nn
 
-from bench.testing import toy_task, train
-from bench.training.meter import Meter, NoEvaluations, _bytes
+from bench.testing import toy_task
+from bench.training.history import EvaluatedModel, averages_after, evaluates_after
+from bench.training.meter import Stopwatch, set_learning_rate
 from bench.training.method import Method
-from bench.training.observer import Observer
 
 
-class Noting(Observer):
-    def __init__(self):
-        self.epochs = []
-
-    def saved(self, epoch):
-        self.epochs.append(epoch)
-
-
-@pytest.fixture
-def slow(monkeypatch):
-    """A method whose epochs take a second each, by the meter's clock alone."""
-    clock = SimpleNamespace(now=0.0)
-    monkeypatch.setattr("bench.training.meter.time", SimpleNamespace(perf_counter=lambda: clock.now))
-
-    @dataclass
-    class Slow(Method):
-        def end_epoch(self, epoch):
-            clock.now += 1
-
-    method = Slow()
-    method.clock = clock
+def begun(**recipe):
+    method = Method()
+    method.begin(toy_task(**recipe))
     return method
 
 
-def test_checkpoints_are_frequent_at_the_beginning(slow, tmp_path, monkeypatch):
-    """After 1, 2, 4 and then every 5 seconds."""
-    monkeypatch.setattr(Meter, "CHECKPOINT_SECONDS", 5.0)
-    watched = Noting()
-    slow.fit(toy_task(epochs=20), Meter(NoEvaluations(), watched, tmp_path / "checkpoint.pt"))
-    assert watched.epochs == [1, 3, 7, 12, 17]
+@pytest.fixture
+def clock(monkeypatch):
+    clock = SimpleNamespace(now=100.0)
+    monkeypatch.setattr("bench.training.meter.time", SimpleNamespace(perf_counter=lambda: clock.now))
+    return clock
 
 
-def test_large_models_are_saved_less_often(slow, tmp_path, monkeypatch):
-    """With 50 MB of parameters first after 10 seconds, then after 20 more, and then every 30."""
-    monkeypatch.setattr("bench.training.meter._bytes", lambda model: 50_000_000)
-    watched = Noting()
-    slow.fit(toy_task(epochs=95), Meter(NoEvaluations(), watched, tmp_path / "checkpoint.pt"))
-    assert watched.epochs == [10, 30, 60, 90]
+def test_the_stopwatch_leaves_out_what_look_aheads_take_to_choose(clock):
+    choice = SimpleNamespace(seconds=2.0)
+    engines = [SimpleNamespace(choice=choice), SimpleNamespace(choice=None)]
+    method = SimpleNamespace(task=SimpleNamespace(device=torch.device("cpu")), engines=lambda: engines)
+    stopwatch = Stopwatch()
+    for took, chose in ((5.0, 0.0), (4.0, 1.5)):
+        stopwatch.start(method)
+        clock.now += took
+        choice.seconds += chose
+        stopwatch.stop(method)
+        clock.now += 1000.0  # between epochs
+    assert stopwatch.seconds == 5.0 + 4.0 - 1.5
 
 
-def test_slow_saving_takes_a_twentieth_of_the_time(slow, tmp_path, monkeypatch):
-    """Half a second each: after 1 second, then after 10 and 20 more."""
-    save = torch.save
-
-    def slowly(state, path):
-        save(state, path)
-        slow.clock.now += 0.5
-
-    monkeypatch.setattr("bench.training.meter.torch.save", slowly)
-    watched = Noting()
-    slow.fit(toy_task(epochs=32), Meter(NoEvaluations(), watched, tmp_path / "checkpoint.pt"))
-    assert watched.epochs == [1, 11, 31]
+def test_each_parameter_group_gets_the_rate_of_the_recipe():
+    method = begun(lr=0.5, gamma=0.1, milestones=(0.5,), epochs=4)
+    method.optimizer.add_param_group({"params": [torch.nn.Parameter(torch.zeros(1))], "lr": 7.0})
+    for epoch, rate in ((-1, 0.5), (0, 0.5), (1, 0.5), (2, 0.05), (3, 0.05)):
+        set_learning_rate(method, epoch)
+        assert [group["lr"] for group in method.optimizer.param_groups] == pytest.approx([rate, rate])
 
 
-def test_the_bytes_of_a_model_are_those_of_its_parameters():
-    assert _bytes(nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2).double())) == 4 * 16 + 8 * 10
+def test_a_cyclical_rate_is_that_of_the_update():
+    """Five updates an epoch, one cycle in two epochs: the highest rate is reached after five updates."""
+    method = begun(schedule="cyclical", lr=0.1, max_lr=0.6, cycle=2, epochs=2)
+    rates = []
+    for step in range(5):
+        set_learning_rate(method, 0, step)
+        rates.append(method.optimizer.param_groups[0]["lr"])
+    set_learning_rate(method, 1, 0)
+    rates.append(method.optimizer.param_groups[0]["lr"])
+    assert rates == pytest.approx([0.1, 0.2, 0.3, 0.4, 0.5, 0.6])
 
 
-def test_an_interrupted_checkpoint_leaves_the_one_before(tmp_path, monkeypatch):
-    monkeypatch.setattr(Meter, "CHECKPOINT_SECONDS", 0.0)
-    checkpoint, save = tmp_path / "checkpoint.pt", torch.save
+def test_evaluations_are_those_of_the_recipe_and_the_last_epoch():
+    method = begun(epochs=7, evaluate_every=3, evaluate_at=(4,))
+    assert [epochs for epochs in range(-2, 8) if evaluates_after(method, epochs)] == [3, 4, 6, 7]
 
-    def interrupted(state, path):
-        save(state, path)
-        if state["epoch"] == 2:
-            raise KeyboardInterrupt
 
-    monkeypatch.setattr("bench.training.meter.torch.save", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        train(Method(), toy_task(), checkpoint)
-    assert list(tmp_path.iterdir()) == [checkpoint]
-    assert torch.load(checkpoint)["epoch"] == 1
+def test_parameters_are_averaged_from_a_fraction_of_the_training_on():
+    method = begun(epochs=8, average_from=0.75)
+    assert [epochs for epochs in range(-2, 9) if averages_after(method, epochs)] == [6, 7, 8]
+    assert not averages_after(begun(), 3)
+
+
+def test_the_evaluated_model_is_the_mean_of_the_averaged_parameters():
+    """The parameters are set to 1, 2, 3 and 4 in turn; the mean begins after the second epoch."""
+    method = begun(epochs=4, evaluate_every=3, average_from=0.5)
+    evaluated_model = EvaluatedModel()
+    evaluated = {}
+    for epochs in range(1, 5):
+        with torch.no_grad():
+            for parameter in method.model.parameters():
+                parameter.fill_(epochs)
+        model = evaluated_model.after(method, epochs)
+        if model is not None:
+            evaluated[epochs] = {value for p in model.parameters() for value in p.flatten().tolist()}
+    assert evaluated == {3: {2.5}, 4: {3.0}}
+
+
+def test_without_averaging_the_trained_model_itself_is_evaluated():
+    method = begun(epochs=2, evaluate_every=1)
+    assert EvaluatedModel().after(method, 1) is method.model

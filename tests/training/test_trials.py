@@ -7,7 +7,8 @@ import torch
 
 from bench import Batch, Method, NotApplicableError, Trials
 from bench.testing import check_method, toy_task, train
-from bench.training.meter import Meter, NoEvaluations
+from bench.training.history import NoEvaluations
+from bench.training.meter import Meter
 
 
 @dataclass

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from bench_plugins.tfrecord import crc32c, masked
+from bench.data.tfrecord import crc32c, masked
 from tests.twins.arrays import Bytes, images
 
 ATTRIBUTE_NAMES = (

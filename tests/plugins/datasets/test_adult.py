@@ -9,9 +9,9 @@ import torch
 from sklearn.linear_model import LogisticRegression
 
 from bench import DataError, Dataset, Files
+from bench.data.tables import read_table
 from bench.testing import check_dataset
 from bench_plugins.datasets.adult import CATEGORIES, COLUMNS, EDGES, load_adult
-from bench_plugins.datasets.tables import read_table
 from tests.twins.fairness import adult as write_twin
 
 CUTS = {"age": 102, "capital-gain": 106, "capital-loss": 110, "hours-per-week": 114, "education-num": 118}

@@ -10,9 +10,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.utils import shuffle
 
 from bench import DataError, Files
+from bench.data.tables import read_table
 from bench.testing import check_dataset
 from bench_plugins.datasets.compas import AGE, DAYS, DECILE, FILE, PRIORS, load_compas
-from bench_plugins.datasets.tables import read_table
 from tests.twins.fairness import compas as write_twin
 
 

@@ -6,21 +6,19 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from PIL import Image, ImageOps
-from scipy.spatial.distance import jensenshannon
 from torch import Tensor, nn
 
 from bench import Files, Method, NotApplicableError, OptionError, Split, Task
 from bench.models.predict import predict
 from bench.streams import derive
 from bench.testing import check_method, toy_task, train
+from bench.training import mixtures
+from bench.training.losses import jensen_shannon
 from bench_plugins.datasets.digits import load_digits
-from bench_plugins.methods import augmix
-from bench_plugins.methods.augmix import OPERATIONS, AugMix, jensen_shannon, operate
+from bench_plugins.methods.augmix import AugMix
 from bench_plugins.methods.erm import ERM
 from tests.literal import NothingRead
 
@@ -72,82 +70,13 @@ def batch_of(x: Tensor) -> Any:
     return batch._replace(x=x)
 
 
-# The operations
-
-
-def by_pil(image: Image.Image, name: str, strength: float) -> Image.Image:
-    (width, height), plain = image.size, abs(strength)
-    maps = {
-        "shear_x": (1, 0.3 * strength, 0, 0, 1, 0),
-        "shear_y": (1, 0, 0, 0.3 * strength, 1, 0),
-        "translate_x": (1, 0, -width / 3 * strength, 0, 1, 0),
-        "translate_y": (1, 0, 0, 0, 1, -height / 3 * strength),
-    }
-    if name in maps:
-        return image.transform(image.size, Image.Transform.AFFINE, maps[name], Image.Resampling.BILINEAR)
-    if name == "rotate":
-        return image.rotate(30 * strength, Image.Resampling.BILINEAR)
-    arguments = {"posterize": (4 - int(4 * plain),), "solarize": (256 * (1 - plain),)}.get(name, ())
-    changed: Image.Image = getattr(ImageOps, name)(image, *arguments)
-    return changed
-
-
-@pytest.mark.parametrize("strength", [0.0, 0.27, -0.27, 0.93, -0.61])
-def test_each_operation_is_pils(strength):
-    """All nine in one batch of one image; up to one level, to which PIL rounds down."""
-    bytes_ = torch.randint(256, (3, 21, 32), generator=torch.Generator().manual_seed(0)).byte() // 2 + 30
-    image = Image.fromarray(bytes_.permute(1, 2, 0).numpy())
-    n = len(OPERATIONS)
-    found = operate((bytes_ / 255).expand(n, -1, -1, -1), torch.arange(n), torch.full((n,), strength))
-    for name, one in zip(OPERATIONS, found, strict=True):
-        expected = torch.from_numpy(np.array(by_pil(image, name, strength))).permute(2, 0, 1) / 255
-        assert (one - expected).abs().max() < 1 / 255 + 1e-4, name
-
-
-def test_no_operation_is_among_the_corruptions_of_cifar_c():
-    assert not set(OPERATIONS) & {"contrast", "color", "brightness", "sharpness"}
-    assert len(OPERATIONS) == 9
-
-
-# The Jensen-Shannon divergence
-
-
-def logits(views: int, samples: int = 5, scale: float = 3.0) -> Tensor:
-    return scale * torch.randn(views, samples, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-
-
-def test_jensen_shannon_is_a_slow_loop():
-    z = logits(3)
-    for i, found in enumerate(jensen_shannon(z).tolist()):
-        p = [[math.exp(v) / sum(math.exp(u) for u in view[i].tolist()) for v in view[i].tolist()] for view in z]
-        mean = [sum(column) / 3 for column in zip(*p, strict=True)]
-        divergences = [sum(a * math.log(a / m) for a, m in zip(view, mean, strict=True)) for view in p]
-        assert found == pytest.approx(sum(divergences) / 3, rel=1e-12)
-
-
-def test_jensen_shannon_of_two_is_the_square_of_scipys_distance():
-    z = logits(2)
-    expected = [jensenshannon(*z[:, i].softmax(-1).numpy()) ** 2 for i in range(z.shape[1])]
-    assert jensen_shannon(z).tolist() == pytest.approx(expected, rel=1e-10)
-
-
-def test_jensen_shannon_is_nothing_for_identical_views_and_at_most_log_3():
-    same = logits(1).expand(3, -1, -1)
-    assert jensen_shannon(same).abs().max() < 1e-15
-    far = (1e4 * torch.eye(4)[:3]).unsqueeze(1).requires_grad_()
-    found = jensen_shannon(far)
-    assert found.item() == pytest.approx(math.log(3))
-    found.backward()
-    assert far.grad is not None and far.grad.isfinite().all()
-
-
 # The mixtures
 
 
 @pytest.mark.parametrize(("width", "alpha", "depth"), [(3, 1.0, 3), (2, 0.5, 1), (4, 5.0, 2)])
 def test_mixtures_have_the_moments_of_algorithm_1(monkeypatch, width, alpha, depth):
     """If each operation adds 1, a mixture of x is x + (1 - m) sum_i w_i depth_i, with moments known in closed form."""
-    monkeypatch.setattr(augmix, "operate", lambda x, kind, strength: x + 1)
+    monkeypatch.setattr(mixtures, "operate", lambda x, kind, strength: x + 1)
     torch.manual_seed(0)
     method, n = AugMix(width=width, alpha=alpha, depth=depth), 40_000
     start = torch.rand(n, 1, 1, 1)
@@ -176,7 +105,7 @@ def test_chains_are_weighed_by_a_dirichlet(monkeypatch, width, alpha):
 
 def test_operations_are_drawn_alike_with_strengths_up_to_the_severity(monkeypatch):
     drawn = []
-    monkeypatch.setattr(augmix, "operate", lambda x, kind, strength: drawn.append((kind, strength)) or x)
+    monkeypatch.setattr(mixtures, "operate", lambda x, kind, strength: drawn.append((kind, strength)) or x)
     torch.manual_seed(0)
     AugMix(severity=4.0).mixtures(torch.zeros(3000, 1, 1, 1))
     kind, strength = (torch.cat(part) for part in zip(*drawn, strict=True))
@@ -222,7 +151,7 @@ def test_where_the_operations_change_nothing_the_losses_are_erms():
 
 
 def test_without_operations_it_trains_as_erm(monkeypatch):
-    monkeypatch.setattr(augmix, "operate", lambda x, kind, strength: x)
+    monkeypatch.setattr(mixtures, "operate", lambda x, kind, strength: x)
     task = image_task()
     plain = dataclasses.replace(task, new_model=lambda: nn.Sequential(nn.Flatten(), nn.Linear(64, 10)))
     torch.manual_seed(0)

@@ -9,11 +9,19 @@ from torch import Tensor, nn
 
 from bench import NotApplicableError, OptionError
 from bench.testing import check_method, toy_task, train
-from bench.training.meter import Meter, NoEvaluations
+from bench.training.checkpoints import Checkpoints
+from bench.training.history import NoEvaluations
+from bench.training.meter import Meter
 from bench_plugins.methods import deep_augment
 from bench_plugins.methods.augmix import AugMix
-from bench_plugins.methods.deep_augment import DeepAugment, DeepAugmentAugMix
-from bench_plugins.methods.distortion import Autoencoder, choose, distort_signal, distort_weight
+from bench_plugins.methods.deep_augment import (
+    Autoencoder,
+    DeepAugment,
+    DeepAugmentAugMix,
+    choose,
+    distort_signal,
+    distort_weight,
+)
 from bench_plugins.methods.erm import ERM
 from tests.literal import NothingRead
 from tests.plugins.methods.test_augmix import batch_of, begun, image_task, robustness_gains, some_digits
@@ -183,7 +191,7 @@ class Interrupted(DeepAugmentAugMix):
 
 @pytest.mark.parametrize("stop", [-2, -1, 0, 1])
 def test_a_training_interrupted_anywhere_ends_where_it_would_have(monkeypatch, tmp_path, stop):
-    monkeypatch.setattr(Meter, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(Checkpoints, "SECONDS", 0.0)
     monkeypatch.setattr(Interrupted, "stop", stop)
     whole, resumed = (DeepAugmentAugMix(autoencoder_epochs=3) for _ in range(2))
     train(whole, image_task())
@@ -253,7 +261,7 @@ def test_options_out_of_range_are_refused(method, options, message):
 
 
 def test_options_of_augmix_are_checked_too():
-    with pytest.raises(OptionError, match=r"^augmix: severity must be in \[0, 10\], not 11$"):
+    with pytest.raises(OptionError, match=r"^deep_augment_augmix: severity must be in \[0, 10\], not 11$"):
         DeepAugmentAugMix(severity=11.0)
 
 

@@ -16,7 +16,8 @@ from torch import Generator, Tensor, nn
 from bench import Files, NotApplicableError, OptionError, RandomStreams, Recipe, Split, Task
 from bench.models.predict import predict
 from bench.testing import check_method, toy_task, train
-from bench.training.meter import Meter, NoEvaluations
+from bench.training.history import NoEvaluations
+from bench.training.meter import Meter
 from bench_plugins.methods.erm import ERM
 from bench_plugins.methods.label_bias import LabelBias
 from tests import claims

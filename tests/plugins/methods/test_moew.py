@@ -12,9 +12,9 @@ from sklearn.gaussian_process.kernels import RBF, ConstantKernel
 
 from bench import OptionError, UnknownNameError
 from bench.testing import check_method, toy_task, train
-from bench.training.meter import Meter, NoEvaluations
-from bench_plugins.gaussian_process import propose
-from bench_plugins.methods.moew import MOEW
+from bench.training.history import NoEvaluations
+from bench.training.meter import Meter
+from bench_plugins.methods.moew import MOEW, propose
 from tests import claims
 from tests.trainings import check_resumed, same, trainings, with_dropout
 

@@ -1,4 +1,4 @@
-"""Resampling against expected frequencies and a slow inversion of the distribution function."""
+"""Resampling against expected frequencies."""
 
 import math
 
@@ -6,49 +6,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from bench import OptionError, RandomStreams, Split, Task
+from bench import OptionError, Split, Task
 from bench.testing import check_method, toy_task, train
 from bench_plugins.methods.erm import ERM
-from bench_plugins.methods.resample import Resample, drawn_order, label_balanced
+from bench_plugins.methods.resample import Resample
 from tests.claims import gains, worst_group_accuracy
 
 LABELS = torch.tensor([0] * 16 + [1] * 4 + [3])  # no sample has label 2
-
-
-@pytest.mark.parametrize(
-    ("q", "expected"), [(0.0, [1 / 3, 1 / 3, 1 / 3]), (0.5, [4 / 7, 2 / 7, 1 / 7]), (1.0, [16 / 21, 4 / 21, 1 / 21])]
-)
-def test_labels_are_as_likely_as_a_power_of_their_sizes(q, expected):
-    p = label_balanced(LABELS, q)
-    assert [p[k == LABELS].sum().item() for k in (0, 1, 3)] == pytest.approx(expected)
-    assert all(len(p[k == LABELS].unique()) == 1 for k in (0, 1, 3))
-    stacked = label_balanced(torch.stack([LABELS, 3 - LABELS, LABELS * 0]), q)
-    assert torch.equal(stacked[:2], torch.stack([p, p]))
-    assert stacked[2].tolist() == pytest.approx([1 / 21] * 21)
-
-
-def test_an_order_inverts_the_distribution_function_at_the_seeds_numbers():
-    p, streams = torch.tensor([0.1, 0.0, 0.4, 0.3, 0.2], dtype=torch.float64), RandomStreams((7,))
-    uniform = torch.rand(5, generator=streams.generators("method", 3)[0], dtype=torch.float64)
-    expected = []
-    for u in uniform.tolist():
-        position, left = 0, u - p[0].item()
-        while left >= 0:
-            position += 1
-            left -= p[position].item()
-        expected.append(position)
-    assert drawn_order(p, streams, 3).tolist() == expected
-
-
-def test_a_sample_without_weight_is_never_drawn():
-    """Not even at a number where two samples meet."""
-
-    class Given(RandomStreams):
-        def draw(self, sample, *purpose, device="cpu"):
-            return torch.tensor([[0.0, 0.25, 0.5, 0.75], [0.0, 0.25, 0.5, 0.75]], dtype=torch.float64)
-
-    weight = torch.tensor([[1.0, 0.0, 1.0, 2.0], [0.0, 8.0, 8.0, 0.0]], dtype=torch.float64)
-    assert drawn_order(weight, Given((0, 1), stacked=True), 0).tolist() == [[0, 2, 3, 3], [1, 1, 2, 2]]
 
 
 def orders(method: Resample, task: Task, epochs: int) -> Tensor:

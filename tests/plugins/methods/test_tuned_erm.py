@@ -11,7 +11,8 @@ from torch import nn
 from bench import OptionError, Recipe
 from bench.metrics import METRICS
 from bench.testing import check_method, toy_task, train
-from bench.training.meter import Meter, NoEvaluations
+from bench.training.history import NoEvaluations
+from bench.training.meter import Meter
 from bench.training.trials import validation_gain
 from bench_plugins.methods.erm import ERM
 from bench_plugins.methods.tuned_erm import TunedERM

@@ -12,16 +12,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bench import NotApplicableError, OptionError, Split, Task
-from bench.models.heads import features
+from bench.models.heads import features, output_layers
 from bench.models.predict import predict
 from bench.testing import check_method, toy_task, train
+from bench.training.checkpoints import Checkpoints
 from bench.training.meter import Meter
+from bench.training.weights import drawn_order, label_balanced
 from bench_plugins.methods.classifier_retraining import ClassifierRetraining
 from bench_plugins.methods.deep_feature_reweighting import DeepFeatureReweighting
 from bench_plugins.methods.erm import ERM
 from bench_plugins.methods.jtt import JTT
-from bench_plugins.methods.resample import drawn_order, label_balanced
-from bench_plugins.models.logistic import output_layers
 from tests.claims import gains, worst_group_accuracy
 from tests.literal import new_conv
 from tests.literal import task as three_classes
@@ -58,7 +58,7 @@ def interrupted(epoch: int) -> type[Meter]:
     ],
 )
 def test_resumed_at_any_epoch_it_ends_at_the_same_bits(method, options, first, last, tmp_path, monkeypatch):
-    monkeypatch.setattr(Meter, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(Checkpoints, "SECONDS", 0.0)
     task = toy_task(optimizer="adam", lr=0.01)
     expected = train(method(**options), task)
     for epoch in range(first, last + 1):
@@ -80,7 +80,11 @@ def test_without_a_head_those_that_train_one_are_not_applicable():
     [
         (ClassifierRetraining, {"epochs": 0}, "classifier_retraining: epochs must be at least 1, not 0"),
         (DeepFeatureReweighting, {"repeats": 0}, "deep_feature_reweighting: repeats must be at least 1, not 0"),
-        (DeepFeatureReweighting, {"strengths": ()}, "deep_feature_reweighting: strengths must have an entry.*"),
+        (
+            DeepFeatureReweighting,
+            {"strengths": ()},
+            "deep_feature_reweighting: strengths must have an entry, and none is given",
+        ),
         (
             DeepFeatureReweighting,
             {"strengths": (1.0, 0.0)},

@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from bench import Batch, Method, NotApplicableError, OptionError, RandomStreams, Recipe, Split, Task
 from bench.models.predict import predict
 from bench.testing import check_method, toy_task, train
-from bench.training.groups import group_counts, group_maxima, group_means
 from bench_plugins.methods.cvar_dro import CVaRDRO, chi_square_weights, cvar_weights
 from bench_plugins.methods.erm import ERM
 from bench_plugins.methods.gap_regularized import GapRegularized, spread
@@ -42,31 +41,6 @@ def begun(method: M, task: Task) -> M:
 
 def batch_of(task: Task, index: Sequence[int]) -> Batch:
     return task.train.batch(torch.tensor(index))
-
-
-# Means of groups
-
-
-def test_means_of_groups_are_those_of_a_loop_and_absent_groups_are_told():
-    values = torch.tensor([[1.0, 2.0, 3.0, 4.0], [5.0, 6.0, 7.0, 8.0]], requires_grad=True)
-    mean, count = group_means(values, torch.tensor([[2, 0, 2, 0], [1, 1, 1, -1]]), 3)
-    assert mean.tolist() == [[3, 0, 2], [0, 6, 0]]
-    assert count.tolist() == [[2, 0, 2], [0, 3, 0]]
-    mean.sum().backward()
-    torch.testing.assert_close(values.grad, torch.tensor([[0.5] * 4, [1 / 3] * 3 + [0]]))
-
-
-def test_counts_of_groups_are_those_of_bincount_and_leave_out_what_is_in_none():
-    group = torch.tensor([[2, 0, 2, 0], [1, 1, 1, -1], [3, -1, 0, 5]])
-    expected = [[2, 0, 2], [0, 3, 0], [1, 0, 0]]
-    assert group_counts(group, 3).tolist() == expected
-    assert group_means(torch.zeros(3, 4), group, 3)[1].tolist() == expected
-
-
-def test_maxima_of_groups_are_those_of_a_loop():
-    values = torch.tensor([[1.0, 2.0, 3.0, 4.0], [5.0, 6.0, 7.0, 8.0]])
-    found = group_maxima(values, torch.tensor([[2, 0, 2, 0], [1, 1, 1, -1]]), 3)
-    assert found.tolist() == [[4, -math.inf, 3], [-math.inf, 7, -math.inf]]
 
 
 # Group DRO

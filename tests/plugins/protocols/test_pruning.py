@@ -16,8 +16,8 @@ from bench.runs.runner import run
 from bench.streams import RandomStreams
 from bench.tables.leaderboard import render
 from bench.testing import toy_split, toy_task, train
+from bench.training.checkpoints import Checkpoints
 from bench.training.diagnostics import Samples
-from bench.training.meter import Meter
 from bench.training.method import Method
 from bench.training.observer import Observer
 from bench_plugins.protocols.pruning import Forgetting, MovingAverage, Pruning
@@ -379,7 +379,7 @@ def test_an_interrupted_run_goes_on_in_its_stage_to_the_same_record(
     whole = one(made, store)
     expected = arrays(whole, store)
     store.path(whole.spec).unlink()
-    monkeypatch.setattr(Meter, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(Checkpoints, "SECONDS", 0.0)
     with pytest.raises(KeyboardInterrupt):
         one(made, store, observer=_Stop(stage, epoch))
     watch = _Stop()

@@ -204,7 +204,7 @@ def test_validation_labels_are_noisy_unless_they_are_to_be_clean(clean):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"fraction": 1.5}, "protocol.fraction must be from 0 to 1, not 1.5"),
+        ({"fraction": 1.5}, r"^protocol\.fraction must be in \[0, 1\], not 1\.5$"),
         ({"target": "3"}, f"toy has no class '3'; its classes: {', '.join(NAMES[:3])}"),
         ({"target": "-1"}, "toy has no class '-1'"),
     ],
@@ -261,8 +261,9 @@ def test_a_dirichlet_prior_has_its_variance_over_seeds():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"prior": (1.0,)}, "a proportion for each of 2 classes, none below 0: not 1"),
-        ({"prior": (1.0, -1.0)}, "none below 0: not 1,-1"),
+        ({"prior": (1.0,)}, r"^protocol\.prior needs 2 numbers, one for each class \(cat, dog\), not 1$"),
+        ({"prior": (1.0, -1.0)}, r"^protocol\.prior must be at least 0, not -1$"),
+        ({"prior": (0.0, 0.0)}, r"^protocol\.prior must have an entry above 0, not 0,0$"),
         ({"prior": (1.0, 1.0), "dirichlet": 1.0}, "protocol.prior or protocol.dirichlet, not both"),
         ({"dirichlet": 0.0}, "protocol.dirichlet must be above 0, not 0"),
         ({"classes": ("cat",)}, "two classes or more of toy, not 1"),

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.autograd import grad
 
-from bench import Batch, OptionError
+from bench import Batch
+from bench.options import options_of
 from bench.registry import installed
 from bench.testing import toy_task, train
 from bench_plugins.methods.erm import ERM
@@ -120,6 +121,6 @@ def test_a_library_that_is_missing_says_how_to_install_it(name, monkeypatch):
         train(RIVALS[name](), toy_task())
 
 
-def test_a_rival_of_forml_refuses_options():
-    with pytest.raises(OptionError, match="NaiveFORML runs at FORML's default options"):
-        train(RIVALS["naive_forml"](scale="mean"), toy_task())
+@pytest.mark.parametrize("name", RIVALS)
+def test_a_rival_has_no_options(name):
+    assert options_of(RIVALS[name]) == {}

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench import DataError
-from bench_plugins.datasets.tables import above, buckets, one_hot, read_table
+from bench.data.tables import above, buckets, one_hot, read_table
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import io
 import pytest
 
 from bench import DataError
-from bench_plugins.tfrecord import SHORT, crc32c, example, masked, records
+from bench.data.tfrecord import SHORT, crc32c, example, masked, records
 from tests.twins.photographs import example as written
 from tests.twins.photographs import record
 

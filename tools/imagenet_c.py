@@ -20,6 +20,8 @@ import numpy as np
 from PIL import Image
 from scipy.ndimage import map_coordinates
 
+from bench.images.corruptions import CORRUPTIONS
+
 
 class Modern(ast.NodeTransformer):
     """Names that NumPy, SciPy, scikit-image and setuptools have changed; the table of constants, by function."""
@@ -73,11 +75,20 @@ def package_constants() -> dict[str, Any]:
     """The package's own, by function: the tables that `public` replaces."""
     tables = {}
     for function in ast.parse((package() / "corruptions.py").read_text()).body:
-        for line in function.body if isinstance(function, ast.FunctionDef) else []:
+        if not isinstance(function, ast.FunctionDef):
+            continue
+        for line in function.body:
             if isinstance(line, ast.Assign) and ast.unparse(line.targets[0]) == "c":
                 assert isinstance(line.value, ast.Subscript)
                 tables[function.name] = eval(ast.unparse(line.value.value), {"np": np})
     return tables
+
+
+def our_constants(size: int) -> dict[str, Any]:
+    """Those of `bench.images.corruptions` for images of this nominal size, in the form of the public code."""
+    constants: dict[str, Any] = {name: corruption.constants[size] for name, corruption in CORRUPTIONS.items()}
+    constants["zoom_blur"] = [np.arange(1, stop, step) for stop, step in constants["zoom_blur"]]
+    return constants
 
 
 def public(constants: Mapping[str, Sequence[Any]]) -> types.SimpleNamespace:
@@ -117,7 +128,7 @@ def elastic_transform(constants: Mapping[str, Sequence[Any]], image: Image.Image
     from skimage.filters import gaussian  # the package's; machines without it import this file too
 
     amount, sigma, corner = constants["elastic_transform"][severity - 1]
-    x = np.array(image, dtype=np.float32) / 255
+    x: Any = np.array(image, dtype=np.float32) / 255
     height, width = x.shape[:2]
     side, middle = min(height, width) // 3, np.array([height // 2, width // 2], np.float32)
     points = np.stack([middle + side, middle + np.array([side, -side]), middle - side]).astype(np.float32)
@@ -128,4 +139,5 @@ def elastic_transform(constants: Mapping[str, Sequence[Any]], image: Image.Image
         for _ in range(2)
     )
     at = np.mgrid[:height, :width, :3] + np.stack([down, right, np.zeros_like(down)])[..., None]
-    return np.clip(map_coordinates(x, at, order=1, mode="reflect"), 0, 1) * 255
+    distorted: np.ndarray = 255 * np.clip(map_coordinates(x, at, order=1, mode="reflect"), 0, 1)
+    return distorted

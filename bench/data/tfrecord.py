@@ -1,4 +1,4 @@
-"""TFRecord files and tf.train.Example messages, read without TensorFlow.
+"""For authors of data sets: TFRecord files and tf.train.Example messages, read without TensorFlow.
 
 The file: tensorflow.org, "TFRecord and tf.train.Example". CRC-32C: RFC 3720, section 12.1. The messages: the encoding
 of protocol buffers (protobuf.dev) and tensorflow/core/example/{example,feature}.proto.
@@ -12,7 +12,7 @@ from typing import IO
 import numpy as np
 from numpy.typing import NDArray
 
-from bench import DataError
+from bench.errors import DataError
 
 Words = NDArray[np.uint32]
 
@@ -21,9 +21,14 @@ SHORT = 64  # bytes, up to which a loop is faster
 
 
 def records(file: IO[bytes], name: str) -> Iterator[bytes]:
-    """The data of each record of an open TFRecord file.
+    """The data of each record of a TFRecord file, one by one.
 
-    Raises DataError with `name`, the record and its place where the file is cut off or a checksum is wrong.
+    Args:
+        file: open for reading in binary mode.
+        name: of the file, for messages.
+
+    Raises:
+        DataError: where the file is cut off or a checksum is wrong, with the record and its place.
     """
     number = at = 0
     while head := file.read(12):
@@ -38,8 +43,9 @@ def records(file: IO[bytes], name: str) -> Iterator[bytes]:
         if len(data) + len(tail) < length + 4:
             raise DataError(f"{where} is cut off after {12 + len(data) + len(tail)} of {16 + length} bytes")
         (check,) = struct.unpack("<I", tail)
-        if (found := masked(crc32c(data))) != check:
-            raise DataError(f"{where} has the checksum {found:08x}, and {check:08x} is expected")
+        actual = masked(crc32c(data))
+        if actual != check:
+            raise DataError(f"{where} has the checksum {actual:08x}, and {check:08x} is expected")
         yield data
         at += 16 + length
 
@@ -50,9 +56,16 @@ def masked(crc: int) -> int:
 
 
 def example(data: bytes) -> dict[str, list[bytes | int]]:
-    """The features of a tf.train.Example by name: lists of bytes or of integers. Lists of floats are left empty.
+    """The features of a tf.train.Example by name.
 
-    Raises ValueError where the data are no such message.
+    Args:
+        data: the message, as `records` yields it.
+
+    Returns:
+        A list of bytes or of integers for each feature. Lists of floats are left empty.
+
+    Raises:
+        ValueError: where the data are no such message.
     """
     features: dict[str, list[bytes | int]] = {}
     try:
@@ -61,12 +74,12 @@ def example(data: bytes) -> dict[str, list[bytes | int]]:
                 name, feature = _messages(entry, 1), _messages(entry, 2)
                 if len(name) != 1 or len(feature) != 1:
                     raise ValueError("a feature needs one name and one value")
-                found: list[bytes | int] = []
+                entries: list[bytes | int] = []
                 for values in _messages(feature[0], 1):
-                    found += map(bytes, _messages(values, 1))
+                    entries += map(bytes, _messages(values, 1))
                 for values in _messages(feature[0], 3):
-                    found += _integers(values)
-                features[bytes(name[0]).decode()] = found
+                    entries += _integers(values)
+                features[bytes(name[0]).decode()] = entries
     except IndexError as error:
         raise ValueError("it is cut off") from error
     return features

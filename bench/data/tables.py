@@ -1,4 +1,4 @@
-"""Text files of comma-separated values, and how their columns become features."""
+"""For authors of data sets: text files of comma-separated values, and how their columns become features."""
 
 import csv
 from collections.abc import Callable, Mapping, Sequence
@@ -9,7 +9,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from bench import DataError
+from bench.errors import DataError
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -20,7 +20,10 @@ T = TypeVar("T")
 class Table:
     """Cells of a file as text, by column.
 
-    path: of the file. lines: where each row ends in it, counted from 1. cells: column -> a cell for each row.
+    Attributes:
+        path: of the file, for messages.
+        lines: the line of the file in which each row ends, counted from 1, for messages.
+        cells: name of a column -> its cells, one for each row.
     """
 
     path: Path
@@ -31,7 +34,18 @@ class Table:
         return len(self.lines)
 
     def numbers(self, column: str, low: float, high: float) -> Floats:
-        """[N]: the cells of a column. Raises DataError for what is not a number in low..high."""
+        """The cells of a column as numbers.
+
+        Args:
+            column: its name.
+            low, high: least and greatest valid number.
+
+        Returns:
+            [N] float64.
+
+        Raises:
+            DataError: for a cell that is not a number from `low` to `high`, with its line.
+        """
 
         def number(cell: str) -> float:
             if not low <= (value := float(cell)) <= high:
@@ -41,34 +55,51 @@ class Table:
         return np.array(self._each(column, number, f"a number in {low:g}..{high:g}"), np.float64)
 
     def codes(self, column: str, values: Sequence[str]) -> Integers:
-        """[N]: where each cell of a column stands in `values`. Raises DataError for one that does not."""
+        """The cells of a column as positions in a list of all valid cells.
+
+        Args:
+            column: its name.
+            values: the valid cells, in the order in which they are numbered from 0 on.
+
+        Returns:
+            [N] int64.
+
+        Raises:
+            DataError: for a cell that is not among `values`, with its line.
+        """
         code = {value: i for i, value in enumerate(values)}.__getitem__
         return np.array(self._each(column, code, f"one of {', '.join(values)}"), np.int64)
 
     def where(self, keep: Callable[[str], bool], column: str) -> "Table":
-        """The rows whose cell in `column` is one to keep."""
+        """The rows for which `keep` of their cell in `column` is true."""
         rows = [i for i, cell in enumerate(self.cells[column]) if keep(cell)]
         cells = {name: [column[i] for i in rows] for name, column in self.cells.items()}
         return Table(self.path, [self.lines[i] for i in rows], cells)
 
     def _each(self, column: str, read: Callable[[str], T], expected: str) -> list[T]:
-        found = []
+        numbers = []
         for line, cell in zip(self.lines, self.cells[column], strict=True):
             try:
-                found.append(read(cell))
+                numbers.append(read(cell))
             except (KeyError, ValueError):
                 raise DataError(
                     f"{self.path} is damaged: line {line}, column {column!r}: expected {expected}, not {cell!r}"
                 ) from None
-        return found
+        return numbers
 
 
 def read_table(path: Path, columns: Sequence[str], names: Sequence[str] = ()) -> Table:
-    """The `columns` of a file.
+    """Read some columns of a file of comma-separated values.
 
-    names: of all columns of the file; empty where its first line has them. Of columns with the same name the first is
-    read. Blank lines, and lines that begin with "|" (comments in UCI's files), are skipped.
-    Raises DataError for a file without rows, a column that is missing, and a row with too few or too many cells.
+    Blank lines, and lines that begin with "|" (comments in UCI's files), are skipped.
+
+    Args:
+        path: of the file.
+        columns: names of the columns to read. Of columns with the same name the first is read.
+        names: of all columns of the file; empty where its first line has them.
+
+    Raises:
+        DataError: for a file without rows, a column that is missing, and a row with too few or too many cells.
     """
     try:
         with path.open(encoding="utf-8", errors="replace", newline="") as file:
@@ -91,15 +122,39 @@ def read_table(path: Path, columns: Sequence[str], names: Sequence[str] = ()) ->
 
 
 def one_hot(codes: Integers, count: int) -> Floats:
-    """[N, count]: 1 at each code, 0 elsewhere."""
+    """Codes as features.
+
+    Args:
+        codes: [N], from 0 to count - 1.
+        count: how many codes there are.
+
+    Returns:
+        [N, count] float64: 1 at each code, 0 elsewhere.
+    """
     return np.eye(count)[codes]
 
 
 def buckets(values: Floats, edges: Sequence[float]) -> Floats:
-    """[N, len(edges) + 1]: the bucket of each value as one-hot; an edge belongs to the bucket below it."""
+    """The buckets of numbers as features.
+
+    Args:
+        values: [N].
+        edges: where one bucket ends and the next begins, in rising order; an edge belongs to the bucket below it.
+
+    Returns:
+        [N, len(edges) + 1] float64: 1 at the bucket of each value, 0 elsewhere.
+    """
     return one_hot(np.digitize(values, edges, right=True), len(edges) + 1)
 
 
 def above(values: Floats, edges: Sequence[float]) -> Floats:
-    """[N, len(edges)]: 1 where a value is above an edge, else 0."""
+    """Comparisons of numbers with edges as features.
+
+    Args:
+        values: [N].
+        edges: what they are compared with.
+
+    Returns:
+        [N, len(edges)] float64: 1 where a value is above an edge, else 0.
+    """
     return (values[:, None] > np.array(edges)).astype(np.float64)

@@ -1,0 +1,69 @@
+"""For authors of models: models of other libraries, built for the inputs and classes of a data set."""
+
+import copy
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from bench.errors import BenchError, OptionError
+
+
+def build_for_input(
+    what: str,
+    shape: tuple[int, ...],
+    classes: int,
+    build: Callable[..., nn.Module],
+    dropout: Mapping[str, float | None],
+    **size: Any,
+) -> nn.Module:
+    """Build a model of another library for inputs of a shape, and try it.
+
+    Args:
+        what: the model's name, with which messages begin.
+        shape: of one input, such as (3, 32, 32).
+        classes: number of logits.
+        build: `build(**dropout, **size)`, the model.
+        dropout: name of the model's argument -> probability; left out where it is None.
+        size: arguments for the size of the input, left out where the model has none such.
+
+    Returns:
+        The model, which has mapped a batch [2, *shape] to logits [2, classes].
+
+    Raises:
+        OptionError: for dropout that is not at least 0 and below 1, or that the model does not take.
+        BenchError: with what the model says when it cannot be built or run.
+    """
+    given = {argument: p for argument, p in dropout.items() if p is not None}
+    for p in given.values():
+        if not 0 <= p < 1:
+            raise OptionError(f"{what} needs 0 <= dropout < 1, not {p}")
+    try:
+        try:
+            model = build(**given, **size)
+        except TypeError as error:
+            if not any(argument in str(error) for argument in size):
+                raise
+            model = build(**given)
+    except Exception as error:
+        if any(f"unexpected keyword argument '{argument}'" in str(error) for argument in given):
+            raise OptionError(f"{what} takes no dropout") from error
+        raise BenchError(f"{what} cannot be built for inputs of shape {shape}: {_reason(error)}") from error
+    _try(model, what, shape, classes)
+    return model
+
+
+def _try(model: nn.Module, what: str, shape: tuple[int, ...], classes: int) -> None:
+    """Run a copy as in training, so that neither the model's statistics nor the random stream move."""
+    try:
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            logits = copy.deepcopy(model).train()(torch.zeros(2, *shape))
+    except Exception as error:
+        raise BenchError(f"{what} cannot take inputs of shape {shape}: {_reason(error)}") from error
+    if not isinstance(logits, torch.Tensor) or logits.shape != (2, classes):
+        raise BenchError(f"{what} cannot be trained here: it does not give one logit for each of {classes} classes")
+
+
+def _reason(error: Exception) -> str:
+    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"

@@ -1,0 +1,123 @@
+"""From the texts of a command to experiments: the options of each method, and every combination of several values."""
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from bench.data.dataset import Dataset
+from bench.data.files import Files
+from bench.errors import OptionError
+from bench.options import named_value, named_values, options_of
+from bench.records.spec import canonical
+from bench.registry import Registry
+from bench.runs.experiment import OPTIONS_OF, Experiment, Request
+from bench.runs.resolve import resolve
+
+EXAMPLE = "weight_lr=10 or model.hidden=50"
+
+
+@dataclass(frozen=True)
+class RequestTexts:
+    """What a command asks for, as it was written. None means what the data set's recipe names.
+
+    Attributes:
+        options: texts NAME=VALUE; a name may begin with `METHOD.` or with one of OPTIONS_OF and a dot.
+        each: such texts too; of a name that stands in several, each value is an experiment of its own.
+        validation: as in `Request`.
+        stacked: whether all seeds are trained at once.
+    """
+
+    dataset: str
+    methods: Sequence[str]
+    model: str | None = None
+    protocol: str | None = None
+    options: Sequence[str] = ()
+    each: Sequence[str] = ()
+    validation: str = "shared"
+    stacked: bool = False
+
+
+def experiments_of(asked: RequestTexts, files: Files, registry: Registry) -> list[Experiment]:
+    """What a command asks for, each experiment once.
+
+    Raises:
+        BenchError: for what cannot be run as it is asked for.
+    """
+    experiments: list[Experiment] = []
+    loaded: dict[str, Dataset] = {}
+    for request in requests_of(asked, registry):
+        task = {name: v for name, v in request.options.items() if name.startswith(("dataset.", "protocol."))}
+        experiment = resolve(request, files, registry, loaded.get(canonical(task)))
+        loaded[canonical(task)] = experiment.dataset
+        experiments.append(experiment)
+    unstackable = dict.fromkeys(experiment.unstackable for experiment in experiments if experiment.unstackable)
+    if asked.stacked and unstackable:
+        raise OptionError(f"{', '.join(unstackable)} cannot train stacked runs: leave out --stack, or what cannot")
+    by_key = {experiment.spec(0).key: experiment for experiment in experiments}  # 10 and 10.0 are one value
+    return list(by_key.values())
+
+
+def requests_of(asked: RequestTexts, registry: Registry) -> list[Request]:
+    """A request for each combination of values and each method, in this order.
+
+    Raises:
+        OptionError: for options that are malformed, given twice, unclear, or no option of every method.
+    """
+    methods = list(dict.fromkeys(asked.methods))
+    requests = []
+    for values in _combinations(asked.each):
+        given = named_values([*asked.options, *values], example=EXAMPLE)
+        for method, options in _options_by_method(given, methods, registry).items():
+            request = Request(asked.dataset, method, asked.model, asked.protocol, options, asked.validation)
+            requests.append(request)
+    return requests
+
+
+def _combinations(each: Sequence[str]) -> list[tuple[str, ...]]:
+    """One text of each name, in every way. Raises OptionError for a value given twice."""
+    by_name: dict[str, list[str]] = {}
+    for text in each:
+        name, _ = named_value(text, example=EXAMPLE)
+        texts = by_name.setdefault(name, [])
+        if text in texts:
+            raise OptionError(f"--each {text} is given twice")
+        texts.append(text)
+    return list(itertools.product(*by_name.values()))
+
+
+def _options_by_method(
+    given: Mapping[str, str], methods: Sequence[str], registry: Registry
+) -> dict[str, dict[str, str]]:
+    """Method -> its options: those without its name as prefix, and over them those with it.
+
+    Raises OptionError for what could mean two things, is given twice, or is an option of some of the methods alone.
+    """
+    common: dict[str, str] = {}
+    special: dict[str, dict[str, str]] = {method: {} for method in methods}
+    for name, value in given.items():
+        prefix, _, rest = name.rpartition(".")
+        if prefix in special and prefix in OPTIONS_OF:
+            raise OptionError(
+                f"option {name!r} is unclear: {prefix!r} is a method here, and a prefix: run this method alone and "
+                f"give its options without a prefix"
+            )
+        if prefix in special:
+            special[prefix][rest] = value
+            continue
+        plain = name.removeprefix("method.")
+        if plain in common:
+            raise OptionError(f"option {name} is given twice")
+        common[plain] = value
+    for name, value in common.items():
+        _require_of_all(name, value, methods, registry)
+    return {method: common | special[method] for method in methods}
+
+
+def _require_of_all(name: str, value: str, methods: Sequence[str], registry: Registry) -> None:
+    """Raises OptionError for an option of some of the methods that others do not have."""
+    having = [method for method in methods if name in options_of(registry.find("methods", method).value)]
+    lacking = [method for method in methods if method not in having]
+    if having and lacking:
+        raise OptionError(
+            f"{', '.join(lacking)}: no option {name}; give it to one method, as {having[0]}.{name}={value}"
+        )

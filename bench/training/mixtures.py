@@ -1,0 +1,81 @@
+"""For authors of methods: predictions that are to agree on an image and on mixtures of operations on it."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.distributions import Beta, Dirichlet
+
+from bench.checks import Checks
+from bench.data.split import Batch
+from bench.images.operations import OPERATIONS, check_images, operate
+from bench.training.losses import jensen_shannon, require_cross_entropy
+from bench.training.method import Method
+
+
+@dataclass
+class Mixtures(Method):
+    """The base of methods that mix chains of image operations, and want the same prediction for an image and mixtures.
+
+    A mixture is m x + (1 - m) sum_i w_i chain_i(x): weights w from Dirichlet(alpha), m from Beta(alpha, alpha), and in
+    each chain 1 to `depth` operations (`bench.images.operations.operate`), all drawn for each image. The loss of a
+    sample is the cross-entropy of the image plus `consistency` times the Jensen-Shannon divergence of the predictions
+    for the image and for two mixtures of it. The three go through the model in one pass.
+
+    Source: Hendrycks, Mu, Cubuk, Zoph, Gilmer, Lakshminarayanan, AugMix: A Simple Data Processing Method to Improve
+    Robustness and Uncertainty, 2020, Algorithm 1.
+
+    Random numbers come from torch's global generators, which are seeded for each epoch.
+
+    Raises NotApplicableError in `setup` for inputs that are not images, and for another loss than the cross-entropy.
+
+    Options:
+        severity: 0 to 10: an operation has a strength uniform on 0 to severity / 10 of its range, and a random sign.
+        width: number of chains. depth: most operations of a chain. alpha: of both distributions.
+        consistency: factor of the Jensen-Shannon divergence.
+    """
+
+    stackable = False
+
+    severity: float = 3.0
+    width: int = 3
+    depth: int = 3
+    alpha: float = 1.0
+    consistency: float = 12.0
+
+    def __post_init__(self) -> None:
+        check = Checks(self)
+        check.within(0, 10, "severity")
+        check.at_least(1, "width", "depth")
+        check.above(0, "alpha")
+        check.at_least(0, "consistency")
+
+    def setup(self) -> None:
+        check_images(self.task.train, self.name)
+        require_cross_entropy(self.name, self.task.recipe)
+
+    def losses(self, batch: Batch) -> Tensor:
+        views = torch.cat([batch.x, self.mixtures(batch.x.repeat(2, 1, 1, 1))])
+        logits = self.model(views).unflatten(0, (3, -1))
+        return self.task.loss(logits[0], batch.y) + self.consistency * jensen_shannon(logits)
+
+    @torch.no_grad()
+    def mixtures(self, x: Tensor) -> Tensor:
+        """A mixture of each image of x [B, C, H, W]."""
+        alpha = torch.full((self.width,), self.alpha, device=x.device)
+        w = Dirichlet(alpha, validate_args=False).sample((len(x),))
+        m = Beta(alpha[0], alpha[0], validate_args=False).sample((len(x), 1, 1, 1))
+        chains = self.chains(x.repeat(self.width, 1, 1, 1)).unflatten(0, (self.width, -1))
+        mixed: Tensor = m * x + (1 - m) * (w.T[..., None, None, None] * chains).sum(0)
+        return mixed
+
+    def chains(self, x: Tensor) -> Tensor:
+        """Each image of x [B, C, H, W] after a random number of random operations."""
+        n, device = len(x), x.device
+        links = torch.randint(1, self.depth + 1, (n, 1, 1, 1), device=device)
+        for link in range(self.depth):
+            kind = torch.randint(len(OPERATIONS), (n,), device=device)
+            strength = self.severity / 10 * torch.rand(n, device=device)
+            sign = 2 * torch.randint(2, (n,), device=device) - 1
+            x = operate(x, kind, sign * strength).where(link < links, x)
+        return x

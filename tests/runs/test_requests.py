@@ -1,0 +1,27 @@
+"""From the texts of a command to requests."""
+
+from bench.registry import installed
+from bench.runs.requests import RequestTexts, requests_of
+
+
+def test_each_combination_of_values_is_a_request_of_each_method():
+    asked = RequestTexts(
+        dataset="digits",
+        methods=["forml", "erm", "forml"],
+        options=["forml.l1=1", "model.hidden=5"],
+        each=["recipe.lr=1", "recipe.epochs=2", "recipe.lr=3"],
+    )
+    requests = requests_of(asked, installed())
+    shared = {"model.hidden": "5", "recipe.epochs": "2"}
+    assert [(request.method, dict(request.options)) for request in requests] == [
+        ("forml", shared | {"recipe.lr": "1", "l1": "1"}),
+        ("erm", shared | {"recipe.lr": "1"}),
+        ("forml", shared | {"recipe.lr": "3", "l1": "1"}),
+        ("erm", shared | {"recipe.lr": "3"}),
+    ]
+
+
+def test_a_method_s_own_value_is_over_the_common_one():
+    asked = RequestTexts(dataset="digits", methods=["forml"], options=["forml.l1=1", "method.l1=2", "l2=3"])
+    (request,) = requests_of(asked, installed())
+    assert request.options == {"l1": "1", "l2": "3"}
