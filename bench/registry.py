@@ -39,13 +39,14 @@ class Offer:
 
     @property
     def description(self) -> str:
-        """What it is: its own `description`, where it is no class or function, else its docstring."""
-        own = getattr(self.value, "description", None)
-        return own if isinstance(own, str) else inspect.getdoc(self.value) or ""
+        """The docstring of a class or function; of anything else its own `description`, where it has one."""
+        if not isinstance(self.value, type) and hasattr(self.value, "description"):
+            return str(self.value.description)
+        return inspect.getdoc(self.value) or ""
 
     @property
     def summary(self) -> str:
-        """The first line of that."""
+        """The first line of the description."""
         return self.description.partition("\n")[0]
 
 

@@ -165,6 +165,20 @@ def own(plugin: object) -> bool:
     return getattr(plugin, "distribution", "") == "reweight-bench"
 
 
+def test_modules_and_functions_are_short():
+    for name, tree in BENCH.items() | PLUGINS.items():
+        assert len(ast.unparse(tree).splitlines()) <= 300, name
+        for node in ast.walk(tree):
+            if isinstance(node, ast.FunctionDef) and (body := code(node)):
+                assert body <= 40, f"{name}, {node.name}: {body} lines"
+
+
+def code(function: ast.FunctionDef) -> int:
+    """Lines of a function without its docstring and its decorators."""
+    first = function.body[bool(ast.get_docstring(function)) :] or function.body
+    return (function.end_lineno or 0) - first[0].lineno + 1
+
+
 def test_only_the_command_line_prints():
     printing = {
         name

@@ -67,6 +67,27 @@ def test_an_offer_has_its_value_its_first_line_and_its_provenance():
     assert (registry.plugins, registry.broken) == ([offer.plugin], {})
 
 
+def test_what_is_no_class_describes_itself():
+    thing = SimpleNamespace(description="A thing.\n\nAnd more of it.")
+    registry = load([EntryPoint("a", plugin(workloads={"thing": thing}))])
+    offer = registry.find("workloads", "thing")
+    assert offer.description == "A thing.\n\nAnd more of it."
+    assert offer.summary == "A thing."
+
+
+def test_a_class_is_described_by_its_docstring_even_if_it_has_an_option_of_that_name():
+    class Described(Method):
+        """What it does.
+
+        How it does it.
+        """
+
+        description: str = "an option"
+
+    registry = load([EntryPoint("a", plugin(methods={"described": Described}))])
+    assert registry.find("methods", "described").description == "What it does.\n\nHow it does it."
+
+
 def test_an_entry_point_without_a_distribution_is_loaded():
     bare = SimpleNamespace(name="bare", module="bare", dist=None, load=lambda: plugin(methods={"mine": Mine}))
     assert str(load([bare]).find("methods", "mine").plugin) == "bare (unknown ?)"

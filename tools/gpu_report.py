@@ -112,9 +112,17 @@ def cifar100(logs: Path, records: Path) -> Table:
     for r in results:
         if not r.ok:
             print(f"{r.spec.method}, seed {r.spec.seed}: {r.status}: {r.error.strip().splitlines()[-1][:300]}")
-    metrics = results[0].about["metrics"] if results else []
-    heads = ("method", "seeds", "epochs", *(f"{name}, %" for name in metrics), "seconds an epoch", "")
-    return heads, [run_cells(row, metrics) for row in rows_of(results)]
+    rows = rows_of(results)
+    metrics = rows[0].any.about["metrics"] if rows else []
+    heads = (
+        "method",
+        "seeds",
+        "epochs",
+        *(f"{name}, {rows[0].unit(name)}" for name in metrics),
+        "seconds an epoch",
+        "",
+    )
+    return heads, [run_cells(row, metrics) for row in rows]
 
 
 def run_cells(row: "RunRow", metrics: Sequence[str]) -> list[str]:
@@ -125,7 +133,7 @@ def run_cells(row: "RunRow", metrics: Sequence[str]) -> list[str]:
     epochs = runs[0].resolved["recipe"]["epochs"]
     seconds = mean(r.costs["train_seconds"] for r in runs) / epochs
     reasons = dict.fromkeys("captured" if r.costs["captured"] else r.costs["eager_because"][:80] for r in runs)
-    values = [mean_and_error(list(row.values(metric, LAST).values())) for metric in metrics]
+    values = [mean_and_error(list(row.values(metric, LAST).values()), row.unit(metric)) for metric in metrics]
     return [row.label, str(len(runs)), str(epochs), *values, f"{seconds:.2f}", " / ".join(reasons)]
 
 

@@ -88,7 +88,7 @@ def run(methods: Sequence[str], seeds: int | None, single: Sequence[int], out: P
     device = device_of(asked["device"])
     store = ResultStore(out / "results")
     store.check_writable()
-    to_run = experiments(methods, asked)
+    to_run = experiments_of(methods, asked)
     chosen = list(dict.fromkeys(single)) or list(range(seeds or 1))
     results: list[RunResult] = []
     try:
@@ -127,14 +127,14 @@ def _tell(results: "Sequence[RunResult]", folder: Path, out: Path) -> None:
         sys.exit(2)
 
 
-def experiments(methods: Sequence[str], asked: Mapping[str, Any]) -> "list[Experiment]":
+def experiments_of(methods: Sequence[str], asked: Mapping[str, Any]) -> "list[Experiment]":
     """What the options of a command, by their names, ask for. Raises BenchError."""
     from bench.cli.progress import preparing
     from bench.data.files import Files, default_root
-    from bench.runs.requests import RequestTexts, experiments_of
+    from bench.runs import requests
 
     shorthands = [f"recipe.{name}={asked[name]}" for name in SHORTHANDS if asked[name] is not None]
-    texts = RequestTexts(
+    texts = requests.RequestTexts(
         dataset=asked["dataset"],
         methods=methods,
         model=asked["model"],
@@ -147,7 +147,7 @@ def experiments(methods: Sequence[str], asked: Mapping[str, Any]) -> "list[Exper
     registry = installed()
     files = Files(asked["data_dir"] or default_root(), allow_unofficial=asked["allow_unofficial_data"])
     with preparing() as files.progress:
-        return experiments_of(texts, files, registry)
+        return requests.experiments_of(texts, files, registry)
 
 
 def _run_seeds(

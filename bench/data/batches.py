@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import ClassVar
+from contextlib import contextmanager
 
 import torch
 from torch import Generator, Tensor
@@ -16,6 +16,27 @@ PLANNER = ThreadPoolExecutor(1, "bench-plans")
 """Makes plans while steps are made on a GPU. They come from generators of their own, so that it may be at any time."""
 
 
+class Draws:
+    """How the endless batches of one task are drawn: each from itself, unless something else is put in between.
+
+    Attributes:
+        by: gives the next batch of the `BalancedBatches` that it is called with.
+    """
+
+    def __init__(self) -> None:
+        self.by: Callable[[BalancedBatches], Batch] = BalancedBatches.draw
+
+    @contextmanager
+    def replaced(self, by: Callable[["BalancedBatches"], Batch]) -> Iterator[None]:
+        """Have batches drawn by this function for a while, as a capture of an update does."""
+        before = self.by
+        self.by = by
+        try:
+            yield
+        finally:
+            self.by = before
+
+
 class BalancedBatches:
     """Endless batches of a split, each with the same number of samples of every group.
 
@@ -23,12 +44,11 @@ class BalancedBatches:
     samples come in an order of their own, reshuffled when too few are left: no sample is twice in a batch.
 
     batch_size is the least size; the batch grows to `groups * min_per_group`. `where` [.., N] bool leaves samples out.
+    draws: those of the task, shared by all that it makes (`Task.val_batches`); None: draws of its own.
     Raises DataError when a group has fewer samples than places.
     """
 
     CHUNK = 64  # batches planned at once, so that planning costs next to nothing per batch
-    tap: "ClassVar[Callable[[BalancedBatches], Batch] | None]" = None
-    """What stands between all streams and who takes batches from them, while an update is recorded."""
 
     def __init__(
         self,
@@ -38,8 +58,11 @@ class BalancedBatches:
         groups: Sequence[str],
         min_per_group: int = 1,
         where: Tensor | None = None,
+        draws: Draws | None = None,
     ) -> None:
-        self.split, self.streams = split, streams
+        self.split = split
+        self.streams = streams
+        self.draws = draws or Draws()
         self.position = 0
         self._ahead: dict[int, Future[Tensor]] = {}  # by chunk, the plan that is being made
         self._members: list[list[Tensor]] = []
@@ -54,10 +77,10 @@ class BalancedBatches:
         return self
 
     def __next__(self) -> Batch:
-        return BalancedBatches.tap(self) if BalancedBatches.tap else self.draw()
+        return self.draws.by(self)
 
     def draw(self) -> Batch:
-        """The next batch."""
+        """The next batch, whatever stands in between."""
         chunk, row = divmod(self.position, self.CHUNK)
         if row == 0:
             self._begin(chunk)

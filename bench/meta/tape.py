@@ -21,6 +21,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 from bench.errors import MetaStepError
 from bench.meta.functional import RandomState, same_precision
 from bench.meta.rules import RULES, Derivative, Tangent, Value
+from bench.trees import instances, mapped
 
 DROPOUT = {F.scaled_dot_product_attention: 4, F.multi_head_attention_forward: 10}
 """Attention functions, and where among the arguments their dropout is."""
@@ -74,7 +75,7 @@ class Tape(TorchFunctionMode):
         if function is F.dropout:
             function, args, kwargs = _with_mask(*args, **kwargs)
         values: list[Value] = []
-        noted = _mapped(Tensor, (args, kwargs), lambda t: self._value(t, values, function))
+        noted = mapped(Tensor, (args, kwargs), lambda t: self._value(t, values, function))
         if not torch.is_grad_enabled() or all(v.place is None for v in values):
             out = function(*args, **kwargs)
         else:
@@ -115,7 +116,7 @@ class Tape(TorchFunctionMode):
         """Call the function and note its derivative."""
         rule, in_place = RULES.get(function), _in_place(function, kwargs)
         if rule is None and in_place:  # its inputs are needed as they were
-            noted = _mapped(Value, noted, lambda v: v._replace(tensor=v.tensor.detach().clone()))
+            noted = mapped(Value, noted, lambda v: v._replace(tensor=v.tensor.detach().clone()))
         versions = [v.tensor._version for v in values]
         random = RandomState(values[0].tensor.device) if function in RANDOM else None
         with sdpa_kernel(SDPBackend.MATH) if _drops(function, args, kwargs) else nullcontext():
@@ -137,7 +138,8 @@ class Tape(TorchFunctionMode):
 
     def _by_duals(self, function: Any, noted: Any, in_place: bool, random: RandomState | None) -> Derivative:
         """The function's own forward-mode derivative, by calling it again."""
-        _mapped(Value, noted, self._keep)
+        for value in instances(Value, noted):
+            self._keep(value)
         where = self._in_module()
 
         def dual(value: Value, tangent: Tangent) -> Any:
@@ -147,7 +149,7 @@ class Tape(TorchFunctionMode):
             return forward_ad.make_dual(primal, t.clone() if in_place else t)  # t may be that of other places too
 
         def derivative(tangent: Tangent) -> tuple[Tensor | None, ...]:
-            args, kwargs = _mapped(Value, noted, lambda v: dual(v, tangent))
+            args, kwargs = mapped(Value, noted, lambda v: dual(v, tangent))
             try:
                 with random.replayed() if random else nullcontext():
                     out = function(*args, **kwargs)
@@ -212,14 +214,3 @@ def _in_place(function: Any, kwargs: dict[str, Any]) -> bool:
 
 def _name(function: Any) -> str:
     return function if isinstance(function, str) else str(resolve_name(function) or function)
-
-
-def _mapped(kind: type, tree: Any, f: Callable[[Any], Any]) -> Any:
-    """Arguments with every value of this kind replaced."""
-    if isinstance(tree, kind):
-        return f(tree)
-    if isinstance(tree, dict):
-        return {k: _mapped(kind, v, f) for k, v in tree.items()}
-    if type(tree) is list:
-        return [_mapped(kind, v, f) for v in tree]
-    return tuple(_mapped(kind, v, f) for v in tree) if type(tree) is tuple else tree

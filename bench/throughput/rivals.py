@@ -78,8 +78,8 @@ class DoubleBackward(LearnedWeights, ABC):
     """Learned weights by differentiating through the virtual step, in the way that a subclass has it.
 
     As users of such libraries have it, the model sees the batch twice: in the look-ahead, where BatchNorm's statistics
-    are a copy's, and in training. With dropout the two have different masks; without it
-    results equal those of one pass.
+    are a copy's, and in training. With dropout the two have different masks; without it the results are those of a
+    method that sees the batch once.
     """
 
     def update(self, batch: Batch) -> tuple[Tensor, Tensor]:

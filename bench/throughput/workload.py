@@ -43,7 +43,6 @@ class Workload:
             raise OptionError(
                 f"a validation batch of {self.val_size} cannot hold each of {self.group_count} groups: raise its size"
             )
-        object.__setattr__(self, "__doc__", str(self))  # what `bench list` and `bench show` say of it
 
     def __str__(self) -> str:
         options = "".join(f" {name}={show(value)}" for name, value in self.model_options.items())
@@ -54,6 +53,11 @@ class Workload:
             f"{self.model}{options} on {shape}, {self.classes} classes{groups}, batch {self.batch_size}, "
             f"validation batch {self.val_size}{stack}"
         )
+
+    @property
+    def description(self) -> str:
+        """What `bench list` and `bench show` say of it."""
+        return str(self)
 
     @property
     def group_count(self) -> int:

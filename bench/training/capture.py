@@ -83,7 +83,7 @@ class Captured:
         self._calls: dict[Any, int] = {}
         self._captures: dict[Any, tuple[Function, list[BalancedBatches]]] = {}
         self._settings: list[Any] = []
-        self._streams: list[BalancedBatches] = []
+        self._drawn: list[BalancedBatches] = []  # those that an update draws from, in order
         self._parameters: list[nn.Parameter] = []
 
     def __call__(self, batch: Batch) -> Result:
@@ -99,8 +99,8 @@ class Captured:
             if self._calls[shape] <= self.WARM_UP:
                 return self._observed(batch)
             return self._capture(shape, batch)
-        replay, streams = self._captures[shape]
-        losses, weights, *gradients = replay(*batch, *(t for stream in streams for t in stream.draw()))
+        replay, drawn = self._captures[shape]
+        losses, weights, *gradients = replay(*batch, *(t for batches in drawn for t in batches.draw()))
         for parameter, gradient in zip(self._parameters, gradients, strict=True):
             parameter.grad = gradient
         return losses, weights
@@ -122,22 +122,23 @@ class Captured:
 
     def _observed(self, batch: Batch) -> Result:
         """An update as it is, noting what it draws."""
-        seeded, self._streams = Seeded(), []
+        seeded = Seeded()
+        self._drawn = []
 
-        def tap(stream: BalancedBatches) -> Batch:
-            self._streams.append(stream)
-            with seeded.paused():  # a stream has generators of its own
-                return stream.draw()
+        def note_and_draw(batches: BalancedBatches) -> Batch:
+            self._drawn.append(batches)
+            with seeded.paused():  # they have generators of their own
+                return batches.draw()
 
-        with self._backend.warm_up(self._optimizers), _tapped(tap), seeded:
+        with self._backend.warm_up(self._optimizers), self._drawing(note_and_draw), seeded:
             result = self._method.update(batch)
         self.eager_because = "an update draws random numbers" if seeded.found else ""
         return result
 
     def _capture(self, shape: Any, batch: Batch) -> Result:
         put_back = self._backend.snapshot(self._method)
-        positions = [stream.state_dict() for stream in self._streams]
-        tensors = [*batch, *(t for stream in self._streams for t in stream.draw())]
+        positions = [batches.state_dict() for batches in self._drawn]
+        tensors = [*batch, *(t for batches in self._drawn for t in batches.draw())]
         self._parameters = [p for p in self._method.model.parameters() if p.grad is not None]
         try:
             with self._unwatched():
@@ -145,12 +146,23 @@ class Captured:
         except Exception as error:  # of many kinds, and none of them says anything about the update itself
             self._give_up(error)
         else:
-            self._captures[shape] = function, self._streams
+            self._captures[shape] = function, self._drawn
             return losses, weights
         put_back()
-        for stream, position in zip(self._streams, positions, strict=True):
-            stream.load_state_dict(position)
+        for batches, position in zip(self._drawn, positions, strict=True):
+            batches.load_state_dict(position)
         return self._method.update(batch)
+
+    @contextmanager
+    def _drawing(self, by: Callable[[BalancedBatches], Batch]) -> Iterator[None]:
+        """Have the method's validation batches drawn by this function: those of its task, and those that it made itself
+        and holds.
+        """
+        draws = self._method.task.draws
+        for batches in instances(BalancedBatches, vars(self._method)):
+            batches.draws = draws
+        with draws.replaced(by):
+            yield
 
     @contextmanager
     def _unwatched(self) -> Iterator[None]:
@@ -177,16 +189,17 @@ class Captured:
 
     def _update(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         """The update as a function of its data."""
-        batches = iter([Batch(*tensors[i : i + 4]) for i in range(0, len(tensors), 4)])
-        own, streams = next(batches), iter(self._streams)
+        given = iter([Batch(*tensors[i : i + 4]) for i in range(0, len(tensors), 4)])
+        training_batch = next(given)
+        expected = iter(self._drawn)
 
-        def tap(stream: BalancedBatches) -> Batch:
-            if next(streams, None) is not stream:
+        def next_given(batches: BalancedBatches) -> Batch:
+            if next(expected, None) is not batches:
                 raise RuntimeError("it draws other validation batches in every update")
-            return next(batches)
+            return next(given)
 
-        with _tapped(tap):
-            losses, weights = self._method.update(own)
+        with self._drawing(next_given):
+            losses, weights = self._method.update(training_batch)
         return losses, weights, *(p.grad for p in self._parameters if p.grad is not None)
 
 
@@ -197,12 +210,3 @@ def _first_reason(error: BaseException) -> str:
     if "_local_scalar_dense" in str(error):  # the operator behind item(), float(), bool()
         return VALUE
     return (str(error).strip() or type(error).__name__).splitlines()[0]
-
-
-@contextmanager
-def _tapped(tap: Callable[[BalancedBatches], Batch]) -> Iterator[None]:
-    BalancedBatches.tap = tap
-    try:
-        yield
-    finally:
-        BalancedBatches.tap = None

@@ -36,7 +36,8 @@ class Method:
     """Whether stacked runs give what single runs give."""
     capturable: ClassVar[bool] = False
     """Whether `update` changes its state in place and depends on nothing that a capture of it would not see: no value
-    of a tensor, no Python number that changes between updates (but the optimisers' settings).
+    of a tensor, no Python number that changes between updates (but the optimisers' settings). Validation batches come
+    from `task.val_batches`, or from `BalancedBatches` in its attributes (in lists, tuples and dictionaries too).
     """
     baseline: ClassVar[bool] = False
     """Whether tables state other methods' costs and gains relative to it."""

@@ -2,12 +2,12 @@
 
 import itertools
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
-from bench.data.batches import BalancedBatches
+from bench.data.batches import BalancedBatches, Draws
 from bench.data.split import Augment, Batch, Split
 from bench.errors import OptionError
 from bench.meta import LookAhead
@@ -28,6 +28,7 @@ class Task:
     capture: whether updates that can be are captured and replayed (`bench.training.capture`). The runner sets it to
         False where the learning rate changes with each update, which is a number in what is captured, or the model's
         mode changes.
+    draws: how the batches of `val_batches` are drawn; a capture of an update stands in between.
     """
 
     train: Split
@@ -42,6 +43,7 @@ class Task:
     backend: str = "auto"
     check: bool = True
     capture: bool = False
+    draws: Draws = field(default_factory=Draws, repr=False, compare=False)
 
     @property
     def device(self) -> torch.device:
@@ -71,7 +73,9 @@ class Task:
         calls give the same. `where` [.., N] bool keeps only some of the validation samples.
         """
         r = self.recipe
-        return BalancedBatches(self.val, r.val_batch_size, self.streams, self.groups, r.min_per_group, where)
+        return BalancedBatches(
+            self.val, r.val_batch_size, self.streams, self.groups, r.min_per_group, where, self.draws
+        )
 
     def look_ahead(self, model: nn.Module) -> LookAhead:
         """The engine of the meta-step for this model, with the run's backend."""

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from bench import Method, hookimpl
-from bench.training.mixtures import Mixtures
+from bench.images.mixtures import Mixtures
 
 
 @dataclass

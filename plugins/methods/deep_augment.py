@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bench import Batch, Checks, Method, hookimpl
+from bench.images.mixtures import Mixtures
 from bench.images.operations import check_images
-from bench.training.mixtures import Mixtures
 
 Change = Callable[[Tensor], Tensor]
 

@@ -90,10 +90,17 @@ class FORML(Method):
         start = torch.ones if self.weighting == "inverse_square_l1" else torch.zeros
         self.w = start(task.train.y.shape, device=task.device)
 
+    def update(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Where the logits are weighted, the model's output stays logits up to the objective."""
+        if self.weighting != "logits":
+            return super().update(batch)
+        logits = self.engine.outputs(batch.x, lambda logits: logits)
+        losses = self.task.loss(logits, batch.y)
+        weights = self.weights(batch, losses)
+        self.descend(self._weighted(logits, batch, weights))
+        return losses.detach(), weights
+
     def losses(self, batch: Batch) -> Tensor:
-        if self.weighting == "logits":
-            self.logits = self.engine.outputs(batch.x, lambda logits: logits)
-            return self.task.loss(self.logits, batch.y)
         return self.engine.outputs(batch.x, lambda logits: self.task.loss(logits, batch.y))
 
     def weights(self, batch: Batch, losses: Tensor) -> Tensor:
@@ -115,9 +122,6 @@ class FORML(Method):
             self.w.copy_(w) if self.normalize == "set" else self.w.scatter_(-1, batch.index, w)
             return self.sample_weights(w, batch.index)
 
-    def objective(self, batch: Batch, losses: Tensor, weights: Tensor) -> Tensor:
-        return self._weighted(self.__dict__.pop("logits") if self.weighting == "logits" else losses, batch, weights)
-
     def _weighted(self, value: Tensor, batch: Batch, weights: Tensor) -> Tensor:
         """[..]: the weighted loss of a batch, from its losses [.., B] or, weighting logits, its logits [.., B, C]."""
         if self.weighting == "logits":
@@ -134,8 +138,11 @@ class FORML(Method):
         """[..]: the meta loss from validation losses [.., B] and their groups [.., B]."""
         if self.meta_loss == "cross_entropy":
             return losses.mean(-1)
-        largest, groups = self.meta_loss == "max_loss_discrepancy", len(self.task.groups)
-        by_group = group_maxima(losses, group, groups) if largest else group_means(losses, group, groups)[0]
+        groups = len(self.task.groups)
+        if self.meta_loss == "max_loss_discrepancy":
+            by_group = group_maxima(losses, group, groups)
+        else:
+            by_group, _ = group_means(losses, group, groups)
         if self.meta_loss == "pairwise_loss_discrepancy":
             differences = (by_group.unsqueeze(-1) - by_group.unsqueeze(-2)).abs()
             return differences.sum((-1, -2)) / (groups * (groups - 1))

@@ -182,6 +182,12 @@ def test_a_step_gets_the_batches_of_its_workload():
     assert [len(set(run)) for run in val.group.tolist()] == [2, 2, 2]
 
 
+def test_a_workload_describes_itself():
+    workload = Workload("mlp", (3, 32, 32), 10, {"width": 8}, groups=2, batch_size=5, stack=3)
+    expected = "mlp width=8 on 3×32×32, 10 classes, 2 groups, batch 5, validation batch 5, 3 stacked runs"
+    assert workload.description == expected
+
+
 @pytest.mark.parametrize("name", installed().offers["workloads"])
 def test_installed_workloads_fit_their_models(name):
     workload = installed().find("workloads", name).value

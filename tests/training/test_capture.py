@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.torch_version import TorchVersion
 
-from bench import Method
+from bench import BalancedBatches, Method
 from bench.registry import installed
 from bench.testing import check_method, toy_task, train
 from bench.training.capture import Capture, Captured, _first_reason
@@ -149,6 +149,69 @@ class Wandering(Method):
 
     def losses(self, batch):
         return super().losses(next(self.task.val_batches())).mean() + super().losses(batch)
+
+
+@dataclasses.dataclass
+class Drawing(Method):
+    """Draws from four validation batches in turn: two of the task, one of which is hidden in a generator, and two that
+    it makes itself and holds in a dictionary and an attribute. `fails`: in its captured update, after all draws.
+    """
+
+    uses_val = True
+    capturable = True
+    fails: bool = False
+
+    def setup(self):
+        task = self.task
+        settings = (task.val, 12, task.streams, task.groups)
+        self.plain = task.val_batches()
+        self.hidden = (batch for batch in task.val_batches(task.val.y == 1))
+        self.made = BalancedBatches(*settings, 2)
+        self.more = {"made": [BalancedBatches(*settings, 3, task.val.y == 0)]}
+        self.calls = []
+
+    def losses(self, batch):
+        drawn = [next(self.plain), next(self.hidden), next(self.more["made"][0]), next(self.made), next(self.plain)]
+        losses = super().losses(batch) + sum(super(Drawing, self).losses(val).mean(-1, keepdim=True) for val in drawn)
+        self.calls.append(1)
+        if self.fails and len(self.calls) == Captured.WARM_UP + 1:
+            raise KeyError("in the middle")
+        return losses
+
+
+@pytest.mark.parametrize("stacked", [False, True])
+@pytest.mark.parametrize("fails", [False, True])
+def test_every_iterator_of_a_method_goes_on_as_in_plain_updates(stacked, fails):
+    task = toy_task((0, 1), stacked, epochs=3) if stacked else toy_task(epochs=3)
+    plain, captured = Drawing(), Drawing()
+    captured.fails = fails
+    update = updated_alike(plain, captured, task)
+    assert bool(update._captures) != fails
+    for name in ("plain", "made"):
+        assert getattr(plain, name).position == getattr(captured, name).position > Captured.WARM_UP
+    assert plain.more["made"][0].position == captured.more["made"][0].position
+    for one, other in zip(plain.model.parameters(), captured.model.parameters(), strict=True):
+        assert torch.equal(one, other)
+    assert torch.equal(next(plain.hidden).index, next(captured.hidden).index)
+
+
+def test_two_trainings_at_once_do_not_see_each_other():
+    """While one update is observed, another method's batches are drawn as if nothing were."""
+    other = toy_task().val_batches()
+    method, batches = begun("forml")
+    original = method.update
+    seen = []
+
+    def with_another(batch):
+        seen.append(next(other).index)
+        return original(batch)
+
+    method.update = with_another
+    update = Captured(method)
+    for batch in batches[:3]:
+        update(batch)
+    assert len(seen) == 3
+    assert other not in update._drawn
 
 
 FAILING = {

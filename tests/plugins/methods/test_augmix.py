@@ -12,10 +12,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bench import Files, Method, NotApplicableError, OptionError, Split, Task
+from bench.images import mixtures
 from bench.models.predict import predict
 from bench.streams import derive
 from bench.testing import check_method, toy_task, train
-from bench.training import mixtures
 from bench.training.losses import jensen_shannon
 from bench_plugins.datasets.digits import load_digits
 from bench_plugins.methods.augmix import AugMix

@@ -1,0 +1,190 @@
+"""From finished trainings to the record of a run: all that is known of it, section by section."""
+
+import os
+import sys
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+
+from bench.data.split import Split
+from bench.metrics import METRICS, metric_of
+from bench.protocol import Prepared
+from bench.records.run import RunResult
+from bench.records.spec import RunSpec
+from bench.runs.environment import environment
+from bench.runs.experiment import Experiment
+from bench.runs.threads import Threads
+from bench.runs.train import FinishedTraining
+from bench.training.capture import Capture
+from bench.training.method import Method
+from bench.training.stages import meta_steps
+
+
+@dataclass(frozen=True)
+class Computation:
+    """How runs are computed: records tell it, and it makes no other run.
+
+    Attributes:
+        device: where.
+        stacked: whether the runs were trained at once, with batched operators.
+        runs: how many were; 1 where each is trained by itself.
+        backend, check: how look-aheads find their derivatives, and whether they check themselves (`bench.meta`).
+        eager: whether no update was to be captured by the user's will.
+        eager_because: why none was to be, by that or by another reason; empty where updates were to be captured.
+        threads_asked: of torch on the CPU, by the user's will; None where there is none.
+        threads: those that were taken, and by what they were chosen.
+    """
+
+    device: torch.device
+    stacked: bool
+    runs: int
+    backend: str
+    check: bool
+    eager: bool
+    eager_because: str
+    threads_asked: int | None
+    threads: Threads
+
+    @property
+    def flags(self) -> list[str]:
+        """Those of `bench run` that ask for it."""
+        flags = ["--stack"] if self.stacked else []
+        if self.backend != "auto":
+            flags += ["--backend", self.backend]
+        if not self.check:
+            flags.append("--no-check")
+        if self.eager:
+            flags.append("--eager")
+        if self.threads_asked:
+            flags += ["--threads", str(self.threads_asked)]
+        return flags
+
+
+def record_of(
+    experiment: Experiment, method: Method, seed: int, trained: FinishedTraining, place: int, computed: Computation
+) -> RunResult:
+    """The record of one run.
+
+    Args:
+        experiment: what was run, and `method` by which; a protocol may have gone on with another one.
+        seed: of this run.
+        trained: the trainings of this run, or of all that were stacked.
+        place: of this run among those that were stacked; else 0.
+        computed: how.
+    """
+    spec = experiment.spec(seed)
+    status, error = trained.outcome.status, trained.outcome.error
+    if status == "ok" and trained.meter.diverged[place]:
+        status, error = "diverged", "the training loss or a parameter is not finite"
+    return RunResult(
+        spec=spec,
+        status=status,
+        command=_command(experiment, spec, computed),
+        off_recipe=experiment.off_recipe,
+        about=_about(experiment, method),
+        resolved=experiment.resolved,
+        data=_data(experiment, trained.prepared, place),
+        history=_columns(trained.meter.history, place),
+        selected=trained.selected(place) if status == "ok" else {},
+        costs=_costs(trained, computed),
+        environment=environment(experiment.plugins, computed.device),
+        error=error,
+    )
+
+
+def _command(experiment: Experiment, spec: RunSpec, computed: Computation) -> str:
+    """That of the spec, with the flags that say how the same run is computed."""
+    unofficial = ["--allow-unofficial-data"] if experiment.dataset.unofficial else []
+    usual_protocol = experiment.dataset.recipe.protocol or experiment.default_protocol
+    return spec.command(experiment.own_recipe.model, usual_protocol, [*unofficial, *computed.flags])
+
+
+def _about(experiment: Experiment, method: Method) -> dict[str, Any]:
+    shown = {column: experiment.known_metrics[metric_of(column)] for column in experiment.metrics}
+    foreign = {metric_of(column): metric for column, metric in shown.items() if metric_of(column) not in METRICS}
+    return {
+        "metrics": list(experiment.metrics),
+        "higher_is_better": {column: metric.higher_is_better for column, metric in shown.items()},
+        "units": {column: metric.unit for column, metric in shown.items() if metric.unit != "%"},
+        "described": {name: metric.summary for name, metric in foreign.items()},
+        "sets": dict(experiment.protocol.sets),
+        "select": experiment.recipe.select,
+        "groups": list(experiment.protocol.groups(experiment.dataset)),
+        "classes": list(experiment.dataset.classes),
+        "uses_val": method.uses_val,
+        "uses_groups": method.uses_groups,
+        "baseline": method.baseline,
+        "protocol_reference": experiment.protocol.reference,
+        "dataset_reference": experiment.dataset.reference,
+    }
+
+
+def _data(experiment: Experiment, prepared: Prepared, place: int) -> dict[str, Any]:
+    splits = prepared.splits
+    labelled = {"train": splits.train, "val": splits.val, **splits.tests, **prepared.left_out}
+    sizes = {name: len(split) for name, split in (labelled | dict(splits.probes)).items()}
+    classes, protocol = len(experiment.dataset.classes), experiment.protocol
+    groups = 0 if protocol.group_is_class else len(protocol.groups(experiment.dataset))
+    return {
+        "revision": experiment.dataset.revision,
+        "unofficial": dict(experiment.dataset.unofficial),
+        "sizes": sizes,
+        "counts": {name: _counts(split, place, classes, groups) for name, split in labelled.items()},
+    }
+
+
+def _counts(split: Split, run: int, classes: int, groups: int) -> list[list[int]]:
+    """Samples of each group (rows; without groups, one row) and class (columns), of one of stacked runs."""
+    y, group = (t[run] if t.dim() == 2 else t for t in (split.y, split.group))
+    cell = group * classes + y if groups else y
+    counts: list[list[int]] = cell.bincount(minlength=max(groups, 1) * classes).view(-1, classes).tolist()
+    return counts
+
+
+def _columns(history: list[dict[str, Any]], run: int) -> dict[str, list[float]]:
+    """The history of one run, by column."""
+    columns: dict[str, list[float]] = {}
+    for row in history:
+        for name, value in row.items():
+            cells = {f"{name}/{k}": v[run] for k, v in value.items()} if isinstance(value, dict) else {name: value}
+            for column, cell in cells.items():
+                columns.setdefault(column, []).append(cell)
+    return columns
+
+
+def _costs(trained: FinishedTraining, computed: Computation) -> dict[str, Any]:
+    """What the training took; of stacked runs, each run's share. With the trainings before it, but those that are the
+    same for every method; a step's seconds are those of the training that is evaluated.
+    """
+    meter, method = trained.meter, trained.prepared.method
+    before = [stage for stage in trained.stages.done if not stage.common]
+    seconds = meter.seconds / computed.runs
+    model, capture = getattr(method, "model", None), getattr(method, "capture", Capture())
+    return {
+        "train_seconds": seconds + sum(stage.seconds for stage in before),
+        "steps": meter.steps + sum(stage.steps for stage in before),
+        "seconds_per_step": seconds / meter.steps if meter.steps else None,
+        "stages": [asdict(stage) for stage in trained.stages.done],
+        "parameters": sum(p.numel() for p in model.parameters()) // computed.runs if model else None,
+        "peak_memory_bytes": trained.peak_memory,
+        "peak_process_bytes": _peak_process_bytes(),
+        "stacked": computed.runs,
+        "captured": capture.captured,
+        "eager_because": "" if capture.captured else computed.eager_because or capture.eager_because,
+        "graph_memory_bytes": capture.memory_bytes,
+        "meta_step": [choice for stage in before for choice in stage.meta_step] + meta_steps(method),
+        "threads": computed.threads.count,
+        "threads_chosen_by": computed.threads.chosen_by,
+        "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,  # of the last minute; Windows has none
+    }
+
+
+def _peak_process_bytes() -> int | None:
+    """Since the process began; None on Windows, which has no such count."""
+    if sys.platform == "win32":
+        return None
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
