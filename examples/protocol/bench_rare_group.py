@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from bench import OptionError, Protocol, hookimpl
+from bench import Checks, OptionError, Protocol, hookimpl
 from bench.protocol import hold_out
 
 
@@ -24,8 +24,9 @@ class RareGroup(Protocol):
     group: int = 0
 
     def check(self, dataset):
-        if not 0 < self.keep <= 1 or self.group not in range(len(dataset.groups)):
-            raise OptionError(f"rare_group needs 0 < keep <= 1 and one of {len(dataset.groups)} groups, not {self}")
+        Checks(self, "protocol.").within(0, 1, "keep", closed="right")
+        if self.group not in range(len(dataset.groups)):
+            raise OptionError(f"{dataset.name} has {len(dataset.groups)} groups, and none with number {self.group}")
 
     def groups(self, dataset):
         return dataset.groups
