@@ -256,7 +256,7 @@ def test_what_deep_augment_cannot_use_is_told():
     ],
 )
 def test_options_out_of_range_are_refused(method, options, message):
-    with pytest.raises(OptionError, match=f"^deep_augment: {message}$"):
+    with pytest.raises(OptionError, match=f"^{method.name}: {message}$"):
         method(**options)
 
 
