@@ -208,8 +208,8 @@ MISSING: dict[type[Section], dict[str, Any]] = {
     },
     Environment: {"numerics": {}, "gpu": {}},
 }
-"""What stands for entries that are not in every record: those that records of earlier versions lack, and those that are not
-written where they are empty (`as_written`)."""
+"""What stands for entries that are not in every record: those that records of earlier versions lack, and those that
+are not written where they are empty (`as_written`)."""
 
 
 def as_written(record: Any) -> dict[str, Any]:
