@@ -29,7 +29,11 @@ class Checks:
     def within(self, interval: str, *names: str) -> None:
         """`interval`: its bounds in brackets, round ones where the bound is not in it, such as [0, 1)."""
         low, high = map(float, interval[1:-1].split(","))
-        ends = [low] * (interval[0] == "[") + [high] * (interval[-1] == "]")
+        ends = []
+        if interval.startswith("["):
+            ends.append(low)
+        if interval.endswith("]"):
+            ends.append(high)
         self._all(names, lambda v: low < v < high or v in ends, f"in {interval}")
 
     def proportions(self, *names: str) -> None:

@@ -24,7 +24,9 @@ def require_two(method: str, counts: Tensor, what: str) -> None:
 def require_one_each(option: str, values: tuple[float, ...], names: Sequence[str], by: str = "class") -> None:
     """Raises OptionError unless there is one value for each class or group (`by`), or none at all."""
     if len(values) not in (0, len(names)):
-        known = ", ".join(names[:10]) + ", ..." * (len(names) > 10)
+        known = ", ".join(names[:10])
+        if len(names) > 10:
+            known += ", ..."
         raise OptionError(f"{option} needs {len(names)} numbers, one for each {by} ({known}), not {show(values)}")
 
 
