@@ -88,7 +88,9 @@ def audit(
         found = resolve_data(name, protocol, given, files, registry)
     dataset, chosen, recipe = found.dataset, found.protocol, found.recipe
     splits, again = (chosen.splits(dataset, recipe, RandomStreams((seed,))) for _ in range(2))
-    heads = ("split", "samples", *["groups"] * (not chosen.group_is_class), "classes", "most : least", "claimed")
+    heads = ["split", "samples", "groups", "classes", "most : least", "claimed"]
+    if chosen.group_is_class:
+        heads.remove("groups")
     table(f"{name}, {chosen.name}/{chosen.version}, seed {seed}", list(_counts(dataset, chosen, splits)), heads)
     findings = look(dataset, chosen, recipe, splits, again)
     click.echo("\n".join(f"{finding.severity}: {finding.what}" for finding in findings) or "nothing found")

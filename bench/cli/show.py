@@ -95,10 +95,10 @@ def _recipe(load: Callable[..., Any], data_dir: Path | None) -> None:
         rows = [(f"--model {recipe.model}", ""), (f"--protocol {recipe.protocol}", "")]
         rows += [(f"-o model.{n}={show(value)}", "") for n, value in recipe.model_options.items()]
         rows += [(f"-o {n}={show(v)}", f"for {owner}") for owner, own in recipe.options.items() for n, v in own.items()]
-        rows += [
-            (f"-o recipe.{n}={show(o.default)}", describe(o.type) + ", empty" * (show(o.default) == ""))
-            for n, o in recipe_options(recipe).items()
-        ]
+        for name, option in recipe_options(recipe).items():
+            value = show(option.default)
+            what = describe(option.type) if value else f"{describe(option.type)}, empty"
+            rows.append((f"-o recipe.{name}={value}", what))
         title = f"Under {recipe.protocol}, what differs" if shown else "Recipe"
         table(f"{title} ({recipe.source}):", [row for row in rows if row not in shown])
         shown += rows

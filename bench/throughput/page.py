@@ -80,22 +80,32 @@ def made(environment: Environment) -> str:
 
 
 def title(record: StepCosts) -> str:
-    w = record.workload
-    size = f"batch {w.batch_size}" + f", {w.stack} runs" * (w.stack > 1)
+    size = f"batch {record.workload.batch_size}"
+    if record.workload.stack > 1:
+        size += f", {record.workload.stack} runs"
     return ", ".join([f"{record.name} ({size})", *_special(record)])
 
 
 def conditions(record: StepCosts) -> str:
-    c, updates = record.conditions, f"{record.repeats} update{'s' * (record.repeats > 1)}"
-    parts = [f"look-aheads: {c.backend}", f"threads: {c.threads}", f"{c.rounds} rounds of {updates}"]
-    tf32 = record.environment.gpu.get("float32_convolution") == "tf32" and c.precision == "fp32"
-    return ", ".join((_special(record) or ["fp32"]) + ["convolutions in TF32"] * tf32 + parts)
+    c = record.conditions
+    parts = _special(record) or ["fp32"]
+    if c.precision == "fp32" and record.environment.gpu.get("float32_convolution") == "tf32":
+        parts.append("convolutions in TF32")
+    updates = "1 update" if record.repeats == 1 else f"{record.repeats} updates"
+    parts += [f"look-aheads: {c.backend}", f"threads: {c.threads}", f"{c.rounds} rounds of {updates}"]
+    return ", ".join(parts)
 
 
 def _special(record: StepCosts) -> list[str]:
     """The conditions that are not as usual."""
-    c = record.conditions
-    return [c.precision] * (c.precision != "fp32") + ["channels_last"] * c.channels_last + ["eager"] * c.eager
+    special = []
+    if record.conditions.precision != "fp32":
+        special.append(record.conditions.precision)
+    if record.conditions.channels_last:
+        special.append("channels_last")
+    if record.conditions.eager:
+        special.append("eager")
+    return special
 
 
 def heads(record: StepCosts) -> list[str]:
@@ -181,14 +191,19 @@ def picture(records: Sequence[StepCosts]) -> str:
     return MARK + text[text.index("<svg") :]
 
 
+def _bar_name(row: StepCost) -> str:
+    if row.way:
+        return f"{row.name}, {row.way}{_mark(row)}"
+    return f"{row.name}{_mark(row)}"
+
+
 def _bars(axes: "Axes", record: StepCosts, rows: Sequence[StepCost]) -> None:
     for place, row in enumerate(rows):
         low, median, high = record.ratio(row)
         (bar,) = axes.barh(place, median, height=0.7, xerr=[[median - low], [high - median]], edgecolor="#333333")
         bar.set(facecolor="white" if row.rival_of else "#4c78a8", hatch="////" if row.rival_of else None)
         axes.annotate(f"{median:.2f} ×", (high, place), (4, 0), textcoords="offset points", va="center")
-    names = [row.name + f", {row.way}" * bool(row.way) + _mark(row) for row in rows]
-    axes.set_yticks(range(len(rows)), names)
+    axes.set_yticks(range(len(rows)), [_bar_name(row) for row in rows])
     axes.invert_yaxis()
     axes.set_title(f"{title(record)}: time of a step relative to {record.baseline.name}", loc="left", fontsize=10)
     axes.spines[["top", "right"]].set_visible(False)

@@ -158,12 +158,13 @@ def older(path: Path, workloads: Iterable[Workload], conditions: Conditions) -> 
         records = [StepCosts.from_values(v) for v in kept + [v for v in found if "benchmarks" not in v]]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise BenchError(f"{path} holds no records to compare with: {error}") from error
-    there = {comparable(record.workload, record.conditions) for record in records}
+    recorded = {comparable(record.workload, record.conditions) for record in records}
+    eager = ", eager" if conditions.eager else ""
     for workload in workloads:
-        if comparable(workload, conditions) not in there:
+        if comparable(workload, conditions) not in recorded:
             raise BenchError(
                 f"{path} has no record to compare with for {workload} ({conditions.kind}, {conditions.precision}, "
-                f"backend {conditions.backend}, threads: {conditions.threads}{', eager' * conditions.eager})"
+                f"backend {conditions.backend}, threads: {conditions.threads}{eager})"
             )
     return records
 

@@ -76,7 +76,8 @@ class Captured:
 
     def __init__(self, method: "Method", note: Callable[[str], None] = lambda text: None) -> None:
         """note: told, in a sentence, that capturing failed."""
-        self._method, self._optimizers = method, list(instances(torch.optim.Optimizer, vars(method)))
+        self._method = method
+        self._optimizers = list(instances(torch.optim.Optimizer, vars(method)))
         self._backend = CudaGraphs(method.task.device) if method.task.device.type == "cuda" else Operations()
         self.eager_because = self._backend.unable
         self._note = note

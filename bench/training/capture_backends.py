@@ -31,7 +31,8 @@ class Seeded(TorchDispatchMode):
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.found, self._counts = False, True
+        self.found = False
+        self._counts = True
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         self.found |= self._counts and torch.Tag.nondeterministic_seeded in func.tags
@@ -69,7 +70,8 @@ class Operations:
 
     def snapshot(self, method: "Method") -> Callable[[], None]:
         """A function that undoes what was changed since: attributes, tensors in them, and what a checkpoint holds."""
-        attributes, state = dict(vars(method)), copy.deepcopy(method.state_dict())
+        attributes = dict(vars(method))
+        state = copy.deepcopy(method.state_dict())
         values = [(tensor, tensor.detach().clone()) for tensor in instances(Tensor, attributes)]
 
         def put_back() -> None:
@@ -115,7 +117,8 @@ class CudaGraphs:
 
     def __init__(self, device: torch.device) -> None:
         self.memory = 0
-        self._device, self._stream = device, torch.cuda.Stream(device)
+        self._device = device
+        self._stream = torch.cuda.Stream(device)
         self.begin_anew()
 
     def begin_anew(self) -> None:

@@ -65,8 +65,11 @@ class Stages:
         on_val: bool = False,
     ) -> None:
         self.done: list[Stage] = []
-        self.streams, self.on_val = streams, on_val
-        self._new_task, self._checkpoint, self._observer = new_task, checkpoint, observer
+        self.streams = streams
+        self.on_val = on_val
+        self._new_task = new_task
+        self._checkpoint = checkpoint
+        self._observer = observer
 
     def train(
         self, name: str, method: Method, splits: Splits, watch: Watch | None = None, common: bool = False

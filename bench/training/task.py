@@ -103,7 +103,8 @@ class Task:
 
     def optimizer(self, model: nn.Module) -> torch.optim.Optimizer:
         """The recipe's, of the parameters that are trained. Raises OptionError for values that it does not take."""
-        r, parameters = self.recipe, [p for p in model.parameters() if p.requires_grad]
+        r = self.recipe
+        parameters = [p for p in model.parameters() if p.requires_grad]
         if not parameters:
             raise OptionError(f"the model {type(model).__name__} has no parameter that is trained (requires_grad)")
         try:
