@@ -20,9 +20,12 @@ class Series(SeedRuns):
 
     @property
     def changed(self) -> dict[str, Any]:
-        """Settings that differ from their defaults, by the names that `bench run -o` has for them."""
+        """Settings that differ from their defaults, by their names for `bench run -o`: those of the method first."""
         spec = self.any.spec
-        return spec.changed | ({"validation": spec.validation} if spec.validation != "shared" else {})
+        changed = spec.changed
+        if spec.validation != "shared":
+            changed["validation"] = spec.validation
+        return {name: changed[name] for name in sorted(changed, key=_has_prefix)}
 
     def label(self, hidden: Collection[str] = ()) -> str:
         """The method and its changed settings, less those that are hidden: told elsewhere."""
@@ -49,6 +52,11 @@ class Series(SeedRuns):
         """[seeds] values of a metric on a set after the last epoch; empty where a run has none."""
         found = [run.selected["last"]["metrics"].get(of, {}).get(metric, ()) for run in self.runs.values()]
         return np.array([] if () in found else found, dtype=np.float64)
+
+
+def _has_prefix(name: str) -> bool:
+    """Whether an option is of the recipe, the data set, the protocol or the model."""
+    return "." in name
 
 
 def series_of(results: Iterable[RunResult]) -> list[Series]:

@@ -52,10 +52,15 @@ class RunSpec:
 
     @property
     def changed(self) -> dict[str, Any]:
-        """All options that differ, by the names that `bench run -o` has for them."""
-        prefixed = {"": self.options, "dataset.": self.dataset_options, "protocol.": self.protocol_options}
-        prefixed |= {"model.": self.model_options, "recipe.": self.recipe}
-        return {f"{prefix}{name}": value for prefix, values in prefixed.items() for name, value in values.items()}
+        """All options that differ, by the names that `bench run -o` has for them: those of the recipe first."""
+        by_prefix = {
+            "recipe.": self.recipe,
+            "dataset.": self.dataset_options,
+            "protocol.": self.protocol_options,
+            "model.": self.model_options,
+            "": self.options,
+        }
+        return {f"{prefix}{name}": values[name] for prefix, values in by_prefix.items() for name in sorted(values)}
 
     def command(self, own_model: str, own_protocol: str, flags: Sequence[str] = ()) -> str:
         """The command that makes this run, without the model and the protocol where they are the data set's own."""
@@ -64,20 +69,18 @@ class RunSpec:
             words += ["--model", self.model]
         if (name := self.protocol.split("/")[0]) != own_protocol:
             words += ["--protocol", name]
-        for option, value in sorted(self.recipe.items()):
-            flag = f"--{option.replace('_', '-')}"
-            words += [flag, show(value)] if option in SHORTHANDS else ["-o", f"recipe.{option}={show(value)}"]
-        for prefix, values in (
-            ("dataset.", self.dataset_options),
-            ("protocol.", self.protocol_options),
-            ("model.", self.model_options),
-            ("", self.options),
-        ):
-            for option, value in sorted(values.items()):
-                words += ["-o", f"{prefix}{option}={show(value)}"]
+        for option, value in self.changed.items():
+            flag = _shorthand(option)
+            words += [flag, show(value)] if flag else ["-o", f"{option}={show(value)}"]
         if self.validation != "shared":
             words += ["--validation", self.validation]
         return shlex.join([*words, *flags, "--seed", str(self.seed)])
+
+
+def _shorthand(option: str) -> str:
+    """The flag of `bench run` that says the same as this option; empty where there is none."""
+    prefix, _, name = option.rpartition(".")
+    return f"--{name.replace('_', '-')}" if prefix == "recipe" and name in SHORTHANDS else ""
 
 
 def canonical(value: Any) -> str:

@@ -1,6 +1,5 @@
 """Records of throughput -> a page and a picture for each device, a pure function. Nothing here imports torch."""
 
-import io
 import math
 import re
 from collections import defaultdict
@@ -13,6 +12,7 @@ from bench.throughput.record import WAYS, Quartiles, StepCost, StepCosts, quarti
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 PAGE = "throughput.md"
 MIB = 2**20
@@ -169,26 +169,26 @@ def _number(value: float) -> str:
 
 def picture(records: Sequence[StepCosts]) -> str:
     """SVG: a panel for each record, a bar for each row."""
-    import matplotlib
+    from bench.plots import style
+
+    content = style.files(lambda: _drawn(records), ["svg"])["svg"].decode()
+    return MARK + content[content.index("<svg") :]
+
+
+def _drawn(records: Sequence[StepCosts]) -> "Figure":
     from matplotlib.figure import Figure
 
     shown = [[row for row in _ordered(record) if not row.error] for record in records]
-    with matplotlib.rc_context():
-        matplotlib.rcdefaults()  # whatever the user has set: the same records give the same bytes
-        matplotlib.rcParams.update({"svg.hashsalt": "bench", "svg.fonttype": "none", "font.size": 9})
-        figure = Figure(figsize=(8, sum(0.24 * len(rows) + 0.7 for rows in shown)), layout="constrained")
-        ratios = {"height_ratios": [len(rows) + 1 for rows in shown]}
-        panels = figure.subplots(len(records), squeeze=False, gridspec_kw=ratios)[:, 0]
-        for axes, record, rows in zip(panels, records, shown, strict=True):
-            _bars(axes, record, rows)
-        of_single_runs = [axes for axes, record in zip(panels, records, strict=True) if record.workload.stack == 1]
-        for axes in of_single_runs:  # one scale, to be compared
-            axes.set_xlim(0, max(a.get_xlim()[1] for a in of_single_runs))
-        panels[-1].set_xlabel("Hatched: rivals of the method above them. Lines: quartiles. †: not exact.", loc="left")
-        file = io.StringIO()
-        figure.savefig(file, format="svg", facecolor="white", metadata={"Date": None, "Creator": None})
-    text = file.getvalue()
-    return MARK + text[text.index("<svg") :]
+    figure = Figure(figsize=(8, sum(0.24 * len(rows) + 0.7 for rows in shown)), layout="constrained")
+    ratios = {"height_ratios": [len(rows) + 1 for rows in shown]}
+    panels = figure.subplots(len(records), squeeze=False, gridspec_kw=ratios)[:, 0]
+    for axes, record, rows in zip(panels, records, shown, strict=True):
+        _bars(axes, record, rows)
+    of_single_runs = [axes for axes, record in zip(panels, records, strict=True) if record.workload.stack == 1]
+    for axes in of_single_runs:  # one scale, to be compared
+        axes.set_xlim(0, max(a.get_xlim()[1] for a in of_single_runs))
+    panels[-1].set_xlabel("Hatched: rivals of the method above them. Lines: quartiles. †: not exact.", loc="left")
+    return figure
 
 
 def _bar_name(row: StepCost) -> str:
