@@ -144,5 +144,5 @@ def _package(module: str) -> Path | None:
     spec = find_spec(module.partition(".")[0]) if module else None
     if spec is None or spec.origin is None:
         return None
-    path = Path(spec.origin)
+    path = Path(spec.origin).resolve()
     return path.parent if path.name == "__init__.py" else path

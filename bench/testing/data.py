@@ -50,7 +50,7 @@ def check_protocol(
 
     Args:
         options: values of its options. None: the defaults.
-        dataset: one that it fits. None: `bench.toys.toy_dataset`, of features, else of images.
+        dataset: one that it fits. None: `bench.testing.toy_dataset`, of features, else of images.
     """
     assert issubclass(protocol, Protocol), f"{protocol.__name__} is no subclass of bench.Protocol"
     assert "__dataclass_params__" in vars(protocol), f"{protocol.__name__} needs @dataclass(frozen=True)"

@@ -137,7 +137,7 @@ def _tensors(method: Method) -> dict[str, Tensor]:
 
 
 def _check_stacked(method: type[Method], options: dict[str, Any], task: Tasks) -> None:
-    """FinishedTraining at once, runs end where they end one by one, up to rounding."""
+    """Trained at once, runs end where they end one by one, up to rounding."""
     seeds = (0, 1, 2)
     stacked = unstack(train(method(**options), task(seeds, stacked=True)))
     for seed, model in zip(seeds, stacked, strict=True):
