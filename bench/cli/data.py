@@ -93,7 +93,7 @@ def audit(
         heads.remove("groups")
     table(f"{name}, {chosen.name}/{chosen.version}, seed {seed}", list(_counts(dataset, chosen, splits)), heads)
     findings = look(dataset, chosen, recipe, splits, again)
-    click.echo("\n".join(f"{finding.severity}: {finding.what}" for finding in findings) or "nothing found")
+    click.echo("\n".join(f"{finding.severity}: {finding.what}" for finding in findings) or "no defects found")
     if any(finding.severity == "severe" for finding in findings):
         sys.exit(1)
 

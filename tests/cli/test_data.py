@@ -104,13 +104,13 @@ def test_an_audit_without_a_severe_finding_ends_well(run: Run) -> None:
     lines = [" ".join(line.split()) for line in result.stdout.splitlines()]
     assert "toy, class_fairness/1, seed 3" in lines
     assert "test 100 no: 50, yes: 50 1 1" in lines
-    assert lines[-1] == "nothing found"
+    assert lines[-1] == "no defects found"
 
 
 def test_an_audit_needs_no_method(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     found = bench.registry.installed()
     monkeypatch.setattr(bench.registry, "installed", lambda: replace(found, offers=found.offers | {"methods": {}}))
-    assert run("audit", "toy").stdout.endswith("nothing found\n")
+    assert run("audit", "toy").stdout.endswith("no defects found\n")
 
 
 def test_an_audit_with_a_severe_finding_does_not(run: Run) -> None:
