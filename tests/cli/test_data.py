@@ -83,7 +83,7 @@ def test_prepare_names_files_that_are_not_official(run: Run) -> None:
     accepted = run(*words, "--allow-unofficial-data")
     assert accepted.exit_code == 0
     assert f"not official, sha256:{hashlib.sha256(CONTENT).hexdigest()}" in accepted.stdout
-    assert "not the official data" in accepted.stderr and "toy/toy.bin" in accepted.stderr
+    assert "not known to be the official ones" in accepted.stderr and "toy/toy.bin" in accepted.stderr
 
 
 def test_a_download_that_fails_is_one_line(run: Run, tmp_path: Path) -> None:
