@@ -1,4 +1,4 @@
-"""What is wrong with the data that a run would get: duplicates, labels, counts. Nothing is printed or changed here."""
+"""Defects of the data that a run would get: duplicates, labels, counts. Nothing is printed or changed here."""
 
 import hashlib
 import math
@@ -31,10 +31,12 @@ Digests = Sequence[bytes]
 
 @dataclass(frozen=True)
 class Finding:
-    """Something to know of the data.
+    """A defect of the data, or something to know of them.
 
-    severity: `severe` where a run would measure something else than the protocol says, or nothing; else `note`.
-    what: in words, in one line; the split comes first. numbers: the same, by name.
+    Attributes:
+        severity: `severe` where a run would not measure what the protocol says; else `note`.
+        what: The finding in words, in one line that begins with the split.
+        numbers: The numbers of the finding, by name.
     """
 
     severity: Literal["severe", "note"]
@@ -45,43 +47,55 @@ class Finding:
 def audit(
     dataset: Dataset, protocol: Protocol, recipe: Recipe, splits: Splits, again: Splits | None = None
 ) -> list[Finding]:
-    """All that is found, the severe first.
+    """Look for defects in the data of a run.
 
-    dataset: as `protocol.view` gives it; its own labels are the truth that those of the splits are compared with.
-    splits: drawn from it by the protocol. again: the same, drawn once more with the same seed.
+    Args:
+        dataset: As `protocol.view` gives it. The labels of the splits are compared with its labels.
+        protocol: What claims the shares of groups and of wrong labels.
+        recipe: What promises the validation batches.
+        splits: Drawn from the data set by the protocol.
+        again: The splits drawn once more with the same seed; None: that they are the same is not checked.
+
+    Returns:
+        All findings, the severe ones first.
     """
     parts = {"train": splits.train, "val": splits.val, **splits.tests}
     claims, groups = protocol.claims(dataset), protocol.groups(dataset)
     digests = digests_of(dataset, splits)
     truth = _labels_by_input(dataset, digests)
     usual = _usual_repeats(splits.train, digests)
-    found = list(_unofficial(dataset))
+    findings = list(_unofficial(dataset))
     by_design = [] if protocol.group_is_class else _of_one_class(dataset.train, groups)
-    found += _one_class_groups(dataset.name, by_design, groups)
+    findings += _one_class_groups(dataset.name, by_design, groups)
     for name, split in parts.items():
         claim, inputs = claims.get(name, Claim()), digests[id(split.x)]
-        found += _missing(name, "class", split.y, dataset.classes)
+        findings += _missing(name, "class", split.y, dataset.classes)
         if not protocol.group_is_class:
-            found += _missing(name, "group", split.group, groups)
+            findings += _missing(name, "group", split.group, groups)
             alone = [group for group in _of_one_class(split, groups) if group not in by_design]
-            found += _one_class_groups(name, alone, groups)
-        found += _other_shares(name, split.group, groups, claim)
-        found += _wrong_labels(name, split.y, inputs, truth, claim, dataset.classes)
-        found += _repeats(name, split.y, inputs, usual + claim.wrong)
-    found += _between(dataset, splits, digests, usual)
-    found += _validation_batches(splits.val, groups, recipe)
-    found += _drawn_otherwise(splits, again) if again else []
-    return sorted(found, key=lambda finding: finding.severity != "severe")
+            findings += _one_class_groups(name, alone, groups)
+        findings += _other_shares(name, split.group, groups, claim)
+        findings += _wrong_labels(name, split.y, inputs, truth, claim, dataset.classes)
+        findings += _repeats(name, split.y, inputs, usual + claim.wrong)
+    findings += _between(dataset, splits, digests, usual)
+    findings += _validation_batches(splits.val, groups, recipe)
+    findings += _drawn_otherwise(splits, again) if again else []
+    return sorted(findings, key=lambda finding: finding.severity != "severe")
 
 
 def counts(label: Tensor, labels: int) -> list[int]:
-    """Samples of each of so many classes or groups, of label [N]; of those that do not exist there may be more."""
-    found: list[int] = label.bincount(minlength=labels).tolist()
-    return found
+    """The number of samples of each class or group.
+
+    Args:
+        label: [N], the classes or groups of samples.
+        labels: How many there are. Where a label is larger, the result is longer.
+    """
+    numbers: list[int] = label.bincount(minlength=labels).tolist()
+    return numbers
 
 
 def ratio(shares: Sequence[float]) -> float:
-    """Largest over smallest; infinite where one is 0."""
+    """The largest share over the smallest; infinite where the smallest is 0."""
     return max(shares) / min(shares) if min(shares) else math.inf
 
 
@@ -121,20 +135,20 @@ def _unofficial(dataset: Dataset) -> Iterator[Finding]:
 
 def _missing(split: str, kind: str, label: Tensor, names: Sequence[str]) -> Iterator[Finding]:
     """Classes or groups that there are no samples of, or too many of them."""
-    found = counts(label, len(names))
-    there = sum(n > 0 for n in found)
-    if len(found) > len(names):
-        outside = sum(found[len(names) :])
+    numbers = counts(label, len(names))
+    present = sum(n > 0 for n in numbers)
+    if len(numbers) > len(names):
+        outside = sum(numbers[len(names) :])
         what = f"{split}: {outside:,} of {len(label):,} samples are of no {kind} of the task, which has {len(names)}"
-        yield Finding("severe", what, {"samples": outside, "of": len(label), "counts": found})
-    elif there == 1:
-        only = names[found.index(len(label))]
+        yield Finding("severe", what, {"samples": outside, "of": len(label), "counts": numbers})
+    elif present == 1:
+        only = names[numbers.index(len(label))]
         what = f"{split}: all {len(label):,} samples are of one {kind}, {only!r}"
-        yield Finding("severe", what, {"counts": found})
-    elif there < len(names):
-        empty = [name for name, n in zip(names, found, strict=True) if n == 0]
+        yield Finding("severe", what, {"counts": numbers})
+    elif present < len(names):
+        empty = [name for name, n in zip(names, numbers, strict=True) if n == 0]
         what = f"{split}: {len(empty)} of {len(names)} {kind} labels have no sample: {join_first(empty)}"
-        yield Finding("note" if split == "val" else "severe", what, {"missing": empty, "counts": found})
+        yield Finding("note" if split == "val" else "severe", what, {"missing": empty, "counts": numbers})
 
 
 def _of_one_class(split: Split, groups: Sequence[str]) -> list[str]:

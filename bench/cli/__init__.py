@@ -30,14 +30,14 @@ def main() -> None:
     """Benchmark methods that reweight training data.
 
     \b
-    bench list                                      what is installed
-    bench show forml                                what it is, and its options
-    bench run --method forml --dataset digits       train, evaluate, record
-    bench data audit mnist                          defects in what would be trained on
-    bench throughput resnet18                       what a training step of each method costs
-    bench leaderboard                               tables from the records
-    bench plot fraction                             pictures from the records
-    bench new method my_method                      a plugin of your own, ready to install
+    bench list                                      list what is installed
+    bench show forml                                show what it is, and its options
+    bench run --method forml --dataset digits       train, evaluate and record
+    bench data audit mnist                          look for defects in the data
+    bench throughput resnet18                       time a training step of each method
+    bench leaderboard                               render tables from the records
+    bench plot fraction                             draw pictures from the records
+    bench new method my_method                      begin a plugin of your own, ready to install
     """
 
 

@@ -18,20 +18,25 @@ out_option = click.option(
     type=click.Path(path_type=Path, file_okay=False),
     default=Path("bench-results"),
     show_default=True,
-    help="Folder of the tables; the records are in its folders 'results' and 'throughput'.",
+    help="Folder to write the tables to. Records are in its subfolders 'results' and 'throughput'.",
 )
 data_dir_option = click.option(
     "--data-dir",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Folder of the data files; else $BENCH_DATA, else the platform's cache folder.",
+    help="Folder of the data files. The default is $BENCH_DATA or, where that is not set, the platform's cache folder.",
 )
 unofficial_option = click.option(
-    "--allow-unofficial-data", is_flag=True, help="Accept files whose checksum is not the official one."
+    "--allow-unofficial-data", is_flag=True, help="Accept data files whose checksum is not the official one."
 )
 
 
 def settings_option(what: str, metavar: str = "NAME=VALUE") -> Callable[[Command], Command]:
-    """`-o`, any number of times; `what` is its help."""
+    """The option `-o`, which may be given any number of times.
+
+    Args:
+        what: The help text of the option.
+        metavar: What its value looks like in the help.
+    """
     return click.option("-o", "--option", "options", multiple=True, metavar=metavar, help=what)
 
 
@@ -39,14 +44,14 @@ def installed() -> "Registry":
     """The installed plugins, with a warning for each that could not be loaded."""
     from bench import registry
 
-    found = registry.installed()
-    for plugin, why in found.broken.items():
+    plugins = registry.installed()
+    for plugin, why in plugins.broken.items():
         click.echo(f"warning: plugin {plugin} could not be loaded: {why}", err=True)
-    return found
+    return plugins
 
 
 def table(title: str, rows: Sequence[Sequence[str]], heads: Sequence[str] = ()) -> None:
-    """A title and aligned columns, wrapped to a terminal's width; elsewhere the lines are whole."""
+    """Print a title and aligned columns. Lines are wrapped to the width of a terminal; elsewhere they stay whole."""
     from rich.console import Console
     from rich.table import Table
 

@@ -20,18 +20,19 @@ if TYPE_CHECKING:
 
 @click.group()
 def data() -> None:
-    """Get data sets ready, and look for defects in them."""
+    """Prepare data sets, and look for defects in them."""
 
 
 @data.command()
 @click.argument("name")
-@settings_option("Option of the data set.", metavar="dataset.NAME=VALUE")
+@settings_option("An option of the data set.", metavar="dataset.NAME=VALUE")
 @data_dir_option
 @unofficial_option
 def prepare(name: str, options: Sequence[str], data_dir: Path | None, allow_unofficial_data: bool) -> None:
     """Download, verify and convert the data set NAME.
 
-    What is there already is verified again and not repeated. `bench run` does the same when it needs to.
+    Files that are present already are verified again, not downloaded again. `bench run` does the same where it is
+    needed.
     """
     from bench.cli.progress import preparing
     from bench.options import named_values, options_of, parse
@@ -43,21 +44,28 @@ def prepare(name: str, options: Sequence[str], data_dir: Path | None, allow_unof
     values = parse(options_of(load), values, f"data set {name}")
     with preparing() as files.progress:
         dataset = load(files, **values)
-    found = files.noted | dict.fromkeys(_prepared(files.noted), "prepared")
-    if found:
-        rows = [(str(path.relative_to(files.root)), how, _size(path)) for path, how in found.items()]
+    checked = files.noted | dict.fromkeys(_prepared(files.noted), "prepared")
+    if checked:
+        rows = [(str(path.relative_to(files.root)), how, _size(path)) for path, how in checked.items()]
         table(f"Files in {files.root}:", rows, ("name", "checked", "size"))
     click.echo(f"{name} is ready: {_summary(dataset)}")
     if dataset.unofficial:
         names = ", ".join(dataset.unofficial)
-        click.echo(f"not the official data, or not known to be, which records and tables will say: {names}", err=True)
+        click.echo(
+            f"These data are not known to be the official ones, which records and tables will say: {names}", err=True
+        )
 
 
 @data.command()
 @click.argument("name")
-@click.option("--protocol", help="Protocol; the data set's recipe names one.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the splits.")
-@settings_option("'dataset.NAME', 'protocol.NAME' or 'recipe.NAME', as for `bench run`.")
+@click.option("--protocol", help="The protocol. The default is that of the data set's recipe.")
+@click.option(
+    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="The seed that draws the splits."
+)
+@settings_option(
+    "An option of the data set, the protocol or the recipe, named as for `bench run`: 'dataset.NAME', 'protocol.NAME' "
+    "or 'recipe.NAME'."
+)
 @data_dir_option
 @unofficial_option
 def audit(
@@ -68,12 +76,12 @@ def audit(
     data_dir: Path | None,
     allow_unofficial_data: bool,
 ) -> None:
-    """Look for defects in what a run on the data set NAME would get.
+    """Look for defects in the data that a run on the data set NAME would get.
 
-    Duplicates within and between splits, labels that are not the data set's, proportions that are not the protocol's,
-    classes and groups without samples, validation batches that cannot be had.
+    These are duplicates within and between splits, labels that differ from the data set's, proportions that differ
+    from the protocol's, classes and groups without samples, and validation batches that cannot be made.
 
-    Exit codes: 0, nothing severe; 1, something is; 2, bad input.
+    The exit code is 0 if no defect is severe, 1 if one is, and 2 for bad input.
     """
     from bench.audit import audit as look
     from bench.cli.progress import preparing
@@ -85,21 +93,24 @@ def audit(
     given = by_prefix(named_values(options, ["dataset", "protocol", "recipe"]))
     files = Files(data_dir or default_root(), allow_unofficial_data)
     with preparing() as files.progress:
-        found = resolve_data(name, protocol, given, files, registry)
-    dataset, chosen, recipe = found.dataset, found.protocol, found.recipe
-    splits, again = (chosen.splits(dataset, recipe, RandomStreams((seed,))) for _ in range(2))
+        resolved = resolve_data(name, protocol, given, files, registry)
+    dataset = resolved.dataset
+    chosen = resolved.protocol
+    recipe = resolved.recipe
+    splits = chosen.splits(dataset, recipe, RandomStreams((seed,)))
+    again = chosen.splits(dataset, recipe, RandomStreams((seed,)))
     heads = ["split", "samples", "groups", "classes", "most : least", "claimed"]
     if chosen.group_is_class:
         heads.remove("groups")
     table(f"{name}, {chosen.name}/{chosen.version}, seed {seed}", list(_counts(dataset, chosen, splits)), heads)
     findings = look(dataset, chosen, recipe, splits, again)
-    click.echo("\n".join(f"{finding.severity}: {finding.what}" for finding in findings) or "nothing found")
+    click.echo("\n".join(f"{finding.severity}: {finding.what}" for finding in findings) or "no defects found")
     if any(finding.severity == "severe" for finding in findings):
         sys.exit(1)
 
 
 def _counts(dataset: "Dataset", protocol: "Protocol", splits: "Splits") -> Iterator[Sequence[str]]:
-    """A row for each split; its last cells are the largest over the smallest group, as it is and as is claimed."""
+    """A row for each split. Its last cells are the largest over the smallest group, as it is and as claimed."""
     from bench.audit import counts, ratio
     from bench.protocol import Claim
 
@@ -113,7 +124,7 @@ def _counts(dataset: "Dataset", protocol: "Protocol", splits: "Splits") -> Itera
 
 
 def _by_name(names: Sequence[str], counts: Sequence[int]) -> str:
-    """Of each; of many, the least and the most."""
+    """The count of each class or group; of more than NAMED, the least and the most."""
     if len(names) > NAMED:
         return f"{min(counts):,} to {max(counts):,} in each of {len(names)}"
     return ", ".join(f"{name}: {count:,}" for name, count in zip(names, counts, strict=False))
@@ -128,7 +139,7 @@ def _summary(dataset: "Dataset") -> str:
 
 @dataclass
 class _Noted(Files):
-    """Notes each file that is found, and by what it was verified."""
+    """Files that note each path that is looked up, and how it was verified."""
 
     noted: dict[Path, str] = field(default_factory=dict)
 
@@ -145,7 +156,7 @@ class _Noted(Files):
 
 
 def _prepared(noted: Iterable[Path]) -> list[Path]:
-    """Folders of memory maps beside these files."""
+    """The folders of memory maps beside these files."""
     from bench.data.memory_map import ABOUT
 
     return sorted({about.parent for path in noted for about in path.parent.glob(f"*/{ABOUT}")})

@@ -11,9 +11,12 @@ from bench.errors import BenchError
 
 @click.command()
 @out_option
-@click.option("--check", is_flag=True, help="Write nothing; exit with code 1 if a table is not what the records give.")
+@click.option("--check", is_flag=True, help="Write nothing. Exit with code 1 if a table is not what the records give.")
 def leaderboard(out: Path, check: bool) -> None:
-    """Render the records as markdown tables. One for each protocol and data set, the throughput, the corruptions."""
+    """Render the records as markdown tables.
+
+    There is one page for each protocol and data set, one for the throughput and one for the cost of the corruptions.
+    """
     if not any((out / folder).is_dir() for folder in ("results", "throughput", "corruptions")):
         raise BenchError(
             f"{out} has no folder 'results', 'throughput' or 'corruptions' with records: name the folder with --out"
@@ -32,7 +35,7 @@ def leaderboard(out: Path, check: bool) -> None:
 
 
 def write_tables(out: Path) -> list[Path]:
-    """Write what the records give, and remove tables that they no longer give; the files written."""
+    """Write the tables that the records give, and remove those that they no longer give. Returns the written files."""
     from bench.records.json_file import write_whole
 
     pages, _ = _pages(out)
@@ -61,7 +64,7 @@ def _pages(out: Path) -> tuple[dict[str, str], bool]:
 
 
 def _tables(out: Path) -> list[Path]:
-    """Files written earlier, known by their first line: nobody else's file is touched."""
+    """The tables and pictures that were written earlier, known by their first line: no other file is touched."""
     from bench.tables.markdown import MARK
 
     files = [*out.glob("*.md"), *(out / "throughput").glob("*.svg")]

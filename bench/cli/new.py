@@ -30,7 +30,7 @@ FIRST_RUN = {
     "--out",
     type=click.Path(path_type=Path),
     metavar="DIR",
-    help="Folder to write; it must not exist yet.  [default: bench-NAME]",
+    help="The folder to write. It must not exist yet.  [default: bench-NAME]",
 )
 def new(kind: str, name: str, out: Path | None) -> None:
     """Write a distribution with a new plugin, ready to install.
@@ -60,13 +60,13 @@ def _check(kind: str, name: str, folder: Path) -> None:
         raise UnknownNameError("kind", kind, FIRST_RUN)
     if not _is_name(name):
         raise BenchError(
-            f"the name {name!r} is no Python name of the letters a to z, digits and underscores between them: "
+            f"the name {name!r} is not a Python name of the letters a to z, digits and underscores between them: "
             f"did you mean {_suggestion(kind, name)!r}?"
         )
     if folder.exists():
-        raise BenchError(f"{folder} is there already: choose another folder with --out, or move it away")
+        raise BenchError(f"{folder} exists already: choose another folder with --out, or move it away")
     if offer := installed().offers[f"{kind}s"].get(name):
-        raise BenchError(f"the {kind} {name!r} is there already, offered by plugin {offer.plugin}: choose another name")
+        raise BenchError(f"the {kind} {name!r} exists already, offered by plugin {offer.plugin}: choose another name")
     if importlib.util.find_spec(f"bench_{name}"):
         raise BenchError(f"a module bench_{name} is installed already: choose another name")
 

@@ -29,46 +29,53 @@ KINDS = ("surfaces", "curves", "fraction", "gradients", "weight", "capacity", "c
     type=click.Path(path_type=Path, file_okay=False),
     default=Path("bench-results/results"),
     show_default=True,
-    help="Folder of the records.",
+    help="Folder of the records of runs.",
 )
-@click.option("--dataset", help="Only of this data set.")
-@click.option("--protocol", help="Only under this protocol.")
-@click.option("--model", help="Only of this model.")
-@click.option("--method", "methods", multiple=True, help="Only of this method; may be given several times.")
-@settings_option("Only with this setting, as in `bench run`.")
-@click.option("--metric", "metrics", multiple=True, metavar="[SET/]METRIC", help="What is drawn; may be repeated.")
-@click.option("--x", metavar="NAME", help="Setting on the horizontal axis, such as model.hidden or parameters.")
+@click.option("--dataset", help="Only runs on this data set.")
+@click.option("--protocol", help="Only runs under this protocol.")
+@click.option("--model", help="Only runs of this model.")
+@click.option("--method", "methods", multiple=True, help="Only runs of this method. May be given several times.")
+@settings_option("Only runs with this setting, named as for `bench run`.")
+@click.option(
+    "--metric",
+    "metrics",
+    multiple=True,
+    metavar="[SET/]METRIC",
+    help="The metric that is drawn. May be given several times.",
+)
+@click.option("--x", metavar="NAME", help="The setting on the horizontal axis, such as model.hidden or parameters.")
 @click.option(
     "--out",
     type=click.Path(path_type=Path, file_okay=False),
     default=Path("bench-results/plots"),
     show_default=True,
-    help="Folder of the pictures.",
+    help="Folder to write the pictures to.",
 )
 @click.option(
-    "--file", type=click.Path(path_type=Path, dir_okay=False), help="Only this file, .svg or .png, of the only picture."
+    "--file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write the picture to this file, .svg or .png. The other options must leave one picture.",
 )
 @data_dir_option
-@click.option("--allow-unofficial-data", is_flag=True, help="Where data files are read: accept unofficial ones.")
+@click.option("--allow-unofficial-data", is_flag=True, help="Accept data files whose checksum is not the official one.")
 def plot(kind: str, out: Path, file: Path | None, **asked: Any) -> None:
-    """Draw pictures from records, as PNG and SVG: one for each protocol, data set and model.
+    """Draw pictures from records, as PNG and SVG, one for each protocol, data set and model.
 
     \b
-    surfaces    decision surfaces over training, of data in a plane, whose training points are read from the data files
-    curves      what --metric names over training: SET/METRIC, or train/COLUMN
+    surfaces    decision surfaces over training, for data in a plane; reads the training points from the data files
+    curves      the metrics that --metric names (SET/METRIC or train/COLUMN) over training
     fraction    fraction of positive predictions over training, on each test set and probe
     gradients   gradient norms over training
     weight      final fraction of positive predictions against the weight of a class (--x)
     capacity    accuracy and disparity (--metric) against the capacity of the model (--x)
     counts      training samples of each class and group
     histograms  weights of the last epoch, by group
-    images      training images that weigh most and least, which are read from the data files
+    images      training images with the largest and the smallest weights; reads them from the data files
     """
     from bench.plots import style
-    from bench.records.json_file import write_whole
-    from bench.records.store import ResultStore
+    from bench.records.json_file import check_writable, write_whole
 
-    ResultStore(file.parent if file else out).check_writable()
+    check_writable(file.parent if file else out)
     pictures = list(_pictures(kind, asked))
     suffixes = [_suffix(file, [name for name, _ in pictures])] if file else list(style.METADATA)
     unfit = {}
@@ -89,7 +96,7 @@ def plot(kind: str, out: Path, file: Path | None, **asked: Any) -> None:
 
 
 def _suffix(file: Path, names: "Sequence[str]") -> str:
-    """What kind of file it is. Raises OptionError where it cannot hold all that is drawn."""
+    """The suffix of the file, without the dot. Raises OptionError for another suffix, or for several pictures."""
     from bench.plots import style
 
     if file.suffix.removeprefix(".") not in style.METADATA:
@@ -103,7 +110,7 @@ def _suffix(file: Path, names: "Sequence[str]") -> str:
 
 
 def _pictures(kind: str, asked: dict[str, Any]) -> "Iterator[tuple[str, Callable[[], Figure]]]":
-    """File name and function of each picture."""
+    """The file name, without a suffix, of each picture and the function that draws it."""
     tasks: dict[tuple[str, str, str], list[Series]] = defaultdict(list)
     for one in _chosen(asked):
         spec = one.any.spec
@@ -115,13 +122,13 @@ def _pictures(kind: str, asked: dict[str, Any]) -> "Iterator[tuple[str, Callable
 
 
 def _chosen(asked: dict[str, Any]) -> "list[Series]":
-    """The series that are asked for. Raises BenchError, with what there is, where there are none."""
+    """The series that are asked for. Raises BenchError, which lists those that exist, where there are none."""
     from bench.options import named_values
     from bench.plots.select import matching, series_of
     from bench.records.store import ResultStore
 
     if not asked["records"].is_dir():
-        raise BenchError(f"{asked['records']} is no folder: name the folder of the records with --records")
+        raise BenchError(f"{asked['records']} is not a folder: name the folder of the records with --records")
     results, damaged = ResultStore(asked["records"]).load()
     for path, why in damaged.items():
         click.echo(f"warning: skipped the damaged record {path}: {why}", err=True)
@@ -174,60 +181,71 @@ def _draw(kind: str, series: "Sequence[Series]", title: str, asked: dict[str, An
 
 
 def _over_training(series: "Sequence[Series]", columns: list[str]) -> list[str]:
-    """Those that are evaluated in training; all of them, to be told what is missing, where none is."""
+    """The columns that all series have; all columns where there is none, so that the message names what is missing."""
     return [c for c in columns if all(one.column(c) is not None for one in series)] or columns
 
 
-def _kept(result: "RunResult", records: Path) -> "Arrays":
-    """What was kept beside a record. Raises BenchError where the file is not there."""
+def _arrays(result: "RunResult", records: Path) -> "Arrays":
+    """The arrays that are stored beside a record. Raises BenchError where the file is missing."""
     import numpy as np
 
     from bench.records.store import ResultStore
 
     path = ResultStore(records).path(result.spec).with_suffix(".npz")
     if not path.exists():
-        raise BenchError(f"{path} is not there; the same run makes it again: {result.command} --force")
+        raise BenchError(f"{path} is missing; the same run makes it again: {result.command} --force")
     with np.load(path) as file:
         return dict(file)
 
 
 def _surfaces(series: "Sequence[Series]", title: str, asked: dict[str, Any]) -> "Figure":
-    """Of the first run of each series; what it was trained on is read from the data files."""
+    """The surfaces of the first run of each series; its training data are read from the data files."""
     from bench.plots import surfaces
 
-    kept = [_kept(one.any, asked["records"]) for one in series]
-    surfaces.epochs_of(kept)  # no other data are looked for
-    train = [_data_of(one.any.spec, asked)[1].train for one in series]
-    return surfaces.surfaces(series, kept, [(split.x.numpy(), split.y.numpy()) for split in train], title)
+    arrays = [_arrays(one.any, asked["records"]) for one in series]
+    surfaces.epochs_of(arrays)  # raises before any data file is read
+    points = []
+    for one in series:
+        train = _data_of(one.any.spec, asked)[1].train
+        points.append((train.x.numpy(), train.y.numpy()))
+    return surfaces.surfaces(series, arrays, points, title)
 
 
 def _weighted(series: "Sequence[Series]", records: Path) -> "tuple[list[Series], list[list[Arrays]]]":
-    """The series whose runs have kept weights, and what was kept beside each run. Raises BenchError for none."""
-    kept = [(one, [_kept(run, records) for run in one.runs.values()]) for one in series]
-    weighted = [(one, arrays) for one, arrays in kept if all("train/weight" in a for a in arrays)]
+    """The series whose runs have stored weights, and the arrays of each of their runs. Raises BenchError for none."""
+    weighted = []
+    arrays_of_weighted = []
+    for one in series:
+        arrays = [_arrays(run, records) for run in one.runs.values()]
+        if all("train/weight" in of_run for of_run in arrays):
+            weighted.append(one)
+            arrays_of_weighted.append(arrays)
     if not weighted:
         raise BenchError("all samples weigh the same in these runs: choose a method that weights them with --method")
-    return [one for one, _ in weighted], [arrays for _, arrays in weighted]
+    return weighted, arrays_of_weighted
 
 
 def _images(series: "Sequence[Series]", title: str, asked: dict[str, Any]) -> "Figure":
-    """Of the first run of the only method that weights samples; its images are read from the data files."""
+    """The images of the first run of the only method that weights samples, which are read from the data files."""
     from bench.data.split import Split
     from bench.plots import images
 
     weighted, arrays = _weighted(series, asked["records"])
     if len(weighted) > 1:
-        found = ", ".join(one.label() for one in weighted)
-        raise BenchError(f"images are of one method with its settings: choose of {found} with --method or -o")
-    (one,), kept = weighted, arrays[0][0]
+        labels = ", ".join(one.label() for one in weighted)
+        raise BenchError(f"images are of one method with its settings: choose one of {labels} with --method or -o")
+    one = weighted[0]
+    stored = arrays[0][0]
     dataset, splits = _data_of(one.any.spec, asked)
     if len(dataset.shape) != 3:
         raise BenchError(f"{dataset.name} has no images")
-    x, places = splits.train.x, list(images.extremes(kept["train/weight"]))
-    if "train/position" in kept:  # the protocol has chosen the training data anew
-        x, places = Split.cat([splits.train, splits.val]).x, [kept["train/position"][part] for part in places]
+    x = splits.train.x
+    places = list(images.extremes(stored["train/weight"]))
+    if "train/position" in stored:  # the protocol has chosen the training data anew
+        x = Split.cat([splits.train, splits.val]).x
+        places = [stored["train/position"][part] for part in places]
     shown = [x[part.tolist()].numpy() for part in places]
-    return images.images(one, kept["train/weight"], kept["train/y"], shown, title)
+    return images.images(one, stored["train/weight"], stored["train/y"], shown, title)
 
 
 def _data_of(spec: "RunSpec", asked: dict[str, Any]) -> "tuple[Dataset, Splits]":

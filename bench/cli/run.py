@@ -28,53 +28,68 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.option("--method", "methods", multiple=True, required=True, help="Method; may be given several times.")
-@click.option("--dataset", required=True, help="Data set.")
-@click.option("--model", help="Model; the data set's recipe names one.")
-@click.option("--protocol", help="Protocol; the data set's recipe names one.")
-@click.option("--seeds", type=click.IntRange(min=1), help="Run the seeds 0 to N - 1; without, seed 0.", metavar="N")
-@click.option("--seed", "single", type=click.IntRange(min=0), multiple=True, help="Run this seed; may be repeated.")
+@click.option(
+    "--method", "methods", multiple=True, required=True, help="The method to train. May be given several times."
+)
+@click.option("--dataset", required=True, help="The data set.")
+@click.option("--model", help="The model. The default is that of the data set's recipe.")
+@click.option("--protocol", help="The protocol. The default is that of the data set's recipe.")
+@click.option(
+    "--seeds", type=click.IntRange(min=1), help="Run the seeds 0 to N - 1. The default is seed 0 alone.", metavar="N"
+)
+@click.option(
+    "--seed", "single", type=click.IntRange(min=0), multiple=True, help="Run this seed. May be given several times."
+)
 @click.option("--epochs", type=click.IntRange(min=1), help="Train this many epochs (off the recipe).")
 @click.option("--train-size", type=click.IntRange(min=1), help="Train on this many samples (off the recipe).")
 @click.option("--batch-size", type=click.IntRange(min=1), help="Train with this batch size (off the recipe).")
 @settings_option(
-    "Option of the methods; 'METHOD.NAME' of one of them; 'model.NAME', 'dataset.NAME', 'protocol.NAME' and "
-    "'recipe.NAME' of these. `bench show` lists them."
+    "An option of the methods, or 'METHOD.NAME' of one of them; 'model.NAME', 'dataset.NAME', 'protocol.NAME' and "
+    "'recipe.NAME' are options of the model, the data set, the protocol and the recipe. `bench show` lists them."
 )
 @click.option(
     "--each",
     multiple=True,
     metavar="NAME=VALUE",
-    help="An option's value as with -o; given several times, run each of the values, with each of other options.",
+    help="An option and one of its values, as for -o. Given several times, all combinations of the values are run.",
 )
 @click.option(
     "--validation",
     type=click.Choice(["shared", "paper"]),
     default="shared",
     show_default=True,
-    help="shared: all methods train on the same samples. paper: those that need no validation data train on them too.",
+    help="shared: all methods train on the same samples. paper: methods that do not need the validation data train on "
+    "them too.",
 )
-@click.option("--stack", is_flag=True, help="Train all seeds at once with batched operators (small models).")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
-@click.option("--backend", default="auto", show_default=True, help="How look-aheads find their derivatives.")
-@click.option("--check/--no-check", default=True, show_default=True, help="Compare that with double backward once.")
-@click.option("--eager", is_flag=True, help="Capture no updates to replay them (on a GPU and under --stack).")
+@click.option(
+    "--stack", is_flag=True, help="Train all seeds at once with batched operators, which pays for small models."
+)
+@click.option("--device", default="auto", show_default=True, help="The device: auto, cpu, cuda or cuda:N.")
+@click.option(
+    "--backend", default="auto", show_default=True, help="The backend by which look-aheads find their derivatives."
+)
+@click.option("--check/--no-check", default=True, show_default=True, help="Verify the meta-gradient once.")
+@click.option(
+    "--eager", is_flag=True, help="Do not capture and replay updates, as runs on a GPU and stacked runs do otherwise."
+)
 @click.option(
     "--threads",
     type=click.IntRange(1, 1024),
-    help="Of torch on the CPU; without, as OMP_NUM_THREADS says, else one for each 10 MFLOP of a batch's forward pass.",
+    help="The number of torch's threads on the CPU. The default is OMP_NUM_THREADS or, where that is not set, one "
+    "thread for each 10 MFLOP of a batch's forward pass.",
 )
 @data_dir_option
 @unofficial_option
-@click.option("--force", is_flag=True, help="Run again what is already recorded.")
+@click.option("--force", is_flag=True, help="Repeat runs that already have a record.")
 @out_option
 def run(methods: Sequence[str], seeds: int | None, single: Sequence[int], out: Path, **asked: Any) -> None:
-    """Train methods on a data set, evaluate and record each run.
+    """Train methods on a data set, evaluate them and record each run.
 
-    Runs that are already recorded are not repeated; an interrupted training goes on from its last checkpoint.
+    A run that already has a record is skipped; --force repeats it. An interrupted training goes on from its last
+    checkpoint when the same command is given again.
 
-    Exit codes: 0, also where some methods are not applicable; 1, a run failed, such as by diverging; 2, bad input, or
-    no method is applicable; 130, it was interrupted.
+    The exit code is 0 if all runs are recorded, even if some methods are not applicable; 1 if a run failed, for
+    example because it diverged; 2 for bad input, or if no method is applicable; and 130 if it was interrupted.
     """
     if seeds and single:
         raise OptionError("give --seeds N or --seed S, not both")
@@ -110,7 +125,7 @@ def run(methods: Sequence[str], seeds: int | None, single: Sequence[int], out: P
 
 
 def _tell(results: "Sequence[RunResult]", folder: Path, out: Path) -> None:
-    """What came out, and where it is; ends the program with the exit code of what went wrong."""
+    """Print the results and where they are written; end the program with the exit code of what went wrong."""
     from bench.tables.leaderboard import page_name
 
     _summary(results)
@@ -128,7 +143,15 @@ def _tell(results: "Sequence[RunResult]", folder: Path, out: Path) -> None:
 
 
 def experiments_of(methods: Sequence[str], asked: Mapping[str, Any]) -> "list[Experiment]":
-    """What the options of a command, by their names, ask for. Raises BenchError."""
+    """The experiments that the options of a command ask for.
+
+    Args:
+        methods: Names of methods.
+        asked: The other options of `bench run`, by name.
+
+    Raises:
+        BenchError: for what cannot be run as it is asked for.
+    """
     from bench.cli.progress import preparing
     from bench.data.files import Files, default_root
     from bench.runs import requests
@@ -158,17 +181,17 @@ def _run_seeds(
     asked: dict[str, Any],
     results: "list[RunResult]",
 ) -> None:
-    """Run what is not yet recorded; add to `results` those of all seeds, each as soon as it is there."""
+    """Run what has no record yet; add the results of all seeds to `results`, each as soon as it is recorded."""
     from bench.cli.progress import observer
     from bench.runs.runner import run as run_experiment
 
     stack, force = asked["stack"], asked["force"]
-    found = {seed: store.get(experiment.spec(seed)) for seed in seeds}
-    recorded = [result for result in found.values() if result and not force]
+    results_by_seed = {seed: store.get(experiment.spec(seed)) for seed in seeds}
+    recorded = [result for result in results_by_seed.values() if result and not force]
     results += recorded
     if recorded:
         click.echo(f"{experiment.method_name}: {len(recorded)} of {len(seeds)} runs already recorded, not repeated")
-    missing = [seed for seed, result in found.items() if force or not result]
+    missing = [seed for seed, result in results_by_seed.items() if force or not result]
     for group in [missing] if stack and missing else [[seed] for seed in missing]:
         title = f"{experiment.method_name} on {experiment.dataset.name}, seed {', '.join(map(str, group))}"
         with observer(title, experiment.recipe, resumes=not force) as watch:
@@ -183,7 +206,8 @@ def _summary(results: "Sequence[RunResult]") -> None:
     from bench.tables.rows import rows_of
 
     for row in rows_of(results):
-        metrics, cells = row.any.about.metrics, []
+        metrics = row.any.about.metrics
+        cells = []
         for rule in row.any.selected:
             values = {metric: list(row.values(metric, rule).values()) for metric in metrics}
             cells.append((rule_name(rule), *(mean_and_error(values[m], row.unit(m)) for m in metrics)))
@@ -195,20 +219,23 @@ def _summary(results: "Sequence[RunResult]") -> None:
             title += f"; look-ahead: {choice.backend}, {error}{choice.against}"
         table(title, cells, ("rule", *metrics))
         if row.any.data.counts:
-            told = list(dict.fromkeys(map(_samples, row.runs.values())))
-            click.echo(f"data{' of the first seed' if len(told) > 1 else ''}: {told[0]}")
+            samples = list(dict.fromkeys(map(_samples, row.runs.values())))
+            click.echo(f"data{' of the first seed' if len(samples) > 1 else ''}: {samples[0]}")
 
 
 def _samples(result: "RunResult") -> str:
-    """How many samples there were; of the training data, how many of each class (and group), or the most and least."""
-    counts, sizes, about = result.data.counts["train"], result.data.sizes, result.about
-    parts = [("class", about.classes, result.class_counts("train"))]
-    parts += [("group", about.groups, [sum(row) for row in counts])] if len(counts) > 1 else []
-    told = [
-        ", ".join(f"{name} {n:,}" for name, n in zip(names, by_name, strict=True))
-        if len(names) <= NAMED
-        else f"{max(by_name):,} to {min(by_name):,} of each {what}"
-        for what, names, by_name in parts
-    ]
-    train = f"{sizes['train']:,} for training ({'; '.join(told)})"
+    """The number of samples of each set; of the training data also that of each class and group, or most and least."""
+    counts = result.data.counts["train"]
+    sizes = result.data.sizes
+    parts = [_by_name("class", result.about.classes, result.class_counts("train"))]
+    if len(counts) > 1:
+        parts.append(_by_name("group", result.about.groups, [sum(row) for row in counts]))
+    train = f"{sizes['train']:,} for training ({'; '.join(parts)})"
     return f"{train}, {sizes['val']:,} for validation, {sizes['test']:,} for testing"
+
+
+def _by_name(what: str, names: Sequence[str], numbers: Sequence[int]) -> str:
+    """The number of samples of each class or group (`what`); of more than NAMED, the most and the least."""
+    if len(names) > NAMED:
+        return f"{max(numbers):,} to {min(numbers):,} of each {what}"
+    return ", ".join(f"{name} {number:,}" for name, number in zip(names, numbers, strict=True))

@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from bench.registry import Plugin, Registry
 
 PREFIXES = {"method": "", "model": "model.", "dataset": "dataset.", "protocol": "protocol."}
-"""Of the options of `bench run`, by what has them."""
+"""The prefixes of options of `bench run`, by the kind of plugin that has the options."""
 
 
 @click.command("list")
 @click.argument("kind", type=click.Choice([*KINDS, "plugins"]), required=False)
 def list_(kind: str | None) -> None:
-    """What is installed, by the distribution that offers it."""
+    """List what is installed, by the distribution that offers it."""
     registry = installed()
     for each in [kind] if kind else [*KINDS, "plugins"]:
         by_source = defaultdict(list)
@@ -31,7 +31,7 @@ def list_(kind: str | None) -> None:
 
 
 def _rows(registry: "Registry", kind: str) -> Iterator[tuple[str, str, str]]:
-    """Where it comes from, its name and what it is."""
+    """For each plugin of a kind, or each distribution's plugin: where it comes from, its name and what it is."""
     if kind == "plugins":
         offered = defaultdict(list)
         for each, offers in registry.offers.items():
@@ -54,10 +54,10 @@ def _source(plugin: "Plugin") -> str:
 @click.argument("name")
 @data_dir_option
 def show(name: str, data_dir: Path | None) -> None:
-    """What NAME is, and its options.
+    """Show what NAME is, and its options.
 
-    NAME is a data set, model, method, protocol, metric, workload or rival. Of a data set its recipe is shown too, with
-    its values where the files are there: nothing is downloaded.
+    NAME is a data set, model, method, protocol, metric, workload or rival. For a data set its recipe is shown too. The
+    recipe's values are shown only if the data files are present, as nothing is downloaded.
     """
     for kind, offer in installed().everything(name):
         click.echo(f"{name}: {kind} of plugin {offer.plugin}\n\n{offer.description}\n")
@@ -69,7 +69,7 @@ def show(name: str, data_dir: Path | None) -> None:
 
 
 def _options(kind: str, target: Callable[..., Any]) -> None:
-    """A table of the options that `bench run` takes for it."""
+    """Print a table of the options that `bench run` takes for it."""
     from bench.options import options_of
 
     if kind in PREFIXES and (options := options_of(target)):
@@ -77,7 +77,7 @@ def _options(kind: str, target: Callable[..., Any]) -> None:
 
 
 def _recipe(load: Callable[..., Any], data_dir: Path | None) -> None:
-    """The data set's own recipe; where its files are not there, the types of what can be changed."""
+    """Print the data set's recipe or, where its files are missing, the types of what can be changed."""
     from bench.data.files import Files, default_root
     from bench.errors import DataError
     from bench.options import describe, show
@@ -94,7 +94,8 @@ def _recipe(load: Callable[..., Any], data_dir: Path | None) -> None:
     for recipe in (dataset.recipe, *dataset.recipes.values()):
         rows = [(f"--model {recipe.model}", ""), (f"--protocol {recipe.protocol}", "")]
         rows += [(f"-o model.{n}={show(value)}", "") for n, value in recipe.model_options.items()]
-        rows += [(f"-o {n}={show(v)}", f"for {owner}") for owner, own in recipe.options.items() for n, v in own.items()]
+        for owner, options in recipe.options.items():
+            rows += [(f"-o {n}={show(value)}", f"for {owner}") for n, value in options.items()]
         for name, option in recipe_options(recipe).items():
             value = show(option.default)
             what = describe(option.type) if value else f"{describe(option.type)}, empty"

@@ -19,39 +19,67 @@ from bench.cli.leaderboard import write_tables
     "--method",
     "methods",
     multiple=True,
-    help="Method; may be given several times. Without, all.",
+    help="The method to time. May be given several times; the default is all methods.",
 )
-@click.option("--model", help="Time this model, with --shape and --classes, instead of a workload.")
-@click.option("--shape", help="Shape of an input of --model.", metavar="C,H,W|D")
-@click.option("--classes", type=click.IntRange(min=2), help="Number of classes of --model.")
-@settings_option("Option of the model, such as model.width=16.", "model.NAME=VALUE")
-@click.option("--batch-size", type=click.IntRange(min=1), help="Training samples in a step.")
-@click.option("--val-batch-size", type=click.IntRange(min=1), help="Validation samples in a step.")
+@click.option("--model", help="Time this model instead of a workload. Needs --shape and --classes.")
+@click.option("--shape", help="The shape of an input of --model.", metavar="C,H,W|D")
+@click.option("--classes", type=click.IntRange(min=2), help="The number of classes of --model.")
+@settings_option("An option of the model, such as model.width=16.", "model.NAME=VALUE")
+@click.option("--batch-size", type=click.IntRange(min=1), help="The number of training samples in a step.")
+@click.option("--val-batch-size", type=click.IntRange(min=1), help="The number of validation samples in a step.")
 @click.option(
-    "--stack", type=click.IntRange(min=1), metavar="N", help="Train N runs at once, and one by one beside it."
+    "--stack",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Time N runs trained at once, and beside them the same runs one by one.",
 )
-@click.option("--precision", type=click.Choice(["fp32", "bf16"]), default="fp32", show_default=True)
-@click.option("--channels-last", is_flag=True, help="Memory format of images and convolutions.")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
-@click.option("--backend", default="auto", show_default=True, help="How look-aheads find their derivatives.")
-@click.option("--eager", is_flag=True, help="Never capture and replay updates, as runs do on a GPU and stacked.")
-@click.option("--rounds", type=click.IntRange(min=2), default=15, show_default=True, help="Timings of each method.")
-@click.option("--threads", type=click.IntRange(1, 1024), default=1, show_default=True, help="Of torch on the CPU.")
-@click.option("--memory/--no-memory", default=True, show_default=True, help="Measure it, in a process for each row.")
-@click.option("--rivals/--no-rivals", default=True, show_default=True, help="Other implementations of the methods.")
+@click.option(
+    "--precision",
+    type=click.Choice(["fp32", "bf16"]),
+    default="fp32",
+    show_default=True,
+    help="The precision of the model's passes.",
+)
+@click.option("--channels-last", is_flag=True, help="Use the channels-last memory format for images and convolutions.")
+@click.option("--device", default="auto", show_default=True, help="The device: auto, cpu, cuda or cuda:N.")
+@click.option(
+    "--backend", default="auto", show_default=True, help="The backend by which look-aheads find their derivatives."
+)
+@click.option(
+    "--eager", is_flag=True, help="Do not capture and replay updates, as runs on a GPU and stacked runs do otherwise."
+)
+@click.option(
+    "--rounds", type=click.IntRange(min=2), default=15, show_default=True, help="The number of timings of each method."
+)
+@click.option(
+    "--threads",
+    type=click.IntRange(1, 1024),
+    default=1,
+    show_default=True,
+    help="The number of torch's threads on the CPU.",
+)
+@click.option(
+    "--memory/--no-memory",
+    default=True,
+    show_default=True,
+    help="Measure the memory, on a CPU in a process for each row.",
+)
+@click.option(
+    "--rivals/--no-rivals", default=True, show_default=True, help="Time other implementations of the methods too."
+)
 @click.option(
     "--compare",
     type=click.Path(path_type=Path, exists=True),
-    help="Older records: exit with code 1 if a method's time relative to the baseline got worse, or a method is gone.",
+    help="Older records. Exit with code 1 if a method is missing or got slower relative to the baseline.",
 )
 @out_option
 def throughput(names: Sequence[str], compare: Path | None, out: Path, **asked: Any) -> None:
     """Time a training step of each method.
 
-    It is timed on WORKLOADs (all, if none is named), beside the baseline and rivals.
+    The methods are timed on each WORKLOAD, or on all workloads if none is named, beside the baseline and rivals.
     """
     from bench.options import named_values
-    from bench.records.store import ResultStore
+    from bench.records.json_file import check_writable
     from bench.runs.runner import device_of
     from bench.throughput import Conditions, page
     from bench.throughput.measure import measure
@@ -65,8 +93,10 @@ def throughput(names: Sequence[str], compare: Path | None, out: Path, **asked: A
     chosen = workloads(registry, names, asked["model"], asked["shape"], asked["classes"], options, **sizes)
     same = ("precision", "channels_last", "backend", "eager", "threads", "rounds", "methods", "rivals")
     conditions = Conditions(device=str(device_of(asked["device"])), **{name: asked[name] for name in same})
-    before, failed, worse = older(compare, chosen.values(), conditions) if compare else [], [], []
-    ResultStore(out / "throughput").check_writable()
+    before = older(compare, chosen.values(), conditions) if compare else []
+    failed = []
+    worse = []
+    check_writable(out / "throughput")
     for name, workload in chosen.items():
         command = _command([] if asked["model"] else [name])
         record = measure(name, workload, conditions, registry, command, memory=asked["memory"])
@@ -82,7 +112,7 @@ def throughput(names: Sequence[str], compare: Path | None, out: Path, **asked: A
 
 
 def _command(arguments: Sequence[str]) -> str:
-    """The command as it was given, with these arguments, without what does not change the result."""
+    """The command as it was given, with these arguments, without options that do not change the result."""
     ctx = click.get_current_context()
     words = ["bench", ctx.info_name or "", *arguments]
     for option in ctx.command.params:

@@ -1,4 +1,4 @@
-"""Runs that differ in nothing but the seed, as what a picture draws: a line, a row, a panel."""
+"""Runs that differ in nothing but the seed, as what a picture draws: a line, a row or a panel."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
@@ -12,11 +12,11 @@ from bench.records.run import RunResult, SeedRuns, by_seed
 
 Array = NDArray[np.float64]
 Arrays = Mapping[str, NDArray[Any]]
-"""What was kept beside a record, by name."""
+"""The arrays that are stored beside a record, by name."""
 
 
 class Series(SeedRuns):
-    """What they are called in a picture, and their numbers."""
+    """The runs that differ in nothing but the seed, as what a picture draws: their name and their numbers."""
 
     @property
     def changed(self) -> dict[str, Any]:
@@ -28,12 +28,15 @@ class Series(SeedRuns):
         return {name: changed[name] for name in sorted(changed, key=_has_prefix)}
 
     def label(self, hidden: Collection[str] = ()) -> str:
-        """The method and its changed settings, less those that are hidden: told elsewhere."""
-        return f"{self.any.spec.method} {self.settings(hidden)}".strip()
+        """The name that the row of these runs has in tables: `forml[weight_lr=10] (model.hidden=50)`.
 
-    def settings(self, hidden: Collection[str] = ()) -> str:
-        """The changed settings alone."""
-        return " ".join(f"{name}={show(value)}" for name, value in self.changed.items() if name not in hidden)
+        Args:
+            hidden: Settings that are left out, as the picture tells them elsewhere; by the names that `bench run -o`
+                has for them, or `validation`.
+        """
+        spec = self.any.spec
+        changes = ", ".join([*spec.changes(hidden), *spec.variant(hidden)])
+        return f"{spec.label(hidden)} ({changes})" if changes else spec.label(hidden)
 
     def setting(self, name: str) -> Any:
         """A setting as it was used, changed or not; None where there is none of this name."""
@@ -50,8 +53,13 @@ class Series(SeedRuns):
 
     def final(self, of: str, metric: str) -> Array:
         """[seeds] values of a metric on a set after the last epoch; empty where a run has none."""
-        found = [run.selected["last"]["metrics"].get(of, {}).get(metric, ()) for run in self.runs.values()]
-        return np.array([] if () in found else found, dtype=np.float64)
+        values = []
+        for run in self.runs.values():
+            metrics = run.selected["last"]["metrics"].get(of, {})
+            if metric not in metrics:
+                return np.array([], dtype=np.float64)
+            values.append(metrics[metric])
+        return np.array(values, dtype=np.float64)
 
 
 def _has_prefix(name: str) -> bool:
@@ -115,25 +123,25 @@ def seeds(all_series: Sequence[Series]) -> str:
 
 
 def shared(all_series: Sequence[Series]) -> dict[str, Any]:
-    """The changed settings that all have alike, which need not be told of each."""
+    """The changed settings that are the same in all series, so that no label needs them."""
     first, *others = [series.changed for series in all_series]
     return {name: value for name, value in first.items() if all(o.get(name) == value for o in others)}
 
 
 def mean_and_band(values: Array) -> tuple[Array, Array]:
-    """Over the seeds, the first dimension: mean, and sample standard deviation (n - 1; zero for one seed)."""
+    """Mean and sample standard deviation over the seeds, which are the first dimension (n - 1; zero for one seed)."""
     deviation = values.std(0, ddof=1) if len(values) > 1 else np.zeros(values.shape[1:])
     return values.mean(0), deviation
 
 
 def band_note(all_series: Sequence[Series], mark: str = "band") -> str:
-    """What lines and bands (or another mark) are."""
-    many = max(len(series.runs) for series in all_series) > 1
-    of = f"Mean over {seeds(all_series)}" if many else "One seed"
-    return f"{of}{f'; {mark}: ± 1 standard deviation (n - 1) over the seeds' if many else f'; no {mark}'}."
+    """A sentence that says what the lines and the bands are. mark: what a band is called, where it is another mark."""
+    if max(len(series.runs) for series in all_series) > 1:
+        return f"Mean over {seeds(all_series)}; {mark}: ± 1 standard deviation (n - 1) over the seeds."
+    return f"One seed; no {mark}."
 
 
 def shared_note(all_series: Sequence[Series]) -> str:
-    """The settings that all have alike, on a line of its own; nothing for none."""
+    """The settings that are the same in all series, on a line of its own; an empty text where there are none."""
     settings = ", ".join(f"{name}={show(value)}" for name, value in shared(all_series).items())
     return f"\nAll with {settings}." if settings else ""

@@ -79,6 +79,11 @@ def panels(number: int, labels: Sequence[str], title: str, note: str) -> tuple[F
     return figure, list(figure.subplots(1, number, squeeze=False)[0])
 
 
+def in_lines(label: str) -> str:
+    """The label of a series on several lines, for narrow places: broken before its options and at each change."""
+    return label.replace("[", "\n[").replace(" (", "\n(").replace(", ", ",\n")
+
+
 def legend(figure: Figure, panel: Axes) -> None:
     """What the marks of a panel are, beside the panels."""
     handles, labels = panel.get_legend_handles_labels()

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from bench.errors import BenchError
 from bench.plots.margin import max_margin
 from bench.plots.select import Array, Arrays, Series, shared, shared_note
-from bench.plots.style import new_figure
+from bench.plots.style import in_lines, new_figure
 
 MOST = 8
 DASHED = " Dashed line: max-margin separator of the training samples."
@@ -46,7 +46,7 @@ def surfaces(series: Sequence[Series], arrays: Sequence[Arrays], train: Sequence
     panels = figure.subplots(len(series), len(epochs), squeeze=False, sharex=True, sharey=True)
     filled = None
     for row, one, kept, points, separator in zip(panels, series, arrays, train, separators, strict=True):
-        row[0].set_ylabel(one.label(shared(series)).replace(" ", "\n"), fontsize=8)
+        row[0].set_ylabel(in_lines(one.label(shared(series))), fontsize=8)
         for axes, epoch in zip(row, epochs, strict=True):
             if f"{probe}/positive/{epoch}" in kept:
                 filled = _surface(axes, kept, probe, epoch)

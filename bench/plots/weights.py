@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from bench.errors import BenchError
 from bench.plots.select import Array, Arrays, Series, seeds, shared, shared_note
-from bench.plots.style import COLORS, GREY, new_figure
+from bench.plots.style import COLORS, GREY, in_lines, new_figure
 
 MOST_LABELS, MOST_SERIES = 20, 5
 BINS = 40
@@ -52,7 +52,7 @@ def histograms(series: Sequence[Series], arrays: Sequence[Sequence[Arrays]], tit
         else:
             column[0].xaxis.set_major_locator(MaxNLocator(4))
             column[0].ticklabel_format(axis="x", useOffset=False)
-        column[0].set_title(one.label(shared(series)).replace(" ", "\n"))
+        column[0].set_title(in_lines(one.label(shared(series))))
         column[-1].set_xlabel("weight relative to the mean")
     for axes, name in zip(panels[:, 0], groups, strict=True):
         axes.set_ylabel(name, rotation=0, ha="right", va="center")

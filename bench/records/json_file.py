@@ -96,6 +96,18 @@ def load(folder: Path, kind: type[K]) -> tuple[list[K], dict[Path, str]]:
     return records, damaged
 
 
+def check_writable(folder: Path) -> None:
+    """Make a folder if it does not exist, and raise StoreError if it cannot be written to.
+
+    To be called before hours of computing whose result is to be written there.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise StoreError(f"cannot write to {folder}: {error.strerror}; name another folder with --out") from error
+
+
 def write_whole(path: Path, content: "bytes | Callable[[IO[bytes]], object]") -> None:
     """Write a file, from bytes or by a function, whole or not at all. Raises StoreError, leaving what was there."""
     part = None

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -61,6 +61,49 @@ class RunSpec:
             "": self.options,
         }
         return {f"{prefix}{name}": values[name] for prefix, values in by_prefix.items() for name in sorted(values)}
+
+    def label(self, hidden: Collection[str] = ()) -> str:
+        """The method, and in brackets those of its options that differ from their defaults: `forml[weight_lr=10]`.
+
+        Args:
+            hidden: Options that are left out, as they are told elsewhere.
+        """
+        options = ",".join(
+            f"{name}={show(value)}" for name, value in sorted(self.options.items()) if name not in hidden
+        )
+        return f"{self.method}[{options}]" if options else self.method
+
+    def changes(self, hidden: Collection[str] = ()) -> list[str]:
+        """What differs from the defaults of the model, the recipe and the choice of the training data, for a label.
+
+        Args:
+            hidden: Settings that are left out, by the names that `bench run -o` has for them.
+        """
+        parts = []
+        for name, value in sorted(self.model_options.items()):
+            if f"model.{name}" not in hidden:
+                parts.append(f"model.{name}={show(value)}")
+        for name, value in sorted(self.recipe.items()):
+            if f"recipe.{name}" not in hidden:
+                parts.append(f"{name}={show(value)}")
+        if self.validation == "paper" and "validation" not in hidden:
+            parts.append("trained on validation data too")
+        return parts
+
+    def variant(self, hidden: Collection[str] = ()) -> list[str]:
+        """The changed options of the data set and of the protocol, which make another task.
+
+        Args:
+            hidden: Settings that are left out, by the names that `bench run -o` has for them.
+        """
+        parts = []
+        for name, value in sorted(self.dataset_options.items()):
+            if f"dataset.{name}" not in hidden:
+                parts.append(f"dataset.{name}={show(value)}")
+        for name, value in sorted(self.protocol_options.items()):
+            if f"protocol.{name}" not in hidden:
+                parts.append(f"{name}={show(value)}")
+        return parts
 
     def command(self, own_model: str, own_protocol: str, flags: Sequence[str] = ()) -> str:
         """The command that makes this run, without the model and the protocol where they are the data set's own."""

@@ -1,14 +1,13 @@
 """Records of runs, one JSON file each. Nothing here imports torch: tables are made from records alone."""
 
 import math
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.errors import StoreError
-from bench.records.json_file import load, write_whole
+from bench.records.json_file import check_writable, load, write_whole
 from bench.records.run import RunResult
 from bench.records.spec import RunSpec, canonical
 
@@ -35,14 +34,8 @@ class ResultStore:
         return result if result.ok else None
 
     def check_writable(self) -> None:
-        """Raise StoreError now rather than after hours of training."""
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            tempfile.TemporaryFile(dir=self.folder).close()
-        except OSError as error:
-            raise StoreError(
-                f"cannot write to {self.folder}: {error.strerror}; name another folder with --out"
-            ) from error
+        """Make the folder if it does not exist. Raises StoreError now rather than after hours of training."""
+        check_writable(self.folder)
 
     def put(self, result: RunResult, predictions: "Mapping[str, np.ndarray[Any, Any]] | None" = None) -> Path:
         """Write a record, whole or not at all. Raises StoreError, leaving what was there.

@@ -20,11 +20,16 @@ if TYPE_CHECKING:
 class Evaluations:
     """The evaluator of a training.
 
-    select: validation metric of the rule `best_val_<select>`, or None where the validation data are trained on: then
-        `last` is the only rule. Ties go to the earliest epoch.
-    keep_at: epochs after which the probability of class 1 is kept for each probe.
-    keep_models: whether the model of each rule is kept, of a run that is not stacked.
-    metrics: what is computed, by name.
+    Args:
+        splits: The validation data, the tests and the probes that are evaluated.
+        groups: The number of groups.
+        group_is_class: Whether the classes are the groups.
+        batch_size: Samples in a forward pass.
+        select: The validation metric of the rule `best_val_<select>`, or None where the validation data are trained on:
+            then `last` is the only rule. Ties go to the earliest epoch.
+        keep_at: Epochs after which the probability of class 1 is stored for each probe.
+        keep_models: Whether the model of each rule is stored, for a run that is not stacked.
+        metrics: What is computed, by name.
     """
 
     def __init__(
@@ -60,11 +65,11 @@ class Evaluations:
             self._last[name] = logits
             if name in self._probes and epoch in self._keep_at:
                 self._positive[f"{name}/positive/{epoch}"] = logits.softmax(-1)[..., 1].half()
-        found = _read(computed)
+        values = _read(computed)
         if self._keep_models:
             self.model_states[LAST] = {name: value.clone() for name, value in model.state_dict().items()}
-        self._keep_best(found["val"], epoch)
-        return found
+        self._keep_best(values["val"], epoch)
+        return values
 
     def examined(self, model: nn.Module, split: Split) -> dict[str, float]:
         """Every metric of one model on a further test set."""

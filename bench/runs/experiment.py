@@ -24,10 +24,13 @@ OPTIONS_OF = ("method", "model", "dataset", "protocol", "recipe")
 
 @dataclass(frozen=True)
 class Request:
-    """What is asked for, by name; None and empty mean the data set's recipe.
+    """What is asked for, by name. None, and an option that is not given, mean the value of the data set's recipe.
 
-    options: by name, as text or values: a method's own (`beta`), the model's (`model.width`), the data set's
-        (`dataset.size`), the protocol's (`protocol.factor`), the recipe's (`recipe.lr`).
+    Attributes:
+        options: Values, or their texts, by name. A name without a prefix is an option of the method (`beta`); those of
+            others are `model.width`, `dataset.size`, `protocol.factor` and `recipe.lr`.
+        validation: `shared`: every method trains on the same samples; `paper`: methods that do not need the validation
+            data train on them too.
     """
 
     dataset: str
@@ -45,7 +48,7 @@ class Experiment:
     dataset: Dataset
     dataset_options: dict[str, Any]
     own_recipe: Recipe
-    """The data set's, under this protocol, as published."""
+    """The data set's recipe under this protocol, as published."""
     protocol: Protocol
     method_name: str
     method: type[Method]
@@ -59,11 +62,12 @@ class Experiment:
     """As asked; `shared` for a method that learns from the validation data, as both are the same for it."""
     plugins: dict[str, Plugin]
     default_protocol: str = ""
-    """Of the data sets whose recipe names none."""
+    """The protocol of data sets whose recipe names none."""
     known_metrics: Mapping[str, Metric] = dataclasses.field(default_factory=lambda: METRICS)
     """All that is computed at every evaluation, by name."""
 
     def spec(self, seed: int) -> RunSpec:
+        """What identifies the run with this seed."""
         # A field that is new and unused, so at its default, makes no other run.
         usual = Recipe(protocol=self.default_protocol)
         recipe = {name: value for name, value in self.resolved.recipe.items() if value != getattr(usual, name)}
@@ -84,11 +88,12 @@ class Experiment:
         )
 
     def new_method(self) -> Method:
+        """The method with its options, not yet begun. Raises OptionError for values that it does not take."""
         return self.method(**self.options)
 
     @property
     def unstackable(self) -> str:
-        """What of it cannot be trained stacked; empty where all can."""
+        """The method or the protocol that cannot be trained stacked; an empty text where both can."""
         if not self.method.stackable:
             return f"method {self.method_name}"
         return "" if self.protocol.stackable else f"protocol {self.protocol.name}"

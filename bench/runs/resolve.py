@@ -19,9 +19,17 @@ from bench.runs.experiment import OPTIONS_OF, VALIDATION, Experiment, Request
 def resolve(
     request: Request, files: Files, registry: Registry | None = None, loaded: Dataset | None = None
 ) -> Experiment:
-    """Look up every name, load the data and check every option. Raises BenchError.
+    """Look up every name, load the data and check every option.
 
-    loaded: `dataset` of another experiment on the same data set and protocol, with the same options of both.
+    Args:
+        request: What is asked for.
+        files: The data files.
+        registry: The plugins; None: those that are installed.
+        loaded: `dataset` of another experiment on the same data set and protocol with the same options of both, which
+            is not loaded again.
+
+    Raises:
+        BenchError: for what cannot be run as it is asked for.
     """
     registry = registry or installed()
     method = registry.find("methods", request.method)
@@ -36,9 +44,9 @@ def resolve(
     model = registry.find("models", model_name)
     own_model = recipe.model_options if model_name == recipe.model else {}
     model_options, changed_model = _resolve(model.value, own_model, given["model"], f"model {model_name}")
-    own = recipe.options.get(request.method, {})
-    options, changed = _resolve(method.value, own, given["method"], f"method {request.method}")
-    found = Experiment(
+    recommended = recipe.options.get(request.method, {})
+    options, changed = _resolve(method.value, recommended, given["method"], f"method {request.method}")
+    experiment = Experiment(
         dataset=known.dataset,
         dataset_options=known.dataset_options,
         own_recipe=known.own_recipe,
@@ -56,15 +64,21 @@ def resolve(
         known_metrics=known.known_metrics,
         plugins=known.plugins | {"model": model.plugin, "method": method.plugin},
     )
-    found.new_method()  # checks its options, before anything is trained
-    return found
+    experiment.new_method()  # checks its options, before anything is trained
+    return experiment
 
 
 @dataclass(frozen=True)
 class ResolvedData:
-    """A data set as a protocol sees it, and how it is trained on: what a run has without a model and a method.
+    """A data set as a protocol sees it, with the recipe it is trained by: a run without its model and its method.
 
-    own_recipe: the data set's, under this protocol, as published. changed: by prefix, options that are not the usual.
+    Attributes:
+        dataset: As `protocol.view` gives it.
+        own_recipe: The data set's recipe under this protocol, as published.
+        recipe: The recipe with the values that were given.
+        changed: Prefix -> options that differ from their defaults or from the published recipe.
+        default_protocol: The protocol of data sets whose recipe names none.
+        known_metrics: All metrics, those of plugins too.
     """
 
     dataset: Dataset
@@ -86,7 +100,17 @@ def resolve_data(
     registry: Registry,
     loaded: Dataset | None = None,
 ) -> ResolvedData:
-    """As `resolve` does. given: options of the data set, the protocol and the recipe, as `by_prefix` has them."""
+    """Look up a data set and its protocol, load the data and check their options, as `resolve` does.
+
+    Args:
+        name: The data set.
+        protocol_name: The protocol; None: that of the data set's recipe.
+        given: Options of the data set, the protocol and the recipe, as `by_prefix` gives them.
+        files, registry, loaded: As in `resolve`.
+
+    Raises:
+        BenchError: for unknown names and options, and for data that the protocol cannot use.
+    """
     if protocol_name:
         registry.find("protocols", protocol_name)  # a wrong name is told before the data are read
     load = registry.find("datasets", name)
@@ -97,8 +121,8 @@ def resolve_data(
     kind: type[Protocol] = offer.value
     own_recipe = dataset.recipes.get(kind.name, dataset.recipe)
     own_recipe = dataclasses.replace(own_recipe, protocol=own_recipe.protocol or default)
-    own = own_recipe.options.get(kind.name, {})
-    protocol_options, changed_protocol = _resolve(kind, own, given["protocol"], f"protocol {kind.name}")
+    recommended = own_recipe.options.get(kind.name, {})
+    protocol_options, changed_protocol = _resolve(kind, recommended, given["protocol"], f"protocol {kind.name}")
     chosen = kind(**protocol_options)
     if not loaded:
         chosen.check(dataset)
@@ -114,7 +138,11 @@ def resolve_data(
 
 
 def by_prefix(options: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Options without their prefix, by it; those without one are the method's. Raises OptionError for another one."""
+    """The options of each prefix, without it. Options without a prefix are the method's.
+
+    Raises:
+        OptionError: for a prefix that is not one of OPTIONS_OF.
+    """
     given: dict[str, dict[str, Any]] = {where: {} for where in OPTIONS_OF}
     for name, value in options.items():
         where, _, rest = name.rpartition(".")

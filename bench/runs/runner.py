@@ -21,15 +21,15 @@ from bench.training.observer import Observer
 
 
 def device_of(name: str) -> torch.device:
-    """`auto`, `cpu`, `cuda`, `cuda:1`. Raises DeviceError when it is not there."""
+    """The device of this name: `auto`, `cpu`, `cuda` or `cuda:1`. Raises DeviceError where it cannot be used."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        there = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
-        raise DeviceError(f"device {name!r} cannot be used here; there is: {', '.join(there)}") from error
+        usable = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
+        raise DeviceError(f"device {name!r} cannot be used here; there is: {', '.join(usable)}") from error
     return device
 
 
@@ -78,7 +78,8 @@ def run(
         _discard(checkpoint)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
-    streams, method = RandomStreams(tuple(seeds), stacked), experiment.new_method()
+    streams = RandomStreams(tuple(seeds), stacked)
+    method = experiment.new_method()
     how = {"backend": backend, "check": check, "capture": not computed.eager_because}
     with computed.threads.in_use():
         trained = train(experiment, method, streams, device, observer or Observer(), checkpoint, how)
@@ -114,6 +115,6 @@ def _eager_because(recipe: Recipe, stacked: bool, device: torch.device, eager: b
 
 
 def _discard(checkpoint: Path) -> None:
-    """Of the evaluated training and of those before it."""
+    """Delete the checkpoints of the evaluated training and of those before it."""
     for path in checkpoint.parent.glob(f"{checkpoint.stem}*.pt"):
         path.unlink()

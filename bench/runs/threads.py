@@ -34,7 +34,7 @@ class Threads:
 
     @contextmanager
     def in_use(self) -> Iterator[None]:
-        """Computes with so many, and puts back the number that was."""
+        """Within, torch computes with so many threads; afterwards with as many as before."""
         before = torch.get_num_threads()
         torch.set_num_threads(self.count)
         try:
@@ -58,12 +58,12 @@ def chosen(experiment: Experiment, runs: int, device: torch.device, asked: int |
     if device.type != "cpu":
         return Threads(every, f"torch: the model is on {device.type}")
     try:
-        found = runs * experiment.recipe.batch_size * sample_flops(experiment)
+        batch_flops = runs * experiment.recipe.batch_size * sample_flops(experiment)
     except Exception as error:  # the training meets it again, and tells it
         return Threads(every, f"torch: the forward pass of a sample fails: {' '.join(str(error).split())}")
-    count = max(1, min(every, found // FLOPS_A_THREAD))
+    count = max(1, min(every, batch_flops // FLOPS_A_THREAD))
     return Threads(
-        count, f"rule: a batch's forward pass has {found / 1e6:.3g} MFLOP, {FLOPS_A_THREAD / 1e6:g} a thread"
+        count, f"rule: a batch's forward pass has {batch_flops / 1e6:.3g} MFLOP, {FLOPS_A_THREAD / 1e6:g} a thread"
     )
 
 
@@ -74,7 +74,7 @@ def _is_set() -> bool:
 
 
 def sample_flops(experiment: Experiment) -> int:
-    """Of the model's forward pass of one sample, as it is for evaluation: BatchNorm cannot train on one alone."""
+    """FLOPs of the model's forward pass of one sample, in evaluation mode: BatchNorm cannot train on one sample."""
     model = new_model(experiment, RandomStreams((0,)), torch.device("cpu")).eval()
     x = torch.zeros((1, *experiment.dataset.shape))  # as batches are, whatever the data are kept as
     with torch.no_grad():

@@ -1,7 +1,8 @@
 """Paired differences between rows, as cells of tables. Nothing here imports torch."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from bench.tables.markdown import table
 from bench.tables.rows import Row, scale_of
@@ -9,44 +10,65 @@ from bench.tables.stats import PairedDifference, holm, paired_difference
 
 
 def baselines_of(rows: Sequence[Row]) -> list[Row | None]:
-    """For each row the baseline among them that is trained on the same data; of a baseline that is trained on the
-    validation data too, that which is not; of a method that learns from the validation data, also one that is trained
-    on them.
+    """The baseline that each row is compared with, in the same setting (`Row.setting`).
+
+    - A row is compared with the baseline that is trained on the same data.
+    - A baseline that is trained on the validation data too is compared with the baseline that is not.
+    - A method that learns from the validation data is compared with a baseline that is trained on them, where no other
+      was run.
+
+    Returns:
+        For each row its baseline; the row itself where it is the only one of its setting; None where there is none.
     """
-    baselines = {
-        (row.setting, row.any.spec.validation): row
-        for row in rows
-        if row.any.about.baseline and not row.any.spec.options
-    }
+    baselines = {}
+    for row in rows:
+        if row.any.about.baseline and not row.any.spec.options:
+            baselines[row.setting, row.any.spec.validation] = row
+    return [_baseline_of(row, baselines) for row in rows]
 
-    def of(row: Row) -> Row | None:
-        about, own, setting = row.any.about, row.any.spec.validation, row.setting
-        policies = [own, *["shared"] * about.baseline, *["paper"] * about.uses_val]
-        found = [base for policy in policies if (base := baselines.get((setting, policy)))]
-        return next((base for base in found if base is not row), row if found else None)
 
-    return [of(row) for row in rows]
+def _baseline_of(row: Row, baselines: Mapping[tuple[tuple[Any, ...], str], Row]) -> Row | None:
+    """The baseline of one row. baselines: by setting and by the choice of the training data (`validation`)."""
+    policies = [row.any.spec.validation]
+    if row.any.about.baseline:
+        policies.append("shared")
+    if row.any.about.uses_val:
+        policies.append("paper")
+    candidates = [baselines[row.setting, policy] for policy in policies if (row.setting, policy) in baselines]
+    for baseline in candidates:
+        if baseline is not row:
+            return baseline
+    return row if candidates else None
 
 
 def differences(pairs: Sequence[tuple[Row, Row | None]], metric: str, rule: str) -> list[str]:
-    """For each pair the first row less the second: mean, interval and p, adjusted for all of them (Holm); empty where
-    there is nothing to compare with.
+    """The paired difference of each pair of rows, the first minus the second, as cells of a table.
+
+    Args:
+        pairs: Rows and what they are compared with; None, or the row itself, for no comparison.
+        metric: What is compared.
+        rule: The selection rule of the epoch.
+
+    Returns:
+        For each pair the mean, its interval and its p-value, which is adjusted for all pairs (Holm 1979); an empty text
+        where nothing is compared.
     """
-    found = {
-        i: paired_difference(row.values(metric, rule), other.values(metric, rule))
-        for i, (row, other) in enumerate(pairs)
-        if other and other is not row
-    }
-    adjusted = dict(zip(found, holm([d.p for d in found.values()]), strict=True))
-    return [
-        _difference(found[i], adjusted[i], scale_of(pairs[i][0].unit(metric))) if i in found else ""
-        for i in range(len(pairs))
-    ]
+    compared = {}
+    for place, (row, other) in enumerate(pairs):
+        if other and other is not row:
+            compared[place] = paired_difference(row.values(metric, rule), other.values(metric, rule))
+    adjusted = holm([difference.p for difference in compared.values()])
+    cells = [""] * len(pairs)
+    for (place, difference), p in zip(compared.items(), adjusted, strict=True):
+        cells[place] = _difference(difference, p, scale_of(pairs[place][0].unit(metric)))
+    return cells
 
 
 def between_tasks(rows: Sequence[Row], rule: str) -> list[str]:
-    """A table of what an option of the protocol changes: each row less that of the same training without the option,
-    over the seeds of both, of which there must be two. Nothing where there are no such rows.
+    """The lines of a table of what an option of the protocol changes.
+
+    Each row is compared with the row of the same training without the option, over the seeds that both have; two are
+    needed. There are no lines where no two rows can be compared.
     """
     metric = rows[0].ranked_by
     compared = [
@@ -57,17 +79,17 @@ def between_tasks(rows: Sequence[Row], rule: str) -> list[str]:
         if row.ranked_by == other.ranked_by == metric and _only_in(name, row, other)
         if (seeds := len(row.values(metric, rule).keys() & other.values(metric, rule).keys())) > 1
     ]
-    found = differences([(row, other) for row, _, other, _ in compared], metric, rule)
+    cells = differences([(row, other) for row, _, other, _ in compared], metric, rule)
     lines = [
         [row.name, row.variant, f"{name}={other.protocol_value(name)}", str(seeds), difference]
-        for (row, name, other, seeds), difference in zip(compared, found, strict=True)
+        for (row, name, other, seeds), difference in zip(compared, cells, strict=True)
         if difference
     ]
     return table(["Method", "Task", "Compared with", "Seeds", f"Δ {metric}"], lines) if lines else []
 
 
 def _only_in(name: str, row: Row, other: Row) -> bool:
-    """Whether they differ in this option of the protocol alone, which the other has at its default."""
+    """Whether two rows differ in this option of the protocol alone, and the other row has it at its default."""
     specs = row.any.spec, other.any.spec
     given, fewer = (spec.protocol_options for spec in specs)
     used, also = ({**r.any.resolved.protocol_options, name: None} for r in (row, other))

@@ -18,14 +18,22 @@ from bench.tables.wording import definitions, listed, recipe_line, sizes_line
 
 
 def render(results: Iterable[RunResult]) -> dict[str, str]:
-    """File name -> markdown, one for each protocol and data set."""
+    """The pages of the leaderboard, one for each protocol and data set.
+
+    Args:
+        results: Records of runs; failed ones are listed below the tables.
+
+    Returns:
+        File name -> markdown.
+    """
     tables: dict[tuple[str, str], list[RunResult]] = defaultdict(list)
     for result in results:
         tables[result.spec.protocol, result.spec.dataset].append(result)
-    return {page_name(*task): _page(*task, found) for task, found in sorted(tables.items())}
+    return {page_name(*task): _page(*task, of_task) for task, of_task in sorted(tables.items())}
 
 
 def page_name(protocol: str, dataset: str) -> str:
+    """The file name of a page. protocol: `name/version`."""
     return f"{protocol.replace('/', '-v')}-{dataset}.md".replace("/", "-")
 
 
@@ -47,7 +55,8 @@ def _page(protocol: str, dataset: str, results: Sequence[RunResult]) -> str:
             if compared := between_tasks(rows, rule):
                 tables += [f"## Between tasks: {rule_name(rule)}", "", *compared, ""]
         lines += [*definitions(about), "", *_notes(tables), "", *tables, *_unofficial(rows)]
-        lines += ["§ Runs of more than one version of the code.", ""] if any(len(r.versions) > 1 for r in rows) else []
+        if any(len(row.versions) > 1 for row in rows):
+            lines += ["§ The runs of this row were made by more than one version of the code.", ""]
         lines += ["## Made by", "", *shared_lines(rows, lambda row: sorted(row.versions)), ""]
     return "\n".join(lines + _without(results))
 
@@ -63,17 +72,25 @@ def _without(results: Sequence[RunResult]) -> list[str]:
     if unfit:
         lines += ["## Not applicable", "", *(f"- {why}{', '.join(seeds)})" for why, seeds in unfit.items()), ""]
     if failures := [f"- `{r.command}`: {r.status}" for r in without if not r.unfit]:
-        lines += ["## Failed runs", "", "Not counted above.", "", *failures, ""]
+        lines += ["## Failed runs", "", "These runs are in no table above.", "", *failures, ""]
     return lines
 
 
 def shared_lines(rows: Sequence[Row], tell: Callable[[Row], Iterable[str]]) -> list[str]:
-    """What is told of rows, and of which where it is not of all."""
-    found: dict[str, dict[str, None]] = defaultdict(dict)
+    """A bullet for each different text that `tell` gives of the rows; of several texts, with the names of their rows.
+
+    Args:
+        rows: The rows of a page.
+        tell: The texts that apply to a row.
+    """
+    names_by_text: dict[str, dict[str, None]] = defaultdict(dict)
     for row in rows:
         for text in tell(row):
-            found[text][row.name + (f" with {row.variant}" if row.variant else "")] = None
-    return [f"- {text}{': ' + ', '.join(names) if len(found) > 1 else ''}" for text, names in found.items()]
+            name = f"{row.name} with {row.variant}" if row.variant else row.name
+            names_by_text[text][name] = None
+    if len(names_by_text) == 1:
+        return [f"- {text}" for text in names_by_text]
+    return [f"- {text}: {', '.join(names)}" for text, names in names_by_text.items()]
 
 
 def _recipes(rows: Sequence[Row]) -> list[str]:
@@ -90,10 +107,11 @@ def _recipes(rows: Sequence[Row]) -> list[str]:
 
 def task_section(protocol: str, dataset: str, variant: str, rows: Sequence[Row]) -> list[str]:
     """The tables of one task: only its rows can be ranked together."""
-    recipe, off = ([row for row in rows if bool(row.any.off_recipe) == is_off] for is_off in (False, True))
+    recipe = [row for row in rows if not row.any.off_recipe]
+    off = [row for row in rows if row.any.off_recipe]
     start = f"{variant}: " if variant else ""
-    own = [row for row in rows if set(row.any.off_recipe) <= {"protocol"} and row.any.spec.validation == "shared"]
-    lines = [f"## {_capital(start + 'recipe')}", "", *_recipes(own or rows), ""]
+    usual = [row for row in rows if set(row.any.off_recipe) <= {"protocol"} and row.any.spec.validation == "shared"]
+    lines = [f"## {_capital(start + 'recipe')}", "", *_recipes(usual or rows), ""]
     for title, part in (("", recipe), ("off the recipe: ", off)):
         for rule in _rules(part):
             lines += _table(start + title + rule_name(rule), part, rule)
@@ -105,11 +123,12 @@ def task_section(protocol: str, dataset: str, variant: str, rows: Sequence[Row])
 
 
 def _constant(rows: Sequence[Row]) -> list[str]:
-    """What a model that always predicts the most frequent class would have, where groups are compared."""
+    """The accuracy of a model that always predicts the most frequent class, where groups are compared."""
     runs = {seed: r for row in rows for seed, r in row.runs.items() if len(r.data.counts.get(TEST, [])) > 1}
     if not runs:
         return []
-    names, right = set(), []
+    names = set()
+    right = []
     for r in runs.values():
         train, test = r.class_counts("train"), r.class_counts(TEST)
         most = train.index(max(train))
@@ -117,33 +136,48 @@ def _constant(rows: Sequence[Row]) -> list[str]:
         right.append(test[most] / sum(test))
     constant = f"Always predicting {' or '.join(sorted(names))!r} has accuracy {mean_and_error(right)}"
     return [
-        f"{constant} and the same rates in every group: a low disparity means little where the accuracy is near that.",
+        f"{constant} and the same rates in every group, so a low disparity means little at an accuracy near that.",
         "",
     ]
 
 
+METRIC = "Each metric"
 NOTES = {
-    "Method": "Test values in percent: mean ± standard error (sample standard deviation with n - 1, over the root of "
-    "the number of seeds n), in the order of the first metric's mean over the seeds that each row has.",
-    "Δ": "Δ: paired difference in the first metric over the common seeds, with its 95 % Student-t interval, for itself "
-    "alone, and its p, adjusted for all of the table's (Holm); seeds draw the splits, the initial weights and the "
-    "order anew, not other data. It is to the baseline that is trained on the same data; that of a baseline trained on "
-    "the validation data too is the one that is not.",
-    "Compared": "Between tasks, it is to the same method on the task without that one option, which may change the "
-    "test data too.",
-    "Cost": "Cost: training time relative to the baseline on the same machine, evaluation excluded (medians over "
-    "seeds, without runs that shared the machine with other work; – where nothing is left to compare).",
-    "Val": "Val: whether the training uses the validation data; other trainings use them for the selection of the "
-    "epoch alone.",
+    "Method": "the method, in brackets its options that differ from their defaults, and in parentheses what differs "
+    "from the recipe. The rows are in the order of the first metric's mean.",
+    METRIC: "its value on the test set (of `set/metric`, on that set), as mean ± standard error over the seeds of the "
+    "row. Values are in percent unless the heading names a unit; ↑ marks metrics of which more is better, ↓ those "
+    "of which less is. The standard error is the sample standard deviation (n - 1) divided by the root of the "
+    "number of seeds n.",
+    "Δ": "the paired difference in the first metric: the row minus its baseline, over the seeds that both have. "
+    "Behind it are its 95 % Student-t interval, which holds for this difference alone, and its p-value, which is "
+    "adjusted for all differences of the table (Holm). A seed draws the splits, the initial weights and the order "
+    "of the samples; the data set stays the same. The baseline of a row is trained on the same data as the row. A "
+    "baseline that is trained on the validation data too is compared with the baseline that is not. A method that "
+    "learns from the validation data is compared with a baseline trained on them where no other was run.",
+    "Compared with": "between tasks, Δ is the row minus the same method on the task where this one option has the "
+    "value in this column. The option may change the test data too.",
+    "Seeds": "the number of seeds that the values of the row are of.",
+    "Cost": "the training time relative to the baseline's on the same machine, without evaluation, as a ratio of "
+    "medians over the seeds. Runs that shared the machine with other work are left out; – means that no time is "
+    "left to compare.",
+    "Val": "whether the training uses the validation data. Where it does not, they serve only to select the epoch.",
 }
-"""What the columns of the tables are, by the beginning of their heads."""
-COMMANDS = "After each, all options of the method as they were used, whether given, the recipe's or the method's own."
+"""What the columns of the tables are, by the beginning of their headings."""
+COMMANDS = (
+    "Each command makes the runs of one row. Behind it are all options of the method with the values that were used, "
+    "whether they were given, set by the recipe or defaults of the method."
+)
 
 
 def _notes(tables: Sequence[str]) -> list[str]:
-    """Of the columns that there are."""
+    """A bullet for each kind of column that the tables have."""
     text = "\n".join(tables)
-    return [" ".join(note for head, note in NOTES.items() if f"| {head}" in text)]
+    lines = ["Columns of the tables:", ""]
+    for head, note in NOTES.items():
+        if head == METRIC or f"| {head}" in text:
+            lines.append(f"- **{head}**: {note}")
+    return lines
 
 
 def _rules(rows: Sequence[Row]) -> list[str]:
@@ -186,14 +220,16 @@ def _table(title: str, rows: Sequence[Row], rule: str) -> list[str]:
 
 
 def _capital(title: str) -> str:
-    """With a capital, unless it begins with the name of an option."""
+    """The title with a capital letter, unless it begins with the name of an option."""
     return title if "=" in title.split(":")[0] else title[0].upper() + title[1:]
 
 
 def mean_and_error(values: Sequence[float], unit: str = "%") -> str:
-    """`12.34 ± 0.56`; without the error for one value.
+    """Mean and standard error of a metric over seeds, as `12.34 ± 0.56`; of one value without the error.
 
-    unit: `%` for fractions, which are shown in percent.
+    Args:
+        values: One for each seed.
+        unit: `%` for fractions, which are shown in percent.
     """
     mean, se = mean_se(values)
     if math.isnan(mean):
@@ -204,7 +240,7 @@ def mean_and_error(values: Sequence[float], unit: str = "%") -> str:
 
 @cache
 def published() -> list[dict[str, str]]:
-    """The papers' printed values, one a row."""
+    """The values that papers print, one a row of `bench/tables/published.csv`, by the names of its columns."""
     with files("bench.tables").joinpath("published.csv").open(encoding="utf-8") as file:
         return list(csv.DictReader(file))
 
@@ -226,7 +262,9 @@ def _beside_the_papers(protocol: str, task: str, start: str, rows: Sequence[Row]
         return []
     heads = ["Method", "Metric", "Paper", *(f"Ours, {rule_name(r)}" for r in rules), "Source"]
     show = f"`bench show {task.split('[')[0]}`"
-    note = f"Where our setting is not the papers', or they leave one open: {show}, and the same of each method."
+    note = (
+        f"{show} says where our setting differs from the papers' and what they leave open; so does that of each method."
+    )
     return [f"## {_capital(start + 'beside the papers')}", "", note, "", *table(heads, cells), ""]
 
 

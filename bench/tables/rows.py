@@ -24,17 +24,15 @@ def scale_of(unit: str) -> int:
 
 @dataclass(frozen=True)
 class Row(SeedRuns):
-    """What a table says of them."""
+    """A row of a table: the finished runs that differ in nothing but the seed."""
 
     ambiguous: bool = False
     """Whether another row differs from it in nothing but the defaults of its time."""
 
     @property
     def label(self) -> str:
-        """Method and what differs from its defaults."""
-        spec = self.any.spec
-        options = ",".join(f"{name}={show(value)}" for name, value in sorted(spec.options.items()))
-        return spec.method + (f"[{options}]" if options else "")
+        """The method and those of its options that differ from their defaults."""
+        return self.any.spec.label()
 
     @property
     def name(self) -> str:
@@ -43,16 +41,14 @@ class Row(SeedRuns):
         return self.label + mark + (f" ({self.changes})" if self.changes else "")
 
     def protocol_value(self, name: str) -> str:
-        """That of an option of the protocol, also where it is the default."""
+        """The value of an option of the protocol as a text, also where it is the default."""
         used = self.any.resolved.protocol_options
         return show(used[name]) or "empty" if name in used else "its default"
 
     @property
     def variant(self) -> str:
-        """Options of the data set and the protocol: another task."""
-        spec = self.any.spec
-        parts = [f"dataset.{name}={show(value)}" for name, value in sorted(spec.dataset_options.items())]
-        return ", ".join(parts + [f"{name}={show(value)}" for name, value in sorted(spec.protocol_options.items())])
+        """The changed options of the data set and of the protocol, which make another task; empty for none."""
+        return ", ".join(self.any.spec.variant())
 
     @property
     def ranked_by(self) -> str:
@@ -60,24 +56,26 @@ class Row(SeedRuns):
         return str(self.any.about.metrics[0])
 
     def unit(self, metric: str) -> str:
-        """Of a metric's values: `%` where they are fractions."""
+        """The unit of a metric's values: `%` where they are fractions."""
         return self.any.about.units.get(metric, "%")
 
     @property
     def changes(self) -> str:
-        """What is off the recipe, or trained on more than the shared data."""
+        """What differs from the recipe, and whether it is trained on more than the shared data; empty for nothing."""
         spec = self.any.spec
-        parts = ["the recipe of another protocol"] if "protocol" in self.any.off_recipe else []
-        parts += [spec.model] if "model" in self.any.off_recipe else []
-        parts += [f"model.{name}={show(value)}" for name, value in sorted(spec.model_options.items())]
-        parts += [f"{name}={show(value)}" for name, value in sorted(spec.recipe.items())]
-        parts += ["trained on validation data too"] if spec.validation == "paper" else []
-        parts += [f"settings {spec.settings}"] if self.ambiguous else []
+        parts = []
+        if "protocol" in self.any.off_recipe:
+            parts.append("the recipe of another protocol")
+        if "model" in self.any.off_recipe:
+            parts.append(spec.model)
+        parts += spec.changes()
+        if self.ambiguous:
+            parts.append(f"settings {spec.settings}")
         return ", ".join(parts)
 
     @property
     def setting(self) -> tuple[Any, ...]:
-        """What two rows must share for a comparison to be paired, the training data apart."""
+        """What two rows must have in common for a paired comparison, besides the training data."""
         spec, resolved = self.any.spec, self.any.resolved
         usual = usual_recipe()  # a field of later versions that is not used makes no difference
         recipe = {name: value for name, value in resolved.recipe.items() if value != usual.get(name)}
@@ -85,13 +83,23 @@ class Row(SeedRuns):
         return spec.model, used, self.any.data.revision
 
     def values(self, metric: str, rule: str) -> dict[int, float]:
-        """Values on the test set, or on that of `set/metric`, by seed; NaN where undefined, or where the options of the
-        protocol leave out the set; nothing where the rule does not apply.
+        """The values of a metric on the test set, by seed.
+
+        Args:
+            metric: Its name, or `set/name` for its values on another set.
+            rule: The selection rule of the epoch.
+
+        Returns:
+            NaN for a run where the metric is undefined, or whose protocol leaves out the set; no entry for a run to
+            which the rule does not apply.
         """
         of, _, name = metric.rpartition("/")
-        chosen = {seed: r.selected[rule]["metrics"] for seed, r in self.runs.items() if rule in r.selected}
-        found = {seed: metrics.get(of or TEST, {}).get(name) for seed, metrics in chosen.items()}
-        return {seed: math.nan if value is None else value for seed, value in found.items()}
+        values = {}
+        for seed, result in self.runs.items():
+            if rule in result.selected:
+                value = result.selected[rule]["metrics"].get(of or TEST, {}).get(name)
+                values[seed] = math.nan if value is None else value
+        return values
 
     @property
     def seconds_by_machine(self) -> dict[tuple[Any, ...], float]:
@@ -118,17 +126,23 @@ class Row(SeedRuns):
 
     @property
     def versions(self) -> set[str]:
-        """Of the code that made the runs."""
+        """The versions of the code that made the runs, a line for each."""
         return {code_line(r) for r in self.runs.values()}
 
     def cost(self, baseline: "Row | None") -> float | None:
-        """Training time relative to the baseline's on the same machines, or None where there is none to compare."""
-        own, base = self.seconds_by_machine, baseline.seconds_by_machine if baseline else {}
-        common = own.keys() & base.keys()
-        return math.fsum(own[m] for m in common) / math.fsum(base[m] for m in common) if common else None
+        """The training time relative to the baseline's on the same machines; None where no machine ran both."""
+        if baseline is None:
+            return None
+        seconds = self.seconds_by_machine
+        base = baseline.seconds_by_machine
+        common = seconds.keys() & base.keys()
+        if not common:
+            return None
+        return math.fsum(seconds[m] for m in common) / math.fsum(base[m] for m in common)
 
     @property
     def command(self) -> str:
+        """The command that makes all runs of the row."""
         base = self.any.command.rpartition(" --seed ")[0]
         seeds = sorted(self.runs)
         if seeds == list(range(len(seeds))):
@@ -137,9 +151,12 @@ class Row(SeedRuns):
 
 
 def rows_of(results: Sequence[RunResult]) -> list[Row]:
-    """The finished runs by what differs in more than the seed."""
-    found = by_seed(sorted(results, key=lambda r: (r.command, r.spec.seed, r.spec.key)))
-    asked = [canonical(asdict(replace(runs[min(runs)].spec, seed=0, settings=""))) for runs in found]
-    times = Counter(asked)
-    rows = [Row(runs, times[spec] > 1) for runs, spec in zip(found, asked, strict=True)]
+    """The rows of the finished runs, in the order of their names.
+
+    A row holds the runs that differ in nothing but the seed.
+    """
+    runs_of_rows = by_seed(sorted(results, key=lambda r: (r.command, r.spec.seed, r.spec.key)))
+    specs = [canonical(asdict(replace(runs[min(runs)].spec, seed=0, settings=""))) for runs in runs_of_rows]
+    times = Counter(specs)
+    rows = [Row(runs, times[spec] > 1) for runs, spec in zip(runs_of_rows, specs, strict=True)]
     return sorted(rows, key=lambda row: (row.label, row.changes))

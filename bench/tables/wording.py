@@ -15,10 +15,10 @@ from bench.records.sections import About
 from bench.records.spec import canonical
 
 NAMED = 10
-"""Classes or groups up to which each is named."""
+"""The most classes or groups of which each is named."""
 TOLD = {"model", "model_options", "protocol", "loss", "optimizer", "lr", "epochs", "steps", "batch_size", "train_size"}
 TOLD |= {"val_size", "test_size", "metrics", "select", "eval_batch_size", "evaluate_every", "evaluate_at"}
-"""Fields of a recipe that its line does not name: it says them otherwise, or they change no training."""
+"""Fields of a recipe that `recipe_line` does not name: it says them in words, or they change no training."""
 
 
 @cache
@@ -29,12 +29,19 @@ def usual_recipe() -> dict[str, Any]:
 
 
 def listed(values: Mapping[str, Any], form: str) -> str:
-    """`name=value, ...` in this form, or nothing for none."""
-    return form.format(", ".join(f"{name}={show(value)}" for name, value in sorted(values.items()))) if values else ""
+    """`name=value, ...` in the order of the names; an empty text where there are no values.
+
+    Args:
+        values: Options by name.
+        form: What is written around them, with `{}` in their place.
+    """
+    if not values:
+        return ""
+    return form.format(", ".join(f"{name}={show(value)}" for name, value in sorted(values.items())))
 
 
 def recipe_line(result: RunResult) -> str:
-    """What is trained and how long, the method apart."""
+    """What is trained and for how long, as a sentence; the method is left out, as rows of a table differ in it."""
     recipe = usual_recipe() | result.resolved.recipe
     others = {name: value for name, value in recipe.items() if name not in TOLD and value != usual_recipe().get(name)}
     options = {} if "model" in result.off_recipe else recipe["model_options"]  # those of the recipe's own model
@@ -46,17 +53,17 @@ def recipe_line(result: RunResult) -> str:
         f"batches of {recipe['batch_size']:,}{listed(others, ', {}')}",
     ]
     line = f"{', '.join(parts)}."
-    line += listed(result.resolved.dataset_options, " Options of the dataset: {}.")
+    line += listed(result.resolved.dataset_options, " Options of the data set: {}.")
     return line + listed(result.resolved.protocol_options, " Options of the protocol: {}.")
 
 
 def sizes_line(results: Sequence[RunResult]) -> str:
-    """How many samples each set has that any run has; the least and the most, where that depends on the seed."""
-    found: dict[str, list[int]] = defaultdict(list)
+    """The number of samples in each set that any run has, as a range where it depends on the seed."""
+    sizes_by_set: dict[str, list[int]] = defaultdict(list)
     for result in results:
         for name, size in result.data.sizes.items():
-            found[name].append(size)
-    return f"Samples: {', '.join(f'{_span(sizes)} {name}' for name, sizes in found.items())}."
+            sizes_by_set[name].append(size)
+    return f"Samples: {', '.join(f'{_span(sizes)} {name}' for name, sizes in sizes_by_set.items())}."
 
 
 def _span(numbers: Sequence[int]) -> str:
@@ -65,19 +72,19 @@ def _span(numbers: Sequence[int]) -> str:
 
 
 def code_line(result: RunResult) -> str:
-    """What made the run: the commit, and distributions with their versions, those of plugins too."""
+    """The code that made the run: the commit, and all distributions with their versions, those of plugins included."""
     git = result.environment.git
     commit = [str(git)] if git else []
-    found = {f"{name} {version}" for name, version in result.environment.versions.items()}
-    found |= {plugin.rpartition("(")[2].rstrip(")") for plugin in result.environment.plugins.values()}
-    return ", ".join([*commit, *sorted(found)])
+    distributions = {f"{name} {version}" for name, version in result.environment.versions.items()}
+    distributions |= {plugin.rpartition("(")[2].rstrip(")") for plugin in result.environment.plugins.values()}
+    return ", ".join([*commit, *sorted(distributions)])
 
 
 def definitions(about: About) -> list[str]:
-    """What the classes, the groups, the metrics and the sets that they are taken on are."""
+    """Lines that say what the classes and groups are, and what each metric and each set of test data is."""
     classes, groups = about.classes, about.groups
     of_groups = "the classes" if groups == classes else abbreviate(groups)
-    positive = f"; the positive one: {classes[1]}" if len(classes) == 2 else ""
+    positive = f" (the positive class is {classes[1]})" if len(classes) == 2 else ""
     described = {name: metric.summary for name, metric in METRICS.items()} | about.described
     metrics = dict.fromkeys(map(metric_of, about.metrics))
     lines = [f"- {name}: {described[name]}" for name in metrics if name in described]
@@ -86,4 +93,5 @@ def definitions(about: About) -> list[str]:
 
 
 def abbreviate(names: Sequence[str]) -> str:
+    """The names of classes or groups; of more than NAMED, their number, the first and the last."""
     return ", ".join(names) if len(names) <= NAMED else f"{len(names)}, from {names[0]} to {names[-1]}"

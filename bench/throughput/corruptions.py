@@ -25,33 +25,44 @@ HEADS = (
 )
 
 NOTES = """\
-What a corruption of `bench.corruptions` costs an image on the CPU, beside the public implementation, which takes one
-image at a time. The two take turns in one process, with one thread each, on the same images: ours has them as a batch
-of bytes, the public one as images of PIL, and both end with bytes. Each does its part of a round twice, and the second
-time counts: that of a batch among many. Times are those of the processor, and of the clock on the wall; how many times
-as fast ours is comes from the two times of one round. Cells are medians and [quartiles] over the rounds."""
+What a corruption of `bench.images.corruptions` costs for one image on the CPU, beside the public implementation,
+which takes one image at a time. The two run interleaved in one process, with one thread each, on the same images.
+Ours gets them as a batch of bytes, the public one as PIL images, and both return bytes. In each round both do their
+part twice, and the second time counts, as for a batch among many. Times are given as processor time and as
+wall-clock time; each ratio, how many times as fast ours is, is that of two times of one round. Cells are medians and
+[quartiles] over the rounds."""
 
 
 @dataclass(frozen=True)
 class Timing:
-    """A corruption. ours, public: clock (one of CLOCKS) -> seconds of an image, by round."""
+    """The times of one corruption.
+
+    Attributes:
+        name: The corruption.
+        ours, public: Clock (one of CLOCKS) -> seconds for an image, by round.
+    """
 
     name: str
     ours: Mapping[str, Sequence[float]]
     public: Mapping[str, Sequence[float]]
 
     def ratio(self, clock: str) -> Quartiles:
-        """How many times as fast ours is."""
+        """How many times as fast as the public one ours is, over the rounds."""
         return paired(self.public[clock], self.ours[clock])
 
 
 @dataclass(frozen=True)
 class CorruptionCosts(JsonRecord):
-    """All corruptions on one device.
+    """The record of the cost of all corruptions on one device.
 
-    command: the exact command. public: the other implementation, with its version. data: what the images are.
-    severity: of all. images, one_by_one: how many of the images ours had in a round, and the public one.
-    environment: versions, device, plugins, git state.
+    Attributes:
+        command: The exact command.
+        public: The other implementation, with its version.
+        data: What the images are.
+        severity: That of all corruptions.
+        images, one_by_one: The number of images that ours got in a round, and that the public one got.
+        rows: One for each corruption.
+        environment: Versions, device, plugins and git state.
     """
 
     command: str
@@ -73,28 +84,29 @@ class CorruptionCosts(JsonRecord):
         return cls(**values | {"rows": [Timing(**row) for row in values["rows"]]})
 
     def median(self, clock: str) -> float:
-        """Of the ratios of all corruptions."""
+        """The median over all corruptions of how many times as fast ours is."""
         return median(row.ratio(clock).median for row in self.rows)
 
 
 def render(records: Iterable[CorruptionCosts]) -> dict[str, str]:
-    """File name -> content: the page; nothing for no records."""
-    found = sorted(records, key=lambda record: record.path)
-    if not found:
+    """The page of the corruptions' cost, as file name -> content; empty where there are no records."""
+    in_order = sorted(records, key=lambda record: record.path)
+    if not in_order:
         return {}
     lines = [f"{MARK}# Cost of the corruptions", "", NOTES, ""]
-    for record in found:
+    for record in in_order:
         lines += [*section(record), ""]
     return {PAGE: "\n".join(lines)}
 
 
 def section(record: CorruptionCosts) -> list[str]:
     """The table of one record, and the conditions under which it was measured."""
-    rounds, batch, alone = len(record.rows[0].ours[CLOCKS[0]]), record.images, record.one_by_one
+    rounds = len(record.rows[0].ours[CLOCKS[0]])
     return [
         f"## {record.environment.device}",
         "",
-        f"{record.data}: {batch:,} in a batch and {alone:,} one by one, severity {record.severity}, one thread, "
+        f"{record.data}: {record.images:,} in a batch and {record.one_by_one:,} one by one, "
+        f"severity {record.severity}, one thread, "
         f"{rounds} rounds; public: {record.public}; {made(record.environment)}. `{record.command}`",
         "",
         *table(HEADS, cells(record)),
@@ -102,7 +114,7 @@ def section(record: CorruptionCosts) -> list[str]:
 
 
 def cells(record: CorruptionCosts) -> list[list[str]]:
-    """A line for each corruption, and that of the medians of all."""
+    """The cells of the table: a line for each corruption, and one with the medians over all."""
     rows = [[row.name, *(cell for clock in CLOCKS for cell in _cells(row, clock))] for row in record.rows]
     processor, wall = (f"**{record.median(clock):.1f}**" for clock in CLOCKS)
     return [*rows, ["median of all", "", "", processor, "", "", wall]]

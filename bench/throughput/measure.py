@@ -1,4 +1,4 @@
-"""Measures training steps: all methods in one process, on the same data, taking turns."""
+"""Measures training steps: all methods interleaved in one process, on the same data."""
 
 import math
 import random
@@ -34,7 +34,12 @@ LEAST_SECONDS = 2e-3  # of one timing of the baseline: a shorter step is repeate
 
 @dataclass(frozen=True)
 class Entrant:
-    """What takes part. kind: `methods` or `rivals`. way: how the runs of a stack are updated, one of `record.WAYS`."""
+    """A method or a rival that is timed.
+
+    Attributes:
+        kind: `methods` or `rivals`.
+        way: How the runs of a stack are updated, one of `record.WAYS`.
+    """
 
     kind: str
     name: str
@@ -62,16 +67,25 @@ def measure(
     repeat: Callable[[Callable[[], None], int], object] = repeated,
     memory: bool = True,
 ) -> StepCosts:
-    """Time one update of all that takes part, in turns: each once a round, in an order drawn for the round.
+    """Time one update of each method and rival, interleaved: each once a round, in an order drawn for the round.
 
-    An update is `Method.update` with a batch that is there: drawing the validation batch belongs to it; drawing and
-    augmenting the training batch, and evaluation, do not. What fails is a row with the reason; only the baseline's
-    error is raised.
+    An update is `Method.update` with a batch that is in memory already. Drawing the validation batch belongs to it;
+    drawing and augmenting the training batch, and evaluation, do not. A method or rival that fails has a row with the
+    reason; only an error of the baseline is raised.
 
-    name, command: for the record. repeat: calls a round so many times. memory: whether it is measured, which on a CPU
-        takes a process for each row.
+    Args:
+        name: The workload's name, for the record.
+        workload, conditions: What is timed, and how.
+        registry: Where the model, the methods and the rivals are looked up.
+        command: The exact command, for the record.
+        repeat: Calls a round so many times.
+        memory: Whether the memory is measured, which on a CPU takes a process for each row.
+
+    Raises:
+        UnknownNameError: for an unknown method or backend.
     """
-    device, part = torch.device(conditions.device), entrants(workload, conditions, registry)
+    device = torch.device(conditions.device)
+    part = entrants(workload, conditions, registry)
     with _settings(conditions, device):
         steps, errors = _begun(part, workload, conditions, registry)
         repeats, times = _timed(steps, conditions.rounds, device, repeat)
@@ -144,7 +158,7 @@ def _timed(
     device: torch.device,
     repeat: Callable[[Callable[[], None], int], object],
 ) -> tuple[int, dict[Entrant, list[float]]]:
-    """How many updates a timing has, and the seconds of one update in each round."""
+    """The number of updates in one timing, and the seconds of one update in each round."""
     for step in [*steps.values()] * WARM_UP:
         step()
     baseline = next(iter(steps.values()))
@@ -162,7 +176,7 @@ def _timed(
 
 
 def seconds(step: Callable[[], object], repeats: int, device: torch.device) -> float:
-    """Of one call; on a GPU by its own clock, between synchronisations."""
+    """The seconds of one call; on a GPU by its own clock, between synchronisations."""
     if device.type == "cuda":
         begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
         torch.cuda.synchronize()

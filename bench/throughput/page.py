@@ -18,44 +18,60 @@ PAGE = "throughput.md"
 MIB = 2**20
 
 NOTES = """\
-What a training step of each method costs, beside the baseline and beside rivals, other implementations of the same
-method. All rows of a table were timed in one process on the same made-up data, taking turns in an order drawn for each
-round; a ratio is that of the two times of one round. Cells are medians and [quartiles] over the rounds.
+What a training step of each method costs, beside the baseline and beside rivals, which are other implementations of
+the same method. All rows of a table were timed interleaved in one process on the same synthetic data, in an order
+drawn anew for each round. A ratio is that of two times of one round. Cells are medians and [quartiles] over the
+rounds.
 
-Timed is one update of the parameters with a batch that is there: the passes of the model, drawing the validation batch,
-and all else that the method does for its update. Drawing and augmenting the training batch, and evaluation, are not in
-it. Of a method that trains more than once it is an update of the training that is evaluated; the records of runs have
-the cost of all. The optimiser is plain SGD, BatchNorm is in training mode, inputs and labels are random and lie on the
-device. Times on a GPU are its own, between synchronisations.
+A step is one update of the parameters with a training batch that is in memory already: the passes of the model,
+drawing the validation batch, and everything else that the method does for its update. Drawing and augmenting the
+training batch and evaluating the model are left out. For a method that trains more than once, the step is one of the
+training that is evaluated; the records of runs hold the cost of all of its trainings. The optimiser is plain SGD,
+BatchNorm is in training mode, and the inputs and labels are random and lie on the device. Times on a GPU are its
+own, between synchronisations.
 
-- **Memory**: the most that is in use during the steps after the first (the recording of an update included), above what
-  is there after setting up. On a GPU what torch has allocated, also in the pool of a recorded update, but not what it
-  holds in reserve; elsewhere resident memory, in a fresh process for each row. Less than 1 MiB is not resolved.
-- **Calls**: kernels, copies and fills of one step on a GPU; elsewhere operators, views left out.
-- **Waits**: how often a step makes the host wait for the GPU; elsewhere calls that would, were their operands there.
-- **FLOPs**: of the matrix products, convolutions and attention of one step, relative to the baseline's. **Least**: by
-  that backend of the method's look-ahead which needs the fewest for this model, timed or not. **To least**: time ratio
-  over it; 1 where these FLOPs at the baseline's speed are all that takes time.
-- **One by one**: time of stacked runs relative to the same runs one after the other. On a CPU the latter are not
-  recorded, as in `bench run` without `--stack`: the gain is that of stacking and of recording. That of stacking alone
-  is in the rows `eager`: stacked and not recorded.
-- Behind a method's name: how its look-ahead finds derivatives; captured: its update is recorded once and replayed.
-- † Not exact: its update is not the method's own."""
+- **Memory**: the most memory in use during the steps after the first, above what is in use after setting up.
+  Capturing an update counts. On a GPU it is what torch has allocated, with the memory pool of a captured update, but
+  without what torch holds in reserve. Elsewhere it is resident memory, measured in a fresh process for each row.
+  Less than 1 MiB is not resolved.
+- **Calls**: the number of kernels, copies and fills of one step on a GPU; elsewhere the number of operators, views
+  left out.
+- **Waits**: how often a step makes the host wait for the GPU; elsewhere the number of calls that would make it wait
+  if their operands were on a GPU.
+- **FLOPs**: those of the matrix products, convolutions and attention of one step, relative to the baseline's.
+- **Least**: the FLOPs, relative to the baseline's, of the backend of the method's look-ahead that needs the fewest
+  for this model, whether it was timed or not.
+- **To least**: the time relative to the baseline divided by **Least**. It is 1 if these FLOPs, at the baseline's
+  speed, are all that takes time.
+- **One by one**: the time of stacked runs relative to the same runs one after the other. On a CPU the runs one after
+  the other are not captured, as in `bench run` without `--stack`, so this is the gain of stacking and of capturing
+  together. The rows `eager` are stacked and not captured: they show the gain of stacking alone.
+- After a method's name stands the backend by which its look-ahead finds derivatives, and `captured` if its update is
+  captured once and replayed.
+- † marks rows that are not exact: their update is not the method's own."""
 
 
 def render(records: Iterable[StepCosts]) -> dict[str, str]:
-    """File name -> content: the page and its pictures; nothing for no records."""
+    """The page of throughput and its pictures.
+
+    Args:
+        records: Of any devices; each device has a section and a picture.
+
+    Returns:
+        File name -> content; empty where there are no records.
+    """
     by_device: dict[str, list[StepCosts]] = defaultdict(list)
     for record in sorted(records, key=lambda r: r.path):
         by_device[record.environment.device].append(record)
     if not by_device:
         return {}
-    lines, files = [f"{MARK}# Throughput", "", NOTES, ""], {}
-    for device, found in sorted(by_device.items()):
+    lines = [f"{MARK}# Throughput", "", NOTES, ""]
+    files = {}
+    for device, of_device in sorted(by_device.items()):
         name = f"throughput/{re.sub('[^a-z0-9]+', '-', device.lower()).strip('-')}.svg"
-        files[name] = picture(found)
+        files[name] = picture(of_device)
         lines += [f"## {device}", "", f"![Time of a step relative to the baseline]({name})", ""]
-        for record in found:
+        for record in of_device:
             lines += [*section(record), ""]
     return {PAGE: "\n".join(lines)} | files
 
@@ -72,7 +88,7 @@ def section(record: StepCosts) -> list[str]:
 
 
 def made(environment: Environment) -> str:
-    """With which torch, when and from which commit."""
+    """The version of torch, the date and the commit of a measurement, for its line on a page."""
     parts = [f"torch {environment.versions['torch']}", environment.created[:10]]
     if environment.git:
         parts.append(str(environment.git))
@@ -80,6 +96,7 @@ def made(environment: Environment) -> str:
 
 
 def title(record: StepCosts) -> str:
+    """The workload's name with its batch size, the number of stacked runs and its unusual conditions."""
     size = f"batch {record.workload.batch_size}"
     if record.workload.stack > 1:
         size += f", {record.workload.stack} runs"
@@ -87,6 +104,7 @@ def title(record: StepCosts) -> str:
 
 
 def conditions(record: StepCosts) -> str:
+    """The conditions of a measurement: precision, look-aheads, threads and rounds."""
     c = record.conditions
     parts = _special(record) or ["fp32"]
     if c.precision == "fp32" and record.environment.gpu.get("float32_convolution") == "tf32":
@@ -97,7 +115,7 @@ def conditions(record: StepCosts) -> str:
 
 
 def _special(record: StepCosts) -> list[str]:
-    """The conditions that are not as usual."""
+    """The conditions that differ from the defaults."""
     special = []
     if record.conditions.precision != "fp32":
         special.append(record.conditions.precision)
@@ -109,17 +127,21 @@ def _special(record: StepCosts) -> list[str]:
 
 
 def heads(record: StepCosts) -> list[str]:
-    name, stacked = record.baseline.name, ["One by one"] if record.workload.stack > 1 else []
-    return [
-        *("Method", "Step, ms", "Samples/s", f"Time × {name}", *stacked, "Memory, MiB", f"Memory × {name}"),
-        *("Calls", "Waits", "FLOPs", "Least", "To least"),
-    ]
+    """The headings of the table of one record; of stacked runs with the gain over one by one."""
+    name = record.baseline.name
+    headings = ["Method", "Step, ms", "Samples/s", f"Time × {name}"]
+    if record.workload.stack > 1:
+        headings.append("One by one")
+    return [*headings, "Memory, MiB", f"Memory × {name}", "Calls", "Waits", "FLOPs", "Least", "To least"]
 
 
 def cells(record: StepCosts) -> list[list[str]]:
-    """A line for each row: the baseline, then each method with its rivals, the fastest first."""
+    """The cells of the table of one record: the baseline, then each method with its rivals, the fastest first."""
     empty = [""] * (len(heads(record)) - 2)
-    return [[_name(r), r.error, *empty] if r.error else _measured(record, r) for r in _ordered(record)]
+    lines = []
+    for row in _ordered(record):
+        lines.append([_name(row), row.error, *empty] if row.error else _measured(record, row))
+    return lines
 
 
 def _ordered(record: StepCosts) -> list[StepCost]:
@@ -131,27 +153,47 @@ def _ordered(record: StepCosts) -> list[StepCost]:
 
 
 def _measured(record: StepCosts, row: StepCost) -> list[str]:
-    ms, ratio, base = quartiles([1e3 * s for s in row.seconds]), record.ratio(row), record.baseline
-    samples, gain, floor = record.workload.batch_size * record.workload.stack, record.gain(row), record.floor(row)
-    memory, of = (None if r.peak_bytes is None else r.peak_bytes / MIB for r in (row, base))
-    return [
+    """The cells of a row that was timed."""
+    base = record.baseline
+    milliseconds = quartiles([1e3 * seconds for seconds in row.seconds])
+    ratio = record.ratio(row)
+    samples = record.workload.batch_size * record.workload.stack
+    floor = record.floor(row) if row is not base else None
+    cells = [
         _name(row),
-        with_quartiles(ms),
-        f"{1e3 * samples / ms.median:.0f}",
+        with_quartiles(milliseconds),
+        f"{1e3 * samples / milliseconds.median:.0f}",
         "1" if row is base else with_quartiles(ratio),
-        *([with_quartiles(gain) if gain else ""] if record.workload.stack > 1 else []),
-        "" if memory is None else _number(memory) if memory >= 1 else "< 1",
-        f"{memory / of:.2f}" if memory and of and min(memory, of) >= 1 else "",
-        *(str(row.calls), str(row.waits)),
+    ]
+    if record.workload.stack > 1:
+        gain = record.gain(row)
+        cells.append(with_quartiles(gain) if gain else "")
+    return [
+        *cells,
+        *_memory(row, base),
+        str(row.calls),
+        str(row.waits),
         f"{row.flops / base.flops:.2f}" if row.flops and base.flops else "",
-        f"{floor:.2f}" if floor and row is not base else "",
-        f"{ratio.median / floor:.2f}" if floor and row is not base else "",
+        f"{floor:.2f}" if floor else "",
+        f"{ratio.median / floor:.2f}" if floor else "",
     ]
 
 
+def _memory(row: StepCost, base: StepCost) -> tuple[str, str]:
+    """The memory of a row in MiB, and relative to the baseline's where both are resolved."""
+    if row.peak_bytes is None:
+        return "", ""
+    memory = row.peak_bytes / MIB
+    if memory < 1:
+        return "< 1", ""
+    if base.peak_bytes is None or base.peak_bytes < MIB:
+        return _number(memory), ""
+    return _number(memory), f"{memory / (base.peak_bytes / MIB):.2f}"
+
+
 def _name(row: StepCost) -> str:
-    how = [row.label, row.backend, "captured" if row.captured else "", row.eager_because]
-    return ", ".join(filter(None, how)) + _mark(row)
+    parts = [row.label, row.backend, "captured" if row.captured else "", row.eager_because]
+    return ", ".join(part for part in parts if part) + _mark(row)
 
 
 def _mark(row: StepCost) -> str:
@@ -159,16 +201,17 @@ def _mark(row: StepCost) -> str:
 
 
 def with_quartiles(q: Quartiles) -> str:
+    """`median [lower quartile, upper quartile]`."""
     return f"{_number(q.median)} [{_number(q.low)}, {_number(q.high)}]"
 
 
 def _number(value: float) -> str:
-    """With three significant digits, without an exponent."""
+    """The value with three significant digits and no exponent."""
     return f"{value:.{max(0, 2 - math.floor(math.log10(value)))}f}" if value else "0"
 
 
 def picture(records: Sequence[StepCosts]) -> str:
-    """SVG: a panel for each record, a bar for each row."""
+    """The SVG of one device's records: a panel for each record, a bar for each row that was timed."""
     from bench.plots import style
 
     content = style.files(lambda: _drawn(records), ["svg"])["svg"].decode()

@@ -18,8 +18,8 @@ NOISE, WORSE = 1.05, 1.15
 the old median times WORSE."""
 EAGER, ONE_BY_ONE = "eager", "one by one"
 WAYS = ("", EAGER, ONE_BY_ONE)
-"""How the runs of a stacked workload are updated: at once, recorded where that is possible; the same never recorded;
-and one after the other. Of a single run there is only the first."""
+"""How the runs of a stacked workload are updated: at once, and captured where that is possible; at once and never
+captured; and one after the other. A single run has only the first way."""
 
 
 class Quartiles(NamedTuple):
@@ -37,11 +37,11 @@ class StepCost:
         rival_of: the method that it implements; None for a method itself.
         exact: whether it computes the method's own update.
         backend: how its look-ahead finds its derivatives; None where it has no look-ahead of the engine.
-        captured: whether its update is recorded and replayed. eager_because: why not, where it was to be.
+        captured: whether its update is captured and replayed. eager_because: why not, where it was to be.
         error: why there are no numbers; else empty. unfit: whether that is because the method cannot be applied, which
             is no failure.
         seconds: of one update of all runs, by round.
-        peak_bytes: most memory in a step above what is there after setting up; None where it cannot be told.
+        peak_bytes: the most memory in a step above that in use after setting up; None where it cannot be measured.
         calls: of one step: kernels on a GPU, operators that are no views elsewhere.
         waits: how often a step makes the host wait for a GPU; elsewhere, calls that would.
         flops: of one step's matrix products and convolutions.
@@ -153,9 +153,8 @@ def older(path: Path, workloads: Iterable[Workload], conditions: Conditions) -> 
     Raises BenchError where there is none for one of the workloads.
     """
     try:
-        found = [json.loads(p.read_text("utf-8")) for p in ([path] if path.is_file() else sorted(path.glob("*.json")))]
-        kept = [b["extra_info"]["record"] for values in found for b in values.get("benchmarks", [])]
-        records = [StepCosts.from_values(v) for v in kept + [v for v in found if "benchmarks" not in v]]
+        paths = [path] if path.is_file() else sorted(path.glob("*.json"))
+        records = [StepCosts.from_values(values) for p in paths for values in _values(json.loads(p.read_text("utf-8")))]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise BenchError(f"{path} holds no records to compare with: {error}") from error
     recorded = {comparable(record.workload, record.conditions) for record in records}
@@ -169,14 +168,22 @@ def older(path: Path, workloads: Iterable[Workload], conditions: Conditions) -> 
     return records
 
 
+def _values(content: dict[str, Any]) -> list[dict[str, Any]]:
+    """The records in a JSON file: those that pytest-benchmark kept, or the only one."""
+    if "benchmarks" in content:
+        return [benchmark["extra_info"]["record"] for benchmark in content["benchmarks"]]
+    return [content]
+
+
 def regressions(new: StepCosts, old: Iterable[StepCosts]) -> list[str]:
     """Methods whose ratio to the baseline got worse than in comparable older records, that fail, or that are gone."""
-    asked, worse = comparable(new.workload, new.conditions), []
+    asked = comparable(new.workload, new.conditions)
+    worse = []
     for record in old:
         if comparable(record.workload, record.conditions) == asked:
-            found = {row.label: row for row in new.rows}
+            rows = {row.label: row for row in new.rows}
             for row in record.timed:
-                if not row.rival_of and (why := _worse(new, found.get(row.label), record, row)):
+                if not row.rival_of and (why := _worse(new, rows.get(row.label), record, row)):
                     worse.append(f"{new.name}: {row.label}{why}")
     return worse
 

@@ -1,4 +1,4 @@
-"""One step of a method on made-up data: what is timed and counted."""
+"""One step of a method on synthetic data: what is timed and counted."""
 
 import itertools
 from collections.abc import Callable, Sequence
@@ -23,20 +23,20 @@ TRAIN_BATCHES, VAL_BATCHES = 8, 16  # in the data
 
 
 class Step:
-    """A method that has begun on each of the tasks; a call is one update on each, with the next batch, as in a run. It
-    is one of the first epoch that would be evaluated: what comes before, as preparation, is not.
+    """One training step of a method, on each of several tasks.
 
-    `eager` does the same without captured updates.
+    A call makes one update on each task with its next batch, as a run does in its first evaluated epoch; epochs of
+    preparation are left out. `eager` makes the same updates without capture.
     """
 
     def __init__(self, method: type[Method], tasks: Sequence[Task]) -> None:
         self.methods = [method() for _ in tasks]
-        for own, task in zip(self.methods, tasks, strict=True):
-            own.begin(task)
-            own.model.train()
+        for begun, task in zip(self.methods, tasks, strict=True):
+            begun.begin(task)
+            begun.model.train()
         captures = tasks[0].capture and method.capturable
-        self._updates = [Captured(own) if captures else own.update for own in self.methods]
-        self._batches = [itertools.cycle(list(own.batches(0))) for own in self.methods]
+        self._updates = [Captured(begun) if captures else begun.update for begun in self.methods]
+        self._batches = [itertools.cycle(list(begun.batches(0))) for begun in self.methods]
 
     def __call__(self) -> None:
         for update, batches in zip(self._updates, self._batches, strict=True):
@@ -54,13 +54,13 @@ class Step:
 
     @property
     def eager_because(self) -> str:
-        """Why its updates are made one by one although they were to be captured; empty where they were not to be."""
+        """Why its updates are not captured although the task asks for it; empty where it does not ask."""
         reasons = [update.eager_because for update in self._updates if isinstance(update, Captured)]
         return next(filter(None, reasons), "")
 
     @property
     def backend(self) -> str | None:
-        """Of the method's look-aheads, where it has one that was used."""
+        """The backend of the method's look-aheads; None where it made none."""
         used = dict.fromkeys(engine.choice.backend for engine in self.methods[0].engines() if engine.choice)
         return " + ".join(used) or None
 

@@ -1,4 +1,4 @@
-"""What is timed: training steps of a model on made-up data, and under which conditions."""
+"""What is timed: training steps of a model on synthetic data, and under which conditions."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -80,7 +80,7 @@ class Conditions:
         eager: whether updates are never captured and replayed, as runs do on a GPU and stacked
             (`bench.training.capture`).
         threads: of torch's operators on the CPU.
-        rounds: timings of each method, all methods taking turns.
+        rounds: timings of each method; all methods run interleaved.
         methods: as asked for; empty: all that are installed.
         rivals: whether other implementations of these methods take part.
     """
@@ -115,8 +115,8 @@ def workloads(
 
     Raises BenchError for unknown names and options, and for a model without shape (`3,32,32` or `20`) and classes.
     """
-    found = _sized(registry, names, model, shape, classes, sizes)
-    return {name: replace(w, model_options=_model_options(registry, w, options)) for name, w in found.items()}
+    sized = _sized(registry, names, model, shape, classes, sizes)
+    return {name: replace(w, model_options=_model_options(registry, w, options)) for name, w in sized.items()}
 
 
 def _sized(
@@ -130,8 +130,8 @@ def _sized(
     if model is None:
         if shape or classes:
             raise OptionError("--shape and --classes belong to --model; a workload has its own")
-        found = {name: registry.find("workloads", name).value for name in names or registry.offers["workloads"]}
-        return {name: replace(workload, **sizes) for name, workload in found.items()}
+        chosen = {name: registry.find("workloads", name).value for name in names or registry.offers["workloads"]}
+        return {name: replace(workload, **sizes) for name, workload in chosen.items()}
     registry.find("models", model)
     if names or not (shape and classes):
         raise OptionError("--model needs --shape and --classes, and no workload beside it")

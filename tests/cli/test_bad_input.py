@@ -144,7 +144,7 @@ TASKS = [
     ("covariate_shift", "protocol.ratio=1000", "ratio 1000 leaves a part of 20 samples without any"),
     ("label_shift", "protocol.prior=1,1,1,1,1,1,1,1,1,1000", "leaves 5 test samples, and none of airplane"),
     ("label_noise", "protocol.target=cta", "has no class 'cta'; its classes: airplane"),
-    ("label_noise", "protocol.fraction=2", "in [0, 1], not 2"),
+    ("label_noise", "protocol.fraction=2", "must be in [0, 1], not 2"),
     ("imbalance", "recipe.val_size=5000", "to be a multiple of 10 classes that leaves some of the 20 samples"),
     *((protocol, *TOO_MUCH) for protocol in ("covariate_shift", "label_shift", "label_noise", "class_fairness")),
 ]

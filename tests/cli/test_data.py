@@ -83,7 +83,7 @@ def test_prepare_names_files_that_are_not_official(run: Run) -> None:
     accepted = run(*words, "--allow-unofficial-data")
     assert accepted.exit_code == 0
     assert f"not official, sha256:{hashlib.sha256(CONTENT).hexdigest()}" in accepted.stdout
-    assert "not the official data" in accepted.stderr and "toy/toy.bin" in accepted.stderr
+    assert "not known to be the official ones" in accepted.stderr and "toy/toy.bin" in accepted.stderr
 
 
 def test_a_download_that_fails_is_one_line(run: Run, tmp_path: Path) -> None:
@@ -104,13 +104,13 @@ def test_an_audit_without_a_severe_finding_ends_well(run: Run) -> None:
     lines = [" ".join(line.split()) for line in result.stdout.splitlines()]
     assert "toy, class_fairness/1, seed 3" in lines
     assert "test 100 no: 50, yes: 50 1 1" in lines
-    assert lines[-1] == "nothing found"
+    assert lines[-1] == "no defects found"
 
 
 def test_an_audit_needs_no_method(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     found = bench.registry.installed()
     monkeypatch.setattr(bench.registry, "installed", lambda: replace(found, offers=found.offers | {"methods": {}}))
-    assert run("audit", "toy").stdout.endswith("nothing found\n")
+    assert run("audit", "toy").stdout.endswith("no defects found\n")
 
 
 def test_an_audit_with_a_severe_finding_does_not(run: Run) -> None:

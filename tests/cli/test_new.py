@@ -100,10 +100,10 @@ BAD = {
     "a name with a path": (["dataset", "../mine"], "did you mean 'mine'?"),
     "a name that is offered": (
         ["method", "erm"],
-        "the method 'erm' is there already, offered by plugin erm (",
+        "the method 'erm' exists already, offered by plugin erm (",
     ),
     "the module of the built-in plugins": (["method", "plugins"], "a module bench_plugins is installed already"),
-    "a folder that is there": (["model", "mine", "--out", "."], ". is there already: choose another folder with --out"),
+    "a folder that exists": (["model", "mine", "--out", "."], ". exists already: choose another folder with --out"),
     "a file for a folder": (["model", "mine", "--out", "file/mine"], "file/mine cannot be written: Not a directory"),
 }
 

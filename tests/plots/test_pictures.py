@@ -53,7 +53,7 @@ def test_series_are_the_runs_that_differ_by_seed(record):
     found = series_of(
         [record("a", 1), record("b", options={"beta": 0.5}), record("a"), record("b"), record("c", status="diverged")]
     )
-    assert [(s.label(), list(s.runs)) for s in found] == [("a", [1, 0]), ("b", [0]), ("b beta=0.5", [0])]
+    assert [(s.label(), list(s.runs)) for s in found] == [("a", [1, 0]), ("b", [0]), ("b[beta=0.5]", [0])]
     assert seeds(found) == "1 to 2 seeds"
     assert seeds(found[1:]) == "1 seed"
     assert found[2].setting("beta") == 0.5
@@ -113,7 +113,7 @@ def test_what_all_have_alike_is_told_once(record):
         record(m, recipe={"epochs": 3}, options=o) for m, o in (("a", {}), ("b", {"beta": 1}), ("b", {"beta": 2}))
     ]
     figure = curves(series_of(results), ["test/fraction_positive"], "toy")
-    assert [line.get_label() for line in figure.axes[0].lines] == ["a", "b beta=1", "b beta=2"]
+    assert [line.get_label() for line in figure.axes[0].lines] == ["a", "b[beta=1]", "b[beta=2]"]
     assert note(figure) == "One seed; no band.\nAll with recipe.epochs=3."
 
 
@@ -138,7 +138,7 @@ def test_the_final_fraction_against_the_weight(record):
     results += [weighted(record, [4.0, 1.0], 0.3), weighted(record, [4.0, 1.0], 0.1, weight_decay=0.1), record("erm")]
     figure = against(series_of(results), "ratio", ["test/fraction_positive"], "toy")
     (axes,) = figure.axes
-    assert axes.get_legend_handles_labels()[1] == ["iw", "iw recipe.weight_decay=0.1"]
+    assert axes.get_legend_handles_labels()[1] == ["iw", "iw (weight_decay=0.1)"]
     (plain, _, (bars,)), (decayed, *_) = axes.containers
     low, high = bars.get_segments()[1][:, 1]
     assert (low, high) == (pytest.approx(0.7 - 0.02**0.5), pytest.approx(0.7 + 0.02**0.5))

@@ -55,12 +55,19 @@ def test_a_whole_page(make_result: Make):
 
 Protocol: a paper; `bench show class_fairness` says what it does. Data: its source.
 
-Classes: no, yes; the positive one: yes. Groups: the classes. Metrics:
+Classes: no, yes (the positive class is yes). Groups: the classes. Metrics:
 
 - tprd: True positive rate disparity: largest minus smallest true positive rate over the groups.
 - accuracy: Fraction of the samples that are predicted correctly.
 
-{" ".join(NOTES[head] for head in ("Method", "Δ", "Cost", "Val"))}
+Columns of the tables:
+
+- **Method**: {NOTES["Method"]}
+- **Each metric**: {NOTES["Each metric"]}
+- **Δ**: {NOTES["Δ"]}
+- **Seeds**: {NOTES["Seeds"]}
+- **Cost**: {NOTES["Cost"]}
+- **Val**: {NOTES["Val"]}
 
 ## Recipe
 
@@ -86,7 +93,7 @@ Classes: no, yes; the positive one: yes. Groups: the classes. Metrics:
 
 ## Failed runs
 
-Not counted above.
+These runs are in no table above.
 
 - `bench run --method learner --dataset digits --seed 3`: diverged
 """
