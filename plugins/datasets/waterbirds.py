@@ -44,23 +44,34 @@ RECIPE = Recipe(
 def load_waterbirds(files: Files, *, size: int = 224) -> Dataset:
     """Waterbirds: 4,795 + 1,199 + 5,794 photographs of land- and waterbirds, each on a background of land or water.
 
-    x [N, 3, size, size] uint8. Class 1: a waterbird. The groups are the four pairs of bird and background; in training
-    95 % of the birds are where they belong, in the official validation and test splits half of each class.
-    Source: Sagawa, Koh, Hashimoto, Liang 2020, Distributionally Robust Neural Networks for Group Shifts, and its code.
+    x [N, 3, size, size] uint8. Class 1 is a waterbird. The groups are the four pairs of bird and background. In
+    training 95 % of the birds are where they belong, in the official validation and test splits half of each class.
 
-    - Images. Resized to 256 x 256 (8/7 of `size`), whatever their proportions, cropped at the centre, and normalised as
-      for ImageNet; not augmented. All as in that code. They are prepared once, into a memory map of 1.8 GB.
+    0.5 GB to download. No licence is named; the photographs are under the terms of CUB-200-2011 and Places. The authors
+    publish no checksums. The checksum of the file of labels and splits is verified, as taken from one other copy; the
+    images are not verified, and the revision holds the hash of their files, so that runs on other images are told
+    apart.
+
+    Source: Sagawa, Koh, Hashimoto, Liang 2020, Distributionally Robust Neural Networks for Group Shifts, and its code.
+    Images are resized to 256 x 256 (8/7 of `size`), whatever their proportions, cropped at the centre, and normalised
+    as for ImageNet; they are not augmented. All this is as in that code. They are prepared once, into a memory map of
+    1.8 GB.
+
+    Departures:
+
     - Weights. The paper starts from torchvision's ImageNet weights of 2019, the recipe from those of today (another
-      training of the same network), which are downloaded; without: -o model.pretrained=no.
+      training of the same network), which are downloaded; -o model.pretrained=no trains without them.
     - Accuracy. The paper weights the groups' test accuracies by their shares of the training data; `accuracy` here is
       over the test samples as they are.
     - Rates. A group has one class only, so the TPR is compared between two groups, and so is the FPR.
 
-    0.5 GB to download. No licence is named; the photographs are under the terms of CUB-200-2011 and Places. The authors
-    publish no checksums. That of the file of labels and splits is verified, from one other copy; the images are not,
-    and the revision holds the hash of their files, so that runs on other images are told apart.
+    Args:
+        files: where the files are; missing ones are downloaded.
+        size: pixels of a side. Default: 224.
 
-    Raises DataError for a file that is missing or damaged, or an image that cannot be read; then no map is written.
+    Raises:
+        OptionError: for a size below 1.
+        DataError: for a file that is missing or damaged, or an image that cannot be read; then no map is written.
     """
     if size < 1:
         raise OptionError(f"waterbirds: size must be at least 1, not {size}")
@@ -92,7 +103,7 @@ def load_waterbirds(files: Files, *, size: int = 224) -> Dataset:
 
 
 def _images(files: Files, paths: list[Path], size: int) -> tuple[torch.Tensor, str]:
-    """x [N, 3, size, size] uint8, from the memory map, and the revision, of the labels and the images' contents."""
+    """x [N, 3, size, size] uint8, from the memory map, and the revision of the labels and of the images' contents."""
     try:
         total = sum(path.stat().st_size for path in paths)
     except OSError as error:
@@ -114,7 +125,7 @@ def _images(files: Files, paths: list[Path], size: int) -> tuple[torch.Tensor, s
 
 
 def _read(path: Path, size: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Pixels [3, size, size], and the SHA-256 of the file [32]."""
+    """The pixels [3, size, size] of an image, and the SHA-256 of its file [32]."""
     resized = round(size * 8 / 7)
     edge = (resized - size) // 2
     try:
