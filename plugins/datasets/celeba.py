@@ -97,10 +97,10 @@ def load_celeba(files: Files, *, target: str = "Attractive", group: str = "Male"
     part = _read_partition(partition, names)
     order = part.argsort(stable=True)  # so that each part is a range of the map
     x = _images(files, [names[i] for i in order], size)
-    fields = (x, labels[order, 0], labels[order, 1])
-    train, val, test = (
-        Split(*split) for split in zip(*(field.split(part.bincount().tolist()) for field in fields), strict=True)
-    )
+    sizes = part.bincount().tolist()
+    y = labels[order, 0].split(sizes)
+    members = labels[order, 1].split(sizes)
+    train, val, test = map(Split, x.split(sizes), y, members)
     return Dataset(
         name="celeba",
         train=train,
@@ -218,7 +218,7 @@ def _image(read: Callable[[str], bytes], name: str, source: Path, size: int) -> 
             width, height = image.size
             pixels = image.convert("RGB").crop(SQUARE).resize((size, size), Image.Resampling.BILINEAR)
     except UnidentifiedImageError as error:
-        raise DataError(f"{source}: the image {name} cannot be read: it is no JPEG") from error
+        raise DataError(f"{source}: the image {name} cannot be read: it is not a JPEG image") from error
     except (OSError, KeyError, ValueError, SyntaxError, zipfile.BadZipFile, zlib.error) as error:
         raise DataError(f"{source}: the image {name} cannot be read: {error}") from error
     if (width, height) != (WIDTH, HEIGHT):

@@ -229,7 +229,8 @@ def flip_and_translate(x: Tensor, generator: Generator, by: int = 4) -> Tensor:
 
 def _load(files: Files, variant: Variant, recipes: Mapping[str, Recipe]) -> Dataset:
     only_python = (files.root / variant.python_folder).is_dir() and not (files.root / variant.folder).is_dir()
-    train, test, classes = (_read_python if only_python else _read_binary)(files, variant)
+    read = _read_python if only_python else _read_binary
+    train, test, classes = read(files, variant)
     return Dataset(
         name=variant.name,
         train=train,

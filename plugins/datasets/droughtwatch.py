@@ -182,7 +182,7 @@ def _sample(data: bytes, bands: tuple[str, ...], where: str) -> Block:
     try:
         features = example(data)
     except ValueError as error:
-        raise DataError(f"{where} is no tf.train.Example: {error}") from error
+        raise DataError(f"{where} is not a tf.train.Example: {error}") from error
     images = [_image(features.get(band, []), f"{where}, band {band},") for band in bands]
     label = features.get("label", [])
     if len(label) != 1 or label[0] not in range(len(CLASSES)):

@@ -81,7 +81,8 @@ def _split(files: Files, prefix: str) -> Split:
     # The readers rather than the class torchvision.datasets.MNIST, which prefers a folder MNIST/processed, unverified.
     from bench.compat import torchvision
 
-    images, labels = (_verified(files, f"{prefix}-{kind}-ubyte") for kind in ("images-idx3", "labels-idx1"))
+    images = _verified(files, f"{prefix}-images-idx3-ubyte")
+    labels = _verified(files, f"{prefix}-labels-idx1-ubyte")
     x = _read(torchvision.datasets.mnist.read_image_file, images)
     y = _read(torchvision.datasets.mnist.read_label_file, labels)
     if x.shape[1:] != (28, 28):

@@ -70,7 +70,8 @@ def separable(per_class: int, seed: int) -> Points:
     random = np.random.default_rng(seed)
     points = random.standard_normal((4 * per_class, 2))  # 86 % lie within the radius
     positive = points[np.linalg.norm(points, axis=1) <= RADIUS][:per_class]
-    cos, sin = math.cos(ANGLE), math.sin(ANGLE)
+    cos = math.cos(ANGLE)
+    sin = math.sin(ANGLE)
     negative = positive @ np.array([[cos, sin], [-sin, cos]]) + TRANSLATION
     return np.concatenate([positive, negative]), np.repeat([1, 0], per_class)
 
@@ -135,8 +136,9 @@ def grid(x: NDArray[np.float64]) -> Split:
 
 
 def _split(points: Points) -> Split:
-    x, y = (torch.from_numpy(array) for array in points)
-    return Split(x.float(), y.long(), group=y.long())
+    x = torch.from_numpy(points[0]).float()
+    y = torch.from_numpy(points[1]).long()
+    return Split(x, y, group=y)
 
 
 @hookimpl

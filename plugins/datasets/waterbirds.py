@@ -78,14 +78,16 @@ def load_waterbirds(files: Files, *, size: int = 224) -> Dataset:
     path = files.require(FILE, f"sha256:{SHA256}", URL)
     table = read_table(path, ("img_filename", "y", "split", "place"))
     split = table.codes("split", ("0", "1", "2"))
-    y, place = (table.codes(column, ("0", "1")) for column in ("y", "place"))
+    y = table.codes("y", ("0", "1"))
+    place = table.codes("place", ("0", "1"))
     sizes = np.bincount(split, minlength=3).tolist()
     if 0 in sizes:
         raise DataError(f"{path} is damaged: it has no row with split {sizes.index(0)}, of 0, 1, 2")
     order = np.argsort(split, kind="stable")
     x, revision = _images(files, [path.parent / table.cells["img_filename"][i] for i in order], size)
-    tensors = x, torch.from_numpy(y[order]), torch.from_numpy((2 * y + place)[order])
-    train, val, test = (Split(*part) for part in zip(*(tensor.split(sizes) for tensor in tensors), strict=True))
+    classes = torch.from_numpy(y[order]).split(sizes)
+    groups = torch.from_numpy((2 * y + place)[order]).split(sizes)
+    train, val, test = map(Split, x.split(sizes), classes, groups)
     return Dataset(
         name="waterbirds",
         train=train,
@@ -107,9 +109,11 @@ def _images(files: Files, paths: list[Path], size: int) -> tuple[torch.Tensor, s
     try:
         total = sum(path.stat().st_size for path in paths)
     except OSError as error:
-        raise DataError(f"missing image {error.filename}: put the whole folder of {URL} there") from error
+        raise DataError(f"the image {error.filename} is missing: put the whole folder of {URL} there") from error
     except ValueError as error:
-        raise DataError(f"{files.root / FILE} is damaged: it names an image that cannot be: {error}") from error
+        raise DataError(
+            f"{files.root / FILE} is damaged: it names an image whose path is not valid: {error}"
+        ) from error
 
     def blocks() -> Iterator[Block]:
         with ThreadPoolExecutor() as pool:
@@ -132,7 +136,7 @@ def _read(path: Path, size: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         content = path.read_bytes()
         image = Image.open(io.BytesIO(content)).convert("RGB").resize((resized, resized), Image.Resampling.BILINEAR)
     except UnidentifiedImageError as error:
-        raise DataError(f"{path} is no image: get it again from {URL}") from error
+        raise DataError(f"{path} is not an image: get it again from {URL}") from error
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DataError(f"{path} cannot be read as an image ({reason}): get it again from {URL}") from error

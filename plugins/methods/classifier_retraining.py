@@ -50,9 +50,11 @@ class ClassifierRetraining(Method):
     def setup(self) -> None:
         if self.task.recipe.average_from is not None:
             raise NotApplicableError(
-                "classifier_retraining makes its last layer for the model as it is, not for an average of models"
+                "classifier_retraining trains the last layer of one model, not of an average of models: it cannot be used "
+                "with recipe.average_from"
             )
-        self.preparation_epochs, self.training_epochs = self.task.epochs, self.epochs
+        self.preparation_epochs = self.task.epochs
+        self.training_epochs = self.epochs
         self.head = head_of(self.model, self.task.train)
         self.balanced = label_balanced(self.task.train.y)
 

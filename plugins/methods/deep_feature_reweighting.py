@@ -82,9 +82,11 @@ class DeepFeatureReweighting(Method):
     def setup(self) -> None:
         if self.task.recipe.average_from is not None:
             raise NotApplicableError(
-                "deep_feature_reweighting makes its last layer for the model as it is, not for an average of models"
+                "deep_feature_reweighting fits the last layer of one model, not of an average of models: it cannot be used "
+                "with recipe.average_from"
             )
-        self.preparation_epochs, self.training_epochs = self.task.epochs - 1, 1
+        self.preparation_epochs = self.task.epochs - 1
+        self.training_epochs = 1
         self.head = head_of(self.model, self.task.val)
         if self.head.bias is None:
             raise NotApplicableError("deep_feature_reweighting needs a last layer with a bias")

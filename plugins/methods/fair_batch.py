@@ -76,7 +76,9 @@ class FairBatch(Method):
         Checks(self).above(0, "alpha")
 
     def setup(self) -> None:
-        classes, groups, train = self.task.classes, self.task.groups, self.task.train
+        train = self.task.train
+        classes = self.task.classes
+        groups = self.task.groups
         if (len(classes), len(groups)) != (2, 2):
             raise NotApplicableError(
                 f"fair_batch needs two classes and two groups, not {len(classes)} and {len(groups)}"
@@ -136,7 +138,9 @@ class FairBatch(Method):
         train = self.task.train
         parity = self.fairness == "demographic_parity"
         losses = self.task.loss(self.predict(train), torch.ones_like(train.y) if parity else train.y)
-        mean, count = (t.unflatten(-1, (2, 2)) for t in group_means(losses.double(), self.kind, 4))
+        mean, count = group_means(losses.double(), self.kind, 4)
+        mean = mean.unflatten(-1, (2, 2))
+        count = count.unflatten(-1, (2, 2))
         if parity:
             mean = mean * count / count.sum(-2, keepdim=True)
         sign = {"equal_opportunity": (0, 1), "equalized_odds": (1, 1), "demographic_parity": (-1, 1)}[self.fairness]

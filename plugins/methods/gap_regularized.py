@@ -65,12 +65,15 @@ class GapRegularized(Method):
         Checks(self).at_least(0, "strength")
 
     def setup(self) -> None:
-        train, classes = self.task.train, self.task.classes
+        train = self.task.train
+        classes = self.task.classes
         what = f"gap_regularized with penalty={self.penalty}, condition={self.condition}"
         if len(classes) != 2 and (self.penalty, self.condition) != ("loss", "all"):
             raise NotApplicableError(f"{what} needs two classes, not {len(classes)}")
         if (self.penalty, self.condition) == ("rate", "all") and torch.equal(train.group, train.y):
-            raise NotApplicableError(f"{what}: the groups are the classes, and equal rates would tell no class")
+            raise NotApplicableError(
+                f"{what}: the groups are the classes, so that equal rates would not tell any class from another"
+            )
         require_two(what, group_counts(*self.counted(train.y, train.group)), "groups")
 
     def counted(self, y: Tensor, group: Tensor) -> tuple[Tensor, int]:

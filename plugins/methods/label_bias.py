@@ -79,7 +79,8 @@ class LabelBias(Trials):
             check.unused("rate", "constraint")
 
     def setup(self) -> None:
-        train, groups = self.task.train, len(self.task.groups)
+        train = self.task.train
+        groups = len(self.task.groups)
         self.by_class = torch.equal(train.group, train.y)
         usual = "demographic_parity" if self.by_class else "equal_opportunity"
         self.parity = (self.constraint or usual) == "demographic_parity"

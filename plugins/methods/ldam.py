@@ -94,7 +94,8 @@ class LDAM(Method):
 
     def setup(self) -> None:
         require_cross_entropy(self.name, self.task.recipe)
-        head, classes = head_of(self.model, self.task.train), len(self.task.classes)
+        head = head_of(self.model, self.task.train)
+        classes = len(self.task.classes)
         if head.weight.shape[-2] != classes:
             raise NotApplicableError(f"ldam needs a model whose last layer has {classes} outputs, one for each class")
         use_cosines(head, self.scale)

@@ -32,16 +32,20 @@ def propose(alphas: Tensor, gains: Tensor, pool: Tensor, count: int, radius: flo
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.gaussian_process import GaussianProcessRegressor, kernels  # takes a while, and few need it
 
-    x, y, points = (t.cpu().numpy() for t in (alphas, gains, pool))
+    x = alphas.cpu().numpy()
+    y = gains.cpu().numpy()
+    points = pool.cpu().numpy()
     y = (y - y.mean()) / (y.std() or 1.0)
     kernel = kernels.ConstantKernel(1.0, (1e-2, 1e2)) * kernels.RBF(radius, (1e-2 * radius, 1e2 * radius))
-    process, chosen = GaussianProcessRegressor(kernel, alpha=1e-4), list[int]()
+    process = GaussianProcessRegressor(kernel, alpha=1e-4)
+    chosen: list[int] = []
     for _ in range(count):
         with warnings.catch_warnings(action="ignore", category=ConvergenceWarning):  # a flat metric has no best kernel
             process.fit(x, y)
         mean, std = process.predict(points, return_std=True)
         chosen.append(best := int((mean + std).argmax()))
-        x, y = np.vstack([x, points[best]]), np.append(y, mean[best] - std[best])
+        x = np.vstack([x, points[best]])
+        y = np.append(y, mean[best] - std[best])  # the lower bound stands for what is not observed yet
         process.set_params(kernel=process.kernel_, optimizer=None)
     return chosen
 
@@ -105,7 +109,8 @@ class MOEW(Trials):
             installed().find("metrics", self.metric)
 
     def setup(self) -> None:
-        train, classes = self.task.train, len(self.task.classes)
+        train = self.task.train
+        classes = len(self.task.classes)
         self.embeds = False  # whether the autoencoder is trained, not the model
         if self.embedding:
             inputs = train.x[0].numel() + classes

@@ -79,7 +79,8 @@ class UniversalAdversarial(Method):
             gradient: gradient of the losses with respect to the perturbed inputs, [.., B, ...].
             losses: [.., B].
         """
-        samples, inputs = losses.dim() - 1, tuple(range(losses.dim(), gradient.dim()))
+        samples = losses.dim() - 1  # the dimension of the samples, and those of one input
+        inputs = tuple(range(losses.dim(), gradient.dim()))
         if self.beta is not None:
             gradient = gradient * (losses < self.beta).view(*losses.shape, *(1 for _ in inputs))
         slope = self.range.span * gradient.sum(samples, keepdim=True)

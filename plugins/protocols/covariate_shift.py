@@ -57,7 +57,7 @@ class CovariateShift(Protocol):
         classes = dataset.classes
         if len(classes) < 4:
             raise ProtocolError(
-                f"{self.name} needs at least four classes, to make two out of them; {dataset.name} has {len(classes)}"
+                f"{self.name} needs at least four classes, from which it makes two; {dataset.name} has {len(classes)}"
             )
         if len(self.parts) != 2 or any("+" not in part for part in self.parts):
             raise ProtocolError(

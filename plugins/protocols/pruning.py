@@ -114,7 +114,8 @@ class Pruning(Protocol):
 
     def _check_sizes(self, dataset: Dataset, splits: Splits) -> None:
         """Check the numbers of samples before anything is trained. Raises DataError where they do not fit."""
-        train, val = len(splits.train), len(splits.val)
+        train = len(splits.train)
+        val = len(splits.val)
         dropped = self._dropped(train + val)
         if self.drop != "none" and not 0 < dropped < train:
             raise DataError(
