@@ -50,8 +50,8 @@ class ClassifierRetraining(Method):
     def setup(self) -> None:
         if self.task.recipe.average_from is not None:
             raise NotApplicableError(
-                "classifier_retraining trains the last layer of one model, not of an average of models: it cannot be used "
-                "with recipe.average_from"
+                "classifier_retraining trains the last layer of one model, not of an average of models: "
+                "it cannot be used with recipe.average_from"
             )
         self.preparation_epochs = self.task.epochs
         self.training_epochs = self.epochs

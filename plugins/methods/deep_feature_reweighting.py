@@ -82,8 +82,8 @@ class DeepFeatureReweighting(Method):
     def setup(self) -> None:
         if self.task.recipe.average_from is not None:
             raise NotApplicableError(
-                "deep_feature_reweighting fits the last layer of one model, not of an average of models: it cannot be used "
-                "with recipe.average_from"
+                "deep_feature_reweighting fits the last layer of one model, not of an average of models: "
+                "it cannot be used with recipe.average_from"
             )
         self.preparation_epochs = self.task.epochs - 1
         self.training_epochs = 1

@@ -90,9 +90,7 @@ class FORML(Method):
         if self.weighting != "inverse_square_l1":
             check.unused("l1", "weighting")
         if self.reverse_model and self.look_ahead == "optimizer":
-            raise OptionError(
-                "forml: reverse_model makes the virtual step a plain one that ascends, so it needs look_ahead=gradient"
-            )
+            raise OptionError("forml: with reverse_model the virtual step is a plain one: it needs look_ahead=gradient")
 
     def setup(self) -> None:
         task = self.task

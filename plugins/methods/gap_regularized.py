@@ -71,9 +71,7 @@ class GapRegularized(Method):
         if len(classes) != 2 and (self.penalty, self.condition) != ("loss", "all"):
             raise NotApplicableError(f"{what} needs two classes, not {len(classes)}")
         if (self.penalty, self.condition) == ("rate", "all") and torch.equal(train.group, train.y):
-            raise NotApplicableError(
-                f"{what}: the groups are the classes, so that equal rates would not tell any class from another"
-            )
+            raise NotApplicableError(f"{what}: the groups are the classes, which equal rates would not tell apart")
         require_two(what, group_counts(*self.counted(train.y, train.group)), "groups")
 
     def counted(self, y: Tensor, group: Tensor) -> tuple[Tensor, int]:

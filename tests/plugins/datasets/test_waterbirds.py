@@ -95,7 +95,7 @@ def test_the_revision_follows_from_the_files_alone(files: Files) -> None:
         (lambda path: path.write_bytes(path.read_bytes()[:-200]), "cannot be read as an image (image file is truncat"),
         (lambda path: path.write_text("<html>"), "is not an image: get it again from"),
         (lambda path: path.write_bytes(b""), "is not an image: get it again from"),
-        (lambda path: path.unlink(), "missing image"),
+        (lambda path: path.unlink(), "is missing: put the whole folder of"),
     ],
 )
 def test_an_image_that_cannot_be_read_is_named_in_one_line_and_nothing_is_written(
