@@ -65,19 +65,27 @@ RECIPE = Recipe(
 def load_adult(files: Files, *, group: Literal["sex", "race"] = "sex") -> Dataset:
     """Adult: 32,561 + 16,281 people of the 1994 US census, 122 binary features; is income above 50,000 $, by sex.
 
-    x [N, 122] float32, 0 or 1. Class 1: income above 50K, 24 % of the people. group: the sensitive attribute, `sex`
-    (two groups) or `race` (five). Official split. 6 MB. Licence: CC BY 4.0.
+    x [N, 122] float32, 0 or 1. Class 1 is an income above 50K, which 24 % of the people have. The split is the official
+    one. 6 MB. Licence: CC BY 4.0.
 
-    Features are those of the published code of Jiang and Nachum 2020, Identifying and Correcting Label Bias in Machine
-    Learning: one-hot of eight categorical columns (102, in the order of adult.names) and of four buckets of each of
-    five numeric ones (20); fnlwgt, a weight of the survey, is left out. The sensitive columns are among the features.
+    Source: the features are those of the published code of Jiang and Nachum 2020, Identifying and Correcting Label Bias
+    in Machine Learning. They are the one-hot codes of eight categorical columns (102 features, in the order of
+    adult.names) and of four buckets of each of five numeric columns (20 features). fnlwgt, a weight of the survey, is
+    left out. The sensitive columns are among the features.
 
-    - Missing values ("?", in 3,620 of the 48,842 rows): a category of their own; no row is left out.
-    - Age. Buckets end at the training data's quartiles. In the published code the 17-year-olds are in no bucket; here
-      they are in the first.
-    - Groups. The paper corrects for sex and race (White, Black) at once; here a run has one attribute.
+    Departures, and what is decided here:
 
-    Raises DataError for a file that is missing, damaged or not the official one.
+    - Missing values ("?", in 3,620 of the 48,842 rows) are a category of their own; no row is left out.
+    - Buckets of the age end at the training data's quartiles. In the published code the 17-year-olds are in no bucket;
+      here they are in the first.
+    - The paper corrects for sex and race (White, Black) at once; here a run has one attribute.
+
+    Args:
+        files: where the files are; missing ones are downloaded.
+        group: the sensitive attribute, `sex` (two groups, the default) or `race` (five).
+
+    Raises:
+        DataError: for a file that is missing, damaged or not the official one.
     """
     return Dataset(
         name="adult",

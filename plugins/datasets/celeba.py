@@ -56,39 +56,51 @@ def load_celeba(files: Files, *, target: str = "Attractive", group: str = "Male"
     """CelebA: 162,770 + 19,867 + 19,962 aligned faces, an attribute to predict and one as the sensitive group.
 
     x [N, 3, size, size] uint8, mapped from a file that is prepared once for each size (10 GB for 128). Class 1 and
-    group 1 have the attribute. Splits: the official partition into training, validation and test.
-    Source: Yan, Seto, Apostoloff, FORML, section 4.3.2; target=Young group=Pale_Skin are those of its Table 10. What
-    the paper leaves open:
+    group 1 have the attribute. The splits are the official partition into training, validation and test.
+
+    The files belong into `celeba/`: `list_attr_celeba.txt`, `list_eval_partition.txt` and `img_align_celeba.zip` (1.4
+    GB). Each is checked against the MD5 that torchvision has, and is downloaded from the authors' Google Drive where
+    that allows it. Single images have no published checksums: where there is only the unpacked folder
+    `img_align_celeba`, its images count as unofficial. Licence: for non-commercial research only, see the agreement on
+    the authors' page.
+
+    Source: Yan, Seto, Apostoloff, FORML, section 4.3.2; target=Young group=Pale_Skin are those of its Table 10.
+
+    What the paper leaves open is decided here:
 
     - "center-crop and resize to size 128x128": of the 178x218 pixels the square of 178 in the centre is kept, which
       distorts nothing, then resized bilinearly (as torchvision's CenterCrop and Resize of a PIL image do).
-    - "normalize": values are not given; mean and standard deviation 0.5, so to -1..1. There is no augmentation.
-    - ResNet-18: as in its paper, with the stem for large images.
-    - "A minimum of 20 samples per class per batch": of each group.
-    - Selection: the paper takes FORML's last epoch and the others' best; records and tables have both for every method.
+    - "normalize": the values are not given. Mean and standard deviation are 0.5, which gives -1..1. There is no
+      augmentation.
+    - ResNet-18 is that of its paper, with the stem for large images.
+    - "A minimum of 20 samples per class per batch" is read as 20 of each group.
+    - The paper takes FORML's last epoch and the others' best; records and tables have both for every method.
 
-    Files, in `celeba/`: `list_attr_celeba.txt`, `list_eval_partition.txt` and `img_align_celeba.zip` (1.4 GB), each
-    checked against the MD5 that torchvision has, and downloaded from the authors' Google Drive, if it lets. Single
-    images have no published checksums: where only the folder `img_align_celeba` is there, unpacked, its images count
-    as unofficial. Licence: for non-commercial research only, see the agreement on the authors' page.
+    Args:
+        files: where the files are; missing ones are downloaded.
+        target: the attribute to predict. Default: Attractive.
+        group: the sensitive attribute, another one than `target`. Default: Male.
+        size: pixels of a side. Default: 128.
 
-    target, group: two different attributes. size: pixels of a side.
-    Raises UnknownNameError for an attribute that is none, OptionError for other options that do not fit, and DataError
-    for a file that is missing, damaged or not the official one.
+    Raises:
+        UnknownNameError: for a `target` or `group` that is no attribute.
+        OptionError: where `target` and `group` are the same, or `size` is below 1.
+        DataError: for a file that is missing, damaged or not the official one.
     """
     if target == group:
         raise OptionError(f"celeba: target and group must be different attributes, and both are {target}")
     if size < 1:
         raise OptionError(f"celeba: size must be at least 1, not {size}")
-    attributes, partition = (_required(files, name) for name in (ATTRIBUTES, PARTITION))
+    attributes = _required(files, ATTRIBUTES)
+    partition = _required(files, PARTITION)
     names, labels = _read_attributes(attributes, (target, group))
     part = _read_partition(partition, names)
     order = part.argsort(stable=True)  # so that each part is a range of the map
     x = _images(files, [names[i] for i in order], size)
-    fields = (x, labels[order, 0], labels[order, 1])
-    train, val, test = (
-        Split(*split) for split in zip(*(field.split(part.bincount().tolist()) for field in fields), strict=True)
-    )
+    sizes = part.bincount().tolist()
+    y = labels[order, 0].split(sizes)
+    members = labels[order, 1].split(sizes)
+    train, val, test = map(Split, x.split(sizes), y, members)
     return Dataset(
         name="celeba",
         train=train,
@@ -106,7 +118,7 @@ def load_celeba(files: Files, *, target: str = "Attractive", group: str = "Male"
 
 
 def _required(files: Files, name: str) -> Path:
-    """The verified file; if it cannot be had, an error that names all that are missing, and where they go."""
+    """The verified file. Where it cannot be had, the error names all files that are missing, and their folder."""
     md5, drive = SOURCES[name]
     folder = files.root / FOLDER
     try:
@@ -132,7 +144,8 @@ def _read_attributes(path: Path, wanted: Sequence[str]) -> tuple[list[str], Tens
         if name not in known:
             raise UnknownNameError("attribute", name, known, hint=f" (the columns of {path})")
     columns = [1 + known.index(name) for name in wanted]
-    names, labels = [], []
+    names = []
+    labels = []
     for line, row in enumerate(rows, 3):
         cells = row.split()
         if len(cells) != 1 + len(known):
@@ -157,15 +170,15 @@ def _read_partition(path: Path, names: Sequence[str]) -> Tensor:
 
 
 def _images(files: Files, names: Sequence[str], size: int) -> Tensor:
-    """[N, 3, size, size] uint8, mapped: from the verified archive, or from the unpacked folder where it is alone."""
+    """[N, 3, size, size] uint8, mapped: from the verified archive or, where there is none, from the unpacked folder."""
     folder = files.root / FOLDER
     unpacked = folder / IMAGES
-    alone = unpacked.is_dir() and not (folder / ARCHIVE).exists()
-    source = unpacked if alone else _required(files, ARCHIVE)
-    sizes = [path.stat().st_size for path in unpacked.iterdir()] if alone else []
+    only_unpacked = unpacked.is_dir() and not (folder / ARCHIVE).exists()
+    source = unpacked if only_unpacked else _required(files, ARCHIVE)
+    sizes = [path.stat().st_size for path in unpacked.iterdir()] if only_unpacked else []
     about = {"size": size, "source": files.revision, "unpacked": [len(sizes), sum(sizes)]}
     prepared = partial(memory_map, folder / f"prepared-{size}", about, partial(_blocks, files, source, names, size))
-    if alone:
+    if only_unpacked:
         files.unverified(
             f"{FOLDER}/{IMAGES}",
             lambda: prepared().sha256,
@@ -176,7 +189,7 @@ def _images(files: Files, names: Sequence[str], size: int) -> Tensor:
 
 
 def _blocks(files: Files, source: Path, names: Sequence[str], size: int) -> Iterator[Block]:
-    """x [n, 3, size, size] of the images, in the order of `names`."""
+    """Blocks of x [n, 3, size, size], in the order of `names`."""
     with _opened(source) as read:
         for start in range(0, len(names), BLOCK):
             files.report(f"{FOLDER}: preparing images", start / len(names))
@@ -199,17 +212,17 @@ def _opened(source: Path) -> Iterator[Callable[[str], bytes]]:
 
 
 def _image(read: Callable[[str], bytes], name: str, source: Path, size: int) -> NDArray[np.uint8]:
-    """[size, size, 3]"""
+    """The pixels of an image, [size, size, 3]."""
     try:
         with Image.open(io.BytesIO(read(name)), formats=["JPEG"]) as image:
-            found = image.size
+            width, height = image.size
             pixels = image.convert("RGB").crop(SQUARE).resize((size, size), Image.Resampling.BILINEAR)
     except UnidentifiedImageError as error:
-        raise DataError(f"{source}: the image {name} cannot be read: it is no JPEG") from error
+        raise DataError(f"{source}: the image {name} cannot be read: it is not a JPEG image") from error
     except (OSError, KeyError, ValueError, SyntaxError, zipfile.BadZipFile, zlib.error) as error:
         raise DataError(f"{source}: the image {name} cannot be read: {error}") from error
-    if found != (WIDTH, HEIGHT):
-        raise DataError(f"{source}: the image {name} has {found[0]}x{found[1]} pixels, not {WIDTH}x{HEIGHT}")
+    if (width, height) != (WIDTH, HEIGHT):
+        raise DataError(f"{source}: the image {name} has {width}x{height} pixels, not {WIDTH}x{HEIGHT}")
     return np.asarray(pixels)
 
 

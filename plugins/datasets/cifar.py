@@ -18,12 +18,12 @@ PIXELS = 3 * 32 * 32
 
 @dataclass(frozen=True)
 class Variant:
-    """What tells the two sets apart.
+    """What differs between CIFAR-10 and CIFAR-100.
 
     folder, url, train, test: the binary version: its folder, its archive, and the official SHA-1 of each file.
-    label_bytes: label bytes in front of the pixels of a record; the last one is the class.
-    python: the class of torchvision.datasets that reads the Python version, in `python_folder`.
-    mean, std: of the training images, by channel (R, G, B); both computed from them.
+    label_bytes: label bytes in front of the pixels of a record; the last one is the class. python: the class of
+    torchvision.datasets that reads the Python version, in `python_folder`. mean, std: of the training images, by
+    channel (R, G, B); both computed from them.
     """
 
     name: str
@@ -155,8 +155,14 @@ SHIFTED = replace(REPORT, protocol="covariate_shift", augment=True, options={"co
 def load_cifar10(files: Files) -> Dataset:
     """CIFAR-10: 50,000 + 10,000 colour 32x32 images, 10 classes.
 
-    x [N, 3, 32, 32] uint8. Read from the binary version, or from the Python version where only that is there.
-    Raises DataError for a file that is missing, damaged or not the official one.
+    x [N, 3, 32, 32] uint8. The images are read from the binary version, or from the Python version where there is only
+    that.
+
+    Args:
+        files: where the files are; missing ones are downloaded.
+
+    Raises:
+        DataError: for a file that is missing, damaged or not the official one.
     """
     return _load(files, CIFAR10, {"imbalance": IMBALANCED, "robustness": ROBUST, "covariate_shift": SHIFTED})
 
@@ -164,8 +170,15 @@ def load_cifar10(files: Files) -> Dataset:
 def load_cat_dog(files: Files) -> Dataset:
     """CIFAR-10's cats and dogs: 10,000 + 2,000 colour 32x32 images, 2 classes, dog the positive one.
 
-    The task of Byrd and Lipton 2019 (section 4) and of Zha, Gao, Ma, Xu (Figures 8 and 9). The test images of the other
-    eight classes are the probe `other`. Raises DataError as `cifar10` does.
+    The test images of the other eight classes are the probe `other`.
+
+    Source: the task of Byrd and Lipton 2019 (section 4) and of Zha, Gao, Ma, Xu (Figures 8 and 9).
+
+    Args:
+        files: where the files of CIFAR-10 are; missing ones are downloaded.
+
+    Raises:
+        DataError: for a file that is missing, damaged or not the official one.
     """
     whole = only_with_others(_load(files, CIFAR10, {"imbalance": BINARY}), ("cat", "dog"))
     return replace(whole, name="cat_dog", recipe=REPORT, augment=None)
@@ -174,17 +187,32 @@ def load_cat_dog(files: Files) -> Dataset:
 def load_cifar100(files: Files) -> Dataset:
     """CIFAR-100: 50,000 + 10,000 colour 32x32 images, 100 (fine) classes.
 
-    x [N, 3, 32, 32] uint8. Read from the binary version, or from the Python version where only that is there.
-    Raises DataError for a file that is missing, damaged or not the official one.
+    x [N, 3, 32, 32] uint8. The images are read from the binary version, or from the Python version where there is only
+    that.
+
+    Args:
+        files: where the files are; missing ones are downloaded.
+
+    Raises:
+        DataError: for a file that is missing, damaged or not the official one.
     """
     return _load(files, CIFAR100, {"imbalance": IMBALANCED, "robustness": ROBUST, "pruning": PRUNED})
 
 
 def flip_and_translate(x: Tensor, generator: Generator, by: int = 4) -> Tensor:
-    """Each image [C, H, W] of x [B, C, H, W] mirrored with probability 1/2, then moved by up to `by` pixels.
+    """Mirror each image with probability 1/2, then move it by up to `by` pixels; black moves in.
 
-    FORML, section 4.2.2. Both shifts are uniform on -by..by; black moves in. Indices are drawn and applied on the
-    images' device, and nothing waits for it.
+    Indices are drawn and applied on the images' device, and nothing waits for it.
+
+    Args:
+        x: images [B, C, H, W].
+        generator: on the images' device.
+        by: both shifts are uniform on -by..by. Default: 4.
+
+    Returns:
+        [B, C, H, W].
+
+    Source: FORML, section 4.2.2.
     """
     batch, channels, height, width = x.shape
     device = x.device
@@ -193,14 +221,16 @@ def flip_and_translate(x: Tensor, generator: Generator, by: int = 4) -> Tensor:
     rows = torch.arange(height, device=device) + shift[0]
     columns = torch.arange(width, device=device) + shift[1]
     columns = torch.where(flip, width + 2 * by - 1 - columns, columns)
-    image, channel = torch.arange(batch, device=device), torch.arange(channels, device=device)
+    image = torch.arange(batch, device=device)
+    channel = torch.arange(channels, device=device)
     padded = F.pad(x, (by, by, by, by))
     return padded[image.view(-1, 1, 1, 1), channel.view(-1, 1, 1), rows[:, None, :, None], columns[:, None, None, :]]
 
 
 def _load(files: Files, variant: Variant, recipes: Mapping[str, Recipe]) -> Dataset:
     only_python = (files.root / variant.python_folder).is_dir() and not (files.root / variant.folder).is_dir()
-    train, test, classes = (_read_python if only_python else _read_binary)(files, variant)
+    read = _read_python if only_python else _read_binary
+    train, test, classes = read(files, variant)
     return Dataset(
         name=variant.name,
         train=train,
@@ -219,10 +249,8 @@ def _load(files: Files, variant: Variant, recipes: Mapping[str, Recipe]) -> Data
 
 def _read_binary(files: Files, variant: Variant) -> tuple[Split, Split, tuple[str, ...]]:
     """The training split, the test split and the names of the classes."""
-    train, test = (
-        Split.cat([_read_records(files, variant, file, sha1) for file, sha1 in part.items()])
-        for part in (variant.train, variant.test)
-    )
+    train = Split.cat([_read_records(files, variant, file, sha1) for file, sha1 in variant.train.items()])
+    test = Split.cat([_read_records(files, variant, file, sha1) for file, sha1 in variant.test.items()])
     return train, test, _class_names(files.root / variant.folder / variant.classes_file, variant.classes)
 
 
@@ -257,7 +285,8 @@ def _read_python(files: Files, variant: Variant) -> tuple[Split, Split, tuple[st
 
     read = getattr(torchvision.datasets, variant.python)
     try:
-        train, test = (read(files.root, train=train, download=False) for train in (True, False))
+        train = read(files.root, train=True, download=False)
+        test = read(files.root, train=False, download=False)
     except (RuntimeError, OSError) as error:
         raise DataError(
             f"{files.root / variant.python_folder} is not the complete official Python version ({error}). Unpickling "
@@ -272,7 +301,7 @@ def _read_python(files: Files, variant: Variant) -> tuple[Split, Split, tuple[st
 
 
 def _revision(*splits: Split) -> str:
-    """Of the contents, so that both versions of the same data have the same."""
+    """A revision of the contents, so that both versions of the same data have the same one."""
     digest = hashlib.sha256()
     for split in splits:
         digest.update(split.x.numpy().data)

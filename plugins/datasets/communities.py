@@ -44,24 +44,31 @@ RECIPE = Recipe(
 def load_communities(files: Files) -> Dataset:
     """Communities and Crime: 1,994 US communities, 94 features; is violent crime above 0.28, by share of white people.
 
-    x [1994, 94] float32, as distributed: each feature normalised to 0..1. Class 1: ViolentCrimesPerPop > 0.28.
-    Source: Yan, Seto, Apostoloff, FORML, section 4.3.1, after Zhao et al. 2019 (MOEW). What the paper leaves open:
+    x [1994, 94] float32, as distributed: each feature is normalised to 0..1. Class 1 is ViolentCrimesPerPop > 0.28.
+    There are no official splits, nor does the paper give sizes of its own: the recipe draws the splits by seed.
+
+    Source: Yan, Seto, Apostoloff, FORML, section 4.3.1, after Zhao et al. 2019 (MOEW).
+
+    What the paper leaves open is decided here:
 
     - Features. FORML's "94 dimensional feature vector" is "the same set as in" MOEW, whose code lists 93: all that is
       known of every community but the incomes by race. Exactly one more column is without a missing value,
       LemasPctOfficDrugUn (0 where the police survey is missing); with it there are 94. That it is the 94th is a guess:
-      MOEW's autoencoder, which sees the 93 and the label, would explain 94 too. The sensitive racePctWhite is among
-      the features, as in MOEW.
+      MOEW's autoencoder, which sees the 93 and the label, would explain 94 too. The sensitive racePctWhite is among the
+      features, as in MOEW.
     - Missing values. None are left: OtherPerCap, missing once, is an income by race.
     - Label. "0.28 per 100k population" is 0.28 on the normalised scale; 583 communities are above.
-    - Groups. The *normalised* racePctWhite has the quartiles 0.63, 0.85 and 0.94, and MOEW cuts at quartiles: so the
-      thresholds 63, 84 and 94 % are taken as 0.63, 0.84 and 0.94 of it, not as true percentages. A value on a
-      threshold belongs to the group below, which makes groups of 501, 492, 509 and 492.
+    - Groups. The *normalised* racePctWhite has the quartiles 0.63, 0.85 and 0.94, and MOEW cuts at quartiles. So the
+      thresholds 63, 84 and 94 % are taken as 0.63, 0.84 and 0.94 of it, not as true percentages. A value on a threshold
+      belongs to the group below, which makes groups of 501, 492, 509 and 492.
     - Selection. The paper picks the best of 50 models by cross-validation for all methods but MOEW and FORML; here each
       seed is one model, for every method alike.
-    - There are no official splits, nor sizes of the paper's own: the recipe draws them by seed.
 
-    Raises DataError for a file that is missing, damaged or not the official one.
+    Args:
+        files: where the file is; a missing one is downloaded.
+
+    Raises:
+        DataError: for a file that is missing, damaged or not the official one.
     """
     table = _read(files.require(FILE, f"md5:{MD5}", URL))
     y = torch.from_numpy(table[:, TARGET] > 0.28).long()
@@ -80,7 +87,7 @@ def load_communities(files: Files) -> Dataset:
 
 
 def _read(path: Path) -> NDArray[np.float64]:
-    """[N, 128]; columns that are not used are NaN."""
+    """The table [N, 128]; columns that are not used are NaN."""
     rows = [line.split(",") for line in path.read_text("utf-8", errors="replace").splitlines()]
     if not rows:
         raise DataError(f"{path} is damaged: it is empty")

@@ -48,30 +48,41 @@ RECIPE = Recipe(
 def load_compas(files: Files, *, group: Literal["race", "sex"] = "race") -> Dataset:
     """COMPAS: 6,172 people arrested in Broward County, 30 features; is there a new offence within two years, by race.
 
-    x [6172, 30] float32 in 0..1. Class 1: a new offence (45 %). group: the sensitive attribute, `race` (three groups:
-    the two largest, and the other four together, the least of which are 11 people) or `sex`. There is no official
-    split; the recipe draws one by seed. 2.5 MB, with the people's names, which are not read. ProPublica publishes the
-    data with its analysis (Larson, Mattu, Kirchner, Angwin 2016) and names no licence.
+    x [6172, 30] float32 in 0..1. Class 1 is a new offence (45 %). There is no official split; the recipe draws one by
+    seed. 2.5 MB, with the people's names, which are not read. ProPublica publishes the data with its analysis (Larson,
+    Mattu, Kirchner, Angwin 2016) and names no licence.
 
-    Rows and features are those of the published code of Jiang and Nachum 2020, Identifying and Correcting Label Bias
-    in Machine Learning:
+    Source: rows and features are those of the published code of Jiang and Nachum 2020, Identifying and Correcting Label
+    Bias in Machine Learning:
 
-    - Rows. Of 7,214, those whose arrest is known to be at most 30 days before or after the screening, as ProPublica
-      has it. Its other exclusions (no COMPAS case, ordinary traffic offences, no score) leave out none of these rows.
-    - Features. Days between screening and arrest, here scaled to 0..1; one-hot of charge, race, score and sex (13);
-      six buckets of the age; whether the decile of the score and the number of prior offences are above each of five
-      numbers. The COMPAS score and the sensitive attributes are among them. The code's 31st, the same for all, is
-      left out.
+    - Rows. Of 7,214, those whose arrest is known to be at most 30 days before or after the screening, as ProPublica has
+      it. Its other exclusions (no COMPAS case, ordinary traffic offences, no score) leave out none of these rows.
+    - Features. Days between screening and arrest; one-hot of charge, race, score and sex (13); six buckets of the age;
+      whether the decile of the score and the number of prior offences are above each of five numbers. The COMPAS score
+      and the sensitive attributes are among them.
     - Thresholds are quantiles of all rows there, so that features, not labels, of test data have a part in them.
-    - Groups. The paper corrects for sex and race at once; here a run has one attribute.
 
-    Raises DataError for a file that is missing, damaged or not the official one.
+    Departures:
+
+    - The days are scaled to 0..1.
+    - The code's 31st feature, the same for all, is left out.
+    - The paper corrects for sex and race at once; here a run has one attribute.
+
+    Args:
+        files: where the file is; a missing one is downloaded.
+        group: the sensitive attribute, `race` (the default: three groups, the two largest, and the other four together,
+            the smallest of which are 11 people) or `sex`.
+
+    Raises:
+        DataError: for a file that is missing, damaged or not the official one.
     """
     path = files.require(FILE, f"sha256:{SHA256}", URL)
     table = read_table(path, COLUMNS).where(_near, DAYS)
     if not len(table):
         raise DataError(f"{path} is damaged: no row has {DAYS!r} in -30..30")
-    x, y, members = _features(table), table.codes(TARGET, ("0", "1")), _groups(table, group)
+    x = _features(table)
+    y = table.codes(TARGET, ("0", "1"))
+    members = _groups(table, group)
     return Dataset(
         name="compas",
         train=Split(torch.from_numpy(x).float(), torch.from_numpy(y), torch.from_numpy(members)),
@@ -89,7 +100,7 @@ def _near(days: str) -> bool:
     try:
         return days != "" and -30 <= int(days) <= 30
     except ValueError:
-        return True  # kept, to be refused by line when it is read
+        return True  # the row stays, to be refused by its line when it is read
 
 
 def _features(table: Table) -> Floats:

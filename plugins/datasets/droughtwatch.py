@@ -45,60 +45,74 @@ def load_droughtwatch(files: Files, *, bands: tuple[str, ...] = ("B2", "B3", "B4
     """Drought Watch: 86,317 + 10,778 satellite images of 65x65 pixels in 11 bands, by cows that the land feeds: 0-3+.
 
     x [N, len(bands), 65, 65] uint8, mapped from a file that is prepared once for each choice of bands (2.9 GB for
-    seven). About 60, 15, 15 and 10 % of the images are of the classes.
+    seven). About 60, 15, 15 and 10 % of the images are of the four classes.
 
-    Source: Hobbs and Svetlichnaya 2020; github.com/wandb/droughtwatch, whose train.py reads the files as here: the
-    first 65 * 65 bytes of each band. What is decided here:
-
-    - Splits. The benchmark's test set is not public: its validation set is the test set here, and the validation data
-      are held out of its training set by seed.
-    - Values are divided by 255, and not normalised further; train.py takes the bytes as they are, and the
-      pre-registration that uses the images does not say how it normalises.
-    - Its random rotations, of angles not given, are quarter turns: a satellite image has no upper side, and nothing is
-      cut off or interpolated. The benchmark's train.py does not augment.
-
-    - Its class weights, 1, 4, 4 and 6, are no part of the recipe: `--method importance_weighted -o ratio=1,4,4,6`. It
-      hands them to Keras as a matrix, where a mapping is documented.
-
-    Files: `droughtwatch/dw_train_86K_val_10K.zip` (2.15 GB; from Google's storage) or, unpacked,
+    The files are `droughtwatch/dw_train_86K_val_10K.zip` (2.15 GB; from Google's storage) or, unpacked,
     `droughtwatch/droughtwatch_data/{train,val}/part-*` (4.3 GB). No checksum of them is published. Instead the two
     CRC-32C of every record are checked when a file is prepared, the numbers of images must be the published ones (else
-    they count as unofficial), and the revision is the hash of the contents.
-    Licence: none is stated with the data; they are open for the benchmark. The images are of Landsat 8.
+    the images count as unofficial), and the revision is the hash of the contents. Licence: none is stated with the
+    data; they are open for the benchmark. The images are of Landsat 8.
 
-    bands: of B1 to B11, in the order of the channels. B2 to B4 are blue, green and red; default: the benchmark's seven.
-    Raises OptionError for other bands, and DataError for a file that is missing, damaged or not the official one.
+    Source: Hobbs and Svetlichnaya 2020; github.com/wandb/droughtwatch, whose train.py reads the files as here: the
+    first 65 * 65 bytes of each band.
+
+    Departures, and what is decided here:
+
+    - Splits. The benchmark's test set is not public. Its validation set is the test set here, and the validation data
+      are held out of its training set by seed.
+    - Values are divided by 255, and not normalised further. train.py takes the bytes as they are, and the
+      pre-registration that uses the images does not say how it normalises.
+    - The pre-registration's random rotations, of angles not given, are quarter turns: a satellite image has no upper
+      side, and nothing is cut off or interpolated. The benchmark's train.py does not augment.
+    - The benchmark's class weights, 1, 4, 4 and 6, are no part of the recipe: `--method importance_weighted -o
+      ratio=1,4,4,6`. train.py hands them to Keras as a matrix, where a mapping is documented.
+
+    Args:
+        files: where the files are; missing ones are downloaded.
+        bands: of B1 to B11, in the order of the channels. B2 to B4 are blue, green and red. Default: the benchmark's
+            seven, B2 to B8.
+
+    Raises:
+        OptionError: for bands that are not among these, or not different ones.
+        DataError: for a file that is missing, damaged or not the official one.
     """
     if not bands or len(set(bands)) < len(bands) or not set(bands) <= set(BANDS):
         raise OptionError(f"droughtwatch: bands must be different ones of {', '.join(BANDS)}, not {', '.join(bands)!r}")
     source = _source(files)
     about = {"bands": bands, "files": {name: _sizes(source, name) for name in SIZES}}
-    found = memory_map(
+    prepared = memory_map(
         files.root / FOLDER / f"prepared-{'-'.join(bands)}", about, partial(_blocks, files, source, bands)
     )
-    x, y = found.arrays["x"], found.arrays["y"].long()
-    sizes = found.arrays["part"].bincount(minlength=len(SIZES)).tolist()
-    _check(files, source, sizes, found.sha256)
-    train, test = (Split(*part, group=part[1]) for part in zip(x.split(sizes), y.split(sizes), strict=True))
+    sizes = prepared.arrays["part"].bincount(minlength=len(SIZES)).tolist()
+    _check(files, source, sizes, prepared.sha256)
+    x_train, x_test = prepared.arrays["x"].split(sizes)
+    y_train, y_test = prepared.arrays["y"].long().split(sizes)
     return Dataset(
         name="droughtwatch",
-        train=train,
-        test=test,
+        train=Split(x_train, y_train, group=y_train),
+        test=Split(x_test, y_test, group=y_test),
         classes=CLASSES,
         recipe=RECIPE,
         augment=flip_and_turn,
         reference="Hobbs and Svetlichnaya 2020, Satellite-based Prediction of Forage Conditions for Livestock in "
         "Northern Kenya, arXiv:2004.04081",
-        revision=found.sha256[:12],
+        revision=prepared.sha256[:12],
         unofficial=dict(files.unofficial),
     )
 
 
 def flip_and_turn(x: Tensor, generator: Generator) -> Tensor:
-    """Each square image of x [B, C, H, H] in one of its eight orientations, all alike likely.
+    """Turn each square image into one of its eight orientations, all equally likely.
 
-    Mirrored left to right, top to bottom and along the diagonal, each with probability 1/2: that is what flips both
-    ways and a random number of quarter turns come to. Nothing waits for the device.
+    It is mirrored left to right, top to bottom and along the diagonal, each with probability 1/2: that is what flips
+    both ways and a random number of quarter turns come to. Nothing waits for the device.
+
+    Args:
+        x: images [B, C, H, H].
+        generator: on the images' device.
+
+    Returns:
+        [B, C, H, H].
     """
     across, down, diagonal = torch.rand(3, len(x), 1, 1, 1, generator=generator, device=x.device) < 0.5
     x = x.flip(-1).where(across, x)
@@ -113,13 +127,13 @@ def _source(files: Files) -> Path:
 
 
 def _sizes(source: Path, name: str) -> dict[str, list[int]]:
-    """What tells the files on the disk apart, without reading them: their sizes and times of change, by name."""
+    """The sizes and times of change of the files by name, which tell files on the disk apart without reading them."""
     paths = (source / name).glob("*") if source.is_dir() else [source]
     return {path.name: [path.stat().st_size, path.stat().st_mtime_ns] for path in sorted(paths)}
 
 
 def _check(files: Files, source: Path, sizes: Sequence[int], sha256: str = "") -> None:
-    """Note data whose numbers of images are not the published ones. Raises DataError where such are not allowed."""
+    """Note data whose numbers of images are not the published ones. Raises DataError where these are not allowed."""
     if list(sizes) != list(SIZES.values()):
         files.unverified(
             f"{FOLDER}/{source.name}",
@@ -130,15 +144,17 @@ def _check(files: Files, source: Path, sizes: Sequence[int], sha256: str = "") -
 
 
 def _blocks(files: Files, source: Path, bands: tuple[str, ...]) -> Iterator[Block]:
-    """x [1, C, 65, 65], y [1] and part [1], 0 or 1, of each record: of the training data, then of the validation data,
-    file by file in the order of their names. At the end the numbers are checked: what is refused is not written.
+    """The records, one block each: x [1, C, 65, 65], y [1] and part [1], 0 for training and 1 for validation data.
+
+    They come split by split, file by file in the order of their names. At the end the numbers of images are checked, so
+    that data that are refused are not written.
     """
     sizes = [0] * len(SIZES)
     try:
         parts = {name: _parts(source, name) for name in SIZES}
-        for number, (name, kept) in enumerate(parts.items()):
-            for done, part in enumerate(kept):
-                files.report(f"{FOLDER}: preparing {name}", done / len(kept))
+        for number, (name, paths) in enumerate(parts.items()):
+            for done, part in enumerate(paths):
+                files.report(f"{FOLDER}: preparing {name}", done / len(paths))
                 path = f"{source}/{name}/{part.name}"
                 with part.open("rb") as file:
                     for place, data in enumerate(records(file, path), 1):
@@ -154,19 +170,19 @@ def _blocks(files: Files, source: Path, bands: tuple[str, ...]) -> Iterator[Bloc
 def _parts(source: Path, name: str) -> list[Path | zipfile.Path]:
     """The files of a split, in order."""
     root = source if source.is_dir() else zipfile.Path(source, f"{INSIDE}/")
-    parts = (root / name).iterdir() if (root / name).is_dir() else ()
-    kept = sorted((part for part in parts if part.name.startswith("part-")), key=lambda part: part.name)
-    kept = [part for part in kept if not part.name.endswith("gstmp")]  # as train.py does
-    if not kept:
+    paths = (root / name).iterdir() if (root / name).is_dir() else ()
+    parts = [path for path in paths if path.name.startswith("part-")]
+    parts = [part for part in parts if not part.name.endswith("gstmp")]  # as train.py does
+    if not parts:
         raise DataError(f"{source} holds no files {name}/part-*: get it from {URL}")
-    return kept
+    return sorted(parts, key=lambda part: part.name)
 
 
 def _sample(data: bytes, bands: tuple[str, ...], where: str) -> Block:
     try:
         features = example(data)
     except ValueError as error:
-        raise DataError(f"{where} is no tf.train.Example: {error}") from error
+        raise DataError(f"{where} is not a tf.train.Example: {error}") from error
     images = [_image(features.get(band, []), f"{where}, band {band},") for band in bands]
     label = features.get("label", [])
     if len(label) != 1 or label[0] not in range(len(CLASSES)):
@@ -175,7 +191,7 @@ def _sample(data: bytes, bands: tuple[str, ...], where: str) -> Block:
 
 
 def _image(values: list[Any], where: str) -> NDArray[np.uint8]:
-    """[65, 65]: the first pixels of a band."""
+    """The first 65 * 65 pixels of a band, [65, 65]."""
     sizes = [len(value) for value in values if isinstance(value, bytes)]
     if len(values) != 1 or len(sizes) != 1 or sizes[0] < SIDE**2:
         raise DataError(f"{where} needs {SIDE**2} bytes or more, and has {sum(sizes)}")

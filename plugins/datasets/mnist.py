@@ -56,8 +56,13 @@ PRUNED = replace(
 def load_mnist(files: Files) -> Dataset:
     """MNIST: 60,000 + 10,000 grey 28x28 images of digits, 10 classes.
 
-    x [N, 1, 28, 28] uint8. Not normalised and not augmented, as FORML mentions neither.
-    Raises DataError for a file that is missing, damaged or not the official one.
+    x [N, 1, 28, 28] uint8. The images are neither normalised nor augmented, as FORML mentions neither.
+
+    Args:
+        files: where the files are; missing ones are downloaded.
+
+    Raises:
+        DataError: for a file that is missing, damaged or not the official one.
     """
     return Dataset(
         name="mnist",
@@ -76,7 +81,8 @@ def _split(files: Files, prefix: str) -> Split:
     # The readers rather than the class torchvision.datasets.MNIST, which prefers a folder MNIST/processed, unverified.
     from bench.compat import torchvision
 
-    images, labels = (_verified(files, f"{prefix}-{kind}-ubyte") for kind in ("images-idx3", "labels-idx1"))
+    images = _verified(files, f"{prefix}-images-idx3-ubyte")
+    labels = _verified(files, f"{prefix}-labels-idx1-ubyte")
     x = _read(torchvision.datasets.mnist.read_image_file, images)
     y = _read(torchvision.datasets.mnist.read_label_file, labels)
     if x.shape[1:] != (28, 28):
@@ -96,13 +102,14 @@ def _read(reader: Callable[[str], Tensor], path: Path) -> Tensor:
 
 
 def _verified(files: Files, name: str) -> Path:
-    """The verified file, decompressed from its verified .gz where only that is there or can be downloaded."""
-    path, url = files.root / FOLDER / name, f"{URL}/{name}.gz"
+    """The verified file, decompressed from its verified .gz where there is only that or it can be downloaded."""
+    path = files.root / FOLDER / name
+    url = f"{URL}/{name}.gz"
     md5, md5_gz = MD5[name]
     if not path.exists():
-        # An account of its own: `files` is to know the data by what is read, whether or not it was decompressed now.
-        alone = Files(files.root, files.allow_unofficial, files.download, progress=files.progress)
-        packed = alone.require(f"{FOLDER}/{name}.gz", f"md5:{md5_gz}", url)
+        # `files` must know the data by what is read, whether or not it is decompressed now: the .gz has its own Files.
+        archives = Files(files.root, files.allow_unofficial, files.download, progress=files.progress)
+        packed = archives.require(f"{FOLDER}/{name}.gz", f"md5:{md5_gz}", url)
         _decompress(packed, path)
     return files.require(f"{FOLDER}/{name}", f"md5:{md5}", url)
 

@@ -27,9 +27,14 @@ GRID = 50
 def load_moons(files: Files) -> Dataset:
     """Two moons, 512 + 512 points in 2-D: not linearly separable.
 
-    Section 3.1 of Zha, Gao, Ma, Xu; the noise (0.1), the seeds and the half-and-half split into training and test data
-    are in the authors' code only. Validation data, which the report does not have, are 256 further points of another
-    seed, so that training keeps all of its 512.
+    Source: Zha, Gao, Ma, Xu, section 3.1. The noise (0.1), the seeds and the half-and-half split into training and test
+    data are in the authors' code only.
+
+    Departures: the report has no validation data. Here they are 256 further points of another seed, so that training
+    keeps all of its 512.
+
+    Args:
+        files: not used, because the points are generated.
     """
     from sklearn.datasets import make_moons
     from sklearn.model_selection import train_test_split
@@ -43,31 +48,43 @@ def load_moons(files: Files) -> Dataset:
 def load_separable(files: Files) -> Dataset:
     """Two rotated clouds, 512 + 512 points in 2-D for training and as many for testing: linearly separable.
 
-    Section 3.1 of Zha, Gao, Ma, Xu: the positives are a truncated standard normal sample, the negatives are the same
-    points rotated and translated; the numbers are not given. Ours: truncated at distance 2 from the mean, rotated by
-    45 degrees, translated by (3, 3), so that the gap between the classes is at least |(3, 3)| - 2 * 2 = 0.24 and the
-    learning rate comes out near the report's 1e-4. Test data and validation data (128 + 128; the report has none) are
-    made in the same way with other seeds.
+    The positives are a truncated standard normal sample; the negatives are the same points rotated and translated.
+
+    Source: Zha, Gao, Ma, Xu, section 3.1, which does not give the numbers.
+
+    What the report leaves open is decided here:
+
+    - The sample is truncated at distance 2 from the mean, rotated by 45 degrees and translated by (3, 3), so that the
+      gap between the classes is at least |(3, 3)| - 2 * 2 = 0.24 and the learning rate comes out near the report's
+      1e-4.
+    - Test data, and validation data (128 + 128; the report has none), are made in the same way with other seeds.
+
+    Args:
+        files: not used, because the points are generated.
     """
     return _dataset("separable", separable(512, seed=1), separable(128, seed=2), separable(512, seed=3))
 
 
 def separable(per_class: int, seed: int) -> Points:
-    """`per_class` positives around the origin and as many negatives around `TRANSLATION`."""
+    """`per_class` positives around the origin and as many negatives around `TRANSLATION`, drawn by the seed."""
     random = np.random.default_rng(seed)
     points = random.standard_normal((4 * per_class, 2))  # 86 % lie within the radius
     positive = points[np.linalg.norm(points, axis=1) <= RADIUS][:per_class]
-    cos, sin = math.cos(ANGLE), math.sin(ANGLE)
+    cos = math.cos(ANGLE)
+    sin = math.sin(ANGLE)
     negative = positive @ np.array([[cos, sin], [-sin, cos]]) + TRANSLATION
     return np.concatenate([positive, negative]), np.repeat([1, 0], per_class)
 
 
 def recipe(x: NDArray[np.float64]) -> Recipe:
-    """The report's training (section 3.1), which takes long at 10,000 epochs of batches of 8; `--epochs` shortens it.
+    """The report's training (section 3.1): 10,000 epochs of batches of 8, which takes long; `--epochs` shortens it.
 
-    The learning rate is 0.01 / sigma_max(X), X the training data [N, 2]. Both of its models are trained alike: the MLP
-    here, logistic regression with `--model logistic`. Its sigmoid output and binary cross-entropy are two logits and
-    cross-entropy here.
+    The learning rate is 0.01 / sigma_max(X). Both models of the report are trained alike: the MLP here, logistic
+    regression with `--model logistic`. Its sigmoid output and binary cross-entropy are two logits and cross-entropy
+    here.
+
+    Args:
+        x: X, the training data [N, 2].
     """
     return Recipe(
         model="mlp",
@@ -86,7 +103,7 @@ def recipe(x: NDArray[np.float64]) -> Recipe:
 
 def _dataset(name: str, train: Points, val: Points, test: Points) -> Dataset:
     contents = b"".join(array.tobytes() for points in (train, val, test) for array in points)
-    own = recipe(train[0])
+    base = recipe(train[0])
     return Dataset(
         name=name,
         train=_split(train),
@@ -94,10 +111,10 @@ def _dataset(name: str, train: Points, val: Points, test: Points) -> Dataset:
         test=_split(test),
         classes=CLASSES,
         probes={"grid": grid(train[0])},
-        recipe=own,
+        recipe=base,
         recipes={
-            "label_shift": replace(own, protocol="label_shift"),
-            "imbalance": replace(own, protocol="imbalance", options={"imbalance": {"factor": 10.0}}),
+            "label_shift": replace(base, protocol="label_shift"),
+            "imbalance": replace(base, protocol="imbalance", options={"imbalance": {"factor": 10.0}}),
         },
         reference=f"{REPORT}; after Byrd and Lipton 2019, What is the Effect of Importance Weighting in Deep Learning?",
         revision=hashlib.sha256(contents).hexdigest()[:12],
@@ -105,8 +122,12 @@ def _dataset(name: str, train: Points, val: Points, test: Points) -> Dataset:
 
 
 def grid(x: NDArray[np.float64]) -> Split:
-    """A probe for pictures of what is predicted in the plane: GRID * GRID points, row by row, over what the training
-    data [N, 2] span and a tenth more on each side. Their class means nothing.
+    """A probe for pictures of predictions in the plane: GRID * GRID points, row by row; their class means nothing.
+
+    The points cover what the training data span and a tenth more on each side.
+
+    Args:
+        x: the training data [N, 2].
     """
     margin = np.ptp(x, axis=0) / 10
     first, second = np.linspace(x.min(0) - margin, x.max(0) + margin, GRID).T
@@ -115,8 +136,9 @@ def grid(x: NDArray[np.float64]) -> Split:
 
 
 def _split(points: Points) -> Split:
-    x, y = (torch.from_numpy(array) for array in points)
-    return Split(x.float(), y.long(), group=y.long())
+    x = torch.from_numpy(points[0]).float()
+    y = torch.from_numpy(points[1]).long()
+    return Split(x, y, group=y)
 
 
 @hookimpl

@@ -44,37 +44,50 @@ RECIPE = Recipe(
 def load_waterbirds(files: Files, *, size: int = 224) -> Dataset:
     """Waterbirds: 4,795 + 1,199 + 5,794 photographs of land- and waterbirds, each on a background of land or water.
 
-    x [N, 3, size, size] uint8. Class 1: a waterbird. The groups are the four pairs of bird and background; in training
-    95 % of the birds are where they belong, in the official validation and test splits half of each class.
-    Source: Sagawa, Koh, Hashimoto, Liang 2020, Distributionally Robust Neural Networks for Group Shifts, and its code.
+    x [N, 3, size, size] uint8. Class 1 is a waterbird. The groups are the four pairs of bird and background. In
+    training 95 % of the birds are where they belong, in the official validation and test splits half of each class.
 
-    - Images. Resized to 256 x 256 (8/7 of `size`), whatever their proportions, cropped at the centre, and normalised as
-      for ImageNet; not augmented. All as in that code. They are prepared once, into a memory map of 1.8 GB.
+    0.5 GB to download. No licence is named; the photographs are under the terms of CUB-200-2011 and Places. The authors
+    publish no checksums. The checksum of the file of labels and splits is verified, as taken from one other copy; the
+    images are not verified, and the revision holds the hash of their files, so that runs on other images are told
+    apart.
+
+    Source: Sagawa, Koh, Hashimoto, Liang 2020, Distributionally Robust Neural Networks for Group Shifts, and its code.
+    Images are resized to 256 x 256 (8/7 of `size`), whatever their proportions, cropped at the centre, and normalised
+    as for ImageNet; they are not augmented. All this is as in that code. They are prepared once, into a memory map of
+    1.8 GB.
+
+    Departures:
+
     - Weights. The paper starts from torchvision's ImageNet weights of 2019, the recipe from those of today (another
-      training of the same network), which are downloaded; without: -o model.pretrained=no.
+      training of the same network), which are downloaded; -o model.pretrained=no trains without them.
     - Accuracy. The paper weights the groups' test accuracies by their shares of the training data; `accuracy` here is
       over the test samples as they are.
     - Rates. A group has one class only, so the TPR is compared between two groups, and so is the FPR.
 
-    0.5 GB to download. No licence is named; the photographs are under the terms of CUB-200-2011 and Places. The authors
-    publish no checksums. That of the file of labels and splits is verified, from one other copy; the images are not,
-    and the revision holds the hash of their files, so that runs on other images are told apart.
+    Args:
+        files: where the files are; missing ones are downloaded.
+        size: pixels of a side. Default: 224.
 
-    Raises DataError for a file that is missing or damaged, or an image that cannot be read; then no map is written.
+    Raises:
+        OptionError: for a size below 1.
+        DataError: for a file that is missing or damaged, or an image that cannot be read; then no map is written.
     """
     if size < 1:
         raise OptionError(f"waterbirds: size must be at least 1, not {size}")
     path = files.require(FILE, f"sha256:{SHA256}", URL)
     table = read_table(path, ("img_filename", "y", "split", "place"))
     split = table.codes("split", ("0", "1", "2"))
-    y, place = (table.codes(column, ("0", "1")) for column in ("y", "place"))
+    y = table.codes("y", ("0", "1"))
+    place = table.codes("place", ("0", "1"))
     sizes = np.bincount(split, minlength=3).tolist()
     if 0 in sizes:
         raise DataError(f"{path} is damaged: it has no row with split {sizes.index(0)}, of 0, 1, 2")
     order = np.argsort(split, kind="stable")
     x, revision = _images(files, [path.parent / table.cells["img_filename"][i] for i in order], size)
-    tensors = x, torch.from_numpy(y[order]), torch.from_numpy((2 * y + place)[order])
-    train, val, test = (Split(*part) for part in zip(*(tensor.split(sizes) for tensor in tensors), strict=True))
+    classes = torch.from_numpy(y[order]).split(sizes)
+    groups = torch.from_numpy((2 * y + place)[order]).split(sizes)
+    train, val, test = map(Split, x.split(sizes), classes, groups)
     return Dataset(
         name="waterbirds",
         train=train,
@@ -92,13 +105,15 @@ def load_waterbirds(files: Files, *, size: int = 224) -> Dataset:
 
 
 def _images(files: Files, paths: list[Path], size: int) -> tuple[torch.Tensor, str]:
-    """x [N, 3, size, size] uint8, from the memory map, and the revision, of the labels and the images' contents."""
+    """x [N, 3, size, size] uint8, from the memory map, and the revision of the labels and of the images' contents."""
     try:
         total = sum(path.stat().st_size for path in paths)
     except OSError as error:
-        raise DataError(f"missing image {error.filename}: put the whole folder of {URL} there") from error
+        raise DataError(f"the image {error.filename} is missing: put the whole folder of {URL} there") from error
     except ValueError as error:
-        raise DataError(f"{files.root / FILE} is damaged: it names an image that cannot be: {error}") from error
+        raise DataError(
+            f"{files.root / FILE} is damaged: it names an image whose path is not valid: {error}"
+        ) from error
 
     def blocks() -> Iterator[Block]:
         with ThreadPoolExecutor() as pool:
@@ -114,14 +129,14 @@ def _images(files: Files, paths: list[Path], size: int) -> tuple[torch.Tensor, s
 
 
 def _read(path: Path, size: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Pixels [3, size, size], and the SHA-256 of the file [32]."""
+    """The pixels [3, size, size] of an image, and the SHA-256 of its file [32]."""
     resized = round(size * 8 / 7)
     edge = (resized - size) // 2
     try:
         content = path.read_bytes()
         image = Image.open(io.BytesIO(content)).convert("RGB").resize((resized, resized), Image.Resampling.BILINEAR)
     except UnidentifiedImageError as error:
-        raise DataError(f"{path} is no image: get it again from {URL}") from error
+        raise DataError(f"{path} is not an image: get it again from {URL}") from error
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DataError(f"{path} cannot be read as an image ({reason}): get it again from {URL}") from error

@@ -15,7 +15,10 @@ from bench.images.operations import check_images
 
 
 class NoiseGenerator(nn.Module):
-    """Gaussian noise [n, C, H, W] to noise of another distribution: itself, and four convolutions of it with ReLU."""
+    """A network that turns Gaussian noise [n, C, H, W] into noise of another distribution.
+
+    It adds to its input what four convolutions with ReLU between them make of it.
+    """
 
     HIDDEN = 20
 
@@ -33,41 +36,51 @@ class NoiseGenerator(nn.Module):
 
 @dataclass
 class ANT(Method):
-    """Adversarial noise training: a generator learns the noise that harms most while the model learns to bear it.
+    """Adversarial noise training: a generator learns the most harmful noise while the model learns to withstand it.
+
+    The generator is a small network that maps Gaussian noise, pixel by pixel, to noise. That noise is scaled to a fixed
+    L2 norm and added to the image, and the sum is clamped to [0, 1]. The generator learns to raise the model's loss.
+    The model learns from batches of which one part has noise and the rest is clean. Some of the noise comes from
+    earlier generators (experience replay), so that the model does not forget what it learned from them. From time to
+    time a new generator begins, because the old one may be stuck.
 
     Source: Rusak, Schott, Zimmermann, Bitterwolf, Bringmann, Bethge, Brendel, A Simple Way to Make Neural Networks
-    Robust Against Diverse Image Corruptions, 2020. A small network maps Gaussian noise, pixel by pixel, to noise, which
-    is scaled to a fixed L2 norm and added to the image; the sum is clamped to [0, 1]. It learns to raise the model's
-    loss. The model learns from batches of which one part has noise and one part is clean; some of the noise is that of
-    earlier generators (experience replay), so that what was learned of them is not forgotten, and from time to time a
-    new generator begins, for the old one may be stuck. "The code" is the authors', bethgelab/game-of-noise.
+    Robust Against Diverse Image Corruptions, 2020. "The code" below is the authors', bethgelab/game-of-noise.
 
-    The norm is 135 for images of 224 x 224 x 3 values, in the paper and the code. As noise per value that is
-    135 / sqrt(150,528) = 0.348, the default here for images of all sizes: a norm of 19.3 for 32 x 32 x 3 values, 2.8
-    for 8 x 8. Here it is the norm before the clamp; the code scales the noise so that what the clamp leaves has it.
+    The norm of the noise is 135 for images of 224 x 224 x 3 values, in the paper and in the code. As noise per value
+    that is 135 / sqrt(150,528) = 0.348, which is the default here for images of all sizes: it gives a norm of 19.3 for
+    32 x 32 x 3 values and of 2.8 for 8 x 8.
 
-    What the paper leaves open, and departures:
+    Departures, and what the paper leaves open:
 
-    - One step of the generator, by Adam, precedes each step of the model, as in the code. It is made on the samples
-      that then get noise (in the code, on the whole batch), with the model in evaluation mode: no running statistic of
-      BatchNorm moves, no dropout is drawn. The model's own pass is in training mode, clean and noisy samples together.
+    - The norm is that of the noise before the clamp. The code scales the noise so that what the clamp leaves has the
+      norm.
+    - One step of the generator, by Adam, precedes each step of the model, as in the code. It uses the samples that then
+      get noise; the code uses the whole batch. The model is in evaluation mode during it, so no running statistic of
+      BatchNorm moves and no dropout is drawn. The model's own pass is in training mode, with clean and noisy samples
+      together.
     - Generators change at the ends of epochs. A replayed part of a batch has the noise of one earlier generator, drawn
-      uniformly; while there is none, that of the current one. The code replays the states at the ends of epochs, two of
-      them in a batch; it begins a new generator every 10 epochs, with up to 1,000 steps before the model's.
-    - The model is trained from the start, where the paper tunes a trained one.
-    - Initial weights of generators are PyTorch's; the code has normal ones of 0.01 and biases of 0, so that the first
-      noise is almost Gaussian. With `kernel=3` all four convolutions are 3x3, in the code the second alone.
-    - share and replay are the code's. The defaults of restart_every and generator_lr (1e-4 in the code) are ours.
-
-    Raises NotApplicableError for inputs that are not images: noise is made for the pixels and colours of one.
+      uniformly; while there is no earlier one, it has the noise of the current generator. The code replays the states
+      at the ends of epochs, two of them in a batch, and begins a new generator every 10 epochs with up to 1,000 steps
+      before the model's.
+    - The model is trained from the start. The paper tunes a trained one.
+    - The initial weights of generators are PyTorch's. The code draws them from a normal distribution of 0.01, with
+      biases of 0, so that the first noise is almost Gaussian. With `kernel=3` all four convolutions are 3x3; in the
+      code only the second is.
+    - The defaults of share and replay are the code's. Those of restart_every and generator_lr (1e-4 in the code) are
+      ours.
 
     Options:
-        eps: root mean square of the noise over the values of an image, before clamping.
-        kernel: 1 mixes the colours of each pixel alone, 3 correlates neighbours (the paper's ANT3x3).
-        share: part of the samples of a batch that gets noise.
-        replay: part of those whose noise is that of an earlier generator.
-        restart_every: epochs after which a new generator begins.
-        generator_lr: learning rate of the generator.
+        eps: root mean square of the noise over the values of an image, before the clamp. Default: 0.348.
+        kernel: side of the generator's convolutions. 1 (the default) mixes the colours of each pixel alone; 3
+            correlates neighbouring pixels (the paper's ANT3x3).
+        share: fraction of the samples of a batch that gets noise. Default: 0.5.
+        replay: fraction of those samples whose noise comes from an earlier generator. Default: 0.4.
+        restart_every: number of epochs after which a new generator begins. Default: 5.
+        generator_lr: learning rate of the generator. Default: 1e-3.
+
+    Raises:
+        NotApplicableError: for inputs that are not images, because the noise is made for the pixels and colours of one.
     """
 
     name = "ant"
@@ -90,7 +103,8 @@ class ANT(Method):
     def setup(self) -> None:
         train = self.task.train
         check_images(train, self.name)
-        self.range, self.current = InputRange.of(train), 0
+        self.range = InputRange.of(train)
+        self.current = 0  # the number of the generator that learns
         with torch.random.fork_rng([]):
             torch.manual_seed(self.task.streams.seed("method"))
             self.generators = nn.ModuleList(  # all that this training will use, in order
@@ -111,7 +125,7 @@ class ANT(Method):
         return super().update(batch._replace(x=torch.cat([x, batch.x[noisy:]])))
 
     def train_generator(self, x: Tensor, y: Tensor) -> None:
-        """One step of the current generator up the model's loss."""
+        """Take one step of the current generator that raises the model's loss on the images x [n, C, H, W]."""
         generator = self.generators[self.current]
         parameters = list(generator.parameters())
         training = self.model.training
@@ -124,18 +138,19 @@ class ANT(Method):
         self.generator_optimizer.zero_grad()  # those of one generator are not another's
 
     def with_noise(self, x: Tensor) -> Tensor:
-        """Images with the noise of the current generator, the last `replay` of them with that of an earlier one."""
+        """The images with noise: the last `replay` of them that of an earlier generator, the rest the current one's."""
         fresh = len(x) - round(self.replay * len(x))
         earlier = int(torch.randint(max(self.current, 1), ()))
-        parts = (self.current, x[:fresh]), (earlier, x[fresh:])
-        return torch.cat([self.noisy(self.generators[number], part) for number, part in parts])
+        with_current = self.noisy(self.generators[self.current], x[:fresh])
+        with_earlier = self.noisy(self.generators[earlier], x[fresh:])
+        return torch.cat([with_current, with_earlier])
 
     def noisy(self, generator: nn.Module, x: Tensor) -> Tensor:
-        """Images [n, C, H, W] with noise of the generator."""
+        """The images [n, C, H, W] with noise of the generator added."""
         return self.range.perturbed(x, self.noise(generator, x))
 
     def noise(self, generator: nn.Module, x: Tensor) -> Tensor:
-        """Noise for images [n, C, H, W], each of the L2 norm eps * sqrt(C H W)."""
+        """Noise for images [n, C, H, W]; for each image its L2 norm is eps * sqrt(C H W)."""
         unit = F.normalize(generator(torch.randn_like(x)).flatten(1)).view_as(x)
         radius: float = self.eps * x.shape[1:].numel() ** 0.5
         return radius * unit

@@ -12,12 +12,19 @@ from bench.training.losses import require_cross_entropy
 
 @dataclass
 class BalancedSoftmax(Method):
-    """Balanced softmax: the training loss is that of a model whose classes are as frequent as in the training data.
+    """Balanced softmax: cross-entropy of logits shifted by the log class counts, for test data with balanced classes.
 
-    Source: Ren et al., Balanced Meta-Softmax for Long-Tailed Visual Recognition, 2020, equations 3 and 4: the
-    cross-entropy of the logits plus log n_y, the log of each class's number of training samples. The evaluated logits
-    are the model's own, for data whose classes are balanced. The paper's meta sampler is not part of this. The loss is
-    that of `logit_adjustment` at tau = 1.
+    The training loss is the cross-entropy of the logits plus log n_y, the log of each class's number of training
+    samples: the loss of a model that predicts for classes as frequent as in the training data. The evaluated logits are
+    the model's own, without that shift, for data whose classes are balanced. The loss equals that of `logit_adjustment`
+    at tau = 1.
+
+    Source: Ren et al., Balanced Meta-Softmax for Long-Tailed Visual Recognition, 2020, equations 3 and 4.
+
+    Departures: the paper's meta sampler is not part of this method.
+
+    Raises:
+        NotApplicableError: for another loss than cross-entropy.
     """
 
     name = "balanced_softmax"

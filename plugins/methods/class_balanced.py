@@ -18,8 +18,9 @@ class ClassBalanced(Method):
     Source: Cui et al. 2019, equation 7, with beta as FORML uses it (section 4.1, "Proportion").
 
     Options:
-        beta: 0 weights all alike; towards 1, in inverse proportion to the counts.
-        by: whose samples are counted, `class` or `group` (the sensitive attribute).
+        beta: 0 gives all samples the same weight; towards 1, weights are in inverse proportion to the counts. Default:
+            0.9999.
+        by: whose samples are counted, `class` (the default) or `group` (the sensitive attribute).
     """
 
     name = "class_balanced"

@@ -10,30 +10,33 @@ from bench.training.weights import drawn_order, label_balanced
 
 @dataclass
 class ClassifierRetraining(Method):
-    """cRT: ERM, then the last layer anew on class-balanced samples.
+    """Classifier re-training (cRT): ERM first, then the last layer alone is trained anew on class-balanced samples.
+
+    The whole recipe of ERM comes first. Then the head, which is the last linear layer, starts anew and is trained
+    alone. Its samples are drawn with replacement so that all classes are equally likely (equation 1 with q = 0), as
+    many in an epoch as there are training samples.
 
     Source: Kang, Xie, Rohrbach, Yan, Gordo, Feng, Kalantidis, Decoupling Representation and Classifier for Long-Tailed
-    Recognition, 2020, section 4. The whole recipe of ERM comes first. Then the head, the last linear layer, starts anew
-    and is trained alone, on samples drawn with replacement so that all classes are equally likely (equation 1 with
-    q = 0), as many in an epoch as there are training samples.
+    Recognition, 2020, section 4.
 
-    What the paper leaves open, or is decided here:
+    Departures, and what the paper leaves open:
 
-    - The head starts again from the run's own initial weights, which are drawn at random by the seed.
-    - The second training has the recipe's optimiser, begun anew, and the recipe's schedule of the learning rate once
-      more: of n epochs, epoch e, from 0, has the learning rates of the recipe's epoch floor(e E / n), E of them. A
-      cyclical schedule, whose cycles are so many epochs long, begins again as it is. The paper has schedules for its
-      own data sets.
+    - The head starts again from the run's own initial weights, which are drawn by the seed.
+    - The second training has the recipe's optimiser, begun anew, and goes once more through the recipe's schedule of
+      the learning rate: of n epochs, epoch e (from 0) has the learning rates of the recipe's epoch floor(e E / n),
+      where the recipe has E epochs. A cyclical schedule, whose cycles last a number of epochs, begins again as it is.
+      The paper has schedules for its own data sets.
     - `recipe.steps` limits the first training. The epochs of the second are whole ones.
     - The features are computed in evaluation mode: no BatchNorm statistic moves, and there is no dropout. Training
       batches are augmented as in the first training.
-    - The first training is preparation: only the second one's epochs are evaluated.
-
-    Raises NotApplicableError for a model whose logits do not come from its last linear layer, and with
-    `recipe.average_from`.
+    - The first training is preparation: only the epochs of the second are evaluated.
 
     Options:
-        epochs: of the second training; in the paper "a small number".
+        epochs: number of epochs of the second training; in the paper "a small number". Default: 10.
+
+    Raises:
+        NotApplicableError: for a model whose logits do not come from its last linear layer, and with
+            `recipe.average_from`.
     """
 
     name = "classifier_retraining"
@@ -47,9 +50,11 @@ class ClassifierRetraining(Method):
     def setup(self) -> None:
         if self.task.recipe.average_from is not None:
             raise NotApplicableError(
-                "classifier_retraining makes its last layer for the model as it is, not for an average of models"
+                "classifier_retraining trains the last layer of one model, not of an average of models: "
+                "it cannot be used with recipe.average_from"
             )
-        self.preparation_epochs, self.training_epochs = self.task.epochs, self.epochs
+        self.preparation_epochs = self.task.epochs
+        self.training_epochs = self.epochs
         self.head = head_of(self.model, self.task.train)
         self.balanced = label_balanced(self.task.train.y)
 

@@ -16,36 +16,44 @@ LEVELS = ("class", "instance")
 
 @dataclass
 class DataParameters(Method):
-    """Data parameters: the logits of a sample are divided by a temperature that is learned with the model.
+    """Data parameters: the logits of a sample are divided by a temperature that is learned together with the model.
+
+    The loss of a sample is the cross-entropy of its logits divided by sigma* = sigma_class + sigma_inst. Its gradient
+    with respect to sigma* is (z_y - sum_j p_j z_j) / sigma*^2: while the logit of its class is below the mean, the
+    temperature of a sample rises and its influence on the training falls. Both parts are kept as logarithms and learned
+    by SGD from the training loss, in the same step as the model. There is no temperature in evaluation. The reported
+    weights are 1, because the losses at temperature already say how much a sample counts.
+
+    From 0.001, a sigma_inst moves a thousand times more slowly than from 1, so under `both` it is mostly the classes
+    that learn. On a small problem where 20 % of the labels become class 0, the defaults raise the accuracy after 10
+    epochs, but not after 50.
 
     Source: Saxena, Tuzel, DeCoste, Data Parameters: A New Family of Parameters for Learning a Differentiable
-    Curriculum, 2019. The loss of a sample is the cross-entropy of its logits divided by sigma* = sigma_class +
-    sigma_inst. Its gradient with respect to sigma* is (z_y - sum_j p_j z_j) / sigma*^2: while the logit of its class is
-    below the mean, the temperature of a sample rises, and its say in training falls. Both parts are kept as logarithms
-    and learned by SGD from the training loss, in the same step as the model; evaluation has no temperature.
+    Curriculum, 2019.
 
-    The reported weights are 1: the losses themselves, at temperature, say what counts. Decided here:
+    Departures, and what the paper leaves open:
 
     - The weight decay of the logarithms, which draws temperatures to 1, is half its factor times their squares for the
-      samples of the batch, in the batch's mean with their losses: a temperature moves only when it is used. The
+      samples of the batch, in the batch's mean with their losses. So a temperature moves only when it is used. The
       authors' code adds the sum over the batch to the mean loss: its factor is the one here over the batch size.
-    - Temperatures are kept above a `bound`-th of their initial values and below `bound`, after each step; the authors'
-      code keeps all between 1/20 and 20, those too that begin at 0.001.
-    - SGD has no momentum here; the authors' code has 0.9 for the temperatures of the batch, which moves them faster.
-      The rates stay as they are for the whole training, as there. They and the decay have to be chosen for each data
-      set: runs that users of the code quote have, for `both`, class_lr 0.1 and instance_lr 0.8 with decays of 1e-4 and
-      1e-8, and for `instance` with wrong labels instance_lr 0.2 without decay.
-
-    From 0.001, a sigma_inst moves a thousand times more slowly than from 1: under `both` it is mostly the classes that
-    learn. On a small problem where 20 % of the labels become class 0, the defaults raise the accuracy after 10 epochs,
-    but not after 50.
+    - After each step temperatures are kept above a `bound`-th of their initial values and below `bound`. The authors'
+      code keeps all between 1/20 and 20, also those that begin at 0.001.
+    - SGD has no momentum here. The authors' code has 0.9 for the temperatures of the batch, which moves them faster.
+    - The learning rates stay constant for the whole training, as in the code. They and the decay have to be chosen for
+      each data set. Runs that users of the code quote have, for `both`, class_lr 0.1 and instance_lr 0.8 with decays of
+      1e-4 and 1e-8, and for `instance` with wrong labels instance_lr 0.2 without decay.
 
     Options:
-        level: `both`: sigma_class begins at 1 and sigma_inst at 0.001, so that sigma* begins near 1; `class` or
-            `instance`: sigma* is that part alone, which begins at 1.
-        class_lr, instance_lr: learning rates, on the mean loss of the batch. None: 0.1, as in the authors' code.
-        class_weight_decay, instance_weight_decay: of the logarithms. None: 1e-4, our choice; the code's default is 0.
-        bound: of the temperatures, above 1. 20 in the authors' code.
+        level: which temperatures are learned. `both` (the default): sigma_class begins at 1 and sigma_inst at 0.001, so
+            that sigma* begins near 1. `class` or `instance`: sigma* is that part alone, which begins at 1.
+        class_lr, instance_lr: learning rates, on the mean loss of the batch. None (the default): 0.1, as in the
+            authors' code.
+        class_weight_decay, instance_weight_decay: weight decay of the logarithms. None (the default): 1e-4, our choice;
+            the code's default is 0.
+        bound: largest temperature, above 1. Default: 20, as in the authors' code.
+
+    Raises:
+        NotApplicableError: for another loss than cross-entropy.
     """
 
     name = "data_parameters"
@@ -69,7 +77,8 @@ class DataParameters(Method):
 
     def setup(self) -> None:
         require_cross_entropy(self.name, self.task.recipe)
-        lr, decay = (self.class_lr, self.instance_lr), (self.class_weight_decay, self.instance_weight_decay)
+        lr = (self.class_lr, self.instance_lr)
+        decay = (self.class_weight_decay, self.instance_weight_decay)
         self.lr = {level: 0.1 if value is None else value for level, value in zip(LEVELS, lr, strict=True)}
         self.decay = {level: 1e-4 if value is None else value for level, value in zip(LEVELS, decay, strict=True)}
         y = self.task.train.y
@@ -83,7 +92,7 @@ class DataParameters(Method):
         self.sigma_optimizer = torch.optim.SGD(groups)
 
     def of_samples(self, batch: Batch) -> dict[str, Tensor]:
-        """The logarithms [.., B] of the temperatures of the samples' classes and of their own."""
+        """The logarithms [.., B] of a batch's temperatures, by level: of the samples' classes and of their own."""
         where = {"class": batch.y, "instance": batch.index}
         return {name: table.gather(-1, where[name]) for name, table in self.log_sigma.items()}
 

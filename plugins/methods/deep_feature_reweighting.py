@@ -11,9 +11,15 @@ from bench.models.heads import features, head_of
 
 
 def regression(x: Tensor, y: Tensor, classes: int, strength: float) -> Tensor:
-    """[C, D + 1], weights and biases: logistic regression of y [n] on x [n, D], both on the CPU, with an L1 penalty.
+    """Logistic regression with an L1 penalty: the weights and biases of a last layer, [C, D + 1].
 
-    Of two classes it is the second one's, beside zeros for the first; of more, each is told from the rest.
+    Of two classes the result is that of the second, beside zeros for the first; of more, each is told from the rest.
+
+    Args:
+        x: features [n, D], on the CPU.
+        y: classes [n], on the CPU.
+        classes: number of classes C.
+        strength: scikit-learn's C, the inverse strength of the penalty.
     """
     from sklearn.linear_model import LogisticRegression
 
@@ -27,31 +33,37 @@ def regression(x: Tensor, y: Tensor, classes: int, strength: float) -> Tensor:
 
 @dataclass
 class DeepFeatureReweighting(Method):
-    """DFR: ERM, then a logistic regression on group-balanced validation data as the last layer.
+    """DFR: ERM, then a logistic regression on group-balanced validation data becomes the last layer.
+
+    After the whole recipe of ERM, the features of the validation data, which are the inputs of the last linear layer,
+    are standardised. Logistic regressions with an L1 penalty are fitted on random subsets with as many samples of each
+    group. Their mean, with the standardisation undone, becomes the last layer. The strength of the penalty is chosen
+    before: a regression on one balanced subset of one half of the validation data is judged by the accuracy of the
+    worst group in the other half. Ties go to the candidate that comes first.
 
     Source: Kirichenko, Izmailov, Wilson, Last Layer Re-Training is Sufficient for Robustness to Spurious Correlations,
-    2023, DFR on validation data. After the whole recipe of ERM the features of the validation data, which go into the
-    last linear layer, are standardised. Logistic regressions with an L1 penalty are made on random subsets with as many
-    samples of each group; their mean, with the standardisation undone, becomes that layer. The strength of the penalty
-    is chosen before: by the accuracy of the worst group in one half of the validation data, of a regression on one
-    balanced subset of the other half; ties go to the candidate that comes first.
+    2023, DFR on validation data.
 
-    What the paper leaves open, or is decided here:
+    Departures, and what the paper leaves open:
 
-    - A group is here a class in a group of the task: class and attribute, as in the paper, where the task's groups are
-      those of the attribute.
-    - The halves are drawn within each group, so that both have samples of all. The paper halves the whole.
-    - The mean and standard deviation are those of the whole half, or validation data, not of the balanced subset.
-    - liblinear makes the regressions, which penalises the bias too; of more than two classes each is told from the
+    - A group is here a class in a group of the task. That is class and attribute, as in the paper, where the task's
+      groups are those of the attribute.
+    - The halves are drawn within each group, so that both have samples of all groups. The paper halves the whole.
+    - The mean and standard deviation are those of the whole half, or of all validation data, not of the balanced
+      subset.
+    - liblinear makes the regressions, which penalises the bias too. Of more than two classes each is told from the
       rest.
-    - The recipe's epochs but the last are preparation: only the model with the new layer is evaluated.
-
-    Raises NotApplicableError for a model whose logits do not come from its last linear layer, or without a bias there,
-    with `recipe.average_from`, and for validation data that lack a class or have a single sample of a class in a group.
+    - All epochs of the recipe but the last are preparation: only the model with the new layer is evaluated.
 
     Options:
-        repeats: regressions, each on a subset of its own, that the mean is taken of.
-        strengths: candidates for scikit-learn's C, the inverse strength of the penalty.
+        repeats: number of regressions that the mean is taken of, each on a subset of its own. Default: 10.
+        strengths: candidates for scikit-learn's C, the inverse strength of the penalty. Default: 1, 0.7, 0.3, 0.1,
+            0.07, 0.03 and 0.01.
+
+    Raises:
+        NotApplicableError: for a model whose logits do not come from its last linear layer or that has no bias there,
+            with `recipe.average_from`, and for validation data that lack a class or have a single sample of a class in
+            a group.
     """
 
     name = "deep_feature_reweighting"
@@ -70,9 +82,11 @@ class DeepFeatureReweighting(Method):
     def setup(self) -> None:
         if self.task.recipe.average_from is not None:
             raise NotApplicableError(
-                "deep_feature_reweighting makes its last layer for the model as it is, not for an average of models"
+                "deep_feature_reweighting fits the last layer of one model, not of an average of models: "
+                "it cannot be used with recipe.average_from"
             )
-        self.preparation_epochs, self.training_epochs = self.task.epochs - 1, 1
+        self.preparation_epochs = self.task.epochs - 1
+        self.training_epochs = 1
         self.head = head_of(self.model, self.task.val)
         if self.head.bias is None:
             raise NotApplicableError("deep_feature_reweighting needs a last layer with a bias")
@@ -102,14 +116,15 @@ class DeepFeatureReweighting(Method):
         self.strength.fill_(strength)
 
     def cells(self) -> list[Tensor]:
-        """Positions of the validation samples of each class in each group, where there are any."""
+        """Positions of the validation samples of each class in each group, for those pairs that have any."""
         val = self.task.val
         cell = (val.group * len(self.task.classes) + val.y).cpu()
         return [(cell == c).nonzero().squeeze(1) for c in cell.unique()]
 
     def chosen_strength(self, x: Tensor) -> float:
-        """By features x [N, D] of the validation data."""
-        generator, y = self.task.streams.generators("method", "halves")[0], self.task.val.y.cpu()
+        """The strength that is best for the worst group, by the features x [N, D] of the validation data."""
+        generator = self.task.streams.generators("method", "halves")[0]
+        y = self.task.val.y.cpu()
         halves = [cell[torch.randperm(len(cell), generator=generator)].tensor_split(2) for cell in self.cells()]
 
         def worst_accuracy(strength: float) -> float:
@@ -120,13 +135,16 @@ class DeepFeatureReweighting(Method):
         return max(self.strengths, key=worst_accuracy)
 
     def layer(self, x: Tensor, cells: Sequence[Tensor], strength: float, repeats: int = 1) -> Tensor:
-        """[C, D + 1]: the mean of regressions on balanced subsets of cells, for features x [N, D] as they are."""
+        """The mean [C, D + 1] of regressions on balanced subsets of the cells, for features x [N, D] as they are."""
         from sklearn.preprocessing import StandardScaler
 
-        generator, y = self.task.streams.generators("method", "subsets")[0], self.task.val.y.cpu()
+        generator = self.task.streams.generators("method", "subsets")[0]
+        y = self.task.val.y.cpu()
         scaler = StandardScaler().fit(x[torch.cat([*cells])].numpy())
-        mean, scale = torch.from_numpy(scaler.mean_), torch.from_numpy(scaler.scale_)
-        standard, size = (x - mean) / scale, min(map(len, cells))
+        mean = torch.from_numpy(scaler.mean_)
+        scale = torch.from_numpy(scaler.scale_)
+        standard = (x - mean) / scale
+        size = min(map(len, cells))
         layers = []
         for _ in range(repeats):
             subset = torch.cat([cell[torch.randperm(len(cell), generator=generator)[:size]] for cell in cells])
@@ -136,7 +154,7 @@ class DeepFeatureReweighting(Method):
         return torch.cat([weight, bias - weight @ mean.unsqueeze(-1)], -1)
 
     def diagnostics(self) -> dict[str, Tensor]:
-        """The chosen C."""
+        """The strength (scikit-learn's C) that was chosen."""
         return {"strength": self.strength}
 
 

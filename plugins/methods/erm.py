@@ -8,7 +8,7 @@ from bench import Method, hookimpl
 
 @dataclass
 class ERM(Method):
-    """Empirical risk minimisation: every sample weighs the same (FORML's "Uniform")."""
+    """Empirical risk minimisation: every sample has the same weight (FORML's "Uniform")."""
 
     name = "erm"
     capturable = True

@@ -11,27 +11,39 @@ from bench.training.losses import require_cross_entropy
 
 
 def focal_loss(loss: Tensor, gamma: float) -> Tensor:
-    """(1 - p)^gamma times each cross-entropy, loss = -log p of the right class: [..] -> [..]."""
+    """The focal loss [..] from cross-entropies.
+
+    Args:
+        loss: cross-entropies -log p of the right class, [..]; each is multiplied by (1 - p)^gamma.
+        gamma: exponent, at least 0.
+    """
     other = -torch.expm1(-loss)  # 1 - p, exact also where p is almost 1
     return other.clamp_min(torch.finfo(loss.dtype).tiny) ** gamma * loss  # below gamma = 1 the slope at 0 is infinite
 
 
 @dataclass
 class Focal(Method):
-    """Focal loss: the cross-entropy times (1 - p)^gamma, so that samples that are already right matter little.
+    """Focal loss: the cross-entropy times (1 - p)^gamma, so that samples that are already right count for little.
 
-    Source: Lin, Goyal, Girshick, He, Dollár, Focal Loss for Dense Object Detection, 2017, equations 4 and 5. The paper
-    has one sigmoid for each class of an anchor box; here p is the softmax probability of the sample's class. The loss
-    is averaged over the batch, not divided by the number of boxes with an object, and the last layer's initial bias is
-    the model's own, without the prior of section 3.3.
+    p is the softmax probability of the sample's class. The loss takes weight from easy samples, not from frequent
+    classes: on a small problem with classes 20:1 it neither raises nor lowers the worst recall of a class.
 
-    It takes weight from easy samples, not from frequent classes: on a small problem with classes 20:1 it neither raises
-    nor lowers the worst recall of a class.
+    Source: Lin, Goyal, Girshick, He, Dollár, Focal Loss for Dense Object Detection, 2017, equations 4 and 5.
+
+    Departures:
+
+    - The paper has one sigmoid for each class of an anchor box; here there is one softmax.
+    - The loss is averaged over the batch, not divided by the number of boxes with an object.
+    - The last layer's initial bias is the model's own, without the prior of section 3.3.
 
     Options:
-        gamma: 0 is the cross-entropy; the higher, the less a sample matters that is right already.
-        alpha: a factor for each class (equation 5), which is reported as the weight; empty: 1. The paper has 0.25 for
-            objects and 0.75 for background.
+        gamma: exponent. 0 is the cross-entropy; the higher it is, the less a sample counts that is already right.
+            Default: 2.
+        alpha: a factor for each class (equation 5), which is reported as the weight. Default: empty, a factor of 1 for
+            all. The paper has 0.25 for objects and 0.75 for background.
+
+    Raises:
+        NotApplicableError: for another loss than cross-entropy.
     """
 
     name = "focal"

@@ -16,43 +16,55 @@ from bench.training.groups import group_maxima, group_means
 class FORML(Method):
     """FORML: a weight for each training sample, learned by descending a fairness loss on validation data.
 
-    Source: Yan, Seto, Apostoloff, FORML: Learning to Reweight Data for Fairness, 2022, Algorithm 1. One step: a virtual
-    SGD step on the weighted batch (lines 5-7), the gradient of the meta loss on a validation batch with respect to the
-    weights through that step (8-9), a step on the weights (10), and the real step with the new weights (11-12).
-    Weights w [N] are global, one per training sample, and start at 0 (all alike).
+    Weights w [N] are global, one for each training sample, and start at 0, where all samples count alike. One step
+    consists of
+
+    - a virtual SGD step on the weighted batch (Algorithm 1, lines 5-7),
+    - the gradient of the meta loss on a validation batch with respect to the weights, through that step (8-9),
+    - a step on the weights (10),
+    - and the real step with the new weights (11-12).
+
+    Source: Yan, Seto, Apostoloff, FORML: Learning to Reweight Data for Fairness, 2022, Algorithm 1.
 
     What the paper leaves open is an option, or is decided here:
 
-    - Line 12 prints eta_f and an undefined gradient; the real step follows line 11's, with the recipe's optimiser.
+    - Line 12 prints eta_f and an undefined gradient. The real step follows the gradient of line 11, with the recipe's
+      optimiser.
     - BatchNorm is in training mode in the virtual step and in the validation pass, and no running statistic moves
       there. Lines 5 and 11 see the same augmented batch.
-    - The validation batch has `min_per_group` samples of each group (the recipe's); its size is not given.
+    - The validation batch has `min_per_group` samples of each group (the recipe's). The paper does not give its size.
 
     Options:
-        meta_loss: the loss of the worst group minus that of the best. The paper does not say how samples make the loss
-            of a group; its two names are read as that: the largest for `max_loss_discrepancy` (section 4.2.1: "between
-            samples from the best and worst performing groups"), the mean for `mean_loss_discrepancy` (section 4.3.1:
-            "between the best and worst groups as in" FairBatch, which takes means; it is also the plain reading of
-            section 3.1's definition of the former). `pairwise_loss_discrepancy`: mean absolute difference of the
-            groups' means over all pairs, a third reading. `cross_entropy`: the mean of the recipe's loss (Table 8).
-        condition: validation samples that count: `all`, our reading of section 3.1; the `positive` class only
-            (equality of opportunity, as FairBatch does it) or the `negative` (equal false positive rates). The last two
-            need a two-class task.
-        weighting: what multiplies the `loss`: softmax(w); or softmax(w) times the `logits` inside the loss; or
-            `inverse_square_l1`: 1 / w^2, normalised like the softmax, with w starting at 1 and an L1 penalty on the w
-            of each batch (after HALO; the paper gives no formula). |w| counts as at least 1e-3, without gradient below.
-        normalize: softmax over the `batch` or over the whole training `set` (the sum's range is not given).
-        scale: `sum` of the normalised weighted losses, so that equal weights train exactly as ERM does; `mean` takes
-            lines 6 and 11 literally, which shrinks the gradients by the batch (or set) size, and so the virtual step
-            and, under SGD, the real one.
-        weight_lr: learning rate of w. None: the model's, following its schedule (section 4.2), which is tiny where
-            that is 1e-3.
-        l1: penalty on |w| under `inverse_square_l1`. None: 1e-3, our choice.
-        look_ahead: the virtual step: a plain `gradient` step with the model's current learning rate (line 7), or what
-            the recipe's `optimizer` would do with that gradient.
-        reverse_model: the virtual step ascends (Table 6; the appendix says that the main results use it, Algorithm 1
-            that they do not).
-        reverse_weights: the step on w ascends (Table 7).
+        meta_loss: the loss of the worst group minus that of the best. The paper does not say how the losses of samples
+            make the loss of a group; its two names are read as follows. `max_loss_discrepancy` (the default): the
+            largest (section 4.2.1: "between samples from the best and worst performing groups").
+            `mean_loss_discrepancy`: the mean (section 4.3.1: "between the best and worst groups as in" FairBatch, which
+            takes means; it is also the plain reading of section 3.1's definition of the former).
+            `pairwise_loss_discrepancy`: the mean absolute difference of the groups' means over all pairs, a third
+            reading. `cross_entropy`: the mean of the recipe's loss (Table 8).
+        condition: which validation samples count. `all` (the default): our reading of section 3.1. `positive`: those of
+            the positive class only (equality of opportunity, as FairBatch does it). `negative`: those of the negative
+            class only (equal false positive rates). The last two need a two-class task.
+        weighting: what is weighted, and how. `loss` (the default): softmax(w) multiplies the losses. `logits`:
+            softmax(w) multiplies the logits inside the loss. `inverse_square_l1`: 1 / w^2, normalised like the softmax,
+            multiplies the losses, with w starting at 1 and an L1 penalty on the w of each batch (after HALO; the paper
+            gives no formula). |w| counts as at least 1e-3, without gradient below.
+        normalize: what the softmax runs over, the `batch` (the default) or the whole training `set`. The paper does not
+            give the range of the sum.
+        scale: `sum` (the default): the sum of the normalised weighted losses, so that equal weights train exactly as
+            ERM does. `mean`: lines 6 and 11 taken literally, which divides the gradients by the batch (or set) size,
+            and so shrinks the virtual step and, under SGD, the real one.
+        weight_lr: learning rate of w. None (the default): the model's learning rate, following its schedule (section
+            4.2), which is tiny where that is 1e-3.
+        l1: penalty on |w| under `inverse_square_l1`. None (the default): 1e-3, our choice.
+        look_ahead: the virtual step. `gradient` (the default): a plain step with the model's current learning rate
+            (line 7). `optimizer`: what the recipe's optimiser would do with that gradient.
+        reverse_model: whether the virtual step ascends (Table 6). The appendix says that the main results use it,
+            Algorithm 1 that they do not. Default: no.
+        reverse_weights: whether the step on w ascends (Table 7). Default: no.
+
+    Raises:
+        OptionError: for `condition` `positive` or `negative` on a task that has not two classes.
     """
 
     name = "forml"
@@ -78,7 +90,7 @@ class FORML(Method):
         if self.weighting != "inverse_square_l1":
             check.unused("l1", "weighting")
         if self.reverse_model and self.look_ahead == "optimizer":
-            raise OptionError("forml: reverse_model is a plain step that ascends: it needs look_ahead=gradient")
+            raise OptionError("forml: with reverse_model the virtual step is a plain one: it needs look_ahead=gradient")
 
     def setup(self) -> None:
         task = self.task
@@ -91,7 +103,7 @@ class FORML(Method):
         self.w = start(task.train.y.shape, device=task.device)
 
     def update(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Where the logits are weighted, the model's output stays logits up to the objective."""
+        """One update; where the logits are weighted, the model's output stays logits up to the objective."""
         if self.weighting != "logits":
             return super().update(batch)
         logits = self.engine.outputs(batch.x, lambda logits: logits)
@@ -104,7 +116,7 @@ class FORML(Method):
         return self.engine.outputs(batch.x, lambda logits: self.task.loss(logits, batch.y))
 
     def weights(self, batch: Batch, losses: Tensor) -> Tensor:
-        """One step on w by the meta-gradient, then the weights of the batch with the new w."""
+        """Take one step on w by the meta-gradient; returns the weights of the batch with the new w."""
         lr = self.optimizer.param_groups[0]["lr"]
         w = (self.w if self.normalize == "set" else self.w.gather(-1, batch.index)).detach().requires_grad_()
         val = next(self.val)
@@ -123,13 +135,18 @@ class FORML(Method):
             return self.sample_weights(w, batch.index)
 
     def _weighted(self, value: Tensor, batch: Batch, weights: Tensor) -> Tensor:
-        """[..]: the weighted loss of a batch, from its losses [.., B] or, weighting logits, its logits [.., B, C]."""
+        """[..]: the weighted loss of a batch, from its losses [.., B] or, if logits are weighted, logits [.., B, C]."""
         if self.weighting == "logits":
             return self.task.loss(weights.unsqueeze(-1) * value, batch.y).mean(-1)
         return (weights * value).mean(-1)
 
     def sample_weights(self, w: Tensor, index: Tensor) -> Tensor:
-        """[.., B] weights of the batch at `index` from its w [.., B] (normalised over the set: from all w [.., N])."""
+        """The weights of the batch at `index`, [.., B].
+
+        Args:
+            w: those of the batch, [.., B]; where they are normalised over the set, all of them, [.., N].
+            index: positions of the batch in the training data, [.., B].
+        """
         score = -2 * w.abs().clamp_min(1e-3).log() if self.weighting == "inverse_square_l1" else w
         weights = score.softmax(-1) * (1 if self.scale == "mean" else w.shape[-1])
         return weights.gather(-1, index) if self.normalize == "set" else weights

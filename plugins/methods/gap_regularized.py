@@ -12,33 +12,45 @@ from bench.training.groups import group_counts, group_means, require_two
 
 
 def spread(mean: Tensor, count: Tensor) -> Tensor:
-    """[..]: largest minus smallest mean [.., G] of the groups whose count [.., G] is not 0; 0 where there is none."""
-    found = count > 0
-    difference = mean.where(found, -torch.inf).amax(-1) - mean.where(found, torch.inf).amin(-1)
-    return difference.where(found.any(-1), 0.0)
+    """[..]: the largest minus the smallest mean of the groups that have samples; 0 where no group has any.
+
+    Args:
+        mean: mean of each group, [.., G].
+        count: number of samples of each group, [.., G].
+    """
+    present = count > 0
+    difference = mean.where(present, -torch.inf).amax(-1) - mean.where(present, torch.inf).amin(-1)
+    return difference.where(present.any(-1), 0.0)
 
 
 @dataclass
 class GapRegularized(Method):
     """Gap-regularised ERM: the mean loss plus `strength` times the difference between the best and the worst group.
 
-    A baseline of the kind "risk plus a measure of unfairness", not one paper's algorithm. Its relatives: for losses,
-    Williamson and Menon 2019, Fairness Risk Measures, whose objective is the mean of the groups' risks plus a deviation
-    between them; here the first part is the mean over samples, and the deviation is the range. FORML (Yan et al. 2022)
-    descends the same range of losses, on validation data. For rates, Zafar et al. 2017, Fairness Constraints, and
-    Beutel et al. 2019, Putting Fairness Principles into Practice, who constrain the covariance and penalise the
-    correlation between the group and the score; here it is the range of the groups' mean scores.
+    This is a baseline of the kind "risk plus a measure of unfairness", not one paper's algorithm. Both parts are those
+    of the training batch. A group without samples that count in a batch has no part in its penalty, which is 0 where
+    only one group is left.
 
-    Both parts are of the training batch. A group without samples that count in a batch has no part in its penalty,
-    which is 0 where one group alone is left.
+    Source: none; its relatives are these.
+
+    - For losses, Williamson and Menon 2019, Fairness Risk Measures: their objective is the mean of the groups' risks
+      plus a deviation between them. Here the first part is the mean over samples, and the deviation is the range.
+    - FORML (Yan et al. 2022) descends the same range of losses, on validation data.
+    - For rates, Zafar et al. 2017, Fairness Constraints, constrain the covariance between the group and the score, and
+      Beutel et al. 2019, Putting Fairness Principles into Practice, penalise their correlation. Here it is the range of
+      the groups' mean scores.
 
     Options:
-        penalty: largest minus smallest over the groups of the mean `loss`, or of the mean predicted probability of
-            class 1 (`rate`).
-        condition: samples that count in the penalty: `all`, of the `positive` class 1, or of the `negative` class 0.
-            With `rate` these are demographic parity, equal opportunity, and equal false positive rates. `rate` and the
-            last two need a two-class task.
-        strength: factor of the penalty; 0 is ERM. The default is our choice.
+        penalty: the difference is the largest minus the smallest over the groups, of the mean `loss` (the default) or
+            of the mean predicted probability of class 1 (`rate`).
+        condition: which samples count in the penalty: `all` (the default), those of the `positive` class 1, or those of
+            the `negative` class 0. With `rate` these are demographic parity, equal opportunity, and equal false
+            positive rates. `rate`, `positive` and `negative` need a two-class task.
+        strength: factor of the penalty; 0 is ERM. Default: 1, our choice.
+
+    Raises:
+        NotApplicableError: for a task that has not two classes where two are needed, for `rate` over `all` samples
+            where the groups are the classes, and where fewer than two groups have training samples that count.
     """
 
     name = "gap_regularized"
@@ -53,16 +65,17 @@ class GapRegularized(Method):
         Checks(self).at_least(0, "strength")
 
     def setup(self) -> None:
-        train, classes = self.task.train, self.task.classes
+        train = self.task.train
+        classes = self.task.classes
         what = f"gap_regularized with penalty={self.penalty}, condition={self.condition}"
         if len(classes) != 2 and (self.penalty, self.condition) != ("loss", "all"):
             raise NotApplicableError(f"{what} needs two classes, not {len(classes)}")
         if (self.penalty, self.condition) == ("rate", "all") and torch.equal(train.group, train.y):
-            raise NotApplicableError(f"{what}: the groups are the classes, and equal rates would tell no class")
+            raise NotApplicableError(f"{what}: the groups are the classes, which equal rates would not tell apart")
         require_two(what, group_counts(*self.counted(train.y, train.group)), "groups")
 
     def counted(self, y: Tensor, group: Tensor) -> tuple[Tensor, int]:
-        """Groups [.., B] of the samples that count, -1 for the others, and the number of groups."""
+        """The groups [.., B] of the samples that count, with -1 for the others, and the number of groups."""
         if self.condition != "all":
             group = group.where(y == (self.condition == "positive"), -1)
         return group, len(self.task.groups)

@@ -14,17 +14,21 @@ from bench.training.weights import mean_one
 
 @dataclass
 class ImportanceWeighted(Method):
-    """Importance weighting: each loss times the known ratio p_target / p_source of its class or group.
+    """Importance weighting: each loss is multiplied by the known ratio p_target / p_source of its class or group.
 
     Source: Shimodaira 2000; as a study object Byrd and Lipton 2019, What is the Effect of Importance Weighting in Deep
     Learning?, section 3.
 
     Options:
-        target: target probability of each class (group), divided by the source's frequencies in the training data;
-            empty: uniform.
-        ratio: the ratios themselves, where they are known as such (10,1 weights class 0 ten times); used as given.
-        by: what they belong to, `class` or `group`.
-        normalize: divide by the batch's mean weight, as `nn.CrossEntropyLoss(weight=...)` does.
+        target: target probability of each class (group), which is divided by its frequency in the training data (the
+            source). Default: empty, uniform.
+        ratio: the ratios themselves, where they are known; used as given: 10,1 weights class 0 ten times. Default:
+            empty, they follow from `target`.
+        by: what the values belong to, `class` (the default) or `group`.
+        normalize: whether to divide by the batch's mean weight, as `nn.CrossEntropyLoss(weight=...)` does. Default: no.
+
+    Raises:
+        OptionError: where both `target` and `ratio` are given, or not one value for each class (group).
     """
 
     name = "importance_weighted"

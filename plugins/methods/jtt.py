@@ -12,14 +12,15 @@ from bench.training.weights import drawn_order
 
 @dataclass
 class JTT(Method):
-    """JTT: what a shortly trained model gets wrong comes more often in a training from scratch.
+    """JTT: samples that a briefly trained model gets wrong come more often in a second training from scratch.
+
+    An identification model is trained by ERM for some epochs. The error set consists of the training samples that it
+    gets wrong. The final model is trained from scratch, with the samples of the error set upsampled lambda_up times.
 
     Source: Liu, Haghgoo, Chen, Raghunathan, Koh, Sagawa, Liang, Finn, Just Train Twice: Improving Group Robustness
-    without Training Group Information, 2021, Algorithm 1. An identification model is trained by ERM for some epochs.
-    The error set are the training samples that it gets wrong. The final model is trained from scratch, with the samples
-    of the error set upsampled lambda_up times.
+    without Training Group Information, 2021, Algorithm 1.
 
-    What the paper leaves open, or is decided here:
+    Departures, and what the paper leaves open:
 
     - Repeating a sample lambda_up times makes an epoch longer. Here an epoch draws as many samples as there are, with
       replacement, in proportion to the same numbers, so that the number of steps stays the recipe's. In expectation
@@ -29,12 +30,16 @@ class JTT(Method):
       They are preparation, so they are not evaluated.
     - Predictions for the error set are made in evaluation mode, without augmentation.
     - No validation data are read. The paper tunes both options, and when to stop, by the worst group's accuracy on
-      validation data: do so with runs at several values.
+      validation data; to do so, make runs at several values.
 
     Options:
-        identification_epochs: T of the identification model, at most the recipe's epochs.
-        upweight: lambda_up, at least 1. The paper tunes both for each data set and has no default; these are its values
-            for CelebA. Where the error set is large (`error_set` in the record), 50 all but drops the other samples.
+        identification_epochs: T, the epochs of the identification model, at most the recipe's epochs. Default: 1.
+        upweight: lambda_up, at least 1. Default: 50. The paper tunes both options for each data set and has no default;
+            these are its values for CelebA. Where the error set is large (`error_set` in the record), 50 all but drops
+            the other samples.
+
+    Raises:
+        OptionError: where `identification_epochs` is more than the recipe's epochs.
     """
 
     name = "jtt"

@@ -14,31 +14,39 @@ from bench.training.weights import mean_one
 
 @dataclass
 class L2RW(Method):
-    """L2RW: the samples of a batch weigh as much as a step on them would lower the loss of validation data.
+    """L2RW: each sample of a batch is weighted by how much a step on it would lower the loss on validation data.
 
-    Source: Ren, Zeng, Yang, Urtasun, Learning to Reweight Examples for Robust Deep Learning, 2018, Algorithm 1. One
-    step: weights eps = 0 on the losses of the batch (line 5), a virtual step on their weighted sum (6-7), the gradient
-    of the mean loss of a validation batch with respect to eps through that step (8-10), the weights
-    w = max(-gradient, 0), divided by their sum (11), and the real step on sum_i w_i l_i (12-14). Where no sample would
-    lower the validation loss all weights are 0, and only momentum and weight decay move the parameters. No weight is
-    kept for the next step.
+    One step of Algorithm 1 consists of
+
+    - weights eps = 0 on the losses of the batch (line 5),
+    - a virtual step on their weighted sum (6-7),
+    - the gradient of the mean loss of a validation batch with respect to eps, through that step (8-10),
+    - the weights w = max(-gradient, 0), divided by their sum (11),
+    - and the real step on sum_i w_i l_i (12-14).
+
+    Where no sample would lower the validation loss all weights are 0, and only momentum and weight decay move the
+    parameters. Weights are not carried over to the next step.
 
     From eps = 0 a plain virtual step does not move, so it is not made: the gradient is taken at the parameters
-    themselves. The step size alpha is a common factor of the weights, which the division by their sum takes out.
+    themselves. The step size alpha is a common factor of the weights, which cancels in the division by their sum.
+
+    Source: Ren, Zeng, Yang, Urtasun, Learning to Reweight Examples for Robust Deep Learning, 2018, Algorithm 1.
 
     What the paper leaves open is an option, or is decided here:
 
-    - The weights are shown times the batch size, so that equal ones are 1; the loss that is descended is the paper's.
+    - The weights are reported times the batch size, so that equal ones are 1. The loss that is descended is the
+      paper's.
     - The validation pass has BatchNorm in training mode and moves no running statistic. Its batch has `min_per_group`
       samples of each group (the recipe's), and there is no augmentation.
 
     Options:
-        start: the weights that eps adds to in the virtual step. `zero`: none, Algorithm 1 and the authors' code;
-            `uniform`: 1/B each, so that the gradient is taken after a step of ERM. Some re-implementations do that, for
-            a virtual step that moves nothing looks like a mistake.
-        look_ahead: the virtual step: a plain `gradient` step with the model's current learning rate (line 7), or what
-            the recipe's `optimizer` would do. Momentum and weight decay move the parameters even where the gradient is
-            0, so under `optimizer` the virtual step has to be made from `zero` too, at the full price of one.
+        start: the weights that eps adds to in the virtual step. `zero` (the default): none, as in Algorithm 1 and the
+            authors' code. `uniform`: 1/B each, so that the gradient is taken after a step of ERM. Some
+            re-implementations do that, because a virtual step that moves nothing looks like a mistake.
+        look_ahead: the virtual step. `gradient` (the default): a plain step with the model's current learning rate
+            (line 7). `optimizer`: what the recipe's optimiser would do. Momentum and weight decay move the parameters
+            even where the gradient is 0, so under `optimizer` the virtual step has to be made from `zero` too, at its
+            full price.
     """
 
     name = "l2rw"
@@ -56,7 +64,7 @@ class L2RW(Method):
         return self.engine.outputs(batch.x, lambda logits: self.task.loss(logits, batch.y))
 
     def weights(self, batch: Batch, losses: Tensor) -> Tensor:
-        """[.., B], with mean 1 or all 0."""
+        """The weights of the batch, [.., B], with mean 1 or all 0."""
         val = next(self.val)
         start = torch.full_like(losses, 0.0 if self.start == "zero" else 1 / losses.shape[-1], requires_grad=True)
         (gradient,) = self.engine.gradient(

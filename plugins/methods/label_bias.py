@@ -13,37 +13,48 @@ from bench.training.weights import mean_one
 
 @dataclass
 class LabelBias(Trials):
-    """Label bias: weights in closed form from multipliers that correct how a group is predicted on the training data.
+    """Label bias: closed-form weights from multipliers that correct how each group is predicted on the training data.
 
-    Source: Jiang and Nachum, Identifying and Correcting Label Bias in Machine Learning, 2020, Algorithm 1. Train; for
-    each group g, measure by how much its rate of positive predictions falls short of the overall rate; add eta times
-    that to its multiplier m_g; weigh the positive samples of the group by sigmoid(2 m_g) and its negative samples by
-    sigmoid(-2 m_g); train again. The predictions are those on the training data, without augmentation.
+    The steps are: train; for each group g, measure by how much its rate of positive predictions falls short of the
+    overall rate; add eta times that to its multiplier m_g; weight the positive samples of the group by sigmoid(2 m_g)
+    and its negative samples by sigmoid(-2 m_g); train again. The predictions are those on the training data, without
+    augmentation.
 
     Where groups are the classes (the group of every training sample is its class), each sample is a positive one of its
-    own group: it weighs sigmoid(2 m_y). Demographic parity then is as in the paper's section 8, where 10 % of MNIST
-    are to be predicted as a 2: the predictions of one class are held at a target rate, and only its multiplier moves.
+    own group and weighs sigmoid(2 m_y). Demographic parity then is as in the paper's section 8, where 10 % of MNIST are
+    to be predicted as a 2: the predictions of one class are held at a target rate, and only its multiplier moves.
 
-    What differs from the sources, or is decided here:
+    Source: Jiang and Nachum, Identifying and Correcting Label Bias in Machine Learning, 2020, Algorithm 1.
+
+    Departures, and what is decided here:
 
     - The factor 2 in the weights is that of the authors' code. The paper has none, which is half the eta.
-    - The weights are scaled to mean 1 over the training set, so that multipliers of 0 train exactly as ERM does.
-      On MNIST the authors draw batches with probability in proportion to the weights, which is the same in expectation.
+    - The weights are scaled to mean 1 over the training set, so that multipliers of 0 train exactly as ERM does. On
+      MNIST the authors draw batches with probability in proportion to the weights, which is the same in expectation.
     - A group that has no sample to measure a rate on has no violation.
-    - FORML does not say which class is the "worst performing". Here it is the one with the least recall on the training
-      data, found anew at each update; the multipliers of classes that were it before stay.
+    - FORML does not say which class is the "worst performing". Here it is the class with the least recall on the
+      training data, determined anew at each update. The multipliers of classes that were the worst before stay.
     - The equal opportunity of classes, sum of hits over all samples against recall of the class, is our generalisation.
-    - The authors return the model before the last update; here one more is trained, with the last weights.
+    - The authors return the model before the last update. Here one more is trained, with the last weights.
 
     Options:
-        constraint: `equal_opportunity`, rates among the samples of class 1, or `demographic_parity`, among all. None:
-            as in FORML (section 4.1), the former for a sensitive attribute, the latter where groups are the classes.
-        procedure: what a training is. `epoch`: one epoch, from where the model is, as FORML has it; `refit`: the whole
-            recipe from scratch, as the paper has it, `iterations` times and once more with the last weights.
-        iterations: of `refit`. None: 100, as in the authors' code.
-        eta: step size of the multipliers; 1 in the authors' code and in FORML's Tables 3 and 4, 1e-5 in its Table 2.
-        positive: under demographic parity of classes, the number of the class that is held at `rate`. None: the worst.
-        rate: that rate. None: uniform, 1 / number of classes.
+        constraint: `equal_opportunity`: rates among the samples of class 1. `demographic_parity`: rates among all. None
+            (the default): as in FORML (section 4.1), the former for a sensitive attribute, the latter where groups are
+            the classes.
+        procedure: what a training is. `epoch` (the default): one epoch, from where the model is, as FORML has it.
+            `refit`: the whole recipe from scratch, as the paper has it, `iterations` times and once more with the last
+            weights.
+        iterations: number of trainings under `refit`. None (the default): 100, as in the authors' code.
+        eta: step size of the multipliers. Default: 1, as in the authors' code and in FORML's Tables 3 and 4; FORML's
+            Table 2 has 1e-5.
+        positive: under demographic parity of classes, the number of the class that is held at `rate`. None (the
+            default): the worst class.
+        rate: the rate that this class is held at. None (the default): uniform, 1 / number of classes.
+
+    Raises:
+        NotApplicableError: for a sensitive attribute on a task that has not two classes.
+        OptionError: for `positive` or `rate` where the groups are not the classes, and for a `positive` that is no
+            class.
     """
 
     name = "label_bias"
@@ -68,7 +79,8 @@ class LabelBias(Trials):
             check.unused("rate", "constraint")
 
     def setup(self) -> None:
-        train, groups = self.task.train, len(self.task.groups)
+        train = self.task.train
+        groups = len(self.task.groups)
         self.by_class = torch.equal(train.group, train.y)
         usual = "demographic_parity" if self.by_class else "equal_opportunity"
         self.parity = (self.constraint or usual) == "demographic_parity"
@@ -99,30 +111,40 @@ class LabelBias(Trials):
         self.correct()
 
     def correct(self) -> None:
-        """The multipliers, and the weights of all training samples, that follow from the model's predictions."""
+        """Update the multipliers, and the weights of all training samples, from the model's predictions."""
         train = self.task.train
         self.multipliers += self.eta * self.violations(self.predict(train).argmax(-1))
         sign = 1 if self.by_class else 2 * train.y - 1
         self.w.copy_(mean_one((2 * sign * self.multipliers.gather(-1, train.group)).sigmoid()))
 
     def violations(self, predicted: Tensor) -> Tensor:
-        """[.., G] from the predicted classes [.., N] of the training samples: what is short of the constraint."""
+        """[.., G]: by how much each group falls short of the constraint.
+
+        Args:
+            predicted: the predicted classes [.., N] of the training samples.
+        """
         y = self.task.train.y
-        counts = torch.ones_like(y, dtype=torch.bool) if self.parity or self.by_class else y == 1
-        hits = counts & (predicted == (y if self.by_class else 1))
-        group_hits, members = (self.count(self.task.train.group, kept) for kept in (hits, counts))
+        counted = torch.ones_like(y, dtype=torch.bool) if self.parity or self.by_class else y == 1
+        hits = counted & (predicted == (y if self.by_class else 1))
+        group_hits = self.count(self.task.train.group, hits)
+        members = self.count(self.task.train.group, counted)
         rates = group_hits / members.clamp_min(1)
         if not (self.by_class and self.parity):
             return (group_hits.sum(-1, keepdim=True) / members.sum(-1, keepdim=True) - rates).where(members > 0, 0.0)
         target = 1 / len(self.task.classes) if self.rate is None else self.rate
         worst = rates.where(members > 0, torch.inf).argmin(-1, keepdim=True)
         held = worst if self.positive is None else torch.full_like(worst, self.positive)
-        short = target - self.count(predicted, counts) / y.shape[-1]
+        short = target - self.count(predicted, counted) / y.shape[-1]
         return torch.zeros_like(short).scatter(-1, held, short.gather(-1, held))
 
-    def count(self, label: Tensor, kept: Tensor) -> Tensor:
-        """[.., G] float64: how many of the labels [.., N] are each group's, of those that are kept."""
-        return torch.zeros_like(self.multipliers).scatter_add_(-1, label, kept.double())
+    def count(self, label: Tensor, counted: Tensor) -> Tensor:
+        """[.., G] float64: for each group, how many of the samples that are counted have it as their label.
+
+        Args:
+            label: labels [.., N].
+            counted: which samples are counted, [.., N] bool.
+        """
+        return torch.zeros_like(self.multipliers).scatter_add_(-1, label, counted.double())
 
     def diagnostics(self) -> dict[str, Tensor]:
         return {"largest_abs_multiplier": self.multipliers.abs().amax(-1)}

@@ -15,7 +15,11 @@ from bench.training.weights import effective_number_weights, mean_one
 
 
 def margins(counts: Tensor, largest: float) -> Tensor:
-    """[.., C] counts -> [.., C] margins in proportion to n^(-1/4), the largest as given; 0 for a class without samples.
+    """Margins [.., C] in proportion to n^(-1/4), scaled so that the largest is as given; 0 for a class without samples.
+
+    Args:
+        counts: number of training samples of each class, [.., C].
+        largest: the margin of the rarest class.
 
     Source: Cao et al. 2019, section 3.2.
     """
@@ -24,8 +28,9 @@ def margins(counts: Tensor, largest: float) -> Tensor:
 
 
 def use_cosines(head: Head, scale: float) -> None:
-    """From now on the logits are `scale` times the cosines between the features that go into the head and the weights
-    of the classes.
+    """Change a model so that its logits are `scale` times the cosines between features and the weights of the classes.
+
+    The features are the inputs of the head.
     """
 
     def cosines(layer: Head, inputs: tuple[Tensor], logits: Tensor) -> Tensor:
@@ -36,31 +41,38 @@ def use_cosines(head: Head, scale: float) -> None:
 
 @dataclass
 class LDAM(Method):
-    """LDAM: the rarer its class, the larger the margin by which a sample's logit has to win; with DRW on request.
+    """LDAM: the rarer a class, the larger the margin by which its logit must win; DRW (deferred weights) is an option.
 
-    Source: Cao, Wei, Gaidon, Arechiga, Ma, Learning Imbalanced Datasets with Label-Distribution-Aware Margin Loss,
-    2019, section 3.2: the cross-entropy of the logits after the margin C / n_y^(1/4) is taken off that of the sample's
-    class. As in the paper, features and class weights of the last layer are normalised: the model given is changed
-    there, in training and in evaluation, and the bias of that layer is not used. The evaluated logits are the cosines
-    times the scale too; the predictions are those of the cosines.
+    The loss is the cross-entropy of the logits after the margin C / n_y^(1/4) is subtracted from the logit of the
+    sample's class. As in the paper, features and class weights of the last layer are normalised: the given model is
+    changed there, in training and in evaluation, and the bias of that layer is not used. The evaluated logits are the
+    cosines times the scale too; the predictions are those of the cosines.
 
-    The scale makes the gradients larger than those of ERM: on a small problem with classes 20:1, SGD and no warm-up,
+    Deferred re-weighting (DRW, Algorithm 1): from some epoch on, the losses are weighted by class and divided by the
+    batch's sum of weights, which is the re-normalised learning rate there.
+
+    The scale makes the gradients larger than those of ERM. On a small problem with classes 20:1, SGD and no warm-up,
     LDAM alone raises the worst recall of a class at learning rate 0.01 and lowers it at 0.1. With DRW it raises it at
     both.
 
-    Deferred re-weighting (DRW, Algorithm 1): from some epoch on, the losses are weighted by class and divided by the
-    batch's sum of weights, the re-normalised learning rate there. The weights are those of `class_balanced`, as in
-    the authors' code; Algorithm 1 has 1 / n. The learning rate falls where the recipe says, not where weights begin.
+    Source: Cao, Wei, Gaidon, Arechiga, Ma, Learning Imbalanced Datasets with Label-Distribution-Aware Margin Loss,
+    2019, section 3.2 and Algorithm 1.
 
-    Raises NotApplicableError for another loss than cross-entropy, and for a model whose logits do not come from its
-    last linear layer, one output for each class.
+    Departures:
+
+    - The weights of DRW are those of `class_balanced`, as in the authors' code; Algorithm 1 has 1 / n.
+    - The learning rate falls where the recipe says, not where the weights begin.
 
     Options:
-        largest_margin: that of the rarest class, on cosines; C follows from it.
-        scale: what cosines and margins are multiplied by.
-        reweight_from: the fraction of the epochs after which losses are weighted; 1: never. LDAM-DRW in the authors'
-            code: 0.8, epoch 160 of 200.
-        beta: of these weights, see `class_balanced`. None: 0.9999, as in the authors' code.
+        largest_margin: margin of the rarest class, on cosines; C follows from it. Default: 0.5.
+        scale: factor of cosines and margins. Default: 30.
+        reweight_from: fraction of the epochs after which losses are weighted. Default: 1, never. LDAM-DRW in the
+            authors' code has 0.8, epoch 160 of 200.
+        beta: of the weights of DRW, see `class_balanced`. None (the default): 0.9999, as in the authors' code.
+
+    Raises:
+        NotApplicableError: for another loss than cross-entropy, and for a model whose logits do not come from its last
+            linear layer, one output for each class.
     """
 
     name = "ldam"
@@ -82,7 +94,8 @@ class LDAM(Method):
 
     def setup(self) -> None:
         require_cross_entropy(self.name, self.task.recipe)
-        head, classes = head_of(self.model, self.task.train), len(self.task.classes)
+        head = head_of(self.model, self.task.train)
+        classes = len(self.task.classes)
         if head.weight.shape[-2] != classes:
             raise NotApplicableError(f"ldam needs a model whose last layer has {classes} outputs, one for each class")
         use_cosines(head, self.scale)
@@ -103,7 +116,7 @@ class LDAM(Method):
         self.reweight(epoch + 1)
 
     def reweight(self, epoch: int) -> None:
-        """Weigh by class from this epoch on, if it is time."""
+        """Weight the losses by class from this epoch on, if it is time."""
         if epoch / self.task.epochs >= self.reweight_from:
             beta = 0.9999 if self.beta is None else self.beta
             self.class_weight.copy_(effective_number_weights(self.counts, beta))

@@ -14,17 +14,22 @@ from bench.training.losses import require_cross_entropy
 
 @dataclass
 class LogitAdjustment(Method):
-    """Logit adjustment: tau times the log of the class priors is added in the loss, or taken off after training.
+    """Logit adjustment: tau times the log class priors is added to logits in the loss, or subtracted after training.
 
-    Source: Menon et al., Long-Tail Learning via Logit Adjustment, 2021, equations 9 (post hoc) and 10 (loss). The
-    priors are the class frequencies of the training data; a class without samples counts as one with one. Their logs
-    are those of the counts up to a constant, which no softmax or argmax sees.
+    The priors are the class frequencies of the training data; a class without samples counts as if it had one. The logs
+    of the counts are used in place of those of the priors: they differ by a constant, which no softmax or argmax sees.
+
+    Source: Menon et al., Long-Tail Learning via Logit Adjustment, 2021, equations 9 (post hoc) and 10 (loss).
 
     Options:
-        tau: 1 is consistent for the balanced error; 0 is ERM.
-        how: `loss`: the cross-entropy of the logits plus tau log prior, at tau = 1 that of `balanced_softmax`.
-            `post_hoc`: ERM, whose evaluated logits are the model's minus tau log prior, at every evaluation, so that
-            selection on the validation data sees them too. What is trained and its losses stay those of ERM.
+        tau: factor of the log priors. 1 (the default) is consistent for the balanced error; 0 is ERM.
+        how: `loss` (the default): the cross-entropy of the logits plus tau log prior, which at tau = 1 is the loss of
+            `balanced_softmax`. `post_hoc`: ERM, whose evaluated logits are the model's minus tau log prior. They are so
+            at every evaluation, so that selection on the validation data sees them too; the training and its losses
+            stay those of ERM.
+
+    Raises:
+        NotApplicableError: for another loss than cross-entropy.
     """
 
     name = "logit_adjustment"

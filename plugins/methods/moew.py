@@ -20,53 +20,73 @@ POOL = 10_000  # points of the ball among which candidates are sought
 
 
 def propose(alphas: Tensor, gains: Tensor, pool: Tensor, count: int, radius: float) -> list[int]:
-    """Rows of `pool` [M, d] to observe next, by a Gaussian process, after `gains` [n] at `alphas` [n, d]."""
+    """Rows of `pool` to observe next, found by a Gaussian process.
+
+    Args:
+        alphas: points that are observed, [n, d].
+        gains: values of the metric there, [n].
+        pool: points to choose from, [M, d].
+        count: number of points to choose.
+        radius: of the ball; the initial length scale of the kernel.
+    """
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.gaussian_process import GaussianProcessRegressor, kernels  # takes a while, and few need it
 
-    x, y, points = (t.cpu().numpy() for t in (alphas, gains, pool))
+    x = alphas.cpu().numpy()
+    y = gains.cpu().numpy()
+    points = pool.cpu().numpy()
     y = (y - y.mean()) / (y.std() or 1.0)
     kernel = kernels.ConstantKernel(1.0, (1e-2, 1e2)) * kernels.RBF(radius, (1e-2 * radius, 1e2 * radius))
-    process, chosen = GaussianProcessRegressor(kernel, alpha=1e-4), list[int]()
+    process = GaussianProcessRegressor(kernel, alpha=1e-4)
+    chosen: list[int] = []
     for _ in range(count):
         with warnings.catch_warnings(action="ignore", category=ConvergenceWarning):  # a flat metric has no best kernel
             process.fit(x, y)
         mean, std = process.predict(points, return_std=True)
         chosen.append(best := int((mean + std).argmax()))
-        x, y = np.vstack([x, points[best]]), np.append(y, mean[best] - std[best])
+        x = np.vstack([x, points[best]])
+        y = np.append(y, mean[best] - std[best])  # the lower bound stands for what is not observed yet
         process.set_params(kernel=process.kernel_, optimizer=None)
     return chosen
 
 
 @dataclass
 class MOEW(Trials):
-    """MOEW: weights by a function of sample and label, whose parameters are sought by training and validating.
+    """MOEW: weights by a function of sample and label, whose parameters are searched by many trainings and validation.
 
-    Source: Zhao, Fard, Narasimhan, Gupta, Metric-Optimized Example Weights, 2019. A sample weighs
-    sigmoid(alpha . z(x, y)), divided by the mean over the batch; z is the embedding of an autoencoder of (x, y). Each
-    candidate alpha, a point of a ball, is a whole training, after which the metric is measured on the validation data.
-    Rounds of candidates are proposed by a Gaussian process, at its greatest upper confidence bound; within a round the
-    lower bound stands for what is not observed yet. The last training repeats that of the best candidate. The record
-    has the cost of all. Departures and decisions ("the code" is the authors'):
+    A sample weighs sigmoid(alpha . z(x, y)), divided by the mean over the batch, where z is the embedding of an
+    autoencoder of (x, y). Each candidate alpha, a point of a ball, is a whole training, after which the metric is
+    measured on the validation data. A Gaussian process proposes rounds of candidates, at its greatest upper confidence
+    bound; within a round the lower bound stands for what is not observed yet. The last training repeats that of the
+    best candidate. The record has the cost of all trainings.
+
+    Source: Zhao, Fard, Narasimhan, Gupta, Metric-Optimized Example Weights, 2019. "The code" below is the authors'.
+
+    Departures, and what is decided here:
 
     - The autoencoder has 10, `embedding` and 10 units, as in the code for Communities; the tanh between is ours. It
       learns from the batches of one training (10,000 steps on Communities, as in the code), by Adam at 1e-3, and its
-      loss is the mean squared error of x plus the recipe's loss of y. What weighs is z of the samples unaugmented.
-    - The first round is uniform in the ball, whose radius is ours. Later ones are sought among 10,000 such points, as
+      loss is the mean squared error of x plus the recipe's loss of y. The weights are computed from z of the samples
+      without augmentation.
+    - The first round is uniform in the ball, whose radius is ours. Later rounds are chosen among 10,000 such points, as
       in the code. A confidence bound is one standard deviation away, which is ours.
-    - The process has the code's kernel, a constant times an RBF, fitted once a round by maximum likelihood, and its
-      noise 1e-4, on the metric scaled to mean 0 and variance 1 (on MNIST the code takes log(1 + metric)).
+    - The process has the code's kernel, a constant times an RBF, fitted once a round by maximum likelihood, and the
+      code's noise 1e-4, on the metric scaled to mean 0 and variance 1 (on MNIST the code takes log(1 + metric)).
     - The metric is that after a candidate's last epoch, without the averaging of parameters that a recipe may ask for.
-      The code also weighs Communities by population; this does not.
+    - The code also weights Communities by population; this does not.
 
     Options:
-        rounds, per_round: of candidates. The code has 10 of 5 for Communities and 10 of 20 for MNIST; FORML has 20
-            rounds for CIFAR-10 and 50 for CIFAR-100.
-        metric: what is optimised. None: the recipe's `select`.
-        embedding: dimension of z. 0: z is the label alone, one-hot, as in the code for MNIST.
-        radius: of the ball.
-        selection: `corrected`: the best value of the metric. `faithful`: the least, even where more is better, in
-            proposals and choice, as the code does for Communities, where the metric is the accuracy.
+        rounds, per_round: number of rounds, and of candidates in a round. Defaults: 10 and 5, as the code has for
+            Communities. For MNIST it has 10 rounds of 20; FORML has 20 rounds for CIFAR-10 and 50 for CIFAR-100.
+        metric: what is optimised, by name. None (the default): the recipe's `select`.
+        embedding: dimension of z. 0: z is the label alone, one-hot, as in the code for MNIST. Default: 4.
+        radius: radius of the ball. Default: 10.
+        selection: which value is the best. `corrected` (the default): the best value of the metric. `faithful`: the
+            least, even where more is better, in proposals and choice, as the code does for Communities, where the
+            metric is the accuracy.
+
+    Raises:
+        UnknownNameError: for a metric that is not installed.
     """
 
     name = "moew"
@@ -89,7 +109,8 @@ class MOEW(Trials):
             installed().find("metrics", self.metric)
 
     def setup(self) -> None:
-        train, classes = self.task.train, len(self.task.classes)
+        train = self.task.train
+        classes = len(self.task.classes)
         self.embeds = False  # whether the autoencoder is trained, not the model
         if self.embedding:
             inputs = train.x[0].numel() + classes
@@ -105,7 +126,7 @@ class MOEW(Trials):
         self.plan(bool(self.embedding) + self.rounds * self.per_round)
 
     def ball(self, tried: int) -> Tensor:
-        """[POOL, d] float64, uniform in the ball; other points for each number of tried candidates."""
+        """[POOL, d] float64: points drawn uniformly in the ball, other ones for each number of tried candidates."""
         d = self.embedding or len(self.task.classes)
 
         def draw(g: Generator) -> Tensor:
@@ -115,7 +136,7 @@ class MOEW(Trials):
         return self.task.streams.draw(draw, "method", tried).to(self.task.device)
 
     def joined(self, batch: Batch) -> Tensor:
-        """[B, D + C]: what the autoencoder sees."""
+        """[B, D + C]: the inputs of the autoencoder, features and one-hot label."""
         return torch.cat([batch.x.flatten(1), F.one_hot(batch.y, len(self.task.classes))], -1)
 
     @torch.no_grad()
@@ -127,7 +148,7 @@ class MOEW(Trials):
         return torch.cat([self.autoencoder[:4](self.joined(batch)) for batch in train.in_order(500)])
 
     def batches(self, epoch: int) -> Iterator[Batch]:
-        """The first training is the autoencoder's."""
+        """The batches of an epoch; the first training is the autoencoder's."""
         self.embeds = bool(self.embedding) and self.trial(epoch) == 0
         return super().batches(epoch)
 
@@ -161,7 +182,7 @@ class MOEW(Trials):
 
     @property
     def candidate(self) -> int:
-        """Which one is trained: each in turn, at last the best, of equals the first."""
+        """Number of the candidate that is trained: each in turn, at last the best one, and of equal ones the first."""
         return len(self.gains) if len(self.gains) < len(self.alphas) else int(self.gains.argmax())
 
 

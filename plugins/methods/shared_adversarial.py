@@ -12,7 +12,7 @@ from bench.images.attacks import InputRange
 
 
 def heap_sums(values: Tensor, dim: int, size: int) -> Tensor:
-    """For each entry along `dim` the sum over its heap: `size` consecutive entries, and what is left in the last."""
+    """For each entry along `dim`, the sum over its heap: `size` consecutive entries; the last heap has what is left."""
     n = values.shape[dim]
     size = min(size, n)
     heaps = F.pad(values, (0, 0) * (values.dim() - dim - 1) + (0, -n % size)).unflatten(dim, (-1, size))
@@ -22,33 +22,36 @@ def heap_sums(values: Tensor, dim: int, size: int) -> Tensor:
 
 @dataclass
 class SharedAdversarial(Method):
-    """Shared adversarial training: samples in heaps, each heap with the one perturbation that raises its loss most.
+    """Shared adversarial training: batches are split into heaps, each with one perturbation that raises its loss most.
 
-    Source: Mummadi, Brox, Metzen, Defending Against Universal Perturbations With Shared Adversarial Training, 2019. A
-    batch is split into heaps of `sharedness` samples. Projected gradient ascent looks for a perturbation of each heap,
-    in a ball of the maximum norm, that raises the heap's mean loss: steps along the sign of its gradient, from 0. The
-    model descends sigma times the loss of the perturbed samples plus 1 - sigma times that of the clean ones. Heaps of
-    one sample are adversarial training (Madry, Makelov, Schmidt, Tsipras, Vladu 2018, without their random start);
-    one heap of the whole batch approaches training against universal perturbations.
+    A batch is split into heaps of `sharedness` samples. Projected gradient ascent looks for a perturbation of each
+    heap, in a ball of the maximum norm, that raises the heap's mean loss: it takes steps along the sign of the
+    gradient, from 0. The model descends sigma times the loss of the perturbed samples plus 1 - sigma times that of the
+    clean ones. Heaps of one sample are adversarial training (Madry, Makelov, Schmidt, Tsipras, Vladu 2018, without
+    their random start); one heap of the whole batch approaches training against universal perturbations.
 
-    What the paper leaves open, and departures:
+    An update costs a step of ERM, a forward and backward pass for each of the `steps`, and another pass where sigma is
+    below 1.
+
+    Source: Mummadi, Brox, Metzen, Defending Against Universal Perturbations With Shared Adversarial Training, 2019.
+
+    Departures, and what the paper leaves open:
 
     - A heap is `sharedness` consecutive samples of the batch, which is in random order; the last one may be smaller.
-    - The attack has the model in evaluation mode: it moves no running statistics of BatchNorm, draws no dropout, and no
-      heap depends on another one. The passes of the perturbed and of the clean samples, apart from each other, are in
-      training mode, and each moves the running statistics.
+    - During the attack the model is in evaluation mode: no running statistic of BatchNorm moves, no dropout is drawn,
+      and no heap depends on another one. The perturbed and the clean samples have separate passes in training mode, and
+      each moves the running statistics.
     - Perturbed inputs are clamped to [0, 1], and the gradient is that at the clamped inputs. As in
-      `universal_adversarial`, features that are no images are clamped to their range in the training data, and eps is a
-      fraction of it; so the method applies to all inputs.
+      `universal_adversarial`, features that are not images are clamped to their range in the training data, and eps is
+      a fraction of it, so the method applies to all inputs.
     - The loss that the attack climbs is the recipe's, without any threshold.
     - The defaults of all options are ours.
 
     Options:
-        sharedness: samples in a heap; one heap of all where it exceeds the batch.
-        eps: radius of the ball, in units of [0, 1].
-        steps, step: number of steps of the attack, and their size as a fraction of eps. A step of ERM and `steps` times
-            a forward and backward pass, and once more where sigma is below 1, is what an update costs.
-        sigma: weight of the loss of the perturbed samples; 1: no clean ones.
+        sharedness: number of samples in a heap; one heap of all where it exceeds the batch. Default: 8.
+        eps: radius of the ball, in units of [0, 1]. Default: 8/255.
+        steps, step: number of steps of the attack, and their size as a fraction of eps. Defaults: 4 and 0.5.
+        sigma: weight of the loss of the perturbed samples; 1 uses no clean ones. Default: 0.5.
     """
 
     name = "shared_adversarial"
@@ -74,7 +77,7 @@ class SharedAdversarial(Method):
         return losses if self.sigma == 1 else losses + (1 - self.sigma) * super().losses(batch)
 
     def perturbed(self, batch: Batch) -> Tensor:
-        """The inputs [.., B, ...], each heap with its perturbation."""
+        """The inputs [.., B, ...] of a batch, each heap with its perturbation."""
         training = self.model.training
         self.model.eval()
         delta = torch.zeros_like(batch.x)

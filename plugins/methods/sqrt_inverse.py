@@ -14,14 +14,16 @@ from bench.training.groups import label_counts
 class SqrtInverse(Method):
     """Square-root weights: static, by one over the square root of the number of samples of each class or group.
 
+    A sample of class k has the weight N / (sqrt(n_k) sum_j sqrt(n_j)), which has mean 1 over the N training samples.
+
     Source: square-root sampling, Mahajan et al., Exploring the Limits of Weakly Supervised Pretraining, 2018, and Kang
-    et al., Decoupling Representation and Classifier for Long-Tailed Recognition, 2020, equation 1 with q = 1/2. They
-    draw a class with a probability in proportion to the square root of its count (`resample` at q = 1/2 does). Here all
-    samples are used, with the weight N / (sqrt(n_k) sum_j sqrt(n_j)): the same in expectation, and of mean 1 over the N
-    training samples.
+    et al., Decoupling Representation and Classifier for Long-Tailed Recognition, 2020, equation 1 with q = 1/2.
+
+    Departures: they draw a class with a probability in proportion to the square root of its count (`resample` at q =
+    1/2 does). Here all samples are used, with weights that give the same in expectation.
 
     Options:
-        by: whose samples are counted, `class` or `group` (the sensitive attribute).
+        by: whose samples are counted, `class` (the default) or `group` (the sensitive attribute).
     """
 
     name = "sqrt_inverse"

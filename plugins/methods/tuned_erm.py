@@ -13,22 +13,30 @@ from bench.training.trials import validation_gain
 
 @dataclass
 class TunedERM(Trials):
-    """Tuned ERM: plain training, with the learning rate and weight decay that are best on the validation data.
+    """Tuned ERM: plain training with the learning rate and weight decay that are best on the validation data.
 
-    The control for methods that train many times and choose by the validation data: with as many trainings, how far
-    does ERM come? Random search; the first training is the recipe itself. The last training repeats the best one, by
-    the recipe's `select` metric on the validation data at its last epoch; ties go to the earliest. What is drawn
-    depends on the seed and `trials` alone.
+    This is the control for methods that train many times and choose by the validation data: it shows how far ERM comes
+    with as many trainings. The search is random; the first training is the recipe itself. The last training repeats the
+    best one, by the recipe's `select` metric on the validation data at its last epoch; ties go to the earliest. What is
+    drawn depends on the seed and on `trials` alone.
 
     Source: the protocol of Gulrajani and Lopez-Paz, In Search of Lost Domain Generalization, 2021, section 4: 20 random
-    trials for every method. Theirs draws the learning rate in a range for the kind of model; here the recipe is its
-    middle, and all its learning rates are multiplied by one factor. They also draw batch size and dropout, which are
-    the recipe's here. Where the recipe averages parameters, candidates are compared without that.
+    trials for every method.
+
+    Departures:
+
+    - They draw the learning rate in a range for the kind of model. Here the recipe's is the middle of the range, and
+      all its learning rates are multiplied by one factor.
+    - They also draw batch size and dropout, which are the recipe's here.
+    - Where the recipe averages parameters, candidates are compared without that.
 
     Options:
-        trials: trainings, before the one that repeats the best: as many as the method under test has; 2 or more.
+        trials: number of trainings before the one that repeats the best, 2 or more: as many as the method under test
+            has. Default: 20.
         lr_factor: learning rates are drawn log-uniformly from the recipe's divided by this to the recipe's times this.
-        weight_decays: what weight decays are drawn from. Empty: log-uniformly from 1e-6 to 1e-2, as in the source.
+            Default: 10.
+        weight_decays: values that weight decays are drawn from. Default: empty, log-uniformly from 1e-6 to 1e-2, as in
+            the source.
     """
 
     name = "tuned_erm"
@@ -46,14 +54,17 @@ class TunedERM(Trials):
         check.at_least(0, "weight_decays")
 
     def setup(self) -> None:
-        drawn = self.task.streams.draw(lambda g: torch.rand(self.trials, 2, generator=g), "method")[1:]
-        self.candidates = [self.task.recipe, *(self.drawn(*numbers) for numbers in drawn.tolist())]
+        numbers = self.task.streams.draw(lambda g: torch.rand(self.trials, 2, generator=g), "method")
+        self.candidates = [self.task.recipe]
+        for lr, weight_decay in numbers[1:].tolist():  # the first training is the recipe itself
+            self.candidates.append(self.drawn(lr, weight_decay))
         self.gains = torch.zeros(0, dtype=torch.float64, device=self.task.device)
         self.plan(self.trials)
 
     def drawn(self, lr: float, weight_decay: float) -> Recipe:
-        """The recipe with the values that belong to two numbers in [0, 1)."""
-        recipe, listed = self.task.recipe, self.weight_decays
+        """The recipe with the learning rates and the weight decay that belong to two numbers in [0, 1)."""
+        recipe = self.task.recipe
+        listed = self.weight_decays
         factor = self.lr_factor ** (2 * lr - 1)
         return replace(
             recipe,
@@ -69,7 +80,7 @@ class TunedERM(Trials):
         self.take()
 
     def take(self) -> None:
-        """The next candidate's recipe, at last that of the best: the next restart and learning rate are by it."""
+        """Use the next candidate's recipe, at last that of the best: the next restart and learning rate follow it."""
         tried = len(self.gains)
         recipe = self.candidates[tried if tried < self.trials else int(self.gains.argmax())]
         self.task = replace(self.task, recipe=recipe)

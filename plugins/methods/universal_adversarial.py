@@ -15,34 +15,36 @@ from bench.images.attacks import InputRange
 class UniversalAdversarial(Method):
     """Universal adversarial training: one perturbation of all inputs climbs the loss while the model descends it.
 
-    Source: Shafahi, Najibi, Xu, Dickerson, Davis, Goldstein, Universal Adversarial Training, 2020: the problem
-    min_w max_delta 1/N sum_i l(w, x_i + delta), delta in a ball (equation 4), by the simultaneous stochastic gradient
-    method (Algorithm 4), the paper's cheap one. A step is one pass of the perturbed batch, forward and backward, whose
-    gradients move the parameters down, by the recipe's optimiser, and delta up; delta is then clamped to the ball. It
-    starts at 0 and goes on from batch to batch. The paper's alternating method (Algorithm 3), which takes a second pass
-    for delta with the new parameters and costs twice as much, is not offered.
+    The method solves min_w max_delta 1/N sum_i l(w, x_i + delta), with delta in a ball (equation 4), by the
+    simultaneous stochastic gradient method (Algorithm 4), the paper's cheap one. A step is one pass of the perturbed
+    batch, forward and backward. Its gradients move the parameters down, by the recipe's optimiser, and delta up; delta
+    is then clamped to the ball. It starts at 0 and goes on from batch to batch.
 
-    What the paper leaves open, and departures:
+    On 8x8 digits, a small convolutional network keeps more of its accuracy under universal perturbations than with ERM,
+    at a price in clean accuracy. A perceptron does not (a likely reason: the biases of its first layer can undo one
+    perturbation of all inputs). `shared_adversarial` defends both.
 
+    Source: Shafahi, Najibi, Xu, Dickerson, Davis, Goldstein, Universal Adversarial Training, 2020.
+
+    Departures, and what the paper leaves open:
+
+    - The paper's alternating method (Algorithm 3), which takes a second pass for delta with the new parameters and
+      costs twice as much, is not offered.
     - The ball is that of the maximum norm, and perturbed inputs are clamped to [0, 1]. The gradient that delta follows
       is that at the clamped inputs, as if the clamp were not there: an entry that is clamped for every sample moves on.
-    - Features that are no images have no such bounds. Each is clamped to its range in the training data, and eps is a
-      fraction of that range; so the method applies to all inputs, and a constant feature stays as it is.
+    - Features that are not images have no such bounds. Each is clamped to its range in the training data, and eps is a
+      fraction of that range, so the method applies to all inputs, and a constant feature stays as it is.
     - There is no pass for the attack alone: BatchNorm is in training mode and sees perturbed inputs only.
 
-    Found here on 8x8 digits: a small convolutional network keeps more of its accuracy under universal perturbations
-    than with ERM, at a price in clean accuracy. A perceptron does not (a likely reason: the biases of its first layer
-    can undo one perturbation of all inputs). `shared_adversarial` defends both.
-
     Options:
-        eps: radius of the ball, in units of [0, 1].
-        step: of delta, as a fraction of eps. The default is ours, after Algorithm 1 of Shafahi et al. 2019, Adversarial
-            Training for Free!: an entry then is -eps, 0 or eps.
-        ascent: along the `sign` of the gradient, or along the gradient divided by its largest entry (`normalized`); the
-            default is ours.
-        beta: losses above it do not move delta, which climbs min(l, beta) as in the paper's attack (equation 3).
-            `none`: no clip, as in equation 4. With BatchNorm, which couples samples, what is left out is the gradient
-            at the inputs with such a loss, not all that the loss contributes.
+        eps: radius of the ball, in units of [0, 1]. Default: 8/255.
+        step: step size of delta, as a fraction of eps. Default: 1, our choice, after Algorithm 1 of Shafahi et al.
+            2019, Adversarial Training for Free!: an entry then is -eps, 0 or eps.
+        ascent: direction of the step. `sign` (the default, our choice): the sign of the gradient. `normalized`: the
+            gradient divided by its largest entry.
+        beta: losses above it do not move delta, which climbs min(l, beta) as in the paper's attack (equation 3). None
+            (the default): no clip, as in equation 4. With BatchNorm, which couples samples, the gradient at the inputs
+            with such a loss is left out, not all that the loss contributes.
     """
 
     name = "universal_adversarial"
@@ -71,8 +73,14 @@ class UniversalAdversarial(Method):
         return losses, weights
 
     def climb(self, gradient: Tensor, losses: Tensor) -> None:
-        """One step of delta up the losses [.., B], of which `gradient` [.., B, ...] is that of the perturbed inputs."""
-        samples, inputs = losses.dim() - 1, tuple(range(losses.dim(), gradient.dim()))
+        """Take one step of delta up the losses.
+
+        Args:
+            gradient: gradient of the losses with respect to the perturbed inputs, [.., B, ...].
+            losses: [.., B].
+        """
+        samples = losses.dim() - 1  # the dimension of the samples, and those of one input
+        inputs = tuple(range(losses.dim(), gradient.dim()))
         if self.beta is not None:
             gradient = gradient * (losses < self.beta).view(*losses.shape, *(1 for _ in inputs))
         slope = self.range.span * gradient.sum(samples, keepdim=True)

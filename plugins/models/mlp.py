@@ -23,10 +23,20 @@ def mlp(
 ) -> nn.Module:
     """Multi-layer perceptron on the flattened input.
 
-    hidden: width of each hidden layer. dropout: probability, after the activation of each hidden layer.
-    784-d-10 with `activation=sigmoid` is FORML's for MNIST (section 4.2.1, where d is 10 to 50);
-    `hidden=64 activation=relu` that of Zha, Gao, Ma, Xu (section 3.1). Two classes have the logits (0, z), one
-    weight vector instead of two, as their sigmoid output has. Initial weights are PyTorch's; no paper gives its own.
+    784-d-10 with `activation=sigmoid` is FORML's for MNIST (section 4.2.1, where d is 10 to 50); `hidden=64
+    activation=relu` is that of Zha, Gao, Ma, Xu (section 3.1). Two classes have the logits (0, z), with one weight
+    vector instead of two, as the sigmoid output of that report has. Initial weights are PyTorch's; no paper gives its
+    own.
+
+    Args:
+        shape: of an input; its values are flattened.
+        classes: number of classes.
+        hidden: width of each hidden layer. Default: one layer of 50.
+        activation: `relu` (the default), `sigmoid` or `tanh`, after each hidden layer.
+        dropout: probability, after the activation of each hidden layer. Default: 0.
+
+    Raises:
+        OptionError: for a width below 1 or a dropout outside [0, 1).
     """
     if min(hidden, default=1) < 1 or not 0 <= dropout < 1:
         raise OptionError(f"mlp needs hidden widths of at least 1 and 0 <= dropout < 1, not {hidden} and {dropout}")

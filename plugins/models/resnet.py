@@ -32,10 +32,21 @@ class BasicBlock(nn.Module):
 def resnet18(shape: tuple[int, ...], classes: int, *, width: int = 64, dropout: float = 0.0) -> nn.Module:
     """ResNet-18 with the CIFAR stem: a 3x3 convolution of stride 1 and no max-pooling.
 
-    He et al. 2016, Deep Residual Learning for Image Recognition, with the stem that is customary for 32x32 images
-    (11,173,962 parameters at ten classes). width: channels of the first stage; each further stage has twice as many.
-    dropout: probability, before the last layer; the paper has none.
-    Initial weights as in torchvision: Kaiming normal by fan-out, BatchNorm one and zero, the last layer PyTorch's.
+    The stem is the one that is customary for 32x32 images (11,173,962 parameters at ten classes). Initial weights are
+    as in torchvision: Kaiming normal by fan-out for convolutions, one and zero for BatchNorm, PyTorch's for the last
+    layer.
+
+    Args:
+        shape: (C, H, W) of the images.
+        classes: number of classes.
+        width: channels of the first stage; each further stage has twice as many. Default: 64.
+        dropout: probability, before the last layer; the paper has none. Default: 0.
+
+    Source: He et al. 2016, Deep Residual Learning for Image Recognition.
+
+    Raises:
+        BenchError: for inputs that are not images.
+        OptionError: for a width below 1 or a dropout outside [0, 1).
     """
     if len(shape) != 3:
         raise BenchError(f"resnet18 takes images (C, H, W), not inputs of shape {shape}")

@@ -14,13 +14,22 @@ def timm_model(
 ) -> nn.Module:
     """An image classifier of timm, as in `timm/resnet50`; a name may have a tag, as in `timm/resnet50.a1_in1k`.
 
-    Any number of channels; a model whose layers depend on the size of the image, as vision transformers do, is built
-    for it. Initial weights are timm's.
-    pretrained: start from timm's weights (downloaded), which timm adapts to the channels, the size and the classes.
-    They were made for another normalisation than the data set's, which is kept.
-    dropout: timm's `drop_rate`, before the last layer, of some models elsewhere too; none: the model's own.
-    Raises UnknownNameError, OptionError for dropout of a model that has none, and BenchError for inputs that the model
-    cannot take or weights that cannot be had.
+    It takes any number of channels. A model whose layers depend on the size of the image, as vision transformers do, is
+    built for that size. Initial weights are timm's.
+
+    Args:
+        shape: (C, H, W) of the images.
+        classes: number of classes.
+        name: timm's name of the model.
+        pretrained: whether to start from timm's weights (downloaded), which timm adapts to the channels, the size and
+            the classes. They were made for another normalisation than the data set's, which is kept. Default: no.
+        dropout: timm's `drop_rate`, before the last layer, and elsewhere too in some models. None (the default): the
+            model's own.
+
+    Raises:
+        UnknownNameError: for a name that timm has no model of.
+        OptionError: for the dropout of a model that has none.
+        BenchError: for inputs that the model cannot take, or weights that cannot be had.
     """
     import bench.compat  # noqa: F401, I001 (first, because timm imports torchvision)
     import timm

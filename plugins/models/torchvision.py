@@ -14,12 +14,23 @@ def torchvision_model(
 ) -> nn.Module:
     """An image classifier of torchvision, as in `torchvision/resnet50`.
 
-    Three channels; initial weights are torchvision's. A vision transformer is built for the size of the (square) image.
-    pretrained: start from torchvision's default weights (downloaded), with a new last layer unless they are for as
-    many classes. They were made for another normalisation than the data set's, which is kept.
-    dropout: torchvision's argument of that name, where the model has it; none: the model's own, often not 0.
-    Raises UnknownNameError, OptionError for dropout of a model that has none, and BenchError for inputs that the model
-    cannot take or weights that cannot be had.
+    It takes three channels. A vision transformer is built for the size of the (square) image. Initial weights are
+    torchvision's.
+
+    Args:
+        shape: (3, H, W) of the images.
+        classes: number of classes.
+        name: torchvision's name of the model.
+        pretrained: whether to start from torchvision's default weights (downloaded), with a new last layer unless they
+            are for as many classes. They were made for another normalisation than the data set's, which is kept.
+            Default: no.
+        dropout: torchvision's argument of that name, where the model has it. None (the default): the model's own, which
+            is often not 0.
+
+    Raises:
+        UnknownNameError: for a name that torchvision has no image classifier of.
+        OptionError: for the dropout of a model that has none.
+        BenchError: for inputs that the model cannot take, or weights that cannot be had.
     """
     from bench.compat import torchvision
 
@@ -39,8 +50,9 @@ def torchvision_model(
 
 
 def with_classes(model: nn.Module, classes: int) -> nn.Module:
-    """The model with its last layer replaced by a new one if that is not for `classes` classes."""
-    path, last = [(p, m) for p, m in model.named_modules() if isinstance(m, nn.Linear | nn.Conv2d)][-1]
+    """The model, with its last layer replaced by a new one where that is not for `classes` classes."""
+    layers = [(path, module) for path, module in model.named_modules() if isinstance(module, nn.Linear | nn.Conv2d)]
+    path, last = layers[-1]
     if isinstance(last, nn.Linear) and last.out_features != classes:
         model.set_submodule(path, nn.Linear(last.in_features, classes))
     elif isinstance(last, nn.Conv2d) and last.out_channels != classes:

@@ -18,18 +18,30 @@ from bench.streams import RandomStreams
 
 @dataclass(frozen=True)
 class CovariateShift(Protocol):
-    """Covariate shift: two classes, each made of several of the data set's, rare and common in training, equal in test.
+    """Covariate shift: two classes made of several of the data set's, rare and common in training, equal in test.
 
-    Zha, Gao, Ma, Xu, Figure 10: cat and dog are an animal, automobile and truck a vehicle; in training there are ten
-    dogs for each cat and ten trucks for each automobile, in the test data as many of each. The group of a sample is its
-    part, so that the ideal weights are `importance_weighted -o by=group` (N / (G n_g): 5.5 and 0.55); without weights
-    and without shift (`ratio` 1, the same number of samples) are the controls.
+    Cat and dog are an animal, automobile and truck a vehicle. In training there are ten dogs for each cat and ten
+    trucks for each automobile, in the test data as many of each. The group of a sample is its part, the class that it
+    had, so that the ideal weights are `importance_weighted -o by=group` (N / (G n_g): 5.5 and 0.55). Controls are a run
+    without weights and one without shift (`ratio` 1, the same number of samples).
 
-    parts: the classes that make up each class, joined by `+`, the rare one first: `cat+dog,automobile+truck`.
-    ratio: training samples of the last part for each one of the first; of more than two parts, in geometric steps.
-    labels: `faithful` repeats a defect of the authors' code, whose test images are training images, part after part,
-        paired with labels 0 and 1 as of the four parts' test data: 2,000 images of the first part are labelled 0 and
-        2,000 more of it 1, so that every model has an accuracy of 1/2. To be compared with `correct`, not to be used.
+    Source: Zha, Gao, Ma, Xu, Figure 10.
+
+    Options:
+        parts: the classes that make up each of the two classes, joined by `+`, the rare one first, such as
+            `cat+dog,automobile+truck`. No default but a recipe's.
+        ratio: number of training samples of the last part for each one of the first; of more than two parts, in
+            geometric steps. Default: 10.
+        labels: `correct` (the default), or `faithful`, which repeats a defect of the authors' code and is to be
+            compared with `correct`, not to be used. The test images of that code are training images, part after part,
+            paired with labels 0 and 1 as of the four parts' test data: 2,000 images of the first part are labelled 0
+            and 2,000 more of it 1, so that every model has an accuracy of 1/2.
+
+    Raises:
+        ProtocolError: for a data set with fewer than four classes, and for parts that are not two classes made of two
+            or more.
+        OptionError: for a class that is given twice, and for a ratio that is not above 0.
+        DataError: where the ratio leaves a part without training samples.
     """
 
     name = "covariate_shift"
@@ -42,15 +54,16 @@ class CovariateShift(Protocol):
     labels: Literal["correct", "faithful"] = "correct"
 
     def check(self, dataset: Dataset) -> None:
-        there = dataset.classes
-        if len(there) < 4:
+        classes = dataset.classes
+        if len(classes) < 4:
             raise ProtocolError(
-                f"{self.name} needs at least four classes, to make two out of them; {dataset.name} has {len(there)}"
+                f"{self.name} needs at least four classes, from which it makes two; {dataset.name} has {len(classes)}"
             )
         if len(self.parts) != 2 or any("+" not in part for part in self.parts):
             raise ProtocolError(
                 f"{self.name} needs two classes made of two or more of {dataset.name}'s, such as "
-                f"-o protocol.parts={there[0]}+{there[1]},{there[2]}+{there[3]}, not {','.join(self.parts) or 'none'}"
+                f"-o protocol.parts={classes[0]}+{classes[1]},{classes[2]}+{classes[3]}, "
+                f"not {','.join(self.parts) or 'none'}"
             )
         names = self._names()
         if len(set(names)) < len(names):
@@ -66,13 +79,16 @@ class CovariateShift(Protocol):
     def view(self, dataset: Dataset) -> Dataset:
         """Two classes, whose groups are the classes that they are made of."""
         names = self._names()
-        merged = only(dataset, names)
-        of = torch.tensor([c for c, part in enumerate(self.parts) for _ in part.split("+")])
-        merged = each_split(merged, lambda split: replace(split, group=split.y, y=of[split.y]))
+        numbers = []  # of the class that each part belongs to
+        for number, part in enumerate(self.parts):
+            numbers += [number] * len(part.split("+"))
+        of = torch.tensor(numbers)
+        merged = each_split(only(dataset, names), lambda split: replace(split, group=split.y, y=of[split.y]))
         return replace(merged, classes=self.parts, groups=tuple(names))
 
     def splits(self, dataset: Dataset, recipe: Recipe, streams: RandomStreams) -> Splits:
-        dataset, groups = with_test(dataset, recipe, streams), len(dataset.groups)
+        dataset = with_test(dataset, recipe, streams)
+        groups = len(dataset.groups)
         assert dataset.test
         train = dataset.train.select(drawn(dataset.train.group, self._counts(dataset), streams, "train"))
         equal = [least(dataset.test.group, groups)] * groups
@@ -82,7 +98,7 @@ class CovariateShift(Protocol):
         return hold_out(replace(dataset, train=train, test=test), recipe, streams)
 
     def _counts(self, dataset: Dataset) -> list[int]:
-        """Training samples of each part. Raises DataError if one is without."""
+        """The number of training samples of each part. Raises DataError if a part has none."""
         most = least(dataset.train.group, len(dataset.groups))
         counts = self._shares(most)
         if min(counts) == 0:
@@ -92,18 +108,20 @@ class CovariateShift(Protocol):
         return counts
 
     def _shares(self, most: int) -> list[int]:
-        """Samples of each part, `most` of the most common ones."""
+        """The number of samples of each part, where the most common parts have `most`."""
         sizes = [part.count("+") + 1 for part in self.parts]
         return [n for size in sizes for n in profile_counts("long_tailed", 1 / self.ratio, most, size)]
 
     def claims(self, dataset: Dataset) -> dict[str, Claim]:
-        shifted, equal = Claim(tuple(self._shares(10**9))), Claim((1,) * len(dataset.groups))
-        found = super().claims(dataset) | {"train": shifted, "test": equal}
-        return found if dataset.val else found | {"val": shifted}
+        shifted = Claim(tuple(self._shares(10**9)))
+        claims = super().claims(dataset) | {"train": shifted, "test": Claim((1,) * len(dataset.groups))}
+        if not dataset.val:
+            claims["val"] = shifted
+        return claims
 
 
 def _training_images_in_a_row(train: Split, test: Split) -> Split:
-    """The defect: the labels of the test data beside training images, part after part."""
+    """The defect of the authors' code: the labels of the test data beside training images, part after part."""
     row = torch.cat([(train.group == g).nonzero().squeeze(1) for g in range(int(train.group.max()) + 1)])[: len(test)]
     return replace(train.select(row), y=test.y.sort().values)
 

@@ -14,7 +14,10 @@ from bench.streams import RandomStreams
 
 @dataclass(frozen=True)
 class ClassFairness(Protocol):
-    """Fairness between classes: the group of a sample is its class; rates are one-vs-rest."""
+    """Fairness between classes: the group of a sample is its class, and rates are one-vs-rest.
+
+    Source: Yan, Seto, Apostoloff 2022 (FORML), section 4.2, Table 1.
+    """
 
     name = "class_fairness"
     version = 1
@@ -32,7 +35,14 @@ class ClassFairness(Protocol):
 
 @dataclass(frozen=True)
 class GroupFairness(Protocol):
-    """Fairness between the groups of a sensitive attribute, on a two-class task; class 1 is the positive one."""
+    """Fairness between the groups of a sensitive attribute, on a two-class task; class 1 is the positive one.
+
+    Source: Yan, Seto, Apostoloff 2022 (FORML), section 4.3, Tables 2 and 3.
+
+    Raises:
+        ProtocolError: for a data set without a sensitive attribute of two groups or more, or that has not two
+            classes.
+    """
 
     name = "group_fairness"
     version = 1

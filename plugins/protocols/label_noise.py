@@ -18,16 +18,23 @@ from bench.streams import RandomStreams
 
 @dataclass(frozen=True)
 class LabelNoise(Protocol):
-    """Label noise: a fraction of the training samples, drawn by seed, is labelled otherwise; the test data are clean.
+    """Label noise: a fraction of the training samples, drawn by seed, has wrong labels; the test data are clean.
 
-    kind: `one_class`: all of them become the class `target`, those that are of it included, so that of ten equal
-        classes with 20 % noise 28 % of the samples have its label (Jiang and Nachum 2020, section 8; FORML, Table 4);
-        `symmetric`: each becomes one of the other classes, all equally likely (van Rooyen et al. 2015; where a paper
-        draws among all classes, its fraction is C / (C - 1) of ours); `pair`: each becomes the next class, the last
-        class the first (Han et al. 2018).
-    fraction: of the samples of the training data, rounded down.
-    target: name of the class, or its number from 0 on where no class has that name.
-    clean_validation: whether the validation data keep their labels. FORML's Table 4 has both.
+    Source: Jiang and Nachum 2020, section 8; Yan, Seto, Apostoloff 2022 (FORML), section 4.2.3, Table 4; van Rooyen et
+    al. 2015; Han et al. 2018.
+
+    Options:
+        kind: which label the chosen samples get. `one_class` (the default): all become the class `target`, those that
+            are of it included, so that of ten equal classes with 20 % noise 28 % of the samples have its label (Jiang
+            and Nachum 2020, section 8; FORML, Table 4). `symmetric`: each becomes one of the other classes, all equally
+            likely (van Rooyen et al. 2015; where a paper draws among all classes, its fraction is C / (C - 1) of ours).
+            `pair`: each becomes the next class, the last class the first (Han et al. 2018).
+        fraction: fraction of the training samples that is chosen, rounded down. Default: 0.2.
+        target: name of the class, or its number from 0 on where no class has that name. Default: 2.
+        clean_validation: whether the validation data keep their labels. FORML's Table 4 has both. Default: no.
+
+    Raises:
+        OptionError: for a target that is no class of the data set, and for a fraction outside [0, 1].
     """
 
     name = "label_noise"
@@ -50,20 +57,21 @@ class LabelNoise(Protocol):
         return dataset.classes
 
     def _target(self, dataset: Dataset) -> int:
-        """Raises OptionError, with the classes that there are."""
+        """The number of the class `target`. Raises OptionError, with the classes there are, where it is none."""
         numbers = map(str, range(len(dataset.classes)))
         if self.target not in dataset.classes and self.target in numbers:
             return int(self.target)
         return class_number(dataset, self.target)
 
     def splits(self, dataset: Dataset, recipe: Recipe, streams: RandomStreams) -> Splits:
-        found = hold_out(with_test(dataset, recipe, streams), recipe, streams)
-        train = self._noisy(found.train, dataset, streams, "train")
-        val = found.val if self.clean_validation else self._noisy(found.val, dataset, streams, "val")
-        return by_class(replace(found, train=train, val=val))
+        clean = hold_out(with_test(dataset, recipe, streams), recipe, streams)
+        train = self._noisy(clean.train, dataset, streams, "train")
+        val = clean.val if self.clean_validation else self._noisy(clean.val, dataset, streams, "val")
+        return by_class(replace(clean, train=train, val=val))
 
     def _noisy(self, split: Split, dataset: Dataset, streams: RandomStreams, part: str) -> Split:
-        n, classes = len(split), len(dataset.classes)
+        n = len(split)
+        classes = len(dataset.classes)
 
         def draw(generator: Generator) -> Tensor:
             y = split.y.clone()
@@ -79,20 +87,20 @@ class LabelNoise(Protocol):
         return replace(split, y=streams.draw(draw, "label noise", part))
 
     def claims(self, dataset: Dataset) -> dict[str, Claim]:
-        found = super().claims(dataset)
+        claims = super().claims(dataset)
         noisy = ("train",) if self.clean_validation else ("train", "val")
-        return found | {name: self._noisy_claim(found[name], dataset) for name in noisy}
+        return claims | {name: self._noisy_claim(claims[name], dataset) for name in noisy}
 
     def _noisy_claim(self, clean: Claim, dataset: Dataset) -> Claim:
         classes = len(clean.shares)
-        own = torch.eye(classes).double()
+        same = torch.eye(classes).double()
         if self.kind == "one_class":
-            other = own[self._target(dataset)].expand(classes, classes)
+            other = same[self._target(dataset)].expand(classes, classes)
         elif self.kind == "pair":
-            other = own.roll(1, 1)
+            other = same.roll(1, 1)
         else:
-            other = (1 - own) / (classes - 1)
-        becomes = (1 - self.fraction) * own + self.fraction * other  # [class, label], the probability
+            other = (1 - same) / (classes - 1)
+        becomes = (1 - self.fraction) * same + self.fraction * other  # [class, label], the probability
         before = torch.tensor(clean.shares).double()
         wrong = 1 - float(before @ becomes.diag() / before.sum())
         return Claim(tuple((before @ becomes).tolist()), wrong)

@@ -20,20 +20,34 @@ NOISE_IMAGES = 1000
 
 @dataclass(frozen=True)
 class LabelShift(Protocol):
-    """Label shift: how class weights change what is predicted, on the test data and on what is of no class of the task.
+    """Label shift: how class weights change what is predicted, on the test data and on inputs of no class of the task.
 
-    As it is, the test data keep their proportions, and the weights are the method's (`importance_weighted -o
-    ratio=1,128`). Whether they have an effect shows in the fraction of positive predictions on the test data, on the
-    test data of the classes that are not taken (`other`) and on 1,000 images of uniform noise in [0, 1] (`noise`; drawn
-    by seed, unlike in the code of Zha, Gao, Ma, Xu), at every evaluation (Byrd and Lipton 2019).
+    Without a prior, the test data keep their proportions, and the weights are the method's (`importance_weighted -o
+    ratio=1,128`). Whether they have an effect shows in the fraction of positive predictions at every evaluation (Byrd
+    and Lipton 2019), on three sets:
+
+    - the test data,
+    - `other`, the test data of the classes that are not taken,
+    - `noise`, 1,000 images of uniform noise in [0, 1].
 
     With a prior, the test data are drawn anew, by seed and without replacement, as many as their classes allow. One
-    half is for testing; methods may see the inputs of the other (`Task.target`), for estimates of the shift such as
-    BBSE (Lipton, Wang, Smola 2018).
+    half is for testing; methods may see the inputs of the other half (`Task.target`), for estimates of the shift such
+    as BBSE (Lipton, Wang, Smola 2018).
 
-    classes: names of the classes to take, in order; of two, the second is the positive one. Empty: all.
-    prior: proportion of each class in the test data; empty: as they are.
-    dirichlet: draw the prior for each seed from the symmetric Dirichlet distribution with this parameter.
+    Source: Byrd and Lipton 2019, section 4; Lipton, Wang, Smola 2018, section 5; Zha, Gao, Ma, Xu, Figures 1-5, 8.
+
+    Departures: the noise is drawn by seed, unlike in the code of Zha, Gao, Ma, Xu.
+
+    Options:
+        classes: names of the classes to take, in order; of two, the second is the positive one. Default: empty, all.
+        prior: proportion of each class in the test data. Default: empty, as they are.
+        dirichlet: parameter of the symmetric Dirichlet distribution that the prior is drawn from for each seed. None
+            (the default): the prior is not drawn.
+
+    Raises:
+        OptionError: for fewer than two classes, for both `prior` and `dirichlet`, and for a prior that does not have
+            one proportion for each class.
+        DataError: where the prior leaves no test samples, or none of a class that it gives a proportion.
     """
 
     name = "label_shift"
@@ -64,15 +78,15 @@ class LabelShift(Protocol):
         return dataset.classes
 
     def splits(self, dataset: Dataset, recipe: Recipe, streams: RandomStreams) -> Splits:
-        found = by_class(hold_out(dataset, recipe, streams))
+        splits = by_class(hold_out(dataset, recipe, streams))
         if len(dataset.shape) == 3:
-            found = replace(found, probes={**found.probes, "noise": noise_images(dataset.shape, streams)})
+            splits = replace(splits, probes={**splits.probes, "noise": noise_images(dataset.shape, streams)})
         if not self.prior and self.dirichlet is None:
-            return found
-        shifted = self._shifted(found.tests["test"], len(dataset.classes), streams)
+            return splits
+        shifted = self._shifted(splits.tests["test"], len(dataset.classes), streams)
         half = len(shifted) // 2
-        there = shifted.y[:half].bincount(minlength=len(dataset.classes)).tolist()
-        if lost := [c for c, p, n in zip(dataset.classes, self.prior, there, strict=False) if p > 0 and n == 0]:
+        counts = shifted.y[:half].bincount(minlength=len(dataset.classes)).tolist()
+        if lost := [c for c, p, n in zip(dataset.classes, self.prior, counts, strict=False) if p > 0 and n == 0]:
             raise DataError(
                 f"{dataset.name}: this prior leaves {half} test samples, and none of {', '.join(lost)}: choose "
                 f"one less extreme, or 0 for a class without samples"
@@ -81,35 +95,36 @@ class LabelShift(Protocol):
             raise DataError(f"{dataset.name}: this prior leaves {len(shifted)} test samples: choose one less extreme")
         order = torch.arange(len(shifted))
         return replace(
-            found, tests={"test": shifted.select(order[:half])}, target=shifted.select(order[half:]).unlabelled()
+            splits, tests={"test": shifted.select(order[:half])}, target=shifted.select(order[half:]).unlabelled()
         )
 
     def claims(self, dataset: Dataset) -> dict[str, Claim]:
-        found = super().claims(dataset)
-        drawn = self.prior or self.dirichlet is not None  # with the latter, by the seed: nothing is said of it
-        return found | {"test": Claim(self.prior)} if drawn else found
+        claims = super().claims(dataset)
+        if self.prior or self.dirichlet is not None:  # the latter draws by the seed, so nothing is claimed
+            claims["test"] = Claim(self.prior)
+        return claims
 
     def _shifted(self, test: Split, classes: int, streams: RandomStreams) -> Split:
         """The test samples in the proportions of the prior, in random order."""
-        have = test.y.bincount(minlength=classes).double()
+        available = test.y.bincount(minlength=classes).double()
 
         def draw(generator: Generator) -> Tensor:
             prior = torch.tensor(self.prior).double() if self.prior else self._drawn_prior(classes, generator)
             prior = prior / prior.sum()
-            counts = (prior * (have / prior).min()).add(1e-9).long()
+            counts = (prior * (available / prior).min()).add(1e-9).long()
             positions = torch.cat([members(test.y, c, generator)[: counts[c]] for c in range(classes)])
             return positions[torch.randperm(len(positions), generator=generator)]
 
         return test.select(streams.draw(draw, "label shift"))
 
     def _drawn_prior(self, classes: int, generator: Generator) -> Tensor:
-        """From the Dirichlet distribution, as independent Gamma values."""
+        """A prior from the Dirichlet distribution, as independent Gamma values before the division by their sum."""
         assert self.dirichlet is not None
         return torch._standard_gamma(torch.full((classes,), self.dirichlet).double(), generator)
 
 
 def noise_images(shape: tuple[int, ...], streams: RandomStreams) -> Split:
-    """Images of uniform noise; their class means nothing."""
+    """Images of uniform noise, drawn by seed; their class means nothing."""
     x = streams.draw(
         lambda g: torch.randint(256, (NOISE_IMAGES, *shape), generator=g, dtype=torch.uint8), "noise images"
     )

@@ -27,37 +27,51 @@ if TYPE_CHECKING:
 class Pruning(Protocol):
     """Pruning: a model is retrained without the training samples that have the lowest weighted losses under a method.
 
-    Yan, Seto, Apostoloff 2022 (FORML), section 4.5. A run trains up to three times, with the same recipe and from the
-    same initial weights. First ERM counts how often it forgets each sample (Toneva et al. 2019, Algorithm 1), and the
-    recipe.val_size samples with the fewest forgetting events are the validation data: with one seed they are the same
-    for every method and `drop`. Of equal ones a random order of the seed decides; a sample that is never classified
-    correctly counts as forgotten infinitely often. Then the run's method is trained with them, while a moving average
-    of the weighted loss of each training sample is kept; the samples with the lowest are dropped, and ERM is trained on
-    the others: that is what is evaluated. FORML's Table 5 is `erm` with drop=none, `erm` with drop=at_random, `forml`
-    with drop=none, and `forml`. `erm` itself drops the samples with the lowest losses.
+    A run trains up to three times, with the same recipe and from the same initial weights.
 
-    drop: `weighted_loss`, as above; `at_random`: as many samples, drawn by seed, and the run's method is trained on the
-        others; `none`: it is trained on all of them. The last two have no second training.
-    fraction: of all samples, those for validation included, that are dropped, rounded down.
-    decay: of the moving average, per epoch. The paper gives none.
-    validation: `least_forgotten`, or `balanced`: equally many of each class, its least forgotten ones. The paper has
-        the former, which may leave a hard class without any; methods that need some of each class are not applicable
-        then.
+    - First ERM counts how often it forgets each sample (Toneva et al. 2019, Algorithm 1). The recipe.val_size samples
+      with the fewest forgetting events are the validation data: with one seed they are the same for every method and
+      `drop`. Of equal ones a random order of the seed decides; a sample that is never classified correctly counts as
+      forgotten infinitely often.
+    - Then the run's method is trained with these validation data, while a moving average of the weighted loss of each
+      training sample is computed. The samples with the lowest averages are dropped.
+    - Then ERM is trained on the others. This is what is evaluated.
+
+    FORML's Table 5 is `erm` with drop=none, `erm` with drop=at_random, `forml` with drop=none, and `forml`. `erm`
+    itself drops the samples with the lowest losses.
+
+    Beside the record the run stores, of all samples in the order in which they were drawn, `drawn/forgotten` and
+    `drawn/weighted_loss`, and the positions in that order of the samples that are trained on, validated with and
+    dropped.
+
+    Source: Yan, Seto, Apostoloff 2022 (FORML), section 4.5; Toneva et al. 2019.
 
     Departures, where the paper leaves it open or does otherwise:
 
     - The paper's loss is "normalized"; ours is weight times loss, divided by its mean over the epoch. The average
-      begins with the first epoch in which a sample is drawn. One that is drawn several times counts with the mean, an
-      epoch without it changes nothing, and one that is never drawn has 0. Preparation epochs of a method do not count.
+      begins with the first epoch in which a sample is drawn. A sample that is drawn several times in an epoch counts
+      with the mean, an epoch without it changes nothing, and a sample that is never drawn has 0. Preparation epochs of
+      a method do not count.
     - The validation data are held out of every training but the first, so that of 50,000 samples 44,000 are left where
-      the paper has 45,000. With `--validation paper` they are trained on, and never dropped, by methods that do not
-      learn from them.
+      the paper has 45,000. With `--validation paper`, methods that do not learn from them train on them, and they are
+      never dropped.
     - Each run counts forgetting events anew. On a GPU two trainings may round differently, and so choose other samples.
-    - The least forgotten samples are easy ones: the best validation epoch says little.
+    - The least forgotten samples are easy ones, so the best validation epoch says little.
     - A record's training time leaves out the first training, which is the same for all; `costs.stages` has it.
 
-    Beside the record are kept, of all samples in the order in which they were drawn, `drawn/forgotten` and
-    `drawn/weighted_loss`, and the positions there of those that are trained on, validated with and dropped.
+    Options:
+        drop: `weighted_loss` (the default): as above. `at_random`: as many samples, drawn by seed, and the run's method
+            is trained on the others. `none`: it is trained on all of them. The last two have no second training.
+        fraction: fraction that is dropped of all samples, those for validation included, rounded down. Default: 0.1.
+        decay: decay of the moving average, per epoch. The paper gives none. Default: 0.9.
+        validation: `least_forgotten` (the default), as in the paper, or `balanced`: equally many of each class, its
+            least forgotten ones. The former may leave a hard class without any; methods that need some of each class
+            are not applicable then.
+
+    Raises:
+        ProtocolError: for a data set with its own validation split.
+        DataError: where the fraction would drop no sample or all training samples, and where `balanced` validation data
+            cannot be taken.
     """
 
     name = "pruning"
@@ -93,14 +107,15 @@ class Pruning(Protocol):
         return dataset.classes
 
     def splits(self, dataset: Dataset, recipe: Recipe, streams: RandomStreams) -> Splits:
-        """What the first training draws from: training and validation data are told apart after it."""
-        found = by_class(hold_out(dataset, recipe, streams))
-        self._check_sizes(dataset, found)
-        return found
+        """The data that the first training draws from; training and validation data are chosen after it."""
+        splits = by_class(hold_out(dataset, recipe, streams))
+        self._check_sizes(dataset, splits)
+        return splits
 
     def _check_sizes(self, dataset: Dataset, splits: Splits) -> None:
-        """Before anything is trained. Raises DataError."""
-        train, val = len(splits.train), len(splits.val)
+        """Check the numbers of samples before anything is trained. Raises DataError where they do not fit."""
+        train = len(splits.train)
+        val = len(splits.val)
         dropped = self._dropped(train + val)
         if self.drop != "none" and not 0 < dropped < train:
             raise DataError(
@@ -111,19 +126,21 @@ class Pruning(Protocol):
             per_class(dataset.name, val, torch.cat([splits.train.y, splits.val.y]), len(dataset.classes))
 
     def _dropped(self, drawn: int) -> int:
-        """How many of so many samples."""
+        """How many samples are dropped of `drawn` samples."""
         return int(self.fraction * drawn + 1e-9)  # 100 * 0.29 is 28.999...
 
     def prepare(self, splits: Splits, method: Method, stages: "Stages") -> Prepared:
         drawn = splits.train if stages.on_val else Split.cat([splits.train, splits.val])
-        n, streams = len(drawn), stages.streams
+        n = len(drawn)
+        streams = stages.streams
         forgotten = _forgotten(replace(splits, train=drawn), stages)
         val = self._validation(forgotten, drawn.y.cpu(), len(splits.val), streams)
-        others, number = without(n, val), self._dropped(n)
+        others = without(n, val)
+        number = self._dropped(n)
         with_val = val if stages.on_val else val[:0]
         arrays = {"drawn/forgotten": forgotten}
 
-        def given(train: Tensor) -> Splits:
+        def with_train(train: Tensor) -> Splits:
             return replace(splits, train=drawn.select(train), val=drawn.select(val))
 
         if self.drop == "none":
@@ -131,7 +148,7 @@ class Pruning(Protocol):
         elif self.drop == "at_random":
             dropped = others[streams.draw(lambda g: torch.randperm(len(others), generator=g), "dropped")[:number]]
         else:
-            scores = self._weighted_losses(method, given(torch.cat([others, with_val])), stages)[: len(others)]
+            scores = self._weighted_losses(method, with_train(torch.cat([others, with_val])), stages)[: len(others)]
             dropped = others[scores.argsort(stable=True)[:number]]
             arrays["drawn/weighted_loss"] = torch.full((n,), math.nan).index_put((others,), scores.float())
             method = Retraining()
@@ -139,10 +156,10 @@ class Pruning(Protocol):
         for name, positions in (("train", train), ("val", val), ("dropped", dropped)):
             arrays[f"{name}/position"] = positions.int()
         left_out = {"dropped": drawn.select(dropped)} if len(dropped) else {}
-        return Prepared(given(train), method, left_out, arrays)
+        return Prepared(with_train(train), method, left_out, arrays)
 
     def _validation(self, forgotten: Tensor, y: Tensor, size: int, streams: RandomStreams) -> Tensor:
-        """Positions [size] of the validation samples, of forgetting events [N] and classes [N]."""
+        """Positions [size] of the validation samples, from forgetting events [N] and classes [N]."""
         order = streams.draw(lambda g: torch.randperm(len(y), generator=g), "least forgotten")
         ranked = order[forgotten[order].argsort(stable=True)]
         if self.validation == "least_forgotten":
@@ -172,21 +189,24 @@ class Retraining(Method):
 
 
 class MovingAverage:
-    """The exponential moving average over epochs of each sample's weighted loss, divided by the epoch's mean: a
-    `bench.training.meter.Watch`.
+    """A `bench.training.meter.Watch`: the moving average over epochs of each sample's weighted loss.
+
+    The weighted losses are divided by their mean over the epoch, and the average is an exponential one.
 
     value: [N] float64; NaN for samples that were not yet drawn.
     """
 
     def __init__(self, samples: int, decay: float, device: torch.device) -> None:
-        self.value, self._decay = torch.full((samples,), math.nan, dtype=torch.float64, device=device), decay
+        self.value = torch.full((samples,), math.nan, dtype=torch.float64, device=device)
+        self._decay = decay
 
     def __call__(self, epoch: Samples) -> None:
         weighted = epoch.weights.double() * epoch.losses.double()
         nothing = torch.full_like(self.value, math.nan)
-        now = nothing.scatter_reduce(0, epoch.index, weighted / weighted.mean(), "mean", include_self=False)
-        mixed = self._decay * self.value + (1 - self._decay) * now
-        self.value = torch.where(now.isnan(), self.value, torch.where(self.value.isnan(), now, mixed))
+        losses = nothing.scatter_reduce(0, epoch.index, weighted / weighted.mean(), "mean", include_self=False)
+        mixed = self._decay * self.value + (1 - self._decay) * losses
+        averaged = torch.where(self.value.isnan(), losses, mixed)  # begins with the first epoch that draws the sample
+        self.value = torch.where(losses.isnan(), self.value, averaged)
 
     def state_dict(self) -> dict[str, Tensor]:
         return {"value": self.value}
@@ -197,10 +217,12 @@ class MovingAverage:
 
 @dataclass
 class Forgetting(Method):
-    """Empirical risk minimisation that counts how often each sample is forgotten: classified correctly when it was
-    drawn the time before, and wrongly now (Toneva et al. 2019, Algorithm 1).
+    """Empirical risk minimisation that counts how often each sample is forgotten.
 
-    As there, a sample is looked at in the training batch, augmented and before the update.
+    A sample is forgotten when it is classified wrongly now and was classified correctly when it was drawn the time
+    before. It is looked at in the training batch, augmented and before the update, as in the source.
+
+    Source: Toneva et al. 2019, Algorithm 1.
     """
 
     capturable = True
@@ -208,7 +230,8 @@ class Forgetting(Method):
     def setup(self) -> None:
         y = self.task.train.y
         self.events = torch.zeros_like(y)
-        self.correct, self.learned = torch.zeros_like(y, dtype=torch.bool), torch.zeros_like(y, dtype=torch.bool)
+        self.correct = torch.zeros_like(y, dtype=torch.bool)
+        self.learned = torch.zeros_like(y, dtype=torch.bool)
 
     def losses(self, batch: Batch) -> Tensor:
         logits = self.model(batch.x)
@@ -216,7 +239,12 @@ class Forgetting(Method):
         return self.task.loss(logits, batch.y)
 
     def note(self, index: Tensor, correct: Tensor) -> None:
-        """Whether the samples at `index` [.., B], no two of them the same, are classified correctly now."""
+        """Note whether samples are classified correctly now.
+
+        Args:
+            index: positions of the samples, [.., B], no two of them the same.
+            correct: whether each is classified correctly, [.., B].
+        """
         forgotten = self.correct.gather(-1, index) & ~correct
         self.events.scatter_add_(-1, index, forgotten.long())
         self.learned.scatter_(-1, index, self.learned.gather(-1, index) | correct)
@@ -224,8 +252,9 @@ class Forgetting(Method):
 
     @property
     def counts(self) -> Tensor:
-        """[.., N] forgetting events of each training sample; infinite for those that were never classified correctly
-        (section 3 there).
+        """[.., N]: the forgetting events of each training sample; infinite for samples never classified correctly.
+
+        Source: Toneva et al. 2019, section 3.
         """
         return self.events.float().masked_fill(~self.learned, math.inf)
 

@@ -26,26 +26,43 @@ ATTACK_BATCH = 128
 class Robustness(Profiled):
     """Robustness under class imbalance: an imbalanced training, evaluated on clean, corrupted and perturbed test data.
 
-    After the training, the model of each selection rule is evaluated on the test data under each corruption of
-    `bench.images.corruptions` at each severity, drawn by seed on the run's device, the same for all methods, and under
-    one universal adversarial perturbation of its own (`bench.images.attacks`), which is made to mislead that model on
-    the training data. The set `randomly_perturbed` is its control, with a perturbation of random signs, every value at
-    plus or minus eps. The set `corrupted` has the means over the fifteen common corruptions and the severities: its
-    `error` is the mean corruption error, not divided by that of a reference model (as Hendrycks et al. 2020, AugMix,
-    for CIFAR-10-C; Hendrycks and Dietterich 2019 divide by AlexNet's). `extra_corrupted` has those over the four extra
-    ones, `NAME/SEVERITY` each by itself, with the metrics of the tables alone. What the options leave out is undefined.
+    After the training, the model of each selection rule is evaluated on these sets:
 
-    The pre-registration has balanced, linear and long-tailed data, balanced accuracy and F1; it implies corrupted and
-    perturbed test data. How F1 is averaged (here: over the classes), whether the test data are balanced (as they are,
-    which on the CIFARs is so) and the size of perturbations are not given.
+    - `NAME/SEVERITY`: the test data under each corruption of `bench.images.corruptions` at each severity, with the
+      metrics of the tables alone. The corruptions are drawn by seed on the run's device and are the same for all
+      methods.
+    - `corrupted`: the means over the fifteen common corruptions and the severities. Its `error` is the mean corruption
+      error, not divided by that of a reference model (as Hendrycks et al. 2020, AugMix, for CIFAR-10-C; Hendrycks and
+      Dietterich 2019 divide by AlexNet's).
+    - `extra_corrupted`: the means over the four extra corruptions.
+    - `perturbed`: the test data under one universal adversarial perturbation (`bench.images.attacks`), made on the
+      training data to mislead the model that is evaluated.
+    - `randomly_perturbed`: its control, with a perturbation of random signs, every value at plus or minus eps.
 
-    profile, factor, classes, validation: of the training data, as of the protocol `imbalance`; factor=1 leaves them
-        balanced.
-    corruptions: names of the corruptions; empty: all nineteen.
-    severities: of them, from 1 to 5.
-    eps: size of the perturbation in the maximum norm, in units of [0, 1]. Moosavi-Dezfooli et al. 2017 have 10/255 on
-        images of ImageNet; this is the usual size on the CIFARs. 0: no attack.
-    attack_steps: of the attack, with batches of 128.
+    What the options leave out is undefined.
+
+    Source: Rendezvous between Robustness and Dataset Bias (pre-registration), section 4. It has balanced, linear and
+    long-tailed data, balanced accuracy and F1, and implies corrupted and perturbed test data. Corruptions: Hendrycks,
+    Dietterich 2019. Attack: Shafahi, Najibi, Xu, Dickerson, Davis, Goldstein 2020, Algorithm 1.
+
+    What the pre-registration leaves open is decided here:
+
+    - F1 is averaged over the classes.
+    - The test data stay as they are, which on the CIFARs is balanced.
+    - The size of perturbations is the option `eps`.
+
+    Options:
+        profile, factor, classes, validation: of the training data, as for the protocol `imbalance`; factor=1 leaves
+            them balanced. Defaults: long_tailed, 100, all, imbalanced.
+        corruptions: names of the corruptions. Default: empty, all nineteen.
+        severities: their severities, from 1 to 5. Default: all five.
+        eps: size of the perturbation in the maximum norm, in units of [0, 1]. 0: no attack. Default: 8/255, the usual
+            size on the CIFARs; Moosavi-Dezfooli et al. 2017 have 10/255 on images of ImageNet.
+        attack_steps: number of steps of the attack, with batches of 128. Default: 200.
+
+    Raises:
+        ProtocolError: for inputs that are not uint8 images of 1 or 3 channels, and where `imbalance` does.
+        OptionError: for unknown corruptions or severities, and for other values out of their range.
     """
 
     name = "robustness"
@@ -94,31 +111,38 @@ class Robustness(Profiled):
     def examine(
         self, model: nn.Module, splits: Splits, streams: RandomStreams, evaluate: Evaluate
     ) -> dict[str, Metrics]:
-        test, chosen = splits.tests["test"], self.corruptions or tuple(CORRUPTIONS)
-        each = {
-            (name, severity): evaluate(_corrupted(test, name, severity, streams))
-            for name in chosen
-            for severity in self.severities
-        }
-        found = {f"{name}/{severity}": self._of_tables(metrics) for (name, severity), metrics in each.items()}
-        for kind, names in ((CORRUPTED, COMMON), (EXTRA_CORRUPTED, EXTRA)):
-            if own := [metrics for (name, _), metrics in each.items() if name in names]:
-                found[kind] = _means(own)
+        test = splits.tests["test"]
+        sets: dict[str, Metrics] = {}
+        common: list[Metrics] = []
+        extra: list[Metrics] = []
+        for name in self.corruptions or tuple(CORRUPTIONS):
+            for severity in self.severities:
+                metrics = evaluate(_corrupted(test, name, severity, streams))
+                sets[f"{name}/{severity}"] = self._of_tables(metrics)
+                if name in COMMON:
+                    common.append(metrics)
+                elif name in EXTRA:
+                    extra.append(metrics)
+        if common:
+            sets[CORRUPTED] = _means(common)
+        if extra:
+            sets[EXTRA_CORRUPTED] = _means(extra)
         if self.eps:
             for name, delta in self._perturbations(model, splits.train, streams).items():
-                found[name] = evaluate(replace(test, x=perturbed(test.x.float().div_(255), delta)))
-        return found
+                sets[name] = evaluate(replace(test, x=perturbed(test.x.float().div_(255), delta)))
+        return sets
 
     def _of_tables(self, metrics: Metrics) -> Metrics:
         names = {name.rpartition("/")[2] for name in self.metrics}
         return {name: value for name, value in metrics.items() if name in names}
 
     def _perturbations(self, model: nn.Module, train: Split, streams: RandomStreams) -> dict[str, Tensor]:
-        """By the name of the set: that which misleads this model on the training data, and one of random signs."""
-        (attack,), (signs,) = map(streams.generators, ("universal perturbation", "random perturbation"))
-        found = universal_perturbation(model, train, self.eps, self.attack_steps, attack, batch_size=ATTACK_BATCH)
-        noise = self.eps * (2.0 * torch.randint(2, found.shape, generator=signs) - 1)
-        return {PERTURBED: found, RANDOMLY_PERTURBED: noise.to(found.device)}
+        """Perturbations by set: one that misleads the model on the training data, and one of random signs."""
+        (attack,) = streams.generators("universal perturbation")
+        (signs,) = streams.generators("random perturbation")
+        misleading = universal_perturbation(model, train, self.eps, self.attack_steps, attack, batch_size=ATTACK_BATCH)
+        noise = self.eps * (2.0 * torch.randint(2, misleading.shape, generator=signs) - 1)
+        return {PERTURBED: misleading, RANDOMLY_PERTURBED: noise.to(misleading.device)}
 
 
 def _corrupted(test: Split, name: str, severity: int, streams: RandomStreams) -> Split:
@@ -127,7 +151,7 @@ def _corrupted(test: Split, name: str, severity: int, streams: RandomStreams) ->
 
 
 def _means(sets: Iterable[Metrics]) -> Metrics:
-    """Of each metric over the sets."""
+    """The mean of each metric over the sets."""
     rows = list(sets)
     return {name: sum(row[name] for row in rows) / len(rows) for name in rows[0]}
 

@@ -15,7 +15,7 @@ INSTALL = "pip install betty-ml, with pip < 24.1: later ones refuse its metadata
 
 
 class Table(nn.Module):
-    """One number for each training sample, w [N]."""
+    """A table with one number for each training sample, w [N]."""
 
     def __init__(self, w: Tensor) -> None:
         super().__init__()
@@ -27,16 +27,20 @@ class Table(nn.Module):
 
 @dataclass
 class BettyFORML(LearnedWeights):
-    """FORML's two losses with Betty, which is another algorithm than FORML's: it is timed, and results differ.
+    """FORML's two losses with the library Betty: another algorithm than FORML's, so it is timed and its results differ.
+
+    A step moves the parameters with the weights as they are, then w by a central finite difference of two further
+    passes over the batch. So weights act one step late, nothing is differentiated twice, and the gradient is
+    approximate and without the learning rate.
+
+    In Betty 0.1.1 `darts` does not put the parameters back after the second pass (`p.data.add`, which is not in place):
+    each step leaves them shifted by -eps v. BatchNorm's statistics move in all three passes over the batch.
 
     Source: Choe et al., Betty: An Automatic Differentiation Library for Multilevel Optimization, 2023, with its default
-    gradient, `darts`, after Liu et al., DARTS, 2019, equation 8. A step moves the parameters with the weights as they
-    are, then w by a central finite difference of two further passes over the batch: weights act one step late, nothing
-    is differentiated twice, and the gradient is approximate and without the learning rate.
+    gradient, `darts`, after Liu et al., DARTS, 2019, equation 8.
 
-    In version 0.1.1 `darts` does not put the parameters back after the second pass (`p.data.add`, which is not in
-    place): each step leaves them shifted by -eps v. BatchNorm's statistics move in all three passes over the batch.
-    Raises ImportError where betty is not installed.
+    Raises:
+        ImportError: where betty is not installed.
     """
 
     rival_of: ClassVar[str] = "forml"
@@ -57,7 +61,7 @@ class BettyFORML(LearnedWeights):
         return self.seen[0]
 
     def inner_loss(self, batch: Batch) -> Tensor:
-        """The weighted loss of a batch; the losses and weights of the pass are added to `seen`."""
+        """The weighted loss of a batch. The losses and weights of the pass are added to `seen`."""
         losses = self.task.loss(self.model(batch.x), batch.y)
         weights = self.sample_weights(self.table(batch.index), batch.index)
         self.seen.append((losses.detach(), weights.detach()))
@@ -82,10 +86,11 @@ class BettyFORML(LearnedWeights):
         batch: Callable[[], Batch],
         loss: Callable[[Batch], Tensor],
     ) -> Any:
-        """A level of the problem: Betty asks a subclass of its own for batches and losses."""
-        base, config = library("betty.problems", INSTALL).ImplicitProblem, library("betty.configs", INSTALL).Config
-        parts = {"get_batch": lambda _: batch(), "training_step": lambda _, given: loss(given)}
-        return type(name, (base,), parts)(name, config(type="darts"), module, optimizer, device=self.task.device)
+        """A level of the problem: Betty takes batches and losses from a subclass of its base class."""
+        base = library("betty.problems", INSTALL).ImplicitProblem
+        config = library("betty.configs", INSTALL).Config
+        attributes = {"get_batch": lambda _: batch(), "training_step": lambda _, current: loss(current)}
+        return type(name, (base,), attributes)(name, config(type="darts"), module, optimizer, device=self.task.device)
 
 
 @hookimpl

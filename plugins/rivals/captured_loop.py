@@ -12,13 +12,13 @@ from bench import Batch, Method, hookimpl
 
 @dataclass
 class CapturedLoop(Method):
-    """ERM in a hand-written loop: what remains when all that a harness adds is left out.
+    """ERM in a hand-written loop with a CUDA graph: what remains when all that a harness adds is left out.
 
-    On a GPU, after PyTorch's notes on CUDA semantics, section "Whole-network capture": the first three updates run
-    eagerly on a side stream, the next is captured there with its inputs in static tensors, and from then on a batch is
-    copied into these and the graph replayed. There are no sample weights, and nothing is copied out: the losses that an
-    update returns are overwritten by the next one. The graph holds the learning rate and the batch size as they were;
-    when one of them changes, it is captured anew. On a CPU the same update runs eagerly.
+    On a GPU the loop follows PyTorch's notes on CUDA semantics, section "Whole-network capture". The first three
+    updates run eagerly on a side stream. The next is captured there with its inputs in static tensors, and from then on
+    a batch is copied into these and the graph is replayed. There are no sample weights, and nothing is copied out: the
+    losses that an update returns are overwritten by the next one. The graph holds the learning rate and the batch size
+    as they were; when one of them changes, it is captured anew. On a CPU the same update runs eagerly.
     """
 
     stackable = False
@@ -42,7 +42,9 @@ class CapturedLoop(Method):
             return self.eager_update(batch)
         settings = batch.x.shape, self.optimizer.param_groups[0]["lr"]
         if settings != self.captured_for:
-            self.captured, self.captured_for, self.updates = False, settings, 0
+            self.captured = False
+            self.captured_for = settings
+            self.updates = 0
         if not self.captured:
             self.updates += 1
             if self.updates <= self.WARM_UP:
@@ -70,7 +72,7 @@ class CapturedLoop(Method):
         return result
 
     def _capture(self, batch: Batch) -> None:
-        """Capture an update, which does not run it."""
+        """Capture an update into a graph; this does not run it."""
         self.static = Batch(*(t.clone() for t in batch))
         self.graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(self.graph, stream=self.stream):

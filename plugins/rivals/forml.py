@@ -14,7 +14,7 @@ from bench.throughput.rivals import DoubleBackward
 
 @dataclass
 class NaiveFORML(DoubleBackward):
-    """FORML by double backward: `torch.func.functional_call` and `create_graph=True`, with torch alone."""
+    """FORML by double backward with torch alone: `torch.func.functional_call` and `create_graph=True`."""
 
     rival_of: ClassVar[str] = "forml"
 

@@ -13,11 +13,15 @@ from bench.throughput.rivals import DoubleBackward, library
 
 @dataclass
 class HigherFORML(DoubleBackward):
-    """FORML by double backward with higher, as its documentation has a differentiable inner loop.
+    """FORML by double backward with the library higher, written as the differentiable inner loop of its documentation.
 
-    Source: Grefenstette et al., Generalized Inner Loop Meta-Learning, 2019; `higher.innerloop_ctx` with SGD, which
-    makes a functional copy of the model, its buffers included, in every step. The gradient is that of w alone.
-    Raises ImportError where higher is not installed.
+    `higher.innerloop_ctx` with SGD makes a functional copy of the model, its buffers included, in every step. The
+    gradient is that of w alone.
+
+    Source: Grefenstette et al., Generalized Inner Loop Meta-Learning, 2019.
+
+    Raises:
+        ImportError: where higher is not installed.
     """
 
     rival_of: ClassVar[str] = "forml"

@@ -16,11 +16,12 @@ from bench.models.initial import initial_perceptron
 
 @dataclass
 class PublicLoop(Method):
-    """A look-ahead as the public codes have it. BatchNorm's statistics move in the new model, which is thrown away.
+    """The base of the public loops: a look-ahead as the public codes have it.
 
     In every step a new model is built, loaded with the parameters, moved by a gradient step that stays differentiable,
-    and asked for its loss on a validation batch; then the model itself sees the training batch again. In the look-ahead
-    attention runs on the math kernel, the only one that can be differentiated twice.
+    and asked for its loss on a validation batch. Then the model itself sees the training batch again. BatchNorm's
+    statistics move in the new model, which is thrown away. In the look-ahead, attention runs on the math kernel, the
+    only one that can be differentiated twice.
     """
 
     uses_val = True
@@ -31,7 +32,7 @@ class PublicLoop(Method):
 
     @sdpa_kernel(SDPBackend.MATH)
     def build(self, batch: Batch) -> tuple[nn.Module, Tensor]:
-        """The new model, and its losses [B] of the batch."""
+        """The new model, and its losses [B] on the batch."""
         model = self.task.new_model()
         model.load_state_dict(self.model.state_dict())
         return model, self.task.loss(model(batch.x), batch.y)
@@ -39,7 +40,8 @@ class PublicLoop(Method):
     @sdpa_kernel(SDPBackend.MATH)
     def look_ahead_loss(self, model: nn.Module, inner: Tensor) -> Tensor:
         """The mean validation loss of the new model after a step down `inner`."""
-        lr, val = self.optimizer.param_groups[0]["lr"], next(self.val)
+        lr = self.optimizer.param_groups[0]["lr"]
+        val = next(self.val)
         names, parameters = zip(*model.named_parameters(), strict=True)
         gradients = torch.autograd.grad(inner, parameters, create_graph=True)
         moved = {name: p - lr * g for name, p, g in zip(names, parameters, gradients, strict=True)}
@@ -48,12 +50,14 @@ class PublicLoop(Method):
 
 @dataclass
 class PublicMetaWeightNet(PublicLoop):
-    """The public loop of Meta-Weight-Net: a net with 100 hidden units weighs samples by their losses.
+    """The public loop of Meta-Weight-Net: a network with 100 hidden units weights samples by their losses.
 
-    Source: Shu et al., Meta-Weight-Net: Learning an Explicit Mapping For Sample Weighting, 2019, Algorithm 1, as its
-    authors' code for noisy labels runs it: the virtual step is a plain one with the model's learning rate, weights are
-    not normalised, the weight net's optimiser is Adam (1e-3, weight decay 1e-4). The validation loss goes backward into
-    all that it depends on, so the new model's parameters too get a gradient, which nobody uses: the loop pays for it.
+    The loop is written anew with the structure of the authors' code for noisy labels: the virtual step is a plain one
+    with the model's learning rate, weights are not normalised, and the weight network's optimiser is Adam (1e-3, weight
+    decay 1e-4). The validation loss goes backward into all that it depends on, so the new model's parameters get a
+    gradient too, which nobody uses: the loop pays for it.
+
+    Source: Shu et al., Meta-Weight-Net: Learning an Explicit Mapping For Sample Weighting, 2019, Algorithm 1.
     """
 
     rival_of: ClassVar[str] = "meta_weight_net"
@@ -61,8 +65,8 @@ class PublicMetaWeightNet(PublicLoop):
     def setup(self) -> None:
         super().setup()
         self.net = nn.Sequential(nn.Linear(1, 100), nn.ReLU(), nn.Linear(100, 1), nn.Sigmoid()).to(self.task.device)
-        drawn = self.task.streams.draw(partial(initial_perceptron, 100), "method")  # what the method itself begins with
-        nn.utils.vector_to_parameters(drawn.to(self.task.device), self.net.parameters())
+        initial = self.task.streams.draw(partial(initial_perceptron, 100), "method")  # as the method itself begins
+        nn.utils.vector_to_parameters(initial.to(self.task.device), self.net.parameters())
         self.net_optimizer = torch.optim.Adam(self.net.parameters(), 1e-3, weight_decay=1e-4)
 
     def update(self, batch: Batch) -> tuple[Tensor, Tensor]:
@@ -80,12 +84,14 @@ class PublicMetaWeightNet(PublicLoop):
 
 @dataclass
 class PublicL2RW(PublicLoop):
-    """The public loop of L2RW: a sample weighs what a little more of it would take off the validation loss.
+    """The public loop of L2RW: a sample is weighted by how much a little more of it would lower the validation loss.
 
-    Source: Ren et al., Learning to Reweight Examples for Robust Deep Learning, 2018, Algorithm 1, as the best-known
-    PyTorch code runs it: the virtual step is a plain one with the model's learning rate, from eps = 0, so that it moves
-    nothing; a branch on the sum of the weights waits for a GPU. Here weights have mean 1 and enter the mean loss, there
-    they have sum 1 and enter the sum.
+    The loop is written anew with the structure of the best-known PyTorch code: the virtual step is a plain one with the
+    model's learning rate, from eps = 0, so that it moves nothing. A branch on the sum of the weights waits for a GPU.
+
+    Source: Ren et al., Learning to Reweight Examples for Robust Deep Learning, 2018, Algorithm 1.
+
+    Departures: here weights have mean 1 and enter the mean loss; in that code they have sum 1 and enter the sum.
     """
 
     rival_of: ClassVar[str] = "l2rw"

@@ -12,12 +12,15 @@ from bench.throughput.rivals import DoubleBackward, library
 
 @dataclass
 class TorchOptFORML(DoubleBackward):
-    """FORML by double backward with TorchOpt, as its documentation has a differentiable inner loop.
+    """FORML by double backward with the library TorchOpt, written as the differentiable loop of its documentation.
 
-    Source: Ren et al., TorchOpt: An Efficient Library for Differentiable Optimization, 2023; `torchopt.MetaSGD` puts
-    the moved parameters into the model, whose state is extracted before and recovered after. The gradient is that of w
-    alone.
-    Raises ImportError where torchopt is not installed.
+    `torchopt.MetaSGD` puts the moved parameters into the model, whose state is extracted before and recovered after.
+    The gradient is that of w alone.
+
+    Source: Ren et al., TorchOpt: An Efficient Library for Differentiable Optimization, 2023.
+
+    Raises:
+        ImportError: where torchopt is not installed.
     """
 
     rival_of: ClassVar[str] = "forml"

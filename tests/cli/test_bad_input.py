@@ -78,7 +78,7 @@ FILES: dict[str, tuple[str, Change, Change, str]] = {
         "waterbirds",
         twins.waterbirds,
         lambda root: put(root, f"{BIRD}/metadata.csv", "001.Gull/Gull_0000", "\0"),
-        "metadata.csv is damaged: it names an image that cannot be",
+        "metadata.csv is damaged: it names an image whose path is not valid",
     ),
     "a cell of Adult": (
         "adult",

@@ -175,7 +175,7 @@ GOOD: dict[str, bytes | int] = {"B4": bytes(65 * 65), "B11": bytes(65 * 65), "la
         (twins.example({"B4": GOOD["B4"], "label": 3}), "band B11, needs 4225 bytes or more, and has 0"),
         (twins.example(GOOD | {"B4": bytes(4224)}), "band B4, needs 4225 bytes or more, and has 4224"),
         (twins.example(GOOD | {"B4": 7}), "band B4, needs 4225 bytes or more, and has 0"),
-        (b"text", "is no tf.train.Example"),
+        (b"text", "is not a tf.train.Example"),
     ],
 )
 def test_a_record_that_does_not_fit_is_named(data: bytes, message: str, root: Path) -> None:

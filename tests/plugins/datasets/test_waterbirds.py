@@ -93,9 +93,9 @@ def test_the_revision_follows_from_the_files_alone(files: Files) -> None:
     ("damage", "message"),
     [
         (lambda path: path.write_bytes(path.read_bytes()[:-200]), "cannot be read as an image (image file is truncat"),
-        (lambda path: path.write_text("<html>"), "is no image: get it again from"),
-        (lambda path: path.write_bytes(b""), "is no image: get it again from"),
-        (lambda path: path.unlink(), "missing image"),
+        (lambda path: path.write_text("<html>"), "is not an image: get it again from"),
+        (lambda path: path.write_bytes(b""), "is not an image: get it again from"),
+        (lambda path: path.unlink(), "is missing: put the whole folder of"),
     ],
 )
 def test_an_image_that_cannot_be_read_is_named_in_one_line_and_nothing_is_written(
@@ -115,7 +115,7 @@ def test_an_image_that_cannot_be_read_is_named_in_one_line_and_nothing_is_writte
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("001.Gull/Gull_0005", "\0", "it names an image that cannot be: embedded null byte"),
+        ("001.Gull/Gull_0005", "\0", "it names an image whose path is not valid: embedded null byte"),
         (",place,", ",background,", "it has no column 'place'; its columns are img_id, img_filename, y, split, b"),
         (",1,2,0,", ",1,2,land,", "column 'place': expected one of 0, 1, not 'land'"),
         (",0,2,", ",0,3,", "column 'split': expected one of 0, 1, 2, not '3'"),

@@ -369,7 +369,9 @@ def test_it_helps_the_worst_group_or_the_rare_class(method, kind):
 
 @pytest.mark.parametrize("method", [ClassifierRetraining, DeepFeatureReweighting])
 def test_the_last_layer_is_not_for_an_average_of_models(method):
-    with pytest.raises(NotApplicableError, match="not for an average of models"):
+    with pytest.raises(
+        NotApplicableError, match=r"not of an average of models: it cannot be used with recipe\.average_from"
+    ):
         train(method(), toy_task(average_from=0.5))
 
 

@@ -320,7 +320,7 @@ def test_parts_that_cannot_be_are_told(options, error, message):
 
 
 def test_two_classes_are_not_made_of_two():
-    with pytest.raises(ProtocolError, match="needs at least four classes, to make two out of them; toy has 2"):
+    with pytest.raises(ProtocolError, match="needs at least four classes, from which it makes two; toy has 2"):
         run(CovariateShift(), dataset([50] * 2, [9] * 2))
 
 
