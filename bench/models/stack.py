@@ -143,9 +143,7 @@ def _check(models: Sequence[nn.Module]) -> None:
                 f"train such models one at a time"
             )
     if len(list(first.parameters())) != len(list(first.named_parameters(remove_duplicate=False))):
-        raise BenchError(
-            "a model that uses one parameter twice cannot be stacked: train such models one at a time"
-        )
+        raise BenchError("a model that uses one parameter twice cannot be stacked: train such models one at a time")
     for name, buffer in first.named_buffers():
         if not all(torch.equal(buffer, model.get_buffer(name)) for model in models):
             raise BenchError(f"models whose buffer {name!r} differs cannot be stacked: train them one at a time")
