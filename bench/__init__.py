@@ -1,6 +1,7 @@
 """bench: the benchmark harness for methods that reweight training data.
 
-The public names; each is imported on first use, because torch takes seconds and `bench --help` does not need it.
+This module holds the public names. Each is imported when it is first used, because importing torch takes seconds and
+`bench --help` does not need it.
 """
 
 from importlib import import_module
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from bench.training.weights import drawn_order as drawn_order
     from bench.training.weights import mean_one as mean_one
 
-_HOME = {
+_MODULES = {  # public name -> the module of `bench` that defines it
     "Augment": "data.split",
     "Batch": "data.split",
     "BenchError": "errors",
@@ -60,10 +61,10 @@ _HOME = {
 }
 
 __version__ = "0.1.0"
-__all__ = ["__version__", *_HOME]
+__all__ = ["__version__", *_MODULES]
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOME:
+    if name not in _MODULES:
         raise AttributeError(f"module 'bench' has no attribute {name!r}")
-    return getattr(import_module(f"bench.{_HOME[name]}"), name)
+    return getattr(import_module(f"bench.{_MODULES[name]}"), name)

@@ -18,11 +18,13 @@ class Checks:
             check.at_least(0, "rate", "decay")
             check.within(0, 1, "share", closed="right")
 
-    Each check raises OptionError, whose message names the option as it is typed, what is valid and what was given. An
-    option that is None is left to the method, so it passes every check. Of a tuple every entry has to pass.
+    Each check raises OptionError. The message names the option as the user types it, what is valid, and what was given.
+    An option that is None is left to the method, so it passes every check. If an option is a tuple, every entry has to
+    pass.
 
     Args:
-        options: what the options are attributes of. Where it has a `name`, as a method does, messages begin with it.
+        options: the object whose attributes are the options. If it has a `name`, as a method does, messages begin with
+            the name.
         section: what stands before an option's name on the command line: `protocol.`, `recipe.`, or nothing for the
             options of a method.
     """
@@ -45,7 +47,9 @@ class Checks:
         """Each of these options lies between `low` and `high`.
 
         Args:
-            closed: which of the two bounds is valid itself: `both`, the `left` one, the `right` one or `neither`.
+            low, high: the bounds.
+            names: of the options.
+            closed: which of the two bounds is itself valid: `both`, the `left` one, the `right` one or `neither`.
         """
 
         def inside(value: float) -> bool:
@@ -60,7 +64,7 @@ class Checks:
         self._every(names, lambda value: value in valid, f"one of {', '.join(map(show, valid))}")
 
     def not_empty(self, *names: str) -> None:
-        """Each of these tuples has an entry."""
+        """Each of these tuples has at least one entry."""
         for name in names:
             if not getattr(self._options, name):
                 raise OptionError(f"{self._named(name)} must have an entry, and none is given")
@@ -78,7 +82,8 @@ class Checks:
 
         Args:
             labels: names of the classes or groups.
-            by: what they are, `class` or `group`, for the message.
+            names: of the options.
+            by: what the labels are, `class` or `group`, for the message.
         """
         known = ", ".join(labels[:10])
         if len(labels) > 10:
@@ -91,10 +96,12 @@ class Checks:
                 )
 
     def unused(self, name: str, cause: str, given: bool | None = None) -> None:
-        """Option `name` is not given, because it has no effect while option `cause` is as it is.
+        """Refuse an option that has no effect with the value that another option has.
 
         Args:
-            given: whether it is given; None: it is where its value is not the default.
+            name: the option without effect.
+            cause: the option that decides so.
+            given: whether the user gave `name`; None: that is so if its value is not the default.
         """
         if given is None:
             given = getattr(self._options, name) != getattr(type(self._options), name)

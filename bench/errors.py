@@ -1,6 +1,6 @@
-"""What can go wrong by the user's hand or the outside world. Anything else is a bug and keeps its traceback.
+"""The errors that a user or the outside world can cause. Any other exception is a bug and keeps its traceback.
 
-Messages are one line: what was wrong, what is valid, what to do.
+Each message is one line that says what was wrong, what is valid and what to do.
 """
 
 import difflib
@@ -8,35 +8,45 @@ from collections.abc import Iterable
 
 
 class BenchError(Exception):
-    """Base of all expected errors; the command line prints the message and exits with code 2."""
+    """The base of all expected errors: the command line prints the message and exits with code 2."""
 
 
 class UnknownNameError(BenchError):
-    """A name that nothing offers. The message lists what is known, or of a long list the nearest and the first."""
+    """A name that no plugin offers.
+
+    The message lists the known names. Of more than SHOWN names it lists those that are spelt most alike, then the first
+    ones in alphabetical order.
+
+    Args:
+        kind: what was looked for, in the singular, such as `model`.
+        name: the name that was asked for.
+        known: all valid names.
+        hint: text that is put at the end of the message.
+    """
 
     SHOWN = 12
 
     def __init__(self, kind: str, name: str, known: Iterable[str], hint: str = "") -> None:
         known = sorted(known)
         near = difflib.get_close_matches(name, known, n=self.SHOWN)
-        ask = f"did you mean {near[0]!r}? " if near else ""
+        question = f"did you mean {near[0]!r}? " if near else ""
         more = ""
         if len(known) > self.SHOWN:
             more = f" and {len(known) - self.SHOWN} more"
             known = (near + [k for k in known if k not in near])[: self.SHOWN]
-        super().__init__(f"unknown {kind} {name!r}: {ask}known: {', '.join(known) or 'none'}{more}{hint}")
+        super().__init__(f"unknown {kind} {name!r}: {question}known: {', '.join(known) or 'none'}{more}{hint}")
 
 
 class OptionError(BenchError):
-    """An option that does not exist or whose value does not fit."""
+    """An option that does not exist, or a value that its option does not take."""
 
 
 class DataError(BenchError):
-    """A data file that is missing, damaged or not the official one, or data that cannot give what is asked."""
+    """A data file that is missing, damaged or not the official one, or data with too few samples for what is asked."""
 
 
 class PluginError(BenchError):
-    """A plugin that breaks the rules: a misspelt hook, a name offered twice, a wrong return."""
+    """A plugin that breaks the rules: a misspelt hook, a name that is offered twice, a wrong return value."""
 
 
 class ProtocolError(BenchError):
@@ -44,7 +54,7 @@ class ProtocolError(BenchError):
 
 
 class DeviceError(BenchError):
-    """A device that is not there."""
+    """A device that this machine does not have, or that lacks what the run needs."""
 
 
 class StoreError(BenchError):
@@ -52,12 +62,22 @@ class StoreError(BenchError):
 
 
 class NotApplicableError(BenchError):
-    """A method that cannot use this data set, model or recipe. Recorded with the reason, so that tables can tell it."""
+    """A method that cannot use this data set, model or recipe.
+
+    The run is recorded with the reason, so that the tables can state it.
+    """
 
 
 class MetaStepError(BenchError):
-    """A look-ahead that cannot be made: an operator without the derivative, a frozen model, a wrong backend."""
+    """A look-ahead that is not possible.
+
+    Reasons are an operator without the derivative that is needed, a model without trained parameters, and a backend
+    that cannot take the model.
+    """
 
 
 class DivergedError(BenchError):
-    """Training that ran into a non-finite loss. Recorded as a failure; the command exits with code 1."""
+    """Training that reached a loss or a parameter that is not finite.
+
+    The run is recorded as a failure, and the command exits with code 1.
+    """

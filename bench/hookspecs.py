@@ -1,7 +1,8 @@
-"""The hooks of a plugin: functions that return what it offers, by name.
+"""The hooks of a plugin: functions that return what the plugin offers, by name.
 
-A plugin is a module (or object) named by an entry point of the group "bench". Its functions are marked with `hookimpl`.
-A name that ends in `/*` is a family: `timm/*` is asked for `timm/resnet10t` and called with `name="resnet10t"`.
+A plugin is a module (or object) that an entry point of the group "bench" names. It marks its hook functions with
+`hookimpl`. A name that ends in `/*` is a family of models or data sets: a user who asks for `timm/resnet10t` gets the
+factory `timm/*`, called with `name="resnet10t"`.
 """
 
 from collections.abc import Callable, Mapping
@@ -25,41 +26,42 @@ hookimpl = pluggy.HookimplMarker("bench")
 
 @hookspec
 def bench_datasets() -> "Mapping[str, Callable[[Files], Dataset]]":  # type: ignore[empty-body]
-    """Loaders by name: `load(files)` reads the data set's files from `files` (bench.Files) and returns it."""
+    """Loaders of data sets by name: `load(files)` reads from `files` (a `bench.Files`) and returns the data set."""
 
 
 @hookspec
 def bench_models() -> "Mapping[str, Callable[..., nn.Module]]":  # type: ignore[empty-body]
-    """Factories by name: `build(shape, classes, *, option=default, ...)` with the input's shape (C, H, W) or (D,).
+    """Factories of models by name: `build(shape, classes, *, option=default, ...)`.
 
-    The module maps [B, *shape] to logits [B, classes]; its initial weights come from torch's global generator.
-    Options are keyword-only, typed and with defaults.
+    `shape` is that of one input, (C, H, W) or (D,). The module that a factory returns maps [B, *shape] to logits
+    [B, classes], and its initial weights are drawn from torch's global generator. Options are keyword-only parameters
+    with a type and a default.
     """
 
 
 @hookspec
 def bench_methods() -> "Mapping[str, type[Method]]":  # type: ignore[empty-body]
-    """Subclasses of bench.Method by name."""
+    """Methods by name: subclasses of `bench.Method`."""
 
 
 @hookspec
 def bench_protocols() -> "Mapping[str, type[Protocol]]":  # type: ignore[empty-body]
-    """Subclasses of bench.Protocol by name: the name that the class has itself."""
+    """Protocols by name: subclasses of `bench.Protocol`, each under its own `name`."""
 
 
 @hookspec
 def bench_metrics() -> "Mapping[str, Metric]":  # type: ignore[empty-body]
-    """Metrics by name: functions of the predictions and their confusion, with direction, unit and reference."""
+    """Metrics by name, each a `bench.Metric`: a function of the predictions, with direction, unit and reference."""
 
 
 @hookspec
 def bench_workloads() -> "Mapping[str, Workload]":  # type: ignore[empty-body]
-    """Models with input shapes and batch sizes by name, for `bench throughput` to time steps on."""
+    """Workloads by name: models with an input shape and batch sizes, on which `bench throughput` times steps."""
 
 
 @hookspec
 def bench_rivals() -> "Mapping[str, type[Method]]":  # type: ignore[empty-body]
-    """Other implementations of a method's update by name, for `bench throughput` alone.
+    """Other implementations of a method's update by name, which only `bench throughput` runs.
 
-    Subclasses of bench.Method with their own `update`; the class variable `rival_of` names the method.
+    Each is a subclass of `bench.Method` with an `update` of its own. Its class variable `rival_of` names the method.
     """

@@ -1,15 +1,16 @@
-"""Predictions -> metrics, on the device of the predictions; nothing here waits for it.
+"""The metrics: functions of predictions, computed on the device of the predictions without waiting for it.
 
-Every metric here is a fraction in [0, 1], and every function takes one run or runs stacked along leading dimensions,
-written `..` in the shapes below. Plugins offer further metrics by the hook `bench_metrics`, as this module does itself.
+Every metric here is a fraction in [0, 1]. Every function takes one run, or several runs that are stacked along leading
+dimensions, written `..` in the shapes below. Plugins offer further metrics by the hook `bench_metrics`, as this module
+does itself.
 
-Rates without samples. A rate whose denominator is zero, such as the true positive rate of a group that has no positive
-sample, is undefined: it is NaN and left out of every maximum, minimum and mean. A disparity needs two defined rates,
-any other metric one; with fewer it is NaN. (fairlearn counts such a rate as 0 instead, so that a group without
-positives makes the disparity as large as the best group's rate.)
+Rates without samples. A rate whose denominator is zero, such as the true positive rate of a group without positive
+samples, is undefined: it is NaN, and no maximum, minimum or mean takes it into account. A disparity needs two defined
+rates and any other metric needs one; with fewer the metric is NaN. (fairlearn counts such a rate as 0 instead, so that
+a group without positives makes the disparity as large as the best group's rate.)
 
-The tables read `METRICS`, the metrics of this module, and importing torch takes seconds: it is not imported, as tensors
-bring all that is needed.
+This module does not import torch, because the tables read `METRICS` and importing torch takes seconds. The methods of
+tensors are enough.
 """
 
 from __future__ import annotations
@@ -31,13 +32,17 @@ ECE_BINS = 15
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a model says of the samples of a split.
+    """What a model predicts for the samples of a split, with their labels.
 
-    logits: [.., N, C] float; the predicted class is the greatest, the first of equals
-    y: [.., N] int64, class
-    group: [.., N] int64, in [0, groups)
-    groups: number of groups, G
-    group_is_class: there is no sensitive attribute, and the group of a sample is its class
+    Attributes:
+        logits: [.., N, C] float. The predicted class is that of the greatest logit, the first one of equals.
+        y: [.., N] int64, the class of each sample.
+        group: [.., N] int64, the group of each sample, in [0, groups).
+        groups: number G of groups.
+        group_is_class: whether the group of a sample is its class, because there is no sensitive attribute.
+
+    Raises:
+        BenchError: for shapes that do not belong together, and for `group_is_class` with other than C groups.
     """
 
     logits: Tensor
@@ -61,12 +66,15 @@ class Predictions:
 
 
 def confusion(p: Predictions) -> Tensor:
-    """Numbers of samples, [.., G, C, C] int64: group x class x predicted class.
+    """The confusion matrix of each group.
 
-    Where the group is the class, the group's counts are the class's row, and the first of these dimensions has size 1:
-    a thousand classes would take 8 GB with one matrix for each.
+    Returns:
+        [.., G, C, C] int64, numbers of samples by group, class and predicted class. If the group is the class, the row
+        of a class holds the counts of its group, and the result is [.., 1, C, C]: with one matrix for each of a
+        thousand classes it would take 8 GB.
     """
-    groups, group = (1, 0) if p.group_is_class else (p.groups, p.group)
+    groups = 1 if p.group_is_class else p.groups
+    group: Tensor | int = 0 if p.group_is_class else p.group
     cell = (group * p.classes + p.y) * p.classes + p.logits.argmax(-1)
     # Not bincount, which reads its largest input on the host. Sums of integers are exact in any order.
     counts = cell.new_zeros(*cell.shape[:-1], groups * p.classes**2).scatter_add_(-1, cell, cell.new_ones(cell.shape))
@@ -75,9 +83,12 @@ def confusion(p: Predictions) -> Tensor:
 
 @dataclass(frozen=True)
 class Rates:
-    """Numbers of true positives, false negatives, false positives and true negatives of each group, [.., G] int64.
+    """The true positive rate, the false positive rate and so on of each group.
 
-    The rates, [.., G] float64, are NaN where a group has no sample that counts.
+    The rates are [.., G] float64: NaN for a group that has no sample in the rate's denominator.
+
+    Attributes:
+        tp, fn, fp, tn: [.., G] int64, numbers of true positives, false negatives, false positives and true negatives.
     """
 
     tp: Tensor
@@ -87,12 +98,17 @@ class Rates:
 
     @classmethod
     def of(cls, p: Predictions, counts: Tensor) -> Rates:
-        """From `counts = confusion(p)`.
+        """The rates of predictions.
 
-        With a sensitive attribute, class 1 of the two classes is the positive one. Where the group is the class, each
-        class is one against the rest: its positives are its own samples, its negatives those of all other classes
+        With a sensitive attribute, class 1 of the two classes is the positive one. If the group is the class, each
+        class is taken against the rest: its positives are its own samples, its negatives those of all other classes
         (as Yan, Seto, Apostoloff 2022, "FORML", Table 1, reports the TPR disparity across classes).
-        Raises ProtocolError for a sensitive attribute with other than two classes.
+
+        Args:
+            counts: confusion(p).
+
+        Raises:
+            ProtocolError: for a sensitive attribute with other than two classes.
         """
         if not p.group_is_class:
             if p.classes != 2:
@@ -215,18 +231,18 @@ def fraction_positive(p: Predictions, counts: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Metric:
-    """A number that says how good predictions are, as plugins offer it.
+    """A metric as plugins offer it: a function of predictions, and how its values are to be read.
 
     Attributes:
         function: `function(p, counts)` with the predictions p and `counts = confusion(p)` [.., G, C, C] int64 gives
-            [..] float64, one value for each run, NaN where it is undefined. It stays on the device of the predictions
-            and waits for nothing. Its docstring says what it is; the first line is shown beside tables.
-        higher_is_better: which of its values is better; None where neither is.
-        unit: `%` for a fraction, which tables show in percent; else the unit of the values, which are shown as they
-            are (`nats`, for example).
-        reference: where it is defined.
-        needs_labels: whether it looks at the classes and groups of the samples.
-        binary: whether it says something of two classes alone.
+            [..] float64, one value for each run, NaN where the metric is undefined. It computes on the device of the
+            predictions and does not wait for it. Its docstring says what the metric is; tables show the first line.
+        higher_is_better: whether the higher of two values is the better one; None if neither is.
+        unit: `%` for a fraction, which tables show in percent; otherwise the unit of the values, such as `nats`, which
+            tables show as they are.
+        reference: where the metric is defined.
+        needs_labels: whether the metric depends on the classes and groups of the samples.
+        binary: whether the metric is defined for two classes only.
     """
 
     function: Callable[[Predictions, Tensor], Tensor]
@@ -238,23 +254,23 @@ class Metric:
 
     @property
     def description(self) -> str:
-        """What it is: the docstring of its function."""
+        """What the metric is: the docstring of its function."""
         return inspect.cleandoc(self.function.__doc__ or "")
 
     @property
     def summary(self) -> str:
-        """One line of that."""
+        """The first line of the description."""
         return self.description.partition("\n")[0]
 
     @property
     def worst(self) -> float:
-        """The worst value of a fraction; of another unit, infinitely bad."""
+        """The worst value: 0 or 1 for a fraction, plus or minus infinity for another unit."""
         if self.unit == "%":
             return 0.0 if self.higher_is_better else 1.0
         return -inf if self.higher_is_better else inf
 
     def about(self) -> str:
-        """What `bench show` tells beside the description."""
+        """What `bench show` prints below the description."""
         better = {True: "Higher is better.", False: "Lower is better.", None: "Neither high nor low values are better."}
         unit = "A fraction, shown in percent." if self.unit == "%" else f"Unit: {self.unit}."
         reference = f" Reference: {self.reference}." if self.reference else ""
@@ -300,22 +316,26 @@ def bench_metrics() -> Mapping[str, Metric]:
 
 
 def metric_of(column: str) -> str:
-    """The metric of a column of tables: `accuracy` of `accuracy`, and of `corrupted/accuracy`."""
+    """The name of the metric in a column of a table: `accuracy` for both `accuracy` and `corrupted/accuracy`."""
     return column.rpartition("/")[2]
 
 
 def evaluate(p: Predictions, labelled: bool = True, metrics: Mapping[str, Metric] | None = None) -> dict[str, Tensor]:
-    """Metrics by name, each [..] float64 on the device of the predictions.
+    """Compute metrics of predictions.
 
     Args:
-        labelled: whether the samples have labels; without, those metrics are left out that need them.
-        metrics: None: those of this module.
+        labelled: whether the samples have labels; if not, the metrics that need labels are left out.
+        metrics: by name; None: those of this module.
 
-    Raises ProtocolError for a sensitive attribute with other than two classes, PluginError for a metric whose values
-    are not one for each run.
+    Returns:
+        Name -> [..] float64, on the device of the predictions.
+
+    Raises:
+        ProtocolError: for a sensitive attribute with other than two classes.
+        PluginError: for a metric that does not give one value for each run.
     """
     metrics = METRICS if metrics is None else metrics
-    if not labelled:  # whatever stands there may be no class of the task
+    if not labelled:  # y and group may hold numbers that are no class of the task
         nothing = p.y * 0
         p = replace(p, y=nothing, group=nothing)
     counts = confusion(p)
@@ -324,12 +344,12 @@ def evaluate(p: Predictions, labelled: bool = True, metrics: Mapping[str, Metric
 
 
 def _values(name: str, metric: Metric, p: Predictions, counts: Tensor) -> Tensor:
-    """[..] float64, one for each run."""
+    """The values of one metric, [..] float64."""
     values = metric.function(p, counts)
     if getattr(values, "shape", None) != p.y.shape[:-1]:
         got = list(values.shape) if hasattr(values, "shape") else type(values).__name__
         raise PluginError(
-            f"metric {name} must give a tensor of shape {list(p.y.shape[:-1])}, one value a run, not {got}"
+            f"metric {name} must give a tensor of shape {list(p.y.shape[:-1])}, one value for each run, not {got}"
         )
     return values.double()
 
@@ -339,17 +359,17 @@ def _diagonal(matrix: Tensor) -> Tensor:
 
 
 def _ratio(part: Tensor, whole: Tensor) -> Tensor:
-    """In float64; 0 / 0 is NaN."""
+    """The quotient in float64; 0 / 0 is NaN."""
     return part.double() / whole
 
 
 def _largest(rates: Tensor) -> Tensor:
-    """Of the defined rates [.., G]: [..], NaN if there is none."""
+    """The largest of the defined rates [.., G]: [..], NaN if none is defined."""
     largest = rates.masked_fill(rates.isnan(), -inf).amax(-1)
     return largest.masked_fill(largest.isinf(), nan)
 
 
 def _spread(rates: Tensor) -> Tensor:
-    """Largest minus smallest of the defined rates [.., G]: [..], NaN if there are fewer than two."""
+    """The largest minus the smallest of the defined rates [.., G]: [..], NaN if fewer than two are defined."""
     spread = _largest(rates) + _largest(-rates)
     return spread.masked_fill(rates.isfinite().sum(-1) < 2, nan)

@@ -1,4 +1,4 @@
-"""Typed options from text: the fields of a dataclass or the keyword-only parameters of a function."""
+"""Typed options, read from text: the fields of a dataclass, or the keyword-only parameters of a function."""
 
 import dataclasses
 import inspect
@@ -13,7 +13,12 @@ from bench.errors import OptionError
 
 @dataclass(frozen=True)
 class Option:
-    """An option's type as annotated, and its default."""
+    """One option of a method, model, protocol or recipe.
+
+    Attributes:
+        type: as annotated.
+        default: its value where none is given.
+    """
 
     type: Any
     default: Any
@@ -23,12 +28,15 @@ class Option:
 
 
 def named_value(text: str, prefixes: Sequence[str] = (), example: str = "") -> tuple[str, str]:
-    """Name and value of a text NAME=VALUE.
+    """The name and the value of a text NAME=VALUE.
 
     Args:
-        text: what was written, such as `model.width=16`.
-        prefixes: where there are any, the name must begin with one of them and a dot.
-        example: what the message shows.
+        text: what the user wrote, such as `model.width=16`.
+        prefixes: if there are any, the name must be one of them, a dot and a name.
+        example: a valid text, which the message shows.
+
+    Returns:
+        The name with its prefix, and the value as text.
 
     Raises:
         OptionError: for a text of another form.
@@ -43,7 +51,14 @@ def named_value(text: str, prefixes: Sequence[str] = (), example: str = "") -> t
 
 
 def named_values(texts: Iterable[str], prefixes: Sequence[str] = (), example: str = "") -> dict[str, str]:
-    """The values of texts NAME=VALUE by their names, prefixes included; prefixes and example as in `named_value`.
+    """The values of several texts NAME=VALUE.
+
+    Args:
+        texts: what the user wrote.
+        prefixes, example: as for `named_value`.
+
+    Returns:
+        Name with its prefix -> value as text.
 
     Raises:
         OptionError: for a text of another form, and for a name that is given twice.
@@ -58,25 +73,43 @@ def named_values(texts: Iterable[str], prefixes: Sequence[str] = (), example: st
 
 
 def options_of(target: Callable[..., Any]) -> dict[str, Option]:
-    """The options of a dataclass (its init fields) or of a function (its keyword-only parameters with defaults)."""
+    """The options of a dataclass (its init fields) or of a function (its keyword-only parameters with defaults).
+
+    Returns:
+        Name -> option, in the order of their definition.
+
+    Raises:
+        OptionError: for a field without a default.
+    """
     hints = get_type_hints(target)
     if dataclasses.is_dataclass(target):
-        found = {f.name: _default(f) for f in dataclasses.fields(target) if f.init}
+        defaults = {f.name: _default(f) for f in dataclasses.fields(target) if f.init}
     else:
         parameters = inspect.signature(target).parameters.values()
-        found = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is not p.empty}
-    return {name: Option(hints.get(name, str), default) for name, default in found.items()}
+        defaults = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is not p.empty}
+    return {name: Option(hints.get(name, str), default) for name, default in defaults.items()}
 
 
 def parse(known: Mapping[str, Option], given: Mapping[str, Any], what: str) -> dict[str, Any]:
-    """Values of `given` (text, or values already) by the types of `known`.
+    """Convert given options to their types.
 
-    what: whose options they are, for messages. Raises OptionError for an unknown name or a value that does not fit.
+    Args:
+        known: all options that there are, by name.
+        given: name -> the value as text, or already of its type.
+        what: what the options belong to, for messages, such as `method forml`.
+
+    Returns:
+        Name -> value of its option's type, for each of `given`.
+
+    Raises:
+        OptionError: for an unknown name, or a value that its option does not take.
     """
     values = {}
     for name, value in given.items():
+        if not known:
+            raise OptionError(f"{what} has no options (got {name!r})")
         if name not in known:
-            valid = "; ".join(f"{n}: {o}" for n, o in known.items()) or "it has none"
+            valid = "; ".join(f"{n}: {o}" for n, o in known.items())
             raise OptionError(f"{what} has no option {name!r}; valid: {valid}")
         option = known[name]
         try:
@@ -87,7 +120,15 @@ def parse(known: Mapping[str, Option], given: Mapping[str, Any], what: str) -> d
 
 
 def convert(kind: Any, value: Any) -> Any:
-    """`value` as the annotated type `kind`. Raises ValueError or TypeError if it does not fit."""
+    """Convert a value to an annotated type.
+
+    Args:
+        kind: `bool`, `int`, `float`, `str`, a `Literal`, a tuple of these of any length, or one of these or None.
+        value: text as it is written on the command line, or a value already.
+
+    Raises:
+        ValueError, TypeError: when the type does not take the value.
+    """
     origin, arguments = get_origin(kind), get_args(kind)
     if origin is Literal:
         return _one_of(arguments, value)
@@ -103,14 +144,14 @@ def convert(kind: Any, value: Any) -> Any:
     if kind is int and isinstance(value, float | bool):
         return _fail()
     if kind is float:
-        return number if math.isfinite(number := float(value)) else _fail()  # records cannot hold the others
+        return number if math.isfinite(number := float(value)) else _fail()  # JSON has no infinity and no NaN
     if kind in (int, str):
         return kind(value)
     return _fail()
 
 
 def describe(kind: Any) -> str:
-    """An annotated type in words."""
+    """An annotated type in words, for help texts and messages."""
     origin, arguments = get_origin(kind), get_args(kind)
     if origin is Literal:
         return "|".join(map(show, arguments))

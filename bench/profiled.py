@@ -1,4 +1,4 @@
-"""Training data with fewer samples of some classes, for protocols that train on such."""
+"""The base of protocols whose training data have fewer samples of some classes."""
 
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -15,12 +15,15 @@ from bench.streams import RandomStreams
 
 @dataclass(frozen=True)
 class Profiled(Protocol):
-    """What the protocols with imbalanced training data share.
+    """The base of protocols with imbalanced training data.
 
-    profile: `long_tailed`, `linear` or `step`, as `bench.data.classes.profile_counts` has them.
-    factor: largest over smallest class; 1 leaves them balanced; below 1 the order is reversed.
-    classes: names of the classes to take, in order; empty: all.
-    validation: `imbalanced` as the training data, or `balanced`: equally many samples of each class.
+    Attributes:
+        profile: how the numbers of samples fall from class to class: `long_tailed`, `linear` or `step`
+            (`bench.data.classes.profile_counts`).
+        factor: samples of the largest class over those of the smallest. 1 leaves the classes balanced; below 1 the
+            order of the classes is reversed.
+        classes: names of the classes to take, in order; empty: all.
+        validation: `imbalanced` like the training data, or `balanced`: the same number of samples of each class.
     """
 
     group_is_class = True
@@ -43,42 +46,44 @@ class Profiled(Protocol):
         return dataset.classes
 
     def splits(self, dataset: Dataset, recipe: Recipe, streams: RandomStreams) -> Splits:
-        dataset, classes = with_test(dataset, recipe, streams), len(dataset.classes)
+        classes = len(dataset.classes)
+        dataset = with_test(dataset, recipe, streams)
         if self.validation == "balanced" and dataset.val is None:
             dataset = _with_balanced_validation(dataset, recipe.val_size, streams)
         counts = profile_counts(self.profile, self.factor, least(dataset.train.y, classes), classes)
         if min(counts) == 0:
             raise DataError(
                 f"{dataset.name}: factor {self.factor:g} leaves {counts.count(0)} of {classes} classes without a "
-                f"training sample (the largest has {max(counts)}): choose one that is nearer to 1"
+                f"training sample (the largest has {max(counts)}): choose a factor nearer to 1"
             )
         thinned = replace(dataset, train=self._thinned(dataset.train, counts, streams))
-        found = by_class(hold_out(thinned, recipe, streams))
-        left = found.train.y.bincount(minlength=classes).tolist()
+        splits = by_class(hold_out(thinned, recipe, streams))
+        left = splits.train.y.bincount(minlength=classes).tolist()
         if min(left) == 0:
             raise DataError(
-                f"{dataset.name}: of {len(thinned.train)} samples at factor {self.factor:g}, {len(found.train)} are "
+                f"{dataset.name}: of {len(thinned.train)} samples at factor {self.factor:g}, {len(splits.train)} are "
                 f"left for training, and none of {left.count(0)} of {classes} classes: choose a factor nearer to 1, a "
                 f"smaller recipe.val_size or protocol.validation=balanced"
             )
-        return found
+        return splits
 
     def _thinned(self, train: Split, counts: list[int], streams: RandomStreams) -> Split:
-        """So many samples of each class."""
+        """As many samples of each class as `counts` says, drawn by the seed."""
         return train.select(drawn(train.y, counts, streams, "train"))
 
     def claims(self, dataset: Dataset) -> dict[str, Claim]:
         classes = len(dataset.classes)
         profile = Claim(tuple(profile_counts(self.profile, self.factor, 10**9, classes)))
-        found = super().claims(dataset) | {"train": profile}
+        claims = super().claims(dataset) | {"train": profile}
         if dataset.val is None:
-            found["val"] = Claim((1,) * classes) if self.validation == "balanced" else profile
-        return found
+            claims["val"] = Claim((1,) * classes) if self.validation == "balanced" else profile
+        return claims
 
 
 def _with_balanced_validation(dataset: Dataset, size: int, streams: RandomStreams) -> Dataset:
-    """With `size` validation samples, equally many of each class, taken from the training data. Raises DataError."""
-    train, classes = dataset.train, len(dataset.classes)
+    """Take `size` validation samples out of the training data, the same number of each class. Raises DataError."""
+    train = dataset.train
+    classes = len(dataset.classes)
     each = per_class(dataset.name, size, train.y, classes)
-    taken = drawn(train.y, [each] * classes, streams, "val")
-    return replace(dataset, val=train.select(taken), train=train.select(without(len(train), taken)))
+    held_out = drawn(train.y, [each] * classes, streams, "val")
+    return replace(dataset, val=train.select(held_out), train=train.select(without(len(train), held_out)))

@@ -1,4 +1,4 @@
-"""What a protocol is, and the hold-outs that all of them share."""
+"""The base of all protocols, and the hold-outs that they share."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
@@ -16,7 +16,7 @@ from bench.streams import RandomStreams
 
 Metrics = dict[str, float]
 Evaluate = Callable[[Split], Metrics]
-"""Every metric of the model that is examined, on a split."""
+"""Split -> every metric of the model that is being examined."""
 if TYPE_CHECKING:
     from bench.training.method import Method
     from bench.training.stages import Stages
@@ -24,10 +24,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Prepared:
-    """What is trained and evaluated: a method, and its data.
+    """A method and its data, ready to be trained and evaluated.
 
-    left_out: samples that were drawn and are neither trained on nor validated with; the record counts them.
-    arrays: what is kept beside the record, by name.
+    Attributes:
+        splits: the data.
+        method: what is trained on them.
+        left_out: by name, samples that the run drew and uses neither for training nor for validation; the record holds
+            their numbers.
+        arrays: by name, arrays that are stored beside the record.
     """
 
     splits: Splits
@@ -38,11 +42,12 @@ class Prepared:
 
 @dataclass(frozen=True)
 class Claim:
-    """What a protocol says of a split, for `bench.audit` to compare with what is there.
+    """What a protocol claims about a split, so that `bench.audit` can compare it with the data.
 
-    shares: numbers in proportion to the samples of each group (of each class, where the group is the class); empty
-        where it says nothing of them.
-    wrong: fraction of the samples whose class is not the one that the data set gives the same input.
+    Attributes:
+        shares: numbers in proportion to the samples of each group (of each class, if the group is the class); empty:
+            the protocol claims nothing about them.
+        wrong: fraction of the samples that have another class than the data set gives to the same input.
     """
 
     shares: tuple[float, ...] = ()
@@ -51,29 +56,37 @@ class Claim:
 
 @dataclass(frozen=True)
 class Protocol(ABC):
-    """A standard task; the fields of a subclass are its options, each with the default that the tables are made with.
+    """A standard task: how the data of a run are drawn from a data set, and which metrics are taken.
 
-    Raise the version when results before and after a change cannot stand in one table.
+    The fields of a subclass are its options. Their defaults are those that the tables are made with.
     """
 
     name: ClassVar[str]
+    """The name that the protocol is registered as."""
     version: ClassVar[int]
+    """Raised by a change whose results cannot stand in one table with the results before it."""
     metrics: ClassVar[tuple[str, ...]]
-    """What the tables show, the ranking one first, unless the data set's recipe says otherwise: names of metrics on
-    the set `test`, or `set/metric`."""
+    """Metrics that the tables show, the one that ranks methods first, unless the data set's recipe names others: names
+    of metrics on the set `test`, or `set/metric`."""
     sets: ClassVar[Mapping[str, str]] = {}
-    """What the sets are, besides `test`, that metrics are taken on or epochs chosen by: for the readers of tables."""
+    """Name of each set besides `test` that metrics are taken or epochs chosen on -> description for tables' readers."""
     default: ClassVar[bool] = False
-    """Whether data sets are run under it whose recipe names no protocol: one of those that are installed says so."""
+    """Whether data sets whose recipe names no protocol are run under this one. One installed protocol declares this."""
     group_is_class: ClassVar[bool] = False
+    """Whether the group of a sample is its class."""
     stackable: ClassVar[bool] = True
-    """Whether runs under it can be trained stacked."""
+    """Whether runs under this protocol can be trained stacked."""
     examines: ClassVar[bool] = False
-    """Whether it has more to say of a trained model: see `examine`."""
+    """Whether this protocol takes further metrics of a trained model, by `examine`."""
     reference: ClassVar[str]
+    """Where the task is published."""
 
     def check(self, dataset: Dataset) -> None:
-        """Raise ProtocolError, with the reason, when the data set cannot give what the protocol needs."""
+        """Check that the data set has what the protocol needs.
+
+        Raises:
+            ProtocolError: with the reason, if it has not.
+        """
 
     def view(self, dataset: Dataset) -> Dataset:
         """The data set as this protocol sees it, such as two of its classes."""
@@ -81,75 +94,110 @@ class Protocol(ABC):
 
     @classmethod
     def about(cls) -> str:
-        """What `bench show` tells beside the docstring."""
+        """What `bench show` prints below the docstring."""
         return f"Version {cls.version}. Metrics: {', '.join(cls.metrics)}. Reference: {cls.reference}."
 
     @abstractmethod
     def groups(self, dataset: Dataset) -> tuple[str, ...]:
-        """Names of the groups."""
+        """Names of the groups, by group number."""
 
     def splits(self, dataset: Dataset, recipe: Recipe, streams: RandomStreams) -> Splits:
-        """The data of the run with these streams (of one seed), drawn by the purpose `split`."""
+        """The data of one run.
+
+        Args:
+            dataset: the data set as this protocol sees it (`view`).
+            recipe: the run's.
+            streams: of one seed; the data are drawn from them by the purpose `split`.
+
+        Raises:
+            DataError: when there are too few samples.
+        """
         return hold_out(dataset, recipe, streams)
 
     def examine(
         self, model: nn.Module, splits: Splits, streams: RandomStreams, evaluate: Evaluate
     ) -> dict[str, Metrics]:
-        """Metrics by test set, of sets that are too many to evaluate in training or depend on the trained model.
+        """Take metrics on further test sets: those that are too many to evaluate during training, or that depend on the
+        trained model. Called after the training, once for each selection rule.
 
-        Called after the training, for the model of each selection rule, with the splits on its device.
+        Args:
+            model: the one that the selection rule has chosen.
+            splits: the run's, on the device of the model.
+            streams: the run's.
+            evaluate: gives the metrics of the model on a split.
+
+        Returns:
+            Name of the test set -> metrics.
         """
         return {}
 
     def prepare(self, splits: Splits, method: "Method", stages: "Stages") -> Prepared:
-        """Choose the data, or what is trained on them, by trainings of its own, where it has any
-        (`bench.training.stages`).
+        """Choose the data, or the method that is trained on them, by trainings before the one that is evaluated.
 
-        splits: those of the run, on its device, without tests and probes; where `stages.on_val`, the validation data
-        stand at the end of the training data too. method: the run's, which has not begun.
+        Most protocols have no such trainings: both stay as they are.
+
+        Args:
+            splits: those of the run on its device, without tests and probes. With `stages.on_val` the training data end
+                with the validation data.
+            method: the run's, which has not begun.
+            stages: trains methods (`bench.training.stages`).
         """
         return Prepared(splits, method)
 
     def claims(self, dataset: Dataset) -> dict[str, Claim]:
-        """What it says of `train`, `val` and `test` of `view(dataset)`: the data set's own proportions and labels."""
+        """What the protocol claims about the splits of a run: here, the proportions and labels of the data set.
 
-        def own(split: Split) -> Claim:
+        Args:
+            dataset: the data set as this protocol sees it (`view`).
+
+        Returns:
+            The claims about `train`, `val` and `test`.
+        """
+
+        def unchanged(split: Split) -> Claim:
             label = split.y if self.group_is_class else split.group
             return Claim(tuple(label.bincount(minlength=len(self.groups(dataset))).tolist()))
 
-        train = own(dataset.train)
+        train = unchanged(dataset.train)
         return {
             "train": train,
-            "val": own(dataset.val) if dataset.val else train,
-            "test": own(dataset.test) if dataset.test else train,
+            "val": unchanged(dataset.val) if dataset.val else train,
+            "test": unchanged(dataset.test) if dataset.test else train,
         }
 
 
 def hold_out(dataset: Dataset, recipe: Recipe, streams: RandomStreams) -> Splits:
-    """Test and validation data held out of the training data by seed, where the data set does not bring its own.
+    """The splits of a data set, with test and validation data held out of the training data by the seed if the data set
+    does not bring them.
 
-    The training data are then cut to `recipe.train_size`. Raises DataError when there are too few samples.
+    Args:
+        dataset: whose splits are taken, or made from its training data.
+        recipe: gives the numbers of samples that are held out, `test_size` and `val_size`, and then the number that is
+            trained on, `train_size`.
+        streams: of one seed.
+
+    Raises:
+        DataError: when there are too few samples.
     """
     n = len(dataset.train)
     order = streams.draw(lambda g: torch.randperm(n, generator=g), "split")
-    own = {"test_size": dataset.test, "val_size": dataset.val}
-    sizes = {name: 0 if split else getattr(recipe, name) for name, split in own.items()}
-    for name, split in own.items():
+    provided = {"test_size": dataset.test, "val_size": dataset.val}
+    sizes = {}
+    for name, split in provided.items():
+        sizes[name] = 0 if split else getattr(recipe, name)
         if split is None and sizes[name] < 1:
             kind = {"test_size": "test", "val_size": "validation"}[name]
             raise DataError(f"{dataset.name} has no {kind} data of its own: recipe.{name} must be at least 1")
     left = n - sum(sizes.values())
     size = recipe.train_size or max(left, 1)
     if size > left:
-        held = " and ".join(f"{held} for recipe.{name}" for name, held in sizes.items() if held)
+        held_out = " and ".join(f"{count} for recipe.{name}" for name, count in sizes.items() if count)
+        less = f" less {held_out}" if held_out else ""
         asked = f", fewer than recipe.train_size={size}" if recipe.train_size else ""
-        raise DataError(
-            f"{dataset.name}: {n} samples{f' less {held}' if held else ''} leave {max(left, 0)} for training{asked}: "
-            f"ask for fewer"
-        )
+        raise DataError(f"{dataset.name}: {n} samples{less} leave {max(left, 0)} for training{asked}: ask for fewer")
     test, val, train = order.split([sizes["test_size"], sizes["val_size"], left])
     return Splits(
-        train=dataset.train if size == n else dataset.train.select(train[:size]),  # no copy of a memory map
+        train=dataset.train if size == n else dataset.train.select(train[:size]),  # `select` would copy a memory map
         val=dataset.val or dataset.train.select(val),
         tests={"test": dataset.test or dataset.train.select(test)},
         probes=dataset.probes,
@@ -157,12 +205,20 @@ def hold_out(dataset: Dataset, recipe: Recipe, streams: RandomStreams) -> Splits
 
 
 def with_test(dataset: Dataset, recipe: Recipe, streams: RandomStreams) -> Dataset:
-    """The data set with `recipe.test_size` samples held out by seed where it has no test data: for a protocol that
-    changes the training data, before it does. Raises DataError when there are too few samples.
+    """The data set with test data, for protocols that change the training data afterwards.
+
+    Args:
+        dataset: returned as it is if it has test data.
+        recipe: of its training data, `test_size` samples are held out by the seed.
+        streams: of one seed.
+
+    Raises:
+        DataError: when there are too few samples.
     """
     if dataset.test:
         return dataset
-    n, size = len(dataset.train), recipe.test_size
+    n = len(dataset.train)
+    size = recipe.test_size
     if not 0 < size < n:
         raise DataError(
             f"{dataset.name} has no test data of its own: recipe.test_size must be from 1 to {n - 1}, not {size}"
@@ -172,10 +228,14 @@ def with_test(dataset: Dataset, recipe: Recipe, streams: RandomStreams) -> Datas
 
 
 def by_class(splits: Splits) -> Splits:
-    """The same, where the group of a sample is its class."""
+    """The same splits, but the group of each sample is its class."""
 
-    def own(split: Split) -> Split:
+    def with_class_as_group(split: Split) -> Split:
         return replace(split, group=split.y)
 
-    tests = {name: own(split) for name, split in splits.tests.items()}
-    return replace(splits, train=own(splits.train), val=own(splits.val), tests=tests)
+    return replace(
+        splits,
+        train=with_class_as_group(splits.train),
+        val=with_class_as_group(splits.val),
+        tests={name: with_class_as_group(split) for name, split in splits.tests.items()},
+    )

@@ -1,4 +1,4 @@
-"""How a data set is trained on, as data: optimiser, schedule, budget, validation. Methods do not change it."""
+"""The training recipe of a data set as data: optimiser, schedule, budget, validation. Methods do not change it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,50 +11,62 @@ from bench.options import show
 
 @dataclass(frozen=True)
 class Recipe:
-    """The published training recipe of a data set; a field changed on the command line marks the run as off-recipe.
+    """The published training recipe of a data set. A field that is changed on the command line makes a run off-recipe.
 
-    A default here never changes, and that of a new field is what was before: runs are known by what differs from it.
+    The defaults of these fields never change, and the default of a new field is how runs were trained before there was
+    the field: a run is identified by the fields that differ from their defaults.
 
     Attributes:
-        model: name of the model, with `model_options`; every data set names one.
-        protocol: name of the protocol that the data set is run under unless another is asked for; empty: that which
-            says that it is the default (`bench.Protocol.default`).
+        model: name of the model. Every data set names one.
+        model_options: options of that model, by name.
+        protocol: name of the protocol that the data set is run under unless another one is asked for; empty: the
+            protocol that declares itself the default (`bench.Protocol.default`).
         loss: per-sample training loss, `cross_entropy` or `hinge` (Crammer-Singer; the usual hinge for two classes).
-        optimizer: `sgd`, `adam` or `adamw`, with `lr`, `momentum`, `nesterov`, `weight_decay`.
+        optimizer: `sgd`, `adam` or `adamw`.
+        lr: learning rate of the optimiser.
+        momentum, nesterov: of `sgd` alone.
+        weight_decay: of the optimiser: added to the gradient, or decoupled from it for `adamw`.
         schedule: `steps`: the learning rate is `lr`, changed at the `milestones`. `cyclical`: it goes from `lr` up to
             `max_lr` and back in straight lines, update by update, again and again (Smith 2015, Cyclical Learning Rates
             for Training Neural Networks, section 3.1, the policy `triangular`).
-        milestones: fractions of the training after which the learning rate is multiplied by `gamma`, so that a
-            shorter training keeps the shape of its schedule.
-        cycle: epochs up and down again: two of the paper's step sizes, for which it recommends 2 to 10 epochs, with a
-            training that ends at the end of a cycle (section 3.2).
-        average_from: fraction of the training, without preparation epochs, after which the parameters at the end of
-            each epoch are averaged, and the average is what is evaluated (stochastic weight averaging,
-            `bench.models.averaging`); None: never. With a cyclical schedule its paper averages where the rate is
-            lowest: that is at each epoch's end with `cycle` 1.
-        average_lr: the constant learning rate from there on, as in that paper; None: the schedule goes on.
-        epochs: passes over the training data, or None where `steps` gives the budget.
-        steps: parameter updates, or None; the last epoch is cut short.
-        batch_size: training batch; `eval_batch_size` where nothing is learned.
-        train_size: samples that are left to train on after the hold-outs; None: all of them.
-        val_size: samples held out of the training data for validation, drawn by seed; ignored where the data set
-            brings its own validation split.
-        test_size: samples held out for testing, drawn by seed, where the data set brings no test split.
-        val_batch_size: least size of a validation batch for methods that learn from it (it grows to hold
-            `min_per_group` samples of each group).
+        milestones: fractions of the training after which the learning rate is multiplied by `gamma`. As they are
+            fractions, a shorter training keeps the shape of its schedule.
+        gamma: factor of the learning rate at each of the `milestones`.
+        max_lr: greatest learning rate of the `cyclical` schedule.
+        cycle: length of a cycle of the `cyclical` schedule, up and down again, in epochs. It is two of the paper's step
+            sizes. The paper recommends step sizes of 2 to 10 epochs, and a training that ends at the end of a cycle
+            (section 3.2).
+        average_from: fraction of the training, without preparation epochs, from which on the parameters at the end of
+            each epoch are averaged; the average is what is evaluated (stochastic weight averaging,
+            `bench.models.averaging`). None: never. With a cyclical schedule, the paper of stochastic weight averaging
+            averages where the learning rate is lowest: with `cycle` 1 that is at the end of each epoch.
+        average_lr: constant learning rate while parameters are averaged, as in that paper; None: the schedule goes on.
+        epochs: passes over the training data; None: `steps` gives the budget.
+        steps: parameter updates, of which the last epoch may be cut short; None: `epochs` gives the budget.
+        batch_size: samples of a training batch.
+        eval_batch_size: samples of a batch when the model only predicts.
+        train_size: samples to train on, of those that the hold-outs leave; None: all of them.
+        val_size: samples that are held out of the training data for validation, drawn by the seed; no effect if the
+            data set brings a validation split.
+        test_size: samples that are held out of the training data for testing, drawn by the seed; no effect if the data
+            set brings a test split.
+        val_batch_size: least size of the validation batches of methods that learn from validation data. A batch grows
+            until it holds `min_per_group` samples of each group.
         min_per_group: least number of samples of each group in every such batch.
         augment: whether the data set's augmentation is applied to training batches.
-        dropout: `faithful` repeats a defect of the code of Zha, Gao, Ma, Xu (Figure 8f): the evaluation after the first
-            epoch puts the model into evaluation mode, and nothing puts it back, so that from the second epoch on there
-            is no dropout (and BatchNorm keeps its statistics). To be compared with `correct`, not to be used.
-        precision: what the model computes in: `fp32`, or `bf16`, bfloat16 wherever autocast has it, with images in the
-            memory format channels_last; parameters, their updates and the losses stay float32.
+        dropout: `correct`, or `faithful`, which repeats a defect of the code of Zha, Gao, Ma, Xu (Figure 8f): the
+            evaluation after the first epoch puts the model into evaluation mode, and nothing puts it back. So from the
+            second epoch on there is no dropout, and BatchNorm's statistics do not change. `faithful` is there to be
+            compared with `correct`, not to be used.
+        precision: what the model computes in: `fp32`, or `bf16`: bfloat16 for every operation that autocast runs in it,
+            with images in the memory format channels_last. Parameters, their updates and the losses stay float32.
         evaluate_every: epochs between evaluations; the last epoch is always evaluated.
-        evaluate_at: further epochs after which it is evaluated; after these the predictions for probes are kept too, so
-            that they can be drawn as they change.
+        evaluate_at: further epochs after which the model is evaluated. After these the predictions for probes are
+            stored too, so that pictures can show how they change.
         select: validation metric of the selection rule `best validation`; ties go to the earliest epoch.
-        metrics: what the tables show, the ranking one first; empty for the protocol's own.
-        options: defaults that the recipe's source gives for options of single methods or protocols, by their names.
+        metrics: metrics that the tables show, the one that ranks methods first; empty: those of the protocol.
+        options: defaults that the recipe's source gives for the options of single methods or protocols: name of the
+            method or protocol -> name of the option -> value.
         source: where the recipe is published.
     """
 
@@ -94,7 +106,7 @@ class Recipe:
     source: str = ""
 
     def in_training_mode(self, epoch: int) -> bool:
-        """Whether the model is in training mode in an epoch: always, but for the defect that `dropout` repeats."""
+        """Whether the model is in training mode in an epoch: always, except with `dropout` `faithful`."""
         return self.dropout == "correct" or epoch <= 0
 
 
@@ -107,19 +119,19 @@ EFFECTIVE = {
     "gamma": "schedule",
     "average_lr": "average_from",
 }
-"""Field -> the field that decides whether it has an effect."""
+"""Field -> the field that decides whether the first one has an effect."""
 
 
 def check_recipe(recipe: Recipe, given: Mapping[str, Any]) -> None:
     """Check the values of a recipe.
 
     Args:
-        recipe: with the values that are given in place.
-        given: fields that the user gave, with their values.
+        recipe: the recipe with the user's values.
+        given: the fields that the user gave, with their values.
 
     Raises:
-        OptionError: for a value out of its range, for a field that is given and has no effect, and where there is no
-            budget.
+        OptionError: for a value out of its range, for a field that the user gave and that has no effect, and for a
+            recipe without a budget.
     """
     check = Checks(recipe, "recipe.")
     check.at_least(1, "epochs", "steps", "evaluate_every", "evaluate_at", "min_per_group", "train_size")
@@ -132,11 +144,11 @@ def check_recipe(recipe: Recipe, given: Mapping[str, Any]) -> None:
     check.above(0, "cycle", "average_lr")
     check.within(0, 1, "average_from", closed="left")
     if recipe.epochs is None and recipe.steps is None:
-        raise OptionError("the recipe needs a budget: recipe.epochs or recipe.steps")
+        raise OptionError("the recipe has no budget: set recipe.epochs or recipe.steps")
 
 
 def _check_effects(recipe: Recipe, given: Mapping[str, Any], check: Checks) -> None:
-    """Refuse fields that are given and have no effect. One that is given as 0, false or none passes."""
+    """Refuse fields that the user gave and that have no effect. A value of 0, false or none is accepted."""
     effective = {"momentum", "nesterov"} if recipe.optimizer == "sgd" else set()
     effective |= {"max_lr", "cycle"} if recipe.schedule == "cyclical" else {"milestones", "gamma"}
     if recipe.average_from is not None:

@@ -1,9 +1,10 @@
-"""What is installed: data sets, models and methods by name, each with the plugin that offers it."""
+"""What is installed: data sets, models, methods and the other kinds by name, each with the plugin that offers it."""
 
 import contextlib
 import functools
 import importlib.metadata
 import inspect
+import itertools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,7 +20,14 @@ KINDS = ("datasets", "models", "methods", "protocols", "metrics", "workloads", "
 
 @dataclass(frozen=True)
 class Plugin:
-    """An entry point and the distribution it comes from; `module` is where its code is."""
+    """An entry point, and the distribution that it comes from.
+
+    Attributes:
+        name: of the entry point.
+        distribution: name of the installed distribution.
+        version: of the distribution.
+        module: the module that the entry point names.
+    """
 
     name: str
     distribution: str
@@ -32,14 +40,19 @@ class Plugin:
 
 @dataclass(frozen=True)
 class Offer:
-    """A named thing and the plugin that offers it."""
+    """What a plugin offers under a name: a class, a function or an object.
+
+    Attributes:
+        value: the class, function or object.
+        plugin: the plugin that offers it.
+    """
 
     value: Any
     plugin: Plugin
 
     @property
     def description(self) -> str:
-        """The docstring of a class or function; of anything else its own `description`, where it has one."""
+        """The docstring of a class or function; for any other object its attribute `description`, if it has one."""
         if not isinstance(self.value, type) and hasattr(self.value, "description"):
             return str(self.value.description)
         return inspect.getdoc(self.value) or ""
@@ -52,33 +65,48 @@ class Offer:
 
 @dataclass
 class Registry:
-    """Offers by kind and name; `broken` holds the reason for each plugin that could not be loaded."""
+    """All offers of the loaded plugins, by kind and name.
+
+    Attributes:
+        plugins: those that were loaded.
+        broken: for each plugin that could not be loaded, the reason.
+        offers: kind (one of KINDS) -> name -> offer.
+    """
 
     plugins: list[Plugin] = field(default_factory=list)
     broken: dict[Plugin, str] = field(default_factory=dict)
     offers: dict[str, dict[str, Offer]] = field(default_factory=lambda: {kind: {} for kind in KINDS})
 
     def add(self, module: object, plugin: Plugin) -> None:
-        """Ask a module for all that it offers. A host of its own for each plugin keeps their failures apart.
+        """Add everything that a plugin offers.
 
-        Raises PluginError when a name is offered twice or a hook returns no mapping, and whatever the plugin raises.
+        Args:
+            module: the plugin's module or object, with hook functions.
+            plugin: its description.
+
+        Raises:
+            DuplicateNameError: when a name is offered already.
+            PluginError: when the module has no hook function, or a hook returns something other than a mapping.
+            Exception: whatever the plugin raises.
         """
-        host = pluggy.PluginManager(GROUP)
+        host = pluggy.PluginManager(GROUP)  # one for each plugin, so that a failure concerns no other plugin
         host.add_hookspecs(hookspecs)
         host.register(module)
         host.check_pending()
         if not host.get_hookcallers(module):
             raise PluginError("it implements no hook: mark its functions with @bench.hookimpl")
-        found = [(kind, names) for kind in KINDS for names in getattr(host.hook, f"bench_{kind}")()]
-        for kind, names in found:
-            if not isinstance(names, Mapping):
-                raise PluginError(f"bench_{kind} must return a mapping from names, not {type(names).__name__}")
-        for kind, names in found:  # only now: a broken plugin offers nothing
-            self._offer(kind, names, plugin)
+        values_by_kind: list[tuple[str, Mapping[str, Any]]] = []
+        for kind in KINDS:
+            for values in getattr(host.hook, f"bench_{kind}")():
+                if not isinstance(values, Mapping):
+                    raise PluginError(f"bench_{kind} must return a mapping from names, not {type(values).__name__}")
+                values_by_kind.append((kind, values))
+        for kind, values in values_by_kind:  # only after all checks, so that a broken plugin offers nothing
+            self._offer(kind, values, plugin)
         self.plugins.append(plugin)
 
-    def _offer(self, kind: str, found: Mapping[str, Any], plugin: Plugin) -> None:
-        for name, value in found.items():
+    def _offer(self, kind: str, values: Mapping[str, Any], plugin: Plugin) -> None:
+        for name, value in values.items():
             if name in self.offers[kind]:
                 other = self.offers[kind][name].plugin
                 raise DuplicateNameError(
@@ -87,27 +115,46 @@ class Registry:
             self.offers[kind][name] = Offer(value, plugin)
 
     def everything(self, name: str) -> list[tuple[str, Offer]]:
-        """Whatever has this name, each with its kind in the singular; of families the member that is named."""
-        found = []
+        """All offers of a name.
+
+        Args:
+            name: of any kind; `family/member` finds the member of a family.
+
+        Returns:
+            The kind in the singular, and the offer, for each kind that has the name.
+
+        Raises:
+            UnknownNameError: when no kind has the name.
+        """
+        matches = []
         for kind in KINDS:
             with contextlib.suppress(UnknownNameError):
-                found.append((kind.removesuffix("s"), self.find(kind, name)))
-        if found:
-            return found
-        raise self._unknown("name", name, [each for offers in self.offers.values() for each in offers])
+                matches.append((kind.removesuffix("s"), self.find(kind, name)))
+        if matches:
+            return matches
+        names = itertools.chain.from_iterable(self.offers.values())
+        raise self._unknown("name", name, names)
 
     def values(self, kind: str) -> dict[str, Any]:
-        """What is offered, by name."""
+        """The values of all offers of a kind, by name."""
         return {name: offer.value for name, offer in self.offers[kind].items()}
 
     @property
     def default_protocol(self) -> str:
-        """The name of the protocol that says that it is the default; empty where none does, or several do."""
+        """The name of the protocol that declares itself the default; empty if none does, or several do."""
         names = [name for name, offer in self.offers["protocols"].items() if offer.value.default]
         return names[0] if len(names) == 1 else ""
 
     def find(self, kind: str, name: str) -> Offer:
-        """The offer of that name; `family/member` finds the offer `family/*`, called with `name=member`."""
+        """The offer of a name.
+
+        Args:
+            kind: one of KINDS.
+            name: for a member of a family `family/member`: the offer is that of `family/*`, called with `name=member`.
+
+        Raises:
+            UnknownNameError: when nothing of this kind has the name.
+        """
         offers = self.offers[kind]
         if name in offers and not name.endswith("/*"):
             return offers[name]
@@ -117,25 +164,30 @@ class Registry:
         raise self._unknown(kind.removesuffix("s"), name, offers)
 
     def _unknown(self, what: str, name: str, valid: Iterable[str]) -> UnknownNameError:
-        """The error, which says of plugins that could not be loaded why: the name may be theirs."""
+        """The error for an unknown name. It names the plugins that could not be loaded, as one may offer the name."""
         broken = "; ".join(f"plugin {plugin} could not be loaded: {why}" for plugin, why in self.broken.items())
         return UnknownNameError(what, name, valid, f" ({broken})" if broken else "")
 
 
 class DuplicateNameError(PluginError):
-    """Two plugins offer one name: which is meant is for the user to decide, so nothing is loaded."""
+    """Two plugins offer one name. The user has to decide which is meant, so nothing is loaded."""
 
 
 def load(entry_points: "list[importlib.metadata.EntryPoint]") -> Registry:
-    """Load each entry point by itself: one that fails is kept with the reason, the others work.
+    """Load the plugins of these entry points.
 
-    Raises DuplicateNameError when two plugins offer one name.
+    Returns:
+        The registry. A plugin that fails is in `broken` with the reason; the others work.
+
+    Raises:
+        DuplicateNameError: when two plugins offer one name.
     """
     registry = Registry()
     for entry_point in sorted(entry_points, key=lambda e: (e.dist.name if e.dist else "", e.name)):
-        dist = entry_point.dist
-        distribution = (dist.name, dist.version) if dist else ("unknown", "?")
-        plugin = Plugin(entry_point.name, *distribution, entry_point.module)
+        if entry_point.dist:
+            plugin = Plugin(entry_point.name, entry_point.dist.name, entry_point.dist.version, entry_point.module)
+        else:
+            plugin = Plugin(entry_point.name, "unknown", "?", entry_point.module)
         try:
             registry.add(entry_point.load(), plugin)
         except DuplicateNameError:
@@ -147,5 +199,5 @@ def load(entry_points: "list[importlib.metadata.EntryPoint]") -> Registry:
 
 @functools.cache
 def installed() -> Registry:
-    """All installed plugins."""
+    """The registry of all installed plugins, loaded once."""
     return load(list(importlib.metadata.entry_points(group=GROUP)))

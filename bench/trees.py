@@ -7,18 +7,29 @@ T = TypeVar("T")
 
 
 def instances(kind: type[T], tree: Any) -> Iterator[T]:
-    """All values of this kind, in order."""
+    """All values of one type in a tree, in order.
+
+    Args:
+        kind: the type. What is inside such a value is not looked at.
+        tree: nested dictionaries, lists and tuples, or a single value.
+    """
     if isinstance(tree, kind):
         yield tree
     elif isinstance(tree, dict | list | tuple):
-        for part in tree.values() if isinstance(tree, dict) else tree:
+        parts = tree.values() if isinstance(tree, dict) else tree
+        for part in parts:
             yield from instances(kind, part)
 
 
 def mapped(kind: type[T], tree: Any, function: Callable[[T], Any]) -> Any:
-    """The tree with every value of this kind replaced by what the function makes of it.
+    """A copy of a tree in which a function has replaced every value of one type.
 
-    Only plain lists and tuples are walked, and not named ones, which could not be built anew from their parts.
+    Named tuples are left as they are, because they cannot be rebuilt from a list of their parts.
+
+    Args:
+        kind: the type.
+        tree: nested dictionaries, lists and tuples, or a single value.
+        function: value of this type -> what replaces it.
     """
     if isinstance(tree, kind):
         return function(tree)

@@ -114,7 +114,7 @@ def test_a_value_that_does_not_fit_is_refused_with_what_does(name, text, expecte
 def test_an_unknown_option_is_refused_with_all_that_are_valid():
     with pytest.raises(OptionError, match=r"no option 'rte'; valid: count: int \(default 3\); rate: float"):
         parsed({"rte": "1"})
-    with pytest.raises(OptionError, match="no option 'x'; valid: it has none"):
+    with pytest.raises(OptionError, match=r"has no options \(got 'x'\)$"):
         parse({}, {"x": 1}, "method plain")
 
 

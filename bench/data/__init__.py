@@ -1,1 +1,1 @@
-"""Data sets: what they are, where their files are, and the batches that are drawn from them."""
+"""Data sets, their files, and the batches that are drawn from them."""

@@ -13,11 +13,11 @@ from bench.errors import DataError
 from bench.streams import RandomStreams
 
 PLANNER = ThreadPoolExecutor(1, "bench-plans")
-"""Makes plans while steps are made on a GPU. They come from generators of their own, so that it may be at any time."""
+"""The thread that plans batches while a GPU makes steps. A plan has its own generators, so its time does not matter."""
 
 
 class Draws:
-    """How the endless batches of one task are drawn: each from itself, unless something else is put in between.
+    """The function that draws the endless batches of one task: `BalancedBatches.draw`, unless it is replaced.
 
     Attributes:
         by: gives the next batch of the `BalancedBatches` that it is called with.
@@ -28,7 +28,7 @@ class Draws:
 
     @contextmanager
     def replaced(self, by: Callable[["BalancedBatches"], Batch]) -> Iterator[None]:
-        """Have batches drawn by this function for a while, as a capture of an update does."""
+        """Let another function draw the batches within this context, as a capture of an update does."""
         before = self.by
         self.by = by
         try:
@@ -40,15 +40,24 @@ class Draws:
 class BalancedBatches:
     """Endless batches of a split, each with the same number of samples of every group.
 
-    A group gets `min_per_group` places in the batch and a share of the other places in proportion to its size. Its
-    samples come in an order of their own, reshuffled when too few are left: no sample is twice in a batch.
+    A group gets `min_per_group` places in the batch, and a share of the other places in proportion to its size. The
+    samples of a group come in random order. They are shuffled again when fewer are left than the group has places, so
+    that no sample is in a batch twice.
 
-    batch_size is the least size; the batch grows to `groups * min_per_group`. `where` [.., N] bool leaves samples out.
-    draws: those of the task, shared by all that it makes (`Task.val_batches`); None: draws of its own.
-    Raises DataError when a group has fewer samples than places.
+    Args:
+        split: the samples.
+        batch_size: least size of a batch, which grows to `len(groups) * min_per_group`.
+        streams: the run's; the batches are drawn by the purpose `validation`.
+        groups: names of the groups.
+        min_per_group: least number of samples of each group in a batch.
+        where: [.., N] bool, False for samples that are left out; None: all are used.
+        draws: shared by all batches of a task (`Task.val_batches`); None: these batches have their own.
+
+    Raises:
+        DataError: when a group has fewer samples than places.
     """
 
-    CHUNK = 64  # batches planned at once, so that planning costs next to nothing per batch
+    CHUNK = 64  # batches that are planned at once, so that planning costs next to nothing for each batch
 
     def __init__(
         self,
@@ -64,11 +73,11 @@ class BalancedBatches:
         self.streams = streams
         self.draws = draws or Draws()
         self.position = 0
-        self._ahead: dict[int, Future[Tensor]] = {}  # by chunk, the plan that is being made
+        self._ahead: dict[int, Future[Tensor]] = {}  # chunk -> the plan that is being made for it
         self._members: list[list[Tensor]] = []
         self._places: list[list[int]] = []
-        kept = split.group if where is None else split.group.where(where, -1)
-        for group in kept.cpu().view(-1, len(split)):
+        groups_of_samples = split.group if where is None else split.group.where(where, -1)
+        for group in groups_of_samples.cpu().view(-1, len(split)):
             members = [(group == g).nonzero().squeeze(1) for g in range(len(groups))]
             self._members.append(members)
             self._places.append(_places([len(m) for m in members], batch_size, min_per_group, groups))
@@ -80,7 +89,7 @@ class BalancedBatches:
         return self.draws.by(self)
 
     def draw(self) -> Batch:
-        """The next batch, whatever stands in between."""
+        """The next batch, drawn here even if `draws` is replaced."""
         chunk, row = divmod(self.position, self.CHUNK)
         if row == 0:
             self._begin(chunk)
@@ -88,14 +97,14 @@ class BalancedBatches:
         return self.split.batch(self._plan[row])
 
     def _begin(self, chunk: int) -> None:
-        """Take the plan of this chunk. On a GPU the next one is made meanwhile, so that its steps need not wait."""
+        """Take the plan of this chunk. On a GPU, start to plan the next chunk, so that its steps need not wait."""
         plan = self._ahead[chunk].result() if chunk in self._ahead else self._planned(chunk)
         self._plan = to_device(plan, self.split.device)
         if self.split.device.type == "cuda":
             self._ahead = {chunk + 1: PLANNER.submit(self._planned, chunk + 1)}
 
     def _planned(self, chunk: int) -> Tensor:
-        """[CHUNK, B] (stacked: [CHUNK, R, B]) positions in the split, on the host."""
+        """The positions in the split of the samples of a chunk, [CHUNK, B] (stacked: [CHUNK, R, B]), on the host."""
         plans = []
         generators = self.streams.generators("validation", chunk)
         for members, places, generator in zip(self._members, self._places, generators, strict=True):
@@ -112,7 +121,7 @@ class BalancedBatches:
 
 
 def _places(sizes: Sequence[int], batch_size: int, minimum: int, groups: Sequence[str]) -> list[int]:
-    """How many places each group gets, `minimum` and its share of the rest (largest remainders)."""
+    """How many places of a batch each group gets: the minimum, and its share of the rest by largest remainders."""
     rest = max(batch_size - minimum * len(sizes), 0)
     shares = [rest * size / max(sum(sizes), 1) for size in sizes]
     places = [minimum + math.floor(share) for share in shares]
@@ -130,12 +139,12 @@ def _places(sizes: Sequence[int], batch_size: int, minimum: int, groups: Sequenc
 
 
 def _rows(members: Tensor, places: int, rows: int, generator: Generator) -> Tensor:
-    """[rows, places] positions of one group: its samples in random order, again and again."""
+    """The positions of one group's samples in each batch, [rows, places]: its samples in random order, pass by pass."""
     if places == 0:
         return members.new_empty(rows, 0)
     per_pass = len(members) // places
-    passes = [
-        members[torch.randperm(len(members), generator=generator)][: per_pass * places].view(per_pass, places)
-        for _ in range(math.ceil(rows / per_pass))
-    ]
+    passes = []
+    for _ in range(math.ceil(rows / per_pass)):
+        shuffled = members[torch.randperm(len(members), generator=generator)]
+        passes.append(shuffled[: per_pass * places].view(per_pass, places))
     return torch.cat(passes)[:rows]

@@ -1,4 +1,4 @@
-"""A data set: its splits, and all that a run needs to know of them."""
+"""A data set: its splits, and everything that a run needs to know about them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,19 +9,26 @@ from bench.recipe import Recipe
 
 @dataclass(frozen=True)
 class Dataset:
-    """Data with all that a run needs to know of it.
+    """A data set, with everything that a run needs to know about it.
 
     Attributes:
-        train, test: splits; `test` None where the protocol has to hold one out. `val`: the data set's own validation
-            split, or None where the protocol has to hold one out.
-        recipe: how it is trained on, under the protocol that it names. `recipes`: under others, by their names.
+        name: for messages and records.
+        train: training data.
+        test: test data; None: the protocol holds some out of the training data.
         classes: names of the classes, by class number.
-        groups: names of the groups of the sensitive attribute; empty where there is none (then `group` is the class).
-        probes: inputs of none of its classes, to see what is predicted there.
-        mean, std: of each input channel or feature, in [0, 1] units, which the model normalises with, or empty.
-        augment: random augmentation of training batches, or None.
-        reference: citation. `revision`: which data these are: the hash of the official files' checksums or contents.
-        unofficial: content hash of each file whose checksum is not the official one; tables mark such rows.
+        recipe: how the data set is trained on under the protocol that this recipe names.
+        groups: names of the groups of the sensitive attribute, by group number; empty if there is none: then the group
+            of a sample is its class.
+        recipes: name of a protocol -> how the data set is trained on under it, for further protocols.
+        val: validation data; None: the protocol holds some out of the training data.
+        probes: name -> inputs that are of none of the classes, to see what a model predicts there.
+        mean, std: of each input channel or feature, in units of [0, 1], for the model to normalise its input with;
+            empty: it is not normalised.
+        augment: random augmentation of training batches; None: there is none.
+        reference: citation.
+        revision: which data these are: a hash of the checksums or contents of the files.
+        unofficial: name of each file whose checksum is not the official one -> hash of its content; tables mark rows on
+            such data.
     """
 
     name: str
@@ -42,5 +49,5 @@ class Dataset:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of one input: (C, H, W) or (D,)."""
+        """The shape of one input: (C, H, W) or (D,)."""
         return tuple(self.train.x.shape[1:])

@@ -16,26 +16,29 @@ from urllib.error import HTTPError
 from bench.errors import DataError
 
 PART = 2**20
-"""Bytes that are downloaded between two reports."""
+"""Bytes that are downloaded between two reports of the progress."""
 
 
 def default_root() -> Path:
-    """`$BENCH_DATA`, else the platform's folder for a user's caches."""
-    if named := os.environ.get("BENCH_DATA"):
-        return Path(named)
-    import platformdirs  # only where nothing is named
+    """The folder for data files: `$BENCH_DATA` if it is set, otherwise the platform's folder for a user's caches."""
+    if folder := os.environ.get("BENCH_DATA"):
+        return Path(folder)
+    import platformdirs  # imported here because it is rarely needed
 
     return platformdirs.user_cache_path("bench")
 
 
 @dataclass
 class Files:
-    """The folder of the data files, and what is known of those that were read.
+    """The folder of the data files, which downloads and verifies them.
 
-    root: where the files are looked for and downloaded to.
-    allow_unofficial: accept a file whose checksum is not the official one; its content's hash is kept in `unofficial`.
-    download: fetch what is missing.
-    progress: told (what is being done, fraction that is done) while files are downloaded and large data prepared.
+    Attributes:
+        root: where the files are looked for and downloaded to.
+        allow_unofficial: whether a file is accepted whose checksum is not the official one.
+        download: whether missing files are downloaded.
+        unofficial: name of each file that was accepted without the official checksum -> hash of its content.
+        progress: called with what is being done and the fraction of it that is done, while files are downloaded and
+            large data are prepared.
     """
 
     root: Path
@@ -46,28 +49,37 @@ class Files:
     _read: dict[str, str] = field(default_factory=dict)
 
     def require(self, name: str, checksum: str, url: str) -> Path:
-        """The verified file `root/name`.
+        """The file `root/name`, downloaded if it is missing, and verified.
 
-        checksum: "md5:..." or "sha1:..." or "sha256:...", the official one.
-        url: of the file itself, or of a .tar.gz that holds it as `name`.
-        Raises DataError if it is missing and cannot be fetched, or if it is not the official file.
+        Args:
+            name: path of the file below `root`.
+            checksum: the official one: "md5:...", "sha1:..." or "sha256:...".
+            url: of the file itself, or of a .tar.gz that holds it as `name`.
+
+        Raises:
+            DataError: if the file is missing and cannot be downloaded, or if it is not the official file.
         """
         path = self.find(name, url)
         algorithm, official = checksum.split(":")
-        if (found := _digest(path, algorithm)) == official:
+        actual = _digest(path, algorithm)
+        if actual == official:
             self._read[name] = checksum
         else:
             reason = (
-                f"{path} is not the official file: its {algorithm} is {found}, expected {official}; delete it to "
+                f"{path} is not the official file: its {algorithm} is {actual}, expected {official}; delete it to "
                 f"download it again from {url}"
             )
             self.unverified(name, lambda: _digest(path, "sha256"), reason)
         return path
 
     def find(self, name: str, url: str) -> Path:
-        """The file `root/name`, fetched where it is missing, not verified: for a file without a published checksum.
+        """The file `root/name`, downloaded if it is missing, but not verified: for files without a published checksum.
 
-        Raises DataError if it is missing and cannot be fetched.
+        Args:
+            name, url: as for `require`.
+
+        Raises:
+            DataError: if the file is missing and cannot be downloaded.
         """
         path = self.root / name
         if not path.exists():
@@ -75,23 +87,28 @@ class Files:
         return path
 
     def unverified(self, name: str, sha256: Callable[[], str], reason: str) -> None:
-        """Note that `name` is read although nothing shows that it is the official data.
+        """Note that a file is read although nothing shows that it is the official one.
 
-        sha256: of its content; asked for where such data are allowed. Raises DataError with the reason and the way out
-        where they are not.
+        Args:
+            name: of the file.
+            sha256: gives the hash of its content; called only if such data are allowed.
+            reason: why the file may not be the official one.
+
+        Raises:
+            DataError: with the reason and the way out, if such data are not allowed.
         """
         if not self.allow_unofficial:
             raise DataError(f"{reason}, or use it as it is with --allow-unofficial-data (tables will say so)")
         self.unofficial[name] = self._read[name] = f"sha256:{sha256()}"
 
     def report(self, what: str, fraction: float) -> None:
-        """Tell whoever wants to know how much of `what` is done, in 0..1."""
+        """Report to `progress` which fraction of `what` is done, from 0 to 1."""
         if self.progress:
             self.progress(what, fraction)
 
     @property
     def revision(self) -> str:
-        """12 hex digits that stand for the contents of all files required so far."""
+        """12 hexadecimal digits that identify the contents of all files that were required so far."""
         text = "".join(f"{name} {checksum}\n" for name, checksum in sorted(self._read.items()))
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
@@ -106,7 +123,7 @@ class Files:
                 part = Path(folder, "part")
                 self._download(url, part, url.rpartition("/")[2] if packed else name)
                 if _is_web_page(part):
-                    raise OSError("a web page came instead, as of a quota that is used up or of a login")
+                    raise OSError("a web page came instead, perhaps because a quota is used up or a login is needed")
                 if packed:
                     with tarfile.open(part) as archive:
                         archive.extractall(folder, filter="data")
@@ -118,23 +135,26 @@ class Files:
                 error.close()  # it holds the connection
             raise DataError(
                 f"missing file {path}, and it could not be downloaded ({_one_line(error)}): get it from {url} and put "
-                f"it there, or name the folder that has it with --data-dir or BENCH_DATA"
+                f"it there, or name the folder that holds it with --data-dir or BENCH_DATA"
             ) from error
         if not path.exists():
             raise DataError(f"{url} does not hold {name}: put the file at {path} by hand")
 
     def _download(self, url: str, to: Path, name: str) -> None:
-        """Raises OSError, also where less comes than was announced."""
+        """Download a file. Raises OSError, also if fewer bytes come than the server announced."""
         with urllib.request.urlopen(url, timeout=30) as response, to.open("wb") as file:
-            size, done = int(response.headers.get("Content-Length") or 0), 0
-            what = f"downloading {name}" + (f" ({size / 1e6:,.1f} MB)" if size else "")
+            size = int(response.headers.get("Content-Length") or 0)
+            done = 0
+            what = f"downloading {name}"
+            if size:
+                what += f" ({size / 1e6:,.1f} MB)"
             self.report(what, 0)
             while part := response.read(PART):
                 file.write(part)
                 done += len(part)
                 self.report(what, min(done / size, 1) if size else 0)
         if done < size:
-            raise OSError(f"it broke off after {done:,} of {size:,} bytes")
+            raise OSError(f"the download ended after {done:,} of {size:,} bytes")
 
 
 def _one_line(error: Exception) -> str:

@@ -1,4 +1,4 @@
-"""Images too many for memory: prepared once into files of bytes, which are then mapped and read as plain tensors."""
+"""Images that do not fit into memory: they are prepared once as files of bytes, which are then mapped as tensors."""
 
 import hashlib
 import json
@@ -33,9 +33,10 @@ Block = Mapping[str, NDArray[np.uint8]]
 class MemoryMap:
     """Arrays of equal length that stay in their files.
 
-    arrays: by name, [N, ...] uint8. What is used of them is read from the disk, and goes when memory is short. Writing
-        to one changes neither its file nor what others see.
-    sha256: of the contents.
+    Attributes:
+        arrays: name -> [N, ...] uint8. The parts that are used are read from the disk, and dropped when memory is
+            short. Writing to an array changes neither its file nor what other processes see.
+        sha256: of the contents.
     """
 
     arrays: Mapping[str, Tensor]
@@ -43,24 +44,28 @@ class MemoryMap:
 
 
 def memory_map(folder: Path, about: Mapping[str, Any], blocks: Callable[[], Iterable[Block]]) -> MemoryMap:
-    """The map in `folder`; prepared first, unless there is one that was prepared from the same.
-
-    about: all that the contents follow from, as JSON: the settings, and the checksums or sizes of the source. A map
-        of anything else, or a damaged one, is replaced.
-    blocks: called to prepare alone; gives the samples of every array, in order.
+    """Map the arrays in a folder, and prepare them first if they are not there yet.
 
     A map is written whole or not at all: into a folder beside it, which is renamed at the end. An error or an interrupt
-    leaves nothing; a process that is killed leaves that folder (`.NAME-...`), which may be deleted. Of two processes
-    that prepare the same map at once, both take what the first one has made.
+    leaves nothing; a process that is killed leaves that folder (`.NAME-...`), which may be deleted. If two processes
+    prepare the same map at once, both use the one that is finished first.
 
-    Raises DataError where the map cannot be written; what `blocks` raises comes through.
+    Args:
+        folder: of the map.
+        about: everything that determines the contents, as JSON: the settings, and the checksums or sizes of the source.
+            A map with another `about`, or a damaged one, is replaced.
+        blocks: gives the samples of every array, in order; called only to prepare the map.
+
+    Raises:
+        DataError: if the map cannot be written.
+        Exception: whatever `blocks` raises.
     """
     about = json.loads(json.dumps(about))  # as it will be read back: tuples are lists
-    return _found(folder, about) or _prepared(folder, about, blocks)
+    return _existing(folder, about) or _prepared(folder, about, blocks)
 
 
-def _found(folder: Path, about: Mapping[str, Any]) -> MemoryMap | None:
-    """The whole map of that source and those settings, if it is there."""
+def _existing(folder: Path, about: Mapping[str, Any]) -> MemoryMap | None:
+    """The map of that source with those settings, if it exists and is whole."""
     try:
         known = json.loads((folder / ABOUT).read_text("utf-8"))
         if (known["format"], known["about"]) != (FORMAT, about):
@@ -75,12 +80,12 @@ def _found(folder: Path, about: Mapping[str, Any]) -> MemoryMap | None:
 
 
 def _mapped(path: Path, shape: tuple[int, ...]) -> Tensor:
-    # Private pages, so that no plugin can change the file. They count as memory that might be needed, and Linux refuses
-    # more of that than there is, unless told not to reserve it; torch.from_file does not tell.
+    # The pages are private, so that no plugin can change the file. Linux counts private pages as memory that might be
+    # needed and refuses more of it than there is, unless it is told to reserve none. torch.from_file does not tell it.
+    flags = mmap.MAP_PRIVATE | NO_RESERVE
     try:
         with path.open("rb") as file:
-            flags, prot = mmap.MAP_PRIVATE | NO_RESERVE, mmap.PROT_READ | mmap.PROT_WRITE
-            content = mmap.mmap(file.fileno(), 0, flags=flags, prot=prot)
+            content = mmap.mmap(file.fileno(), 0, flags=flags, prot=mmap.PROT_READ | mmap.PROT_WRITE)
     except OSError as error:
         raise DataError(f"{path} cannot be mapped: {error}") from error
     return torch.frombuffer(content, dtype=torch.uint8).view(shape)
@@ -94,19 +99,20 @@ def _prepared(folder: Path, about: Mapping[str, Any], blocks: Callable[[], Itera
             part.mkdir()
             known = {"format": FORMAT, "about": about, **_write(part, blocks())}
             (part / ABOUT).write_text(json.dumps(known) + "\n", "utf-8")
-            made = _found(part, about)
-            assert made is not None
-            if (others := _found(folder, about)) is not None:
-                return others
+            new_map = _existing(part, about)
+            assert new_map is not None
+            map_of_another_process = _existing(folder, about)
+            if map_of_another_process is not None:
+                return map_of_another_process
             shutil.rmtree(folder, ignore_errors=True)
             part.rename(folder)
-            return made
+            return new_map
     except OSError as error:
         raise DataError(f"{folder} cannot be prepared: {error}") from error
 
 
 def _write(folder: Path, blocks: Iterable[Block]) -> dict[str, Any]:
-    """Writes each array into a file of its name; returns their shapes and the SHA-256 of the contents."""
+    """Write each array into a file of its name, and return their shapes and the SHA-256 of the contents."""
     files: dict[str, IO[bytes]] = {}
     shapes: dict[str, list[int]] = {}
     digests = {}
@@ -115,7 +121,8 @@ def _write(folder: Path, blocks: Iterable[Block]) -> dict[str, Any]:
             for name, samples in block.items():
                 if name not in files:
                     files[name] = stack.enter_context((folder / name).open("wb"))
-                    shapes[name], digests[name] = [0, *samples.shape[1:]], hashlib.sha256()
+                    shapes[name] = [0, *samples.shape[1:]]
+                    digests[name] = hashlib.sha256()
                 assert samples.dtype == np.uint8 and list(samples.shape[1:]) == shapes[name][1:]
                 content = np.ascontiguousarray(samples).data
                 files[name].write(content)

@@ -1,4 +1,4 @@
-"""Batches and splits, resident on the device: images as uint8, features as float32."""
+"""Batches and splits of samples, which stay on the device: images as uint8, features as float32."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -15,12 +15,13 @@ Augment = Callable[[Tensor, Generator], Tensor]
 
 
 class Batch(NamedTuple):
-    """Samples of one step. Stacked runs have one more leading dimension R in every field.
+    """The samples of one step. Stacked runs have one more leading dimension R in every field.
 
-    x: [B, C, H, W] float in [0, 1], or [B, D] float
-    y: [B] int64, class
-    group: [B] int64
-    index: [B] int64, position in the split: weights belong to samples
+    Attributes:
+        x: inputs, [B, C, H, W] float in [0, 1] or [B, D] float.
+        y: [B] int64, the class of each sample.
+        group: [B] int64, the group of each sample.
+        index: [B] int64, the position of each sample in the split, so that a method can keep weights for samples.
     """
 
     x: Tensor
@@ -29,17 +30,21 @@ class Batch(NamedTuple):
     index: Tensor  # type: ignore[assignment]  # the field's name; tuple.index is not used
 
     def label(self, by: str) -> Tensor:
-        """[B]: class or group (`by`) of each sample."""
+        """[B], the class of each sample, or if `by` is not `class`, its group."""
         return self.y if by == "class" else self.group
 
 
 @dataclass(frozen=True)
 class Split:
-    """Samples that belong together. Stacked runs have one more leading dimension R in every field.
+    """Samples of a data set, such as its training data. Stacked runs have one more leading dimension R in every field.
 
-    x: [N, C, H, W] uint8 or [N, D] float32
-    y: [N] int64, class
-    group: [N] int64
+    Attributes:
+        x: inputs, [N, C, H, W] uint8 or [N, D] float32.
+        y: [N] int64, the class of each sample.
+        group: [N] int64, the group of each sample.
+
+    Raises:
+        DataError: for fields of different lengths or of other types.
     """
 
     x: Tensor
@@ -67,19 +72,20 @@ class Split:
 
     @classmethod
     def stack(cls, splits: Sequence[Self]) -> Self:
-        """Splits of equal size as one split of stacked runs. Raises DataError for others."""
+        """The splits of several runs as one split of stacked runs. Raises DataError if their sizes differ."""
         if len(sizes := {len(split) for split in splits}) > 1:
             each = " or ".join(f"{size:,}" for size in sorted(sizes))
-            raise DataError(f"by the seed the runs have {each} samples, which are not stacked: leave out --stack")
+            raise DataError(f"by the seed the runs have {each} samples, which cannot be stacked: leave out --stack")
         return cls(*(torch.stack([getattr(s, name) for s in splits]) for name in ("x", "y", "group")))
 
     @classmethod
     def cat(cls, splits: Sequence[Self]) -> Self:
-        """The samples of all the splits, in order."""
+        """The samples of several splits as one split, in order."""
         lead = splits[0].y.dim() - 1
         return cls(*(torch.cat([getattr(s, name) for s in splits], lead) for name in ("x", "y", "group")))
 
     def to(self, device: torch.device) -> Self:
+        """The split on a device."""
         return replace(self, x=self.x.to(device), y=self.y.to(device), group=self.group.to(device))
 
     def select(self, index: Tensor) -> Self:
@@ -88,7 +94,7 @@ class Split:
         return replace(self, x=self.x[index], y=self.y[index], group=self.group[index])
 
     def unlabelled(self) -> Self:
-        """The same inputs; every class and group is 0 and means nothing."""
+        """The same inputs without labels: every class and every group is 0 and means nothing."""
         nothing = torch.zeros_like(self.y)
         return replace(self, y=nothing, group=nothing)
 
@@ -104,7 +110,7 @@ class Split:
         return Batch(x.float().div_(255) if x.dtype == torch.uint8 else x, y, group, index)
 
     def in_order(self, batch_size: int) -> Iterator[Batch]:
-        """Every sample once, in order."""
+        """Batches of all samples, in the order of the split."""
         index = torch.arange(len(self), device=self.device).expand(self.y.shape)
         for part in index.split(batch_size, -1):
             yield self.batch(part.contiguous())
@@ -117,8 +123,16 @@ class Split:
         augment: Augment | None = None,
         order: Tensor | None = None,
     ) -> Iterator[Batch]:
-        """Every sample once, in an order drawn for this epoch, or those at `order` [.., n] (a last batch of one sample
-        is left out: it has no batch statistics). Nothing here waits for the device.
+        """The batches of one epoch. Nothing here waits for the device.
+
+        A last batch of a single sample is left out, because it has no batch statistics.
+
+        Args:
+            batch_size: samples of a batch; the last one may be smaller.
+            streams: the run's.
+            epoch: for which the order and the augmentation are drawn.
+            augment: applied to each batch; None: inputs stay as they are.
+            order: [.., n], positions of the samples; None: every sample once, in an order drawn for this epoch.
         """
         if order is None:
             order = streams.draw(lambda g: torch.randperm(len(self), generator=g), "order", epoch)
@@ -135,22 +149,28 @@ class Split:
             yield batch
 
     def steps(self, batch_size: int) -> int:
-        """Batches in one `epoch`."""
+        """The number of batches in an epoch."""
         full, rest = divmod(len(self), batch_size)
         return full + (rest > 1 or len(self) == rest)
 
 
 def to_device(index: Tensor, device: torch.device) -> Tensor:
-    """To the device without waiting for it: copies from pinned memory are queued."""
+    """Copy to a device without waiting for it: copies from pinned memory are queued."""
     return index.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else index.to(device)
 
 
 @dataclass(frozen=True)
 class Splits:
-    """The data of one run. Methods see train and val; only the runner sees the tests and the probes.
+    """The data of one run.
 
-    probes: inputs of no class of the task, to see what is predicted there; their y and group mean nothing.
-    target: unlabelled inputs from where the tests are from, not among them, which methods see too.
+    Attributes:
+        train: training data, which methods see.
+        val: validation data, which methods see.
+        tests: name -> test data, which only the runner sees.
+        probes: name -> inputs of no class of the task, to see what a model predicts there. Their y and group mean
+            nothing. Only the runner sees them.
+        target: unlabelled inputs from the distribution of the test data, but none of the test data, which methods see;
+            None: there are none.
     """
 
     train: Split

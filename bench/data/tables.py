@@ -1,4 +1,4 @@
-"""For authors of data sets: text files of comma-separated values, and how their columns become features."""
+"""For authors of data sets: reading files of comma-separated values, and making features of their columns."""
 
 import csv
 from collections.abc import Callable, Mapping, Sequence
@@ -18,11 +18,11 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Table:
-    """Cells of a file as text, by column.
+    """The cells of a file as text, by column.
 
     Attributes:
         path: of the file, for messages.
-        lines: the line of the file in which each row ends, counted from 1, for messages.
+        lines: for each row, the line of the file in which it ends, counted from 1, for messages.
         cells: name of a column -> its cells, one for each row.
     """
 
@@ -37,14 +37,14 @@ class Table:
         """The cells of a column as numbers.
 
         Args:
-            column: its name.
+            column: name of the column.
             low, high: least and greatest valid number.
 
         Returns:
             [N] float64.
 
         Raises:
-            DataError: for a cell that is not a number from `low` to `high`, with its line.
+            DataError: with the line, for a cell that is not a number from `low` to `high`.
         """
 
         def number(cell: str) -> float:
@@ -58,20 +58,20 @@ class Table:
         """The cells of a column as positions in a list of all valid cells.
 
         Args:
-            column: its name.
-            values: the valid cells, in the order in which they are numbered from 0 on.
+            column: name of the column.
+            values: the valid cells, numbered from 0 in this order.
 
         Returns:
             [N] int64.
 
         Raises:
-            DataError: for a cell that is not among `values`, with its line.
+            DataError: with the line, for a cell that is not among `values`.
         """
         code = {value: i for i, value in enumerate(values)}.__getitem__
         return np.array(self._each(column, code, f"one of {', '.join(values)}"), np.int64)
 
     def where(self, keep: Callable[[str], bool], column: str) -> "Table":
-        """The rows for which `keep` of their cell in `column` is true."""
+        """The table with the rows for which `keep` is true of the cell in a column."""
         rows = [i for i, cell in enumerate(self.cells[column]) if keep(cell)]
         cells = {name: [column[i] for i in rows] for name, column in self.cells.items()}
         return Table(self.path, [self.lines[i] for i in rows], cells)
@@ -96,7 +96,7 @@ def read_table(path: Path, columns: Sequence[str], names: Sequence[str] = ()) ->
     Args:
         path: of the file.
         columns: names of the columns to read. Of columns with the same name the first is read.
-        names: of all columns of the file; empty where its first line has them.
+        names: of all columns of the file; empty: its first line holds them.
 
     Raises:
         DataError: for a file without rows, a column that is missing, and a row with too few or too many cells.
@@ -106,7 +106,7 @@ def read_table(path: Path, columns: Sequence[str], names: Sequence[str] = ()) ->
             reader = csv.reader(file, skipinitialspace=True)
             rows = [(reader.line_num, row) for row in reader if row and not row[0].startswith("|")]
     except csv.Error as error:
-        raise DataError(f"{path} is damaged: it is no text of comma-separated values ({error})") from error
+        raise DataError(f"{path} is damaged: it is not a text of comma-separated values ({error})") from error
     names = names or (rows.pop(0)[1] if rows else ())
     if not rows:
         raise DataError(f"{path} is damaged: it has no rows")
@@ -116,17 +116,19 @@ def read_table(path: Path, columns: Sequence[str], names: Sequence[str] = ()) ->
     for line, row in rows:
         if len(row) != len(names):
             raise DataError(f"{path} is damaged: line {line} has {len(row)} cells, not {len(names)}")
-    place = {column: list(names).index(column) for column in columns}
-    cells = {column: [row[i].strip() for _, row in rows] for column, i in place.items()}
+    cells = {}
+    for column in columns:
+        place = list(names).index(column)
+        cells[column] = [row[place].strip() for _, row in rows]
     return Table(path, [line for line, _ in rows], cells)
 
 
 def one_hot(codes: Integers, count: int) -> Floats:
-    """Codes as features.
+    """Encode codes as features.
 
     Args:
         codes: [N], from 0 to count - 1.
-        count: how many codes there are.
+        count: number of different codes.
 
     Returns:
         [N, count] float64: 1 at each code, 0 elsewhere.
@@ -135,7 +137,7 @@ def one_hot(codes: Integers, count: int) -> Floats:
 
 
 def buckets(values: Floats, edges: Sequence[float]) -> Floats:
-    """The buckets of numbers as features.
+    """Encode the buckets that numbers are in as features.
 
     Args:
         values: [N].
@@ -148,7 +150,7 @@ def buckets(values: Floats, edges: Sequence[float]) -> Floats:
 
 
 def above(values: Floats, edges: Sequence[float]) -> Floats:
-    """Comparisons of numbers with edges as features.
+    """Encode comparisons of numbers with edges as features.
 
     Args:
         values: [N].

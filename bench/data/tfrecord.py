@@ -1,7 +1,7 @@
-"""For authors of data sets: TFRecord files and tf.train.Example messages, read without TensorFlow.
+"""For authors of data sets: reading TFRecord files and tf.train.Example messages without TensorFlow.
 
-The file: tensorflow.org, "TFRecord and tf.train.Example". CRC-32C: RFC 3720, section 12.1. The messages: the encoding
-of protocol buffers (protobuf.dev) and tensorflow/core/example/{example,feature}.proto.
+Sources: tensorflow.org, "TFRecord and tf.train.Example", for the files; RFC 3720, section 12.1, for CRC-32C; the
+encoding of protocol buffers (protobuf.dev) and tensorflow/core/example/{example,feature}.proto for the messages.
 """
 
 import struct
@@ -17,18 +17,18 @@ from bench.errors import DataError
 Words = NDArray[np.uint32]
 
 POLYNOMIAL = 0x82F63B78  # Castagnoli's, lowest bit first
-SHORT = 64  # bytes, up to which a loop is faster
+SHORT = 64  # number of bytes below which a loop is faster
 
 
 def records(file: IO[bytes], name: str) -> Iterator[bytes]:
-    """The data of each record of a TFRecord file, one by one.
+    """The data of each record of a TFRecord file, one after the other.
 
     Args:
         file: open for reading in binary mode.
         name: of the file, for messages.
 
     Raises:
-        DataError: where the file is cut off or a checksum is wrong, with the record and its place.
+        DataError: with the record and its place, if the file is cut off or a checksum is wrong.
     """
     number = at = 0
     while head := file.read(12):
@@ -39,7 +39,8 @@ def records(file: IO[bytes], name: str) -> Iterator[bytes]:
         length, check = struct.unpack("<QI", head)
         if masked(crc32c(head[:8])) != check:
             raise DataError(f"{where} says its length is {length}, which does not have the checksum {check:08x}")
-        data, tail = file.read(length), file.read(4)
+        data = file.read(length)
+        tail = file.read(4)
         if len(data) + len(tail) < length + 4:
             raise DataError(f"{where} is cut off after {12 + len(data) + len(tail)} of {16 + length} bytes")
         (check,) = struct.unpack("<I", tail)
@@ -51,7 +52,7 @@ def records(file: IO[bytes], name: str) -> Iterator[bytes]:
 
 
 def masked(crc: int) -> int:
-    """A CRC as a TFRecord stores it."""
+    """A CRC in the masked form in which a TFRecord stores it."""
     return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
 
 
@@ -65,7 +66,7 @@ def example(data: bytes) -> dict[str, list[bytes | int]]:
         A list of bytes or of integers for each feature. Lists of floats are left empty.
 
     Raises:
-        ValueError: where the data are no such message.
+        ValueError: if the data are no such message.
     """
     features: dict[str, list[bytes | int]] = {}
     try:
@@ -86,7 +87,7 @@ def example(data: bytes) -> dict[str, list[bytes | int]]:
 
 
 def _integers(values: memoryview) -> Iterator[int]:
-    """Int64List: one by one, or packed."""
+    """The integers of an Int64List, which holds them one by one or packed."""
     for number, value in _fields(values):
         at = 0
         if number == 1 and isinstance(value, int):
@@ -101,12 +102,12 @@ def _signed(value: int) -> int:
 
 
 def _messages(data: memoryview, wanted: int) -> list[memoryview]:
-    """The values of the fields with that number that have a length."""
+    """The values of all fields with this number that are stored with their length."""
     return [value for number, value in _fields(data) if number == wanted and isinstance(value, memoryview)]
 
 
 def _fields(data: memoryview) -> Iterator[tuple[int, int | memoryview]]:
-    """Number and value of each field of a message; of a varint the integer, of anything else the bytes."""
+    """The number and the value of each field of a message: an integer for a varint, the bytes for anything else."""
     at = 0
     while at < len(data):
         tag, at = _varint(data, at)
@@ -126,7 +127,7 @@ def _fields(data: memoryview) -> Iterator[tuple[int, int | memoryview]]:
 
 
 def _varint(data: memoryview, at: int) -> tuple[int, int]:
-    """The integer that starts at `at`, seven bits a byte, and where it ends."""
+    """The integer that starts at `at`, with seven bits in each byte, and where it ends."""
     value = 0
     for shift in range(0, 70, 7):
         byte = data[at + shift // 7]
@@ -139,9 +140,10 @@ def _varint(data: memoryview, at: int) -> tuple[int, int]:
 def crc32c(data: bytes) -> int:
     """The CRC-32C of the data.
 
-    A CRC's register is linear in what was read: that of two halves in a row is the first's, moved on by as many zero
-    bytes as the second has, plus (exclusive or) the second's. So all words of four bytes are joined in pairs, the pairs
-    in pairs, and so on, with a table for each width: 110 MB/s on one core, where a loop over bytes does 10.
+    The register of a CRC is linear in the bytes. So the register after two blocks is the exclusive or of two registers:
+    that of the second block, and that of the first block moved on by as many zero bytes as the second has. This joins
+    all words of four bytes in pairs, then the pairs in pairs, and so on, with a table for each width. It reads 110 MB/s
+    on one core, and a loop over bytes 10 MB/s.
     """
     if len(data) < SHORT:
         register = 0xFFFFFFFF
@@ -149,9 +151,9 @@ def crc32c(data: bytes) -> int:
             register = int(_table()[(register ^ byte) & 0xFF]) ^ register >> 8
         return register ^ 0xFFFFFFFF
     widths = ((len(data) - 1) // 4).bit_length()
-    padded = np.zeros(4 << widths, np.uint8)  # zeros in front change nothing, as the register starts at zero here,
+    padded = np.zeros(4 << widths, np.uint8)  # zeros in front change nothing, because the register starts at zero here
     padded[-len(data) :] = np.frombuffer(data, np.uint8)
-    padded[len(padded) - len(data) :][:4] ^= 0xFF  # and the ones that it should start with are in the first word
+    padded[len(padded) - len(data) :][:4] ^= 0xFF  # the ones that the register should start with go into the first word
     registers: Words = padded.view("<u4")
     for width in range(widths):
         registers = _moved(np.ascontiguousarray(registers[::2]), width) ^ registers[1::2]
@@ -159,7 +161,7 @@ def crc32c(data: bytes) -> int:
 
 
 def _moved(registers: Words, width: int) -> Words:
-    """Each register after 4 * 2**width more zero bytes."""
+    """Each register, moved on by 4 * 2**width zero bytes."""
     low, high = _move(width)
     halves = registers.view("<u2").reshape(-1, 2)
     return low.take(halves[:, 0]) ^ high.take(halves[:, 1])
@@ -167,7 +169,7 @@ def _moved(registers: Words, width: int) -> Words:
 
 @cache
 def _move(width: int) -> tuple[Words, Words]:
-    """What `_moved` makes of each lower and of each upper half of a register."""
+    """What moving on makes of each lower half and of each upper half of a register: the tables of `_moved`."""
     low = np.arange(1 << 16, dtype=np.uint32)
     high = low << np.uint32(16)
     for _ in range(2 if width else 4):  # by half the width twice, or by a byte four times
@@ -177,7 +179,7 @@ def _move(width: int) -> tuple[Words, Words]:
 
 @cache
 def _table() -> Words:
-    """What each byte makes of a register of zeros."""
+    """The register after each byte, if it was zero before."""
     registers = np.arange(256, dtype=np.uint32)
     one = np.uint32(1)
     for _ in range(8):

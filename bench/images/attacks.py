@@ -1,4 +1,4 @@
-"""Adversarial perturbations: the range that inputs keep to, and one change of all images that misleads a model."""
+"""Adversarial perturbations: the range of inputs, and a single perturbation of all images that misleads a model."""
 
 from typing import NamedTuple, Self
 
@@ -22,21 +22,36 @@ def universal_perturbation(
     beta: float = 9.0,
     batch_size: int = 128,
 ) -> Tensor:
-    """delta [C, H, W], of absolute values up to eps in units of [0, 1], on the device of the split.
+    """A single perturbation that misleads a model on many images.
 
-    Source: Shafahi, Najibi, Xu, Dickerson, Davis, Goldstein, Universal Adversarial Training, 2020, Algorithm 1: from 0,
-    stochastic gradient ascent over batches of the split on the mean of min(loss, beta), projected onto the ball; the
-    clip keeps one sample from taking it all (equation 3). Perturbations of this kind were found by Moosavi-Dezfooli,
-    Fawzi, Fawzi, Frossard, Universal Adversarial Perturbations, 2017, with a search sample by sample. Departures: a
-    step is along the sign of the gradient, in the ball of the maximum norm, and shrinks linearly to 0; perturbed images
-    are clamped to [0, 1], with the gradient at the clamped images, as if the clamp were not there.
+    It begins at 0. Stochastic gradient ascent over batches of the split increases the mean of min(loss, beta), and each
+    step is projected onto the ball. The bound beta keeps a single sample from dominating (equation 3). The model is
+    attacked in evaluation mode; its parameters, their gradients and its mode stay as they are.
 
-    The model is in evaluation mode while it is attacked; its parameters, their gradients and its mode stay.
+    Source: Shafahi, Najibi, Xu, Dickerson, Davis, Goldstein, Universal Adversarial Training, 2020, Algorithm 1. The
+    first such perturbations are those of Moosavi-Dezfooli, Fawzi, Fawzi, Frossard, Universal Adversarial Perturbations,
+    2017, who search sample by sample.
 
-    step: the first step's size, as a fraction of eps.
-    generator: on the CPU; orders the samples anew for each pass. Equal states give equal perturbations.
+    Departures: a step is along the sign of the gradient, in the ball of the maximum norm, and its size shrinks linearly
+    to 0. Perturbed images are clamped to [0, 1], and the gradient is taken at the clamped images as if there were no
+    clamp.
 
-    Raises NotApplicableError for a split of anything but images, OptionError for options that make no sense.
+    Args:
+        model: the model that is attacked.
+        split: images.
+        eps: greatest absolute value of the perturbation, in units of [0, 1].
+        steps: number of steps.
+        generator: on the CPU; it shuffles the samples for each pass. Equal states give equal perturbations.
+        step: size of the first step, as a fraction of eps.
+        beta: bound of the loss of a sample.
+        batch_size: samples of a batch.
+
+    Returns:
+        [C, H, W], on the device of the split.
+
+    Raises:
+        NotApplicableError: if the inputs of the split are not images.
+        OptionError: for values out of their range.
     """
     if not 0 <= eps <= 1 or steps < 1 or step <= 0 or beta <= 0 or batch_size < 1:
         raise OptionError(
@@ -63,15 +78,16 @@ def universal_perturbation(
 
 
 def perturbed(x: Tensor, delta: Tensor) -> Tensor:
-    """Images [B, C, H, W] moved by delta [C, H, W] and clamped to [0, 1]."""
+    """Images x [B, C, H, W] with a perturbation delta [C, H, W] added, clamped to [0, 1]."""
     return (x + delta).clamp(0, 1)
 
 
 class InputRange(NamedTuple):
-    """Least and greatest value of inputs, so that the size of a perturbation means the same for images and features.
+    """The least and the greatest value of inputs, so that a perturbation's size means the same for images and features.
 
     Attributes:
-        low, high: scalars 0 and 1 for images; for features those of each in the training data, [.., 1, D].
+        low, high: for images, scalars 0 and 1; for features, the least and the greatest value of each feature in the
+            training data, [.., 1, D].
     """
 
     low: Tensor
@@ -91,11 +107,11 @@ class InputRange(NamedTuple):
         return self.high - self.low
 
     def perturbed(self, x: Tensor, delta: Tensor) -> Tensor:
-        """Inputs moved by a perturbation and clamped to the range.
+        """Inputs with a perturbation added, clamped to the range.
 
         Args:
             x: [.., B, ...].
-            delta: what they are moved by, in units of the range; of a shape that is broadcast to that of x.
+            delta: the perturbation in units of the range, of a shape that broadcasts to the shape of x.
 
         Returns:
             [.., B, ...].

@@ -1,4 +1,4 @@
-"""For authors of methods: predictions that are to agree on an image and on mixtures of operations on it."""
+"""For authors of methods: the base of methods that want the same prediction for an image and for mixtures of it."""
 
 from dataclasses import dataclass
 
@@ -15,24 +15,29 @@ from bench.training.method import Method
 
 @dataclass
 class Mixtures(Method):
-    """The base of methods that mix chains of image operations, and want the same prediction for an image and mixtures.
+    """The base of methods that want the same prediction for an image and for mixtures of chains of operations on it.
 
-    A mixture is m x + (1 - m) sum_i w_i chain_i(x): weights w from Dirichlet(alpha), m from Beta(alpha, alpha), and in
-    each chain 1 to `depth` operations (`bench.images.operations.operate`), all drawn for each image. The loss of a
-    sample is the cross-entropy of the image plus `consistency` times the Jensen-Shannon divergence of the predictions
-    for the image and for two mixtures of it. The three go through the model in one pass.
+    A mixture of an image x is m x + (1 - m) sum_i w_i chain_i(x). For each image, the weights w are drawn from
+    Dirichlet(alpha), m is drawn from Beta(alpha, alpha), and each chain has 1 to `depth` random operations
+    (`bench.images.operations.operate`). The loss of a sample is the cross-entropy of the image, plus `consistency`
+    times the Jensen-Shannon divergence of the predictions for the image and for two mixtures of it. All three go
+    through the model in one pass.
 
     Source: Hendrycks, Mu, Cubuk, Zoph, Gilmer, Lakshminarayanan, AugMix: A Simple Data Processing Method to Improve
     Robustness and Uncertainty, 2020, Algorithm 1.
 
     Random numbers come from torch's global generators, which are seeded for each epoch.
 
-    Raises NotApplicableError in `setup` for inputs that are not images, and for another loss than the cross-entropy.
-
     Options:
-        severity: 0 to 10: an operation has a strength uniform on 0 to severity / 10 of its range, and a random sign.
-        width: number of chains. depth: most operations of a chain. alpha: of both distributions.
+        severity: 0 to 10. The strength of an operation is uniform on 0 to severity / 10 of its range, with a random
+            sign.
+        width: number of chains.
+        depth: greatest number of operations in a chain.
+        alpha: parameter of both distributions.
         consistency: factor of the Jensen-Shannon divergence.
+
+    Raises:
+        NotApplicableError: in `setup`, for inputs that are not images and for another loss than the cross-entropy.
     """
 
     stackable = False

@@ -1,8 +1,9 @@
-"""Operations on batches of images, on their device, with settings of their own for each image.
+"""Operations on batches of images, on their device, with different settings for each image.
 
-Images are [B, C, H, W] float in [0, 1]; the level of a value is the byte that it is nearest to. There are two kinds of
-operations, as PIL has them: affine maps, which `warp` applies, and tables over the 256 levels, which `look_up` applies.
-So the images of one batch can have different operations, chosen by indexing maps or tables. Nothing waits for a device.
+Images are [B, C, H, W] float in [0, 1]. The level of a value is the byte that it is nearest to. There are two kinds of
+operations, the same as in PIL: affine maps, which `warp` applies, and tables over the 256 levels, which `look_up`
+applies. An index into the maps or tables chooses the operation of each image, so the images of a batch can have
+different ones. Nothing here waits for the device.
 """
 
 import torch
@@ -16,53 +17,67 @@ LEVELS = 256
 
 
 def check_images(split: Split, who: str) -> None:
-    """Raises NotApplicableError, with `who` needs images, for a split of anything else."""
+    """Raise NotApplicableError if the inputs of a split are not images; the message begins with `who`."""
     shape = list(split.x.shape[split.y.dim() :])
     if len(shape) != 3:
         raise NotApplicableError(f"{who} needs images [C, H, W], not inputs of shape {shape}")
 
 
-# Affine maps, [B, 2, 3]: where in the input, in pixels from its upper left corner, a point (x, y, 1) of the output is
+# Affine maps, [B, 2, 3]: from a point (x, y, 1) of the output to the point of the input that it shows, in pixels from
+# the upper left corner
 
 
 def warp(x: Tensor, affine: Tensor) -> Tensor:
-    """Each image under its affine map [B, 2, 3], bilinear, not rounded; what comes from outside the image is black.
+    """Apply an affine map to each image, with bilinear interpolation.
 
-    As `Image.transform` of PIL with AFFINE and BILINEAR, which rounds to bytes.
+    It is `Image.transform` of PIL with AFFINE and BILINEAR, except that PIL rounds to bytes.
+
+    Args:
+        x: [B, C, H, W].
+        affine: [B, 2, 3], the map of each image.
+
+    Returns:
+        [B, C, H, W]. Points that come from outside the image are black.
     """
     height, width = x.shape[-2:]
     columns = torch.arange(width, device=x.device) + 0.5
     rows = torch.arange(height, device=x.device).unsqueeze(-1) + 0.5
     by_x, by_y, shift = affine[..., None, None].unbind(2)
-    across, down = (by_x * columns + by_y * rows + shift).unbind(1)  # no matrix product, which may be of low precision
+    across, down = (by_x * columns + by_y * rows + shift).unbind(1)  # a matrix product might have low precision
     inside = (across >= 0) & (across < width) & (down >= 0) & (down < height)
     grid = torch.stack([2 * across / width - 1, 2 * down / height - 1], -1)
-    found: Tensor = F.grid_sample(x, grid, padding_mode="border", align_corners=False)
-    return found * inside.unsqueeze(1)
+    warped: Tensor = F.grid_sample(x, grid, padding_mode="border", align_corners=False)
+    return warped * inside.unsqueeze(1)
 
 
 def rotate(degrees: Tensor, height: int, width: int) -> Tensor:
-    """[B] degrees counter-clockwise about the centre -> [B, 2, 3]."""
-    angle, across, down = degrees.deg2rad(), width / 2, height / 2
-    cos, sin = angle.cos(), angle.sin()
+    """The maps of rotations about the centre: [B] degrees counter-clockwise -> [B, 2, 3]."""
+    angle = degrees.deg2rad()
+    cos = angle.cos()
+    sin = angle.sin()
+    across = width / 2
+    down = height / 2
     return _affine(cos, -sin, across - cos * across + sin * down, sin, cos, down - sin * across - cos * down)
 
 
 def shear_x(by: Tensor) -> Tensor:
-    """[B] pixels to the left for each pixel down -> [B, 2, 3]; the upper edge stays."""
-    one, zero = torch.ones_like(by), torch.zeros_like(by)
+    """The maps of shears along rows: [B] pixels to the left for each pixel down -> [B, 2, 3]. The upper edge stays."""
+    one = torch.ones_like(by)
+    zero = torch.zeros_like(by)
     return _affine(one, by, zero, zero, one, zero)
 
 
 def shear_y(by: Tensor) -> Tensor:
-    """[B] pixels up for each pixel to the right -> [B, 2, 3]; the left edge stays."""
-    one, zero = torch.ones_like(by), torch.zeros_like(by)
+    """The maps of shears along columns: [B] pixels up for each pixel to the right -> [B, 2, 3]. The left edge stays."""
+    one = torch.ones_like(by)
+    zero = torch.zeros_like(by)
     return _affine(one, zero, zero, by, one, zero)
 
 
 def translate(right: Tensor, down: Tensor) -> Tensor:
-    """[B] pixels each -> [B, 2, 3]."""
-    one, zero = torch.ones_like(right), torch.zeros_like(right)
+    """The maps of translations: [B] pixels to the right and [B] pixels down -> [B, 2, 3]."""
+    one = torch.ones_like(right)
+    zero = torch.zeros_like(right)
     return _affine(one, zero, -right, zero, one, -down)
 
 
@@ -70,25 +85,25 @@ def _affine(*entries: Tensor) -> Tensor:
     return torch.stack(entries, -1).view(-1, 2, 3)
 
 
-# Tables over the levels, [B, C, 256], or [B, 1, 256] where all channels have the same: the level that each level gets
+# Tables over the levels, [B, C, 256], or [B, 1, 256] if it is the same for all channels: the new level of each level
 
 
 def look_up(x: Tensor, table: Tensor) -> Tensor:
-    """Each image with its levels replaced by those of its table."""
+    """Replace the levels of each image x [B, C, H, W] by those of its table [B, C, 256] or [B, 1, 256]."""
     table = table.expand(-1, x.shape[1], -1)
     return table.gather(-1, _levels(x)).view_as(x) / (LEVELS - 1)
 
 
 def histogram(x: Tensor) -> Tensor:
-    """How many pixels of each channel have each level, [B, C, 256] int64."""
+    """The number of pixels of each level in each channel of images x [B, C, H, W]: [B, C, 256] int64."""
     levels = _levels(x)
     return levels.new_zeros(*levels.shape[:2], LEVELS).scatter_add_(-1, levels, torch.ones_like(levels))
 
 
 def autocontrast(counts: Tensor) -> Tensor:
-    """The table that stretches each channel of a histogram over all levels, not rounded.
+    """The tables that stretch each channel over all levels, from a histogram [B, C, 256].
 
-    As `ImageOps.autocontrast` of PIL, which rounds down; a channel of one level stays.
+    It is `ImageOps.autocontrast` of PIL, except that PIL rounds down. A channel with a single level stays as it is.
     """
     level = torch.arange(LEVELS, device=counts.device)
     least = level.where(counts > 0, LEVELS - 1).amin(-1, keepdim=True)
@@ -98,9 +113,9 @@ def autocontrast(counts: Tensor) -> Tensor:
 
 
 def equalize(counts: Tensor) -> Tensor:
-    """The table that makes the histogram of each channel as flat as it can be: `ImageOps.equalize` of PIL.
+    """The tables that make the histogram of each channel as flat as possible, from a histogram [B, C, 256].
 
-    A channel stays that has fewer than 255 pixels below its highest level.
+    It is `ImageOps.equalize` of PIL. A channel with fewer than 255 pixels below its highest level stays as it is.
     """
     level = torch.arange(LEVELS, device=counts.device)
     most = level.where(counts > 0, 0).amax(-1, keepdim=True)
@@ -111,7 +126,7 @@ def equalize(counts: Tensor) -> Tensor:
 
 
 def posterize(bits: Tensor) -> Tensor:
-    """The tables that keep the highest `bits` [B] int64 of 8: `ImageOps.posterize` of PIL. 0 bits are black."""
+    """The tables that keep the highest `bits` [B] int64 of 8 bits: `ImageOps.posterize` of PIL. With 0 all is black."""
     step = (2 ** (8 - bits))[:, None, None]
     return (torch.arange(LEVELS, device=bits.device) // step * step).float()
 
@@ -123,7 +138,7 @@ def solarize(threshold: Tensor) -> Tensor:
 
 
 def _levels(x: Tensor) -> Tensor:
-    """[B, C, H * W] int64"""
+    """The levels of images x [B, C, H, W]: [B, C, H * W] int64."""
     return ((LEVELS - 1) * x).round().clamp(0, LEVELS - 1).long().flatten(2)
 
 
@@ -134,14 +149,14 @@ OPERATIONS = (*GEOMETRIC, "autocontrast", "equalize", "posterize", "solarize")
 
 
 def operate(x: Tensor, kind: Tensor, strength: Tensor) -> Tensor:
-    """One operation on each image.
+    """Apply one operation to each image.
 
     Args:
         x: [B, C, H, W] in [0, 1].
-        kind: [B] int64, which of OPERATIONS.
-        strength: [B] in [-1, 1]: 1 turns by 30 degrees, shears by 0.3, moves by a third of the side, leaves 0 of 4
-            bits, inverts all levels; its sign counts for geometric operations alone, and autocontrast and equalize have
-            no strength.
+        kind: [B] int64, the number of each image's operation in OPERATIONS.
+        strength: [B] in [-1, 1]. A strength of 1 rotates by 30 degrees, shears by 0.3, translates by a third of the
+            side, keeps 0 of 4 bits when posterizing, and inverts all levels when solarizing. The sign only matters for
+            geometric operations; autocontrast and equalize have no strength.
 
     Returns:
         [B, C, H, W].

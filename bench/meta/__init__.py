@@ -1,6 +1,6 @@
-"""The meta-step, for every method that learns weights through a virtual step: exact and without double backward.
+"""The meta-step, for methods that learn weights through a virtual step: it is exact, and needs no double backward.
 
-A method's `losses` calls `LookAhead.outputs`, its `weights` calls `LookAhead.gradient` or `derivative`.
+A method calls `LookAhead.outputs` in its `losses`, and `LookAhead.gradient` or `LookAhead.derivative` in its `weights`.
 """
 
 from bench.meta.choice import BACKENDS as BACKENDS

@@ -1,4 +1,4 @@
-"""Which backend takes a model's derivatives: tried on a small batch, and in float64 compared with double backward."""
+"""The choice of the backend for a model: backends are tried on a small batch, and compared with double backward."""
 
 import copy
 import time
@@ -19,19 +19,24 @@ from bench.meta.passes import PASSES, Head
 from bench.meta.virtual import gradient_step
 
 BACKENDS = ("auto", *PASSES)
-SAMPLES = 8  # of the small batch
+SAMPLES = 8  # in the small batch
 STEP = gradient_step(0.1)
 TOLERANCE = 1e-6
-"""Relative, in float64: exact ones have 1e-13, or 1e-7 where the model itself casts to float32; wrong ones 1e-5."""
+"""The largest relative error in float64. An exact backend has 1e-13 (1e-7 if the model casts to float32), a wrong one
+1e-5 or more."""
 SMALL = 10_000_000  # samples times parameters of a dense network below which calls cost more than arithmetic
 
 
 @dataclass(frozen=True)
 class Choice:
-    """A backend and why it is right.
+    """A backend, and why it is right.
 
-    error: its relative error `against` the truth; None where nothing was looked at, and `against` says why.
-    refused: the reason, for each backend that would have been preferred. seconds: what choosing took.
+    Attributes:
+        backend: its name.
+        error: its relative error; None if it was not checked.
+        against: what it was compared with, or why it was not checked.
+        refused: for each backend that would have been preferred, the reason why it was not taken.
+        seconds: the time that choosing took.
     """
 
     backend: str
@@ -42,12 +47,22 @@ class Choice:
 
 
 def choose(model: nn.Module, x: Tensor, head: Head, backend: str, stacked: bool, check: bool) -> Choice:
-    """The first backend that takes this model as it is, and in float64 agrees with double backward. The model and the
-    generators are as before.
+    """Choose the first backend that takes this model as it is and, in float64, agrees with double backward.
 
-    x, head: a training batch and what is computed from its logits.
-    Raises UnknownNameError, and MetaStepError with the reasons if none does; of a backend that was asked for by name,
-    its reason and the backend that works.
+    The model and the generators are as before afterwards.
+
+    Args:
+        model: the model, or the stack of models.
+        x: inputs of a training batch.
+        head: what is computed from the logits.
+        backend: one of BACKENDS; `auto` tries them by their cost.
+        stacked: whether the model is a stack.
+        check: whether to compare with double backward.
+
+    Raises:
+        UnknownNameError: for an unknown backend.
+        MetaStepError: if no backend takes the model, with all reasons; if a backend that was asked for by name does not
+            take it, with the reason and a backend that works.
     """
     if backend not in BACKENDS:
         raise UnknownNameError("backend", backend, BACKENDS)
@@ -78,7 +93,7 @@ def choose(model: nn.Module, x: Tensor, head: Head, backend: str, stacked: bool,
 
 
 def _order(model: nn.Module, samples: int, stacked: bool) -> Sequence[str]:
-    """By cost."""
+    """The names of the backends in the order of their cost for this model."""
     parameters = Parameters(model).tensors
     dense = all(p.dim() <= 2 + stacked for p in parameters)
     if stacked or (dense and samples * sum(p.numel() for p in parameters) < SMALL):
@@ -87,7 +102,7 @@ def _order(model: nn.Module, samples: int, stacked: bool) -> Sequence[str]:
 
 
 def _look_at_head(model: nn.Module, x: Tensor, head: Head) -> None:
-    """Raises MetaStepError unless the outputs are one loss for each sample, computed from its own logits."""
+    """Raise MetaStepError unless the outputs are one loss for each sample, computed from its own logits."""
     parameters = Parameters(model)
     with torch.no_grad():
         logits = parameters.at(parameters.tensors)(x)
@@ -113,7 +128,7 @@ class Trial:
         self.against = ""
 
     def in_float64(self) -> "Trial | None":
-        """None where the device has no float64, or the model insists on its own precision."""
+        """The same trial in float64; None if the device has no float64, or the model insists on its own precision."""
         other = copy.copy(self)
         try:
             other.model, other.x = copy.deepcopy(self.model).double(), self.x.double()
@@ -123,31 +138,31 @@ class Trial:
         return other if other.logits.dtype == torch.float64 else None
 
     def error(self, backend: str) -> tuple[float | None, str]:
-        """Relative error, and against what: double backward, or where an operator has none, forward mode on the model
-        itself. Raises as `gradient` does.
+        """The relative error of a backend, and what it was compared with: double backward, or forward mode on the model
+        itself if an operator has no double backward. Raises as `gradient` does.
         """
-        found = self.gradient(backend)
+        gradient = self.gradient(backend)
         if self.truth is None:
             self.truth, self.against = self._truth(backend)
         if self.truth is None:
             return None, self.against
-        scale = self.truth.norm().clamp_min(torch.finfo(found.dtype).tiny)
-        return float((found - self.truth).norm() / scale), self.against
+        scale = self.truth.norm().clamp_min(torch.finfo(gradient.dtype).tiny)
+        return float((gradient - self.truth).norm() / scale), self.against
 
     def _truth(self, backend: str) -> tuple[Tensor | None, str]:
         w = self.w.to(self.logits.dtype).requires_grad_()
         with suppress(NotImplementedError, RuntimeError):
-            found = gradient_by_double_backward(
+            (truth,) = gradient_by_double_backward(
                 self.model, self.x, self._losses, _inner, [w], self._val, STEP, self.random
             )
-            return found[0], "double backward"
+            return truth, "double backward"
         with suppress(MetaStepError):
             if backend != "dual":
                 return self.gradient("dual"), "dual numbers"
         return None, "not checked: no double backward"
 
     def train(self) -> None:
-        """A plain training pass, there and back."""
+        """Make a plain training pass, forward and backward."""
         parameters = Parameters(self.model)
         with self.random.replayed(), parameters.buffers_spared():
             loss = self._losses(self.model(self.x)).sum()
@@ -155,7 +170,7 @@ class Trial:
                 grad(loss, parameters.tensors, allow_unused=True)
 
     def gradient(self, backend: str) -> Tensor:
-        """Raises MetaStepError for a model that the backend cannot take."""
+        """The meta-gradient by a backend. Raises MetaStepError if the backend cannot take the model."""
         w = self.w.to(self.logits.dtype).requires_grad_()
         parameters = Parameters(self.model)
         with self.random.replayed(), parameters.buffers_spared(), module_names(self.model) as where:
@@ -186,7 +201,7 @@ def _inner(value: Tensor, hyper: Sequence[Tensor]) -> Tensor:
 
 @contextmanager
 def module_names(model: nn.Module) -> Iterator[Callable[[], str]]:
-    """A function that names the module that is being run; after an exception, the one in which it was raised."""
+    """Gives a function that names the module that is being run, or after an exception the one that raised it."""
     running: list[str] = []
 
     def enter(name: str) -> Callable[..., None]:

@@ -1,4 +1,4 @@
-"""A model as a function of its parameters, and the random numbers that its passes draw."""
+"""A model as a function of its parameters, and the state of the generators that its passes draw from."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -15,7 +15,7 @@ Buffers = Sequence[Tensor | None]
 
 
 class Parameters:
-    """The parameters of a model that training moves, in order. Raises MetaStepError where there are none."""
+    """The parameters of a model that are trained, in order. Raises MetaStepError if there are none."""
 
     def __init__(self, model: nn.Module) -> None:
         named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
@@ -36,9 +36,11 @@ class Parameters:
         ]
 
     def at(self, values: Sequence[Tensor], buffers: Buffers | None = None) -> Net:
-        """The model with these values. Its buffers (or those given) are cloned at each call: a pass that is not the
-        training's own must not move BatchNorm's running statistics. While the model runs its own are out of place, so
-        that it is not to be called by another thread then; `torch.func.functional_call` does the same, at more cost.
+        """The model with other values of its parameters, as a function of its input.
+
+        A call works on clones of the model's buffers (or of the given ones), because such a pass must not change
+        BatchNorm's running statistics. During a call the model holds these values and clones, so no other thread may
+        call it then. `torch.func.functional_call` does the same at a higher cost.
         """
 
         def net(x: Tensor) -> Tensor:
@@ -59,24 +61,27 @@ class Parameters:
 
     @contextmanager
     def buffers_spared(self, start: Buffers | None = None) -> Iterator[None]:
-        """Clones take the place of the model's buffers, with their values or those given: how passes move them is
-        forgotten afterwards.
+        """Put clones in the place of the model's buffers within this context, so that passes do not change them.
+
+        Args:
+            start: the values of the clones; None: those of the model's buffers.
         """
-        own = [(buffers, name, b) for buffers in self._buffers for name, b in buffers.items()]
+        originals = [(buffers, name, b) for buffers in self._buffers for name, b in buffers.items()]
+        values = [b for _, _, b in originals] if start is None else start
         try:
-            for (held, name, _), b in zip(own, [b for *_, b in own] if start is None else start, strict=True):
-                held[name] = None if b is None else b.clone()
+            for (buffers, name, _), value in zip(originals, values, strict=True):
+                buffers[name] = None if value is None else value.clone()
             yield
         finally:
-            for held, name, b in own:
-                held[name] = b
+            for buffers, name, b in originals:
+                buffers[name] = b
 
 
 class RandomState:
-    """The state of the global generators before a forward pass, so that a second one draws the same dropout masks."""
+    """The state of the global generators before a forward pass, so that a second pass draws the same dropout masks."""
 
     def __init__(self, device: torch.device) -> None:
-        # What is captured draws nothing.
+        # An update that is captured draws no random numbers.
         on_gpu = device.type == "cuda" and not torch.cuda.is_current_stream_capturing()
         self._devices = [device] if on_gpu else []
         self._cpu = torch.get_rng_state()
@@ -84,7 +89,7 @@ class RandomState:
 
     @contextmanager
     def replayed(self) -> Iterator[None]:
-        """The generators stand where they stood; afterwards they are put back."""
+        """Put the generators into this state within this context, and back afterwards."""
         with torch.random.fork_rng(self._devices):
             torch.set_rng_state(self._cpu)
             for device, state in zip(self._devices, self._cuda, strict=True):
@@ -93,7 +98,7 @@ class RandomState:
 
 
 def same_precision(device: torch.device) -> Callable[[], AbstractContextManager[Any]]:
-    """The autocast of this moment, to be entered again."""
+    """A function that gives the present autocast, to be entered again later."""
     if not torch.is_autocast_enabled(device.type):
         return nullcontext
     dtype = torch.get_autocast_dtype(device.type)

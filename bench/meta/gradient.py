@@ -29,10 +29,18 @@ Inner = Callable[[Tensor, Sequence[Tensor]], Tensor]
 def gradient(
     made: Pass, inner: Inner, hyper: Sequence[Tensor], val: Validation, step: VirtualStep | None
 ) -> tuple[Tensor, ...]:
-    """d val(theta~) / d hyper from a training pass, one tensor for each of `hyper` (leaves that require grad).
+    """The meta-gradient d val(theta~) / d hyper from a training pass.
 
-    step: the virtual step; None where the weights are zero, so that there is none: theta~ = theta, and the gradient is
-    that per unit of a step descended, d val(theta - g) / d hyper.
+    Args:
+        made: the training pass.
+        inner: the loss of the virtual step.
+        hyper: what weights that loss, as leaves that require grad.
+        val: the validation loss.
+        step: the virtual step; None if the weights are zero: then there is no step, theta~ = theta, and the gradient is
+            the one for each unit of a descent, d val(theta - g) / d hyper.
+
+    Returns:
+        One tensor for each of `hyper`.
     """
     value = made.value.detach().requires_grad_()
     (u,) = grad(inner(value, hyper).sum(), value, create_graph=True)
@@ -54,7 +62,14 @@ def gradient_by_double_backward(
     step: VirtualStep,
     random: RandomState,
 ) -> tuple[Tensor, ...]:
-    """The same by differentiating through the virtual step, as the public codes have it: the slow truth for tests."""
+    """The meta-gradient by differentiating through the virtual step, as the public codes do: the slow truth for tests.
+
+    Args:
+        model: the model, run on the inputs x of the training batch.
+        head: what is computed from the logits.
+        inner, hyper, val, step: as for `gradient`.
+        random: the state of the generators for both passes.
+    """
     parameters = Parameters(model)
     with sdpa_kernel(SDPBackend.MATH), parameters.buffers_spared():
         with random.replayed():

@@ -15,21 +15,29 @@ NO_PASS = "a derivative needs a training pass (`outputs`) before it, and each pa
 
 
 class LookAhead:
-    """The meta-step of one model: a training pass whose graph is kept, and derivatives through a virtual step from it.
+    """The meta-step of one model: a training pass that keeps its graph, and derivatives through a virtual step from it.
 
-    A step of a method is `outputs` once, `gradient` or `derivative` once, and then a backward pass of its own through
-    the outputs, which are attached.
+    In each step a method calls `outputs` once and `gradient` or `derivative` once. Then it calls backward through the
+    outputs, which have their graph.
 
-    choice: the backend, known from the first training pass on.
-    watched: whether a gradient on the CPU is looked at for values that are not finite.
+    Attributes:
+        choice: the backend; None before the first training pass.
+        watched: whether gradients on the CPU are checked for values that are not finite.
     """
 
     watched = True
 
     def __init__(self, model: nn.Module, backend: str = "auto", stacked: bool = False, check: bool = True) -> None:
-        """backend: one of `bench.meta.BACKENDS`. check: whether what is chosen is compared with double backward once.
+        """Make the look-ahead of a model.
 
-        Raises MetaStepError for a model without trained parameters.
+        Args:
+            model: the model, or the stack of models.
+            backend: one of `bench.meta.BACKENDS`.
+            stacked: whether the model is a stack.
+            check: whether the backend is compared with double backward once.
+
+        Raises:
+            MetaStepError: for a model without trained parameters.
         """
         self.model, self.parameters = model, Parameters(model)
         self.choice: Choice | None = None
@@ -37,10 +45,16 @@ class LookAhead:
         self._pass: Pass | None = None
 
     def outputs(self, x: Tensor, head: Head) -> Tensor:
-        """head(model(x)): the training pass. head: logits [.., B, C] -> outputs [.., B, ...], computed from the logits
-        alone, without random numbers; it is called again for derivatives.
+        """The training pass, head(model(x)). The first one chooses the backend.
 
-        The first pass chooses the backend. Raises UnknownNameError or MetaStepError where there is none.
+        Args:
+            x: inputs of the training batch.
+            head: logits [.., B, C] -> outputs [.., B, ...], computed from the logits alone and without random numbers.
+                It is called again for derivatives.
+
+        Raises:
+            UnknownNameError: for an unknown backend.
+            MetaStepError: if no backend takes the model.
         """
         if self.choice is None:
             self.choice = choose(self.model, x, head, self._backend, self._stacked, self._check)
@@ -48,26 +62,35 @@ class LookAhead:
         return self._pass.value
 
     def derivative(self, direction: Sequence[Tensor]) -> Tensor:
-        """J v [.., B, ...]: of the outputs along a direction v in parameter space. The training pass is used up, except
-        for the graph of its outputs.
+        """The derivative J v of the outputs along a direction v in parameter space, [.., B, ...].
+
+        It uses up the training pass, except for the graph of the outputs.
         """
         return self._used().derivative(direction)
 
     def gradient(
         self, inner: Inner, hyper: Sequence[Tensor], val: Validation, step: VirtualStep | None
     ) -> tuple[Tensor, ...]:
-        """d val(theta~) / d hyper, one tensor for each of `hyper` (leaves that require grad). The training pass is used
-        up, except for the graph of its outputs.
+        """The meta-gradient d val(theta~) / d hyper. It uses up the training pass, except for the graph of the outputs.
 
-        step: the virtual step; None where the weights are zero, so that there is none: theta~ = theta, and the
-        gradient is that per unit of a step descended, d val(theta - g) / d hyper.
-        Raises DivergedError if no run's gradient is finite; on a GPU, which would have to be waited for, the end of
-        the epoch tells.
+        Args:
+            inner: the loss of the virtual step.
+            hyper: what weights that loss, as leaves that require grad.
+            val: the validation loss.
+            step: the virtual step; None if the weights are zero: then there is no step, theta~ = theta, and the
+                gradient is the one for each unit of a descent, d val(theta - g) / d hyper.
+
+        Returns:
+            One tensor for each of `hyper`.
+
+        Raises:
+            DivergedError: if no run's gradient is finite. Gradients on a GPU are not checked here, because the device
+                would have to be waited for; the end of the epoch shows it.
         """
-        found = gradient(self._used(), inner, hyper, val, step)
-        if self.watched and found[0].device.type == "cpu" and not any(self._finite(found)):
+        gradients = gradient(self._used(), inner, hyper, val, step)
+        if self.watched and gradients[0].device.type == "cpu" and not any(self._finite(gradients)):
             raise DivergedError("the gradient of the validation loss with respect to the weights is not finite")
-        return found
+        return gradients
 
     def _used(self) -> Pass:
         if self._pass is None:
@@ -75,7 +98,7 @@ class LookAhead:
         made, self._pass = self._pass, None
         return made
 
-    def _finite(self, found: Sequence[Tensor]) -> list[bool]:
-        """For each run."""
-        finite = [g.isfinite().reshape(len(g) if self._stacked else 1, -1).all(-1).tolist() for g in found]
+    def _finite(self, gradients: Sequence[Tensor]) -> list[bool]:
+        """Whether all gradients are finite, for each run."""
+        finite = [g.isfinite().reshape(len(g) if self._stacked else 1, -1).all(-1).tolist() for g in gradients]
         return [all(run) for run in zip(*finite, strict=True)]

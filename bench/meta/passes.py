@@ -1,7 +1,7 @@
-"""Training passes: each keeps the graph of its outputs and can tell their derivative J v along a direction v.
+"""Training passes: each keeps the graph of its outputs and gives their derivative J v along a direction v.
 
-They differ in how J v is found and in what it costs, in units of F, one forward pass of the model; a step of ERM is 3
-F.
+They differ in how they compute J v and in what it costs. Costs are in units of F, the cost of one forward pass of the
+model; a step of ERM costs 3 F.
 """
 
 from abc import ABC, abstractmethod
@@ -116,9 +116,9 @@ class Reverse(Pass):
 
     def transposed(self, u: Tensor) -> Sequence[Tensor]:
         u = u.detach().requires_grad_()
-        found = grad(self.value, self.parameters.tensors, u, create_graph=True, materialize_grads=True)
-        self._recorded = u, found
-        return [t.detach() for t in found]
+        transposed = grad(self.value, self.parameters.tensors, u, create_graph=True, materialize_grads=True)
+        self._recorded = u, transposed
+        return [t.detach() for t in transposed]
 
     def derivative(self, direction: Sequence[Tensor]) -> Tensor:
         if self._recorded is None:
@@ -126,8 +126,8 @@ class Reverse(Pass):
         assert self._recorded
         u, transposed = self._recorded
         pairs = [(t, v) for t, v in zip(transposed, direction, strict=True) if t.requires_grad]
-        (found,) = grad([t for t, _ in pairs], u, [v for _, v in pairs], retain_graph=True, materialize_grads=True)
-        return found
+        (jv,) = grad([t for t, _ in pairs], u, [v for _, v in pairs], retain_graph=True, materialize_grads=True)
+        return jv
 
 
 class PerSample(Pass):
@@ -190,10 +190,10 @@ class PerSample(Pass):
         rest = [i for i in range(len(at)) if i not in small]
         wanted = {id(other): other.edge for _, _, other in pairs}
         ends: list[Any] = [*wanted.values(), *(at[i] for i in rest)]
-        found = grad(loss, ends, allow_unused=True)
-        delta_of = dict(zip(wanted, found, strict=False))
+        gradients = grad(loss, ends, allow_unused=True)
+        delta_of = dict(zip(wanted, gradients, strict=False))  # the gradients after these are those of `rest`
         v: list[Tensor | None] = [None] * len(at)
-        for i, g in zip(rest, found[len(wanted) :], strict=True):
+        for i, g in zip(rest, gradients[len(wanted) :], strict=True):
             v[i] = torch.zeros_like(at[i]) if g is None else g
         total = self.derivative(v)
         for layer, delta, other in pairs:
@@ -222,15 +222,15 @@ def _is_small(layer: Layer, delta: Tensor, other: Layer) -> bool:
 def weighted_gradients(
     layers: Sequence[tuple[Layer, Tensor]], parameters: Sequence[Tensor], u: Tensor
 ) -> Sequence[Tensor]:
-    """J^T u from layers and their deltas."""
-    found: list[Tensor | None] = [None] * len(parameters)
+    """J^T u, from layers and their deltas."""
+    sums: list[Tensor | None] = [None] * len(parameters)
     for layer, delta in layers:
         gradients = layer.gradients(layer.x, delta * u.view(-1, *[1] * (delta.dim() - 1)).to(delta.dtype))
         for number, g in zip((layer.weight, layer.bias), gradients, strict=True):
             if number is not None:
-                before = found[number]
-                found[number] = g if before is None else before + g
-    return [torch.zeros_like(p) if g is None else g.to(p.dtype) for p, g in zip(parameters, found, strict=True)]
+                before = sums[number]
+                sums[number] = g if before is None else before + g
+    return [torch.zeros_like(p) if g is None else g.to(p.dtype) for p, g in zip(parameters, sums, strict=True)]
 
 
 class _WeightedGradients(torch.autograd.Function):

@@ -159,8 +159,8 @@ def _conv2d(
         x, w = x.to(delta.dtype), weight.detach().to(delta.dtype)
         pairs = [[n, n] if isinstance(n, int) else list(n) for n in (stride, padding, dilation)]
         wanted = [False, True, True]
-        found = aten.convolution_backward(delta, x, w, [len(w)], *pairs, False, [0, 0], groups, wanted)
-        return found[1], found[2]
+        _, of_weight, of_bias = aten.convolution_backward(delta, x, w, [len(w)], *pairs, False, [0, 0], groups, wanted)
+        return of_weight, of_bias
 
     return Call(input, weight, bias, apply, gradients, input.dim() != 4, lacks=word if isinstance(padding, str) else "")
 

@@ -102,8 +102,9 @@ class Tape(TorchFunctionMode):
         for note in self._notes:
             if not note.inputs.isdisjoint(tangents):
                 with note.precision():
-                    found = note.derivative(tangent)
-                for p, t in zip(note.outputs, found if isinstance(found, tuple) else (found,), strict=True):
+                    result = note.derivative(tangent)
+                of_outputs = result if isinstance(result, tuple) else (result,)
+                for p, t in zip(note.outputs, of_outputs, strict=True):
                     if p is not None and t is not None:
                         tangents[p] = t
             for p in note.inputs:

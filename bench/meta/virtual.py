@@ -1,8 +1,8 @@
-"""Virtual steps: where the parameters would go with a gradient, and how that depends on it.
+"""Virtual steps: where a gradient would move the parameters, and the derivative of the moved parameters.
 
-Each acts on every element by itself, so the derivative of the moved parameters by the gradient is a diagonal, the
-slope. The functions are differentiable in the gradient: double backward through them is the truth they are tested with.
-Nothing here waits for the device.
+Each step acts on every element by itself. So the derivative of the moved parameters with respect to the gradient is a
+diagonal matrix, whose diagonal is the slope. The functions are differentiable in the gradient, and tests compare the
+slope with double backward through them. Nothing here waits for the device.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -31,11 +31,13 @@ def gradient_step(lr: float) -> VirtualStep:
 
 
 def optimizer_step(optimizer: torch.optim.Optimizer) -> VirtualStep:
-    """What this optimiser's next step would do, with its state as it is: SGD with momentum, Nesterov and weight decay,
-    and Adam and AdamW with the second moment's dependence on the gradient. The state is not changed.
+    """The next step of an optimiser in its present state, which is not changed.
 
-    The optimiser holds the parameters in the order of the model, all of them trained.
-    Raises MetaStepError for another kind of optimiser, and for AMSGrad.
+    The optimiser is SGD with momentum, Nesterov and weight decay, or Adam or AdamW, whose second moment depends on the
+    gradient too. It holds the trained parameters of the model, in the order of the model.
+
+    Raises:
+        MetaStepError: for another kind of optimiser, and for AMSGrad.
     """
     rule = _RULES.get(type(optimizer))
     if rule is None or any(group.get("amsgrad") for group in optimizer.param_groups):
@@ -45,10 +47,10 @@ def optimizer_step(optimizer: torch.optim.Optimizer) -> VirtualStep:
         )
 
     def step(parameters: Sequence[Tensor], gradient: Sequence[Tensor]) -> tuple[list[Tensor], Slope]:
-        held = [(own, group) for group in optimizer.param_groups for own in group["params"]]
+        keys = [(key, group) for group in optimizer.param_groups for key in group["params"]]  # keys of its state
         moved, slopes = [], []
-        for (own, group), p, g in zip(held, parameters, gradient, strict=True):
-            value, slope = rule(p, -g if group["maximize"] else g, group, optimizer.state.get(own, {}))
+        for (key, group), p, g in zip(keys, parameters, gradient, strict=True):
+            value, slope = rule(p, -g if group["maximize"] else g, group, optimizer.state.get(key, {}))
             moved.append(value)
             slopes.append((-slope if group["maximize"] else slope).detach())
         return moved, slopes

@@ -1,1 +1,1 @@
-"""What is done to any model: initial weights, normalisation, precision, stacking, averaging, predictions."""
+"""What a run does with any model: initial weights, normalisation, precision, stacking, averaging, predictions."""

@@ -1,4 +1,4 @@
-"""Stochastic weight averaging: what is evaluated is the mean of the parameters at the ends of the last epochs."""
+"""Stochastic weight averaging: the evaluated model has the mean of the parameters at the ends of the last epochs."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -10,24 +10,29 @@ from bench.data.split import Batch
 
 
 class Average:
-    """The mean of a model's parameters at several times, as a model of its own; the model itself is not touched.
+    """The mean of a model's parameters at several times, as a separate model.
+
+    The trained model itself is not changed. Stacked models are averaged too, all their runs at once.
 
     Source: Izmailov, Podoprikhin, Garipov, Vetrov, Wilson, Averaging Weights Leads to Wider Optima and Better
-    Generalization, 2018, Algorithm 1; the parameters that the averaging begins at are the first in the mean, as there.
-    Works on stacked models too: all their runs are averaged at once.
+    Generalization, 2018, Algorithm 1. As in the algorithm, the parameters at which averaging begins are the first in
+    the mean.
     """
 
     def __init__(self) -> None:
         self._mean: AveragedModel | None = None
 
     def add(self, model: nn.Module) -> None:
+        """Take the present parameters of a model into the mean."""
         self._mean = self._mean or AveragedModel(model)
         self._mean.update_parameters(model)
 
     def model(self, batches: Iterable[Batch]) -> nn.Module:
         """The model with the mean parameters.
 
-        If it has BatchNorm, the running statistics are first made anew: the plain mean of those of the batches.
+        Args:
+            batches: if the model has BatchNorm, its running statistics become the plain mean of the statistics of these
+                batches.
         """
         assert self._mean, "nothing was added"
         update_bn(batches, self._mean.module)
@@ -37,7 +42,12 @@ class Average:
         return self._mean.state_dict() if self._mean else {}
 
     def load_state_dict(self, state: dict[str, Any], model: nn.Module) -> None:
-        """`model`: of the architecture that is averaged."""
+        """Restore the mean.
+
+        Args:
+            state: what `state_dict` gave.
+            model: any model of the architecture that is averaged.
+        """
         if state:
             self._mean = AveragedModel(model)
             self._mean.load_state_dict(state)

@@ -1,4 +1,4 @@
-"""The head of a classifier, which is its last linear layer, and the features that go into it."""
+"""The head of a classifier, which is its last linear layer, and the features that it takes."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,11 +13,11 @@ from bench.models.predict import predict
 from bench.models.stack import StackedLinear
 
 Head = nn.Linear | StackedLinear
-"""A linear layer with weights [.., outputs, D]; of stacked models, those of all runs."""
+"""A linear layer with weights [.., outputs, D], or the linear layers of stacked models."""
 
 
 class TwoLogits(nn.Module):
-    """[.., 1] -> [.., 2]: the logits (0, z) of two classes, whose softmax is the sigmoid of z."""
+    """The logits (0, z) of two classes, whose softmax is the sigmoid of z: [.., 1] -> [.., 2]."""
 
     stackable = True
 
@@ -29,11 +29,11 @@ def output_layers(features: int, classes: int) -> list[nn.Module]:
     """The last layers of a classifier, for `nn.Sequential`.
 
     Args:
-        features: width D of what goes in, [.., D].
-        classes: number C of logits, [.., C].
+        features: width D of the input [.., D].
+        classes: number C of logits [.., C].
 
     Returns:
-        A linear layer; for two classes one with a single output z, and after it the logits (0, z).
+        A linear layer; for two classes a linear layer with a single output z, followed by the logits (0, z).
     """
     if classes == 2:
         return [nn.Linear(features, 1), TwoLogits()]
@@ -41,19 +41,25 @@ def output_layers(features: int, classes: int) -> list[nn.Module]:
 
 
 def head_of(model: nn.Module, split: Split) -> Head:
-    """The last linear layer of the model, in order of registration, which gives the logits: those of the classes, or of
-    two classes its one output z as (0, z).
+    """The head of a classifier: its last linear layer in order of registration, if the layer gives the logits.
 
-    split: two samples of it show whether that is so; stacked as the model is. The model keeps its mode and its state.
-    Raises NotApplicableError if there is no such layer.
+    The output of the layer is the logits, or for two classes one number z of the logits (0, z). Two samples are
+    predicted to find out. The model keeps its mode and its state.
+
+    Args:
+        model: the classifier.
+        split: samples to try, stacked if the model is.
+
+    Raises:
+        NotApplicableError: if the model has no such layer.
     """
     layers = [module for module in model.modules() if isinstance(module, Head)]
     if not layers:
         raise NotApplicableError("the model has no linear layer (nn.Linear), so no head")
-    samples = split.y.dim() - 1
-    two = Split(*(t.narrow(samples, 0, 2) for t in (split.x, split.y, split.group)))
+    samples = split.y.dim() - 1  # the dimension of the samples
+    first_two = Split(*(field.narrow(samples, 0, 2) for field in (split.x, split.y, split.group)))
     with _calls(model, layers[-1]) as calls:
-        logits = predict(model, two, 2)
+        logits = predict(model, first_two, 2)
     outputs = [output.float() for _, output in calls]
     if layers[-1].weight.shape[-2] == 1:
         outputs = [F.pad(z, (1, 0)) for z in outputs]
@@ -63,7 +69,17 @@ def head_of(model: nn.Module, split: Split) -> Head:
 
 
 def features(model: nn.Module, head: Head, split: Split, batch_size: int) -> Tensor:
-    """[.., N, D]: what goes into the head for all samples in order, in evaluation mode. The model keeps its mode."""
+    """What goes into the head in evaluation mode. The model keeps its mode.
+
+    Args:
+        model: a classifier.
+        head: its head (`head_of`).
+        split: the samples.
+        batch_size: as for `predict`.
+
+    Returns:
+        [.., N, D], for all samples in order.
+    """
     with _calls(model, head) as calls:
         predict(model, split, batch_size)
     return torch.cat([inputs for inputs, _ in calls], -2)
@@ -71,7 +87,7 @@ def features(model: nn.Module, head: Head, split: Split, batch_size: int) -> Ten
 
 @contextmanager
 def _calls(model: nn.Module, layer: Head) -> Iterator[list[tuple[Tensor, Tensor]]]:
-    """Input and output of each call of the layer. In the end the model is in the mode that it had."""
+    """The input and the output of each call of a layer within this context, which puts the model back into its mode."""
     calls: list[tuple[Tensor, Tensor]] = []
     hook = layer.register_forward_hook(lambda _, inputs, output: calls.append((inputs[0], output)))
     training = model.training

@@ -1,4 +1,4 @@
-"""Models as runs begin with them."""
+"""The models that runs begin with."""
 
 from collections.abc import Callable, Sequence
 
@@ -17,7 +17,14 @@ def initial_model(
     streams: RandomStreams,
     device: torch.device,
 ) -> nn.Module:
-    """The model with initial weights drawn by the purpose `init`, normalising its input; one of all stacked runs."""
+    """Build the model of a run, or the stack of the models of stacked runs.
+
+    Args:
+        build: builds the model; its initial weights come from torch's global generator.
+        mean, std: of each channel or feature, which the model normalises its input with; empty: it does not.
+        streams: the run's; the initial weights are drawn by the purpose `init`.
+        device: where the model is put.
+    """
     models = []
     for seed in streams.seeds:
         with torch.random.fork_rng([device] if device.type == "cuda" else []):
@@ -27,15 +34,15 @@ def initial_model(
 
 
 def initial_perceptron(hidden: int, generator: Generator) -> Tensor:
-    """Initial parameters of a network with one input, one hidden layer and one output, as `nn.Linear` draws its own.
+    """Initial parameters of a network with one input, one hidden layer and one output, drawn as `nn.Linear` draws them.
 
     Args:
         hidden: width of the hidden layer.
-        generator: on the CPU; torch's global one is left alone.
+        generator: on the CPU; torch's global generator does not change.
 
     Returns:
         [3 hidden + 1]: weights and biases of the hidden layer, then of the output, uniform in +-1 / sqrt(inputs).
     """
-    drawn = 2 * torch.rand(3 * hidden + 1, generator=generator) - 1
-    drawn[2 * hidden :] /= hidden**0.5
-    return drawn
+    parameters = 2 * torch.rand(3 * hidden + 1, generator=generator) - 1
+    parameters[2 * hidden :] /= hidden**0.5
+    return parameters

@@ -1,4 +1,4 @@
-"""Normalisation of inputs, inside the model: what stands before it sees values in [0, 1]."""
+"""Normalisation of inputs inside the model, so that everything outside of it sees values in [0, 1]."""
 
 from collections.abc import Sequence
 
@@ -11,9 +11,14 @@ from bench.errors import BenchError
 class Normalize(nn.Module):
     """(x - mean) / std, for each channel of images [.., B, C, H, W] or each feature of vectors [.., B, D].
 
-    At most one leading dimension, of stacked runs: an input of four or five dimensions is images, of two or three
-    vectors. mean, std: one value for each channel or feature. No parameters.
-    Raises BenchError if they differ in number or a standard deviation is not positive.
+    There is at most one leading dimension, that of stacked runs: an input of four or five dimensions is images, one of
+    two or three dimensions is vectors. The module has no parameters.
+
+    Args:
+        mean, std: one value for each channel or feature.
+
+    Raises:
+        BenchError: if they differ in number, or a standard deviation is not positive.
     """
 
     stackable = True
@@ -24,8 +29,8 @@ class Normalize(nn.Module):
         super().__init__()
         if len(mean) != len(std) or min(std, default=1) <= 0:
             raise BenchError(
-                f"normalisation needs as many means as positive standard deviations, not {len(mean)} means and "
-                f"{len(std)} standard deviations, the least {min(std, default=None)}"
+                f"normalisation needs as many positive standard deviations as means, not {len(mean)} means and "
+                f"{len(std)} standard deviations, of which the least is {min(std, default=None)}"
             )
         self.register_buffer("mean", torch.tensor(mean))
         self.register_buffer("std", torch.tensor(std))
@@ -36,5 +41,5 @@ class Normalize(nn.Module):
 
 
 def normalized(model: nn.Module, mean: Sequence[float], std: Sequence[float]) -> nn.Module:
-    """The model behind a normalisation of its input, or the model itself where `mean` is empty."""
+    """The model with a normalisation of its input before it, or the model itself if `mean` is empty."""
     return nn.Sequential(Normalize(mean, std), model) if mean else model

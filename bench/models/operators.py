@@ -1,4 +1,4 @@
-"""The operators of a pass through a model, counted: calls, FLOPs, and how often they make the host wait for a GPU."""
+"""Counts of a pass through a model: calls of operators, FLOPs, and how often the host would wait for a GPU."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -20,16 +20,22 @@ WAITING = {
     aten.bincount,
     aten._linalg_check_errors,
 }
-"""Operators whose result, or its size, the host has to know."""
+"""Operators whose result, or the size of whose result, the host has to know."""
 INDEXING = {aten.index, aten.index_put, aten.index_put_}
 
 
 class Operators(TorchDispatchMode):
-    """Counts calls of operators that are no views, calls that would wait for a GPU, and floating-point operations.
+    """Counts what happens within this context.
 
-    A boolean mask as an index waits too: the number of its true values is the size of the result. FLOPs are those of
-    torch's `FlopCounterMode` (matrix products, convolutions and attention, where a multiplication and an addition are
-    two), by its registry: the mode itself also tracks modules, and fails on a module that is called under `no_grad`.
+    FLOPs are counted by the registry of torch's `FlopCounterMode`: of matrix products, convolutions and attention, with
+    a multiplication and an addition as two. The mode itself is not used, because it also tracks modules and fails on a
+    module that is called under `no_grad`.
+
+    Attributes:
+        calls: calls of operators that are not views.
+        waits: calls that would make the host wait for a GPU. A boolean mask as an index is one of them: the size of the
+            result is the number of its true values.
+        flops: floating-point operations.
     """
 
     def __init__(self) -> None:
@@ -37,7 +43,8 @@ class Operators(TorchDispatchMode):
         self.calls = self.waits = self.flops = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        operator, kwargs = func.overloadpacket, kwargs or {}
+        operator = func.overloadpacket
+        kwargs = kwargs or {}
         out = func(*args, **kwargs)
         self.calls += not func.is_view and func.namespace != "profiler"
         self.waits += waits_for_a_gpu(func, args)
@@ -47,7 +54,7 @@ class Operators(TorchDispatchMode):
 
 
 def waits_for_a_gpu(func: Any, args: Sequence[Any]) -> bool:
-    """Whether a call of this operator makes the host wait, where its tensors are on a GPU."""
+    """Whether a call of this operator makes the host wait if its tensors are on a GPU."""
     operator = func.overloadpacket
     return operator in WAITING or (operator in INDEXING and any(map(_is_mask, args[1])))
 
@@ -57,8 +64,8 @@ def _is_mask(index: Tensor | None) -> bool:
 
 
 def flops(step: Callable[[], object]) -> int:
-    """Floating-point operations of what `step` does."""
-    found = Operators()
-    with found:
+    """The number of floating-point operations of a step."""
+    operators = Operators()
+    with operators:
         step()
-    return found.flops
+    return operators.flops

@@ -1,4 +1,4 @@
-"""The numbers and the memory format that a model computes in."""
+"""The precision and the memory format that a model computes in."""
 
 import torch
 from torch import Tensor, nn
@@ -7,9 +7,9 @@ from bench.errors import DeviceError
 
 
 class MixedPrecision(nn.Module):
-    """A model whose passes run under bfloat16 autocast: [.., B, ...] -> logits in float32, as the losses want them.
+    """A model whose passes run under bfloat16 autocast: [.., B, ...] -> logits in float32, which the losses need.
 
-    Its parameters stay what they are.
+    Its parameters keep their type.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -17,14 +17,15 @@ class MixedPrecision(nn.Module):
         self.model = model
 
     def forward(self, x: Tensor) -> Tensor:
-        # A weight is used once in a pass, and cast weights that outlive it would be wrong for the next parameters.
+        # No cache: a weight is used once in a pass, and a cast weight that outlives the pass would be wrong once the
+        # parameters have changed.
         with torch.autocast(x.device.type, torch.bfloat16, cache_enabled=False):
             logits: Tensor = self.model(x)
         return logits.float() if logits.dtype == torch.bfloat16 else logits
 
 
 class ChannelsLast(nn.Module):
-    """A model that gets images [B, C, H, W] in the memory format channels_last, and has its convolutions in it."""
+    """A model with its images [B, C, H, W] and its convolutions in the memory format channels_last."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -36,9 +37,15 @@ class ChannelsLast(nn.Module):
 
 
 def in_precision(model: nn.Module, precision: str, channels_last: bool = False) -> nn.Module:
-    """The model computing in `fp32` as it is, or in `bf16`.
+    """The model, made to compute in a precision.
 
-    Raises DeviceError for bf16 on a GPU without it.
+    Args:
+        model: on its device.
+        precision: `fp32`, in which the model stays as it is, or `bf16`.
+        channels_last: whether images are in the memory format channels_last.
+
+    Raises:
+        DeviceError: for `bf16` on a GPU that does not have it.
     """
     device = next(model.parameters()).device
     if precision == "bf16" and device.type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):

@@ -1,4 +1,4 @@
-"""What a model says of the samples of a split."""
+"""The logits of a model for the samples of a split."""
 
 from contextlib import suppress
 
@@ -8,20 +8,28 @@ from torch import Tensor, nn
 from bench.data.split import Split
 
 GPU_NUMBERS = 2**23
-"""Numbers in the inputs of one batch on a GPU, 2,730 images of CIFAR. In small batches it waits for the host."""
+"""Numbers in the inputs of one batch on a GPU (2,730 images of CIFAR). With small batches a GPU waits for the host."""
 
 
 @torch.no_grad()
 def predict(model: nn.Module, split: Split, batch_size: int) -> Tensor:
-    """Logits [.., N, C] of all samples in order, float32, in evaluation mode, in which the model is left.
+    """Compute the logits of all samples. The model is put into evaluation mode and stays in it.
 
-    batch_size: samples of each run in a batch; on a GPU the least, and more where they are small and memory allows it.
+    Args:
+        model: the model.
+        split: the samples, stacked if the model is.
+        batch_size: samples of each run in a batch. On a GPU it is the least number, and batches of small inputs are
+            larger if the memory allows it.
+
+    Returns:
+        [.., N, C] float32, in the order of the split.
     """
     model.eval()
-    larger = _gpu_batch_size(split, batch_size) if split.device.type == "cuda" else batch_size
-    if larger > batch_size:
-        with suppress(torch.OutOfMemoryError):
-            return _logits(model, split, larger)
+    if split.device.type == "cuda":
+        larger = _gpu_batch_size(split, batch_size)
+        if larger > batch_size:
+            with suppress(torch.OutOfMemoryError):
+                return _logits(model, split, larger)
     return _logits(model, split, batch_size)
 
 
@@ -30,6 +38,6 @@ def _logits(model: nn.Module, split: Split, batch_size: int) -> Tensor:
 
 
 def _gpu_batch_size(split: Split, least: int) -> int:
-    """Of inputs that have GPU_NUMBERS together, over all stacked runs."""
-    of_a_sample = split.x.numel() // max(len(split), 1)
-    return max(least, GPU_NUMBERS // max(of_a_sample, 1))
+    """How many samples have GPU_NUMBERS numbers together, in all stacked runs; `least` or more."""
+    numbers_per_sample = split.x.numel() // max(len(split), 1)
+    return max(least, GPU_NUMBERS // max(numbers_per_sample, 1))

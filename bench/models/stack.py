@@ -1,7 +1,7 @@
-"""Several models of one architecture as one module, so that small models train together at the cost of about one.
+"""Stacks: several models of one architecture as one module, which trains them at about the cost of one small model.
 
-The runs are independent, so the gradient of a sum of their losses is each run's gradient; with optimisers that work
-element by element a training of the stack is the training of each model.
+The runs are independent, so the gradient of the sum of their losses holds the gradient of each run. With an optimiser
+that works element by element, training the stack is training each of the models.
 """
 
 import copy
@@ -27,13 +27,15 @@ SAFE: frozenset[type[nn.Module]] = frozenset(
         nn.Tanh,
     }
 )
-"""Modules that treat every leading dimension alike."""
+"""Modules that treat all leading dimensions alike, so that they need no change in a stack."""
 
 
 class StackedLinear(nn.Module):
-    """R linear layers at once: x [R, B, in] -> [R, B, out].
+    """R linear layers as one: x [R, B, in] -> [R, B, out].
 
-    weight: [R, out, in]; bias: [R, out] or None.
+    Args:
+        weight: [R, out, in].
+        bias: [R, out], or None.
     """
 
     bias: nn.Parameter | None
@@ -45,6 +47,7 @@ class StackedLinear(nn.Module):
 
     @classmethod
     def of(cls, layers: "Sequence[nn.Linear]") -> Self:
+        """The stack of these layers, with a copy of their parameters."""
         weight = torch.stack([layer.weight.detach() for layer in layers])
         bias = None if layers[0].bias is None else torch.stack([layer.bias.detach() for layer in layers])
         stacked = cls(weight, bias)
@@ -53,12 +56,12 @@ class StackedLinear(nn.Module):
         return stacked.train(layers[0].training)
 
     def layer(self, run: int) -> nn.Linear:
-        """The layer of one run, with its own copy of the parameters."""
+        """The layer of one run, with a copy of its parameters."""
         _, outputs, inputs = self.weight.shape
         layer = nn.Linear(inputs, outputs, self.bias is not None, device="meta")  # draws no initial weights
         for name, parameter in self.named_parameters():
-            own = parameter[run].detach().clone()
-            setattr(layer, name, nn.Parameter(own, requires_grad=parameter.requires_grad))
+            copied = parameter[run].detach().clone()
+            setattr(layer, name, nn.Parameter(copied, requires_grad=parameter.requires_grad))
         return layer.train(self.training)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -68,15 +71,22 @@ class StackedLinear(nn.Module):
 
 
 def stack(models: Sequence[nn.Module]) -> nn.Module:
-    """The models as one, with a leading run dimension R in every parameter: x [R, B, ...] -> logits [R, B, C].
+    """Stack models: one module with a leading run dimension R in every parameter. The models are not changed.
 
-    `nn.Linear` becomes one batched product and `nn.Flatten(1)` keeps the run dimension; `nn.Sequential` and
-    element-wise activations are taken as they are. So is any module whose class declares `stackable = True`: it
-    promises that it has no parameters of its own (its parts may) and that its forward means the same with one more
-    leading dimension, and its buffers must be equal in all the models. The models themselves are not touched.
+    `nn.Linear` becomes one batched product, and `nn.Flatten(1)` keeps the run dimension. `nn.Sequential` and
+    element-wise activations stay as they are. So does any module whose class declares `stackable = True`. Such a class
+    promises that it has no parameters of its own (its parts may have some), and that its `forward` means the same with
+    one more leading dimension. Its buffers must be equal in all the models.
 
-    Raises BenchError for no models, models that differ in architecture, and any other module (convolutions,
-    normalisation layers and dropout among them): such models are trained one at a time.
+    Args:
+        models: R models of one architecture.
+
+    Returns:
+        A module: x [R, B, ...] -> logits [R, B, C].
+
+    Raises:
+        BenchError: for no models, for models of different architectures, and for any other module, such as a
+            convolution, a normalisation layer or dropout. Such models are trained one at a time.
     """
     _check(models)
 
@@ -89,13 +99,14 @@ def stack(models: Sequence[nn.Module]) -> nn.Module:
 
 
 def unstack(module: nn.Module) -> list[nn.Module]:
-    """The models of a stack, in order, as new modules with their own copies of the parameters.
+    """The models of a stack, in order, as new modules with copies of the parameters.
 
-    Raises BenchError if `module` is not a result of `stack`.
+    Raises:
+        BenchError: if `module` is not a result of `stack`.
     """
     runs = next((len(m.weight) for m in module.modules() if isinstance(m, StackedLinear)), 0)
     if not runs:
-        raise BenchError(f"{type(module).__name__} is not a stack of models: only what `stack` returned is unstacked")
+        raise BenchError(f"{type(module).__name__} is not a stack of models: only a result of `stack` can be unstacked")
 
     def single(run: int) -> Callable[[str, nn.Module], nn.Module | None]:
         def replacement(path: str, module: nn.Module) -> nn.Module | None:
@@ -109,15 +120,17 @@ def unstack(module: nn.Module) -> list[nn.Module]:
 
 
 def _rewritten(model: nn.Module, replacement: Callable[[str, nn.Module], nn.Module | None]) -> nn.Module:
-    """A copy of the model in which the modules for which there is a replacement are replaced."""
-    root = nn.Sequential(copy.deepcopy(model))  # so that the model itself has a place to be replaced at
+    """A copy of a model in which those modules are replaced for which `replacement(path, module)` is not None."""
+    root = nn.Sequential(copy.deepcopy(model))  # a parent, so that the model itself can be replaced too
     for path, module in model.named_modules(remove_duplicate=False):
-        if (new := replacement(path, module)) is not None:
+        new = replacement(path, module)
+        if new is not None:
             root.set_submodule(f"0.{path}" if path else "0", new)
     return root[0]
 
 
 def _check(models: Sequence[nn.Module]) -> None:
+    """Raise BenchError, with the reason, if these models cannot be stacked."""
     if not models:
         raise BenchError("there are no models to stack")
     first = models[0]
@@ -127,15 +140,13 @@ def _check(models: Sequence[nn.Module]) -> None:
         if not _stackable(module):
             raise BenchError(
                 f"a model with {type(module).__name__} ({path or 'the model itself'}) cannot be stacked: "
-                f"such models are trained one at a time"
+                f"train such models one at a time"
             )
     if len(list(first.parameters())) != len(list(first.named_parameters(remove_duplicate=False))):
-        raise BenchError(
-            "a model that uses one parameter twice cannot be stacked: such models are trained one at a time"
-        )
+        raise BenchError("a model that uses one parameter twice cannot be stacked: train such models one at a time")
     for name, buffer in first.named_buffers():
         if not all(torch.equal(buffer, model.get_buffer(name)) for model in models):
-            raise BenchError(f"models whose buffer {name!r} differs cannot be stacked: they are trained one at a time")
+            raise BenchError(f"models whose buffer {name!r} differs cannot be stacked: train them one at a time")
 
 
 def _stackable(module: nn.Module) -> bool:

@@ -1,4 +1,4 @@
-"""For authors of models: models of other libraries, built for the inputs and classes of a data set."""
+"""For authors of models: building models of other libraries for the inputs and classes of a data set."""
 
 import copy
 from collections.abc import Callable, Mapping
@@ -24,30 +24,30 @@ def build_for_input(
         what: the model's name, with which messages begin.
         shape: of one input, such as (3, 32, 32).
         classes: number of logits.
-        build: `build(**dropout, **size)`, the model.
-        dropout: name of the model's argument -> probability; left out where it is None.
-        size: arguments for the size of the input, left out where the model has none such.
+        build: gives the model when it is called with the dropout and the size.
+        dropout: name of the argument of `build` -> probability, or None for the default of the model.
+        size: arguments of `build` for the size of the input; they are left out if the model does not take them.
 
     Returns:
         The model, which has mapped a batch [2, *shape] to logits [2, classes].
 
     Raises:
-        OptionError: for dropout that is not at least 0 and below 1, or that the model does not take.
-        BenchError: with what the model says when it cannot be built or run.
+        OptionError: for a dropout that is not in [0, 1), or that the model does not take.
+        BenchError: with the reason, if the model cannot be built or run.
     """
-    given = {argument: p for argument, p in dropout.items() if p is not None}
-    for p in given.values():
+    probabilities = {argument: p for argument, p in dropout.items() if p is not None}
+    for p in probabilities.values():
         if not 0 <= p < 1:
             raise OptionError(f"{what} needs 0 <= dropout < 1, not {p}")
     try:
         try:
-            model = build(**given, **size)
+            model = build(**probabilities, **size)
         except TypeError as error:
             if not any(argument in str(error) for argument in size):
                 raise
-            model = build(**given)
+            model = build(**probabilities)
     except Exception as error:
-        if any(f"unexpected keyword argument '{argument}'" in str(error) for argument in given):
+        if any(f"unexpected keyword argument '{argument}'" in str(error) for argument in probabilities):
             raise OptionError(f"{what} takes no dropout") from error
         raise BenchError(f"{what} cannot be built for inputs of shape {shape}: {_reason(error)}") from error
     _try(model, what, shape, classes)
@@ -55,7 +55,7 @@ def build_for_input(
 
 
 def _try(model: nn.Module, what: str, shape: tuple[int, ...], classes: int) -> None:
-    """Run a copy as in training, so that neither the model's statistics nor the random stream move."""
+    """Run a copy of the model in training mode. Neither the model's statistics nor the random stream change."""
     try:
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
             logits = copy.deepcopy(model).train()(torch.zeros(2, *shape))
@@ -66,4 +66,6 @@ def _try(model: nn.Module, what: str, shape: tuple[int, ...], classes: int) -> N
 
 
 def _reason(error: Exception) -> str:
-    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+    """The type of an error and the first line of its message."""
+    first_line = str(error).strip().partition("\n")[0]
+    return f"{type(error).__name__}: {first_line}"

@@ -1,1 +1,1 @@
-"""One training: the method, its loop, what is measured in it and kept of it."""
+"""One training: the method, its loop, what is measured in it, and its checkpoints."""

@@ -1,13 +1,14 @@
 """A method's update, captured once and replayed: on a GPU as a CUDA graph, on a CPU as a flat list of operations.
 
-A replay skips all Python and the building of autograd graphs, which is most of the time of a small model's update and,
-on a GPU, of many a large one's. It makes the same operations on the same tensors, so that its results are those of the
-update itself: bit for bit on a CPU, and on a GPU but for kernels that add up in an order of the moment (gathers and
-some convolutions, backward). What is captured must not depend on the value of a tensor, and state must be changed in
-place: a method says that this is so by `capturable = True`, and the contract tests check it.
+A replay skips all Python code and the building of autograd graphs, which take most of the time of a small model's
+update and, on a GPU, of many a large model's. It makes the same operations on the same tensors, so its results are
+those of the update itself: bit for bit on a CPU; on a GPU except for kernels that add up in no fixed order (the
+backward passes of gathers and some convolutions). An update that is captured must not depend on the value of a tensor,
+and must change its state in place. A method declares by `capturable = True` that this is so, and the contract tests
+check it.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from bench.training.method import Method
 
 Result = tuple[Tensor, Tensor]
-"""Losses and weights of an update."""
+"""The losses and the weights of an update."""
 FAILED = "capturing an update failed"
 
 
@@ -32,8 +33,10 @@ FAILED = "capturing an update failed"
 class Capture:
     """Whether the updates of a training were replayed, for its record.
 
-    captured: whether they were, from some update on. eager_because: if not, the reason. memory_bytes: what capturing
-    has reserved on the GPU.
+    Attributes:
+        captured: whether updates were replayed, from some update on.
+        eager_because: the reason, if they were not.
+        memory_bytes: what capturing has reserved on the GPU; None on a CPU.
     """
 
     captured: bool = False
@@ -42,9 +45,11 @@ class Capture:
 
     @classmethod
     def of(cls, update: "Captured | None", capturable: bool) -> "Capture":
-        """Of the update that a training ended with; None where it was not to be captured.
+        """What became of the capture in a training that has ended.
 
-        capturable: whether the method says that its updates can be.
+        Args:
+            update: the training's; None: its updates were not to be captured.
+            capturable: whether the method declares that its updates can be captured.
         """
         if update is None:
             return cls(eager_because="" if capturable else "the method does not say that it can be captured")
@@ -55,27 +60,32 @@ class Capture:
 
     @property
     def failed(self) -> bool:
-        """Whether capturing was tried in vain."""
+        """Whether capturing was tried and failed."""
         return self.eager_because.startswith(FAILED)
 
 
 class Captured:
-    """The update of one method. The first ones of each shape of batch are made as they are, then one is captured.
+    """The update of one method. For each shape of batch, the first updates are made one by one, then one is captured.
 
-    An update that draws random numbers (dropout) is never captured: a replay would not draw those of the run's seed.
-    A replay leaves the gradients of the parameters as the update does, until the next one. In captured updates nobody
-    looks for gradients that are not finite; the end of the epoch tells.
+    An update that draws random numbers (dropout) is never captured, because a replay would not draw the numbers of the
+    run's seed. A replay leaves the gradients of the parameters as the update does, until the next replay. Look-aheads
+    do not check for gradients that are not finite in captured updates; the end of the epoch does.
 
-    Where capturing fails, for whatever reason, the method's attributes, tensors and what a checkpoint holds are as they
-    were before, and this update and all later ones are made as they are: an error of the update itself shows then.
+    If capturing fails, for whatever reason, the method's attributes, its tensors and its state for checkpoints are put
+    back as they were before, and this update and all later ones are made one by one. So an error of the update itself
+    is raised then.
 
-    eager_because: why updates are made as they are; empty as long as they may be captured.
+    Args:
+        method: has begun.
+        note: told, in a sentence, that capturing failed.
+
+    Attributes:
+        eager_because: why updates are made one by one; empty as long as they may be captured.
     """
 
     WARM_UP = 3
 
     def __init__(self, method: "Method", note: Callable[[str], None] = lambda text: None) -> None:
-        """note: told, in a sentence, that capturing failed."""
         self._method = method
         self._optimizers = list(instances(torch.optim.Optimizer, vars(method)))
         self._backend = CudaGraphs(method.task.device) if method.task.device.type == "cuda" else Operations()
@@ -84,14 +94,14 @@ class Captured:
         self._calls: dict[Any, int] = {}
         self._captures: dict[Any, tuple[Function, list[BalancedBatches]]] = {}
         self._settings: list[Any] = []
-        self._drawn: list[BalancedBatches] = []  # those that an update draws from, in order
+        self._sources: list[BalancedBatches] = []  # what an update draws validation batches from, in order
         self._parameters: list[nn.Parameter] = []
 
     def __call__(self, batch: Batch) -> Result:
         if self.eager_because:
             return self._method.update(batch)
-        settings = [{k: v for k, v in g.items() if k != "params"} for o in self._optimizers for g in o.param_groups]
-        if settings != self._settings:  # they are numbers in what is captured
+        settings = self._optimizer_settings()
+        if settings != self._settings:  # a capture holds them as constants
             self._settings = settings
             self._forget()
         shape = tuple(t.shape for t in batch)
@@ -100,65 +110,72 @@ class Captured:
             if self._calls[shape] <= self.WARM_UP:
                 return self._observed(batch)
             return self._capture(shape, batch)
-        replay, drawn = self._captures[shape]
-        losses, weights, *gradients = replay(*batch, *(t for batches in drawn for t in batches.draw()))
+        replay, sources = self._captures[shape]
+        losses, weights, *gradients = replay(*batch, *_next_tensors(sources))
         for parameter, gradient in zip(self._parameters, gradients, strict=True):
             parameter.grad = gradient
         return losses, weights
 
     @property
     def captured(self) -> bool:
-        """Whether updates are replayed by now."""
+        """Whether an update has been captured, so that updates are replayed."""
         return bool(self._captures)
 
     @property
     def memory(self) -> int | None:
-        """Bytes of the GPU that capturing has reserved so far; None on a CPU."""
+        """Bytes that capturing has reserved on the GPU so far; None on a CPU."""
         return self._backend.memory
 
+    def _optimizer_settings(self) -> list[dict[str, Any]]:
+        """The settings of each group of parameters of each optimiser, such as its learning rate."""
+        settings = []
+        for optimizer in self._optimizers:
+            for group in optimizer.param_groups:
+                settings.append({name: value for name, value in group.items() if name != "params"})
+        return settings
+
     def _forget(self) -> None:
-        """Drop what is captured."""
+        """Drop all captures."""
         self._captures.clear()
         self._backend.begin_anew()
 
     def _observed(self, batch: Batch) -> Result:
-        """An update as it is, noting what it draws."""
+        """Make an update without a capture, and note what it draws."""
         seeded = Seeded()
-        self._drawn = []
+        self._sources = []
 
         def note_and_draw(batches: BalancedBatches) -> Batch:
-            self._drawn.append(batches)
-            with seeded.paused():  # they have generators of their own
+            self._sources.append(batches)
+            with seeded.paused():  # batches draw from their own generators
                 return batches.draw()
 
         with self._backend.warm_up(self._optimizers), self._drawing(note_and_draw), seeded:
             result = self._method.update(batch)
-        self.eager_because = "an update draws random numbers" if seeded.found else ""
+        self.eager_because = "an update draws random numbers" if seeded.draws else ""
         return result
 
     def _capture(self, shape: Any, batch: Batch) -> Result:
+        """Capture an update for batches of this shape; if that fails, make it without a capture."""
         put_back = self._backend.snapshot(self._method)
-        positions = [batches.state_dict() for batches in self._drawn]
-        tensors = [*batch, *(t for batches in self._drawn for t in batches.draw())]
+        positions = [batches.state_dict() for batches in self._sources]
+        tensors = [*batch, *_next_tensors(self._sources)]
         self._parameters = [p for p in self._method.model.parameters() if p.grad is not None]
         try:
             with self._unwatched():
                 function, (losses, weights, *_) = self._backend.capture(self._update, tensors)
-        except Exception as error:  # of many kinds, and none of them says anything about the update itself
+        except Exception as error:  # torch raises many kinds, and none of them means that the update itself is wrong
             self._give_up(error)
         else:
-            self._captures[shape] = function, self._drawn
+            self._captures[shape] = function, self._sources
             return losses, weights
         put_back()
-        for batches, position in zip(self._drawn, positions, strict=True):
+        for batches, position in zip(self._sources, positions, strict=True):
             batches.load_state_dict(position)
         return self._method.update(batch)
 
     @contextmanager
     def _drawing(self, by: Callable[[BalancedBatches], Batch]) -> Iterator[None]:
-        """Have the method's validation batches drawn by this function: those of its task, and those that it made itself
-        and holds.
-        """
+        """Let a function draw the method's validation batches: those of its task, and those that the method holds."""
         draws = self._method.task.draws
         for batches in instances(BalancedBatches, vars(self._method)):
             batches.draws = draws
@@ -167,7 +184,7 @@ class Captured:
 
     @contextmanager
     def _unwatched(self) -> Iterator[None]:
-        """Look-aheads do not look at the values of their gradients: what looks cannot be captured."""
+        """Keep look-aheads from checking their gradients within this context: reading a value cannot be captured."""
         engines = self._method.engines()
         try:
             for engine in engines:
@@ -178,10 +195,10 @@ class Captured:
                 engine.watched = True
 
     def _give_up(self, error: Exception) -> None:
-        """Leave nothing of the capture behind, and say why there is none."""
+        """Remove what a failed capture has left, and note the reason."""
         self._forget()
         for parameter in self._method.model.parameters():
-            parameter.grad = None  # it may lie where the capture was
+            parameter.grad = None  # its memory may belong to the capture
         self.eager_because = f"{FAILED}: {_first_reason(error)}"
         self._backend.give_up(self.eager_because)
         self._note(
@@ -189,23 +206,31 @@ class Captured:
         )
 
     def _update(self, *tensors: Tensor) -> tuple[Tensor, ...]:
-        """The update as a function of its data."""
-        given = iter([Batch(*tensors[i : i + 4]) for i in range(0, len(tensors), 4)])
-        training_batch = next(given)
-        expected = iter(self._drawn)
+        """The update as a function of the tensors of its batches: four of the training batch, then of the others."""
+        batches_of_update = iter([Batch(*tensors[i : i + 4]) for i in range(0, len(tensors), 4)])
+        training_batch = next(batches_of_update)
+        expected_sources = iter(self._sources)
 
-        def next_given(batches: BalancedBatches) -> Batch:
-            if next(expected, None) is not batches:
+        def next_batch(source: BalancedBatches) -> Batch:
+            if next(expected_sources, None) is not source:
                 raise RuntimeError("it draws other validation batches in every update")
-            return next(given)
+            return next(batches_of_update)
 
-        with self._drawing(next_given):
+        with self._drawing(next_batch):
             losses, weights = self._method.update(training_batch)
         return losses, weights, *(p.grad for p in self._parameters if p.grad is not None)
 
 
+def _next_tensors(sources: Sequence[BalancedBatches]) -> list[Tensor]:
+    """The tensors of the next batch of each of these sources, one after the other."""
+    tensors: list[Tensor] = []
+    for batches in sources:
+        tensors += batches.draw()
+    return tensors
+
+
 def _first_reason(error: BaseException) -> str:
-    """In a line. The end of a CUDA capture fails after its content, which is what counts."""
+    """The first error in one line: after an error within a CUDA capture, the end of the capture fails too."""
     if "captur" in str(error) and error.__context__:
         error = error.__context__
     if "_local_scalar_dense" in str(error):  # the operator behind item(), float(), bool()

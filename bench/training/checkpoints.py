@@ -16,8 +16,9 @@ class Checkpoints:
     """The checkpoint file of one training, and the times at which it is written.
 
     The first checkpoint is due after FIRST_SECONDS, the next after twice as many, then after four times as many, and
-    so on, but never later than SECONDS after the one before. A large model begins with one second for every
-    BYTES_PER_SECOND of its parameters. Up to SECONDS, saving takes no more than a SHARE of the time.
+    so on, but never later than SECONDS after the one before. For a large model the first one is due after one second
+    for every BYTES_PER_SECOND of its parameters. As long as the time between two checkpoints is below SECONDS, saving
+    takes no more than a SHARE of it.
 
     Args:
         path: the file; None: there are no checkpoints.
@@ -36,7 +37,7 @@ class Checkpoints:
         self._wait = self.FIRST_SECONDS
 
     def begin(self, model: nn.Module) -> None:
-        """Before the first epoch, with the model that is trained: the larger it is, the later the first checkpoint."""
+        """Before the first epoch. The larger the model, the later the first checkpoint is due."""
         self._wait = max(self._wait, parameter_bytes(model) / self.BYTES_PER_SECOND)
 
     @property
@@ -46,10 +47,10 @@ class Checkpoints:
         return self.path is not None and waited >= min(self._wait, self.SECONDS)
 
     def save(self, state: dict[str, Any]) -> None:
-        """Write a checkpoint now; an interrupted write leaves the one before.
+        """Write a checkpoint now. If writing is interrupted, the checkpoint before stays.
 
         Args:
-            state: of the training, as `torch.save` takes it; "epoch" is the number of epochs that are done.
+            state: of the training, as `torch.save` takes it; `state["epoch"]` is the number of epochs that are done.
         """
         if self.path is None:
             return
@@ -60,26 +61,26 @@ class Checkpoints:
             torch.save(state, part)
             os.replace(part, self.path)
             self._observer.saved(state["epoch"])
-        except (OSError, RuntimeError) as error:  # a full disk is no reason to stop
+        except (OSError, RuntimeError) as error:  # a full disk should not stop a training
             self._observer.note(f"no checkpoint at epoch {state['epoch']}: {error}")
         finally:
-            with contextlib.suppress(OSError):  # it is there only after a failure
+            with contextlib.suppress(OSError):  # the file exists only after a failure
                 part.unlink()
         self._saved_at = time.perf_counter()
         self._wait = max(2 * self._wait, (self._saved_at - begun) / self.SHARE)
 
     def load(self, device: torch.device) -> dict[str, Any] | None:
-        """The state that was saved, with its tensors on the device; None where there is no file that can be read."""
+        """The state that was saved, with its tensors on the device; None if there is no file, or it cannot be read."""
         if self.path is None or not self.path.exists():
             return None
         try:
             state: dict[str, Any] = torch.load(self.path, map_location=device, weights_only=True)
         except Exception as error:  # torch raises many kinds for a damaged file
-            self._observer.note(f"{self.path} cannot be read, starting from the beginning: {error}")
+            self._observer.note(f"{self.path} cannot be read, so the training starts from the beginning: {error}")
             return None
         return state
 
 
 def parameter_bytes(model: nn.Module) -> int:
-    """How many bytes the parameters of a model take."""
+    """The number of bytes that the parameters of a model take."""
     return sum(p.numel() * p.element_size() for p in model.parameters())

@@ -1,7 +1,8 @@
-"""What a method does to its training samples: their weights and losses in one epoch, and how the weights change.
+"""Diagnostics: the weights and losses of the training samples in one epoch, and how the weights change.
 
-Shapes: `..` are stacked runs, `n` the samples of an epoch in the order of its steps, as often as they were drawn, and N
-the training samples. Everything is computed at the end of an epoch that is evaluated, on the device.
+In shapes, `..` are stacked runs, n is the number of samples that an epoch has drawn, in the order of its steps and with
+repetitions, and N is the number of training samples. Everything is computed on the device, at the end of an epoch that
+is evaluated.
 """
 
 import math
@@ -19,11 +20,16 @@ if TYPE_CHECKING:
     from bench.training.task import Task
 
 MAX_LABELS = 20
-"""Values by class (group) are recorded where there are at most so many: every one is a column of the record."""
+"""The most classes (groups) whose values are recorded one by one, because each value is a column of the record."""
 
 
 class Samples(NamedTuple):
-    """The samples of a step, [.., B] each, or of an epoch, [.., n]."""
+    """The samples of a step or of an epoch.
+
+    Attributes:
+        losses, weights: detached, [.., B] for a step or [.., n] for an epoch.
+        y, group, index: as in `Batch`, of the same shape.
+    """
 
     losses: Tensor
     weights: Tensor
@@ -33,42 +39,62 @@ class Samples(NamedTuple):
 
     @classmethod
     def of(cls, batch: Batch, losses: Tensor, weights: Tensor) -> "Samples":
+        """The samples of a step."""
         return cls(losses.detach(), weights.detach(), batch.y, batch.group, batch.index)
 
     @classmethod
     def cat(cls, steps: Sequence["Samples"]) -> "Samples":
-        """The samples of an epoch."""
+        """The samples of the steps of an epoch."""
         return cls(*(torch.cat(parts, -1) for parts in zip(*steps, strict=True)))
 
 
 class Diagnostics:
     """The diagnostics of one training.
 
-    weights: [.., N] float32, the weight of each training sample when it was last drawn in an evaluated epoch (the mean
-        of those of that epoch), NaN before; None before the first evaluation.
+    Attributes:
+        weights: [.., N] float32, the weight of each training sample in the last evaluated epoch that has drawn it (the
+            mean, if it was drawn several times); NaN for a sample that was not drawn yet. None before the first
+            evaluation.
     """
 
     def __init__(self) -> None:
         self.weights: Tensor | None = None
 
     def __call__(self, steps: Sequence[Samples], task: "Task") -> dict[str, Tensor]:
-        """[..] by name, of an evaluated epoch.
+        """Compute the diagnostics of an epoch that is evaluated.
 
-        loss: mean unweighted loss; `loss_first_tenth`, `loss_last_tenth`: of the first and the last tenth of the steps.
-        effective_sample_size: of the weights as a fraction of the samples (Kish). largest_weight: relative to the mean.
-        weight_entropy: see `entropy`. weight_loss_correlation: see `correlation`. weight_churn: see `churn`, since the
-            evaluation before.
-        weight_share/class0, ...: share of the class in the sum of the weights. loss/class0, ...: its mean unweighted
-            loss, NaN where none was drawn. .../group0, ...: the same of the groups, where they are not the classes.
-            Neither for more than MAX_LABELS classes (groups).
+        Args:
+            steps: the samples of each step.
+            task: the method's.
+
+        Returns:
+            Name -> [..], with these names:
+
+            - loss: the mean unweighted loss.
+            - loss_first_tenth, loss_last_tenth: the same over the first and the last tenth of the steps.
+            - effective_sample_size: Kish's effective sample size of the weights, as a fraction of the samples.
+            - largest_weight: relative to the mean weight.
+            - weight_entropy: see `entropy`.
+            - weight_loss_correlation: see `correlation`.
+            - weight_churn: see `churn`, since the evaluation before; NaN at the first one.
+            - weight_share/class0, ...: share of each class in the sum of the weights.
+            - loss/class0, ...: mean unweighted loss of each class, NaN if none of its samples was drawn.
+            - weight_share/group0, loss/group0, ...: the same for groups, if they are not the classes.
+
+            The values of classes (groups) are left out if there are more than MAX_LABELS of them.
         """
         epoch = Samples.cat(steps)
         losses, weights = epoch.losses, epoch.weights
         by_step = [step.losses.mean(-1) for step in steps]
-        tenth = -(-len(steps) // 10)
-        before, self.weights = self.weights, self._latest(epoch, task.train)
+        tenth = math.ceil(len(steps) / 10)
+        weights_before = self.weights
+        self.weights = self._latest(epoch, task.train)
         mean = weights.mean(-1)
-        found = {
+        if weights_before is None:
+            weight_churn = torch.full_like(mean, math.nan)
+        else:
+            weight_churn = churn(weights_before, self.weights)
+        values = {
             "loss": losses.mean(-1),
             "loss_first_tenth": torch.stack(by_step[:tenth]).mean(0),
             "loss_last_tenth": torch.stack(by_step[-tenth:]).mean(0),
@@ -76,32 +102,39 @@ class Diagnostics:
             "largest_weight": weights.amax(-1) / mean,
             "weight_entropy": entropy(weights),
             "weight_loss_correlation": correlation(weights, losses),
-            "weight_churn": torch.full_like(mean, math.nan) if before is None else churn(before, self.weights),
+            "weight_churn": weight_churn,
         }
         labels = {"class": (epoch.y, len(task.classes))}
         if task.groups != task.classes:
             labels["group"] = epoch.group, len(task.groups)
         for what, (label, number) in labels.items():
             if number <= MAX_LABELS:
-                found |= _by_label(epoch, label, what, number)
-        return found
+                values |= _by_label(epoch, label, what, number)
+        return values
 
     def _latest(self, epoch: Samples, train: Split) -> Tensor:
-        """[.., N]"""
+        """The weight of each training sample after this epoch, [.., N]: samples that it has not drawn keep theirs."""
         known = self.weights
         if known is None:
             known = torch.full(train.y.shape, math.nan, dtype=torch.float32, device=train.device)
         return known.scatter_reduce(-1, epoch.index, epoch.weights.float(), "mean", include_self=False)
 
     def arrays(self, train: Split, run: int) -> dict[str, "np.ndarray[Any, Any]"]:
-        """To be kept beside the record of one run: weight (float32), class and group of each training sample, in the
-        order of the split. Nothing where all weights are equal.
+        """The arrays that are stored beside the record of a run.
+
+        Args:
+            train: the training data.
+            run: its number in the stack; 0 if runs are not stacked.
+
+        Returns:
+            `train/weight` (float32), `train/y` and `train/group`, [N] in the order of the split. Nothing if all weights
+            are equal.
         """
         if self.weights is None:
             return {}
         weights, y, group = (t.view(-1, len(train))[run].cpu() for t in (self.weights, train.y, train.group))
-        drawn = weights[~weights.isnan()]
-        if not len(drawn) or drawn.min() == drawn.max():
+        known_weights = weights[~weights.isnan()]
+        if not len(known_weights) or known_weights.min() == known_weights.max():
             return {}
         return {"train/weight": weights.numpy(), "train/y": y.short().numpy(), "train/group": group.short().numpy()}
 
@@ -113,46 +146,80 @@ class Diagnostics:
 
 
 def entropy(weights: Tensor) -> Tensor:
-    """[..] entropy of the weights [.., n] as a distribution, divided by log n: 1 where all are equal, 0 where all is on
-    one sample; NaN for a negative weight, or none that is not 0.
+    """The entropy of weights as a distribution over samples, divided by log n.
+
+    Args:
+        weights: [.., n].
+
+    Returns:
+        [..] float64: 1 if all weights are equal, 0 if one sample has all the weight, NaN if a weight is negative or all
+        are 0.
     """
     p = weights.double() / weights.double().sum(-1, keepdim=True)
     return -torch.xlogy(p, p).sum(-1) / math.log(p.shape[-1])
 
 
 def correlation(weights: Tensor, losses: Tensor) -> Tensor:
-    """[..] Pearson's, of weights and losses [.., n] each; NaN where either does not vary."""
-    a, b = (t.double() - t[..., :1].double() for t in (weights, losses))  # what does not vary is 0 without rounding
-    a, b = (t - t.mean(-1, keepdim=True) for t in (a, b))
+    """Pearson's correlation of weights and losses.
+
+    Args:
+        weights, losses: [.., n] each.
+
+    Returns:
+        [..] float64, NaN if the weights or the losses do not vary.
+    """
+    a = _centred(weights)
+    b = _centred(losses)
     return (a * b).sum(-1) / (a.square().sum(-1) * b.square().sum(-1)).sqrt()
 
 
+def _centred(values: Tensor) -> Tensor:
+    """Values less their mean, in float64; exactly 0 if they do not vary, because the first one is subtracted first."""
+    from_first = values.double() - values[..., :1].double()
+    return from_first - from_first.mean(-1, keepdim=True)
+
+
 def churn(before: Tensor, after: Tensor) -> Tensor:
-    """[..] share of the sum of the weights [.., N] that has gone to other samples: half the sum of the absolute
-    differences of the two distributions (total variation), among the samples that are known (not NaN) in both.
+    """The share of the weight that has gone to other samples: the total variation of two distributions, which is half
+    the sum of their absolute differences.
+
+    Args:
+        before, after: weights, [.., N] each. Samples without a weight (NaN) in either are left out.
+
+    Returns:
+        [..] float64.
     """
     known = before.isfinite() & after.isfinite()
-    p, q = (w.double().where(known, 0.0) for w in (before, after))
+    p = before.double().where(known, 0.0)
+    q = after.double().where(known, 0.0)
     return (p / p.sum(-1, keepdim=True) - q / q.sum(-1, keepdim=True)).abs().sum(-1) / 2
 
 
 def _by_label(epoch: Samples, label: Tensor, what: str, number: int) -> dict[str, Tensor]:
-    """Share of the weights and mean loss of each class or group.
+    """The share in the weights and the mean loss of each class or group.
 
-    A masked sum for each: adding up by index is not deterministic on CUDA.
+    There is a masked sum for each, because adding up by index is not deterministic on CUDA.
     """
-    weights, losses = epoch.weights.double(), epoch.losses.double()
-    total, found = weights.sum(-1), {}
+    weights = epoch.weights.double()
+    losses = epoch.losses.double()
+    total = weights.sum(-1)
+    values = {}
     for i in range(number):
         member = label == i
-        found[f"weight_share/{what}{i}"] = weights.where(member, 0.0).sum(-1) / total
-        found[f"loss/{what}{i}"] = losses.where(member, 0.0).sum(-1) / member.sum(-1)
-    return found
+        values[f"weight_share/{what}{i}"] = weights.where(member, 0.0).sum(-1) / total
+        values[f"loss/{what}{i}"] = losses.where(member, 0.0).sum(-1) / member.sum(-1)
+    return values
 
 
 def gradient_norm(model: nn.Module, stacked: bool) -> Tensor:
-    """[..] Euclidean norm of the gradients that its parameters hold: those of the last update, without weight decay.
-    NaN where there are none.
+    """The Euclidean norm of the gradients that the parameters hold: those of the last update, without weight decay.
+
+    Args:
+        model: the model, or the stack of models.
+        stacked: whether it is a stack.
+
+    Returns:
+        [..] float64, NaN if there are no gradients.
     """
     gradients = [p.grad.flatten(1 if stacked else 0) for p in model.parameters() if p.grad is not None]
     if not gradients:

@@ -1,4 +1,4 @@
-"""The evaluations of a training: after which epochs, of which model, and the row that is kept of each."""
+"""The evaluations of a training: after which epochs, of which model, and what the row of each holds."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from bench.training.method import Method
 
 Values = dict[str, list[float]]
-"""Numbers by name, one for each of the stacked runs (one alone where runs are not stacked)."""
+"""Name -> one number for each of the stacked runs (a single number if runs are not stacked)."""
 
 
 class Evaluator(Protocol):
-    """Evaluates a model after an epoch: metrics by set. Its own state belongs to the checkpoint."""
+    """Evaluates a model after an epoch, and returns the values of metrics by set. Checkpoints hold its state."""
 
     def __call__(self, model: nn.Module, epoch: int) -> dict[str, Values]: ...
     def state_dict(self) -> dict[str, Any]: ...
@@ -27,7 +27,7 @@ class Evaluator(Protocol):
 
 
 class NoEvaluations:
-    """The evaluator of a training whose model nobody looks at."""
+    """The evaluator of a training whose model is not evaluated."""
 
     def __call__(self, model: nn.Module, epoch: int) -> dict[str, Values]:
         return {}
@@ -40,7 +40,7 @@ class NoEvaluations:
 
 
 def evaluates_after(method: "Method", epochs: int) -> bool:
-    """Whether the recipe asks for an evaluation after so many epochs; after the last epoch there always is one."""
+    """Whether the model is evaluated after this number of epochs: by the recipe, and always after the last epoch."""
     recipe = method.task.recipe
     if epochs == method.training_epochs:
         return True
@@ -48,22 +48,23 @@ def evaluates_after(method: "Method", epochs: int) -> bool:
 
 
 def averages_after(method: "Method", epochs: int) -> bool:
-    """Whether the recipe averages the parameters that a model has after so many epochs."""
+    """Whether the recipe takes the parameters after this number of epochs into the average."""
     start = method.task.recipe.average_from
     return start is not None and epochs > 0 and epochs / method.training_epochs >= start
 
 
 class EvaluatedModel:
-    """The model of a training that is evaluated: the trained model itself, or where the recipe averages parameters
-    (`Recipe.average_from`), the model with their mean.
+    """The model that is evaluated in a training: the trained model, or a model with the mean of its parameters if the
+    recipe averages them (`Recipe.average_from`).
     """
 
     def __init__(self) -> None:
         self._average = Average()
 
     def after(self, method: "Method", epochs: int) -> nn.Module | None:
-        """The model to evaluate after so many epochs, or None where the recipe asks for no evaluation then. To be
-        called after every epoch, because the parameters are added to the average here.
+        """The model to evaluate after this number of epochs; None if the recipe asks for no evaluation then.
+
+        It has to be called after every epoch, because it also adds the parameters to the average.
         """
         averages = averages_after(method, epochs)
         if averages:
@@ -79,30 +80,36 @@ class EvaluatedModel:
         return self._average.state_dict()
 
     def load_state_dict(self, state: dict[str, Any], model: nn.Module) -> None:
-        """`model`: of the architecture that is averaged."""
+        """Restore the average; `model` is any model of the architecture that is averaged."""
         self._average.load_state_dict(state, model)
 
 
 class TrainingValues:
-    """What is computed of the training itself for the row of an evaluated epoch."""
+    """The values that the row of an evaluated epoch holds of the training itself."""
 
     def __init__(self) -> None:
         self._diagnostics = Diagnostics()
 
     def __call__(self, method: "Method", steps: Sequence[Samples]) -> Values:
-        """The diagnostics of the steps of the epoch, the norm of the gradient of its last update, and the method's own
-        diagnostics.
+        """Compute the values of an epoch.
+
+        Args:
+            method: the one that is trained.
+            steps: the samples of each step of the epoch.
+
+        Returns:
+            The diagnostics of the steps, the norm of the gradient of the last update, and the method's own diagnostics.
         """
         stacked = method.task.streams.stacked
         values = self._diagnostics(steps, method.task)
         values["gradient_norm"] = gradient_norm(method.model, stacked)
-        table = torch.stack([value.double() for value in values.values()])  # one transfer
+        table = torch.stack([value.double() for value in values.values()])  # so that there is one transfer
         columns = table.reshape(len(values), -1).tolist()
         of_method = {name: value.double().reshape(-1).tolist() for name, value in method.diagnostics().items()}
         return dict(zip(values, columns, strict=True)) | of_method
 
     def arrays(self, method: "Method", run: int) -> dict[str, "np.ndarray[Any, Any]"]:
-        """What is to be kept beside the record of a run: the weights of the training samples, where they differ."""
+        """The arrays that are stored beside a run's record: the weights of the training samples, if they differ."""
         return self._diagnostics.arrays(method.task.train, run)
 
     def state_dict(self) -> dict[str, Any]:

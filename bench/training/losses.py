@@ -1,4 +1,4 @@
-"""Per-sample training losses. Leading dimensions, if any, are stacked runs."""
+"""The training losses of samples. Leading dimensions, if any, are stacked runs."""
 
 import math
 from collections.abc import Callable
@@ -12,20 +12,21 @@ from bench.recipe import Recipe
 
 
 def cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
-    """[.., B, C], [.., B] -> [.., B]"""
+    """The cross-entropy of each sample: logits [.., B, C] and classes y [.., B] -> [.., B]."""
     if logits.dim() == 2:
         return F.cross_entropy(logits, y, reduction="none")
     return F.cross_entropy(logits.flatten(0, -2), y.flatten(), reduction="none").view(y.shape)
 
 
 def hinge(logits: Tensor, y: Tensor) -> Tensor:
-    """[.., B, C], [.., B] -> [.., B]: max(0, 1 - (z_y - max of the other z)).
+    """The hinge loss of each sample, max(0, 1 - (z_y - max of the other z)): logits z [.., B, C], y [.., B] -> [.., B].
 
-    Crammer and Singer's multi-class hinge; with logits (0, z) of two classes, the usual max(0, 1 - (+-1) z).
+    It is Crammer and Singer's multi-class hinge. With the logits (0, z) of two classes it is the usual
+    max(0, 1 - (+-1) z).
     """
-    own = logits.gather(-1, y.unsqueeze(-1)).squeeze(-1)
-    others = logits.scatter(-1, y.unsqueeze(-1), -torch.inf).amax(-1)
-    return F.relu(1 - (own - others))
+    of_class = logits.gather(-1, y.unsqueeze(-1)).squeeze(-1)
+    of_others = logits.scatter(-1, y.unsqueeze(-1), -torch.inf).amax(-1)
+    return F.relu(1 - (of_class - of_others))
 
 
 LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"cross_entropy": cross_entropy, "hinge": hinge}
@@ -35,7 +36,7 @@ def jensen_shannon(logits: Tensor) -> Tensor:
     """How much several predictions for one sample differ: the Jensen-Shannon divergence of their distributions.
 
     Args:
-        logits: [V, B, C] of V views of each sample.
+        logits: [V, B, C], for V views of each sample.
 
     Returns:
         [B]: the mean Kullback-Leibler divergence of a view from the mean of the views, in nats.
@@ -50,9 +51,10 @@ def require_cross_entropy(method: str, recipe: Recipe) -> None:
 
     Args:
         method: the method's name, with which the message begins.
+        recipe: the run's.
 
     Raises:
-        NotApplicableError: where the recipe trains with another loss.
+        NotApplicableError: if the recipe trains with another loss.
     """
     if recipe.loss != "cross_entropy":
         raise NotApplicableError(f"{method} changes the cross-entropy, and the recipe's loss is {recipe.loss}")

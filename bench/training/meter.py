@@ -1,4 +1,4 @@
-"""The training loop's companion: it leads through the epochs, and what is to happen around them happens here."""
+"""The companion of a training loop: it leads through the epochs, and does what is to be done around them."""
 
 import math
 import time
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class Watch(Protocol):
-    """Sees the samples of each epoch of a training but those of preparation. Its state belongs to the checkpoint."""
+    """Sees the samples of each epoch of a training, except preparation epochs. Checkpoints hold its state."""
 
     def __call__(self, epoch: Samples) -> None: ...
     def state_dict(self) -> dict[str, Any]: ...
@@ -31,8 +31,10 @@ class Watch(Protocol):
 
 
 class Stopwatch:
-    """Seconds of training alone: what look-aheads take to choose and check their backends is left out, because that is
-    once a run and no cost of a step.
+    """The seconds of training alone.
+
+    The time that look-aheads take to choose and check their backends is left out, because they do so once in a run: it
+    is no cost of a step.
     """
 
     def __init__(self) -> None:
@@ -41,30 +43,33 @@ class Stopwatch:
         self._choosing_before = 0.0
 
     def start(self, method: "Method") -> None:
+        """Start to measure, when the device is done with its work."""
         self._started_at = _now(method.task.device)
         self._choosing_before = _choosing(method)
 
     def stop(self, method: "Method") -> None:
-        """Add the seconds since `start`."""
+        """Add the seconds since `start`, when the device is done with its work."""
         seconds = _now(method.task.device) - self._started_at
         self.seconds += seconds - (_choosing(method) - self._choosing_before)
 
 
 class Meter:
-    """Companion of one training of one run, or of several stacked ones.
-
-    Attributes:
-        seconds, steps, samples: of training alone; evaluation and checkpoints are outside. Where the recipe averages
-            the parameters, the seconds include that, and a pass over the training data before each evaluation if
-            there is BatchNorm.
-        history: one row for each evaluation.
-        diverged: for each run, whether its loss or a parameter was ever not finite.
+    """The companion of one training, of a single run or of several stacked runs.
 
     Args:
         evaluator: evaluates the model after the epochs that the recipe names.
         observer: told how the training goes.
-        checkpoint: file to resume from, and to save to, always at an epoch's end (`Checkpoints` says when).
-        watch: sees the weights and losses of every sample; outside the seconds.
+        checkpoint: file to resume from and to save to, at the end of epochs (`Checkpoints` decides when); None: there
+            are no checkpoints.
+        watch: sees the weights and losses of every sample. It takes no part in the seconds.
+
+    Attributes:
+        seconds: of training alone, without evaluations and checkpoints. If the recipe averages the parameters, that is
+            included, with a pass over the training data before each evaluation if the model has BatchNorm.
+        steps: number of updates.
+        samples: number of samples in these updates, of each run.
+        history: one row for each evaluation.
+        diverged: for each run, whether its loss or one of its parameters was ever not finite.
     """
 
     SHOW_SECONDS = 1.0
@@ -97,14 +102,23 @@ class Meter:
         return self._stopwatch.seconds
 
     def epochs(self, method: "Method") -> Iterator[int]:
-        """The epochs that are left to train, those of preparation below 0, each with the learning rate of its first
-        update and its random state set. Where the rate changes with each update, `step` sets that of the next.
+        """Lead through the epochs of a training: what a method's `fit` iterates over.
 
-        Raises DivergedError once no run is finite any more, and PluginError for a second training: epochs and
-        evaluations are those of one.
+        Before each epoch the learning rate and the random state are set. If the learning rate changes with each update,
+        `step` sets that of the next update.
+
+        Args:
+            method: the one that is trained; it has begun.
+
+        Yields:
+            The number of each epoch that is left to train. Preparation epochs have numbers below 0.
+
+        Raises:
+            DivergedError: once no run is finite any more.
+            PluginError: for a second training, because this meter holds the epochs and evaluations of one.
         """
         if self._begun:
-            raise PluginError("a method may go through meter.epochs once")
+            raise PluginError("a method may go through meter.epochs only once")
         self._begun = True
         self._method = method
         self._epoch = -method.preparation_epochs
@@ -115,7 +129,7 @@ class Meter:
         while self._epoch < method.training_epochs:
             set_learning_rate(method, self._epoch)
             seed = method.task.streams.seed("train", method.recipe_epoch(self._epoch))
-            torch.manual_seed(seed)  # dropout; a resumed run draws the same
+            torch.manual_seed(seed)  # for dropout: a resumed run draws the same numbers
             self._stopwatch.start(method)
             yield self._epoch
             self._epoch += 1
@@ -124,9 +138,15 @@ class Meter:
             self._close_epoch(evaluated)
 
     def step(self, batch: Batch, losses: Tensor, weights: Tensor) -> None:
-        """Note a step. Nothing is computed and no device waited for until the epoch ends.
+        """Note a step. Until the epoch ends nothing is computed, and the device is not waited for.
 
-        Raises PluginError for losses or weights that are not one for each sample, and for weights with a gradient.
+        Args:
+            batch: that the update used.
+            losses: [.., B], unweighted.
+            weights: [.., B], detached.
+
+        Raises:
+            PluginError: for losses or weights that are not one for each sample, and for weights with a gradient.
         """
         if not losses.shape == weights.shape == batch.y.shape or weights.requires_grad:
             raise PluginError(
@@ -138,8 +158,9 @@ class Meter:
         self._seen.append(Samples.of(batch, losses, weights))
         if self._method.task.recipe.schedule == "cyclical":
             set_learning_rate(self._method, self._epoch, len(self._seen))
-        if (now := time.perf_counter()) - self._shown_at > self.SHOW_SECONDS:
-            self._shown_at = now
+        time_now = time.perf_counter()
+        if time_now - self._shown_at > self.SHOW_SECONDS:
+            self._shown_at = time_now
             loss = float(losses.detach().mean()) if losses.device.type == "cpu" else None
             self._observer.step(self._epoch, len(self._seen), loss)
 
@@ -148,12 +169,12 @@ class Meter:
         self._observer.note(text)
 
     def _close_epoch(self, evaluated: nn.Module | None) -> None:
-        """All that comes after an epoch and is outside the seconds of training."""
+        """Do everything that follows an epoch and is not part of the seconds of training."""
         if self._epoch > 0:
             self._note_divergence()
         if all(self.diverged):
             loss = _mean_losses(self._seen)[0]
-            raise DivergedError(f"the training loss is {loss:g} in epoch {self._epoch}, or a parameter not finite")
+            raise DivergedError(f"the training loss is {loss:g} in epoch {self._epoch}, or a parameter is not finite")
         if self._watch and self._epoch > 0:
             self._watch(Samples.cat(self._seen))
         if evaluated is None:
@@ -164,6 +185,7 @@ class Meter:
             self.save()
 
     def _note_divergence(self) -> None:
+        """Note the runs whose mean loss or one of whose parameters is not finite."""
         losses = _mean_losses(self._seen)
         parameters_finite = _finite_runs(self._method.model, self._method.task.streams.stacked)
         for run, (loss, finite) in enumerate(zip(losses, parameters_finite, strict=True)):
@@ -171,8 +193,9 @@ class Meter:
                 self.diverged[run] = True
 
     def _evaluate(self, model: nn.Module) -> None:
+        """Evaluate the model and add a row to the history."""
         training_values = self._training_values(self._method, self._seen)
-        self._seen.clear()  # an evaluation may need its memory
+        self._seen.clear()  # an evaluation may need this memory
         self._observer.evaluating(self._epoch)
         row = {"epoch": self._epoch, "step": self.steps, "train": training_values}
         row |= self._evaluator(model, self._epoch)
@@ -180,11 +203,11 @@ class Meter:
         self._observer.evaluated(row, self.samples / self.seconds)
 
     def kept(self, run: int) -> dict[str, "np.ndarray[Any, Any]"]:
-        """What is to be kept beside the record of a run: the weights of the training samples, where they differ."""
+        """The arrays that are stored beside a run's record: the weights of the training samples, if they differ."""
         return self._training_values.arrays(self._method, run)
 
     def save(self) -> None:
-        """Take a checkpoint now, at the end of an epoch."""
+        """Write a checkpoint now, at the end of an epoch."""
         if self._checkpoints.path is None:
             return
         self._checkpoints.save(
@@ -204,7 +227,7 @@ class Meter:
         )
 
     def _resume(self) -> None:
-        """Go on where the checkpoint was taken, if there is one."""
+        """Go on where the checkpoint was written, if there is one."""
         state = self._checkpoints.load(self._method.task.device)
         if state is None:
             return
@@ -223,21 +246,21 @@ class Meter:
 
 
 def set_learning_rate(method: "Method", epoch: int, step: int = 0) -> None:
-    """Give the optimiser the learning rate of an update of this epoch, the first one being step 0."""
+    """Give the method's optimiser the learning rate of an update; the first update of an epoch is step 0."""
     lr = method.task.lr(method.recipe_epoch(epoch), step)
     for group in method.optimizer.param_groups:
         group["lr"] = lr
 
 
 def _now(device: torch.device) -> float:
-    """The time in seconds, when all that was given to the device is done."""
+    """The time in seconds when the device is done with its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.perf_counter()
 
 
 def _choosing(method: "Method") -> float:
-    """Seconds that its look-aheads have taken so far to choose and check their backends."""
+    """The seconds that a method's look-aheads have taken so far to choose and check their backends."""
     return sum(engine.choice.seconds for engine in method.engines() if engine.choice)
 
 

@@ -1,4 +1,4 @@
-"""A method: what happens in a training."""
+"""The base of all methods: what happens in a training."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,30 +20,53 @@ if TYPE_CHECKING:
 
 @dataclass
 class Method:
-    """Empirical risk minimisation. A subclass changes the part that its paper changes; its fields are its options.
+    """Empirical risk minimisation, and the base of all methods.
 
-    One instance, one fit. The last dimension of `losses` and `weights` is the batch; leading dimensions, if any, are
-    independent runs trained at once: a method written along the last dimension needs no other code.
+    A subclass overrides the part that its paper changes. Its fields are its options. An instance is trained once. The
+    last dimension of `losses` and `weights` is the batch. Leading dimensions, if any, are independent runs that are
+    trained at once: a method that is written along the last dimension needs no other code for them.
+
+    Attributes (from `begin` on):
+        task: what the method is given.
+        model: the model that is trained.
+        optimizer: of the model's parameters.
+        preparation_epochs: number of epochs before those of the recipe, which are not evaluated.
+        training_epochs: number of epochs of the recipe.
+        capture: whether updates were replayed.
     """
 
     name: ClassVar[str] = ""
-    """What it is registered as; messages about its options and about data that it cannot use begin with it."""
+    """The name that it is registered as. Messages about its options and about data that it cannot use begin with it."""
     uses_val: ClassVar[bool] = False
-    """Whether it learns from the validation data. Where False, training is blind to them (the contract tests check)."""
+    """Whether it learns from the validation data. If not, they do not change its training (a contract test checks)."""
     uses_groups = False
-    """Whether it reads the group of training samples; where that depends on its options, `__post_init__` sets it."""
+    """Whether it reads the groups of training samples. If that depends on its options, `__post_init__` sets it."""
     stackable: ClassVar[bool] = True
-    """Whether stacked runs give what single runs give."""
+    """Whether stacked runs give the results of single runs."""
     capturable: ClassVar[bool] = False
-    """Whether `update` changes its state in place and depends on nothing that a capture of it would not see: no value
-    of a tensor, no Python number that changes between updates (but the optimisers' settings). Validation batches come
-    from `task.val_batches`, or from `BalancedBatches` in its attributes (in lists, tuples and dictionaries too).
+    """Whether `update` can be captured and replayed.
+
+    It can if it changes its state in place and depends on nothing that a capture would not see: on no value of a tensor
+    and on no Python number that changes between updates, except for the settings of optimisers. Validation batches must
+    come from `task.val_batches`, or from `BalancedBatches` in its attributes (also in lists, tuples and dictionaries).
     """
     baseline: ClassVar[bool] = False
     """Whether tables state other methods' costs and gains relative to it."""
 
     def fit(self, task: Task, meter: "Meter") -> nn.Module:
-        """Train and return the model: all that the runner calls."""
+        """Train the model. This is the only function of a method that the runner calls for it.
+
+        Args:
+            task: data, recipe and random streams.
+            meter: leads through the epochs, and has to be told of each step.
+
+        Returns:
+            The trained model, which is `self.model`.
+
+        Raises:
+            NotApplicableError: if the method cannot use the task.
+            DivergedError: if the training reaches a loss or a parameter that is not finite.
+        """
         self.begin(task)
         replayed = Captured(self, meter.note) if task.capture and self.capturable else None
         update = replayed or self.update
@@ -54,48 +77,57 @@ class Method:
                     losses, weights = update(batch)
                     meter.step(batch, losses, weights)
                 self.end_epoch(epoch)
-        finally:  # the record of a failure tells it too
+        finally:  # because the record of a failure says it too
             self.capture = Capture.of(replayed, self.capturable)
         return self.model
 
     def begin(self, task: Task) -> None:
-        """Everything before the first epoch."""
+        """Do everything that comes before the first epoch."""
         self.task = task
         self.capture = Capture(eager_because="its own `fit` replays no updates")
-        self.preparation_epochs, self.training_epochs = 0, task.epochs
+        self.preparation_epochs = 0
+        self.training_epochs = task.epochs
         self.restart()
         self.setup()
 
     def restart(self) -> None:
-        """The model at the run's initial weights, with an optimiser that has not stepped. A captured update would go on
-        with the old ones, so a method that calls this leaves `capturable` False.
+        """Make a new model with the run's initial weights, and a new optimiser.
+
+        A captured update would go on with the old ones, so a method that calls this must leave `capturable` False.
         """
         self.model: nn.Module = self.task.new_model()
         self.optimizer = self.task.optimizer(self.model)
 
     def update(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """One update of the parameters; the losses and the weights that it used, [.., B] each, detached."""
+        """Make one update of the parameters.
+
+        Returns:
+            The losses and the weights that it used, [.., B] each, detached.
+        """
         losses = self.losses(batch)
         weights = self.weights(batch, losses)
         self.descend(self.objective(batch, losses, weights))
-        return losses.detach(), weights  # nothing keeps the graph into the next update
+        return losses.detach(), weights  # detached, so that the graph is freed before the next update
 
     def descend(self, objective: Tensor) -> None:
-        """One step of the optimiser down an objective [..]."""
-        self.optimizer.zero_grad()  # only now: what came before may have called backward
-        objective.sum().backward()  # over stacked runs
+        """Make one step of the optimiser down an objective [..]."""
+        self.optimizer.zero_grad()  # only now, because computing the objective may have called backward
+        objective.sum().backward()  # the sum is over stacked runs
         self.optimizer.step()
 
     def setup(self) -> None:
-        """Before the first epoch; `task`, `model` and `optimizer` are there.
+        """Prepare the training. Called before the first epoch, when `task`, `model` and `optimizer` are set.
 
-        A method that trains more than once sets `preparation_epochs`, which are part of its cost and are not evaluated;
-        they are numbered from -preparation_epochs to -1. The `training_epochs`, those of the recipe, follow.
-        Raises OptionError, and NotApplicableError with the reason why it cannot use this task.
+        A method that trains more than once sets `preparation_epochs` to a number of epochs. They run first, numbered
+        from -preparation_epochs to -1, and are not evaluated; their cost is recorded. The epochs of the recipe follow.
+
+        Raises:
+            OptionError: for options that do not fit the task.
+            NotApplicableError: with the reason, if the method cannot use the task.
         """
 
     def recipe_epoch(self, epoch: int) -> int:
-        """Which epoch of the recipe an epoch is: its learning rate, its order of the data, its dropout."""
+        """The epoch of the recipe whose learning rate, order of the samples and random numbers an epoch uses."""
         return epoch
 
     def batches(self, epoch: int) -> Iterator[Batch]:
@@ -103,37 +135,45 @@ class Method:
         return self.task.batches(self.recipe_epoch(epoch))
 
     def losses(self, batch: Batch) -> Tensor:
-        """[.., B], differentiable."""
+        """The loss of each sample, [.., B], differentiable."""
         return self.task.loss(self.model(batch.x), batch.y)
 
     def weights(self, batch: Batch, losses: Tensor) -> Tensor:
-        """[.., B], detached; their mean is 1 where training should keep its step size. `losses` are attached."""
+        """The weight of each sample.
+
+        Args:
+            batch: the training batch.
+            losses: [.., B], with their graph.
+
+        Returns:
+            [.., B], detached. With a mean of 1 the training keeps its step size.
+        """
         return torch.ones_like(losses)
 
     def objective(self, batch: Batch, losses: Tensor, weights: Tensor) -> Tensor:
-        """[..]: what the step descends."""
+        """The objective that the update descends, [..]."""
         return (weights * losses).mean(-1)
 
     def end_epoch(self, epoch: int) -> None:
-        """After the last step of each epoch."""
+        """Called after the last step of each epoch."""
 
     def engines(self) -> list[LookAhead]:
-        """The look-aheads that it holds, also in lists, tuples and dictionaries; the record names their backends."""
+        """All look-aheads in its attributes (also in lists, tuples and dictionaries), whose backends are recorded."""
         return list(instances(LookAhead, vars(self)))
 
     def predict(self, split: Split) -> Tensor:
-        """Logits [.., N, C] of the model as it is, in evaluation mode; training goes on in the mode that it had."""
+        """The logits [.., N, C] of the present model in evaluation mode. Afterwards it is in its former mode again."""
         training = self.model.training
         logits = predict(self.model, split, self.task.recipe.eval_batch_size)
         self.model.train(training)
         return logits
 
     def diagnostics(self) -> dict[str, Tensor]:
-        """Further values [..] for the record at each evaluation."""
+        """Further values for the record at each evaluation: name -> [..]."""
         return {}
 
     def state_dict(self) -> dict[str, Any]:
-        """Run state at an epoch boundary: every attribute that is a tensor or has a `state_dict`."""
+        """The state for a checkpoint at an epoch's end: every attribute that is a tensor or has a `state_dict`."""
         state = {}
         for name, value in vars(self).items():
             if hasattr(value, "state_dict"):
@@ -143,11 +183,12 @@ class Method:
         return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore the state that `state_dict` gave."""
         for name, value in state.items():
-            own = getattr(self, name, None)
+            present = getattr(self, name, None)
             if not isinstance(value, Tensor):
                 getattr(self, name).load_state_dict(value)
-            elif isinstance(own, Tensor) and own.shape == value.shape:
-                own.data.copy_(value)  # an optimiser may hold it
+            elif isinstance(present, Tensor) and present.shape == value.shape:
+                present.data.copy_(value)  # in place, because an optimiser may hold the tensor
             else:
                 setattr(self, name, value)

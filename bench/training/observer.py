@@ -1,4 +1,4 @@
-"""Who wants to know how a training goes."""
+"""What is told of a training while it goes on."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -7,25 +7,33 @@ if TYPE_CHECKING:
 
 
 class Observer:
-    """Who wants to know how a training goes. Called from the training loop, so it must be quick."""
+    """Is told how a training goes. The training loop calls these methods, so they must be quick. By default they do
+    nothing.
+    """
 
     def stage(self, name: str) -> None:
-        """Before each training of a run that has several, of which the last one is evaluated."""
+        """Called before each training of a run that has several. The last of them is the one that is evaluated."""
 
     def begin(self, method: "Method", epoch: int) -> None:
-        """Before the first epoch that is trained now, `epoch`: those before were done before an interrupt."""
+        """Called before the first epoch. It is `epoch`: those before it were trained before an interrupt."""
 
     def step(self, epoch: int, step: int, loss: float | None) -> None:
-        """At most once a second: steps done in this epoch, and the loss where reading it does not wait for a device."""
+        """Called at most once a second.
+
+        Args:
+            epoch: the number of the epoch.
+            step: number of steps that are done in the epoch.
+            loss: mean loss of the last step; None if reading it would wait for a device.
+        """
 
     def evaluating(self, epoch: int) -> None:
-        """Before an evaluation: `epoch` epochs are done."""
+        """Called before an evaluation, when `epoch` epochs are done."""
 
     def evaluated(self, row: dict[str, Any], speed: float) -> None:
-        """After each evaluation, with its row of the history and the samples per second of each run."""
+        """Called after each evaluation, with its row of the history and the samples per second of each run."""
 
     def saved(self, epoch: int) -> None:
-        """After a checkpoint: interrupted from now on, the training goes on after `epoch` epochs."""
+        """Called after a checkpoint: a training that is interrupted from now on will go on after `epoch` epochs."""
 
     def note(self, text: str) -> None:
-        """Something that the user should know and that does not stop the training."""
+        """Called with a text that the user should read and that does not stop the training."""

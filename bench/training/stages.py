@@ -1,4 +1,4 @@
-"""One training, and the trainings of a run before the one that is evaluated."""
+"""A single training, and stages: the trainings of a run before the one that is evaluated."""
 
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -19,9 +19,13 @@ from bench.training.task import Task
 
 
 def fit(method: Method, task: Task, meter: Meter) -> None:
-    """Train, with the task's GPU the current one; torch's global generator is left as it was.
+    """Train a method on a task.
 
-    Raises PluginError where the method's model is not what was evaluated.
+    Within the training the task's GPU is the current one. Afterwards torch's global generators are as before.
+
+    Raises:
+        PluginError: if the method does not return the model that was evaluated.
+        Exception: whatever the training raises.
     """
     gpus = [task.device] if task.device.type == "cuda" else []
     with torch.random.fork_rng(gpus), torch.cuda.device(task.device) if gpus else nullcontext():
@@ -32,10 +36,15 @@ def fit(method: Method, task: Task, meter: Meter) -> None:
 
 @dataclass(frozen=True)
 class Stage:
-    """What a training took that came before the one that is evaluated.
+    """A training before the one that is evaluated, as the record has it.
 
-    common: whether it is the same for every method, so that it is no cost of the run's own.
-    meta_step: the backends of its look-aheads; none where the whole training was done before an interrupt.
+    Attributes:
+        name: one word.
+        seconds: of training.
+        steps: number of updates.
+        common: whether the training is the same for every method, so that it is not counted as the method's cost.
+        captured: whether its updates were replayed.
+        meta_step: the backends of its look-aheads; none if the whole training was done before an interrupt.
     """
 
     name: str
@@ -47,13 +56,20 @@ class Stage:
 
 
 class Stages:
-    """Trains methods before the training that is evaluated, on data that a protocol gives; nothing is evaluated.
+    """Trains methods before the training that is evaluated, on splits that a protocol chooses. They are not evaluated.
 
-    Each stage has a checkpoint of its own, which stays when it is finished: an interrupted run goes on in the stage
+    Each stage has its own checkpoint, which stays when the stage is finished: an interrupted run goes on in the stage
     that it was in.
 
-    new_task: the task of a training on splits. streams: the run's. checkpoint: that of the training that is evaluated.
-    on_val: whether the run's method trains on the validation data too (`--validation paper`).
+    Args:
+        new_task: splits -> the task of a training on them.
+        streams: the run's.
+        checkpoint: file of the training that is evaluated; the files of stages are named after it.
+        observer: told how the trainings go.
+        on_val: whether the run's method trains on the validation data too (`--validation paper`).
+
+    Attributes:
+        done: the stages that are finished.
     """
 
     def __init__(
@@ -74,7 +90,18 @@ class Stages:
     def train(
         self, name: str, method: Method, splits: Splits, watch: Watch | None = None, common: bool = False
     ) -> None:
-        """Train a method; `name` is one word. Raises what its training raises, with the name of the stage."""
+        """Train a method as a stage.
+
+        Args:
+            name: of the stage, one word.
+            method: has not begun.
+            splits: what it is trained on.
+            watch: sees the weights and losses of every sample.
+            common: whether the training is the same for every method.
+
+        Raises:
+            DivergedError, NotApplicableError: as the training does; the message begins with the name of the stage.
+        """
         self._observer.stage(name)
         meter = Meter(NoEvaluations(), self._observer, self._checkpoint.with_suffix(f".{name}.pt"), watch)
         try:
@@ -86,16 +113,21 @@ class Stages:
         self.done.append(Stage(name, meter.seconds, meter.steps, common, method.capture.captured, choices))
 
     def fit(self, method: Method, task: Task, meter: Meter) -> None:
-        """As `fit`; but data that a stage chose and the method cannot use are no bad input: NotApplicableError."""
+        """Train a method as the function `fit` does.
+
+        Raises:
+            NotApplicableError: also in place of DataError after a stage: then the data were chosen by a training, so
+                they are no mistake of the user.
+        """
         try:
             fit(method, task, meter)
         except DataError as error:
             if not self.done:
                 raise
-            why = f"{error}; the data were chosen by a training: see the protocol's options"
-            raise NotApplicableError(why) from error
+            reason = f"{error}; the data were chosen by a training: see the protocol's options"
+            raise NotApplicableError(reason) from error
 
 
 def meta_steps(method: Method) -> list[dict[str, Any]]:
-    """The backends of its look-aheads, as they were chosen."""
+    """The choice of a backend of each of a method's look-aheads, for the record."""
     return [asdict(engine.choice) for engine in method.engines() if engine.choice]

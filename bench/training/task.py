@@ -1,6 +1,7 @@
-"""What a method is given: data, a model, a recipe and random streams, and no test data."""
+"""The task of a method: data, a model, a recipe and random streams, but no test data."""
 
 import itertools
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
@@ -18,17 +19,23 @@ from bench.training.losses import LOSSES
 
 @dataclass(frozen=True)
 class Task:
-    """All that a method may know. There is no test data in it.
+    """Everything that a method may know. It holds no test data.
 
-    train, val: splits on the device.
-    target: inputs from where the test data are from, unlabelled (`Split.unlabelled`), where the protocol has them.
-    classes, groups: their names (groups are the classes under `class_fairness`).
-    new_model: builds the model with the run's initial weights, the same at every call.
-    backend, check: how look-aheads find their derivatives, and whether they check themselves (`bench.meta`).
-    capture: whether updates that can be are captured and replayed (`bench.training.capture`). The runner sets it to
-        False where the learning rate changes with each update, which is a number in what is captured, or the model's
-        mode changes.
-    draws: how the batches of `val_batches` are drawn; a capture of an update stands in between.
+    Attributes:
+        train, val: training and validation data, on the device.
+        classes, groups: names of the classes and of the groups; they are the same if the group is the class.
+        recipe: how the data set is trained on.
+        new_model: builds the model with the run's initial weights, the same ones at every call.
+        streams: the run's random streams.
+        augment: random augmentation of training batches; None: there is none.
+        target: unlabelled inputs (`Split.unlabelled`) from the distribution of the test data; None: the protocol has
+            none.
+        backend: of look-aheads (`bench.meta.BACKENDS`).
+        check: whether look-aheads verify their backend once.
+        capture: whether updates are captured and replayed (`bench.training.capture`) if the method can be captured. The
+            runner sets it to False if the learning rate changes with each update, because a capture holds it as a
+            constant, or if the mode of the model changes.
+        draws: how the batches of `val_batches` are drawn; a capture of an update replaces it for a while.
     """
 
     train: Split
@@ -51,26 +58,37 @@ class Task:
 
     @property
     def steps(self) -> int:
-        """Parameter updates in the whole training."""
+        """The number of parameter updates in the whole training."""
         per_epoch = self.train.steps(self.recipe.batch_size)
         return self.recipe.steps or per_epoch * (self.recipe.epochs or 1)
 
     @property
     def epochs(self) -> int:
-        return -(-self.steps // self.train.steps(self.recipe.batch_size))
+        """The number of epochs, of which a budget in steps may cut the last one short."""
+        return math.ceil(self.steps / self.train.steps(self.recipe.batch_size))
 
     def batches(self, epoch: int, order: Tensor | None = None) -> Iterator[Batch]:
-        """The training batches of one epoch, paired over methods by the seed: all samples, or those at `order` [.., n].
+        """The training batches of one epoch, which are the same for all methods with the same seed.
 
-        A budget in steps cuts the last epoch short.
+        A budget in steps may cut the last epoch short.
+
+        Args:
+            epoch: number of the epoch.
+            order: [.., n], positions of the samples; None: all samples, in the order of the seed.
         """
         batches = self.train.epoch(self.recipe.batch_size, self.streams, epoch, self.augment, order)
-        whole = self.train.steps(self.recipe.batch_size)
-        return itertools.islice(batches, self.steps - epoch * whole if epoch == self.epochs - 1 else None)
+        if epoch != self.epochs - 1:
+            return batches
+        steps_before = epoch * self.train.steps(self.recipe.batch_size)
+        return itertools.islice(batches, self.steps - steps_before)
 
     def val_batches(self, where: Tensor | None = None) -> BalancedBatches:
-        """Endless validation batches with `recipe.min_per_group` samples of every group, in an order of the seed: two
-        calls give the same. `where` [.., N] bool keeps only some of the validation samples.
+        """Endless validation batches, each with at least `recipe.min_per_group` samples of every group.
+
+        Their order depends on the seed: two calls give the same batches.
+
+        Args:
+            where: [.., N] bool, False for validation samples that are left out; None: all are used.
         """
         r = self.recipe
         return BalancedBatches(
@@ -82,16 +100,24 @@ class Task:
         return LookAhead(model, self.backend, self.streams.stacked, self.check)
 
     def labels(self, by: str) -> tuple[Tensor, tuple[str, ...]]:
-        """Class or group (`by`) of each training sample, [.., N], and the names of the classes or groups."""
-        return (self.train.y, self.classes) if by == "class" else (self.train.group, self.groups)
+        """The class (`by` is `class`) or else the group of each training sample, [.., N], and the names of these."""
+        if by == "class":
+            return self.train.y, self.classes
+        return self.train.group, self.groups
 
     def loss(self, logits: Tensor, y: Tensor) -> Tensor:
-        """The recipe's per-sample loss, [.., B, C] and [.., B] -> [.., B]."""
+        """The recipe's loss of each sample: logits [.., B, C] and classes y [.., B] -> [.., B]."""
         return LOSSES[self.recipe.loss](logits, y)
 
     def lr(self, epoch: int, step: int = 0) -> float:
-        """Learning rate of an update, the first of an epoch being step 0; before the first epoch, as in the first."""
-        r, epoch = self.recipe, max(epoch, 0)
+        """The learning rate of an update.
+
+        Args:
+            epoch: of the recipe; below 0 as in the first epoch.
+            step: of the epoch; the first one is 0.
+        """
+        r = self.recipe
+        epoch = max(epoch, 0)
         if r.average_from is not None and r.average_lr is not None and epoch / self.epochs >= r.average_from:
             return r.average_lr
         if r.schedule == "cyclical":
@@ -102,7 +128,11 @@ class Task:
         return r.lr * r.gamma ** sum(epoch / self.epochs >= fraction for fraction in r.milestones)
 
     def optimizer(self, model: nn.Module) -> torch.optim.Optimizer:
-        """The recipe's, of the parameters that are trained. Raises OptionError for values that it does not take."""
+        """The recipe's optimiser of the parameters that are trained.
+
+        Raises:
+            OptionError: for values that the optimiser does not take, and for a model without trained parameters.
+        """
         r = self.recipe
         parameters = [p for p in model.parameters() if p.requires_grad]
         if not parameters:

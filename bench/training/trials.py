@@ -1,4 +1,4 @@
-"""Methods that train from scratch several times."""
+"""The base of methods that train from scratch several times."""
 
 import math
 from dataclasses import dataclass
@@ -12,21 +12,22 @@ from bench.training.method import Method
 
 @dataclass
 class Trials(Method):
-    """A method that trains the whole recipe several times from the same initial weights, in the same order of the data.
+    """The base of methods that train the whole recipe several times.
 
-    All trainings but the last are preparation. A subclass calls `plan` in its `setup`, and changes between trainings
-    what it changes, in `end_trial`.
+    Each training begins at the same initial weights and sees the samples in the same order. All trainings but the last
+    are preparation. A subclass calls `plan` in its `setup`, and overrides `end_trial` to change something between
+    trainings.
     """
 
     def plan(self, trials: int) -> None:
-        """So many trainings, and one more: the last, which is evaluated."""
+        """Set the number of trainings before the last one, which is evaluated."""
         self.preparation_epochs = trials * self.training_epochs
 
     def recipe_epoch(self, epoch: int) -> int:
         return epoch % self.training_epochs
 
     def trial(self, epoch: int) -> int:
-        """Which training an epoch belongs to, from 0."""
+        """The number of the training that an epoch belongs to, from 0."""
         return (epoch + self.preparation_epochs) // self.training_epochs
 
     def end_epoch(self, epoch: int) -> None:
@@ -35,19 +36,24 @@ class Trials(Method):
             self.restart()
 
     def end_trial(self, trial: int) -> None:
-        """After each training but the last; `model` is what it has made."""
+        """Called after each training but the last, while `model` is the trained model."""
 
 
 def validation_gain(method: Method, metric: str) -> float:
-    """A metric of the model as it is on the validation data, negated where less is better.
+    """How good a method's present model is on the validation data; more is better.
 
-    Where the metric is undefined or a logit is not finite, the worst value that there is.
+    Args:
+        method: a single run.
+        metric: name of the metric.
+
+    Returns:
+        The metric, negated if less is better. If it is undefined or a logit is not finite, its worst value.
     """
     val = method.task.val
-    chosen: Metric = installed().find("metrics", metric).value
+    definition: Metric = installed().find("metrics", metric).value
     logits = method.predict(val)
     p = Predictions(logits, val.y, val.group, len(method.task.groups), torch.equal(val.group, val.y))
-    value = chosen.function(p, confusion(p)).item()
+    value = definition.function(p, confusion(p)).item()
     if math.isnan(value) or not logits.isfinite().all():
-        value = chosen.worst
-    return value if chosen.higher_is_better else -value
+        value = definition.worst
+    return value if definition.higher_is_better else -value

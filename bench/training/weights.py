@@ -1,4 +1,4 @@
-"""Weights of samples, and orders in which samples are drawn in proportion to weights."""
+"""Weights of samples, and orders that draw samples in proportion to weights."""
 
 import torch
 from torch import Tensor
@@ -8,7 +8,14 @@ from bench.training.groups import group_counts
 
 
 def mean_one(w: Tensor) -> Tensor:
-    """[.., B] weights of at least 0, scaled to mean 1 over the batch; where all are 0 they stay so."""
+    """Scale weights to a mean of 1 over the batch.
+
+    Args:
+        w: [.., B], of at least 0.
+
+    Returns:
+        [.., B]. Weights that are all 0 stay 0.
+    """
     total = w.sum(-1, keepdim=True)
     return w.shape[-1] * w / (total + (total == 0))
 
@@ -21,7 +28,8 @@ def effective_number_weights(counts: Tensor, beta: float) -> Tensor:
 
     Args:
         counts: [.., K], the number of samples of each class.
-        beta: at least 0 and below 1: 0 weights all classes alike; towards 1, in inverse proportion to the counts.
+        beta: in [0, 1). 0 gives all classes the same weight; towards 1 the weights become inversely proportional to the
+            counts.
 
     Returns:
         [.., K] float64, of mean 1 over the classes that have samples. A class without samples has weight 0.
@@ -32,16 +40,16 @@ def effective_number_weights(counts: Tensor, beta: float) -> Tensor:
 
 
 def label_balanced(label: Tensor, q: float = 0.0) -> Tensor:
-    """Probabilities of samples, with which a label of n samples is drawn in proportion to n^q.
+    """The probabilities of samples with which a label of n samples is drawn in proportion to n^q.
 
     Source: Kang et al. 2020, Decoupling Representation and Classifier for Long-Tailed Recognition, equation 1.
 
     Args:
         label: [.., N], class or group of each sample.
-        q: 0 draws all labels alike, 1 in proportion to their sizes.
+        q: 0 draws all labels equally often, 1 draws them in proportion to their sizes.
 
     Returns:
-        [.., N] float64, on the CPU. The samples of a label share its probability.
+        [.., N] float64, on the CPU. The samples of a label have equal parts of its probability.
     """
     label = label.cpu()
     each = group_counts(label, int(label.max()) + 1).double().gather(-1, label) ** (q - 1)
@@ -51,12 +59,12 @@ def label_balanced(label: Tensor, q: float = 0.0) -> Tensor:
 def drawn_order(weight: Tensor, streams: RandomStreams, epoch: int) -> Tensor:
     """The samples of one epoch, drawn with replacement in proportion to weights, for `Task.batches`.
 
-    The distribution function is inverted at uniform numbers that depend on the seed and the epoch alone.
+    The distribution function is inverted at uniform random numbers that depend on the seed and the epoch alone.
 
     Args:
         weight: [.., N] float64 of at least 0, on the CPU.
         streams: the run's.
-        epoch: for which the order is drawn.
+        epoch: the epoch that the order is for.
 
     Returns:
         [.., N] int64, positions of samples, on the CPU.

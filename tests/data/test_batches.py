@@ -251,5 +251,5 @@ def test_a_dataset_knows_the_shape_of_its_inputs(make_split):
 
 
 def test_splits_of_other_sizes_are_not_stacked(make_split):
-    with pytest.raises(DataError, match="by the seed the runs have 3 or 4 samples, which are not stacked: leave out"):
+    with pytest.raises(DataError, match="by the seed the runs have 3 or 4 samples, which cannot be stacked: leave"):
         Split.stack([make_split([2, 2]), make_split([2, 1])])

@@ -221,7 +221,7 @@ def test_an_archive_is_told_by_its_own_name(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("answer", "reason"),
     [
-        (sends(1000, CONTENT), "it broke off after 9 of 1,000 bytes"),
+        (sends(1000, CONTENT), "the download ended after 9 of 1,000 bytes"),
         (lambda request: request.send_error(404), "HTTP Error 404: Not Found"),
         (lambda request: request.wfile.write(b"no HTTP\r\n"), "no HTTP"),
     ],

@@ -60,7 +60,7 @@ def test_numbers_and_codes(path: Path) -> None:
         ("a,b\n1,nan\n", "line 2, column 'b': expected a number in 0..9, not 'nan'"),
         ("a,b\n1,2\n1,10\n", "line 3, column 'b': expected a number in 0..9, not '10'"),
         ("a,b\n3,2\n", "line 2, column 'a': expected one of 1, 2, not '3'"),
-        (f"a,b\n1,{'2' * 200_000}\n", "no text of comma-separated values"),
+        (f"a,b\n1,{'2' * 200_000}\n", "not a text of comma-separated values"),
     ],
 )
 def test_what_cannot_be_read_is_refused_in_one_line_that_names_the_file(path: Path, text: str, message: str) -> None:

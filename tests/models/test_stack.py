@@ -127,7 +127,7 @@ def test_frozen_layers_and_modes_stay():
     ],
 )
 def test_other_modules_are_refused(model, kind):
-    with pytest.raises(BenchError, match=f"{kind}.*cannot be stacked: such models are trained one at a time"):
+    with pytest.raises(BenchError, match=f"{kind}.*cannot be stacked: train such models one at a time"):
         stack([model(), model()])
 
 

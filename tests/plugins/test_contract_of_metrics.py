@@ -131,5 +131,7 @@ def test_a_recipe_or_protocol_cannot_name_an_unknown_metric(tmp_path):
 @pytest.mark.parametrize(("function", "got"), [(whole, r"\[\]"), (number, "float")])
 def test_values_that_are_not_one_a_run_are_an_error_that_names_the_metric(function, got):
     logits, y = torch.randn(3, 5, 2), torch.zeros(3, 5, dtype=torch.int64)
-    with pytest.raises(Exception, match=rf"metric odd must give a tensor of shape \[3\], one value a run, not {got}"):
+    with pytest.raises(
+        Exception, match=rf"metric odd must give a tensor of shape \[3\], one value for each run, not {got}"
+    ):
         evaluate(Predictions(logits, y, y, 2), metrics={"odd": Metric(function, None)})

@@ -316,7 +316,7 @@ def test_a_damaged_checkpoint_is_told_and_not_used(experiment, store, tmp_path, 
     checkpoint.write_bytes(checkpoint.read_bytes()[:500])
     watch = _Notes()
     assert one(experiment(), store, observer=watch).reproducible() == whole.reproducible()
-    assert "cannot be read, starting from the beginning" in watch.notes[0]
+    assert "cannot be read, so the training starts from the beginning" in watch.notes[0]
 
 
 def test_a_full_disk_stops_no_training_for_want_of_a_checkpoint(experiment, store, monkeypatch):

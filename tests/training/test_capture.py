@@ -211,7 +211,7 @@ def test_two_trainings_at_once_do_not_see_each_other():
     for batch in batches[:3]:
         update(batch)
     assert len(seen) == 3
-    assert other not in update._drawn
+    assert other not in update._sources
 
 
 FAILING = {

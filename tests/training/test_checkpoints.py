@@ -111,7 +111,7 @@ def test_a_damaged_file_is_noted_and_not_loaded(tmp_path):
     watched = Noting()
     assert Checkpoints(path, watched).load(torch.device("cpu")) is None
     (note,) = watched.notes
-    assert note.startswith(f"{path} cannot be read, starting from the beginning: ")
+    assert note.startswith(f"{path} cannot be read, so the training starts from the beginning: ")
 
 
 def test_a_file_that_cannot_be_written_is_noted_and_stops_nothing(tmp_path):

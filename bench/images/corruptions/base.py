@@ -1,4 +1,4 @@
-"""What a corruption is: constants, a random draw, and what is done to images with both."""
+"""What a corruption consists of: constants, a random draw, and a function of images that uses both."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -22,17 +22,18 @@ made by the chunk, so it is part of what a generator gives."""
 
 @dataclass(frozen=True)
 class Corruption(Generic[C, D]):
-    """`corruption(x, severity, generator)`: images x [N, C, H, W] uint8, corrupted, of the same shape, type and device.
+    """A corruption, called as `corruption(x, severity, generator)`.
 
-    Values are rounded down to bytes, as in the published data. C is 3, or 1 for grey images. The generator is on the
-    device of x; equal states give equal images. Raises OptionError for a severity that is not 1..5, DataError for x of
-    another kind.
+    It takes images x [N, C, H, W] uint8, where C is 3, or 1 for grey images, a severity from 1 to 5 and a generator on
+    the device of x. It returns corrupted images of the same shape and type on the same device, with values rounded down
+    to bytes as in the published data. Equal states of the generator give equal images. It raises OptionError for
+    another severity, and DataError for another kind of x.
 
     Attributes:
-        constants: by size, those of each severity.
-        draw: (images, constants, generator) -> all that is random.
-        apply: (images, constants, what was drawn) -> images, of which values outside [0, 1] are clamped. Here images
-            are floats in [0, 1], which stay as they are.
+        constants: size of images in pixels -> the constants of each severity.
+        draw: (images, constants, generator) -> everything that is random.
+        apply: (images, constants, result of `draw`) -> images, whose values are then clamped to [0, 1]. The images that
+            it takes are floats in [0, 1], and must not be changed.
     """
 
     constants: Mapping[int, tuple[C, ...]]
@@ -47,7 +48,8 @@ class Corruption(Generic[C, D]):
                 f"corruptions need images [N, C, H, W] as uint8, with C 1 or 3, not {list(x.shape)} {x.dtype}"
             )
         constants = self.constants[nominal_size(x)][severity - 1]
-        corrupted, chunk = torch.empty_like(x), max(CHUNK // x[0].numel(), 1)
+        corrupted = torch.empty_like(x)
+        chunk = max(CHUNK // x[0].numel(), 1)
         for part, done in zip(x.split(chunk), corrupted.split(chunk), strict=True):
             images = part.float().mul_(1 / 255)
             changed = self.apply(images, constants, self.draw(images, constants, generator))
@@ -56,7 +58,7 @@ class Corruption(Generic[C, D]):
 
 
 def nominal_size(x: Tensor) -> int:
-    """Whose constants are used for images [.., H, W]."""
+    """The size whose constants are used for images [.., H, W]."""
     longest = max(x.shape[-2:])
     return next((size for size in (CIFAR, IMAGENET_64) if longest <= size), IMAGENET)
 

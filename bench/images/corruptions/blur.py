@@ -72,16 +72,16 @@ def final_sources(offsets: Tensor, delta: int, height: int, width: int) -> Tenso
     follow the neighbours that come earlier to the last of them, doubling the steps each time, and take its neighbour.
     """
     place = torch.arange(height * width, device=offsets.device).view(height, width)
-    taken = place.repeat(len(offsets), 1, 1)
+    neighbour = place.repeat(len(offsets), 1, 1)
     inner = slice(delta + 1, height - delta + 1), slice(delta + 1, width - delta + 1)
-    taken[:, *inner] += width * offsets[:, 0] + offsets[:, 1]
+    neighbour[:, *inner] += width * offsets[:, 0] + offsets[:, 1]
     inside = torch.zeros_like(place, dtype=torch.bool)
     inside[inner] = True
-    taken, place, inside = taken.flatten(1), place.flatten(), inside.flatten()
-    follow = taken.where((taken > place) & inside[taken], place)
+    neighbour, place, inside = neighbour.flatten(1), place.flatten(), inside.flatten()
+    follow = neighbour.where((neighbour > place) & inside[neighbour], place)
     for _ in range((height * width).bit_length() if delta > 1 else 0):  # with delta 1, neighbours all come later
         follow = follow.gather(1, follow)
-    return taken.gather(1, follow)
+    return neighbour.gather(1, follow)
 
 
 # Motion, zoom

@@ -48,14 +48,14 @@ def bends(x: Tensor, constants: object, generator: Generator) -> tuple[Tensor, T
     return points, pixels
 
 
-def elastic(x: Tensor, constants: tuple[float, float, float], drawn: tuple[Tensor, Tensor]) -> Tensor:
+def elastic(x: Tensor, constants: tuple[float, float, float], shifts: tuple[Tensor, Tensor]) -> Tensor:
     """An affine map that moves three points of the image by up to so many pixels, then smooth displacements of all.
 
     Outside is the mirror image: of the first without the pixels at the edge, of the second with them. The public code
     computes the affine map at positions rounded to 1/32 pixel; here they are not rounded.
     """
     amount, sigma, corner = constants
-    by, pixels = drawn
+    by, pixels = shifts
     height, width = x.shape[-2:]
     size, side = torch.tensor([width, height], device=x.device), min(height, width) // 3
     offsets = torch.tensor([[side, side], [side, -side], [-side, -side]], device=x.device)

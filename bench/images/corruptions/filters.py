@@ -53,11 +53,11 @@ def zoom_matrix(size: int, factor: float) -> Tensor:
     The middle ceil(size / factor) pixels are stretched with linear interpolation, first pixel to first and last to
     last, to round(that * factor) pixels, whose middle is kept: `clipped_zoom` of the public code.
     """
-    kept = math.ceil(size / factor)
-    enlarged = round(kept * factor)
-    first, trim = (size - kept) // 2, (enlarged - size) // 2
-    position = (torch.arange(size, dtype=torch.float64) + trim) * (kept - 1) / max(enlarged - 1, 1)
-    below = position.floor().clamp_max(max(kept - 2, 0))
+    middle = math.ceil(size / factor)
+    enlarged = round(middle * factor)
+    first, trim = (size - middle) // 2, (enlarged - size) // 2
+    position = (torch.arange(size, dtype=torch.float64) + trim) * (middle - 1) / max(enlarged - 1, 1)
+    below = position.floor().clamp_max(max(middle - 2, 0))
     matrix = torch.zeros(size, size + 1, dtype=torch.float64)  # a column to spare where only one pixel is kept
     at = (below.long() + first).unsqueeze(1)
     matrix.scatter_(1, at, (1 - (position - below)).unsqueeze(1))

@@ -124,14 +124,14 @@ def edges(plane: Tensor, low: int, high: int) -> Tensor:
     slanted = torch.where((dx < 0) ^ (dy < 0), rising, falling)
     is_steep = steep > flat + dx.abs() * 2**16
     thin = torch.where(steep < flat, horizontal, torch.where(is_steep, vertical, slanted)) & (size > low)
-    found = thin & (size > high)
-    while True:  # weak edges that touch strong ones
-        around_it = F.pad(found, (1,) * 4)
+    edge = thin & (size > high)
+    while True:  # add the weak edges that touch an edge
+        around_it = F.pad(edge, (1,) * 4)
         rows = around_it[:, :-2] | around_it[:, 1:-1] | around_it[:, 2:]
         grown = (rows[..., :-2] | rows[..., 1:-1] | rows[..., 2:]) & thin
-        if torch.equal(grown, found):
-            return found
-        found = grown
+        if torch.equal(grown, edge):
+            return edge
+        edge = grown
 
 
 SPATTER = Corruption(

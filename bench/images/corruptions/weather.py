@@ -103,14 +103,14 @@ def flakes(x: Tensor, constants: object, generator: Generator) -> tuple[Tensor, 
 
 
 def snow(
-    x: Tensor, constants: tuple[float, float, float, float, int, float, float], drawn: tuple[Tensor, Tensor]
+    x: Tensor, constants: tuple[float, float, float, float, int, float, float], noise_and_degrees: tuple[Tensor, Tensor]
 ) -> Tensor:
     """Noise, enlarged, of which what exceeds a threshold is smeared and added, once as it is and once upside down, to
     the image, whitened. The layer is in bytes, as in the public code: rounded down before it is smeared, and to the
     nearest after.
     """
     mean, std, factor, threshold, radius, sigma, keep = constants
-    noise, degrees = drawn
+    noise, degrees = noise_and_degrees
     rows, columns = (zoom_matrix(n, factor).to(x) for n in x.shape[-2:])
     layer = mean + std * separable(noise, rows, columns)  # rows of the matrices sum to 1
     layer = to_levels(layer.masked_fill_(layer < threshold, 0)) / 255
