@@ -17,6 +17,7 @@ from bench.errors import DataError
 from bench.protocol import Claim, Protocol
 from bench.recipe import Recipe
 from bench.streams import RandomStreams
+from bench.text import join_first
 
 TOLERATED = 0.01
 """Fraction of a split: so many duplicates are a flaw of the data to be known of, more are a defect."""
@@ -129,7 +130,7 @@ def _usual_repeats(train: Split, digests: Mapping[int, Digests]) -> float:
 
 def _unofficial(dataset: Dataset) -> Iterator[Finding]:
     if names := sorted(dataset.unofficial):
-        what = f"{dataset.name}: not the official data, or not known to be: {join_first(names)}"
+        what = f"{dataset.name}: not the official data, or not known to be: {join_first(names, SHOWN)}"
         yield Finding("note", what, {"files": dict(dataset.unofficial)})
 
 
@@ -147,7 +148,7 @@ def _missing(split: str, kind: str, label: Tensor, names: Sequence[str]) -> Iter
         yield Finding("severe", what, {"counts": numbers})
     elif present < len(names):
         empty = [name for name, n in zip(names, numbers, strict=True) if n == 0]
-        what = f"{split}: {len(empty)} of {len(names)} {kind} labels have no sample: {join_first(empty)}"
+        what = f"{split}: {len(empty)} of {len(names)} {kind} labels have no sample: {join_first(empty, SHOWN)}"
         yield Finding("note" if split == "val" else "severe", what, {"missing": empty, "counts": numbers})
 
 
@@ -159,7 +160,7 @@ def _one_class_groups(where: str, alone: list[str], groups: Sequence[str]) -> It
     """Groups all of whose samples are of one class: half of their rates are undefined."""
     if alone:
         what = f"{where}: {len(alone)} of {len(groups)} groups have one class only, so no TPR or no FPR: "
-        yield Finding("note", what + join_first(alone), {"groups": alone})
+        yield Finding("note", what + join_first(alone, SHOWN), {"groups": alone})
 
 
 def _other_shares(split: str, label: Tensor, names: Sequence[str], claim: Claim) -> Iterator[Finding]:
@@ -171,7 +172,7 @@ def _other_shares(split: str, label: Tensor, names: Sequence[str], claim: Claim)
     off = [i for i, share in enumerate(claim.shares) if not _by_chance(found[i], n, share / total)]
     if off:
         off.sort(key=lambda i: -abs(found[i] - claimed[i]))
-        each = join_first([f"{names[i]} {found[i]:,}, claimed {claimed[i]:,.0f}" for i in off], "; ")
+        each = join_first([f"{names[i]} {found[i]:,}, claimed {claimed[i]:,.0f}" for i in off], SHOWN, "; ")
         what = (
             f"{split}: the largest has {ratio(found):.4g} times the samples of the smallest, and the protocol claims "
         )
@@ -194,7 +195,7 @@ def _wrong_labels(
         what = f"{split}: {wrong:,} of {of:,} labels are not those that the data set gives the same inputs, "
         what += f"claimed {claim.wrong * of:,.0f}"
         if not right_number:
-            what += f"; by its labels there are {join_first([f'{by_truth[c]:,} {classes[c]}' for c in most])}"
+            what += f"; by its labels there are {join_first([f'{by_truth[c]:,} {classes[c]}' for c in most], SHOWN)}"
         numbers = {"wrong": wrong, "of": of, "claimed": claim.wrong * of, "counts": by_truth}
         yield Finding("note" if right_number else "severe", what, numbers)
 
@@ -210,7 +211,7 @@ def _repeats(split: str, y: Tensor, inputs: Digests, usual: float) -> Iterator[F
         samples, conflicts = (sum(map(len, some)) for some in (repeated, conflicting))
         first = (conflicting or repeated)[:SHOWN]
         what = f"{split}: {samples:,} of {len(y):,} inputs occur more than once, {conflicts:,} of them with different "
-        what += f"classes, as at {join_first([' = '.join(map(str, where[:2])) for where in first])}"
+        what += f"classes, as at {join_first([' = '.join(map(str, where[:2])) for where in first], SHOWN)}"
         severe = _too_many(conflicts, len(y), usual)
         numbers = {"samples": samples, "conflicting": conflicts, "of": len(y), "first": first}
         yield Finding("severe" if severe else "note", what, numbers)
@@ -240,7 +241,7 @@ def _shared(a: str, first: Digests, b: str, second: Digests, usual: float) -> It
     both = [(j, place[digest]) for j, digest in enumerate(second) if digest in place]
     if both:
         what = f"{b}: {len(both):,} of {len(second):,} inputs are in {a} too, as at "
-        what += join_first([f"{j} = {i}" for j, i in both[:SHOWN]], more=len(both) - SHOWN)
+        what += join_first([f"{j} = {i}" for j, i in both], SHOWN)
         severe = _too_many(len(both), len(second), usual)
         if usual:
             what += f" (in train {usual:.1%} of the rows have an equal one)"
@@ -265,7 +266,7 @@ def _drawn_otherwise(splits: Splits, again: Splits) -> Iterator[Finding]:
     )
     other = [name for name in first if name not in second or not _same(first[name], second[name])]
     if other:
-        what = f"drawn twice with the same seed, these come out differently: {join_first(other)}"
+        what = f"drawn twice with the same seed, these come out differently: {join_first(other, SHOWN)}"
         yield Finding("severe", what, {"splits": other})
 
 
@@ -286,9 +287,3 @@ def _too_many(found: int, n: int, usual: float) -> bool:
 
 def _deviation(n: int, probability: float) -> float:
     return DEVIATIONS * math.sqrt(n * probability * (1 - probability))
-
-
-def join_first(names: Sequence[str], separator: str = ", ", more: int = 0) -> str:
-    """The first few, and how many more there are, beside those that were left out before."""
-    more = max(more, len(names) - SHOWN)
-    return separator.join(names[:SHOWN]) + (f" and {more:,} more" if more > 0 else "")

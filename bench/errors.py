@@ -6,6 +6,8 @@ Each message is one line that says what was wrong, what is valid and what to do.
 import difflib
 from collections.abc import Iterable
 
+from bench.text import join_first
+
 
 class BenchError(Exception):
     """The base of all expected errors: the command line prints the message and exits with code 2."""
@@ -30,11 +32,9 @@ class UnknownNameError(BenchError):
         known = sorted(known)
         near = difflib.get_close_matches(name, known, n=self.SHOWN)
         question = f"did you mean {near[0]!r}? " if near else ""
-        more = ""
         if len(known) > self.SHOWN:
-            more = f" and {len(known) - self.SHOWN} more"
-            known = (near + [k for k in known if k not in near])[: self.SHOWN]
-        super().__init__(f"unknown {kind} {name!r}: {question}known: {', '.join(known) or 'none'}{more}{hint}")
+            known = near + [other for other in known if other not in near]
+        super().__init__(f"unknown {kind} {name!r}: {question}known: {join_first(known, self.SHOWN) or 'none'}{hint}")
 
 
 class OptionError(BenchError):

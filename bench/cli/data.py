@@ -10,7 +10,7 @@ import click
 
 from bench.cli.common import data_dir_option, installed, settings_option, table, unofficial_option
 from bench.data.files import Files, default_root
-from bench.tables.wording import NAMED
+from bench.text import counts_by_name
 
 if TYPE_CHECKING:
     from bench.data.dataset import Dataset
@@ -118,16 +118,9 @@ def _counts(dataset: "Dataset", protocol: "Protocol", splits: "Splits") -> Itera
     for name, split in {"train": splits.train, "val": splits.val, **splits.tests}.items():
         shares = claims.get(name, Claim()).shares
         by_group, by_class = counts(split.group, len(groups)), counts(split.y, len(dataset.classes))
-        cells = [] if protocol.group_is_class else [_by_name(groups, by_group)]
+        cells = [] if protocol.group_is_class else [counts_by_name(groups, by_group, "groups")]
         ratios = f"{ratio(by_group):.4g}", f"{ratio(shares):.4g}" if shares else ""
-        yield name, f"{len(split):,}", *cells, _by_name(dataset.classes, by_class), *ratios
-
-
-def _by_name(names: Sequence[str], counts: Sequence[int]) -> str:
-    """The count of each class or group; of more than NAMED, the least and the most."""
-    if len(names) > NAMED:
-        return f"{min(counts):,} to {max(counts):,} in each of {len(names)}"
-    return ", ".join(f"{name}: {count:,}" for name, count in zip(names, counts, strict=False))
+        yield name, f"{len(split):,}", *cells, counts_by_name(dataset.classes, by_class, "classes"), *ratios
 
 
 def _summary(dataset: "Dataset") -> str:

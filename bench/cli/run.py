@@ -19,7 +19,7 @@ from bench.cli.common import (
 from bench.cli.leaderboard import write_tables
 from bench.errors import BenchError, OptionError
 from bench.records.spec import SHORTHANDS
-from bench.tables.wording import NAMED
+from bench.text import counts_by_name
 
 if TYPE_CHECKING:
     from bench.records.run import RunResult
@@ -227,15 +227,8 @@ def _samples(result: "RunResult") -> str:
     """The number of samples of each set; of the training data also that of each class and group, or most and least."""
     counts = result.data.counts["train"]
     sizes = result.data.sizes
-    parts = [_by_name("class", result.about.classes, result.class_counts("train"))]
+    parts = [counts_by_name(result.about.classes, result.class_counts("train"), "classes")]
     if len(counts) > 1:
-        parts.append(_by_name("group", result.about.groups, [sum(row) for row in counts]))
+        parts.append(counts_by_name(result.about.groups, [sum(row) for row in counts], "groups"))
     train = f"{sizes['train']:,} for training ({'; '.join(parts)})"
     return f"{train}, {sizes['val']:,} for validation, {sizes['test']:,} for testing"
-
-
-def _by_name(what: str, names: Sequence[str], numbers: Sequence[int]) -> str:
-    """The number of samples of each class or group (`what`); of more than NAMED, the most and the least."""
-    if len(names) > NAMED:
-        return f"{max(numbers):,} to {min(numbers):,} of each {what}"
-    return ", ".join(f"{name} {number:,}" for name, number in zip(names, numbers, strict=True))

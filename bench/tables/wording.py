@@ -13,9 +13,8 @@ from bench.recipe import Recipe
 from bench.records.run import RunResult
 from bench.records.sections import About
 from bench.records.spec import canonical
+from bench.text import NAMED
 
-NAMED = 10
-"""The most classes or groups of which each is named."""
 TOLD = {"model", "model_options", "protocol", "loss", "optimizer", "lr", "epochs", "steps", "batch_size", "train_size"}
 TOLD |= {"val_size", "test_size", "metrics", "select", "eval_batch_size", "evaluate_every", "evaluate_at"}
 """Fields of a recipe that `recipe_line` does not name: it says them in words, or they change no training."""

@@ -120,7 +120,7 @@ def test_data_that_a_training_chose_and_a_method_cannot_use_are_no_bad_input(ben
 def test_of_many_classes_the_largest_and_the_smallest_are_told(make_result):
     about = {"classes": [str(c) for c in range(11)], "groups": ["a", "b"]}
     data = {"counts": {"train": [[1] * 11, [2] * 10 + [0]]}, "sizes": {"train": 3100, "val": 1, "test": 2}}
-    told = "3,100 for training (3 to 1 of each class; a 11, b 20), 1 for validation, 2 for testing"
+    told = "3,100 for training (1 to 3 in each of 11 classes; a: 11, b: 20), 1 for validation, 2 for testing"
     assert _samples(make_result(data=data, about=about)) == told
 
 
