@@ -110,12 +110,12 @@ def digests_of(dataset: Dataset, splits: Splits) -> dict[int, Digests]:
 
 def _labels_by_input(dataset: Dataset, digests: Mapping[int, Digests]) -> dict[bytes, set[int]]:
     """The classes that the data set gives each input: more than one, where equal inputs have different ones."""
-    found: dict[bytes, set[int]] = {}
+    labels_by_input: dict[bytes, set[int]] = {}
     for split in (dataset.train, dataset.val, dataset.test):
         if split:
             for digest, y in zip(digests[id(split.x)], split.y.tolist(), strict=True):
-                found.setdefault(digest, set()).add(y)
-    return found
+                labels_by_input.setdefault(digest, set()).add(y)
+    return labels_by_input
 
 
 def _usual_repeats(train: Split, digests: Mapping[int, Digests]) -> float:
@@ -167,17 +167,17 @@ def _other_shares(split: str, label: Tensor, names: Sequence[str], claim: Claim)
     """Counts that are further from the protocol's claim than the draw and rounding explain."""
     if not claim.shares:
         return
-    n, found, total = len(label), counts(label, len(names)), sum(claim.shares)
+    n, counted, total = len(label), counts(label, len(names)), sum(claim.shares)
     claimed = [n * share / total for share in claim.shares]
-    off = [i for i, share in enumerate(claim.shares) if not _by_chance(found[i], n, share / total)]
+    off = [i for i, share in enumerate(claim.shares) if not _by_chance(counted[i], n, share / total)]
     if off:
-        off.sort(key=lambda i: -abs(found[i] - claimed[i]))
-        each = join_first([f"{names[i]} {found[i]:,}, claimed {claimed[i]:,.0f}" for i in off], SHOWN, "; ")
+        off.sort(key=lambda i: -abs(counted[i] - claimed[i]))
+        each = join_first([f"{names[i]} {counted[i]:,}, claimed {claimed[i]:,.0f}" for i in off], SHOWN, "; ")
         what = (
-            f"{split}: the largest has {ratio(found):.4g} times the samples of the smallest, and the protocol claims "
+            f"{split}: the largest has {ratio(counted):.4g} times the samples of the smallest, and the protocol claims "
         )
         what += f"{ratio(claimed):.4g} times: {each}"
-        yield Finding("severe", what, {"counts": found, "claimed": claimed})
+        yield Finding("severe", what, {"counts": counted, "claimed": claimed})
 
 
 def _wrong_labels(
@@ -185,12 +185,12 @@ def _wrong_labels(
 ) -> Iterator[Finding]:
     """Labels that the data set does not give these inputs. Inputs with several labels there are left out."""
     known = [truth.get(digest, set()) for digest in inputs]
-    own = torch.tensor([next(iter(labels)) if len(labels) == 1 else -1 for labels in known])
-    sure = own >= 0
-    wrong, of = int((own != y)[sure].sum()), int(sure.sum())
+    true_labels = torch.tensor([next(iter(labels)) if len(labels) == 1 else -1 for labels in known])
+    sure = true_labels >= 0
+    wrong, of = int((true_labels != y)[sure].sum()), int(sure.sum())
     right_number = _by_chance(wrong, of, claim.wrong)
     if wrong or not right_number:
-        by_truth = counts(own[sure], len(classes))
+        by_truth = counts(true_labels[sure], len(classes))
         most = sorted(range(len(by_truth)), key=lambda c: -by_truth[c])
         what = f"{split}: {wrong:,} of {of:,} labels are not those that the data set gives the same inputs, "
         what += f"claimed {claim.wrong * of:,.0f}"
@@ -274,15 +274,15 @@ def _same(a: Split, b: Split) -> bool:
     return all(torch.equal(s, t) for s, t in ((a.x, b.x), (a.y, b.y), (a.group, b.group)))
 
 
-def _by_chance(found: int, n: int, probability: float) -> bool:
+def _by_chance(counted: int, n: int, probability: float) -> bool:
     """Whether `found` of n samples can be what a draw with this probability, and rounding, give."""
-    return abs(found - n * probability) <= _deviation(n, probability) + (probability > 0)
+    return abs(counted - n * probability) <= _deviation(n, probability) + (probability > 0)
 
 
-def _too_many(found: int, n: int, usual: float) -> bool:
+def _too_many(counted: int, n: int, usual: float) -> bool:
     """Whether that is clearly more of n samples than what is usual and what is tolerated."""
     expected = min(usual + TOLERATED, 1)
-    return found > n * expected + _deviation(n, expected)
+    return counted > n * expected + _deviation(n, expected)
 
 
 def _deviation(n: int, probability: float) -> float:

@@ -31,7 +31,9 @@ class Prepared:
         method: what is trained on them.
         left_out: by name, samples that the run drew and uses neither for training nor for validation; the record holds
             their numbers.
-        arrays: by name, arrays that are stored beside the record.
+        arrays: by name, arrays that are stored beside the record. A protocol that chooses the training data anew tells
+            of each where it was in the row of the training and validation data that its `splits` drew, by the name
+            `train/position` [N]: pictures of training images look for it.
     """
 
     splits: Splits

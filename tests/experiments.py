@@ -14,7 +14,7 @@ from bench.recipe import Recipe
 from bench.records.run import RunResult
 from bench.records.store import ResultStore
 from bench.registry import Plugin
-from bench.runs.experiment import OPTIONS_OF, Experiment
+from bench.runs.experiment import OPTION_PREFIXES, Experiment
 from bench.runs.runner import run
 from bench.testing import toy_split
 from bench.training.method import Method
@@ -62,7 +62,7 @@ def toy_experiment(
         model=tiny_mlp,
         model_options={"hidden": 6},
         recipe=replace(own, **recipe),
-        changed={where: {} for where in OPTIONS_OF} | {"recipe": recipe} | changed,
+        changed={where: {} for where in OPTION_PREFIXES} | {"recipe": recipe} | changed,
         validation=validation,
         plugins={"method": Plugin("toy", "toy", "1")},
     )

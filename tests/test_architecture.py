@@ -67,7 +67,7 @@ def test_the_core_imports_no_plugin():
     assert [name for name, found in ARROWS.items() if "bench_plugins" in found] == []
 
 
-TOP = {"__init__", "hookspecs", "protocol", "profiled", "audit", "testing"}
+TOP = {"__init__", "hookspecs", "protocol", "imbalanced", "audit", "testing"}
 """Modules of the root that may name any room."""
 ROOMS = {name.split(".")[1] for name in BENCH if name.count(".") > 1}
 

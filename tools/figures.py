@@ -79,7 +79,7 @@ class Section:
         series = self.series
         rows = []
         for one in series:
-            of_class = one.any.class_counts("train")
+            of_class = one.first.class_counts("train")
             numbers = [sum(of_class), max(of_class), min(of_class)]
             rows.append([one.label(shared(series)), *(f"{number:,}" for number in numbers)])
         return "\n".join(table(("", "samples", "largest class", "smallest class"), rows)) + "\n"
@@ -97,7 +97,7 @@ class Section:
 
     def _numbers(self, one: Series, column: str) -> list[str]:
         """One cell for each epoch."""
-        places = [one.any.history["epoch"].index(epoch) for epoch in self.epochs]
+        places = [one.first.history["epoch"].index(epoch) for epoch in self.epochs]
         means, deviations = mean_and_band(values_of(one, column)[:, places])
         cells = []
         for mean, deviation in zip(means, deviations, strict=True):

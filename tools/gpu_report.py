@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from bench.tables.rows import Row as RunRow
-    from bench.throughput.record import StepCost, StepCosts
+    from bench.throughput.record import StepCost, ThroughputRecord
 
 DISTRIBUTION = "reweight-bench"
 LIBRARIES = ("platformdirs", "fairlearn", "imagecorruptions", "skimage", "higher", "torchopt", "betty")
@@ -83,16 +83,16 @@ def checks(logs: Path, records: Path) -> Table:
 def throughput(logs: Path, records: Path) -> Table:
     from bench.records.json_file import load
     from bench.throughput.page import title
-    from bench.throughput.record import StepCosts
+    from bench.throughput.record import ThroughputRecord
 
     rows = []
-    for record in load(records / "throughput", StepCosts)[0]:
+    for record in load(records / "throughput", ThroughputRecord)[0]:
         ordered = sorted(record.rows, key=lambda row: (not row.baseline, row.method, bool(row.rival_of), row.name))
         rows += [[title(record), row.label, *step_cells(record, row)] for row in ordered]
     return ("workload", "method", "step, ms", "× erm", "MiB", ""), rows
 
 
-def step_cells(record: "StepCosts", row: "StepCost") -> list[str]:
+def step_cells(record: "ThroughputRecord", row: "StepCost") -> list[str]:
     from bench.throughput.record import quartiles
 
     if row.error:
@@ -112,7 +112,7 @@ def cifar100(logs: Path, records: Path) -> Table:
         if not r.ok:
             print(f"{r.spec.method}, seed {r.spec.seed}: {r.status}: {r.error.strip().splitlines()[-1][:300]}")
     rows = rows_of(results)
-    metrics = rows[0].any.about.metrics if rows else []
+    metrics = rows[0].first.about.metrics if rows else []
     heads = (
         "method",
         "seeds",

@@ -52,10 +52,10 @@ def _pages(out: Path) -> tuple[dict[str, str], bool]:
     from bench.records.json_file import load
     from bench.records.store import ResultStore
     from bench.tables.leaderboard import render
-    from bench.throughput import StepCosts, corruptions, page
+    from bench.throughput import ThroughputRecord, corruptions, page
 
     results, damaged = ResultStore(out / "results").load()
-    steps, damaged_steps = load(out / "throughput", StepCosts)
+    steps, damaged_steps = load(out / "throughput", ThroughputRecord)
     costs, damaged_costs = load(out / corruptions.FOLDER, corruptions.CorruptionCosts)
     damaged |= damaged_steps | damaged_costs
     for path, why in damaged.items():

@@ -1,6 +1,7 @@
 """`bench new`: a distribution for a plugin of one's own, ready to install."""
 
 import importlib.util
+import json
 import keyword
 import re
 import shlex
@@ -13,13 +14,7 @@ import click
 from bench.cli.common import installed
 from bench.errors import BenchError, UnknownNameError
 
-FIRST_RUN = {
-    "method": "bench run --dataset digits --method $name",
-    "dataset": "bench run --method erm --dataset $name",
-    "model": "bench run --method erm --dataset digits --model $name",
-    "protocol": "bench run --method erm --dataset digits --protocol $name",
-    "metric": "bench run --method erm --dataset digits -o recipe.select=$name",
-}
+FIRST_RUN: dict[str, str] = json.loads((files("bench") / "templates" / "first_run.json").read_text("utf-8"))
 """The kinds of plugins that can be begun, each with a first command that uses the new one."""
 
 

@@ -113,7 +113,7 @@ def _pictures(kind: str, asked: dict[str, Any]) -> "Iterator[tuple[str, Callable
     """The file name, without a suffix, of each picture and the function that draws it."""
     tasks: dict[tuple[str, str, str], list[Series]] = defaultdict(list)
     for one in _chosen(asked):
-        spec = one.any.spec
+        spec = one.first.spec
         tasks[spec.protocol, spec.dataset, spec.model].append(one)
     for (protocol, dataset, model), series in tasks.items():
         name = f"{kind}.{protocol.replace('/', '-v')}.{dataset}.{model}".replace("/", "-")
@@ -142,7 +142,7 @@ def _chosen(asked: dict[str, Any]) -> "list[Series]":
         settings=named_values(asked["options"], example="model.hidden=50"),
     )
     if not selected:
-        others = {f"{s.any.spec.method} on {s.any.spec.dataset} ({s.any.spec.model})" for s in recorded}
+        others = {f"{s.first.spec.method} on {s.first.spec.dataset} ({s.first.spec.model})" for s in recorded}
         raise BenchError(f"no such finished run in {asked['records']}; there is: {', '.join(sorted(others)) or 'none'}")
     return selected
 
@@ -150,7 +150,7 @@ def _chosen(asked: dict[str, Any]) -> "list[Series]":
 def _draw(kind: str, series: "Sequence[Series]", title: str, asked: dict[str, Any]) -> "Figure":
     from bench.plots import against, counts, curves, weights
 
-    metrics, first = list(asked["metrics"]), series[0].any
+    metrics, first = list(asked["metrics"]), series[0].first
     sets = [name for name in first.selected["last"]["metrics"] if name not in ("val", *first.data.planes)]
     positive = [f"{of}/fraction_positive" for of in sets]
     ranked = [m if "/" in m else f"test/{m}" for m in metrics or first.about.metrics]
@@ -202,11 +202,11 @@ def _surfaces(series: "Sequence[Series]", title: str, asked: dict[str, Any]) -> 
     """The surfaces of the first run of each series; its training data are read from the data files."""
     from bench.plots import surfaces
 
-    arrays = [_arrays(one.any, asked["records"]) for one in series]
+    arrays = [_arrays(one.first, asked["records"]) for one in series]
     surfaces.epochs_of(arrays)  # raises before any data file is read
     points = []
     for one in series:
-        train = _data_of(one.any.spec, asked)[1].train
+        train = _data_of(one.first.spec, asked)[1].train
         points.append((train.x.numpy(), train.y.numpy()))
     return surfaces.surfaces(series, arrays, points, title)
 
@@ -236,7 +236,7 @@ def _images(series: "Sequence[Series]", title: str, asked: dict[str, Any]) -> "F
         raise BenchError(f"images are of one method with its settings: choose one of {labels} with --method or -o")
     one = weighted[0]
     stored = arrays[0][0]
-    dataset, splits = _data_of(one.any.spec, asked)
+    dataset, splits = _data_of(one.first.spec, asked)
     if len(dataset.shape) != 3:
         raise BenchError(f"{dataset.name} has no images")
     x = splits.train.x
@@ -256,7 +256,7 @@ def _data_of(spec: "RunSpec", asked: dict[str, Any]) -> "tuple[Dataset, Splits]"
     from bench.runs.resolve import resolve
 
     files = Files(asked["data_dir"] or default_root(), allow_unofficial=asked["allow_unofficial_data"])
-    protocol = spec.protocol.split("/")[0]
+    protocol = spec.protocol_name
     request = Request(spec.dataset, spec.method, spec.model, protocol, spec.changed, spec.validation)
     experiment = resolve(request, files, installed())
     if experiment.spec(spec.seed).key != spec.key:

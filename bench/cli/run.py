@@ -103,7 +103,7 @@ def run(methods: Sequence[str], seeds: int | None, single: Sequence[int], out: P
     device = device_of(asked["device"])
     store = ResultStore(out / "results")
     store.check_writable()
-    to_run = experiments_of(methods, asked)
+    to_run = experiments_asked_for(methods, asked)
     chosen = list(dict.fromkeys(single)) or list(range(seeds or 1))
     results: list[RunResult] = []
     try:
@@ -142,7 +142,7 @@ def _tell(results: "Sequence[RunResult]", folder: Path, out: Path) -> None:
         sys.exit(2)
 
 
-def experiments_of(methods: Sequence[str], asked: Mapping[str, Any]) -> "list[Experiment]":
+def experiments_asked_for(methods: Sequence[str], asked: Mapping[str, Any]) -> "list[Experiment]":
     """The experiments that the options of a command ask for.
 
     Args:
@@ -206,19 +206,19 @@ def _summary(results: "Sequence[RunResult]") -> None:
     from bench.tables.rows import rows_of
 
     for row in rows_of(results):
-        metrics = row.any.about.metrics
+        metrics = row.first.about.metrics
         cells = []
-        for rule in row.any.selected:
+        for rule in row.first.selected:
             values = {metric: list(row.values(metric, rule).values()) for metric in metrics}
             cells.append((rule_name(rule), *(mean_and_error(values[m], row.unit(m)) for m in metrics)))
         seconds = sum(r.costs.train_seconds for r in row.runs.values()) / len(row.runs)
         task = f" ({row.variant})" if row.variant else ""
         title = f"{row.name}{task}: test, percent, {len(row.runs)} seed(s), {seconds:.1f} s of training each"
-        for choice in row.any.costs.meta_step:
+        for choice in row.first.costs.meta_step:
             error = "" if choice.error is None else f"{choice.error:.0e} off "
             title += f"; look-ahead: {choice.backend}, {error}{choice.against}"
         table(title, cells, ("rule", *metrics))
-        if row.any.data.counts:
+        if row.first.data.counts:
             samples = list(dict.fromkeys(map(_samples, row.runs.values())))
             click.echo(f"data{' of the first seed' if len(samples) > 1 else ''}: {samples[0]}")
 

@@ -1,4 +1,4 @@
-"""Endless batches of validation data, with every group in each of them."""
+"""Batches: those of an epoch of training, and endless ones of validation data with every group in each."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -8,12 +8,47 @@ from contextlib import contextmanager
 import torch
 from torch import Generator, Tensor
 
-from bench.data.split import Batch, Split, to_device
+from bench.data.split import Augment, Batch, Split, to_device
 from bench.errors import DataError
 from bench.streams import RandomStreams
 
 PLANNER = ThreadPoolExecutor(1, "bench-plans")
 """The thread that plans batches while a GPU makes steps. A plan has its own generators, so its time does not matter."""
+
+
+def training_batches(
+    split: Split,
+    batch_size: int,
+    streams: RandomStreams,
+    epoch: int,
+    augment: Augment | None = None,
+    order: Tensor | None = None,
+) -> Iterator[Batch]:
+    """The batches of one epoch. Nothing here waits for the device.
+
+    A last batch of a single sample is left out, because it has no batch statistics.
+
+    Args:
+        split: the training data.
+        batch_size: samples of a batch; the last one may be smaller.
+        streams: the run's.
+        epoch: for which the order and the augmentation are drawn.
+        augment: applied to each batch; None: inputs stay as they are.
+        order: [.., n], positions of the samples; None: every sample once, in an order drawn for this epoch.
+    """
+    if order is None:
+        order = streams.draw(lambda g: torch.randperm(len(split), generator=g), "order", epoch)
+    generators = streams.generators("augment", epoch, device=split.device) if augment else []
+    for index in to_device(order, split.device).split(batch_size, -1):
+        if index.shape[-1] == 1 < min(order.shape[-1], batch_size):
+            return
+        batch = split.batch(index)
+        if augment and streams.stacked:
+            x = torch.stack([augment(x, g) for x, g in zip(batch.x, generators, strict=True)])
+            batch = batch._replace(x=x)
+        elif augment:
+            batch = batch._replace(x=augment(batch.x, generators[0]))
+        yield batch
 
 
 class Draws:

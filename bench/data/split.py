@@ -8,7 +8,6 @@ import torch
 from torch import Generator, Tensor
 
 from bench.errors import DataError
-from bench.streams import RandomStreams
 
 Augment = Callable[[Tensor, Generator], Tensor]
 """(images [B, C, H, W] float in [0, 1], generator on their device) -> images of the same shape."""
@@ -114,39 +113,6 @@ class Split:
         index = torch.arange(len(self), device=self.device).expand(self.y.shape)
         for part in index.split(batch_size, -1):
             yield self.batch(part.contiguous())
-
-    def epoch(
-        self,
-        batch_size: int,
-        streams: RandomStreams,
-        epoch: int,
-        augment: Augment | None = None,
-        order: Tensor | None = None,
-    ) -> Iterator[Batch]:
-        """The batches of one epoch. Nothing here waits for the device.
-
-        A last batch of a single sample is left out, because it has no batch statistics.
-
-        Args:
-            batch_size: samples of a batch; the last one may be smaller.
-            streams: the run's.
-            epoch: for which the order and the augmentation are drawn.
-            augment: applied to each batch; None: inputs stay as they are.
-            order: [.., n], positions of the samples; None: every sample once, in an order drawn for this epoch.
-        """
-        if order is None:
-            order = streams.draw(lambda g: torch.randperm(len(self), generator=g), "order", epoch)
-        generators = streams.generators("augment", epoch, device=self.device) if augment else []
-        for index in to_device(order, self.device).split(batch_size, -1):
-            if index.shape[-1] == 1 < min(order.shape[-1], batch_size):
-                return
-            batch = self.batch(index)
-            if augment and streams.stacked:
-                x = torch.stack([augment(x, g) for x, g in zip(batch.x, generators, strict=True)])
-                batch = batch._replace(x=x)
-            elif augment:
-                batch = batch._replace(x=augment(batch.x, generators[0]))
-            yield batch
 
     def steps(self, batch_size: int) -> int:
         """The number of batches in an epoch."""

@@ -68,7 +68,7 @@ def choose(model: nn.Module, x: Tensor, head: Head, backend: str, stacked: bool,
         raise UnknownNameError("backend", backend, BACKENDS)
     start, refused = time.perf_counter(), dict[str, str]()
     with torch.random.fork_rng([x.device] if x.device.type == "cuda" else []):
-        trial = Trial(model, x, stacked)
+        trial = BackendTrial(model, x, stacked)
         exact = trial.in_float64() if check else None
         for name in _order(model, len(x), stacked) if backend == "auto" else [backend]:
             try:
@@ -114,7 +114,7 @@ def _look_at_head(model: nn.Module, x: Tensor, head: Head) -> None:
         raise MetaStepError("the losses of samples depend on the logits of others")
 
 
-class Trial:
+class BackendTrial:
     """A meta-gradient of a copy of the model on a few samples with made-up labels."""
 
     def __init__(self, model: nn.Module, x: Tensor, stacked: bool) -> None:
@@ -127,7 +127,7 @@ class Trial:
         self.truth: Tensor | None = None
         self.against = ""
 
-    def in_float64(self) -> "Trial | None":
+    def in_float64(self) -> "BackendTrial | None":
         """The same trial in float64; None if the device has no float64, or the model insists on its own precision."""
         other = copy.copy(self)
         try:

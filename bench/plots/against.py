@@ -41,10 +41,10 @@ def against(series: Sequence[Series], x: str, metrics: Sequence[str], title: str
     for axes, metric in zip(row, metrics, strict=True):
         of, _, name = metric.rpartition("/")
         for (label, points), (color, dash) in zip(sorted(by_line.items()), lines(len(by_line)), strict=True):
-            finals = [(at, found) for at, one in points if len(found := one.final(of or "test", name))]
+            finals = [(at, final_values) for at, one in points if len(final_values := one.final(of or "test", name))]
             if not finals:
                 raise BenchError(f"{label} has no {name} on {of or 'test'}")
-            mean, deviation = np.array([mean_and_band(found) for _, found in finals]).T
+            mean, deviation = np.array([mean_and_band(final_values) for _, final_values in finals]).T
             places = [at for at, _ in finals]
             axes.errorbar(
                 *(places, mean, deviation),
@@ -68,7 +68,7 @@ def pair_of_weights(series: Sequence[Series]) -> str:
 
     Raises BenchError where there is none, or several.
     """
-    names = {str(name) for one in series for name in one.any.resolved.options if _is_pair(one, name)}
+    names = {str(name) for one in series for name in one.first.resolved.options if _is_pair(one, name)}
     if len(names) != 1:
         several = f"several options are pairs of weights ({', '.join(sorted(names))})"
         what = several if names else "no option of these methods is a pair of weights"
@@ -83,14 +83,14 @@ def title_of(series: Sequence[Series], x: str) -> str:
 
 def position(series: Series, x: str) -> float | None:
     if x == PARAMETERS:
-        return number_of(series.any.costs.parameters)
+        return number_of(series.first.costs.parameters)
     return number_of(series.setting(x))
 
 
 def axis_of(series: Series, x: str) -> str:
     """What is on the horizontal axis."""
     if _is_pair(series, x):
-        classes = series.any.about.classes
+        classes = series.first.about.classes
         return f"{x}: weight of class {classes[0]} : {classes[1]}" if len(classes) == 2 else x
     return "parameters of the model" if x == PARAMETERS else x
 

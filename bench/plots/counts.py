@@ -21,19 +21,19 @@ def counts(series: Sequence[Series], title: str) -> Figure:
 
     Raises BenchError for records without counts.
     """
-    found: dict[tuple[tuple[int, ...], ...], Series] = {}
+    series_by_counts: dict[tuple[tuple[int, ...], ...], Series] = {}
     for one in series:
-        if one.any.data.counts:
-            found.setdefault(tuple(map(tuple, one.any.data.counts["train"])), one)
-    if not found:
+        if one.first.data.counts:
+            series_by_counts.setdefault(tuple(map(tuple, one.first.data.counts["train"])), one)
+    if not series_by_counts:
         raise BenchError("these records have no class counts: run them again")
-    shown = list(found.values())
-    about, alike = series[0].any.about, shared(shown)
+    shown = list(series_by_counts.values())
+    about, alike = series[0].first.about, shared(shown)
     differ = dict.fromkeys(n for one in shown for n in one.changed if n.startswith(OF_THE_DATA) and n not in alike)
     note = f"Of the first seed.{shared_note(shown)}"
-    figure = new_figure(max(3.4 * len(found), 5.5), 3.6, title, note)
-    panels = figure.subplots(1, len(found), squeeze=False, sharey=True)[0]
-    for axes, (table, one) in zip(panels, found.items(), strict=True):
+    figure = new_figure(max(3.4 * len(series_by_counts), 5.5), 3.6, title, note)
+    panels = figure.subplots(1, len(series_by_counts), squeeze=False, sharey=True)[0]
+    for axes, (table, one) in zip(panels, series_by_counts.items(), strict=True):
         _bars(axes, np.array(table), about.groups)
         settings = [f"{name}={show(one.setting(name))}" for name in differ]
         axes.set_title("\n".join([*settings, f"{np.sum(table):,} samples"]))
@@ -43,7 +43,7 @@ def counts(series: Sequence[Series], title: str) -> Figure:
             axes.set_xticks(range(len(about.classes)), about.classes)
             axes.tick_params(axis="x", labelrotation=20 if long else 0)
     panels[0].set_ylabel("training samples")
-    if len(next(iter(found))) > 1:
+    if len(next(iter(series_by_counts))) > 1:
         legend(figure, panels[0])
     return figure
 

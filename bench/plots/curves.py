@@ -38,7 +38,7 @@ def curves(series: Sequence[Series], columns: Sequence[str], title: str, log: bo
 
     Raises BenchError for a column that no run has.
     """
-    there = sorted({name for s in series for name in names(s.any)})
+    there = sorted({name for s in series for name in names(s.first)})
     if missing := [c for c in columns if c not in there]:
         raise BenchError(f"no run has {', '.join(missing)} in its history; there is: {', '.join(there)}")
     labels = [one.label(shared(series)) for one in series]
@@ -47,7 +47,7 @@ def curves(series: Sequence[Series], columns: Sequence[str], title: str, log: bo
         for one, label, (color, dash) in zip(series, labels, lines(len(series)), strict=True):
             _line(axes, one, column, label, color, dash)
         of, _, name = column.partition("/")
-        axes.set_title(f"{of} ({series[0].any.data.sizes.get(of, 0):,} samples)")
+        axes.set_title(f"{of} ({series[0].first.data.sizes.get(of, 0):,} samples)")
         axes.set(xlabel="epoch", ylabel=axis_name(series[0], name))
         axes.grid()
         if log:
@@ -58,18 +58,18 @@ def curves(series: Sequence[Series], columns: Sequence[str], title: str, log: bo
 
 def axis_name(series: Series, name: str) -> str:
     """What a metric is, and of which class or group, for a vertical axis."""
-    about, (kind, _, label) = series.any.about, name.partition("/")
+    about, (kind, _, label) = series.first.about, name.partition("/")
     classes = about.classes
     positive = f'"{classes[1]}"' if len(classes) == 2 else "class 1"
     said = NAMES.get(kind, kind.replace("_", " ")).format(positive=positive)
-    for what, own in (("class", classes), ("group", about.groups)):
+    for what, labels in (("class", classes), ("group", about.groups)):
         if label.startswith(what):
-            said += f', {what} "{own[int(label.removeprefix(what))]}"'
+            said += f', {what} "{labels[int(label.removeprefix(what))]}"'
     return fill(said, 36)
 
 
 def _line(axes: Axes, series: Series, column: str, label: str, color: ColorType, dash: str) -> None:
-    values, epochs = series.column(column), series.any.history["epoch"]
+    values, epochs = series.column(column), series.first.history["epoch"]
     if values is None:
         return
     mean, deviation = mean_and_band(values)

@@ -32,7 +32,7 @@ def images(
 
     weights, y: [N] of the training samples. shown: the images [n, C, H, W] of both parts of `extremes(weights)`.
     """
-    classes = series.any.about.classes
+    classes = series.first.about.classes
     note = f"× mean weight, and class. One run: {series.label()}, seed {min(series.runs)}."
     figure = new_figure(1.0 * SHOWN + 0.8, 3.2, title, note)
     panels = figure.subplots(2, SHOWN, squeeze=False)

@@ -36,15 +36,15 @@ def loss_ratio(
     history: a record's, with the columns `train/loss/class0`, ... . counts: training samples of each class.
     """
     columns = [history[f"train/loss/class{c}"] for c in range(len(counts))]
-    own = others = math.nan
+    of_label = others = math.nan
     ratios = []
     for row in zip(*columns, strict=True):
         losses = [0.0 if loss is None else loss for loss in row]  # of a class without samples
         rest = [c for c in range(len(counts)) if c != label]
         now = losses[label], sum(counts[c] * losses[c] for c in rest) / sum(counts[c] for c in rest)
-        own, others = (
+        of_label, others = (
             new if math.isnan(old) else decay * old + (1 - decay) * new
-            for old, new in zip((own, others), now, strict=True)
+            for old, new in zip((of_label, others), now, strict=True)
         )
-        ratios.append(own / others)
+        ratios.append(of_label / others)
     return ratios

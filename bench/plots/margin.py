@@ -25,5 +25,5 @@ def max_margin(x: Array, y: NDArray[np.int64]) -> tuple[Array, float] | None:
     beyond = -np.where(y == 1, 1, -1)[:, None] * np.column_stack([x, np.ones(len(x))])
     if not linprog(np.zeros(beyond.shape[1]), beyond, -np.ones(len(x)), bounds=(None, None)).success:
         return None
-    found = SVC(C=HARD, kernel="linear", tol=1e-6).fit(x, y)
-    return found.coef_[0], float(found.intercept_[0])
+    classifier = SVC(C=HARD, kernel="linear", tol=1e-6).fit(x, y)
+    return classifier.coef_[0], float(classifier.intercept_[0])

@@ -21,7 +21,7 @@ class Series(SeedRuns):
     @property
     def changed(self) -> dict[str, Any]:
         """Settings that differ from their defaults, by their names for `bench run -o`: those of the method first."""
-        spec = self.any.spec
+        spec = self.first.spec
         changed = spec.changed
         if spec.validation != "shared":
             changed["validation"] = spec.validation
@@ -34,15 +34,15 @@ class Series(SeedRuns):
             hidden: Settings that are left out, as the picture tells them elsewhere; by the names that `bench run -o`
                 has for them, or `validation`.
         """
-        spec = self.any.spec
+        spec = self.first.spec
         changes = ", ".join([*spec.changes(hidden), *spec.variant(hidden)])
         return f"{spec.label(hidden)} ({changes})" if changes else spec.label(hidden)
 
     def setting(self, name: str) -> Any:
         """A setting as it was used, changed or not; None where there is none of this name."""
         if name == "validation":
-            return self.any.spec.validation
-        resolved, (prefix, _, rest) = self.any.resolved, name.rpartition(".")
+            return self.first.spec.validation
+        resolved, (prefix, _, rest) = self.first.resolved, name.rpartition(".")
         where = {"": "options", "recipe": "recipe"}.get(prefix, f"{prefix}_options")
         return getattr(resolved, where, {}).get(rest)
 
@@ -69,7 +69,7 @@ def _has_prefix(name: str) -> bool:
 
 def series_of(results: Iterable[RunResult]) -> list[Series]:
     """The finished runs, in the order of their labels."""
-    return sorted(map(Series, by_seed(results)), key=lambda s: (s.any.spec.method, _order(s)))
+    return sorted(map(Series, by_seed(results)), key=lambda s: (s.first.spec.method, _order(s)))
 
 
 def matching(
@@ -91,10 +91,10 @@ def matching(
     return [
         one
         for one in all_series
-        if dataset in (None, one.any.spec.dataset)
-        and protocol in (None, one.any.spec.protocol.split("/")[0])
-        and model in (None, one.any.spec.model)
-        and (not methods or one.any.spec.method in methods)
+        if dataset in (None, one.first.spec.dataset)
+        and protocol in (None, one.first.spec.protocol_name)
+        and model in (None, one.first.spec.model)
+        and (not methods or one.first.spec.method in methods)
         and all(show(one.setting(name)) == value for name, value in wanted.items())
     ]
 

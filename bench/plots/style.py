@@ -45,14 +45,14 @@ def files(draw: Callable[[], Figure], suffixes: Iterable[str] = tuple(METADATA))
         figure = draw()
         figure.draw_without_rendering()
         figure.set_layout_engine("none")  # each further layout would move things a little
-        found = {}
+        contents = {}
         for suffix in suffixes:
             file = io.BytesIO()
             figure.savefig(file, format=suffix, facecolor="white", metadata=METADATA[suffix])
-            found[suffix] = file.getvalue()
-    if "png" in found and not any(axes.images for axes in figure.axes):
-        found["png"] = _with_palette(found["png"])
-    return found
+            contents[suffix] = file.getvalue()
+    if "png" in contents and not any(axes.images for axes in figure.axes):
+        contents["png"] = _with_palette(contents["png"])
+    return contents
 
 
 def _with_palette(png: bytes) -> bytes:

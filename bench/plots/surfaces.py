@@ -36,7 +36,7 @@ def surfaces(series: Sequence[Series], arrays: Sequence[Arrays], train: Sequence
         raise BenchError(f"{len(series)} rows of surfaces: choose at most {MOST} with --method or -o")
     epochs = epochs_of(arrays)
     probe = plane_of(arrays)
-    classes = series[0].any.about.classes
+    classes = series[0].first.about.classes
     separators = [max_margin(*points) for points in train]
     note = (
         f"Axes: the two features. Marks: training samples. Background: probability of {classes[1]}; solid line: where "
@@ -45,14 +45,14 @@ def surfaces(series: Sequence[Series], arrays: Sequence[Arrays], train: Sequence
     figure = new_figure(1.9 * len(epochs) + 1.6, 1.75 * len(series) + 1.1, title, note)
     panels = figure.subplots(len(series), len(epochs), squeeze=False, sharex=True, sharey=True)
     filled = None
-    for row, one, kept, points, separator in zip(panels, series, arrays, train, separators, strict=True):
+    for row, one, stored, points, separator in zip(panels, series, arrays, train, separators, strict=True):
         row[0].set_ylabel(in_lines(one.label(shared(series))), fontsize=8)
         for axes, epoch in zip(row, epochs, strict=True):
-            if f"{probe}/positive/{epoch}" in kept:
-                filled = _surface(axes, kept, probe, epoch)
+            if f"{probe}/positive/{epoch}" in stored:
+                filled = _surface(axes, stored, probe, epoch)
                 _samples(axes, points)
                 if separator:
-                    _dashed(axes, kept, probe, *separator)
+                    _dashed(axes, stored, probe, *separator)
             axes.tick_params(labelsize=7)
     for axes, epoch in zip(panels[0], epochs, strict=True):
         axes.set_title(f"epoch {epoch:,}")
@@ -66,7 +66,7 @@ def surfaces(series: Sequence[Series], arrays: Sequence[Arrays], train: Sequence
 def epochs_of(arrays: Sequence[Arrays]) -> list[int]:
     """The epochs at which surfaces were kept. Raises BenchError where there is none."""
     start = f"{plane_of(arrays)}/positive/"
-    epochs = sorted({int(name.removeprefix(start)) for kept in arrays for name in kept if name.startswith(start)})
+    epochs = sorted({int(name.removeprefix(start)) for stored in arrays for name in stored if name.startswith(start)})
     if not epochs:
         raise BenchError("no surface was kept: train with -o recipe.evaluate_at=1,10,100")
     return epochs
@@ -77,7 +77,7 @@ def plane_of(arrays: Sequence[Arrays]) -> str:
 
     Raises BenchError where there is none.
     """
-    shared_names = set.intersection(*({name for name in kept if name.endswith("/x")} for kept in arrays))
+    shared_names = set.intersection(*({name for name in stored if name.endswith("/x")} for stored in arrays))
     if not shared_names:
         raise BenchError(
             "surfaces are of data sets of points in a plane that have a probe of such points (`Dataset.probes`)"
@@ -86,19 +86,19 @@ def plane_of(arrays: Sequence[Arrays]) -> str:
 
 
 def _seeds(series: Sequence[Series]) -> str:
-    found = sorted({min(one.runs) for one in series})
-    return f"One run of each: seed {', '.join(map(str, found))}."
+    seeds = sorted({min(one.runs) for one in series})
+    return f"One run of each: seed {', '.join(map(str, seeds))}."
 
 
-def _plane(kept: Arrays, probe: str) -> tuple[Array, Array]:
+def _plane(stored: Arrays, probe: str) -> tuple[Array, Array]:
     """The coordinates of the probe's columns and rows."""
-    first, second = (np.unique(kept[f"{probe}/x"][:, i]).astype(np.float64) for i in (0, 1))
+    first, second = (np.unique(stored[f"{probe}/x"][:, i]).astype(np.float64) for i in (0, 1))
     return first, second
 
 
-def _surface(axes: Axes, kept: Arrays, probe: str, epoch: int) -> QuadContourSet:
-    x, y = _plane(kept, probe)
-    positive = kept[f"{probe}/positive/{epoch}"].astype(np.float64).reshape(len(y), len(x))
+def _surface(axes: Axes, stored: Arrays, probe: str, epoch: int) -> QuadContourSet:
+    x, y = _plane(stored, probe)
+    positive = stored[f"{probe}/positive/{epoch}"].astype(np.float64).reshape(len(y), len(x))
     filled = axes.contourf(x, y, positive, levels=np.linspace(0, 1, 21), cmap=SURFACE, alpha=0.7)
     if positive.min() < 0.5 < positive.max():
         axes.contour(x, y, positive, levels=[0.5], colors="black", linewidths=1.2)
@@ -112,7 +112,7 @@ def _samples(axes: Axes, points: Points) -> None:
         axes.scatter(first, second, s=5, c=color, marker=marker, edgecolors="black", linewidths=0.25, label=str(label))
 
 
-def _dashed(axes: Axes, kept: Arrays, probe: str, w: Array, b: float) -> None:
-    x, y = _plane(kept, probe)
+def _dashed(axes: Axes, stored: Arrays, probe: str, w: Array, b: float) -> None:
+    x, y = _plane(stored, probe)
     value = w[0] * x + w[1] * y[:, None] + b
     axes.contour(x, y, value, levels=[0], colors="black", linewidths=1, linestyles="--")

@@ -25,7 +25,7 @@ def histograms(series: Sequence[Series], arrays: Sequence[Sequence[Arrays]], tit
 
     Raises BenchError for too many series or groups.
     """
-    about = series[0].any.about
+    about = series[0].first.about
     groups = about.groups
     if len(series) > MOST_SERIES or len(groups) > MOST_LABELS:
         raise BenchError(
@@ -63,11 +63,11 @@ def histograms(series: Sequence[Series], arrays: Sequence[Sequence[Arrays]], tit
 def _pooled(runs: Sequence[Arrays]) -> tuple[Array, NDArray[Any]]:
     """Weight, relative to the mean of its run, and group of each sample of all runs."""
     weights, groups = [], []
-    for kept in runs:
-        w = kept["train/weight"].astype(np.float64)
+    for stored in runs:
+        w = stored["train/weight"].astype(np.float64)
         known = ~np.isnan(w)
         weights.append(w[known] / w[known].mean())
-        groups.append(kept["train/group"][known])
+        groups.append(stored["train/group"][known])
     return np.concatenate(weights), np.concatenate(groups)
 
 

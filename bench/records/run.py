@@ -105,18 +105,18 @@ class SeedRuns:
     runs: Mapping[int, RunResult]
 
     @property
-    def any(self) -> RunResult:
+    def first(self) -> RunResult:
         """That of the smallest seed, for what they have in common."""
         return self.runs[min(self.runs)]
 
 
 def by_seed(results: Iterable[RunResult]) -> list[dict[int, RunResult]]:
     """The finished runs of each spec, whose seeds alone differ, by seed, in the order in which they are met."""
-    found: dict[str, dict[int, RunResult]] = defaultdict(dict)
+    runs_by_spec: dict[str, dict[int, RunResult]] = defaultdict(dict)
     for result in results:
         if result.ok:
-            found[canonical(asdict(replace(result.spec, seed=0)))][result.spec.seed] = result
-    return list(found.values())
+            runs_by_spec[canonical(asdict(replace(result.spec, seed=0)))][result.spec.seed] = result
+    return list(runs_by_spec.values())
 
 
 def _plain(value: Any) -> Any:

@@ -193,10 +193,12 @@ class Environment(Section):
         return {"git": Git.read(values["git"]) if values["git"] else None}
 
 
+PLANE_OF_OLDER_RECORDS = "grid"
+"""Records that do not name their planes had one probe of this kind at the most, and this is what it was called."""
 MISSING: dict[type[Section], dict[str, Any]] = {
     About: {"sets": {}, "units": {}, "described": {}},
     Resolved: {"dataset_options": {}, "protocol_options": {}},
-    Data: {"counts": {}, "planes": ["grid"]},  # the one probe of this kind that there was
+    Data: {"counts": {}, "planes": [PLANE_OF_OLDER_RECORDS]},
     Costs: {
         "stages": [],
         "captured": False,

@@ -46,6 +46,11 @@ class RunSpec:
         return digest(asdict(self))
 
     @property
+    def protocol_name(self) -> str:
+        """Without the version."""
+        return self.protocol.partition("/")[0]
+
+    @property
     def path(self) -> str:
         """The name of the record's file."""
         return f"{self.dataset}.{self.method}.{self.seed}.{self.key}.json".replace("/", "-")
@@ -110,7 +115,7 @@ class RunSpec:
         words = ["bench", "run", "--method", self.method, "--dataset", self.dataset]
         if self.model != own_model:
             words += ["--model", self.model]
-        if (name := self.protocol.split("/")[0]) != own_protocol:
+        if (name := self.protocol_name) != own_protocol:
             words += ["--protocol", name]
         for option, value in self.changed.items():
             flag = _shorthand(option)

@@ -35,16 +35,16 @@ def splits_of(experiment: Experiment, seed: int) -> Splits:
 
 def loaded_splits(experiment: Experiment, streams: RandomStreams, device: torch.device) -> Splits:
     """The data of the run, or of all stacked runs, on the device."""
-    found = [splits_of(experiment, seed) for seed in streams.seeds]
+    splits_by_seed = [splits_of(experiment, seed) for seed in streams.seeds]
 
     def join(splits: Sequence[Split]) -> Split:
         return (Split.stack(splits) if streams.stacked else splits[0]).to(device)
 
-    tests = {name: join([s.tests[name] for s in found]) for name in found[0].tests}
-    probes = {name: join([s.probes[name] for s in found]) for name in found[0].probes}
-    targets = [s.target for s in found if s.target]
+    tests = {name: join([s.tests[name] for s in splits_by_seed]) for name in splits_by_seed[0].tests}
+    probes = {name: join([s.probes[name] for s in splits_by_seed]) for name in splits_by_seed[0].probes}
+    targets = [s.target for s in splits_by_seed if s.target]
     target = join(targets) if targets else None
-    return Splits(join([s.train for s in found]), join([s.val for s in found]), tests, probes, target)
+    return Splits(join([s.train for s in splits_by_seed]), join([s.val for s in splits_by_seed]), tests, probes, target)
 
 
 def trains_on_val(experiment: Experiment) -> bool:

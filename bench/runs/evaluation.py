@@ -112,16 +112,16 @@ class Evaluations:
         """Of one run: logits (float32) of every set under each rule, with classes and groups (int16); of each probe
         the inputs, where they are points of a plane, and the probability of class 1 (float16) at the epochs to keep.
         """
-        kept = {LAST: self._last}
+        logits_by_rule = {LAST: self._last}
         if self._select is not None and self._best_epoch[run]:
-            kept[best_val(self._select)] = self._best
+            logits_by_rule[best_val(self._select)] = self._best
         arrays = {}
         for name, split in self._sets.items():
             stacked = split.y.dim() == 2
             parts = {"y": split.y.short(), "group": split.group.short()}
             if name in self._planes:
                 parts["x"] = split.x
-            parts |= {rule: logits[name].float() for rule, logits in kept.items()}
+            parts |= {rule: logits[name].float() for rule, logits in logits_by_rule.items()}
             for part, values in parts.items():
                 arrays[f"{name}/{part}"] = (values[run] if stacked else values).cpu().numpy()
         for name, values in self._positive.items():

@@ -1,4 +1,4 @@
-"""From what a user asks to what is run: names looked up, options resolved, differences from the published noted."""
+"""What a user asks for (`Request`), and what is run (`Experiment`): `bench.runs.resolve` makes one of the other."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 VALIDATION = ("shared", "paper")
-OPTIONS_OF = ("method", "model", "dataset", "protocol", "recipe")
+OPTION_PREFIXES = ("method", "model", "dataset", "protocol", "recipe")
 """Prefixes of options."""
 
 
@@ -113,17 +113,17 @@ class Experiment:
     @property
     def off_recipe(self) -> list[str]:
         """What differs from the data set's published recipe (options of the method, data set and protocol do not)."""
-        own = self.own_recipe
+        published = self.own_recipe
         names = [f"recipe.{name}" for name in self.changed["recipe"]]
         names += [f"model.{name}" for name in self.changed["model"]]
-        names += ["model"] if self.model_name != own.model else []
-        names += ["protocol"] if self.protocol.name != own.protocol else []
+        names += ["model"] if self.model_name != published.model else []
+        names += ["protocol"] if self.protocol.name != published.protocol else []
         return sorted(names)
 
     @property
     def metrics(self) -> tuple[str, ...]:
         """What tables show, the ranking one first."""
-        own = self.protocol.name == self.own_recipe.protocol
-        named = (own and self.recipe.metrics) or self.protocol.metrics
+        is_own_protocol = self.protocol.name == self.own_recipe.protocol
+        named = (is_own_protocol and self.recipe.metrics) or self.protocol.metrics
         binary = len(self.dataset.classes) == 2
         return tuple(name for name in named if binary or not self.known_metrics[metric_of(name)].binary)

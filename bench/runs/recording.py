@@ -17,7 +17,7 @@ from bench.runs.environment import environment
 from bench.runs.experiment import Experiment
 from bench.runs.threads import Threads
 from bench.runs.train import FinishedTraining
-from bench.training.capture import Capture
+from bench.training.capture import CaptureOutcome
 from bench.training.method import Method
 from bench.training.stages import meta_steps
 
@@ -163,7 +163,7 @@ def _costs(trained: FinishedTraining, computed: Computation) -> Costs:
     before = [stage for stage in trained.stages.done if not stage.common]
     choices = [choice for stage in before for choice in stage.meta_step] + meta_steps(method)
     seconds = meter.seconds / computed.runs
-    model, capture = getattr(method, "model", None), getattr(method, "capture", Capture())
+    model, capture = getattr(method, "model", None), getattr(method, "capture", CaptureOutcome())
     return Costs(
         train_seconds=seconds + sum(stage.seconds for stage in before),
         steps=meter.steps + sum(stage.steps for stage in before),

@@ -10,7 +10,7 @@ from bench.errors import OptionError
 from bench.options import named_value, named_values, options_of
 from bench.records.spec import canonical
 from bench.registry import Registry
-from bench.runs.experiment import OPTIONS_OF, Experiment, Request
+from bench.runs.experiment import OPTION_PREFIXES, Experiment, Request
 from bench.runs.resolve import resolve
 
 EXAMPLE = "weight_lr=10 or model.hidden=50"
@@ -21,7 +21,7 @@ class RequestTexts:
     """What a command asks for, as it was written. None means what the data set's recipe names.
 
     Attributes:
-        options: texts NAME=VALUE; a name may begin with `METHOD.` or with one of OPTIONS_OF and a dot.
+        options: texts NAME=VALUE; a name may begin with `METHOD.` or with one of OPTION_PREFIXES and a dot.
         each: such texts too; of a name that stands in several, each value is an experiment of its own.
         validation: as in `Request`.
         stacked: whether all seeds are trained at once.
@@ -96,7 +96,7 @@ def _options_by_method(
     special: dict[str, dict[str, str]] = {method: {} for method in methods}
     for name, value in given.items():
         prefix, _, rest = name.rpartition(".")
-        if prefix in special and prefix in OPTIONS_OF:
+        if prefix in special and prefix in OPTION_PREFIXES:
             raise OptionError(
                 f"option {name!r} is unclear: {prefix!r} is a method here, and a prefix: run this method alone and "
                 f"give its options without a prefix"

@@ -13,7 +13,7 @@ from bench.metrics import METRICS, Metric, metric_of
 from bench.protocol import Protocol
 from bench.recipe import Recipe, check_recipe
 from bench.registry import Plugin, Registry, installed
-from bench.runs.experiment import OPTIONS_OF, VALIDATION, Experiment, Request
+from bench.runs.experiment import OPTION_PREFIXES, VALIDATION, Experiment, Request
 
 
 def resolve(
@@ -141,13 +141,13 @@ def by_prefix(options: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """The options of each prefix, without it. Options without a prefix are the method's.
 
     Raises:
-        OptionError: for a prefix that is not one of OPTIONS_OF.
+        OptionError: for a prefix that is not one of OPTION_PREFIXES.
     """
-    given: dict[str, dict[str, Any]] = {where: {} for where in OPTIONS_OF}
+    given: dict[str, dict[str, Any]] = {where: {} for where in OPTION_PREFIXES}
     for name, value in options.items():
         where, _, rest = name.rpartition(".")
         if (where or "method") not in given:
-            valid = ", ".join(f"{prefix}." for prefix in OPTIONS_OF)
+            valid = ", ".join(f"{prefix}." for prefix in OPTION_PREFIXES)
             raise OptionError(f"option {name!r}: the prefix must be a method of this command or {valid}, not {where}.")
         given[where or "method"][rest] = value
     return given

@@ -14,7 +14,7 @@ from bench.runs.allocator import keep_freed_memory
 from bench.runs.environment import versions
 from bench.runs.experiment import Experiment
 from bench.runs.recording import Computation, record_of
-from bench.runs.threads import chosen
+from bench.runs.threads import choose_threads
 from bench.runs.train import train
 from bench.streams import RandomStreams
 from bench.training.observer import Observer
@@ -71,7 +71,7 @@ def run(
         eager=eager,
         eager_because=_eager_because(experiment.recipe, stacked, device, eager),
         threads_asked=threads,
-        threads=chosen(experiment, together, device, threads),
+        threads=choose_threads(experiment, together, device, threads),
     )
     checkpoint = _checkpoint(experiment, seeds, store, computed)
     if not resume:

@@ -43,7 +43,7 @@ class Threads:
             torch.set_num_threads(before)
 
 
-def chosen(experiment: Experiment, runs: int, device: torch.device, asked: int | None) -> Threads:
+def choose_threads(experiment: Experiment, runs: int, device: torch.device, asked: int | None) -> Threads:
     """As many as are asked for; else as OMP_NUM_THREADS says; else, on the CPU, by a rule; else as torch has.
 
     The rule: one for each FLOPS_A_THREAD of the forward pass of a training batch, of all `runs` that are stacked; at

@@ -77,10 +77,10 @@ class FinishedTraining:
     """Rule -> metrics by test set, of the examined models."""
 
     def selected(self, run: int) -> dict[str, dict[str, Any]]:
-        found = self.evaluations.selected(self.meter.history, run)
+        results_by_rule = self.evaluations.selected(self.meter.history, run)
         for rule, metrics in self.further.items():
-            found[rule]["metrics"] |= metrics
-        return found
+            results_by_rule[rule]["metrics"] |= metrics
+        return results_by_rule
 
     def arrays(self, run: int) -> "dict[str, np.ndarray[Any, Any]]":
         """What is kept beside the record."""
@@ -113,7 +113,7 @@ def train(
         if stages.done:
             observer.stage("final")
         with outcome.catching():
-            stages.fit(prepared.method, task, meter)
+            stages.run(prepared.method, task, meter)
     peak = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
     further = {}
     if outcome.ok and experiment.protocol.examines and not meter.diverged[0]:
@@ -136,10 +136,10 @@ def _examined(
     experiment: Experiment, prepared: Prepared, evaluations: Evaluations, streams: RandomStreams
 ) -> dict[str, dict[str, Metrics]]:
     """Rule -> metrics by further test set, of the model of the rule; a model of two rules is examined once."""
-    model, found = copy.deepcopy(prepared.method.model), {}
+    model, metrics_by_model = copy.deepcopy(prepared.method.model), {}
     for state in evaluations.model_states.values():
-        if id(state) not in found:
+        if id(state) not in metrics_by_model:
             model.load_state_dict(state)
             evaluate = partial(evaluations.examined, model)
-            found[id(state)] = experiment.protocol.examine(model, prepared.splits, streams, evaluate)
-    return {rule: found[id(state)] for rule, state in evaluations.model_states.items()}
+            metrics_by_model[id(state)] = experiment.protocol.examine(model, prepared.splits, streams, evaluate)
+    return {rule: metrics_by_model[id(state)] for rule, state in evaluations.model_states.items()}

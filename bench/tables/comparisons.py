@@ -22,17 +22,17 @@ def baselines_of(rows: Sequence[Row]) -> list[Row | None]:
     """
     baselines = {}
     for row in rows:
-        if row.any.about.baseline and not row.any.spec.options:
-            baselines[row.setting, row.any.spec.validation] = row
+        if row.first.about.baseline and not row.first.spec.options:
+            baselines[row.setting, row.first.spec.validation] = row
     return [_baseline_of(row, baselines) for row in rows]
 
 
 def _baseline_of(row: Row, baselines: Mapping[tuple[tuple[Any, ...], str], Row]) -> Row | None:
     """The baseline of one row. baselines: by setting and by the choice of the training data (`validation`)."""
-    policies = [row.any.spec.validation]
-    if row.any.about.baseline:
+    policies = [row.first.spec.validation]
+    if row.first.about.baseline:
         policies.append("shared")
-    if row.any.about.uses_val:
+    if row.first.about.uses_val:
         policies.append("paper")
     candidates = [baselines[row.setting, policy] for policy in policies if (row.setting, policy) in baselines]
     for baseline in candidates:
@@ -74,7 +74,7 @@ def between_tasks(rows: Sequence[Row], rule: str) -> list[str]:
     compared = [
         (row, name, other, seeds)
         for row in rows
-        for name in row.any.spec.protocol_options
+        for name in row.first.spec.protocol_options
         for other in rows
         if row.ranked_by == other.ranked_by == metric and _only_in(name, row, other)
         if (seeds := len(row.values(metric, rule).keys() & other.values(metric, rule).keys())) > 1
@@ -90,16 +90,16 @@ def between_tasks(rows: Sequence[Row], rule: str) -> list[str]:
 
 def _only_in(name: str, row: Row, other: Row) -> bool:
     """Whether two rows differ in this option of the protocol alone, and the other row has it at its default."""
-    specs = row.any.spec, other.any.spec
+    specs = row.first.spec, other.first.spec
     given, fewer = (spec.protocol_options for spec in specs)
-    used, also = ({**r.any.resolved.protocol_options, name: None} for r in (row, other))
+    used, also = ({**r.first.resolved.protocol_options, name: None} for r in (row, other))
     return (
         {option: value for option, value in given.items() if option != name} == fewer
         and all(used[option] == also[option] for option in used.keys() & also.keys())  # with the defaults of their time
         and specs[0].validation == specs[1].validation
         and specs[0].dataset_options == specs[1].dataset_options
         and (row.label, row.setting) == (other.label, other.setting)
-        and row.any.resolved.options == other.any.resolved.options
+        and row.first.resolved.options == other.first.resolved.options
     )
 
 

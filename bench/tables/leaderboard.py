@@ -41,7 +41,7 @@ def _page(protocol: str, dataset: str, results: Sequence[RunResult]) -> str:
     rows = rows_of(results)
     lines = [MARK + f"# {protocol.replace('/', ', version ')}, on {dataset}", ""]
     if rows:
-        about = rows[0].any.about
+        about = rows[0].first.about
         data = about.dataset_reference or dataset
         lines += [
             f"Protocol: {about.protocol_reference}; `bench show {protocol.split('/')[0]}` says what it does. "
@@ -97,7 +97,7 @@ def _recipes(rows: Sequence[Row]) -> list[str]:
     """A line for each recipe, and of which rows it is where there are several."""
     alike: dict[tuple[str, str], list[Row]] = defaultdict(list)
     for row in rows:
-        alike[recipe_line(row.any), canonical(row.any.spec.recipe)].append(row)
+        alike[recipe_line(row.first), canonical(row.first.spec.recipe)].append(row)
     return [
         f"- {line} {sizes_line([run for row in same for run in row.runs.values()])}"
         + (f" Rows: {', '.join(dict.fromkeys(row.name for row in same))}." if len(alike) > 1 else "")
@@ -107,10 +107,10 @@ def _recipes(rows: Sequence[Row]) -> list[str]:
 
 def task_section(protocol: str, dataset: str, variant: str, rows: Sequence[Row]) -> list[str]:
     """The tables of one task: only its rows can be ranked together."""
-    recipe = [row for row in rows if not row.any.off_recipe]
-    off = [row for row in rows if row.any.off_recipe]
+    recipe = [row for row in rows if not row.first.off_recipe]
+    off = [row for row in rows if row.first.off_recipe]
     start = f"{variant}: " if variant else ""
-    usual = [row for row in rows if set(row.any.off_recipe) <= {"protocol"} and row.any.spec.validation == "shared"]
+    usual = [row for row in rows if set(row.first.off_recipe) <= {"protocol"} and row.first.spec.validation == "shared"]
     lines = [f"## {_capital(start + 'recipe')}", "", *_recipes(usual or rows), ""]
     for title, part in (("", recipe), ("off the recipe: ", off)):
         for rule in _rules(part):
@@ -118,7 +118,7 @@ def task_section(protocol: str, dataset: str, variant: str, rows: Sequence[Row])
     lines += _constant(rows)
     task = dataset + (f"[{variant}]" if variant else "")
     lines += _beside_the_papers(protocol, task, start, recipe, _rules(recipe))
-    commands = [f"- {row.name}: `{row.command}`{listed(row.any.resolved.options, '; {}')}" for row in rows]
+    commands = [f"- {row.name}: `{row.command}`{listed(row.first.resolved.options, '; {}')}" for row in rows]
     return [*lines, f"## {_capital(start + 'commands')}", "", COMMANDS, "", *commands, ""]
 
 
@@ -182,7 +182,7 @@ def _notes(tables: Sequence[str]) -> list[str]:
 
 def _rules(rows: Sequence[Row]) -> list[str]:
     """The selection rules of the rows; one row may have another metric to select by than the next."""
-    return [LAST, *sorted({best_val(row.any.about.select) for row in rows})]
+    return [LAST, *sorted({best_val(row.first.about.select) for row in rows})]
 
 
 def _table(title: str, rows: Sequence[Row], rule: str) -> list[str]:
@@ -190,8 +190,8 @@ def _table(title: str, rows: Sequence[Row], rule: str) -> list[str]:
     rows = [row for row in rows if row.values(row.ranked_by, rule)]
     if not rows:
         return []
-    metrics = dict.fromkeys(metric for row in rows for metric in row.any.about.metrics)
-    better = {metric: up for row in rows for metric, up in row.any.about.higher_is_better.items()}
+    metrics = dict.fromkeys(metric for row in rows for metric in row.first.about.metrics)
+    better = {metric: up for row in rows for metric, up in row.first.about.higher_is_better.items()}
     first = rows[0].ranked_by
     sign = -1 if better[first] else 1
 
@@ -269,5 +269,5 @@ def _beside_the_papers(protocol: str, task: str, start: str, rows: Sequence[Row]
 
 
 def _unofficial(rows: Sequence[Row]) -> list[str]:
-    files = {f"{name} ({content[:19]}…)" for row in rows for name, content in row.any.data.unofficial.items()}
+    files = {f"{name} ({content[:19]}…)" for row in rows for name, content in row.first.data.unofficial.items()}
     return [f"‡ Data files without the official checksum: {', '.join(sorted(files))}.", ""] if files else []

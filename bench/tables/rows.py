@@ -32,41 +32,41 @@ class Row(SeedRuns):
     @property
     def label(self) -> str:
         """The method and those of its options that differ from their defaults."""
-        return self.any.spec.label()
+        return self.first.spec.label()
 
     @property
     def name(self) -> str:
         """The label, with the marks that the page explains, and the changes."""
-        mark = (" ‡" if self.any.data.unofficial else "") + (" §" if len(self.versions) > 1 else "")
+        mark = (" ‡" if self.first.data.unofficial else "") + (" §" if len(self.versions) > 1 else "")
         return self.label + mark + (f" ({self.changes})" if self.changes else "")
 
     def protocol_value(self, name: str) -> str:
         """The value of an option of the protocol as a text, also where it is the default."""
-        used = self.any.resolved.protocol_options
+        used = self.first.resolved.protocol_options
         return show(used[name]) or "empty" if name in used else "its default"
 
     @property
     def variant(self) -> str:
         """The changed options of the data set and of the protocol, which make another task; empty for none."""
-        return ", ".join(self.any.spec.variant())
+        return ", ".join(self.first.spec.variant())
 
     @property
     def ranked_by(self) -> str:
         """The first metric."""
-        return str(self.any.about.metrics[0])
+        return str(self.first.about.metrics[0])
 
     def unit(self, metric: str) -> str:
         """The unit of a metric's values: `%` where they are fractions."""
-        return self.any.about.units.get(metric, "%")
+        return self.first.about.units.get(metric, "%")
 
     @property
     def changes(self) -> str:
         """What differs from the recipe, and whether it is trained on more than the shared data; empty for nothing."""
-        spec = self.any.spec
+        spec = self.first.spec
         parts = []
-        if "protocol" in self.any.off_recipe:
+        if "protocol" in self.first.off_recipe:
             parts.append("the recipe of another protocol")
-        if "model" in self.any.off_recipe:
+        if "model" in self.first.off_recipe:
             parts.append(spec.model)
         parts += spec.changes()
         if self.ambiguous:
@@ -76,11 +76,11 @@ class Row(SeedRuns):
     @property
     def setting(self) -> tuple[Any, ...]:
         """What two rows must have in common for a paired comparison, besides the training data."""
-        spec, resolved = self.any.spec, self.any.resolved
+        spec, resolved = self.first.spec, self.first.resolved
         usual = usual_recipe()  # a field of later versions that is not used makes no difference
         recipe = {name: value for name, value in resolved.recipe.items() if value != usual.get(name)}
         used = canonical([resolved.model_options, recipe])  # with the data set's defaults of their time
-        return spec.model, used, self.any.data.revision
+        return spec.model, used, self.first.data.revision
 
     def values(self, metric: str, rule: str) -> dict[int, float]:
         """The values of a metric on the test set, by seed.
@@ -122,7 +122,7 @@ class Row(SeedRuns):
     @property
     def uses_val(self) -> bool:
         """Whether the training uses the validation data."""
-        return bool(self.any.about.uses_val) or self.any.spec.validation == "paper"
+        return bool(self.first.about.uses_val) or self.first.spec.validation == "paper"
 
     @property
     def versions(self) -> set[str]:
@@ -143,7 +143,7 @@ class Row(SeedRuns):
     @property
     def command(self) -> str:
         """The command that makes all runs of the row."""
-        base = self.any.command.rpartition(" --seed ")[0]
+        base = self.first.command.rpartition(" --seed ")[0]
         seeds = sorted(self.runs)
         if seeds == list(range(len(seeds))):
             return f"{base} --seeds {len(seeds)}"

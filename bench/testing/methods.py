@@ -121,7 +121,7 @@ def _check_resume(method: type[Method], options: dict[str, Any], task: Tasks, ex
 
 
 def _check_capture(method: type[Method], options: dict[str, Any], task: Task) -> None:
-    """Captured and replayed, its updates end where they end made one by one."""
+    """CapturedUpdate and replayed, its updates end where they end made one by one."""
     plain, captured = method(**options), method(**options)
     model, replayed = train(plain, task), train(captured, dataclasses.replace(task, capture=True))
     assert not captured.capture.failed, (

@@ -4,6 +4,6 @@
 what the corruptions of images cost.
 """
 
-from bench.throughput.record import StepCosts as StepCosts
+from bench.throughput.record import ThroughputRecord as ThroughputRecord
 from bench.throughput.workload import Conditions as Conditions
 from bench.throughput.workload import Workload as Workload

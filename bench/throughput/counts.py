@@ -23,9 +23,9 @@ def counts(step: Callable[[], object], eager: Callable[[], object], device: torc
     """Count what `step` does; FLOPs, which a replay on a GPU does not tell, by `eager`, the same without replays."""
     if device.type == "cuda":
         return Counts(_kernels(step, device), _waits(step), flops(eager))
-    with Operators() as found:
+    with Operators() as operators:
         step()
-    return Counts(found.calls, found.waits, flops(eager))
+    return Counts(operators.calls, operators.waits, flops(eager))
 
 
 def _kernels(step: Callable[[], object], device: torch.device) -> int:

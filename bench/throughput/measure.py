@@ -21,13 +21,13 @@ from bench.runs.allocator import keep_freed_memory
 from bench.runs.environment import environment
 from bench.throughput.counts import counts
 from bench.throughput.memory import peak_bytes
-from bench.throughput.record import EAGER, ONE_BY_ONE, WAYS, StepCost, StepCosts
+from bench.throughput.record import EAGER, ONE_BY_ONE, WAYS, StepCost, ThroughputRecord
 from bench.throughput.step import Step, new_step
 from bench.throughput.workload import Conditions, Workload
-from bench.training.capture import Captured
+from bench.training.capture import CapturedUpdate
 from bench.training.method import Method
 
-CAPTURING = Captured.WARM_UP + 1  # updates after the first, until one is replayed
+CAPTURING = CapturedUpdate.WARM_UP + 1  # updates after the first, until one is replayed
 WARM_UP = CAPTURING  # rounds
 LEAST_SECONDS = 2e-3  # of one timing of the baseline: a shorter step is repeated
 
@@ -66,7 +66,7 @@ def measure(
     command: str = "",
     repeat: Callable[[Callable[[], None], int], object] = repeated,
     memory: bool = True,
-) -> StepCosts:
+) -> ThroughputRecord:
     """Time one update of each method and rival, interleaved: each once a round, in an order drawn for the round.
 
     An update is `Method.update` with a batch that is in memory already. Drawing the validation batch belongs to it;
@@ -100,7 +100,7 @@ def measure(
     made = environment(plugins, device)
     for plugin in plugins.values():
         made.versions.update(_rivals_libraries(plugin))
-    return StepCosts(command, name, workload, conditions, repeats, rows, made)
+    return ThroughputRecord(command, name, workload, conditions, repeats, rows, made)
 
 
 def entrants(workload: Workload, conditions: Conditions, registry: Registry) -> list[Entrant]:
@@ -117,10 +117,10 @@ def entrants(workload: Workload, conditions: Conditions, registry: Registry) -> 
     if baseline is None:
         raise BenchError("no method that is installed is a baseline, to state times relative to")
     chosen = dict.fromkeys([baseline, *(asked or sorted(methods))])
-    found = [("methods", name, methods[name]) for name in chosen]
+    offers = [("methods", name, methods[name]) for name in chosen]
     if conditions.rivals:
         rivals = sorted(registry.offers["rivals"].items())
-        found += [("rivals", name, offer) for name, offer in rivals if offer.value.rival_of in chosen]
+        offers += [("rivals", name, offer) for name, offer in rivals if offer.value.rival_of in chosen]
 
     def takes_part(way: str, kind: str, method: type[Method]) -> bool:
         if way == EAGER:
@@ -130,7 +130,7 @@ def entrants(workload: Workload, conditions: Conditions, registry: Registry) -> 
     return [
         Entrant(kind, name, offer.value, offer.plugin, way)
         for way in (WAYS if workload.stack > 1 else WAYS[:1])
-        for kind, name, offer in found
+        for kind, name, offer in offers
         if takes_part(way, kind, offer.value)
     ]
 
@@ -215,16 +215,16 @@ def least_flops(method: type[Method], workload: Workload, conditions: Conditions
 
     Counted for a run by itself, which each backend may take: stacked runs have as many times these.
     """
-    found = []
+    flops_of_backends = []
     for backend in BACKENDS[1:]:  # without auto
         single, asked = replace(workload, stack=1), replace(conditions, backend=backend, eager=True)
         with suppress(Exception):
             step = new_step("methods", method, "", single, asked, registry)
             step()  # chooses, which is no part of a step
-            found.append(flops(step))
+            flops_of_backends.append(flops(step))
             if step.backend is None:  # there is no look-ahead
                 break
-    return workload.stack * min(found, default=0) or None
+    return workload.stack * min(flops_of_backends, default=0) or None
 
 
 def installed_step(kind: str, name: str, way: str, workload: Workload, conditions: Conditions) -> Step:
@@ -236,13 +236,13 @@ def installed_step(kind: str, name: str, way: str, workload: Workload, condition
 
 def _rivals_libraries(plugin: Plugin) -> dict[str, str]:
     """Versions of the libraries in the extras `rivals...` of a plugin's distribution, as far as they are installed."""
-    found: dict[str, str] = {}
+    versions: dict[str, str] = {}
     with suppress(metadata.PackageNotFoundError):
         for requirement in metadata.requires(plugin.distribution) or []:
             library = re.match(r"""([\w.-]+).*extra == ['"]rivals""", requirement)
             with suppress(metadata.PackageNotFoundError):
-                found |= {library[1]: metadata.version(library[1])} if library else {}
-    return found
+                versions |= {library[1]: metadata.version(library[1])} if library else {}
+    return versions
 
 
 @contextmanager

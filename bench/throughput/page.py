@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from bench.records.sections import Environment
 from bench.tables.markdown import MARK, table
-from bench.throughput.record import WAYS, Quartiles, StepCost, StepCosts, quartiles
+from bench.throughput.record import WAYS, Quartiles, StepCost, ThroughputRecord, quartiles
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -51,7 +51,7 @@ own, between synchronisations.
 - † marks rows that are not exact: their update is not the method's own."""
 
 
-def render(records: Iterable[StepCosts]) -> dict[str, str]:
+def render(records: Iterable[ThroughputRecord]) -> dict[str, str]:
     """The page of throughput and its pictures.
 
     Args:
@@ -60,7 +60,7 @@ def render(records: Iterable[StepCosts]) -> dict[str, str]:
     Returns:
         File name -> content; empty where there are no records.
     """
-    by_device: dict[str, list[StepCosts]] = defaultdict(list)
+    by_device: dict[str, list[ThroughputRecord]] = defaultdict(list)
     for record in sorted(records, key=lambda r: r.path):
         by_device[record.environment.device].append(record)
     if not by_device:
@@ -76,7 +76,7 @@ def render(records: Iterable[StepCosts]) -> dict[str, str]:
     return {PAGE: "\n".join(lines)} | files
 
 
-def section(record: StepCosts) -> list[str]:
+def section(record: ThroughputRecord) -> list[str]:
     """The table of one record, and the conditions under which it was measured."""
     return [
         f"### {title(record)}",
@@ -95,7 +95,7 @@ def made(environment: Environment) -> str:
     return ", ".join(parts)
 
 
-def title(record: StepCosts) -> str:
+def title(record: ThroughputRecord) -> str:
     """The workload's name with its batch size, the number of stacked runs and its unusual conditions."""
     size = f"batch {record.workload.batch_size}"
     if record.workload.stack > 1:
@@ -103,7 +103,7 @@ def title(record: StepCosts) -> str:
     return ", ".join([f"{record.name} ({size})", *_special(record)])
 
 
-def conditions(record: StepCosts) -> str:
+def conditions(record: ThroughputRecord) -> str:
     """The conditions of a measurement: precision, look-aheads, threads and rounds."""
     c = record.conditions
     parts = _special(record) or ["fp32"]
@@ -114,7 +114,7 @@ def conditions(record: StepCosts) -> str:
     return ", ".join(parts)
 
 
-def _special(record: StepCosts) -> list[str]:
+def _special(record: ThroughputRecord) -> list[str]:
     """The conditions that differ from the defaults."""
     special = []
     if record.conditions.precision != "fp32":
@@ -126,7 +126,7 @@ def _special(record: StepCosts) -> list[str]:
     return special
 
 
-def heads(record: StepCosts) -> list[str]:
+def heads(record: ThroughputRecord) -> list[str]:
     """The headings of the table of one record; of stacked runs with the gain over one by one."""
     name = record.baseline.name
     headings = ["Method", "Step, ms", "Samples/s", f"Time × {name}"]
@@ -135,7 +135,7 @@ def heads(record: StepCosts) -> list[str]:
     return [*headings, "Memory, MiB", f"Memory × {name}", "Calls", "Waits", "FLOPs", "Least", "To least"]
 
 
-def cells(record: StepCosts) -> list[list[str]]:
+def cells(record: ThroughputRecord) -> list[list[str]]:
     """The cells of the table of one record: the baseline, then each method with its rivals, the fastest first."""
     empty = [""] * (len(heads(record)) - 2)
     lines = []
@@ -144,7 +144,7 @@ def cells(record: StepCosts) -> list[list[str]]:
     return lines
 
 
-def _ordered(record: StepCosts) -> list[StepCost]:
+def _ordered(record: ThroughputRecord) -> list[StepCost]:
     def place(row: StepCost) -> tuple[int, bool, str, bool, bool, float, str]:
         time = record.ratio(row).median if row.seconds else math.inf
         return WAYS.index(row.way), not row.baseline, row.method, bool(row.rival_of), not row.seconds, time, row.name
@@ -152,7 +152,7 @@ def _ordered(record: StepCosts) -> list[StepCost]:
     return sorted(record.rows, key=place)
 
 
-def _measured(record: StepCosts, row: StepCost) -> list[str]:
+def _measured(record: ThroughputRecord, row: StepCost) -> list[str]:
     """The cells of a row that was timed."""
     base = record.baseline
     milliseconds = quartiles([1e3 * seconds for seconds in row.seconds])
@@ -210,7 +210,7 @@ def _number(value: float) -> str:
     return f"{value:.{max(0, 2 - math.floor(math.log10(value)))}f}" if value else "0"
 
 
-def picture(records: Sequence[StepCosts]) -> str:
+def picture(records: Sequence[ThroughputRecord]) -> str:
     """The SVG of one device's records: a panel for each record, a bar for each row that was timed."""
     from bench.plots import style
 
@@ -218,7 +218,7 @@ def picture(records: Sequence[StepCosts]) -> str:
     return MARK + content[content.index("<svg") :]
 
 
-def _drawn(records: Sequence[StepCosts]) -> "Figure":
+def _drawn(records: Sequence[ThroughputRecord]) -> "Figure":
     from matplotlib.figure import Figure
 
     shown = [[row for row in _ordered(record) if not row.error] for record in records]
@@ -240,7 +240,7 @@ def _bar_name(row: StepCost) -> str:
     return f"{row.name}{_mark(row)}"
 
 
-def _bars(axes: "Axes", record: StepCosts, rows: Sequence[StepCost]) -> None:
+def _bars(axes: "Axes", record: ThroughputRecord, rows: Sequence[StepCost]) -> None:
     for place, row in enumerate(rows):
         low, median, high = record.ratio(row)
         (bar,) = axes.barh(place, median, height=0.7, xerr=[[median - low], [high - median]], edgecolor="#333333")

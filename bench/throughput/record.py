@@ -81,7 +81,7 @@ class StepCost:
 
 
 @dataclass(frozen=True)
-class StepCosts(JsonRecord):
+class ThroughputRecord(JsonRecord):
     """One workload under one set of conditions on one device.
 
     command: the exact command. repeats: updates in one timing. environment: versions, device, plugins, git state.
@@ -124,7 +124,7 @@ class StepCosts(JsonRecord):
         return f"{self.name}.{self.conditions.kind}.{self.conditions.precision}.{key}.json".replace("/", "-")
 
     @classmethod
-    def of(cls, values: dict[str, Any]) -> "StepCosts":
+    def of(cls, values: dict[str, Any]) -> "ThroughputRecord":
         workload, conditions = values["workload"], values["conditions"]
         values["workload"] = Workload(**workload | {"shape": tuple(workload["shape"])})
         values["conditions"] = Conditions(**conditions | {"methods": tuple(conditions["methods"])})
@@ -147,14 +147,16 @@ def comparable(workload: Workload, conditions: Conditions) -> str:
     return canonical([asdict(workload), c.kind, c.precision, c.channels_last, c.backend, c.eager, c.threads])
 
 
-def older(path: Path, workloads: Iterable[Workload], conditions: Conditions) -> list[StepCosts]:
+def older(path: Path, workloads: Iterable[Workload], conditions: Conditions) -> list[ThroughputRecord]:
     """Records to compare with, of a folder, of one file, or kept in the JSON of pytest-benchmark (`extra_info`).
 
     Raises BenchError where there is none for one of the workloads.
     """
     try:
         paths = [path] if path.is_file() else sorted(path.glob("*.json"))
-        records = [StepCosts.from_values(values) for p in paths for values in _values(json.loads(p.read_text("utf-8")))]
+        records = [
+            ThroughputRecord.from_values(values) for p in paths for values in _values(json.loads(p.read_text("utf-8")))
+        ]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise BenchError(f"{path} holds no records to compare with: {error}") from error
     recorded = {comparable(record.workload, record.conditions) for record in records}
@@ -175,7 +177,7 @@ def _values(content: dict[str, Any]) -> list[dict[str, Any]]:
     return [content]
 
 
-def regressions(new: StepCosts, old: Iterable[StepCosts]) -> list[str]:
+def regressions(new: ThroughputRecord, old: Iterable[ThroughputRecord]) -> list[str]:
     """Methods whose ratio to the baseline got worse than in comparable older records, that fail, or that are gone."""
     asked = comparable(new.workload, new.conditions)
     worse = []
@@ -188,7 +190,7 @@ def regressions(new: StepCosts, old: Iterable[StepCosts]) -> list[str]:
     return worse
 
 
-def _worse(new: StepCosts, row: StepCost | None, old: StepCosts, before: StepCost) -> str:
+def _worse(new: ThroughputRecord, row: StepCost | None, old: ThroughputRecord, before: StepCost) -> str:
     """What is worse about a row than it was; empty where nothing is."""
     if row is None:
         expected = before.name in new.conditions.methods or new.conditions.methods == old.conditions.methods

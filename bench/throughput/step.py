@@ -15,7 +15,7 @@ from bench.registry import Registry
 from bench.streams import RandomStreams
 from bench.throughput.record import EAGER, ONE_BY_ONE
 from bench.throughput.workload import Conditions, Workload
-from bench.training.capture import Captured
+from bench.training.capture import CapturedUpdate
 from bench.training.method import Method
 from bench.training.task import Task
 
@@ -35,7 +35,7 @@ class Step:
             begun.begin(task)
             begun.model.train()
         captures = tasks[0].capture and method.capturable
-        self._updates = [Captured(begun) if captures else begun.update for begun in self.methods]
+        self._updates = [CapturedUpdate(begun) if captures else begun.update for begun in self.methods]
         self._batches = [itertools.cycle(list(begun.batches(0))) for begun in self.methods]
 
     def __call__(self) -> None:
@@ -50,12 +50,12 @@ class Step:
     def captured(self) -> bool:
         """Whether its updates are replayed by now."""
         by_itself = any(getattr(method, "captured", False) for method in self.methods)
-        return by_itself or any(isinstance(update, Captured) and update.captured for update in self._updates)
+        return by_itself or any(isinstance(update, CapturedUpdate) and update.captured for update in self._updates)
 
     @property
     def eager_because(self) -> str:
         """Why its updates are not captured although the task asks for it; empty where it does not ask."""
-        reasons = [update.eager_because for update in self._updates if isinstance(update, Captured)]
+        reasons = [update.eager_because for update in self._updates if isinstance(update, CapturedUpdate)]
         return next(filter(None, reasons), "")
 
     @property

@@ -30,7 +30,7 @@ FAILED = "capturing an update failed"
 
 
 @dataclass(frozen=True)
-class Capture:
+class CaptureOutcome:
     """Whether the updates of a training were replayed, for its record.
 
     Attributes:
@@ -44,7 +44,7 @@ class Capture:
     memory_bytes: int | None = None
 
     @classmethod
-    def of(cls, update: "Captured | None", capturable: bool) -> "Capture":
+    def of(cls, update: "CapturedUpdate | None", capturable: bool) -> "CaptureOutcome":
         """What became of the capture in a training that has ended.
 
         Args:
@@ -55,7 +55,7 @@ class Capture:
             return cls(eager_because="" if capturable else "the method does not say that it can be captured")
         if update.captured:
             return cls(True, memory_bytes=update.memory)
-        few = f"too few updates: the first {Captured.WARM_UP} of each size are made as they are"
+        few = f"too few updates: the first {CapturedUpdate.WARM_UP} of each size are made as they are"
         return cls(eager_because=update.eager_because or few)
 
     @property
@@ -64,7 +64,7 @@ class Capture:
         return self.eager_because.startswith(FAILED)
 
 
-class Captured:
+class CapturedUpdate:
     """The update of one method. For each shape of batch, the first updates are made one by one, then one is captured.
 
     An update that draws random numbers (dropout) is never captured, because a replay would not draw the numbers of the
@@ -155,7 +155,7 @@ class Captured:
         return result
 
     def _capture(self, shape: Any, batch: Batch) -> Result:
-        """Capture an update for batches of this shape; if that fails, make it without a capture."""
+        """CaptureOutcome an update for batches of this shape; if that fails, make it without a capture."""
         put_back = self._backend.snapshot(self._method)
         positions = [batches.state_dict() for batches in self._sources]
         tensors = [*batch, *_next_tensors(self._sources)]

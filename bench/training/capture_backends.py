@@ -186,7 +186,7 @@ class CudaGraphs:
         current.wait_stream(self._stream)
 
     def capture(self, update: Function, tensors: Sequence[Tensor]) -> tuple[Function, tuple[Tensor, ...]]:
-        """Capture an update and replay it once.
+        """CaptureOutcome an update and replay it once.
 
         Returns:
             The function that replays it, and what the first replay has returned.

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import torch
 from torch import nn
 
+from bench.data.batches import training_batches
 from bench.models.averaging import Average
 from bench.training.diagnostics import Diagnostics, Samples, gradient_norm
 
@@ -74,7 +75,9 @@ class EvaluatedModel:
         if not averages:
             return method.model
         task = method.task
-        return self._average.model(task.train.epoch(task.recipe.batch_size, task.streams, epochs - 1, task.augment))
+        return self._average.model(
+            training_batches(task.train, task.recipe.batch_size, task.streams, epochs - 1, task.augment)
+        )
 
     def state_dict(self) -> dict[str, Any]:
         return self._average.state_dict()

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from bench.data.split import Batch, Split
 from bench.meta import LookAhead
 from bench.models.predict import predict
-from bench.training.capture import Capture, Captured
+from bench.training.capture import CapturedUpdate, CaptureOutcome
 from bench.training.task import Task
 from bench.trees import instances
 
@@ -54,7 +54,7 @@ class Method:
     """Whether tables state other methods' costs and gains relative to it."""
 
     def fit(self, task: Task, meter: "Meter") -> nn.Module:
-        """Train the model. This is the only function of a method that the runner calls for it.
+        """Train the model: all of a training goes through this function.
 
         Args:
             task: data, recipe and random streams.
@@ -68,7 +68,7 @@ class Method:
             DivergedError: if the training reaches a loss or a parameter that is not finite.
         """
         self.begin(task)
-        replayed = Captured(self, meter.note) if task.capture and self.capturable else None
+        replayed = CapturedUpdate(self, meter.note) if task.capture and self.capturable else None
         update = replayed or self.update
         try:
             for epoch in meter.epochs(self):
@@ -78,13 +78,13 @@ class Method:
                     meter.step(batch, losses, weights)
                 self.end_epoch(epoch)
         finally:  # because the record of a failure says it too
-            self.capture = Capture.of(replayed, self.capturable)
+            self.capture = CaptureOutcome.of(replayed, self.capturable)
         return self.model
 
     def begin(self, task: Task) -> None:
         """Do everything that comes before the first epoch."""
         self.task = task
-        self.capture = Capture(eager_because="its own `fit` replays no updates")
+        self.capture = CaptureOutcome(eager_because="its own `fit` replays no updates")
         self.preparation_epochs = 0
         self.training_epochs = task.epochs
         self.restart()

@@ -18,7 +18,7 @@ from bench.training.observer import Observer
 from bench.training.task import Task
 
 
-def fit(method: Method, task: Task, meter: Meter) -> None:
+def run_training(method: Method, task: Task, meter: Meter) -> None:
     """Train a method on a task.
 
     Within the training the task's GPU is the current one. Afterwards torch's global generators are as before.
@@ -105,14 +105,14 @@ class Stages:
         self._observer.stage(name)
         meter = Meter(NoEvaluations(), self._observer, self._checkpoint.with_suffix(f".{name}.pt"), watch)
         try:
-            self.fit(method, self._new_task(splits), meter)
+            self.run(method, self._new_task(splits), meter)
         except (DivergedError, NotApplicableError) as error:
             raise type(error)(f"{name}: {error}") from error
         meter.save()
         choices = meta_steps(method)
         self.done.append(Stage(name, meter.seconds, meter.steps, common, method.capture.captured, choices))
 
-    def fit(self, method: Method, task: Task, meter: Meter) -> None:
+    def run(self, method: Method, task: Task, meter: Meter) -> None:
         """Train a method as the function `fit` does.
 
         Raises:
@@ -120,7 +120,7 @@ class Stages:
                 they are no mistake of the user.
         """
         try:
-            fit(method, task, meter)
+            run_training(method, task, meter)
         except DataError as error:
             if not self.done:
                 raise

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from bench.data.batches import BalancedBatches, Draws
+from bench.data.batches import BalancedBatches, Draws, training_batches
 from bench.data.split import Augment, Batch, Split
 from bench.errors import OptionError
 from bench.meta import LookAhead
@@ -76,7 +76,7 @@ class Task:
             epoch: number of the epoch.
             order: [.., n], positions of the samples; None: all samples, in the order of the seed.
         """
-        batches = self.train.epoch(self.recipe.batch_size, self.streams, epoch, self.augment, order)
+        batches = training_batches(self.train, self.recipe.batch_size, self.streams, epoch, self.augment, order)
         if epoch != self.epochs - 1:
             return batches
         steps_before = epoch * self.train.steps(self.recipe.batch_size)

@@ -10,13 +10,13 @@ from bench import hookimpl
 from bench.data.dataset import Dataset
 from bench.data.split import Split
 from bench.errors import ProtocolError
-from bench.profiled import Profiled
+from bench.imbalanced import ImbalancedTraining
 from bench.protocol import Protocol
 from bench.streams import RandomStreams
 
 
 @dataclass(frozen=True)
-class Imbalance(Profiled):
+class Imbalance(ImbalancedTraining):
     """Class imbalance: the classes have fewer and fewer training samples; the test data keep their proportions.
 
     The samples of each class are drawn by seed. The first class keeps n_max samples, the least number that any class

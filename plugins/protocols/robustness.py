@@ -13,7 +13,7 @@ from bench.data.split import Split, Splits
 from bench.errors import ProtocolError
 from bench.images.attacks import perturbed, universal_perturbation
 from bench.images.corruptions import COMMON, CORRUPTIONS, EXTRA, SEVERITIES
-from bench.profiled import Profiled
+from bench.imbalanced import ImbalancedTraining
 from bench.protocol import Evaluate, Metrics, Protocol
 from bench.streams import RandomStreams
 
@@ -23,7 +23,7 @@ ATTACK_BATCH = 128
 
 
 @dataclass(frozen=True)
-class Robustness(Profiled):
+class Robustness(ImbalancedTraining):
     """Robustness under class imbalance: an imbalanced training, evaluated on clean, corrupted and perturbed test data.
 
     After the training, the model of each selection rule is evaluated on these sets:

@@ -72,7 +72,7 @@ class CapturedLoop(Method):
         return result
 
     def _capture(self, batch: Batch) -> None:
-        """Capture an update into a graph; this does not run it."""
+        """CaptureOutcome an update into a graph; this does not run it."""
         self.static = Batch(*(t.clone() for t in batch))
         self.graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(self.graph, stream=self.stream):

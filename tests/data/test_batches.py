@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from bench import BalancedBatches, Batch, DataError, Dataset, RandomStreams, Recipe, Split
+from bench.data.batches import training_batches
 from bench.streams import derive
 
 
@@ -109,7 +110,7 @@ def test_in_order_gives_every_sample_once(make_split, size):
 @given(st.integers(1, 40), st.integers(1, 45))
 def test_an_epoch_is_a_permutation_less_a_tail_of_one(n, size):
     split = Split(torch.zeros(n, 1), torch.zeros(n).long(), torch.zeros(n).long())
-    batches = list(split.epoch(size, one(0), 0))
+    batches = list(training_batches(split, size, one(0), 0))
     tail_of_one = n % size == 1 and size > 1 and n > 1
     assert len(set(positions(batches))) == len(positions(batches)) == n - tail_of_one
     assert [len(b.y) for b in batches[:-1]] == [size] * (len(batches) - 1)
@@ -118,7 +119,7 @@ def test_an_epoch_is_a_permutation_less_a_tail_of_one(n, size):
 
 def test_orders_differ_by_epoch_and_seed_and_repeat(make_split):
     def order(seed: int, epoch: int) -> list[int]:
-        return positions(list(make_split([50]).epoch(8, one(seed), epoch)))
+        return positions(list(training_batches(make_split([50]), 8, one(seed), epoch)))
 
     assert order(0, 0) == order(0, 0)
     assert len({tuple(order(seed, epoch)) for seed in (0, 1) for epoch in (0, 1)}) == 4
@@ -129,12 +130,12 @@ def test_a_stacked_epoch_equals_the_single_ones_augmented_too():
         return x + torch.rand(len(x), 1, 1, 1, generator=g)
 
     split = images(10)
-    stacked = list(Split.stack([split] * 3).epoch(4, three(), 1, augment))
+    stacked = list(training_batches(Split.stack([split] * 3), 4, three(), 1, augment))
     for run, seed in enumerate(three().seeds):
-        single = list(split.epoch(4, one(seed), 1, augment))
+        single = list(training_batches(split, 4, one(seed), 1, augment))
         for a, b in zip(stacked, single, strict=True):
             assert all(torch.equal(x[run], y) for x, y in zip(a, b, strict=True))
-    plain = next(split.epoch(4, one(4), 1))
+    plain = next(training_batches(split, 4, one(4), 1))
     assert not torch.equal(stacked[0].x[0], plain.x)
 
 

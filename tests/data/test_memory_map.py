@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from bench import DataError, Split
+from bench.data.batches import training_batches
 from bench.data.dataset import Dataset
 from bench.data.memory_map import Block, memory_map
 from bench.protocol import hold_out
@@ -196,7 +197,9 @@ def test_a_split_gives_the_same_batches_from_a_map_as_from_memory(tmp_path: Path
     from_map, y = mapped(tmp_path), torch.from_numpy(Y).long() % 2
     from_memory = Split(torch.from_numpy(X), y, group=y)
     for one, other in zip(
-        from_map.epoch(4, RandomStreams((0,)), 1), from_memory.epoch(4, RandomStreams((0,)), 1), strict=True
+        training_batches(from_map, 4, RandomStreams((0,)), 1),
+        training_batches(from_memory, 4, RandomStreams((0,)), 1),
+        strict=True,
     ):
         assert torch.equal(one.x, other.x)
         assert torch.equal(one.y, other.y)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from bench import Method
 from bench.meta import BACKENDS
 from bench.registry import installed
-from bench.training.capture import Captured
+from bench.training.capture import CapturedUpdate
 from tests.experiments import FEW
 from tests.gpu import each
 from tests.gpu.common import CPU, apart, batch, compare, dataset, exact, experiment, is_gpu, small, trained
@@ -54,7 +54,7 @@ def check_replays_are_the_updates(device: torch.device, name: str) -> str:
     """One after the other on a small task; nearly, where a kernel adds up in any order."""
     plain, batches = begun(name, device)
     captured, _ = begun(name, device)
-    update, far = Captured(captured), []
+    update, far = CapturedUpdate(captured), []
     for one in batches:
         pairs = [*zip(plain.update(one), update(one), strict=True)]
         pairs += [_gradients(*p) for p in zip(plain.model.parameters(), captured.model.parameters(), strict=True)]

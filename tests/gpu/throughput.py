@@ -10,7 +10,7 @@ import torch
 
 from bench.models.operators import Operators
 from bench.registry import installed
-from bench.throughput import Conditions, StepCosts, Workload, counts, measure
+from bench.throughput import Conditions, ThroughputRecord, Workload, counts, measure
 from bench.throughput.record import EAGER
 from bench_plugins.rivals.captured_loop import CapturedLoop
 from tests.gpu.common import batch, dataset, exact, experiment, is_gpu, small, trained
@@ -26,7 +26,7 @@ def workload(device: torch.device, name: str) -> Workload:
     return Workload("byrd_cnn", (3, 20, 20), 2, batch_size=10)
 
 
-def measured(device: torch.device, name: str, **conditions: object) -> StepCosts:
+def measured(device: torch.device, name: str, **conditions: object) -> ThroughputRecord:
     given = Conditions(device=device.type, rounds=2, methods=METHODS, rivals=False, **conditions)  # type: ignore[arg-type]
     without_profiler = device.type == "cuda" and not is_gpu(device)
     with patch.object(counts, "_kernels", operators) if without_profiler else nullcontext():
@@ -40,7 +40,7 @@ def operators(step: Callable[[], object], device: torch.device) -> int:
     return found.calls
 
 
-def plausible(record: StepCosts, device: torch.device) -> str:
+def plausible(record: ThroughputRecord, device: torch.device) -> str:
     cuda, told = device.type == "cuda", []
     for row in record.rows:
         assert not row.error, f"{row.label}: {row.error}"

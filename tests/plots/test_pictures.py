@@ -120,7 +120,7 @@ def test_what_all_have_alike_is_told_once(record):
 def test_an_axis_names_its_class_or_group(record):
     (one,) = series_of([record()])
     assert axis_name(one, "loss/class0") == 'loss, class "cat"'
-    assert axis_name(one, "weight_share/group1") == f'share of the weight, group "{one.any.about.groups[1]}"'
+    assert axis_name(one, "weight_share/group1") == f'share of the weight, group "{one.first.about.groups[1]}"'
 
 
 def test_a_column_that_no_run_has_is_told(record):

@@ -12,7 +12,7 @@ from bench.recipe import Recipe
 from bench.runs.experiment import Request
 from bench.runs.resolve import resolve
 from bench.runs.runner import run
-from bench.runs.threads import chosen, sample_flops
+from bench.runs.threads import choose_threads, sample_flops
 from bench.training.method import Method
 from bench_plugins.protocols.fairness import GroupFairness
 from tests.experiments import CPU, one, toy_experiment
@@ -55,13 +55,13 @@ def test_a_data_set_is_counted_however_it_is_kept(dataset, inputs, outputs, tmp_
     """Images as bytes, points as floats; by their recipes for a perceptron of 64 hidden units."""
     given = resolve(Request(dataset, "erm"), Files(tmp_path))
     assert sample_flops(given) == 2 * (inputs * 64 + 64 * outputs)
-    assert chosen(given, 1, CPU, None).chosen_by.startswith("rule: ")
+    assert choose_threads(given, 1, CPU, None).chosen_by.startswith("rule: ")
 
 
 @pytest.mark.parametrize("value", ["abc", "0", "", "-1"])
 def test_a_variable_that_says_no_number_chooses_nothing(experiment, monkeypatch, value):
     monkeypatch.setenv("OMP_NUM_THREADS", value)
-    assert chosen(experiment(), 1, CPU, None).chosen_by.startswith("rule: ")
+    assert choose_threads(experiment(), 1, CPU, None).chosen_by.startswith("rule: ")
 
 
 @pytest.mark.parametrize(
@@ -70,21 +70,21 @@ def test_a_variable_that_says_no_number_chooses_nothing(experiment, monkeypatch,
 )
 def test_a_thread_for_each_ten_million_operations(experiment, monkeypatch, mega_flops, runs, count):
     monkeypatch.setattr(bench.runs.threads, "sample_flops", lambda _: round(mega_flops * 1e6 / 100))
-    found = chosen(experiment(batch_size=100), runs, CPU, None)
+    found = choose_threads(experiment(batch_size=100), runs, CPU, None)
     assert found.count == count
     assert found.chosen_by == f"rule: a batch's forward pass has {mega_flops * runs:g} MFLOP, 10 a thread"
 
 
 def test_a_given_number_goes_before_the_environment_and_that_before_the_rule(experiment, monkeypatch):
     cuda = torch.device("cuda")
-    assert chosen(experiment(), 1, CPU, None).count == 1
-    found = chosen(experiment(), 1, cuda, None)
+    assert choose_threads(experiment(), 1, CPU, None).count == 1
+    found = choose_threads(experiment(), 1, cuda, None)
     assert (found.count, found.chosen_by) == (4, "torch: the model is on cuda")
     monkeypatch.setenv("OMP_NUM_THREADS", "4")  # as torch has read it
     for device in (CPU, cuda):
-        found = chosen(experiment(), 1, device, None)
+        found = choose_threads(experiment(), 1, device, None)
         assert (found.count, found.chosen_by) == (4, "OMP_NUM_THREADS")
-        found = chosen(experiment(), 1, device, 3)
+        found = choose_threads(experiment(), 1, device, 3)
         assert (found.count, found.chosen_by) == (3, "--threads")
 
 

@@ -22,14 +22,14 @@ from bench.meta import BACKENDS, Choice
 from bench.models.operators import Operators
 from bench.records.json_file import load
 from bench.registry import Offer, Plugin, Registry, installed
-from bench.throughput import Conditions, StepCosts, Workload, page
+from bench.throughput import Conditions, ThroughputRecord, Workload, page
 from bench.throughput.counts import counts
 from bench.throughput.measure import measure, seconds
 from bench.throughput.memory import peak_bytes
 from bench.throughput.record import StepCost, older, paired, regressions
 from bench.throughput.step import new_step, task
 from bench.throughput.workload import workloads
-from bench.training.capture import Captured
+from bench.training.capture import CapturedUpdate
 from bench.training.method import Method
 from tests.environments import made_up_environment
 
@@ -52,7 +52,7 @@ def no_memory(monkeypatch):
     monkeypatch.setattr(measuring, "peak_bytes", lambda device, new_step, steps: None)
 
 
-def record(**seconds: list[float]) -> StepCosts:
+def record(**seconds: list[float]) -> ThroughputRecord:
     """A record of these times; `base` is the baseline, r_NAME a rival of NAME."""
     rows = [
         StepCost(
@@ -60,7 +60,7 @@ def record(**seconds: list[float]) -> StepCosts:
         )
         for name, s in seconds.items()
     ]
-    return StepCosts("bench throughput tiny", "tiny", TINY, Conditions(), 4, rows, made_up_environment())
+    return ThroughputRecord("bench throughput tiny", "tiny", TINY, Conditions(), 4, rows, made_up_environment())
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,7 @@ def test_a_command_leaves_a_record_a_page_and_a_picture(bench_in):
     words = ["--method", "forml", "--model", "logistic", "--shape", 3, "--classes", 2, "--batch-size", 8]
     result = bench_in("throughput", *words, "--rounds", 2, "--no-rivals", "--out", "out")
     assert result.exit_code == 0, result.output
-    (found,), _ = load(Path("out/throughput"), StepCosts)
+    (found,), _ = load(Path("out/throughput"), ThroughputRecord)
     assert found.command == f"bench throughput {' '.join(map(str, words))} --rounds 2 --no-rivals"
     assert found.workload == TINY
     assert [(row.name, len(row.seconds), row.error) for row in found.rows] == [("erm", 2, ""), ("forml", 2, "")]
@@ -128,7 +128,7 @@ def test_memory_that_is_not_asked_for_is_not_measured(bench_in, monkeypatch):
     monkeypatch.delattr(measuring, "peak_bytes")
     words = ["throughput", "mlp_groups", "--method", "erm", "--batch-size", 2, "--rounds", 2, "--no-rivals"]
     assert bench_in(*words, "--no-memory", "--out", "out").exit_code == 0
-    (found,), _ = load(Path("out/throughput"), StepCosts)
+    (found,), _ = load(Path("out/throughput"), ThroughputRecord)
     assert [row.peak_bytes for row in found.rows] == [None]
     assert "--no-memory" in found.command
 
@@ -137,7 +137,7 @@ def test_options_of_the_model_are_part_of_the_workload(bench_in, no_memory):
     words = ["throughput", "mlp", "--method", "erm", "-o", "model.hidden=3,4", "--batch-size", 10, "--rounds", 2]
     result = bench_in(*words, "--no-rivals", "--out", "out")
     assert result.exit_code == 0, result.output
-    (found,), _ = load(Path("out/throughput"), StepCosts)
+    (found,), _ = load(Path("out/throughput"), ThroughputRecord)
     assert found.workload.model_options == {"hidden": [3, 4]}
     assert found.rows[0].flops == 2 * 10 * (2 * 784 * 3 + 3 * (3 * 4 + 4 * 10))  # no gradient of the input is needed
     assert "-o model.hidden=3,4" in found.command
@@ -269,7 +269,7 @@ def test_rivals_are_never_recorded():
     stacked = (forml, "", replace(TINY, stack=2))
     for kind, eager, captured in (("methods", False, True), ("rivals", False, False), ("methods", True, False)):
         step = new_step(kind, *stacked, replace(QUICK, eager=eager), installed())
-        for _ in range(Captured.WARM_UP + 1):
+        for _ in range(CapturedUpdate.WARM_UP + 1):
             step()
         assert step.captured == captured
 
@@ -401,10 +401,10 @@ def test_a_step_that_does_not_fit_on_a_gpu_has_no_count(counted):
 def test_a_record_is_read_as_it_was_written(tmp_path):
     made = record(base=[1, 2], other=[2, 5])
     path = made.save(tmp_path)
-    assert load(tmp_path, StepCosts) == ([replace(made, rows=load(tmp_path, StepCosts)[0][0].rows)], {})
-    assert load(tmp_path, StepCosts)[0][0].to_json() == path.read_text() == made.to_json()
+    assert load(tmp_path, ThroughputRecord) == ([replace(made, rows=load(tmp_path, ThroughputRecord)[0][0].rows)], {})
+    assert load(tmp_path, ThroughputRecord)[0][0].to_json() == path.read_text() == made.to_json()
     path.write_text(path.read_text().replace("[2, 5]", "[2, 4]"))
-    assert [*load(tmp_path, StepCosts)[1]] == [path]
+    assert [*load(tmp_path, ThroughputRecord)[1]] == [path]
     assert replace(made, conditions=Conditions(rounds=99)).path == made.path != replace(made, name="other").path
 
 
@@ -412,7 +412,7 @@ def test_the_page_is_a_pure_function_of_the_records(tmp_path):
     one, two = record(base=[1, 2], other=[2, 5]), replace(record(base=[1, 1], other=[3, 3]), name="second")
     one.save(tmp_path), two.save(tmp_path)
     files = page.render([one, two])
-    assert files == page.render([two, one]) == page.render(load(tmp_path, StepCosts)[0])
+    assert files == page.render([two, one]) == page.render(load(tmp_path, ThroughputRecord)[0])
     assert [*files] == ["throughput.md", "throughput/cpu-a.svg"]
     assert all(text.startswith("<!-- made from records") for text in files.values())
     assert "2026" not in files["throughput/cpu-a.svg"]
@@ -470,7 +470,7 @@ def test_a_method_that_is_not_applicable_is_a_row_with_the_reason_and_no_failure
     words = ["--model", "logistic", "--shape", 3, "--classes", 2, "--batch-size", 8, "--no-rivals", "--rounds", 2]
     result = bench_in("throughput", *words, "--method", "augmix", "--out", "out")
     assert result.exit_code == 0, result.output
-    (found,), _ = load(Path("out/throughput"), StepCosts)
+    (found,), _ = load(Path("out/throughput"), ThroughputRecord)
     assert [(row.name, row.unfit, row.failed) for row in found.rows] == [("erm", False, False), ("augmix", True, False)]
     assert (
         "| augmix | augmix needs images [C, H, W], not inputs of shape [3] |" in Path("out/throughput.md").read_text()
@@ -511,7 +511,7 @@ def test_the_gate_of_the_command(bench_in, monkeypatch, no_memory):
     words += ["--method", "forml", "--no-rivals", "--out", "out"]
     bench_in(*words)
     (path,) = Path("out/throughput").glob("*.json")
-    made = load(path.parent, StepCosts)[0][0]
+    made = load(path.parent, ThroughputRecord)[0][0]
     for name, factor in (("was_faster", 1e-6), ("was_slower", 1e6)):
         rows = [replace(row, seconds=[s * factor for s in row.seconds]) for row in made.rows[1:]]
         text = replace(made, rows=[made.rows[0], *rows]).to_json()

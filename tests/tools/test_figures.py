@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from bench.cli import main
-from bench.cli.run import experiments_of
+from bench.cli.run import experiments_asked_for
 from bench.errors import BenchError
 from bench.tables.leaderboard import published
 from tools import figures
@@ -40,7 +40,7 @@ def keys_of_the_runs(section: Section):
     for command in section.commands[:-1]:
         asked = values(shlex.split(command)[1:])
         methods, seeds, single = (asked.pop(name) for name in ("methods", "seeds", "single"))
-        for experiment in experiments_of(methods, asked):
+        for experiment in experiments_asked_for(methods, asked):
             keys |= {experiment.spec(seed).key for seed in single or range(seeds or 1)}
     return keys
 

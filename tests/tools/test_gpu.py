@@ -17,7 +17,7 @@ import pytest
 
 from bench.records.json_file import load
 from bench.records.store import ResultStore
-from bench.throughput import StepCosts
+from bench.throughput import ThroughputRecord
 
 ROOT = Path(__file__).parents[2]
 CHUNKS = ["labels.bin", "meta", *(f"train_{i}.zip" for i in range(1, 6)), "test.zip"]
@@ -360,7 +360,7 @@ def test_all_parts_in_small_from_an_archive_and_a_wheel_without_network(unpacked
     lines = result.stdout.splitlines()
     starts = [lines.index(part) for part in ("checks", "throughput", "cifar100")]
     assert starts == sorted(starts)
-    records = load(tmp_path / "throughput" / "records" / "throughput", StepCosts)[0]
+    records = load(tmp_path / "throughput" / "records" / "throughput", ThroughputRecord)[0]
     assert sorted((r.name, r.conditions.precision) for r in records) == [
         (name, precision) for name in ("mlp", "resnet18", "vit") for precision in ("bf16", "fp32")
     ]

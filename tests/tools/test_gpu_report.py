@@ -4,7 +4,7 @@ import dataclasses
 import re
 
 from bench.records.store import ResultStore
-from bench.throughput import Conditions, StepCosts, Workload
+from bench.throughput import Conditions, ThroughputRecord, Workload
 from bench.throughput.record import StepCost
 from tests.environments import made_up_environment
 from tools import gpu_report
@@ -35,7 +35,7 @@ def test_the_table_of_steps_says_what_is_faster_and_what_there_is_without(tmp_pa
     workload, made = Workload("mlp", (3,), 2, batch_size=8), made_up_environment(device="A")
     folder = tmp_path / "records" / "throughput"
     folder.mkdir(parents=True)
-    StepCosts("", "tiny", workload, Conditions(precision="bf16"), 1, rows, made).save(folder)
+    ThroughputRecord("", "tiny", workload, Conditions(precision="bf16"), 1, rows, made).save(folder)
     steps(tmp_path, "throughput", ("versions", "ok", "3"), ("tiny-bf16", "timed out", "9"))
     gpu_report.report("throughput", tmp_path)
     assert [re.split(r" {2,}", line.strip()) for line in capsys.readouterr().out.splitlines()] == [

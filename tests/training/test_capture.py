@@ -1,4 +1,4 @@
-"""Captured updates beside the updates themselves."""
+"""CapturedUpdate updates beside the updates themselves."""
 
 import contextlib
 import dataclasses
@@ -15,7 +15,7 @@ from torch.torch_version import TorchVersion
 from bench import BalancedBatches, Method
 from bench.registry import installed
 from bench.testing import check_method, toy_task, train
-from bench.training.capture import Capture, Captured, _first_reason
+from bench.training.capture import CapturedUpdate, CaptureOutcome, _first_reason
 from bench.training.capture_backends import CudaGraphs, _no_collection
 
 CAPTURABLE = [name for name, offer in installed().offers["methods"].items() if offer.value.capturable]
@@ -43,7 +43,7 @@ def state(method):
 def test_replays_equal_updates(name):
     plain, batches = begun(name)
     captured, _ = begun(name)
-    update = Captured(captured)
+    update = CapturedUpdate(captured)
     for batch in batches:
         for one, other in zip(plain.update(batch), update(batch), strict=True):
             assert torch.equal(one, other)
@@ -57,7 +57,7 @@ def test_replays_equal_updates(name):
 
 def test_after_the_warm_up_full_batches_are_replayed_and_the_last_one_is_made(monkeypatch):
     method, batches = begun()
-    update, made = Captured(method), []
+    update, made = CapturedUpdate(method), []
     original = method.update
     monkeypatch.setattr(method, "update", lambda batch: made.append(len(batch.y)) or original(batch))
     for batch in batches:
@@ -70,7 +70,7 @@ def test_after_the_warm_up_full_batches_are_replayed_and_the_last_one_is_made(mo
 def test_a_new_learning_rate_is_captured_anew():
     plain, batches = begun()
     captured, _ = begun()
-    update = Captured(captured)
+    update = CapturedUpdate(captured)
     for i, batch in enumerate(b for b in batches if len(b.y) == 16):
         for method in (plain, captured):
             method.optimizer.param_groups[0]["lr"] = 0.1 if i < 6 else 0.02
@@ -85,7 +85,7 @@ def test_what_draws_random_numbers_is_not_captured():
 
     plain, batches = begun(new_model=dropping)
     captured, _ = begun(new_model=dropping)
-    update = Captured(captured)
+    update = CapturedUpdate(captured)
     for batch in batches:
         torch.manual_seed(1)
         losses, _ = plain.update(batch)
@@ -123,7 +123,7 @@ class Looking(Method):
     uses_val = True
     capturable = True
     fails: type[Exception] | None = None
-    updates_before_failing = Captured.WARM_UP
+    updates_before_failing = CapturedUpdate.WARM_UP
 
     def setup(self):
         self.calls, self.count = [], torch.zeros(())  # a list of numbers is not put back
@@ -174,7 +174,7 @@ class Drawing(Method):
         drawn = [next(self.plain), next(self.hidden), next(self.more["made"][0]), next(self.made), next(self.plain)]
         losses = super().losses(batch) + sum(super(Drawing, self).losses(val).mean(-1, keepdim=True) for val in drawn)
         self.calls.append(1)
-        if self.fails and len(self.calls) == Captured.WARM_UP + 1:
+        if self.fails and len(self.calls) == CapturedUpdate.WARM_UP + 1:
             raise KeyError("in the middle")
         return losses
 
@@ -188,7 +188,7 @@ def test_every_iterator_of_a_method_goes_on_as_in_plain_updates(stacked, fails):
     update = updated_alike(plain, captured, task)
     assert bool(update._captures) != fails
     for name in ("plain", "made"):
-        assert getattr(plain, name).position == getattr(captured, name).position > Captured.WARM_UP
+        assert getattr(plain, name).position == getattr(captured, name).position > CapturedUpdate.WARM_UP
     assert plain.more["made"][0].position == captured.more["made"][0].position
     for one, other in zip(plain.model.parameters(), captured.model.parameters(), strict=True):
         assert torch.equal(one, other)
@@ -207,7 +207,7 @@ def test_two_trainings_at_once_do_not_see_each_other():
         return original(batch)
 
     method.update = with_another
-    update = Captured(method)
+    update = CapturedUpdate(method)
     for batch in batches[:3]:
         update(batch)
     assert len(seen) == 3
@@ -226,7 +226,7 @@ def updated_alike(plain, captured, task, note=lambda text: None):
     """Begins both, and makes their updates of three epochs, which must be equal to the bit; gives what captured."""
     for method in (plain, captured):
         method.begin(task)
-    update = Captured(captured, note)
+    update = CapturedUpdate(captured, note)
     for batch in (batch for epoch in range(3) for batch in task.batches(epoch)):
         for one, other in zip(plain.update(batch), update(batch), strict=True):
             assert torch.equal(one, other)
@@ -243,7 +243,7 @@ def test_where_capturing_fails_the_training_is_that_of_plain_updates(case):
     for key, value in state(plain).items():
         assert torch.equal(value, state(captured)[key]), key
     assert [reason in note for note in notes] == [True]  # said once
-    found = Capture.of(update, capturable=True)
+    found = CaptureOutcome.of(update, capturable=True)
     assert found.failed and not found.captured and reason in found.eager_because
 
 
@@ -328,7 +328,7 @@ def test_the_reason_is_that_of_what_was_captured_and_not_that_of_its_end(error, 
 
 def test_an_error_of_the_update_itself_is_raised_and_is_no_failure_to_capture():
     method, batches = begun("erm")
-    update, original = Captured(method), method.update
+    update, original = CapturedUpdate(method), method.update
     full = [batch for batch in batches if len(batch.y) == 16]
     for batch in full[:3]:
         update(batch)
@@ -384,5 +384,5 @@ def test_an_old_torch_records_nothing_more_on_a_gpu_after_a_failure(monkeypatch,
 
 def test_a_method_that_does_not_say_so_is_not_captured(monkeypatch):
     monkeypatch.setattr(Rebinding, "capturable", False)
-    monkeypatch.setattr("bench.training.method.Captured", lambda *given: pytest.fail("it was captured"))
+    monkeypatch.setattr("bench.training.method.CapturedUpdate", lambda *given: pytest.fail("it was captured"))
     train(Rebinding(), dataclasses.replace(toy_task(), capture=True))

@@ -390,7 +390,10 @@ def test_forml_takes_the_models_learning_rate_with_its_schedule_for_the_weights(
         ({"weighting": "logits", "l1": 0.0}, "l1 has no effect with weighting=logits"),
         ({"weighting": "inverse_square_l1", "l1": -1.0}, "l1 must be at least 0, not -1"),
         ({"weight_lr": -1.0}, "weight_lr must be at least 0, not -1"),
-        ({"reverse_model": True, "look_ahead": "optimizer"}, "reverse_model is a plain step .*"),
+        (
+            {"reverse_model": True, "look_ahead": "optimizer"},
+            "with reverse_model the virtual step is a plain one: it needs look_ahead=gradient",
+        ),
     ],
 )
 def test_forml_refuses_options_that_mean_nothing(options, message):

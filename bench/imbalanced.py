@@ -14,7 +14,7 @@ from bench.streams import RandomStreams
 
 
 @dataclass(frozen=True)
-class Profiled(Protocol):
+class ImbalancedTraining(Protocol):
     """The base of protocols with imbalanced training data.
 
     Attributes:
