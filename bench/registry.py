@@ -100,6 +100,8 @@ class Registry:
             for values in getattr(host.hook, f"bench_{kind}")():
                 if not isinstance(values, Mapping):
                     raise PluginError(f"bench_{kind} must return a mapping from names, not {type(values).__name__}")
+                for name, value in values.items():
+                    _check(kind, name, value)
                 values_by_kind.append((kind, values))
         for kind, values in values_by_kind:  # only after all checks, so that a broken plugin offers nothing
             self._offer(kind, values, plugin)
@@ -111,6 +113,12 @@ class Registry:
                 other = self.offers[kind][name].plugin
                 raise DuplicateNameError(
                     f"the name {name!r} in {kind} is offered twice, by {other} and by {plugin}: uninstall one of them"
+                )
+            if kind == "protocols" and value.default and self.default_protocol:
+                other = self.offers[kind][self.default_protocol].plugin
+                raise DuplicateNameError(
+                    f"two protocols say that they are the default, {self.default_protocol!r} of {other} and {name!r} "
+                    f"of {plugin}: uninstall one of them, or leave out `default = True`"
                 )
             self.offers[kind][name] = Offer(value, plugin)
 
@@ -141,9 +149,10 @@ class Registry:
 
     @property
     def default_protocol(self) -> str:
-        """The name of the protocol that declares itself the default; empty if none does, or several do."""
-        names = [name for name, offer in self.offers["protocols"].items() if offer.value.default]
-        return names[0] if len(names) == 1 else ""
+        """The name of the protocol that declares itself the default; empty if none does. The keys of runs depend on it,
+        so that no second one is loaded.
+        """
+        return next((name for name, offer in self.offers["protocols"].items() if offer.value.default), "")
 
     def find(self, kind: str, name: str) -> Offer:
         """The offer of a name.
@@ -171,6 +180,29 @@ class Registry:
 
 class DuplicateNameError(PluginError):
     """Two plugins offer one name. The user has to decide which is meant, so nothing is loaded."""
+
+
+NEEDED = {
+    "methods": ("fit", "update"),
+    "protocols": ("name", "version", "metrics", "default", "splits"),
+    "metrics": ("function", "higher_is_better", "unit"),
+    "workloads": ("model", "shape"),
+    "rivals": ("rival_of", "update"),
+}
+"""Attributes of what is offered, by its kind; data sets and models are functions."""
+
+
+def _check(kind: str, name: str, value: Any) -> None:
+    """Raises PluginError for something that is not what the hook asks for, or that gives itself another name."""
+    missing = [attribute for attribute in NEEDED.get(kind, ()) if not hasattr(value, attribute)]
+    if missing or (kind not in NEEDED and not callable(value)):
+        what = f"it has no {', '.join(missing)}" if missing else "it cannot be called"
+        raise PluginError(f"bench_{kind} offers {name!r}, which is not what the hook asks for: {what}")
+    own_name = getattr(value, "name", "") if isinstance(value, type) else ""
+    if own_name and own_name != name:
+        raise PluginError(
+            f"bench_{kind} offers {name!r}, and its class has the name {own_name!r}: they must be the same"
+        )
 
 
 def load(entry_points: "list[importlib.metadata.EntryPoint]") -> Registry:

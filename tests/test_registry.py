@@ -1,6 +1,7 @@
 """What plugins offer, with good and bad plugins behind faked entry points."""
 
 import importlib.metadata
+import re
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 from bench import Method, UnknownNameError, hookimpl
 from bench.options import options_of
+from bench.protocol import Protocol
 from bench.registry import DuplicateNameError, Plugin, Registry, installed, load
 
 
@@ -68,7 +70,7 @@ def test_an_offer_has_its_value_its_first_line_and_its_provenance():
 
 
 def test_what_is_no_class_describes_itself():
-    thing = SimpleNamespace(description="A thing.\n\nAnd more of it.")
+    thing = SimpleNamespace(model="mlp", shape=(2,), description="A thing.\n\nAnd more of it.")
     registry = load([EntryPoint("a", plugin(workloads={"thing": thing}))])
     offer = registry.find("workloads", "thing")
     assert offer.description == "A thing.\n\nAnd more of it."
@@ -185,3 +187,42 @@ def test_every_plugin_of_this_distribution_is_installed_and_works():
     assert {p.version for p in registry.plugins if p.distribution == project["name"]} == {version}
     offered = {offer.plugin.name for offers in registry.offers.values() for offer in offers.values()}
     assert own <= offered
+
+
+class Other(Protocol):
+    """Under another name."""
+
+    name = "other"
+    version = 1
+    metrics = ("accuracy",)
+    default = True
+
+
+@pytest.mark.parametrize(
+    ("hooks", "why"),
+    [
+        ({"protocols": {"mine": Other}}, "bench_protocols offers 'mine', and its class has the name 'other'"),
+        ({"metrics": {"mine": lambda p, counts: 0}}, "offers 'mine', .*: it has no function, higher_is_better, unit"),
+        (
+            {"protocols": {"mine": Mine}},
+            "bench_protocols offers 'mine', .*: it has no version, metrics, default, splits",
+        ),
+        ({"datasets": {"mine": "a file"}}, "bench_datasets offers 'mine', .*: it cannot be called"),
+    ],
+)
+def test_what_is_not_what_the_hook_asks_for_is_no_offer(hooks, why):
+    registry = load([EntryPoint("bad", plugin(**hooks)), EntryPoint("good", plugin(methods={"good": Mine}))])
+    assert registry.find("methods", "good") and not registry.offers["protocols"]
+    assert re.search(why, registry.broken[Plugin("bad", "dist", "1.2")])
+
+
+def test_two_default_protocols_are_an_error_that_names_both():
+    """The keys of runs depend on which it is."""
+    another = type("Another", (Other,), {"name": "another"})
+    one = EntryPoint("one", plugin(protocols={"other": Other}))
+    two = EntryPoint("two", plugin(protocols={"another": another}))
+    assert load([one]).default_protocol == "other"
+    with pytest.raises(
+        DuplicateNameError, match=r"two protocols say that they are the default, 'other' of one .*'another' of two"
+    ):
+        load([one, two])
