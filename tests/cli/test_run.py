@@ -79,7 +79,7 @@ def test_a_run_tells_the_numbers_of_samples(bench_in):
     """25 = 254 / 10: of moons' training data, 254 are of the rarer class."""
     words = ["--dataset", "moons", "--protocol", "imbalance", "-o", "protocol.factor=0.1"]
     result = bench_in("run", "--method", "erm", "--epochs", 1, *words)
-    told = "data: 279 for training (negative 25, positive 254), 256 for validation, 512 for testing\n"
+    told = "data: 279 for training (negative: 25, positive: 254), 256 for validation, 512 for testing\n"
     assert told in result.output
 
 

@@ -297,7 +297,7 @@ def test_training_makes_its_gpu_the_current_one(experiment, monkeypatch):
     monkeypatch.setattr(torch.random, "fork_rng", lambda devices: nullcontext())
     task = SimpleNamespace(device=torch.device("cuda:1"))
     with pytest.raises(DivergedError, match="seen"):
-        training.fit(SimpleNamespace(fit=fit), task, None)
+        training.run_training(SimpleNamespace(fit=fit), task, None)
 
 
 class _Notes(Observer):
