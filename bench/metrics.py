@@ -21,120 +21,14 @@ from dataclasses import dataclass, replace
 from math import inf, nan
 from typing import TYPE_CHECKING
 
-from bench.errors import BenchError, PluginError, ProtocolError
+from bench.errors import PluginError
 from bench.hookspecs import hookimpl
+from bench.predictions import Predictions, Rates, confusion, diagonal, ratio
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 ECE_BINS = 15
-
-
-@dataclass(frozen=True)
-class Predictions:
-    """What a model predicts for the samples of a split, with their labels.
-
-    Attributes:
-        logits: [.., N, C] float. The predicted class is that of the greatest logit, the first one of equals.
-        y: [.., N] int64, the class of each sample.
-        group: [.., N] int64, the group of each sample, in [0, groups).
-        groups: number G of groups.
-        group_is_class: whether the group of a sample is its class, because there is no sensitive attribute.
-
-    Raises:
-        BenchError: for shapes that do not belong together, and for `group_is_class` with other than C groups.
-    """
-
-    logits: Tensor
-    y: Tensor
-    group: Tensor
-    groups: int
-    group_is_class: bool = False
-
-    def __post_init__(self) -> None:
-        if not self.logits.shape[:-1] == self.y.shape == self.group.shape:
-            raise BenchError(
-                f"predictions need logits [.., N, C] with y and group [.., N]: logits {list(self.logits.shape)}, "
-                f"y {list(self.y.shape)}, group {list(self.group.shape)}"
-            )
-        if self.group_is_class and self.groups != self.classes:
-            raise BenchError(f"where the group is the class, {self.classes} logits need as many groups: {self.groups}")
-
-    @property
-    def classes(self) -> int:
-        return self.logits.shape[-1]
-
-
-def confusion(p: Predictions) -> Tensor:
-    """The confusion matrix of each group.
-
-    Returns:
-        [.., G, C, C] int64, numbers of samples by group, class and predicted class. If the group is the class, the row
-        of a class holds the counts of its group, and the result is [.., 1, C, C]: with one matrix for each of a
-        thousand classes it would take 8 GB.
-    """
-    groups = 1 if p.group_is_class else p.groups
-    group: Tensor | int = 0 if p.group_is_class else p.group
-    cell = (group * p.classes + p.y) * p.classes + p.logits.argmax(-1)
-    # Not bincount, which reads its largest input on the host. Sums of integers are exact in any order.
-    counts = cell.new_zeros(*cell.shape[:-1], groups * p.classes**2).scatter_add_(-1, cell, cell.new_ones(cell.shape))
-    return counts.view(*cell.shape[:-1], groups, p.classes, p.classes)
-
-
-@dataclass(frozen=True)
-class Rates:
-    """The true positive rate, the false positive rate and so on of each group.
-
-    The rates are [.., G] float64: NaN for a group that has no sample in the rate's denominator.
-
-    Attributes:
-        tp, fn, fp, tn: [.., G] int64, numbers of true positives, false negatives, false positives and true negatives.
-    """
-
-    tp: Tensor
-    fn: Tensor
-    fp: Tensor
-    tn: Tensor
-
-    @classmethod
-    def of(cls, p: Predictions, counts: Tensor) -> Rates:
-        """The rates of predictions.
-
-        With a sensitive attribute, class 1 of the two classes is the positive one. If the group is the class, each
-        class is taken against the rest: its positives are its own samples, its negatives those of all other classes
-        (as Yan, Seto, Apostoloff 2022, "FORML", Table 1, reports the TPR disparity across classes).
-
-        Args:
-            counts: confusion(p).
-
-        Raises:
-            ProtocolError: for a sensitive attribute with other than two classes.
-        """
-        if not p.group_is_class:
-            if p.classes != 2:
-                raise ProtocolError(f"rates over a sensitive attribute need a task with two classes, not {p.classes}")
-            tn, fp, fn, tp = counts.flatten(-2).unbind(-1)
-            return cls(tp, fn, fp, tn)
-        matrix = counts.sum(-3)
-        tp = _diagonal(matrix)
-        fn, fp = matrix.sum(-1) - tp, matrix.sum(-2) - tp
-        return cls(tp, fn, fp, matrix.sum((-2, -1)).unsqueeze(-1) - tp - fn - fp)
-
-    @property
-    def tpr(self) -> Tensor:
-        return _ratio(self.tp, self.tp + self.fn)
-
-    @property
-    def fnr(self) -> Tensor:
-        return _ratio(self.fn, self.tp + self.fn)
-
-    @property
-    def fpr(self) -> Tensor:
-        return _ratio(self.fp, self.fp + self.tn)
-
-    @property
-    def selection_rate(self) -> Tensor:
-        return _ratio(self.tp + self.fp, self.tp + self.fn + self.fp + self.tn)
 
 
 # The metrics: (predictions, confusion(predictions)) -> [..] float64. The first line of a docstring is shown to users.
@@ -143,7 +37,7 @@ class Rates:
 def accuracy(p: Predictions, counts: Tensor) -> Tensor:
     """Fraction of the samples that are predicted correctly."""
     matrix = counts.sum(-3)
-    return _ratio(_diagonal(matrix).sum(-1), matrix.sum((-2, -1)))
+    return ratio(diagonal(matrix).sum(-1), matrix.sum((-2, -1)))
 
 
 def error(p: Predictions, counts: Tensor) -> Tensor:
@@ -154,13 +48,13 @@ def error(p: Predictions, counts: Tensor) -> Tensor:
 def balanced_accuracy(p: Predictions, counts: Tensor) -> Tensor:
     """Mean over the classes of the fraction of a class's samples that are predicted correctly."""
     matrix = counts.sum(-3)
-    return _ratio(_diagonal(matrix), matrix.sum(-1)).nanmean(-1)
+    return ratio(diagonal(matrix), matrix.sum(-1)).nanmean(-1)
 
 
 def macro_f1(p: Predictions, counts: Tensor) -> Tensor:
     """Mean over the classes that occur or are predicted of the F1 score, one class against the rest."""
     matrix = counts.sum(-3)
-    return _ratio(2 * _diagonal(matrix), matrix.sum(-1) + matrix.sum(-2)).nanmean(-1)
+    return ratio(2 * diagonal(matrix), matrix.sum(-1) + matrix.sum(-2)).nanmean(-1)
 
 
 def tprd(p: Predictions, counts: Tensor) -> Tensor:
@@ -187,7 +81,7 @@ def worst_group_accuracy(p: Predictions, counts: Tensor) -> Tensor:
     """Smallest accuracy over the groups."""
     if p.group_is_class:
         return -_largest(-Rates.of(p, counts).tpr)
-    return -_largest(-_ratio(_diagonal(counts).sum(-1), counts.sum((-2, -1))))
+    return -_largest(-ratio(diagonal(counts).sum(-1), counts.sum((-2, -1))))
 
 
 def ece(p: Predictions, counts: Tensor) -> Tensor:
@@ -344,7 +238,13 @@ def evaluate(p: Predictions, labelled: bool = True, metrics: Mapping[str, Metric
 
 
 def _values(name: str, metric: Metric, p: Predictions, counts: Tensor) -> Tensor:
-    """The values of one metric, [..] float64."""
+    """The values [..] float64 of a metric, one for each run.
+
+    A metric of a plugin gets copies, so that what it changes in place changes no other number.
+    """
+    if METRICS.get(name) is not metric:
+        p = replace(p, logits=p.logits.clone(), y=p.y.clone(), group=p.group.clone())
+        counts = counts.clone()
     values = metric.function(p, counts)
     if getattr(values, "shape", None) != p.y.shape[:-1]:
         got = list(values.shape) if hasattr(values, "shape") else type(values).__name__
@@ -352,15 +252,6 @@ def _values(name: str, metric: Metric, p: Predictions, counts: Tensor) -> Tensor
             f"metric {name} must give a tensor of shape {list(p.y.shape[:-1])}, one value for each run, not {got}"
         )
     return values.double()
-
-
-def _diagonal(matrix: Tensor) -> Tensor:
-    return matrix.diagonal(dim1=-2, dim2=-1)
-
-
-def _ratio(part: Tensor, whole: Tensor) -> Tensor:
-    """The quotient in float64; 0 / 0 is NaN."""
-    return part.double() / whole
 
 
 def _largest(rates: Tensor) -> Tensor:

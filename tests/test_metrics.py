@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from bench.errors import BenchError, ProtocolError
-from bench.metrics import METRICS, Predictions, Rates, confusion, evaluate
+from bench.metrics import METRICS, evaluate
+from bench.predictions import Predictions, Rates, confusion
 
 LOWER_IS_BETTER = {
     "error",

@@ -46,7 +46,7 @@ def new(kind: str, name: str, out: Path | None) -> None:
         click.echo(f"wrote {folder / path}")
     first_run = Template(FIRST_RUN[kind]).substitute(name=name)
     where = shlex.quote(str(folder))
-    click.echo(f"\nGo on with:\n\npip install -e {where}\npytest {where}\n{first_run}")
+    click.echo(f"\nGo on with:\n\npip install -e {where}\npython -m pytest {where}\n{first_run}")
 
 
 def _check(kind: str, name: str, folder: Path) -> None:

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+OPTION_COLUMNS = ("dataset_options", "protocol_options", "model_options", "recipe")
+"""Fields of a spec that are columns of `ResultStore.frame`, beside `options`, those of the method."""
+
+
 @dataclass(frozen=True)
 class ResultStore:
     """A folder of records, `dataset.method.seed.key.json`, with the predictions of a run beside its record (.npz)."""
@@ -60,12 +64,17 @@ class ResultStore:
         return load(self.folder, RunResult)
 
     def frame(self) -> "pd.DataFrame":
-        """One row for each finished run, selection rule, set and metric, for analysis with pandas."""
+        """One row for each finished run, selection rule, set and metric, for analysis with pandas.
+
+        Options are JSON texts of what differs from the defaults: rows with other options of the protocol or of the data
+        set are of other tasks.
+        """
         import pandas as pd
 
         rows = [
             {"key": r.spec.key, "protocol": r.spec.protocol, "dataset": r.spec.dataset, "method": r.spec.method}
             | {"options": canonical(r.spec.options), "model": r.spec.model, "off_recipe": ",".join(r.off_recipe)}
+            | {name: canonical(getattr(r.spec, name)) for name in OPTION_COLUMNS}
             | {"validation": r.spec.validation, "seed": r.spec.seed, "rule": rule, "epoch": chosen["epoch"]}
             | {"set": name, "metric": metric, "value": math.nan if value is None else value}
             for r in self.load()[0]

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from bench.data.split import Split, Splits
-from bench.metrics import METRICS, Metric, Predictions, evaluate
+from bench.metrics import METRICS, Metric, evaluate
 from bench.models.predict import predict
+from bench.predictions import Predictions
 from bench.records.run import LAST, best_val
 from bench.training.history import Values
 

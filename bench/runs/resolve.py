@@ -8,7 +8,7 @@ from typing import Any
 from bench import options as opt
 from bench.data.dataset import Dataset
 from bench.data.files import Files
-from bench.errors import OptionError, UnknownNameError
+from bench.errors import OptionError, PluginError, UnknownNameError
 from bench.metrics import METRICS, Metric, metric_of
 from bench.protocol import Protocol
 from bench.recipe import Recipe, check_recipe
@@ -128,6 +128,8 @@ def resolve_data(
         chosen.check(dataset)
         dataset = chosen.view(dataset)
     recipe, changed_recipe = _recipe(own_recipe, given["recipe"])
+    if not isinstance(chosen.metrics, tuple) or not chosen.metrics:
+        raise PluginError(f"protocol {kind.name}: `metrics` must be a tuple of names, such as ('accuracy',)")
     known_metrics = METRICS | registry.values("metrics")
     for metric in (recipe.select, *map(metric_of, (*recipe.metrics, *chosen.metrics))):
         if metric not in known_metrics:

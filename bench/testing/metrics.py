@@ -3,12 +3,14 @@
 import torch
 from torch import Tensor
 
-from bench.metrics import Metric, Predictions, evaluate
+from bench.metrics import Metric, evaluate
+from bench.predictions import Predictions, confusion
 
 
 def check_metric(metric: Metric) -> None:
     """All contracts of a metric, on random predictions of two classes in two groups."""
     assert isinstance(metric, Metric), f"it is a {type(metric).__name__}, not a bench.Metric"
+    assert metric.higher_is_better in (True, False, None), "higher_is_better must be True, False or None"
     assert metric.summary, "its function needs a docstring; the first line is shown beside tables"
     g = torch.Generator().manual_seed(0)
     logits = torch.randn(3, 90, 2, generator=g)
@@ -37,7 +39,10 @@ def check_metric(metric: Metric) -> None:
 def _measured(metric: Metric, logits: Tensor, y: Tensor, group: Tensor) -> Tensor:
     """[..] float64, with what is measured left as it was."""
     p = Predictions(logits.clone(), y.clone(), group.clone(), groups=2)
-    values = evaluate(p, metrics={"it": metric})["it"]
+    counts = confusion(p)
+    before = counts.clone()
+    metric.function(p, counts)
     unchanged = torch.equal(p.logits, logits) and torch.equal(p.y, y) and torch.equal(p.group, group)
     assert unchanged, "it changes the predictions"
-    return values
+    assert torch.equal(counts, before), "it changes the confusion tensor"
+    return evaluate(p, metrics={"it": metric})["it"]

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 import torch
 
-from bench.metrics import Metric, Predictions, confusion
+from bench.metrics import Metric
+from bench.predictions import Predictions, confusion
 from bench.registry import installed
 from bench.training.method import Method
 

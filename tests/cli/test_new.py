@@ -59,7 +59,7 @@ def test_it_says_what_was_written_and_how_to_go_on(new: New) -> None:
         "Go on with:",
         "",
         "pip install -e 'a folder/mine'",
-        "pytest 'a folder/mine'",
+        "python -m pytest 'a folder/mine'",
         "bench run --method erm --dataset digits --model tiny_net",
     ]
     written = [path for path in Path("a folder").rglob("*") if path.is_file()]

@@ -11,8 +11,9 @@ from torch import nn
 
 from bench import Batch, Method, RandomStreams, Recipe, Task
 from bench.meta import BACKENDS
-from bench.metrics import Predictions, evaluate
+from bench.metrics import evaluate
 from bench.models.normalize import normalized
+from bench.predictions import Predictions
 from bench.testing import train
 from bench_plugins.datasets.cifar import flip_and_translate
 from bench_plugins.models.resnet import resnet18

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from bench.data.files import Files
-from bench.errors import UnknownNameError
-from bench.metrics import METRICS, Metric, Predictions, evaluate
+from bench.errors import PluginError, UnknownNameError
+from bench.metrics import METRICS, Metric, evaluate
+from bench.predictions import Predictions
 from bench.records.store import ResultStore
 from bench.registry import Offer, Plugin, Registry, installed
 from bench.runs.experiment import Request
@@ -67,6 +68,22 @@ def shifting(p: Predictions, counts: Tensor) -> Tensor:
     return likelihood(p, counts)
 
 
+def emptying(p: Predictions, counts: Tensor) -> Tensor:
+    """Empties the confusion tensor."""
+    counts.zero_()
+    return likelihood(p, counts)
+
+
+def test_a_metric_that_changes_its_arguments_changes_no_other_number():
+    logits, y = torch.randn(7, 2), torch.tensor([0, 1, 1, 0, 1, 0, 1])
+    p = Predictions(logits, y, y, 2)
+    alone = evaluate(p)
+    spoiling = {"first": Metric(emptying, None), "second": Metric(shifting, None)}
+    beside = evaluate(p, metrics=spoiling | METRICS)
+    assert all(torch.equal(alone[name].nan_to_num(-1), beside[name].nan_to_num(-1)) for name in METRICS)
+    assert torch.equal(p.logits, logits)
+
+
 def test_a_metric_without_fault_passes():
     check_metric(Metric(likelihood, higher_is_better=False, unit="nats"))
 
@@ -82,6 +99,8 @@ def test_a_metric_without_fault_passes():
         (Metric(likelihood, True, "nats"), "predictions that are all right are worse"),
         (Metric(likelihood, False, "nats", needs_labels=False), "declares needs_labels = False, and looks at labels"),
         (Metric(shifting, False, "nats"), "it changes the predictions"),
+        (Metric(emptying, False, "nats"), "it changes the confusion tensor"),
+        (Metric(likelihood, "yes", "nats"), "higher_is_better must be True, False or None"),
     ],
 )
 def test_a_metric_that_breaks_its_contract_is_found(metric, message):
@@ -125,6 +144,16 @@ def test_a_recipe_or_protocol_cannot_name_an_unknown_metric(tmp_path):
     registry.offers["protocols"]["likely"] = Offer(Likely, Plugin("mine", "my-dist", "0.1"))
     registry.offers["datasets"]["toy"] = Offer(lambda files: toy_dataset(), Plugin("mine", "my-dist", "0.1"))
     with pytest.raises(UnknownNameError, match="unknown metric 'nll': known: accuracy"):
+        resolve(Request("toy", "erm", model="logistic", protocol="likely"), Files(tmp_path), registry)
+
+
+@pytest.mark.parametrize("metrics", [(), "accuracy", ["accuracy"]])
+def test_the_metrics_of_a_protocol_are_a_tuple_of_names(tmp_path, metrics):
+    wrong = dataclass(frozen=True)(type("Wrong", (Likely,), {"metrics": metrics, "__doc__": "Wrong."}))
+    registry = Registry(offers={kind: dict(offers) for kind, offers in installed().offers.items()})
+    registry.offers["protocols"]["likely"] = Offer(wrong, Plugin("mine", "my-dist", "0.1"))
+    registry.offers["datasets"]["toy"] = Offer(lambda files: toy_dataset(), Plugin("mine", "my-dist", "0.1"))
+    with pytest.raises(PluginError, match="protocol likely: `metrics` must be a tuple of names"):
         resolve(Request("toy", "erm", model="logistic", protocol="likely"), Files(tmp_path), registry)
 
 

@@ -357,8 +357,9 @@ def test_the_frame_has_a_row_for_each_value(store, make_result):
     store.put(make_result(seed=2, status="diverged"))
     frame = store.frame()
     assert list(frame.columns) == [
-        *("key", "protocol", "dataset", "method", "options", "model", "off_recipe", "validation", "seed", "rule"),
-        *("epoch", "set", "metric", "value"),
+        *("key", "protocol", "dataset", "method", "options", "model", "off_recipe"),
+        *("dataset_options", "protocol_options", "model_options", "recipe"),
+        *("validation", "seed", "rule", "epoch", "set", "metric", "value"),
     ]
     assert frame.fillna(-1.0)[["seed", "rule", "epoch", "set", "metric", "value"]].to_numpy().tolist() == [
         [1, "last", 3, "test", "tprd", 0.2],

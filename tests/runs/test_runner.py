@@ -11,7 +11,8 @@ import torch
 
 from bench.data.split import Split
 from bench.errors import DataError, DivergedError, NotApplicableError, OptionError, PluginError
-from bench.metrics import Predictions, evaluate
+from bench.metrics import evaluate
+from bench.predictions import Predictions
 from bench.recipe import Recipe
 from bench.records.run import RunResult
 from bench.records.store import ResultStore

@@ -3,7 +3,7 @@ import torch
 from bench_log_loss import bench_metrics, log_loss
 from sklearn import metrics
 
-from bench.metrics import Predictions, confusion
+from bench.predictions import Predictions, confusion
 from bench.testing import check_metric
 
 

@@ -11,7 +11,8 @@ from PIL import Image
 
 from bench import DataError, Files
 from bench.compat import torchvision
-from bench.metrics import Predictions, evaluate
+from bench.metrics import evaluate
+from bench.predictions import Predictions
 from bench.testing import check_dataset
 from bench_plugins.datasets.waterbirds import FILE, FOLDER, load_waterbirds
 from tests.twins.fairness import CELLS

@@ -10,8 +10,9 @@ import torch
 from torch import Generator, nn
 
 from bench import Method, NotApplicableError, OptionError, RandomStreams, Recipe, Split, Task
-from bench.metrics import Predictions, evaluate
+from bench.metrics import evaluate
 from bench.models.predict import predict
+from bench.predictions import Predictions
 from bench.streams import derive
 from bench.testing import check_method, toy_task, train
 from bench_plugins.methods.erm import ERM

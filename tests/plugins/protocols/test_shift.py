@@ -9,7 +9,8 @@ from bench import DataError, Dataset, OptionError, RandomStreams, Recipe, Split
 from bench.data.classes import only, profile_counts
 from bench.data.split import Splits
 from bench.errors import ProtocolError
-from bench.metrics import Predictions, evaluate
+from bench.metrics import evaluate
+from bench.predictions import Predictions
 from bench.protocol import Protocol
 from bench_plugins.protocols.covariate_shift import CovariateShift
 from bench_plugins.protocols.imbalance import Imbalance
