@@ -1,6 +1,6 @@
 """What a model predicts, and what is counted of it: confusion and rates.
 
-A rate whose denominator is zero, such as the true positive rate of a group without positive samples, is undefined: it is
+A rate whose denominator is zero, such as the true positive rate of a group without positives, is undefined: it is
 NaN. This module does not import torch, because `bench.metrics` imports it, which tables read.
 """
 
