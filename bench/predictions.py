@@ -47,6 +47,7 @@ class Predictions:
 
     @property
     def classes(self) -> int:
+        """Number of classes, C."""
         return self.logits.shape[-1]
 
 
@@ -107,22 +108,27 @@ class Rates:
 
     @property
     def tpr(self) -> Tensor:
+        """True positive rates [.., G]."""
         return ratio(self.tp, self.tp + self.fn)
 
     @property
     def fnr(self) -> Tensor:
+        """False negative rates [.., G]."""
         return ratio(self.fn, self.tp + self.fn)
 
     @property
     def fpr(self) -> Tensor:
+        """False positive rates [.., G]."""
         return ratio(self.fp, self.fp + self.tn)
 
     @property
     def selection_rate(self) -> Tensor:
+        """Fractions [.., G] of the samples that are predicted to be positive."""
         return ratio(self.tp + self.fp, self.tp + self.fn + self.fp + self.tn)
 
 
 def diagonal(matrix: Tensor) -> Tensor:
+    """The entries [.., C] of matrices [.., C, C] that count right predictions."""
     return matrix.diagonal(dim1=-2, dim2=-1)
 
 

@@ -64,8 +64,8 @@ def show(name: str, data_dir: Path | None) -> None:
         if about := getattr(offer.value, "about", None):
             click.echo(f"{about()}\n")
         _options(kind, offer.value)
-        if kind == "dataset":
-            _recipe(offer.value, data_dir)
+        for show_more in MORE.get(kind, ()):
+            show_more(offer.value, data_dir)
 
 
 def _options(kind: str, target: Callable[..., Any]) -> None:
@@ -103,3 +103,7 @@ def _recipe(load: Callable[..., Any], data_dir: Path | None) -> None:
         title = f"Under {recipe.protocol}, what differs" if shown else "Recipe"
         table(f"{title} ({recipe.source}):", [row for row in rows if row not in shown])
         shown += rows
+
+
+MORE: dict[str, tuple[Callable[..., None], ...]] = {"dataset": (_recipe,)}
+"""What is shown beside the description and the options, by what has it."""

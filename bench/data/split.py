@@ -67,6 +67,7 @@ class Split:
 
     @property
     def device(self) -> torch.device:
+        """Where the samples are."""
         return self.y.device
 
     @classmethod

@@ -30,12 +30,14 @@ Rule = Callable[..., Derivative | None]
 
 
 def linear(keep: Keep, out: Tensor, input: Value, weight: Value, bias: Value | None = None) -> Derivative:
+    """The derivative of a linear layer."""
     return _affine(keep, F.linear, input, weight, bias)
 
 
 def conv2d(
     keep: Keep, out: Tensor, input: Value, weight: Value, bias: Value | None = None, *window: Any, **named: Any
 ) -> Derivative:
+    """The derivative of a convolution."""
     return _affine(keep, lambda x, w, b=None: F.conv2d(x, w, b, *window, **named), input, weight, bias)
 
 
@@ -56,11 +58,13 @@ def _affine(keep: Keep, f: Callable[..., Tensor], x: Value, weight: Value, bias:
 
 
 def relu(keep: Keep, out: Tensor, input: Value, inplace: bool = False) -> Derivative:
+    """The derivative of a rectifier."""
     y, place = keep(Value(out, None)), input.place
     return lambda tangent: aten.threshold_backward(tangent(place), y, 0)
 
 
 def native_dropout(keep: Keep, out: tuple[Tensor, Tensor], x: Value, p: float, train: bool) -> Derivative:
+    """The derivative of dropout, with the mask of the pass that was captured."""
     mask, place, scale = out[1], x.place, 0.0 if p == 1 else 1 / (1 - p)
 
     def derivative(tangent: Tangent) -> tuple[Tensor | None, None]:
@@ -71,6 +75,7 @@ def native_dropout(keep: Keep, out: tuple[Tensor, Tensor], x: Value, p: float, t
 
 
 def add(keep: Keep, out: Tensor, input: Value | float, other: Value | float, *, alpha: float = 1) -> Derivative:
+    """The derivative of a sum, whose second term may be multiplied by a number."""
     shape, dtype = out.shape, out.dtype
     at_x, at_y = (v.place if isinstance(v, Value) else None for v in (input, other))
 

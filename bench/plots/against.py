@@ -82,6 +82,7 @@ def title_of(series: Sequence[Series], x: str) -> str:
 
 
 def position(series: Series, x: str) -> float | None:
+    """Where a series stands on the horizontal axis; None where its setting is no number."""
     if x == PARAMETERS:
         return number_of(series.first.costs.parameters)
     return number_of(series.setting(x))

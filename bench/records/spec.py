@@ -137,4 +137,5 @@ def canonical(value: Any) -> str:
 
 
 def digest(value: Any) -> str:
+    """12 hex digits of the sha256 of a value's canonical text."""
     return hashlib.sha256(canonical(value).encode()).hexdigest()[:12]

@@ -27,6 +27,7 @@ class ResultStore:
     folder: Path
 
     def path(self, spec: RunSpec) -> Path:
+        """The file of the record of a spec."""
         return self.folder / spec.path
 
     def get(self, spec: RunSpec) -> RunResult | None:

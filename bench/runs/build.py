@@ -16,6 +16,7 @@ from bench.training.task import Task
 
 
 def new_model(experiment: Experiment, streams: RandomStreams, device: torch.device) -> nn.Module:
+    """The model of an experiment at the initial weights of its streams, on a device."""
     dataset = experiment.dataset
 
     def build() -> nn.Module:
@@ -48,10 +49,12 @@ def loaded_splits(experiment: Experiment, streams: RandomStreams, device: torch.
 
 
 def trains_on_val(experiment: Experiment) -> bool:
+    """Whether the method is trained on the validation data too."""
     return experiment.validation == "paper" and not experiment.method.uses_val
 
 
 def new_task(experiment: Experiment, splits: Splits, streams: RandomStreams, device: torch.device) -> Task:
+    """What the method of an experiment gets."""
     return Task(
         train=splits.train,
         val=splits.val,
@@ -66,6 +69,7 @@ def new_task(experiment: Experiment, splits: Splits, streams: RandomStreams, dev
 
 
 def new_evaluations(experiment: Experiment, splits: Splits) -> Evaluations:
+    """What evaluates the trainings of an experiment."""
     return Evaluations(
         splits,
         groups=len(experiment.protocol.groups(experiment.dataset)),

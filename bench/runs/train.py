@@ -41,6 +41,7 @@ class Outcome:
 
     @property
     def ok(self) -> bool:
+        """Whether nothing failed."""
         return self.status == "ok"
 
     @contextmanager

@@ -7,6 +7,7 @@ from torch import Tensor
 
 
 def documented(plugin: type) -> None:
+    """Assert that a class has a docstring of its own."""
     doc = (plugin.__doc__ or "").strip()  # where there is none, `dataclass` writes the signature there
     assert doc and not doc.startswith(f"{plugin.__name__}("), (
         f"{plugin.__name__} needs a docstring; its first line is listed"
@@ -14,8 +15,10 @@ def documented(plugin: type) -> None:
 
 
 def same(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> bool:
+    """Whether `b` has an equal tensor under each name of `a`."""
     return all(torch.equal(v, b[name]) for name, v in a.items())
 
 
 def equal(a: Mapping[str, Tensor], b: Mapping[str, Tensor], message: str) -> None:
+    """Assert that `b` has an equal tensor under each name of `a`; the message says what it means if not."""
     assert same(a, b), message

@@ -48,12 +48,14 @@ class Entrant:
     way: str = ""
 
     def row(self, **measured: Any) -> StepCost:
+        """Its row of the record."""
         rival_of = getattr(self.method, "rival_of", None) if self.kind == "rivals" else None
         exact = getattr(self.method, "exact", True)
         return StepCost(self.name, self.way, rival_of, self.method.baseline, exact, **measured)
 
 
 def repeated(a_round: Callable[[], None], rounds: int) -> None:
+    """Make the round so many times."""
     for _ in range(rounds):
         a_round()
 

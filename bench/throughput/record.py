@@ -23,6 +23,8 @@ captured; and one after the other. A single run has only the first way."""
 
 
 class Quartiles(NamedTuple):
+    """The quartiles of a sample."""
+
     low: float
     median: float
     high: float
@@ -67,10 +69,12 @@ class StepCost:
 
     @property
     def failed(self) -> bool:
+        """Whether its step failed; one that cannot be timed here has not."""
         return bool(self.error) and not self.unfit
 
     @property
     def label(self) -> str:
+        """Its name in tables."""
         whose = f" (rival of {self.rival_of})" if self.rival_of else ""
         return self.name + whose + (f", {self.way}" if self.way else "")
 
@@ -138,6 +142,7 @@ def paired(values: Sequence[float], base: Sequence[float]) -> Quartiles:
 
 
 def quartiles(values: Sequence[float]) -> Quartiles:
+    """The quartiles of values, interpolated."""
     return Quartiles(*quantiles(values, n=4, method="inclusive"))
 
 

@@ -43,6 +43,7 @@ class Step:
             update(next(batches))
 
     def eager(self) -> None:
+        """The same step without captures."""
         for method, batches in zip(self.methods, self._batches, strict=True):
             getattr(method, "eager_update", method.update)(next(batches))  # a rival may replay by itself
 

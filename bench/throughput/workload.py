@@ -61,10 +61,12 @@ class Workload:
 
     @property
     def group_count(self) -> int:
+        """Number of groups."""
         return self.classes if self.groups is None else self.groups
 
     @property
     def val_size(self) -> int:
+        """Validation samples in one step of one run."""
         return self.batch_size if self.val_batch_size is None else self.val_batch_size
 
 

@@ -99,6 +99,7 @@ class Meter:
 
     @property
     def seconds(self) -> float:
+        """Seconds of training alone."""
         return self._stopwatch.seconds
 
     def epochs(self, method: "Method") -> Iterator[int]:

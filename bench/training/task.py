@@ -54,6 +54,7 @@ class Task:
 
     @property
     def device(self) -> torch.device:
+        """Where the data and the model are."""
         return self.train.device
 
     @property

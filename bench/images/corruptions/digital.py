@@ -96,6 +96,7 @@ def pixelate(x: Tensor, factor: float, _: None) -> Tensor:
 
 
 def compress(x: Tensor, quality: int, _: None) -> Tensor:
+    """Each image as JPEG saves it at this quality, read back: [B, C, H, W] uint8."""
     return jpeg(x, quality)
 
 

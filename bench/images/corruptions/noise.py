@@ -7,10 +7,12 @@ from bench.images.corruptions.base import CIFAR, IMAGENET, IMAGENET_64, Corrupti
 
 
 def standard_normal(x: Tensor, constants: object, generator: Generator) -> Tensor:
+    """Numbers of the standard normal distribution, one for each value of x, on its device."""
     return torch.randn(x.shape, generator=generator, device=x.device)
 
 
 def uniform(x: Tensor, constants: object, generator: Generator) -> Tensor:
+    """Numbers uniform in [0, 1), one for each value of x, on its device."""
     return torch.rand(x.shape, generator=generator, device=x.device)
 
 
