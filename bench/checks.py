@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 from bench.errors import OptionError
 from bench.options import show
+from bench.text import NAMED, join_first
 
 Closed = Literal["both", "left", "right", "neither"]
 INTERVALS = {"both": "[{}, {}]", "left": "[{}, {})", "right": "({}, {}]", "neither": "({}, {})"}
@@ -85,9 +86,7 @@ class Checks:
             names: of the options.
             by: what the labels are, `class` or `group`, for the message.
         """
-        known = ", ".join(labels[:10])
-        if len(labels) > 10:
-            known += ", ..."
+        known = join_first(labels, NAMED)
         for name in names:
             values = getattr(self._options, name)
             if len(values) not in (0, len(labels)):

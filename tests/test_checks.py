@@ -124,5 +124,5 @@ def test_there_is_one_number_for_each_label_or_none():
         Checks(Some(shares=(1.0,))).one_for_each(("cat", "dog"), "shares")
     with pytest.raises(OptionError) as error:
         Checks(Some(shares=(1.0,))).one_for_each("abcdefghijk", "shares", by="group")
-    known = "a, b, c, d, e, f, g, h, i, j, ..."
+    known = "a, b, c, d, e, f, g, h, i, j and 1 more"
     assert str(error.value) == f"some: shares needs 11 numbers, one for each group ({known}), not 1"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bench.cli.common import data_dir_option, installed, settings_option
+from bench.cli.common import data_dir_option, installed, settings_option, unofficial_option
 from bench.errors import BenchError, OptionError
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ KINDS = ("surfaces", "curves", "fraction", "gradients", "weight", "capacity", "c
     help="Write the picture to this file, .svg or .png. The other options must leave one picture.",
 )
 @data_dir_option
-@click.option("--allow-unofficial-data", is_flag=True, help="Accept data files whose checksum is not the official one.")
+@unofficial_option
 def plot(kind: str, out: Path, file: Path | None, **asked: Any) -> None:
     """Draw pictures from records, as PNG and SVG, one for each protocol, data set and model.
 

@@ -93,13 +93,11 @@ def run(methods: Sequence[str], seeds: int | None, single: Sequence[int], out: P
     """
     if seeds and single:
         raise OptionError("give --seeds N or --seed S, not both")
-    from bench.errors import UnknownNameError
-    from bench.meta import BACKENDS
+    from bench.meta import check_backend
     from bench.records.store import ResultStore
     from bench.runs.runner import device_of
 
-    if asked["backend"] not in BACKENDS:
-        raise UnknownNameError("backend", asked["backend"], BACKENDS)
+    check_backend(asked["backend"])
     device = device_of(asked["device"])
     store = ResultStore(out / "results")
     store.check_writable()

@@ -46,6 +46,12 @@ class Choice:
     seconds: float = 0.0
 
 
+def check_backend(name: str) -> None:
+    """Raises UnknownNameError for what is not one of BACKENDS."""
+    if name not in BACKENDS:
+        raise UnknownNameError("backend", name, BACKENDS)
+
+
 def choose(model: nn.Module, x: Tensor, head: Head, backend: str, stacked: bool, check: bool) -> Choice:
     """Choose the first backend that takes this model as it is and, in float64, agrees with double backward.
 
@@ -64,8 +70,7 @@ def choose(model: nn.Module, x: Tensor, head: Head, backend: str, stacked: bool,
         MetaStepError: if no backend takes the model, with all reasons; if a backend that was asked for by name does not
             take it, with the reason and a backend that works.
     """
-    if backend not in BACKENDS:
-        raise UnknownNameError("backend", backend, BACKENDS)
+    check_backend(backend)
     start, refused = time.perf_counter(), dict[str, str]()
     with torch.random.fork_rng([x.device] if x.device.type == "cuda" else []):
         trial = BackendTrial(model, x, stacked)

@@ -13,8 +13,8 @@ from typing import Any
 
 import torch
 
-from bench.errors import BenchError, NotApplicableError, UnknownNameError
-from bench.meta import BACKENDS
+from bench.errors import BenchError, NotApplicableError
+from bench.meta import BACKENDS, check_backend
 from bench.models.operators import flops
 from bench.registry import Plugin, Registry, installed
 from bench.runs.allocator import keep_freed_memory
@@ -111,8 +111,7 @@ def entrants(workload: Workload, conditions: Conditions, registry: Registry) -> 
     Of a stacked workload each takes part in all ways that it can be updated. Raises UnknownNameError for a method or
     backend that is unknown.
     """
-    if conditions.backend not in BACKENDS:
-        raise UnknownNameError("backend", conditions.backend, BACKENDS)
+    check_backend(conditions.backend)
     methods = registry.offers["methods"]
     asked = [name for name in conditions.methods if registry.find("methods", name)]
     baseline = next((name for name, offer in sorted(methods.items()) if offer.value.baseline), None)
