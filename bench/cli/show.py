@@ -8,13 +8,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bench.cli.common import data_dir_option, installed, table
+from bench.records.spec import OPTION_FIELDS, option_name
 from bench.registry import KINDS
 
 if TYPE_CHECKING:
     from bench.registry import Plugin, Registry
-
-PREFIXES = {"method": "", "model": "model.", "dataset": "dataset.", "protocol": "protocol."}
-"""The prefixes of options of `bench run`, by the kind of plugin that has the options."""
 
 
 @click.command("list")
@@ -72,8 +70,8 @@ def _options(kind: str, target: Callable[..., Any]) -> None:
     """Print a table of the options that `bench run` takes for it."""
     from bench.options import options_of
 
-    if kind in PREFIXES and (options := options_of(target)):
-        table("Options:", [(f"-o {PREFIXES[kind]}{n}=", str(option)) for n, option in options.items()])
+    if kind in OPTION_FIELDS and (options := options_of(target)):
+        table("Options:", [(f"-o {option_name(kind, n)}=", str(option)) for n, option in options.items()])
 
 
 def _recipe(load: Callable[..., Any], data_dir: Path | None) -> None:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from bench.options import show
 from bench.plots.loss_ratio import column
 from bench.records.run import RunResult, SeedRuns, by_seed
+from bench.records.spec import OPTION_FIELDS
 
 Array = NDArray[np.float64]
 Arrays = Mapping[str, NDArray[Any]]
@@ -42,9 +43,9 @@ class Series(SeedRuns):
         """A setting as it was used, changed or not; None where there is none of this name."""
         if name == "validation":
             return self.first.spec.validation
-        resolved, (prefix, _, rest) = self.first.resolved, name.rpartition(".")
-        where = {"": "options", "recipe": "recipe"}.get(prefix, f"{prefix}_options")
-        return getattr(resolved, where, {}).get(rest)
+        owner, _, option = name.rpartition(".")
+        field_name = OPTION_FIELDS.get(owner or "method", "")
+        return getattr(self.first.resolved, field_name, {}).get(option)
 
     def column(self, name: str) -> Array | None:
         """[seeds, evaluations] of a column (`bench.plots.loss_ratio`), None where a run has none; NaN: undefined."""

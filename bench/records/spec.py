@@ -13,6 +13,23 @@ SHORTHANDS = ("epochs", "train_size", "batch_size")
 """Fields of the recipe that are options of `bench run` by themselves."""
 
 
+OPTION_FIELDS = {
+    "recipe": "recipe",
+    "dataset": "dataset_options",
+    "protocol": "protocol_options",
+    "model": "model_options",
+    "method": "options",
+}
+"""What has options -> the field of a spec that holds them. `bench run -o` has these names, with a dot, before the name
+of an option; that of methods may be left out.
+"""
+
+
+def option_name(owner: str, name: str) -> str:
+    """The name of an option for `bench run -o`, of what has it (one of OPTION_FIELDS)."""
+    return name if owner == "method" else f"{owner}.{name}"
+
+
 @dataclass(frozen=True)
 class RunSpec:
     """One run, by what differs from the defaults, and a digest of the defaults themselves.
@@ -58,14 +75,11 @@ class RunSpec:
     @property
     def changed(self) -> dict[str, Any]:
         """All options that differ, by the names that `bench run -o` has for them: those of the recipe first."""
-        by_prefix = {
-            "recipe.": self.recipe,
-            "dataset.": self.dataset_options,
-            "protocol.": self.protocol_options,
-            "model.": self.model_options,
-            "": self.options,
-        }
-        return {f"{prefix}{name}": values[name] for prefix, values in by_prefix.items() for name in sorted(values)}
+        changed: dict[str, Any] = {}
+        for owner, field_name in OPTION_FIELDS.items():
+            options = getattr(self, field_name)
+            changed |= {option_name(owner, name): options[name] for name in sorted(options)}
+        return changed
 
     def label(self, hidden: Collection[str] = ()) -> str:
         """The method, and in brackets those of its options that differ from their defaults: `forml[weight_lr=10]`.

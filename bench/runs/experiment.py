@@ -10,7 +10,7 @@ from bench.metrics import METRICS, Metric, metric_of
 from bench.protocol import Protocol
 from bench.recipe import Recipe
 from bench.records.sections import Resolved
-from bench.records.spec import RunSpec, digest
+from bench.records.spec import OPTION_FIELDS, RunSpec, digest
 from bench.registry import Plugin
 from bench.training.method import Method
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 VALIDATION = ("shared", "paper")
-OPTION_PREFIXES = ("method", "model", "dataset", "protocol", "recipe")
+OPTION_PREFIXES = tuple(OPTION_FIELDS)
 """Prefixes of options."""
 
 

@@ -182,7 +182,7 @@ def test_equal_values_written_differently_are_one_run(bench_in):
         ([*RUN, "--protocol", "fairness"], "unknown protocol 'fairness'"),
         ([*RUN, "-o", "beta=1"], "method erm has no options (got 'beta')"),
         ([*RUN, "-o", "recipe.lr=fast"], "option lr=fast of the recipe: expected float (default 0.001)"),
-        ([*RUN, "-o", "modle.width=3"], "the prefix must be a method of this command or method., model., dataset."),
+        ([*RUN, "-o", "modle.width=3"], "the prefix must be a method of this command or recipe., dataset., protocol."),
         ([*RUN, "-o", "lr"], "expected NAME=VALUE"),
         ([*RUN, "-o", "model.hidden=0.5"], "expected int,..."),
         (

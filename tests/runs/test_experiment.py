@@ -134,7 +134,7 @@ def test_data_that_were_loaded_before_are_not_cut_twice(ask):
         ({"protocol__width": 3}, "protocol halved has no option 'width'; valid: step: int"),
         (
             {"data__size": 3},
-            "the prefix must be a method of this command or method., model., dataset., protocol., recipe., not data.",
+            "the prefix must be a method of this command or recipe., dataset., protocol., model., method., not data.",
         ),
         ({"rate": 0}, "strict: rate must be above 0, not 0"),  # told before anything is trained
     ],
