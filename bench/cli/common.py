@@ -25,6 +25,15 @@ data_dir_option = click.option(
     type=click.Path(path_type=Path, file_okay=False),
     help="Folder of the data files. The default is $BENCH_DATA or, where that is not set, the platform's cache folder.",
 )
+device_option = click.option(
+    "--device", default="auto", show_default=True, help="The device: auto, cpu, cuda or cuda:N."
+)
+backend_option = click.option(
+    "--backend", default="auto", show_default=True, help="The backend by which look-aheads find their derivatives."
+)
+eager_option = click.option(
+    "--eager", is_flag=True, help="Do not capture and replay updates, as runs on a GPU and stacked runs do otherwise."
+)
 unofficial_option = click.option(
     "--allow-unofficial-data", is_flag=True, help="Accept data files whose checksum is not the official one."
 )

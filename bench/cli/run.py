@@ -9,7 +9,10 @@ import click
 
 from bench.cli.common import (
     INTERRUPTED,
+    backend_option,
     data_dir_option,
+    device_option,
+    eager_option,
     installed,
     out_option,
     settings_option,
@@ -64,14 +67,10 @@ if TYPE_CHECKING:
 @click.option(
     "--stack", is_flag=True, help="Train all seeds at once with batched operators, which pays for small models."
 )
-@click.option("--device", default="auto", show_default=True, help="The device: auto, cpu, cuda or cuda:N.")
-@click.option(
-    "--backend", default="auto", show_default=True, help="The backend by which look-aheads find their derivatives."
-)
+@device_option
+@backend_option
 @click.option("--check/--no-check", default=True, show_default=True, help="Verify the meta-gradient once.")
-@click.option(
-    "--eager", is_flag=True, help="Do not capture and replay updates, as runs on a GPU and stacked runs do otherwise."
-)
+@eager_option
 @click.option(
     "--threads",
     type=click.IntRange(1, 1024),

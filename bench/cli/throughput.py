@@ -9,7 +9,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from bench.cli.common import installed, out_option, settings_option, table
+from bench.cli.common import backend_option, device_option, eager_option, installed, out_option, settings_option, table
 from bench.cli.leaderboard import write_tables
 
 
@@ -41,13 +41,9 @@ from bench.cli.leaderboard import write_tables
     help="The precision of the model's passes.",
 )
 @click.option("--channels-last", is_flag=True, help="Use the channels-last memory format for images and convolutions.")
-@click.option("--device", default="auto", show_default=True, help="The device: auto, cpu, cuda or cuda:N.")
-@click.option(
-    "--backend", default="auto", show_default=True, help="The backend by which look-aheads find their derivatives."
-)
-@click.option(
-    "--eager", is_flag=True, help="Do not capture and replay updates, as runs on a GPU and stacked runs do otherwise."
-)
+@device_option
+@backend_option
+@eager_option
 @click.option(
     "--rounds", type=click.IntRange(min=2), default=15, show_default=True, help="The number of timings of each method."
 )

@@ -98,13 +98,7 @@ class RunSpec:
         Args:
             hidden: Settings that are left out, by the names that `bench run -o` has for them.
         """
-        parts = []
-        for name, value in sorted(self.model_options.items()):
-            if f"model.{name}" not in hidden:
-                parts.append(f"model.{name}={show(value)}")
-        for name, value in sorted(self.recipe.items()):
-            if f"recipe.{name}" not in hidden:
-                parts.append(f"{name}={show(value)}")
+        parts = _shown("model.", self.model_options, hidden, "model.") + _shown("recipe.", self.recipe, hidden)
         if self.validation == "paper" and "validation" not in hidden:
             parts.append("trained on validation data too")
         return parts
@@ -115,14 +109,8 @@ class RunSpec:
         Args:
             hidden: Settings that are left out, by the names that `bench run -o` has for them.
         """
-        parts = []
-        for name, value in sorted(self.dataset_options.items()):
-            if f"dataset.{name}" not in hidden:
-                parts.append(f"dataset.{name}={show(value)}")
-        for name, value in sorted(self.protocol_options.items()):
-            if f"protocol.{name}" not in hidden:
-                parts.append(f"{name}={show(value)}")
-        return parts
+        of_dataset = _shown("dataset.", self.dataset_options, hidden, "dataset.")
+        return of_dataset + _shown("protocol.", self.protocol_options, hidden)
 
     def command(self, own_model: str, own_protocol: str, flags: Sequence[str] = ()) -> str:
         """The command that makes this run, without the model and the protocol where they are the data set's own."""
@@ -137,6 +125,15 @@ class RunSpec:
         if self.validation != "shared":
             words += ["--validation", self.validation]
         return shlex.join([*words, *flags, "--seed", str(self.seed)])
+
+
+def _shown(prefix: str, options: Mapping[str, Any], hidden: Collection[str], shown_prefix: str = "") -> list[str]:
+    """`name=value` of each option whose name, with its prefix, is not hidden; with the prefix that is shown."""
+    return [
+        f"{shown_prefix}{name}={show(value)}"
+        for name, value in sorted(options.items())
+        if f"{prefix}{name}" not in hidden
+    ]
 
 
 def _shorthand(option: str) -> str:
