@@ -136,6 +136,7 @@ def check_recipe(recipe: Recipe, given: Mapping[str, Any]) -> None:
     check = Checks(recipe, "recipe.")
     check.at_least(1, "epochs", "steps", "evaluate_every", "evaluate_at", "min_per_group", "train_size")
     check.at_least(1, "batch_size", "eval_batch_size", "val_batch_size")
+    check.above(0, "lr")
     _check_effects(recipe, given, check)
     if recipe.schedule == "cyclical" and (recipe.max_lr is None or recipe.max_lr <= recipe.lr):
         raise OptionError(

@@ -15,6 +15,7 @@ from bench.cli.common import (
     eager_option,
     installed,
     out_option,
+    refuse_options_as_values,
     settings_option,
     table,
     unofficial_option,
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
 @click.option(
     "--each",
     multiple=True,
+    callback=refuse_options_as_values,
     metavar="NAME=VALUE",
     help="An option and one of its values, as for -o. Given several times, all combinations of the values are run.",
 )
