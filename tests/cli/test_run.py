@@ -314,6 +314,28 @@ def test_unofficial_data_are_marked_in_record_and_table(bench_in):
     assert "erm ‡" in Path("bench-results/group_fairness-v1-communities.md").read_text()
 
 
+def test_each_value_is_named_also_where_it_is_the_default(bench_in):
+    """What is printed tells the runs apart; the record knows changed options alone, so that its key is as without."""
+    assert bench.registry.installed().find("methods", "class_balanced").value.beta == 0.9999
+    words = ["run", "--method", "class_balanced", "--dataset", "digits", "--epochs", 1]
+    each = ["--each", "beta=0.9", "--each", "beta=0.9999", "--each", "model.hidden=64"]
+    first, again = bench_in(*words, *each), bench_in(*words, *each)
+    for beta in ("0.9", "0.9999"):
+        name = f"class_balanced[beta={beta}] (model.hidden=64"
+        assert f"{name}, epochs=1): test" in first.stdout
+        assert f"{name}): 1 of 1 runs already recorded, not repeated" in again.stdout
+    assert [json.loads(path.read_text())["spec"]["model_options"] for path in records()] == [{}, {}]
+    assert bench_in(*words).stdout.startswith("class_balanced: 1 of 1 runs already recorded")
+
+
+def test_each_names_tasks_and_options_of_one_method(bench_in):
+    words = ["run", "--method", "erm", "--method", "class_balanced", "--dataset", "digits", "--epochs", 1]
+    words += ["--protocol", "imbalance", "--each", "protocol.factor=10", "--each", "class_balanced.beta=0.999"]
+    printed = bench_in(*words).stdout
+    assert "\nclass_balanced[beta=0.999] (epochs=1) (factor=10): test" in printed
+    assert "\nerm (epochs=1) (factor=10): test" in printed
+
+
 def test_each_value_is_run_with_each_of_other_options(bench_in):
     """One command compares a protocol's variants, and shows each."""
     noise = [word for kind in ("pair", "symmetric") for word in ("--each", f"protocol.kind={kind}")]
