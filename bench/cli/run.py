@@ -23,7 +23,7 @@ from bench.cli.common import (
 )
 from bench.cli.leaderboard import write_tables
 from bench.errors import BenchError, OptionError
-from bench.records.spec import OPTION_FIELDS, SHORTHANDS
+from bench.records.spec import OPTION_FIELDS, PAPER, SHARED, SHORTHANDS
 from bench.text import counts_by_name
 
 if TYPE_CHECKING:
@@ -63,8 +63,8 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--validation",
-    type=click.Choice(["shared", "paper"]),
-    default="shared",
+    type=click.Choice([SHARED, PAPER]),
+    default=SHARED,
     show_default=True,
     help="shared: all methods train on the same samples. paper: methods that do not need the validation data train on "
     "them too.",
