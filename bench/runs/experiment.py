@@ -67,7 +67,7 @@ class Experiment:
     def spec(self, seed: int) -> RunSpec:
         """What identifies the run with this seed."""
         # A field that is new and unused, so at its default, makes no other run.
-        usual = Recipe(protocol=self.default_protocol)
+        usual = Recipe(protocol=self.default_protocol, select=self.protocol.select)
         recipe = {name: value for name, value in self.resolved.recipe.items() if value != getattr(usual, name)}
         data = [self.dataset.revision, self.dataset.mean, self.dataset.std]
         return RunSpec(
