@@ -72,7 +72,10 @@ class Split:
 
     @classmethod
     def stack(cls, splits: Sequence[Self]) -> Self:
-        """The splits of several runs as one split of stacked runs. Raises DataError if their sizes differ."""
+        """The splits of several runs as one split of stacked runs. Raises DataError if their sizes or inputs differ."""
+        if len(shapes := {tuple(split.x.shape[1:]) for split in splits}) > 1:
+            each = " or ".join(str(list(shape)) for shape in sorted(shapes))
+            raise DataError(f"by the seed the runs have inputs of {each}, which cannot be stacked: leave out --stack")
         if len(sizes := {len(split) for split in splits}) > 1:
             each = " or ".join(f"{size:,}" for size in sorted(sizes))
             raise DataError(f"by the seed the runs have {each} samples, which cannot be stacked: leave out --stack")
