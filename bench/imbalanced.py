@@ -1,10 +1,13 @@
 """The base of protocols whose training data have fewer samples of some classes."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from torch import Tensor
+
 from bench.checks import Checks
-from bench.data.classes import drawn, least, only, per_class, profile_counts, without
+from bench.data.classes import drawn, least, only, without
 from bench.data.dataset import Dataset
 from bench.data.split import Split, Splits
 from bench.errors import DataError, ProtocolError
@@ -19,7 +22,7 @@ class ImbalancedTraining(Protocol):
 
     Attributes:
         profile: how the numbers of samples fall from class to class: `long_tailed`, `linear` or `step`
-            (`bench.data.classes.profile_counts`).
+            (`profile_counts`).
         factor: samples of the largest class over those of the smallest. 1 leaves the classes balanced; below 1 the
             order of the classes is reversed.
         classes: names of the classes to take, in order; empty: all.
@@ -78,6 +81,52 @@ class ImbalancedTraining(Protocol):
         if dataset.val is None:
             claims["val"] = Claim((1,) * classes) if self.validation == "balanced" else profile
         return claims
+
+
+def profile_counts(profile: str, factor: float, n_max: int, classes: int) -> list[int]:
+    """How many samples each class has under a profile.
+
+    Args:
+        profile: how the numbers fall from the first class to the last: `long_tailed` in geometric steps, as in the
+            public code of LDAM; `linear` in equal steps; `step`: the first half of the classes have n_max samples, the
+            others n_max / factor.
+        factor: samples of the first class over those of the last; below 1 the classes are in reverse order.
+        n_max: samples of the largest class.
+        classes: number of classes, at least 2.
+
+    Returns:
+        The number of samples of each class, rounded down.
+    """
+    shrink = max(factor, 1 / factor)
+    fractions: dict[str, Callable[[float], float]] = {
+        "long_tailed": lambda place: shrink**-place,
+        "linear": lambda place: 1 - place * (1 - 1 / shrink),
+        "step": lambda place: 1 if place < 0.5 else 1 / shrink,
+    }
+    places = [i / (classes - 1) for i in range(classes)]
+    counts = [int(n_max * fractions[profile](place) + 1e-9) for place in places]  # 1e-9: 100 * 0.29 is 28.999...
+    return counts if factor >= 1 else counts[::-1]
+
+
+def per_class(name: str, size: int, y: Tensor, classes: int) -> int:
+    """How many validation samples each class gets if they are balanced.
+
+    Args:
+        name: of the data set, for messages.
+        size: number of validation samples.
+        y: [N], the classes of the samples that the validation samples are taken from.
+        classes: number of classes.
+
+    Raises:
+        DataError: if `size` is no multiple of `classes`, or would leave none of a class's samples.
+    """
+    each, rest = divmod(size, classes)
+    if rest or not 0 < each < least(y, classes):
+        raise DataError(
+            f"{name}: protocol.validation=balanced needs recipe.val_size to be a multiple of {classes} classes that "
+            f"leaves some of the {least(y, classes)} samples of the smallest, not {size}"
+        )
+    return each
 
 
 def _with_balanced_validation(dataset: Dataset, size: int, streams: RandomStreams) -> Dataset:

@@ -232,12 +232,9 @@ def with_test(dataset: Dataset, recipe: Recipe, streams: RandomStreams) -> Datas
 def by_class(splits: Splits) -> Splits:
     """The same splits, but the group of each sample is its class."""
 
-    def with_class_as_group(split: Split) -> Split:
-        return replace(split, group=split.y)
-
     return replace(
         splits,
-        train=with_class_as_group(splits.train),
-        val=with_class_as_group(splits.val),
-        tests={name: with_class_as_group(split) for name, split in splits.tests.items()},
+        train=splits.train.with_class_as_group(),
+        val=splits.val.with_class_as_group(),
+        tests={name: split.with_class_as_group() for name, split in splits.tests.items()},
     )

@@ -19,6 +19,7 @@ from bench.data.dataset import Dataset
 from bench.data.split import Split
 from bench.recipe import Recipe
 from bench.records.run import SECTIONS, RunResult
+from bench.records.sections import Selected
 from bench.records.spec import RunSpec
 from bench.records.store import ResultStore
 from tests.environments import made_up_environment
@@ -116,7 +117,7 @@ def make_result() -> Callable[..., RunResult]:
             "status": "ok",
             "command": spec.command("mlp", "class_fairness"),
             "off_recipe": [f"recipe.{name}" for name in spec.recipe],
-            "selected": {r: {"epoch": 3, "metrics": {"test": dict(m)}} for r, m in chosen.items() if m is not None},
+            "selected": {r: Selected(epoch=3, metrics={"test": dict(m)}) for r, m in chosen.items() if m is not None},
         }
         for name, entries in written.items():
             given[name] = SECTIONS[name].read(entries | fields.pop(name, {}))

@@ -36,7 +36,7 @@ def leaderboard(out: Path, check: bool) -> None:
 
 def write_tables(out: Path) -> list[Path]:
     """Write the tables that the records give, and remove those that they no longer give. Returns the written files."""
-    from bench.records.json_file import write_whole
+    from bench.records.files import write_whole
 
     pages, _ = _pages(out)
     for name, text in pages.items():

@@ -73,7 +73,7 @@ def plot(kind: str, out: Path, file: Path | None, **asked: Any) -> None:
     images      training images with the largest and the smallest weights; reads them from the data files
     """
     from bench.plots import style
-    from bench.records.json_file import check_writable, write_whole
+    from bench.records.files import check_writable, write_whole
 
     check_writable(file.parent if file else out)
     pictures = list(_pictures(kind, asked))
@@ -149,9 +149,10 @@ def _chosen(asked: dict[str, Any]) -> "list[Series]":
 
 def _draw(kind: str, series: "Sequence[Series]", title: str, asked: dict[str, Any]) -> "Figure":
     from bench.plots import against, counts, curves, weights
+    from bench.records.run import LAST
 
     metrics, first = list(asked["metrics"]), series[0].first
-    sets = [name for name in first.selected["last"]["metrics"] if name not in ("val", *first.data.planes)]
+    sets = [name for name in first.selected[LAST].metrics if name not in ("val", *first.data.planes)]
     positive = [f"{of}/fraction_positive" for of in sets]
     ranked = [m if "/" in m else f"test/{m}" for m in metrics or first.about.metrics]
     match kind:

@@ -38,7 +38,7 @@ class _Watch(Observer):
 
     def step(self, epoch: int, step: int, loss: float | None) -> None:
         self.loss = self.loss if loss is None else loss
-        steps = steps_of(self.method, epoch)
+        steps = self.method.task.steps_of(self.method.recipe_epoch(epoch))
         of = f"/{steps}" if has_recipe_steps(self.method) else ""
         self.show(epoch + min(step / steps, 1), f"{self.place(epoch)} step {step}{of}")
 
@@ -92,13 +92,6 @@ def place(method: Method, epoch: int) -> str:
     if epoch < 0:
         return f"preparation epoch {epoch + method.preparation_epochs + 1}/{method.preparation_epochs}"
     return f"epoch {epoch + 1}/{method.training_epochs}"
-
-
-def steps_of(method: Method, epoch: int) -> int:
-    """Updates in an epoch of the recipe: a budget in steps cuts the last one short."""
-    task = method.task
-    whole = task.train.steps(task.recipe.batch_size)
-    return min(whole, task.steps - max(0, method.recipe_epoch(epoch)) * whole)
 
 
 def has_recipe_steps(method: Method) -> bool:

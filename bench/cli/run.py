@@ -21,7 +21,7 @@ from bench.cli.common import (
 )
 from bench.cli.leaderboard import write_tables
 from bench.errors import BenchError, OptionError
-from bench.records.spec import SHORTHANDS
+from bench.records.spec import PAPER, SHARED, SHORTHANDS
 from bench.text import counts_by_name
 
 if TYPE_CHECKING:
@@ -58,8 +58,8 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--validation",
-    type=click.Choice(["shared", "paper"]),
-    default="shared",
+    type=click.Choice([SHARED, PAPER]),
+    default=SHARED,
     show_default=True,
     help="shared: all methods train on the same samples. paper: methods that do not need the validation data train on "
     "them too.",

@@ -75,7 +75,7 @@ def throughput(names: Sequence[str], compare: Path | None, out: Path, **asked: A
     The methods are timed on each WORKLOAD, or on all workloads if none is named, beside the baseline and rivals.
     """
     from bench.options import named_values
-    from bench.records.json_file import check_writable
+    from bench.records.files import check_writable
     from bench.runs.runner import device_of
     from bench.throughput import Conditions, page
     from bench.throughput.measure import measure

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import Generator, Tensor
 
-from bench.data.split import Augment, Batch, Split, to_device
+from bench.data.split import Augment, Batch, Split, number_of_batches, to_device
 from bench.errors import DataError
 from bench.streams import RandomStreams
 
@@ -26,7 +26,7 @@ def training_batches(
 ) -> Iterator[Batch]:
     """The batches of one epoch. Nothing here waits for the device.
 
-    A last batch of a single sample is left out, because it has no batch statistics.
+    A last batch of a single sample is left out (`bench.data.split.number_of_batches`).
 
     Args:
         split: the training data.
@@ -39,9 +39,8 @@ def training_batches(
     if order is None:
         order = streams.draw(lambda g: torch.randperm(len(split), generator=g), "order", epoch)
     generators = streams.generators("augment", epoch, device=split.device) if augment else []
-    for index in to_device(order, split.device).split(batch_size, -1):
-        if index.shape[-1] == 1 < min(order.shape[-1], batch_size):
-            return
+    batches = to_device(order, split.device).split(batch_size, -1)
+    for index in batches[: number_of_batches(order.shape[-1], batch_size)]:
         batch = split.batch(index)
         if augment and streams.stacked:
             x = torch.stack([augment(x, g) for x, g in zip(batch.x, generators, strict=True)])

@@ -8,7 +8,7 @@ from torch import Generator, Tensor
 
 from bench.data.dataset import Dataset
 from bench.data.split import Split
-from bench.errors import DataError, OptionError
+from bench.errors import OptionError
 from bench.streams import RandomStreams
 
 
@@ -29,7 +29,7 @@ def only(dataset: Dataset, names: Sequence[str]) -> Dataset:
         raise OptionError(f"classes={','.join(names)}: a class is given twice")
     subset = each_split(dataset, lambda split: _only(split, numbers))
     if not dataset.groups:  # then the group is the class
-        subset = each_split(subset, lambda split: replace(split, group=split.y))
+        subset = each_split(subset, Split.with_class_as_group)
     return replace(subset, classes=tuple(names))
 
 
@@ -92,27 +92,6 @@ def drawn(label: Tensor, counts: Sequence[int], streams: RandomStreams, part: st
     return streams.draw(draw, "counts", part)
 
 
-def per_class(name: str, size: int, y: Tensor, classes: int) -> int:
-    """How many validation samples each class gets if they are balanced.
-
-    Args:
-        name: of the data set, for messages.
-        size: number of validation samples.
-        y: [N], the classes of the samples that the validation samples are taken from.
-        classes: number of classes.
-
-    Raises:
-        DataError: if `size` is no multiple of `classes`, or would leave none of a class's samples.
-    """
-    each, rest = divmod(size, classes)
-    if rest or not 0 < each < least(y, classes):
-        raise DataError(
-            f"{name}: protocol.validation=balanced needs recipe.val_size to be a multiple of {classes} classes that "
-            f"leaves some of the {least(y, classes)} samples of the smallest, not {size}"
-        )
-    return each
-
-
 def without(n: int, positions: Tensor) -> Tensor:
     """The positions from 0 to n - 1 that are not among the given ones, in order."""
     remains = torch.ones(n, dtype=torch.bool)
@@ -123,31 +102,6 @@ def without(n: int, positions: Tensor) -> Tensor:
 def least(label: Tensor, labels: int) -> int:
     """The number of samples of the rarest label."""
     return int(label.bincount(minlength=labels).min())
-
-
-def profile_counts(profile: str, factor: float, n_max: int, classes: int) -> list[int]:
-    """How many samples each class has under a profile.
-
-    Args:
-        profile: how the numbers fall from the first class to the last: `long_tailed` in geometric steps, as in the
-            public code of LDAM; `linear` in equal steps; `step`: the first half of the classes have n_max samples, the
-            others n_max / factor.
-        factor: samples of the first class over those of the last; below 1 the classes are in reverse order.
-        n_max: samples of the largest class.
-        classes: number of classes, at least 2.
-
-    Returns:
-        The number of samples of each class, rounded down.
-    """
-    shrink = max(factor, 1 / factor)
-    fractions: dict[str, Callable[[float], float]] = {
-        "long_tailed": lambda place: shrink**-place,
-        "linear": lambda place: 1 - place * (1 - 1 / shrink),
-        "step": lambda place: 1 if place < 0.5 else 1 / shrink,
-    }
-    places = [i / (classes - 1) for i in range(classes)]
-    counts = [int(n_max * fractions[profile](place) + 1e-9) for place in places]  # 1e-9: 100 * 0.29 is 28.999...
-    return counts if factor >= 1 else counts[::-1]
 
 
 def _only(split: Split, numbers: Sequence[int]) -> Split:

@@ -120,8 +120,20 @@ class Split:
 
     def steps(self, batch_size: int) -> int:
         """The number of batches in an epoch."""
-        full, rest = divmod(len(self), batch_size)
-        return full + (rest > 1 or len(self) == rest)
+        return number_of_batches(len(self), batch_size)
+
+    def with_class_as_group(self) -> Self:
+        """The same samples, but the group of each is its class."""
+        return replace(self, group=self.y)
+
+
+def number_of_batches(samples: int, batch_size: int) -> int:
+    """The number of batches in an epoch of training.
+
+    A last batch of a single sample is left out, because it has no batch statistics, unless all batches have one.
+    """
+    full, rest = divmod(samples, batch_size)
+    return full + (rest > 1 or samples == rest)
 
 
 def to_device(index: Tensor, device: torch.device) -> Tensor:

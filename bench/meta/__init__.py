@@ -4,7 +4,6 @@ A method calls `LookAhead.outputs` in its `losses`, and `LookAhead.gradient` or 
 """
 
 from bench.meta.choice import BACKENDS as BACKENDS
-from bench.meta.choice import Choice as Choice
 from bench.meta.choice import check_backend as check_backend
 from bench.meta.functional import Net as Net
 from bench.meta.functional import Parameters as Parameters

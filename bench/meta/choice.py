@@ -4,7 +4,6 @@ import copy
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -17,6 +16,7 @@ from bench.meta.functional import Net, Parameters, RandomState
 from bench.meta.gradient import gradient, gradient_by_double_backward
 from bench.meta.passes import PASSES, Head
 from bench.meta.virtual import gradient_step
+from bench.records.sections import MetaStep
 
 BACKENDS = ("auto", *PASSES)
 SAMPLES = 8  # in the small batch
@@ -27,32 +27,13 @@ TOLERANCE = 1e-6
 SMALL = 10_000_000  # samples times parameters of a dense network below which calls cost more than arithmetic
 
 
-@dataclass(frozen=True)
-class Choice:
-    """A backend, and why it is right.
-
-    Attributes:
-        backend: its name.
-        error: its relative error; None if it was not checked.
-        against: what it was compared with, or why it was not checked.
-        refused: for each backend that would have been preferred, the reason why it was not taken.
-        seconds: the time that choosing took.
-    """
-
-    backend: str
-    error: float | None = None
-    against: str = "not checked"
-    refused: dict[str, str] = field(default_factory=dict)
-    seconds: float = 0.0
-
-
 def check_backend(name: str) -> None:
     """Raises UnknownNameError for what is not one of BACKENDS."""
     if name not in BACKENDS:
         raise UnknownNameError("backend", name, BACKENDS)
 
 
-def choose(model: nn.Module, x: Tensor, head: Head, backend: str, stacked: bool, check: bool) -> Choice:
+def choose(model: nn.Module, x: Tensor, head: Head, backend: str, stacked: bool, check: bool) -> MetaStep:
     """Choose the first backend that takes this model as it is and, in float64, agrees with double backward.
 
     The model and the generators are as before afterwards.
@@ -87,7 +68,7 @@ def choose(model: nn.Module, x: Tensor, head: Head, backend: str, stacked: bool,
                 refused[name] = str(reason)
                 continue
             if error is None or error < TOLERANCE:
-                return Choice(name, error, against, refused, time.perf_counter() - start)
+                return MetaStep(name, error, against, refused, time.perf_counter() - start)
             refused[name] = f"its meta-gradient is {error:.0e} off from that by {against}"
     trial.train()  # an error of the model itself is not this one's
     if backend == "auto":

@@ -5,11 +5,12 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from bench.errors import DivergedError, MetaStepError
-from bench.meta.choice import Choice, choose
+from bench.meta.choice import choose
 from bench.meta.functional import Parameters, RandomState
 from bench.meta.gradient import Inner, gradient
 from bench.meta.passes import PASSES, Head, Pass, Validation
 from bench.meta.virtual import VirtualStep
+from bench.records.sections import MetaStep
 
 NO_PASS = "a derivative needs a training pass (`outputs`) before it, and each pass gives one"
 
@@ -40,7 +41,7 @@ class LookAhead:
             MetaStepError: for a model without trained parameters.
         """
         self.model, self.parameters = model, Parameters(model)
-        self.choice: Choice | None = None
+        self.choice: MetaStep | None = None
         self._backend, self._stacked, self._check = backend, stacked, check
         self._pass: Pass | None = None
 

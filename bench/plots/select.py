@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from bench.options import show
 from bench.plots.loss_ratio import column
-from bench.records.run import RunResult, SeedRuns, by_seed
-from bench.records.spec import OPTION_FIELDS
+from bench.records.run import LAST, RunResult, SeedRuns, by_seed
+from bench.records.spec import OPTION_FIELDS, SHARED
 
 Array = NDArray[np.float64]
 Arrays = Mapping[str, NDArray[Any]]
@@ -24,7 +24,7 @@ class Series(SeedRuns):
         """Settings that differ from their defaults, by their names for `bench run -o`: those of the method first."""
         spec = self.first.spec
         changed = spec.changed
-        if spec.validation != "shared":
+        if spec.validation != SHARED:
             changed["validation"] = spec.validation
         return {name: changed[name] for name in sorted(changed, key=_has_prefix)}
 
@@ -56,7 +56,7 @@ class Series(SeedRuns):
         """[seeds] values of a metric on a set after the last epoch; empty where a run has none."""
         values = []
         for run in self.runs.values():
-            metrics = run.selected["last"]["metrics"].get(of, {})
+            metrics = run.selected[LAST].metrics.get(of, {})
             if metric not in metrics:
                 return np.array([], dtype=np.float64)
             values.append(metrics[metric])

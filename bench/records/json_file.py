@@ -4,15 +4,12 @@ Nothing here imports torch: tables are made from records alone.
 """
 
 import json
-import os
-import tempfile
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Self, TypeVar
+from typing import Any, Self, TypeVar
 
-from bench.errors import StoreError
+from bench.records.files import write_whole
 from bench.records.sections import as_written
 from bench.records.spec import canonical, digest
 
@@ -94,34 +91,3 @@ def load(folder: Path, kind: type[K]) -> tuple[list[K], dict[Path, str]]:
         except (OSError, ValueError) as error:
             damaged[path] = str(error)
     return records, damaged
-
-
-def check_writable(folder: Path) -> None:
-    """Make a folder if it does not exist, and raise StoreError if it cannot be written to.
-
-    To be called before hours of computing whose result is to be written there.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=folder).close()
-    except OSError as error:
-        raise StoreError(f"cannot write to {folder}: {error.strerror}; name another folder with --out") from error
-
-
-def write_whole(path: Path, content: "bytes | Callable[[IO[bytes]], object]") -> None:
-    """Write a file, from bytes or by a function, whole or not at all. Raises StoreError, leaving what was there."""
-    part = None
-    try:
-        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as file:
-            part = file.name
-            file.write(content) if isinstance(content, bytes) else content(file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(part, 0o644)
-        os.replace(part, path)
-    except BaseException as error:
-        if part:
-            Path(part).unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            raise StoreError(f"cannot write {path}: {error.strerror}; nothing was changed there") from error
-        raise

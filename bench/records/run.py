@@ -7,11 +7,16 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from bench.records.json_file import FORMAT, JsonRecord
-from bench.records.sections import About, Costs, Data, Environment, Resolved, Section, as_written
+from bench.records.sections import About, Costs, Data, Environment, Resolved, Section, Selected, as_written
 from bench.records.spec import RunSpec, canonical
 
 LAST = "last"
 """The selection rule of the last epoch."""
+OK = "ok"
+"""The status of a finished run."""
+DIVERGED = "diverged"
+OUT_OF_MEMORY = "out of memory"
+PLUGIN_ERROR = "plugin error"
 NOT_APPLICABLE = "not applicable"
 """The status of a method that cannot use the data set, model or recipe; no failure."""
 
@@ -31,12 +36,12 @@ class RunResult(JsonRecord):
     """All that is known of one run.
 
     Attributes:
-        status: `ok`, or the kind of failure: `diverged`, `out of memory`, `plugin error`; or NOT_APPLICABLE.
-            `error`: its message.
+        status: OK, or the kind of failure: DIVERGED, OUT_OF_MEMORY or PLUGIN_ERROR; or NOT_APPLICABLE.
+        error: the message of a failure.
         command: the exact command. off_recipe: what differs from the data set's published recipe.
         about, resolved, data, costs, environment: see `bench.records.sections`.
         history: columns with one entry for each evaluation: epoch, step, train/..., val/..., test/... .
-        selected: rule -> epoch and metrics by set. `last` always; `best_val_<metric>` unless validation was trained on.
+        selected: rule -> what it selects. `last` always; `best_val_<metric>` unless validation was trained on.
     """
 
     spec: RunSpec
@@ -47,14 +52,14 @@ class RunResult(JsonRecord):
     resolved: Resolved
     data: Data
     history: dict[str, list[float]] = field(default_factory=dict)
-    selected: dict[str, dict[str, Any]] = field(default_factory=dict)
+    selected: dict[str, Selected] = field(default_factory=dict)
     costs: Costs
     environment: Environment
     error: str = ""
 
     @property
     def ok(self) -> bool:
-        return self.status == "ok"
+        return self.status == OK
 
     @property
     def unfit(self) -> bool:
@@ -86,7 +91,8 @@ class RunResult(JsonRecord):
     def of(cls, values: dict[str, Any]) -> "RunResult":
         del values["key"]  # it follows from the spec
         sections = {name: section.read(values[name]) for name, section in SECTIONS.items()}
-        return cls(**values | sections | {"spec": RunSpec(**values["spec"])})
+        selected = {rule: Selected.read(choice) for rule, choice in values["selected"].items()}
+        return cls(**values | sections | {"spec": RunSpec(**values["spec"]), "selected": selected})
 
 
 SECTIONS: dict[str, type[Section]] = {

@@ -5,7 +5,7 @@ Their fields are the entries of the JSON files, in this order. Nothing here impo
 
 import copy
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
 
@@ -87,18 +87,35 @@ class Data(Section):
 
 @dataclass(frozen=True)
 class MetaStep(Section):
-    """A backend of a look-ahead and why it was taken, as `bench.meta.Choice` says."""
+    """The backend by which a look-ahead takes its derivatives, and why it is right.
+
+    Attributes:
+        backend: its name.
+        error: its relative error; None if it was not checked.
+        against: what it was compared with, or why it was not checked.
+        refused: for each backend that would have been preferred, the reason why it was not taken.
+        seconds: the time that choosing took.
+    """
 
     backend: str
-    error: float | None
-    against: str
-    refused: dict[str, str]
-    seconds: float
+    error: float | None = None
+    against: str = "not checked"
+    refused: dict[str, str] = field(default_factory=dict)
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True)
 class StageCosts(Section):
-    """A training before the one that is evaluated, as `bench.training.stages.Stage` says."""
+    """A training before the one that is evaluated.
+
+    Attributes:
+        name: one word.
+        seconds: of training.
+        steps: number of updates.
+        common: whether the training is the same for every method, so that it is not counted as the method's cost.
+        captured: whether its updates were captured and replayed.
+        meta_step: the backends of its look-aheads; none if the whole training was done before an interrupt.
+    """
 
     name: str
     seconds: float
@@ -153,6 +170,19 @@ class Costs(Section):
             "stages": [StageCosts.read(stage) for stage in values["stages"]],
             "meta_step": [MetaStep.read(choice) for choice in values["meta_step"]],
         }
+
+
+@dataclass(frozen=True)
+class Selected(Section):
+    """What a selection rule selects.
+
+    Attributes:
+        epoch: the number of epochs of the training after which the model was selected.
+        metrics: set -> metric -> value; NaN or None where it is undefined.
+    """
+
+    epoch: int
+    metrics: dict[str, dict[str, Any]]
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,10 @@ from typing import Any
 
 from bench.options import show
 
+SHARED = "shared"
+"""The choice of the training data by which every method trains on the same samples."""
+PAPER = "paper"
+"""The choice by which methods that need no validation data train on them too."""
 SHORTHANDS = ("epochs", "train_size", "batch_size")
 """Fields of the recipe that are options of `bench run` by themselves."""
 
@@ -38,8 +42,7 @@ class RunSpec:
         protocol: name/version.
         options, model_options, dataset_options, protocol_options, recipe: values of the method, the model, the data
             set, the protocol and the data set's recipe that differ.
-        validation: `shared`: every method trains on the same samples; `paper`: methods that need no validation data
-            train on them too.
+        validation: the choice of the training data, SHARED or PAPER.
         settings: digest of every resolved value (of a recipe, but those that are defaults of `Recipe`) and of the data,
             so that a changed default is another run.
     """
@@ -54,7 +57,7 @@ class RunSpec:
     dataset_options: Mapping[str, Any] = field(default_factory=dict)
     protocol_options: Mapping[str, Any] = field(default_factory=dict)
     recipe: Mapping[str, Any] = field(default_factory=dict)
-    validation: str = "shared"
+    validation: str = SHARED
     settings: str = ""
 
     @property
@@ -99,7 +102,7 @@ class RunSpec:
             hidden: Settings that are left out, by the names that `bench run -o` has for them.
         """
         parts = _shown("model.", self.model_options, hidden, "model.") + _shown("recipe.", self.recipe, hidden)
-        if self.validation == "paper" and "validation" not in hidden:
+        if self.validation == PAPER and "validation" not in hidden:
             parts.append("trained on validation data too")
         return parts
 
@@ -122,7 +125,7 @@ class RunSpec:
         for option, value in self.changed.items():
             flag = _shorthand(option)
             words += [flag, show(value)] if flag else ["-o", f"{option}={show(value)}"]
-        if self.validation != "shared":
+        if self.validation != SHARED:
             words += ["--validation", self.validation]
         return shlex.join([*words, *flags, "--seed", str(self.seed)])
 

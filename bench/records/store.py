@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.errors import StoreError
-from bench.records.json_file import check_writable, load, write_whole
+from bench.records.files import check_writable, write_whole
+from bench.records.json_file import load
 from bench.records.run import RunResult
 from bench.records.spec import RunSpec, canonical
 
@@ -76,12 +77,12 @@ class ResultStore:
             {"key": r.spec.key, "protocol": r.spec.protocol, "dataset": r.spec.dataset, "method": r.spec.method}
             | {"options": canonical(r.spec.options), "model": r.spec.model, "off_recipe": ",".join(r.off_recipe)}
             | {name: canonical(getattr(r.spec, name)) for name in OPTION_COLUMNS}
-            | {"validation": r.spec.validation, "seed": r.spec.seed, "rule": rule, "epoch": chosen["epoch"]}
+            | {"validation": r.spec.validation, "seed": r.spec.seed, "rule": rule, "epoch": selected.epoch}
             | {"set": name, "metric": metric, "value": math.nan if value is None else value}
             for r in self.load()[0]
             if r.ok
-            for rule, chosen in r.selected.items()
-            for name, metrics in chosen["metrics"].items()
+            for rule, selected in r.selected.items()
+            for name, metrics in selected.metrics.items()
             for metric, value in metrics.items()
         ]
         return pd.DataFrame(rows)

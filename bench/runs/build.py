@@ -45,7 +45,7 @@ def model_builder(
 def splits_of(experiment: Experiment, seed: int) -> Splits:
     """The data of the run with this seed, with what is fitted on its training rows."""
     splits = experiment.protocol.splits(experiment.dataset, experiment.recipe, RandomStreams((seed,)))
-    if trains_on_val(experiment):
+    if experiment.trains_on_val:
         splits = replace(splits, train=Split.cat([splits.train, splits.val]))
     return fitted(experiment.dataset, splits)
 
@@ -62,11 +62,6 @@ def loaded_splits(experiment: Experiment, streams: RandomStreams, device: torch.
     targets = [s.target for s in splits_by_seed if s.target]
     target = join(targets) if targets else None
     return Splits(join([s.train for s in splits_by_seed]), join([s.val for s in splits_by_seed]), tests, probes, target)
-
-
-def trains_on_val(experiment: Experiment) -> bool:
-    """Whether the method is trained on the validation data too."""
-    return experiment.validation == "paper" and not experiment.method.uses_val
 
 
 def new_task(experiment: Experiment, splits: Splits, streams: RandomStreams, device: torch.device) -> Task:
@@ -91,7 +86,7 @@ def new_evaluations(experiment: Experiment, splits: Splits) -> Evaluations:
         groups=len(experiment.protocol.groups(experiment.dataset)),
         group_is_class=experiment.protocol.group_is_class,
         batch_size=experiment.recipe.eval_batch_size,
-        select=None if trains_on_val(experiment) else experiment.recipe.select,
+        select=None if experiment.trains_on_val else experiment.recipe.select,
         keep_at=experiment.recipe.evaluate_at,
         keep_models=experiment.protocol.examines,
         metrics=experiment.known_metrics,

@@ -12,6 +12,7 @@ from bench.metrics import METRICS, Metric, evaluate
 from bench.models.predict import predict
 from bench.predictions import Predictions
 from bench.records.run import LAST, best_val
+from bench.records.sections import Selected
 from bench.training.history import Values
 
 if TYPE_CHECKING:
@@ -95,17 +96,14 @@ class Evaluations:
             keep = torch.tensor(better, device=logits.device).view(*logits.shape[:-2], 1, 1)
             self._best[name] = logits.where(keep, self._best[name]) if self._best.get(name) is not None else logits
 
-    def selected(self, history: list[dict[str, Any]], run: int) -> dict[str, dict[str, Any]]:
-        """Rule -> epoch and metrics of each set, of one run."""
+    def selected(self, history: list[dict[str, Any]], run: int) -> dict[str, Selected]:
+        """Rule -> what it selects, of one run."""
         rules = {LAST: history[-1]["epoch"]}
         if self._select is not None and self._best_epoch[run]:
             rules[best_val(self._select)] = self._best_epoch[run]
         rows = {row["epoch"]: row for row in history}
         return {
-            rule: {
-                "epoch": epoch,
-                "metrics": {s: {m: v[run] for m, v in rows[epoch][s].items()} for s in self._sets},
-            }
+            rule: Selected(epoch, {s: {m: v[run] for m, v in rows[epoch][s].items()} for s in self._sets})
             for rule, epoch in rules.items()
         }
 

@@ -10,14 +10,13 @@ from bench.metrics import METRICS, Metric, metric_of
 from bench.protocol import Protocol
 from bench.recipe import Recipe
 from bench.records.sections import Resolved
-from bench.records.spec import OPTION_FIELDS, RunSpec, digest
+from bench.records.spec import OPTION_FIELDS, PAPER, SHARED, RunSpec, digest
 from bench.registry import Plugin
 from bench.training.method import Method
 
 if TYPE_CHECKING:
     from torch import nn
 
-VALIDATION = ("shared", "paper")
 OPTION_PREFIXES = tuple(OPTION_FIELDS)
 """Prefixes of options."""
 
@@ -29,8 +28,7 @@ class Request:
     Attributes:
         options: Values, or their texts, by name. A name without a prefix is an option of the method (`beta`); those of
             others are `model.width`, `dataset.size`, `protocol.factor` and `recipe.lr`.
-        validation: `shared`: every method trains on the same samples; `paper`: methods that do not need the validation
-            data train on them too.
+        validation: The choice of the training data, `shared` or `paper` (`bench.records.spec`).
     """
 
     dataset: str
@@ -38,7 +36,7 @@ class Request:
     model: str | None = None
     protocol: str | None = None
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    validation: str = "shared"
+    validation: str = SHARED
 
 
 @dataclass(frozen=True)
@@ -97,6 +95,11 @@ class Experiment:
     def new_method(self) -> Method:
         """The method with its options, not yet begun. Raises OptionError for values that it does not take."""
         return self.method(**self.options)
+
+    @property
+    def trains_on_val(self) -> bool:
+        """Whether the method is trained on the validation data too."""
+        return self.validation == PAPER and not self.method.uses_val
 
     @property
     def unstackable(self) -> str:

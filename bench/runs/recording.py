@@ -2,7 +2,7 @@
 
 import os
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -10,8 +10,8 @@ import torch
 from bench.data.split import Split
 from bench.metrics import METRICS, metric_of
 from bench.protocol import Prepared
-from bench.records.run import RunResult
-from bench.records.sections import About, Costs, Data, MetaStep, StageCosts
+from bench.records.run import DIVERGED, OK, RunResult
+from bench.records.sections import About, Costs, Data
 from bench.records.spec import RunSpec
 from bench.runs.environment import environment
 from bench.runs.experiment import Experiment
@@ -76,8 +76,8 @@ def record_of(
     """
     spec = experiment.spec(seed)
     status, error = trained.outcome.status, trained.outcome.error
-    if status == "ok" and trained.meter.diverged[place]:
-        status, error = "diverged", "the training loss or a parameter is not finite"
+    if status == OK and trained.meter.diverged[place]:
+        status, error = DIVERGED, "the training loss or a parameter is not finite"
     return RunResult(
         spec=spec,
         status=status,
@@ -87,7 +87,7 @@ def record_of(
         resolved=experiment.resolved,
         data=_data(experiment, trained.prepared, place),
         history=_columns(trained.meter.history, place),
-        selected=trained.selected(place) if status == "ok" else {},
+        selected=trained.selected(place) if status == OK else {},
         costs=_costs(trained, computed),
         environment=environment(experiment.plugins, computed.device),
         error=error,
@@ -168,7 +168,7 @@ def _costs(trained: FinishedTraining, computed: Computation) -> Costs:
         train_seconds=seconds + sum(stage.seconds for stage in before),
         steps=meter.steps + sum(stage.steps for stage in before),
         seconds_per_step=seconds / meter.steps if meter.steps else None,
-        stages=[StageCosts.read(asdict(stage)) for stage in trained.stages.done],
+        stages=trained.stages.done,
         parameters=sum(p.numel() for p in model.parameters()) // computed.runs if model else None,
         peak_memory_bytes=trained.peak_memory,
         peak_process_bytes=_peak_process_bytes(),
@@ -176,7 +176,7 @@ def _costs(trained: FinishedTraining, computed: Computation) -> Costs:
         captured=capture.captured,
         eager_because="" if capture.captured else computed.eager_because or capture.eager_because,
         graph_memory_bytes=capture.memory_bytes,
-        meta_step=[MetaStep.read(choice) for choice in choices],
+        meta_step=choices,
         threads=computed.threads.count,
         threads_chosen_by=computed.threads.chosen_by,
         load=os.getloadavg()[0] if hasattr(os, "getloadavg") else None,  # of the last minute; Windows has none

@@ -8,7 +8,7 @@ from bench.data.dataset import Dataset
 from bench.data.files import Files
 from bench.errors import OptionError
 from bench.options import named_value, named_values, options_of
-from bench.records.spec import canonical
+from bench.records.spec import SHARED, canonical
 from bench.registry import Registry
 from bench.runs.experiment import OPTION_PREFIXES, Experiment, Request
 from bench.runs.resolve import resolve
@@ -33,7 +33,7 @@ class RequestTexts:
     protocol: str | None = None
     options: Sequence[str] = ()
     each: Sequence[str] = ()
-    validation: str = "shared"
+    validation: str = SHARED
     stacked: bool = False
 
 

@@ -12,8 +12,9 @@ from bench.errors import OptionError, PluginError, UnknownNameError
 from bench.metrics import METRICS, Metric, metric_of
 from bench.protocol import Protocol
 from bench.recipe import Recipe, check_recipe
+from bench.records.spec import PAPER, SHARED
 from bench.registry import Plugin, Registry, installed
-from bench.runs.experiment import OPTION_PREFIXES, VALIDATION, Experiment, Request
+from bench.runs.experiment import OPTION_PREFIXES, Experiment, Request
 
 
 def resolve(
@@ -35,8 +36,8 @@ def resolve(
     method = registry.find("methods", request.method)
     if request.model:
         registry.find("models", request.model)  # a wrong name is told before the data are read
-    if request.validation not in VALIDATION:
-        raise OptionError(f"validation {request.validation!r}: expected {' or '.join(VALIDATION)}")
+    if request.validation not in (SHARED, PAPER):
+        raise OptionError(f"validation {request.validation!r}: expected {SHARED} or {PAPER}")
     given = by_prefix(request.options)
     known = resolve_data(request.dataset, request.protocol, given, files, registry, loaded)
     recipe = known.recipe
@@ -59,7 +60,7 @@ def resolve(
         model_options=model_options,
         recipe=recipe,
         changed={"method": changed, "model": changed_model} | known.changed,
-        validation="shared" if method.value.uses_val else request.validation,
+        validation=SHARED if method.value.uses_val else request.validation,
         default_protocol=known.default_protocol,
         known_metrics=known.known_metrics,
         plugins=known.plugins | {"model": model.plugin, "method": method.plugin},

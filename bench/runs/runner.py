@@ -7,7 +7,7 @@ import torch
 
 from bench.errors import DeviceError, OptionError
 from bench.recipe import Recipe
-from bench.records.run import RunResult
+from bench.records.run import OUT_OF_MEMORY, RunResult
 from bench.records.spec import digest
 from bench.records.store import ResultStore
 from bench.runs.allocator import keep_freed_memory
@@ -89,7 +89,7 @@ def run(
         if result.ok or not store.get(result.spec):  # a failure does not replace a result
             store.put(result, trained.arrays(place) if result.ok else None)
         results.append(result)
-    if trained.outcome.status != "out of memory":  # that may go well another time, from where it is
+    if trained.outcome.status != OUT_OF_MEMORY:  # that may go well another time, from where it is
         _discard(checkpoint)
     return results
 

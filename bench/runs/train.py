@@ -17,8 +17,9 @@ import torch
 from bench.data.split import Splits
 from bench.errors import BenchError, DivergedError, NotApplicableError
 from bench.protocol import Metrics, Prepared
-from bench.records.run import NOT_APPLICABLE
-from bench.runs.build import loaded_splits, new_evaluations, new_task, trains_on_val
+from bench.records.run import DIVERGED, NOT_APPLICABLE, OK, OUT_OF_MEMORY, PLUGIN_ERROR
+from bench.records.sections import Selected
+from bench.runs.build import loaded_splits, new_evaluations, new_task
 from bench.runs.evaluation import Evaluations
 from bench.runs.experiment import Experiment
 from bench.streams import RandomStreams
@@ -36,13 +37,13 @@ if TYPE_CHECKING:
 class Outcome:
     """Whether the trainings of a run went well: the status and, of a failure, its message."""
 
-    status: str = "ok"
+    status: str = OK
     error: str = ""
 
     @property
     def ok(self) -> bool:
         """Whether nothing failed."""
-        return self.status == "ok"
+        return self.status == OK
 
     @contextmanager
     def catching(self) -> Iterator[None]:
@@ -50,16 +51,16 @@ class Outcome:
         try:
             yield
         except DivergedError as error:
-            self.status, self.error = "diverged", str(error)
+            self.status, self.error = DIVERGED, str(error)
         except NotApplicableError as error:
             self.status, self.error = NOT_APPLICABLE, str(error)
         except BenchError:
             raise
         except Exception as error:
             if isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error):
-                self.status, self.error = "out of memory", str(error).split("\n")[0]
+                self.status, self.error = OUT_OF_MEMORY, str(error).split("\n")[0]
             else:
-                self.status, self.error = "plugin error", traceback.format_exc()
+                self.status, self.error = PLUGIN_ERROR, traceback.format_exc()
 
 
 @dataclass(frozen=True)
@@ -77,10 +78,11 @@ class FinishedTraining:
     further: dict[str, dict[str, Metrics]]
     """Rule -> metrics by test set, of the examined models."""
 
-    def selected(self, run: int) -> dict[str, dict[str, Any]]:
+    def selected(self, run: int) -> dict[str, Selected]:
+        """Rule -> what it selects, of one run."""
         results_by_rule = self.evaluations.selected(self.meter.history, run)
         for rule, metrics in self.further.items():
-            results_by_rule[rule]["metrics"] |= metrics
+            results_by_rule[rule].metrics.update(metrics)
         return results_by_rule
 
     def arrays(self, run: int) -> "dict[str, np.ndarray[Any, Any]]":
@@ -104,7 +106,7 @@ def train(
         return replace(new_task(experiment, splits, streams, device), **how)
 
     outcome = Outcome()
-    stages = Stages(task_on, streams, checkpoint, observer, trains_on_val(experiment))
+    stages = Stages(task_on, streams, checkpoint, observer, experiment.trains_on_val)
     prepared = Prepared(loaded_splits(experiment, streams, device), method)
     with outcome.catching():
         prepared = _prepare(experiment, prepared, stages)

@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from bench.records.spec import PAPER, SHARED
 from bench.tables.markdown import table
 from bench.tables.rows import Row, scale_of
 from bench.tables.stats import PairedDifference, holm, paired_difference
@@ -31,9 +32,9 @@ def _baseline_of(row: Row, baselines: Mapping[tuple[tuple[Any, ...], str], Row])
     """The baseline of one row. baselines: by setting and by the choice of the training data (`validation`)."""
     policies = [row.first.spec.validation]
     if row.first.about.baseline:
-        policies.append("shared")
+        policies.append(SHARED)
     if row.first.about.uses_val:
-        policies.append("paper")
+        policies.append(PAPER)
     candidates = [baselines[row.setting, policy] for policy in policies if (row.setting, policy) in baselines]
     for baseline in candidates:
         if baseline is not row:

@@ -9,7 +9,7 @@ from importlib.resources import files
 
 from bench.metrics import METRICS
 from bench.records.run import LAST, RunResult, best_val, rule_name
-from bench.records.spec import canonical
+from bench.records.spec import SHARED, canonical
 from bench.tables.comparisons import baselines_of, between_tasks, differences
 from bench.tables.markdown import MARK, table
 from bench.tables.rows import TEST, Row, rows_of, scale_of
@@ -110,7 +110,7 @@ def task_section(protocol: str, dataset: str, variant: str, rows: Sequence[Row])
     recipe = [row for row in rows if not row.first.off_recipe]
     off = [row for row in rows if row.first.off_recipe]
     start = f"{variant}: " if variant else ""
-    usual = [row for row in rows if set(row.first.off_recipe) <= {"protocol"} and row.first.spec.validation == "shared"]
+    usual = [row for row in rows if set(row.first.off_recipe) <= {"protocol"} and row.first.spec.validation == SHARED]
     lines = [f"## {_capital(start + 'recipe')}", "", *_recipes(usual or rows), ""]
     for title, part in (("", recipe), ("off the recipe: ", off)):
         for rule in _rules(part):

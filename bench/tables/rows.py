@@ -9,7 +9,7 @@ from typing import Any
 
 from bench.options import show
 from bench.records.run import RunResult, SeedRuns, by_seed
-from bench.records.spec import canonical
+from bench.records.spec import PAPER, canonical
 from bench.tables.wording import code_line, usual_recipe
 
 TEST = "test"
@@ -97,7 +97,7 @@ class Row(SeedRuns):
         values = {}
         for seed, result in self.runs.items():
             if rule in result.selected:
-                value = result.selected[rule]["metrics"].get(of or TEST, {}).get(name)
+                value = result.selected[rule].metrics.get(of or TEST, {}).get(name)
                 values[seed] = math.nan if value is None else value
         return values
 
@@ -122,7 +122,7 @@ class Row(SeedRuns):
     @property
     def uses_val(self) -> bool:
         """Whether the training uses the validation data."""
-        return bool(self.first.about.uses_val) or self.first.spec.validation == "paper"
+        return bool(self.first.about.uses_val) or self.first.spec.validation == PAPER
 
     @property
     def versions(self) -> set[str]:

@@ -1,14 +1,15 @@
 """The checkpoints of a training: when one is due, and the file that it is written to and read from."""
 
-import contextlib
-import os
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
+from bench.errors import StoreError
+from bench.records.files import write_whole
 from bench.training.observer import Observer
 
 
@@ -54,18 +55,13 @@ class Checkpoints:
         """
         if self.path is None:
             return
-        part = self.path.with_suffix(".part")
         begun = time.perf_counter()
         try:
-            part.parent.mkdir(parents=True, exist_ok=True)
-            torch.save(state, part)
-            os.replace(part, self.path)
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(self.path, partial(torch.save, state))
             self._observer.saved(state["epoch"])
-        except (OSError, RuntimeError) as error:  # a full disk should not stop a training
+        except (StoreError, OSError, RuntimeError) as error:  # a full disk should not stop a training
             self._observer.note(f"no checkpoint at epoch {state['epoch']}: {error}")
-        finally:
-            with contextlib.suppress(OSError):  # the file exists only after a failure
-                part.unlink()
         self._saved_at = time.perf_counter()
         self._wait = max(2 * self._wait, (self._saved_at - begun) / self.SHARE)
 

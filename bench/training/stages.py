@@ -2,14 +2,13 @@
 
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from bench.data.split import Splits
 from bench.errors import DataError, DivergedError, NotApplicableError, PluginError
+from bench.records.sections import MetaStep, StageCosts
 from bench.streams import RandomStreams
 from bench.training.history import NoEvaluations
 from bench.training.meter import Meter, Watch
@@ -32,27 +31,6 @@ def run_training(method: Method, task: Task, meter: Meter) -> None:
         model = method.fit(task, meter)
     if model is not method.model or not meter.history or meter.history[-1]["epoch"] != method.training_epochs:
         raise PluginError("`fit` must return self.model after all of meter.epochs(self), which evaluates it")
-
-
-@dataclass(frozen=True)
-class Stage:
-    """A training before the one that is evaluated, as the record has it.
-
-    Attributes:
-        name: one word.
-        seconds: of training.
-        steps: number of updates.
-        common: whether the training is the same for every method, so that it is not counted as the method's cost.
-        captured: whether its updates were replayed.
-        meta_step: the backends of its look-aheads; none if the whole training was done before an interrupt.
-    """
-
-    name: str
-    seconds: float
-    steps: int
-    common: bool
-    captured: bool
-    meta_step: list[dict[str, Any]]
 
 
 class Stages:
@@ -80,7 +58,7 @@ class Stages:
         observer: Observer,
         on_val: bool = False,
     ) -> None:
-        self.done: list[Stage] = []
+        self.done: list[StageCosts] = []
         self.streams = streams
         self.on_val = on_val
         self._new_task = new_task
@@ -110,7 +88,7 @@ class Stages:
             raise type(error)(f"{name}: {error}") from error
         meter.save()
         choices = meta_steps(method)
-        self.done.append(Stage(name, meter.seconds, meter.steps, common, method.capture.captured, choices))
+        self.done.append(StageCosts(name, meter.seconds, meter.steps, common, method.capture.captured, choices))
 
     def run(self, method: Method, task: Task, meter: Meter) -> None:
         """Train a method as the function `fit` does.
@@ -128,6 +106,6 @@ class Stages:
             raise NotApplicableError(reason) from error
 
 
-def meta_steps(method: Method) -> list[dict[str, Any]]:
+def meta_steps(method: Method) -> list[MetaStep]:
     """The choice of a backend of each of a method's look-aheads, for the record."""
-    return [asdict(engine.choice) for engine in method.engines() if engine.choice]
+    return [engine.choice for engine in method.engines() if engine.choice]

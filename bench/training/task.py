@@ -68,6 +68,11 @@ class Task:
         """The number of epochs, of which a budget in steps may cut the last one short."""
         return math.ceil(self.steps / self.train.steps(self.recipe.batch_size))
 
+    def steps_of(self, epoch: int) -> int:
+        """The number of parameter updates in an epoch of the recipe: a budget in steps may cut the last one short."""
+        per_epoch = self.train.steps(self.recipe.batch_size)
+        return min(per_epoch, self.steps - max(epoch, 0) * per_epoch)
+
     def batches(self, epoch: int, order: Tensor | None = None) -> Iterator[Batch]:
         """The training batches of one epoch, which are the same for all methods with the same seed.
 
@@ -78,10 +83,7 @@ class Task:
             order: [.., n], positions of the samples; None: all samples, in the order of the seed.
         """
         batches = training_batches(self.train, self.recipe.batch_size, self.streams, epoch, self.augment, order)
-        if epoch != self.epochs - 1:
-            return batches
-        steps_before = epoch * self.train.steps(self.recipe.batch_size)
-        return itertools.islice(batches, self.steps - steps_before)
+        return itertools.islice(batches, self.steps_of(epoch)) if epoch == self.epochs - 1 else batches
 
     def val_batches(self, where: Tensor | None = None) -> BalancedBatches:
         """Endless validation batches, each with at least `recipe.min_per_group` samples of every group.

@@ -7,10 +7,11 @@ from typing import Literal
 import torch
 
 from bench import Checks, hookimpl
-from bench.data.classes import drawn, each_split, least, only, profile_counts
+from bench.data.classes import drawn, each_split, least, only
 from bench.data.dataset import Dataset
 from bench.data.split import Split, Splits
 from bench.errors import DataError, OptionError, ProtocolError
+from bench.imbalanced import profile_counts
 from bench.protocol import Claim, Protocol, hold_out, with_test
 from bench.recipe import Recipe
 from bench.streams import RandomStreams

@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 from bench import Checks, hookimpl
-from bench.data.classes import per_class, without
+from bench.data.classes import without
 from bench.data.dataset import Dataset
 from bench.data.split import Batch, Split, Splits
 from bench.errors import DataError, ProtocolError
+from bench.imbalanced import per_class
 from bench.protocol import Prepared, Protocol, by_class, hold_out
 from bench.recipe import Recipe
 from bench.streams import RandomStreams

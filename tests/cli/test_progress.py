@@ -8,7 +8,7 @@ import torch
 from rich.console import Console
 
 from bench import Method, Trials
-from bench.cli.progress import bar, has_recipe_steps, observer, place, preparing, steps_of
+from bench.cli.progress import bar, has_recipe_steps, observer, place, preparing
 from bench.testing import TOY_RECIPE, toy_task
 
 GOES_ON = "interrupted; the same command goes on after"
@@ -53,7 +53,7 @@ def test_preparation_is_told_from_the_epochs_that_the_record_counts():
 def test_a_budget_in_steps_cuts_the_last_epoch_short():
     """70 samples in batches of 16 are 5 steps."""
     method = begun(Method(), epochs=None, steps=12)
-    assert [steps_of(method, epoch) for epoch in range(3)] == [5, 5, 2]
+    assert [method.task.steps_of(epoch) for epoch in range(3)] == [5, 5, 2]
     assert [len(list(method.batches(epoch))) for epoch in range(3)] == [5, 5, 2]
 
 

@@ -45,6 +45,6 @@ def check_a_training_is_that_of_a_cpu(device: torch.device, name: str) -> str:
         here, _ = trained(given, CPU)
     chosen = name == "pruning"  # by trainings, which round otherwise
     assert chosen or there.data == here.data
-    last, expected = (result.selected["last"]["metrics"] for result in (there, here))
+    last, expected = (result.selected["last"].metrics for result in (there, here))
     assert last.keys() == expected.keys()
     return f"{compare(there, here, 0.1 if chosen else 1e-2)}, {len(last)} sets"

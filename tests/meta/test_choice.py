@@ -16,6 +16,7 @@ from bench.meta.choice import TOLERANCE, module_names
 from bench.meta.rules import RULES
 from bench.models.precision import in_precision
 from bench.models.stack import stack
+from bench.records.sections import MetaStep
 from bench_plugins.models.byrd_cnn import byrd_cnn
 from bench_plugins.models.mlp import mlp
 from bench_plugins.models.resnet import resnet18
@@ -34,7 +35,7 @@ def losses(logits: Tensor) -> Tensor:
     return F.cross_entropy(logits.flatten(0, -2), y.flatten(), reduction="none").view(y.shape)
 
 
-def chosen(model: nn.Module, shape: tuple[int, ...] = IMAGE, head: Any = losses, **options: Any) -> choice.Choice:
+def chosen(model: nn.Module, shape: tuple[int, ...] = IMAGE, head: Any = losses, **options: Any) -> MetaStep:
     engine = LookAhead(model, **options)
     runs = (3,) if options.get("stacked") else ()
     engine.outputs(torch.rand(*runs, B, *shape, generator=torch.Generator().manual_seed(0)), head)

@@ -196,7 +196,7 @@ def test_the_record_is_that_of_the_average(tmp_path, monkeypatch):
         return predict(model, test, 500)
 
     for rule, chosen in result.selected.items():
-        epoch = chosen["epoch"]
+        epoch = chosen.epoch
         assert epoch >= 3
         torch.testing.assert_close(torch.from_numpy(kept[f"test/{rule}"]), logits(ends[2:epoch]), rtol=1e-4, atol=1e-4)
     assert not np.allclose(kept["test/last"], logits(ends[5:]).numpy(), rtol=1e-2, atol=1e-2)

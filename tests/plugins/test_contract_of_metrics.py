@@ -132,7 +132,7 @@ def test_a_metric_of_a_third_party_is_recorded_and_shown_in_its_unit(tmp_path):
     assert about.units == {"nll": "nats"}
     assert about.described == {"nll": "Mean negative logarithm of the probability of the sample's class."}
     (page,) = render(store.load()[0]).values()
-    values = [result.selected["best_val_nll"]["metrics"]["test"]["nll"] for result in results]
+    values = [result.selected["best_val_nll"].metrics["test"]["nll"] for result in results]
     mean, error = sum(values) / 2, abs(values[0] - values[1]) / 2
     assert "| # | Method | nll (nats) ↓ | accuracy ↑ |" in page
     assert "| 1 | erm" in page and f" | {mean:.2f} ± {error:.2f} | " in page.split("## ")[-4]

@@ -122,7 +122,7 @@ def test_what_is_not_finite_becomes_null(make_result):
     assert "NaN" not in text
     assert "Infinity" not in text
     read = RunResult.from_json(text)
-    assert read.selected["last"]["metrics"]["test"] == {"tprd": None, "accuracy": 0.5}
+    assert read.selected["last"].metrics["test"] == {"tprd": None, "accuracy": 0.5}
     assert read.history == {"train/loss": [1.0, None, None]}
 
 
@@ -234,7 +234,7 @@ def failing(error: BaseException):
 FULL = OSError(errno.ENOSPC, "No space left on device")
 
 
-@pytest.mark.parametrize("step", ["os.fsync", "os.chmod", "os.replace"])
+@pytest.mark.parametrize("step", ["os.fsync", "pathlib.Path.replace"])
 def test_a_full_disk_leaves_the_old_record_and_nothing_else(store, make_result, monkeypatch, step):
     path = store.put(make_result(seconds=1.0))
     with monkeypatch.context() as patch:
@@ -269,8 +269,8 @@ def test_without_its_predictions_no_record_is_written(store, make_result, monkey
 
 
 def test_no_predictions_are_left_without_their_record(store, make_result, monkeypatch):
-    replace = os.replace
-    monkeypatch.setattr(os, "replace", lambda a, b: failing(FULL)() if str(b).endswith("json") else replace(a, b))
+    replace = Path.replace
+    monkeypatch.setattr(Path, "replace", lambda a, b: failing(FULL)() if str(b).endswith("json") else replace(a, b))
     with pytest.raises(StoreError):
         store.put(make_result(), {"test/last": np.eye(2)})
     assert list(store.folder.iterdir()) == []

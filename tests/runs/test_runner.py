@@ -54,7 +54,7 @@ def test_a_run_in_bf16_is_near_the_one_in_fp32(experiment, store):
     """Eight bits of each number: the validation loss is not the same, and the accuracy nearly so."""
     full, half = one(experiment(), store), one(experiment(precision="bf16"), store)
     assert full.spec.key != half.spec.key
-    last, of_half = (r.selected["last"]["metrics"]["test"] for r in (full, half))
+    last, of_half = (r.selected["last"].metrics["test"] for r in (full, half))
     assert last["ece"] != of_half["ece"]
     assert of_half["accuracy"] == pytest.approx(last["accuracy"], abs=0.05)
 
@@ -70,7 +70,7 @@ def test_a_run_leaves_the_global_generator_alone(experiment, store):
 def test_the_record_on_disk_is_the_record(experiment, store):
     result = one(experiment(), store)
     assert store.get(result.spec) == RunResult.from_json(result.to_json())
-    assert store.get(result.spec).reproducible()["selected"] == result.selected
+    assert store.get(result.spec).reproducible()["selected"] == result.reproducible()["selected"]
 
 
 def test_selected_metrics_are_those_of_the_kept_predictions(experiment, store):
@@ -81,16 +81,16 @@ def test_selected_metrics_are_those_of_the_kept_predictions(experiment, store):
             logits, y, group = (torch.from_numpy(kept[f"{name}/{part}"]) for part in (rule, "y", "group"))
             again = evaluate(Predictions(logits.float(), y.long(), group.long(), 2))
             for metric in ("accuracy", "tprd", "max_fpr"):
-                assert result.selected[rule]["metrics"][name][metric] == again[metric].item()
+                assert result.selected[rule].metrics[name][metric] == again[metric].item()
 
 
 def test_best_validation_is_the_earliest_epoch_with_the_best_value(experiment, store):
     result = one(experiment(epochs=12), store)
     values = result.history["val/accuracy"]
     best = result.selected["best_val_accuracy"]
-    assert best["epoch"] == result.history["epoch"][values.index(max(values))]
-    assert best["metrics"]["test"]["accuracy"] == result.history["test/accuracy"][values.index(max(values))]
-    assert result.selected["last"]["epoch"] == 12
+    assert best.epoch == result.history["epoch"][values.index(max(values))]
+    assert best.metrics["test"]["accuracy"] == result.history["test/accuracy"][values.index(max(values))]
+    assert result.selected["last"].epoch == 12
 
 
 def test_evaluate_every_and_a_budget_in_steps(experiment, store):
@@ -117,8 +117,8 @@ def test_stacked_runs_record_what_single_runs_do(experiment, store):
         single = one(experiment(), store, seed)
         assert result.spec == single.spec
         assert result.history["train/loss"] == pytest.approx(single.history["train/loss"], rel=1e-4)
-        assert result.selected["last"]["metrics"]["test"] == pytest.approx(
-            single.selected["last"]["metrics"]["test"], abs=0.05
+        assert result.selected["last"].metrics["test"] == pytest.approx(
+            single.selected["last"].metrics["test"], abs=0.05
         )
 
 
@@ -470,10 +470,10 @@ def test_the_model_of_each_rule_is_examined_after_the_training(experiment, store
     """On the same data, what is found is what was evaluated; an interrupted run ends alike."""
     made = replace(experiment(lr=0.5, select="ece"), protocol=Examining())
     whole = one(made, store)
-    assert {rule: chosen["epoch"] for rule, chosen in whole.selected.items()} == {"last": 4, "best_val_ece": 2}
+    assert {rule: chosen.epoch for rule, chosen in whole.selected.items()} == {"last": 4, "best_val_ece": 2}
     for chosen in whole.selected.values():
-        assert chosen["metrics"]["again"] == pytest.approx(chosen["metrics"]["test"], nan_ok=True)
-        assert chosen["metrics"]["train"] != chosen["metrics"]["test"]
+        assert chosen.metrics["again"] == pytest.approx(chosen.metrics["test"], nan_ok=True)
+        assert chosen.metrics["train"] != chosen.metrics["test"]
     store.path(whole.spec).unlink()
     interrupted(made, store, monkeypatch)
     assert one(made, store).reproducible() == whole.reproducible()

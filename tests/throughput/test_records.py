@@ -18,9 +18,10 @@ from torch.utils.flop_counter import FlopCounterMode
 import bench.throughput.measure as measuring
 from bench.cli import main
 from bench.errors import BenchError, OptionError
-from bench.meta import BACKENDS, Choice
+from bench.meta import BACKENDS
 from bench.models.operators import Operators
 from bench.records.json_file import load
+from bench.records.sections import MetaStep
 from bench.registry import Offer, Plugin, Registry, installed
 from bench.throughput import Conditions, ThroughputRecord, Workload, page
 from bench.throughput.counts import counts
@@ -259,7 +260,7 @@ def test_stacked_runs_stand_beside_the_same_runs_one_by_one(no_memory):
 def test_all_backends_of_a_method_are_named():
     step = new_step("methods", installed().find("methods", "forml").value, "", TINY, QUICK, installed())
     assert step.backend is None
-    engines = [SimpleNamespace(choice=name and Choice(name)) for name in ("dual", None, "reverse", "dual")]
+    engines = [SimpleNamespace(choice=name and MetaStep(name)) for name in ("dual", None, "reverse", "dual")]
     step.methods[0].engines = lambda: engines
     assert step.backend == "dual + reverse"
 

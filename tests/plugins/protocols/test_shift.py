@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from bench import DataError, Dataset, OptionError, RandomStreams, Recipe, Split
-from bench.data.classes import only, profile_counts
+from bench.data.classes import only
 from bench.data.split import Splits
 from bench.errors import ProtocolError
+from bench.imbalanced import profile_counts
 from bench.metrics import evaluate
 from bench.predictions import Predictions
 from bench.protocol import Protocol

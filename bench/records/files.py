@@ -1,0 +1,48 @@
+"""Files that are written whole or not at all. Nothing here imports torch."""
+
+import os
+import secrets
+import tempfile
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import IO
+
+from bench.errors import StoreError
+
+
+def check_writable(folder: Path) -> None:
+    """Make a folder if it does not exist, and raise StoreError if it cannot be written to.
+
+    To be called before hours of computing whose result is to be written there.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise StoreError(f"cannot write to {folder}: {error.strerror}; name another folder with --out") from error
+
+
+def write_whole(path: Path, content: bytes | Callable[[IO[bytes]], object]) -> None:
+    """Write a file, whole or not at all. It has the permissions that the user's umask leaves.
+
+    Args:
+        path: the file; its folder exists.
+        content: its bytes, or a function that writes them to an open file.
+
+    Raises:
+        StoreError: if it cannot be written. Then there is what was there before.
+    """
+    part = path.with_name(f"{path.name}.{os.getpid()}-{secrets.token_hex(4)}.part")
+    try:
+        with part.open("xb") as file:
+            file.write(content) if isinstance(content, bytes) else content(file)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except BaseException as error:
+        with suppress(OSError):  # there may be no such file, or no such folder
+            part.unlink()
+        if isinstance(error, OSError):
+            raise StoreError(f"cannot write {path}: {error.strerror}; nothing was changed there") from error
+        raise
