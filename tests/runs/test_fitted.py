@@ -153,7 +153,7 @@ def test_stacked_runs_are_standardised_as_single_ones(store) -> None:
     assert all(result.costs.captured for result in together) == Method.capturable
     for seed, result in zip(seeds, together, strict=True):
         (single,) = run(experiment, [seed], store, CPU)
-        found, expected = (r.selected["last"]["metrics"]["test"]["ece"] for r in (result, single))
+        found, expected = (r.selected["last"].metrics["test"]["ece"] for r in (result, single))
         assert found == pytest.approx(expected, rel=1e-4)
 
 
