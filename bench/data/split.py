@@ -88,8 +88,11 @@ class Split:
             The split, whose fields are [R, N, ...].
 
         Raises:
-            DataError: if the splits differ in size.
+            DataError: if the splits differ in size or in the shape of their inputs.
         """
+        if len(shapes := {tuple(split.x.shape[1:]) for split in splits}) > 1:
+            each = " or ".join(str(list(shape)) for shape in sorted(shapes))
+            raise DataError(f"by the seed the runs have inputs of {each}, which cannot be stacked: leave out --stack")
         if len(sizes := {len(split) for split in splits}) > 1:
             each = " or ".join(f"{size:,}" for size in sorted(sizes))
             raise DataError(f"by the seed the runs have {each} samples, which cannot be stacked: leave out --stack")

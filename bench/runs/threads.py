@@ -12,8 +12,9 @@ from dataclasses import dataclass
 
 import torch
 
+from bench.data.split import Split
 from bench.models.operators import flops
-from bench.runs.build import new_model
+from bench.runs.build import model_builder
 from bench.runs.experiment import Experiment
 from bench.streams import RandomStreams
 
@@ -99,7 +100,8 @@ def sample_flops(experiment: Experiment) -> int:
     Returns:
         The number of FLOPs.
     """
-    model = new_model(experiment, RandomStreams((0,)), torch.device("cpu")).eval()
     x = torch.zeros((1, *experiment.dataset.shape))  # as batches are, whatever the data are kept as
+    nothing = torch.zeros(1, dtype=torch.int64)
+    model = model_builder(experiment, Split(x, nothing, nothing), RandomStreams((0,)), torch.device("cpu"))().eval()
     with torch.no_grad():
         return flops(lambda: model(x))

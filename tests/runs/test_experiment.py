@@ -78,6 +78,20 @@ def test_options_that_make_another_task_make_another_run(ask):
     assert (resolved.dataset_options, resolved.protocol_options) == ({"size": 24}, {"step": 4})
 
 
+def test_an_option_of_a_data_set_that_is_off_makes_no_other_run(ask):
+    """So a new one, off by default, leaves the keys of older records as they are."""
+    usual = ask()
+    off, on = (replace(usual, dataset_options={**usual.dataset_options, "scaled": value}) for value in (False, True))
+    assert off.spec(0) == usual.spec(0)
+    assert on.spec(0).settings != usual.spec(0).settings
+
+
+@pytest.mark.parametrize("fields", [{"standardize": True}, {"fit": lambda train: lambda x: x}])
+def test_what_is_fitted_on_training_rows_makes_another_run(ask, fields):
+    usual = ask()
+    assert replace(usual, dataset=replace(usual.dataset, **fields)).spec(0).settings != usual.spec(0).settings
+
+
 def test_metrics_of_two_classes_are_not_shown_of_more(ask, monkeypatch):
     monkeypatch.setattr(Halved, "metrics", ("grid/fraction_positive", "accuracy"))
     two = ask()
