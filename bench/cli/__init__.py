@@ -7,12 +7,12 @@ import click
 
 from bench import __version__
 from bench.cli import data, leaderboard, new, plot, run, show, throughput
-from bench.cli.common import INTERRUPTED
+from bench.cli.interrupts import exit_code, listening
 from bench.errors import BenchError
 
 
 class _Commands(click.Group):
-    """Turns expected errors and wrong words into one line and exit code 2, and an interrupt into exit code 130."""
+    """Turns expected errors and wrong words into one line and exit code 2, and an interrupt into one of its own."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         try:
@@ -21,6 +21,10 @@ class _Commands(click.Group):
             _refuse(error, ctx)
 
     def invoke(self, ctx: click.Context) -> Any:
+        with listening():
+            return self._invoke(ctx)
+
+    def _invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
         except BenchError as error:
@@ -30,7 +34,7 @@ class _Commands(click.Group):
             _refuse(error, ctx)
         except KeyboardInterrupt:
             click.echo("\ninterrupted", err=True)
-            ctx.exit(INTERRUPTED)
+            ctx.exit(exit_code())
 
 
 def _refuse(error: click.UsageError, ctx: click.Context) -> NoReturn:

@@ -10,8 +10,6 @@ if TYPE_CHECKING:
     from bench.registry import Registry
 
 Command = TypeVar("Command", bound=Callable[..., Any])
-INTERRUPTED = 130
-"""The exit code."""
 
 out_option = click.option(
     "--out",

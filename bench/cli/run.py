@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bench.cli.common import (
-    INTERRUPTED,
     backend_option,
     data_dir_option,
     device_option,
@@ -21,6 +20,7 @@ from bench.cli.common import (
     table,
     unofficial_option,
 )
+from bench.cli.interrupts import exit_code
 from bench.cli.leaderboard import write_tables
 from bench.errors import BenchError, OptionError
 from bench.records.spec import OPTION_FIELDS, PAPER, SHARED, SHORTHANDS
@@ -93,7 +93,8 @@ def run(methods: Sequence[str], seeds: int | None, single: Sequence[int], out: P
     checkpoint when the same command is given again.
 
     The exit code is 0 if all runs are recorded, even if some methods are not applicable; 1 if a run failed, for
-    example because it diverged; 2 for bad input, or if no method is applicable; and 130 if it was interrupted.
+    example because it diverged; 2 for bad input, or if no method is applicable; and 130 if it was interrupted
+    (143 by SIGTERM, 129 by SIGHUP). A second interrupt ends the command at once.
     """
     if seeds and single:
         raise OptionError("give --seeds N or --seed S, not both")
@@ -122,7 +123,7 @@ def run(methods: Sequence[str], seeds: int | None, single: Sequence[int], out: P
             f"{store.folder}; give the same command again to {'begin again' if asked['force'] else 'go on'}",
             err=True,
         )
-        sys.exit(INTERRUPTED)
+        sys.exit(exit_code())
     _tell([named_by_each(result, asked["each"]) for result in results], store.folder, out)
 
 
