@@ -35,9 +35,15 @@ def leaderboard(out: Path, check: bool) -> None:
 
 
 def write_tables(out: Path) -> list[Path]:
-    """Write the tables that the records give, and remove those that they no longer give. Returns the written files."""
-    from bench.records.files import write_whole
+    """Write the tables that the records give, and remove those that they no longer give. Returns the written files.
 
+    What killed processes were writing in the folder, and in those of records and checkpoints, is removed too.
+    """
+    from bench.records.files import remove_abandoned, write_whole
+    from bench.throughput import corruptions
+
+    for folder in (out, *(out / name for name in ("results", "checkpoints", "throughput", corruptions.FOLDER))):
+        remove_abandoned(folder)
     pages, _ = _pages(out)
     for name, text in pages.items():
         write_whole(out / name, text.encode())

@@ -4,16 +4,17 @@ import hashlib
 import os
 import shutil
 import tarfile
-import tempfile
 import urllib.request
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.client import HTTPException
 from pathlib import Path
 from urllib.error import HTTPError
 
 from bench.errors import DataError
+from bench.records.files import part_of, remove_abandoned
 
 PART = 2**20
 """Bytes that are downloaded between two reports of the progress."""
@@ -123,17 +124,17 @@ class Files:
             raise DataError(f"missing file {path}: get it from {url}, or allow the download")
         packed = url.endswith(".tar.gz") and not name.endswith(".tar.gz")
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=self.root) as folder:
-                part = Path(folder, "part")
+            with folder_beside(self.root / "download") as folder:
+                part = folder / "part"
                 self._download(url, part, url.rpartition("/")[2] if packed else name)
                 if _is_web_page(part):
                     raise OSError("a web page came instead, perhaps because a quota is used up or a login is needed")
                 if packed:
                     with tarfile.open(part) as archive:
-                        archive.extractall(folder, filter="data")
-                    shutil.copytree(Path(folder, name).parent, path.parent, dirs_exist_ok=True)
+                        archive.extractall(folder / "archive", filter="data")
+                    _move(folder / "archive" / name, path)
                 else:
+                    path.parent.mkdir(parents=True, exist_ok=True)
                     part.replace(path)
         except (OSError, EOFError, zlib.error, tarfile.TarError, HTTPException) as error:
             if isinstance(error, HTTPError):
@@ -160,6 +161,36 @@ class Files:
                 self.report(what, min(done / size, 1) if size else 0)
         if done < size:
             raise OSError(f"the download ended after {done:,} of {size:,} bytes")
+
+
+@contextmanager
+def folder_beside(path: Path) -> Iterator[Path]:
+    """A folder of this process alone, beside the path, in which it is prepared. Afterwards it is gone, and so are the
+    folders that were made for it, if nothing is in them.
+    """
+    made = [folder for folder in path.parents if not folder.exists()]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    remove_abandoned(path.parent)
+    folder = part_of(path)
+    try:
+        folder.mkdir()
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        for empty in made:
+            with suppress(OSError):
+                empty.rmdir()
+
+
+def _move(file: Path, to: Path) -> None:
+    """Move a file of an archive, and all that lies beside it, each at once: another process that downloads them too
+    never reads half of one. The file itself comes last.
+    """
+    for source in sorted(file.parent.rglob("*"), key=lambda source: source == file):
+        target = to.parent / source.relative_to(file.parent)
+        if source.is_file():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            source.replace(target)
 
 
 def _one_line(error: Exception) -> str:

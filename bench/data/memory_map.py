@@ -5,11 +5,9 @@ import json
 import math
 import mmap
 import os
-import shutil
 import sys
-import tempfile
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -19,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from bench.data.files import folder_beside
 from bench.errors import DataError
 
 FORMAT = 1
@@ -47,8 +46,8 @@ def memory_map(folder: Path, about: Mapping[str, Any], blocks: Callable[[], Iter
     """Map the arrays in a folder, and prepare them first if they are not there yet.
 
     A map is written whole or not at all: into a folder beside it, which is renamed at the end. An error or an interrupt
-    leaves nothing; a process that is killed leaves that folder (`.NAME-...`), which may be deleted. If two processes
-    prepare the same map at once, both use the one that is finished first.
+    leaves nothing; what a process leaves that is killed (`NAME....part`) the next one removes. If two processes prepare
+    the same map at once, both use the one that is finished first.
 
     Args:
         folder: of the map.
@@ -93,20 +92,23 @@ def _mapped(path: Path, shape: tuple[int, ...]) -> Tensor:
 
 def _prepared(folder: Path, about: Mapping[str, Any], blocks: Callable[[], Iterable[Block]]) -> MemoryMap:
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as beside:
-            part = Path(beside, folder.name)
+        with folder_beside(folder) as beside:
+            part = beside / folder.name
             part.mkdir()
             known = {"format": FORMAT, "about": about, **_write(part, blocks())}
             (part / ABOUT).write_text(json.dumps(known) + "\n", "utf-8")
             new_map = _existing(part, about)
             assert new_map is not None
-            map_of_another_process = _existing(folder, about)
-            if map_of_another_process is not None:
-                return map_of_another_process
-            shutil.rmtree(folder, ignore_errors=True)
-            part.rename(folder)
-            return new_map
+            for attempt in range(10):
+                map_of_another_process = _existing(folder, about)
+                if map_of_another_process is not None:
+                    return map_of_another_process
+                with suppress(OSError):
+                    folder.rename(beside / f"older-{attempt}")  # what is no map of this source
+                with suppress(OSError):  # another process has just put its own there
+                    part.rename(folder)
+                    return new_map
+            raise OSError("other processes change it again and again")
     except OSError as error:
         raise DataError(f"{folder} cannot be prepared: {error}") from error
 

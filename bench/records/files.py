@@ -1,24 +1,35 @@
-"""Files that are written whole or not at all. Nothing here imports torch."""
+"""Files that are written whole or not at all, and what is left of them. Nothing here imports torch."""
 
 import os
+import re
 import secrets
+import shutil
 import tempfile
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
 from bench.errors import StoreError
+from bench.records.processes import MARK, Process
+
+PART = re.compile(rf".+\.({MARK})-[0-9a-f]{{8}}\.part")
+"""The names of files and folders that are being made (`part_of`)."""
+ABANDONED_SECONDS = 24 * 3600
+"""So long after its last change, what another machine was making is left of a process that was killed there."""
 
 
 def check_writable(folder: Path) -> None:
-    """Make a folder if it does not exist, and raise StoreError if it cannot be written to.
+    """Raise StoreError if a folder cannot be written to. It is not made: that comes with the first file.
 
     To be called before hours of computing whose result is to be written there.
     """
+    existing = folder
+    while not existing.exists() and existing != existing.parent:
+        existing = existing.parent
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=folder).close()
+        tempfile.TemporaryFile(dir=existing).close()
     except OSError as error:
         raise StoreError(f"cannot write to {folder}: {error.strerror}; name another folder with --out") from error
 
@@ -27,14 +38,16 @@ def write_whole(path: Path, content: bytes | Callable[[IO[bytes]], object]) -> N
     """Write a file, whole or not at all. It has the permissions that the user's umask leaves.
 
     Args:
-        path: the file; its folder exists.
+        path: the file; its folder is made if it does not exist.
         content: its bytes, or a function that writes them to an open file.
 
     Raises:
         StoreError: if it cannot be written. Then there is what was there before.
     """
-    part = path.with_name(f"{path.name}.{os.getpid()}-{secrets.token_hex(4)}.part")
+    part = part_of(path)
     try:
+        if not path.parent.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
         with part.open("xb") as file:
             file.write(content) if isinstance(content, bytes) else content(file)
             file.flush()
@@ -46,3 +59,29 @@ def write_whole(path: Path, content: bytes | Callable[[IO[bytes]], object]) -> N
         if isinstance(error, OSError):
             raise StoreError(f"cannot write {path}: {error.strerror}; nothing was changed there") from error
         raise
+
+
+def part_of(path: Path) -> Path:
+    """What a file or folder is called while it is being made: `NAME.PID-MACHINE-START-HEX.part`, another name each time.
+
+    By that name `remove_abandoned` knows whether the process that makes it is still there.
+    """
+    return path.with_name(f"{path.name}.{Process.this().mark}-{secrets.token_hex(4)}.part")
+
+
+def remove_abandoned(folder: Path) -> None:
+    """Remove what a process was making in this folder (`part_of`) when it was killed.
+
+    Of other machines that cannot be known, so what they were making stays for ABANDONED_SECONDS. No other file is
+    touched.
+    """
+    for path in folder.glob("*.part"):
+        match = PART.fullmatch(path.name)
+        with suppress(OSError):  # another process may have been quicker
+            if match and (Process.of_mark(match[1]).is_dead or _age(path) > ABANDONED_SECONDS):
+                shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+
+
+def _age(path: Path) -> float:
+    """Seconds since the last change of a file, or of anything in a folder."""
+    return time.time() - max(found.lstat().st_mtime for found in (path, *path.rglob("*")))

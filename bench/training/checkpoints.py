@@ -57,7 +57,6 @@ class Checkpoints:
             return
         begun = time.perf_counter()
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
             write_whole(self.path, partial(torch.save, state))
             self._observer.saved(state["epoch"])
         except (StoreError, OSError, RuntimeError) as error:  # a full disk should not stop a training

@@ -10,6 +10,7 @@ from pathlib import Path
 from torch import Tensor
 
 from bench import DataError, Dataset, Files, Recipe, Split, hookimpl
+from bench.records.files import part_of, remove_abandoned
 
 FOLDER = "MNIST/raw"
 URL = "https://ossci-datasets.s3.amazonaws.com/mnist"
@@ -115,14 +116,16 @@ def _verified(files: Files, name: str) -> Path:
 
 
 def _decompress(packed: Path, path: Path) -> None:
-    part = path.with_name(path.name + ".part")
+    part = part_of(path)
+    remove_abandoned(path.parent)
     try:
         with gzip.open(packed) as source, part.open("wb") as target:
             shutil.copyfileobj(source, target)
         part.replace(path)
     except (OSError, EOFError, zlib.error) as error:
-        part.unlink(missing_ok=True)
         raise DataError(f"{packed} could not be decompressed to {path}: {error}") from error
+    finally:
+        part.unlink(missing_ok=True)
 
 
 @hookimpl

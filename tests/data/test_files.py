@@ -2,6 +2,8 @@
 
 import hashlib
 import io
+import os
+import subprocess
 import sys
 import tarfile
 import threading
@@ -9,11 +11,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from bench import DataError, Files
 from bench.data.files import default_root
+from bench.records.files import part_of
 
 CONTENT = b"some data"
 SUMS = {
@@ -104,6 +108,44 @@ def test_a_download_is_verified(tmp_path: Path) -> None:
         Files(tmp_path / "root").require("a.bin", SUMS["md5"], (tmp_path / "remote").as_uri())
 
 
+def test_processes_that_download_one_archive_at_once_all_get_the_whole_file(tmp_path: Path) -> None:
+    """And so does whoever reads the file as soon as it is there."""
+    content = os.urandom(5_000_000)
+    checksum = "sha256:" + hashlib.sha256(content).hexdigest()
+    url = archive(tmp_path / "remote.tar.gz", {"set/a.bin": content, "set/b.bin": content})
+    code = "from pathlib import Path; from bench import Files; print('began', flush=True); input(); "
+    code += f"Files(Path({str(tmp_path / 'root')!r})).require('set/a.bin', {checksum!r}, {url!r})"
+    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    processes = [subprocess.Popen([sys.executable, "-c", code], text=True, **pipes) for _ in range(4)]
+    for process in processes:
+        assert process.stdout and process.stdout.readline() == "began\n"
+    for process in processes:
+        assert process.stdin
+        process.stdin.write("\n")
+        process.stdin.flush()
+    assert [process.communicate()[1] for process in processes] == [""] * 4
+    assert names(tmp_path / "root") == ["set", "set/a.bin", "set/b.bin"]
+
+
+def test_what_a_killed_download_left_goes_with_the_next_one(tmp_path: Path) -> None:
+    """A folder of a process that is dead, and nothing else: not that of a living one, nor a file of another program."""
+    root = tmp_path / "root"
+    root.mkdir()
+    code = f"import os, pathlib; from bench.records.files import part_of; p = pathlib.Path({str(root / 'download')!r})"
+    code += "; part_of(p).mkdir(); os.kill(os.getpid(), 9)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == -9
+    part_of(root / "download").mkdir()
+    (root / "other.part").touch()
+    assert len(names(root)) == 3
+    (tmp_path / "remote").write_bytes(CONTENT)
+    Files(root).require("a.bin", SUMS["md5"], (tmp_path / "remote").as_uri())
+    assert [name.partition(".")[0] for name in names(root)] == ["a", "download", "other"]
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*"))
+
+
 def test_an_archive_without_the_file(tmp_path: Path) -> None:
     url = archive(tmp_path / "remote.tar.gz", {"set/b.bin": CONTENT})
     with pytest.raises(DataError, match=r"does not hold set/a\.bin"):
@@ -132,7 +174,7 @@ def test_a_web_page_in_the_place_of_the_file(tmp_path: Path, page: bytes) -> Non
     with pytest.raises(DataError, match="a web page came instead") as caught:
         Files(tmp_path / "root", allow_unofficial=True).require("a.bin", SUMS["md5"], (tmp_path / "remote").as_uri())
     assert str(tmp_path / "root" / "a.bin") in str(caught.value)
-    assert list((tmp_path / "root").iterdir()) == []
+    assert not (tmp_path / "root").exists(), "no folder is left behind"
 
 
 def test_a_file_without_a_checksum_is_found_or_fetched(files: Files, tmp_path: Path) -> None:

@@ -347,9 +347,12 @@ def test_a_folder_that_cannot_be_written_is_told(tmp_path, make_result):
             ResultStore(folder).put(make_result())
 
 
-def test_check_writable_makes_the_folder_and_leaves_it_empty(tmp_path):
-    ResultStore(tmp_path / "a" / "b").check_writable()
-    assert list((tmp_path / "a" / "b").iterdir()) == []
+def test_check_writable_makes_nothing_and_put_makes_the_folder(tmp_path, make_result):
+    store = ResultStore(tmp_path / "a" / "b")
+    store.check_writable()
+    assert list(tmp_path.iterdir()) == []
+    store.put(make_result())
+    assert store.get(make_result().spec) == make_result()
 
 
 def test_the_frame_has_a_row_for_each_value(store, make_result):
