@@ -23,8 +23,8 @@ class Interrupts:
     """While a command runs, makes a KeyboardInterrupt of the first signal and ends the process at the second.
 
     Python calls a handler between two of its own steps alone, and one of them may be long: a matrix product, a file
-    that is read. A thread therefore says at once that the signal was heard, and another signal ends the process from there.
-    It is silent only as long as C code holds Python's global lock.
+    that is read. A thread therefore says at once that the signal was heard, and another signal ends the process from
+    there. It is silent only as long as C code holds Python's global lock.
 
     Signals that are ignored stay so: `nohup` and the jobs of a shell in the background rely on it.
     """

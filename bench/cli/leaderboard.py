@@ -1,12 +1,18 @@
 """`bench leaderboard`, and the tables that other commands leave."""
 
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import click
 
 from bench.cli.common import out_option
 from bench.errors import BenchError
+
+RECORDS = ("results", "throughput", "corruptions")
+"""Folders of records."""
+ATTEMPTS = 5
+"""So many times tables are written at the most, where other processes record runs meanwhile."""
 
 
 @click.command()
@@ -17,7 +23,7 @@ def leaderboard(out: Path, check: bool) -> None:
 
     There is one page for each protocol and data set, one for the throughput and one for the cost of the corruptions.
     """
-    if not any((out / folder).is_dir() for folder in ("results", "throughput", "corruptions")):
+    if not any((out / folder).is_dir() for folder in RECORDS):
         raise BenchError(
             f"{out} has no folder 'results', 'throughput' or 'corruptions' with records: name the folder with --out"
         )
@@ -39,18 +45,37 @@ def write_tables(out: Path) -> list[Path]:
 
     What killed processes were writing in the folder, and in those of records and checkpoints, is removed too.
     """
-    from bench.records.files import remove_abandoned, write_whole
-    from bench.throughput import corruptions
+    from bench.records.files import remove_abandoned
 
-    for folder in (out, *(out / name for name in ("results", "checkpoints", "throughput", corruptions.FOLDER))):
+    for folder in (out, *(out / name for name in ("checkpoints", *RECORDS))):
         remove_abandoned(folder)
+    for _ in range(ATTEMPTS):
+        seen = _seen(out)
+        written = _write_once(out)
+        if _seen(out) == seen:
+            break
+    return written
+
+
+def _write_once(out: Path) -> list[Path]:
+    from bench.records.files import write_whole
+
     pages, _ = _pages(out)
     for name, text in pages.items():
         write_whole(out / name, text.encode())
     for path in _tables(out):
         if path.relative_to(out).as_posix() not in pages:
-            path.unlink()
+            path.unlink(missing_ok=True)
     return [out / name for name in pages]
+
+
+def _seen(out: Path) -> list[tuple[str, int]]:
+    """What tells whether another process has recorded something since; its tables may be written over by older ones."""
+    seen = []
+    for path in (path for name in RECORDS for path in (out / name).glob("*.json")):
+        with suppress(OSError):  # it is gone
+            seen.append((str(path), path.stat().st_mtime_ns))
+    return sorted(seen)
 
 
 def _pages(out: Path) -> tuple[dict[str, str], bool]:

@@ -27,10 +27,10 @@ from bench.records.spec import OPTION_FIELDS, PAPER, SHARED, SHORTHANDS
 from bench.text import counts_by_name
 
 if TYPE_CHECKING:
+    from bench.cli.turns import Turns
     from bench.records.run import RunResult
     from bench.records.sections import Resolved
     from bench.records.spec import RunSpec
-    from bench.records.store import ResultStore
     from bench.runs.experiment import Experiment
 
 
@@ -90,7 +90,8 @@ def run(methods: Sequence[str], seeds: int | None, single: Sequence[int], out: P
     """Train methods on a data set, evaluate them and record each run.
 
     A run that already has a record is skipped; --force repeats it. An interrupted training goes on from its last
-    checkpoint when the same command is given again.
+    checkpoint when the same command is given again. A run that another process is making is skipped, so that the same
+    command may be given to several processes, which share the work.
 
     The exit code is 0 if all runs are recorded, even if some methods are not applicable; 1 if a run failed, for
     example because it diverged; 2 for bad input, or if no method is applicable; and 130 if it was interrupted
@@ -98,7 +99,9 @@ def run(methods: Sequence[str], seeds: int | None, single: Sequence[int], out: P
     """
     if seeds and single:
         raise OptionError("give --seeds N or --seed S, not both")
+    from bench.cli.turns import Turns
     from bench.meta import check_backend
+    from bench.records.claims import Claims
     from bench.records.store import ResultStore
     from bench.runs.runner import device_of
 
@@ -109,9 +112,11 @@ def run(methods: Sequence[str], seeds: int | None, single: Sequence[int], out: P
     to_run = experiments_asked_for(methods, asked)
     chosen = list(dict.fromkeys(single)) or list(range(seeds or 1))
     results: list[RunResult] = []
+    others = 0
     try:
-        for experiment in to_run:
-            _run_seeds(experiment, chosen, store, device, asked, results)
+        with Claims(store.folder) as claims:
+            claims.remove_stale()
+            others = _run_all(to_run, chosen, Turns(store, claims, to_run, chosen), device, asked, results)
     except BenchError:
         if results:
             write_tables(out)  # what was run before is not lost
@@ -124,7 +129,13 @@ def run(methods: Sequence[str], seeds: int | None, single: Sequence[int], out: P
             err=True,
         )
         sys.exit(exit_code())
-    _tell([named_by_each(result, asked["each"]) for result in results], store.folder, out)
+    if others:
+        click.echo(
+            f"{others} of {len(chosen) * len(to_run)} runs are made by other processes, which were not waited for; "
+            f"give the same command again for all of them"
+        )
+    if results:
+        _tell([named_by_each(result, asked["each"]) for result in results], store.folder, out)
 
 
 def each_options(spec: "RunSpec", resolved: "Resolved", each: Sequence[str]) -> dict[str, dict[str, Any]]:
@@ -212,31 +223,67 @@ def experiments_asked_for(methods: Sequence[str], asked: Mapping[str, Any]) -> "
         return requests.experiments_of(texts, files, registry)
 
 
-def _run_seeds(
-    experiment: "Experiment",
+def _run_all(
+    to_run: "Sequence[Experiment]",
     seeds: list[int],
-    store: "ResultStore",
+    turns: "Turns",
     device: Any,
     asked: dict[str, Any],
     results: "list[RunResult]",
-) -> None:
-    """Run what has no record yet; add the results of all seeds to `results`, each as soon as it is recorded."""
+) -> int:
+    """Make all runs that no other process makes; then those that another one has left, as it was ended. Returns how
+    many others still make.
+    """
+    waiting, left = [(experiment, seeds) for experiment in to_run], len(to_run) * len(seeds) + 1
+    while (remaining := sum(len(seeds) for _, seeds in waiting)) < left:
+        left = remaining
+        waiting = [(each, _run_seeds(each, seeds, turns, device, asked, results)) for each, seeds in waiting if seeds]
+    return left
+
+
+def _run_seeds(
+    experiment: "Experiment",
+    seeds: list[int],
+    turns: "Turns",
+    device: Any,
+    asked: dict[str, Any],
+    results: "list[RunResult]",
+) -> list[int]:
+    """Run what has no record yet; add the results of all seeds to `results`, each as soon as it is recorded.
+
+    Returns:
+        The seeds of the runs that other processes make.
+    """
     from bench.cli.progress import observer
     from bench.runs.runner import run as run_experiment
 
-    stack, force = asked["stack"], asked["force"]
+    stack, force, store = asked["stack"], asked["force"], turns.store
     label = label_of(experiment, asked["each"])
     results_by_seed = {seed: store.get(experiment.spec(seed)) for seed in seeds}
     recorded = [result for result in results_by_seed.values() if result and not force]
+    finished = list(recorded)
     results += recorded
     if recorded:
         click.echo(f"{label}: {len(recorded)} of {len(seeds)} runs already recorded, not repeated")
     missing = [seed for seed, result in results_by_seed.items() if force or not result]
+    skipped = []
     for group in [missing] if stack and missing else [[seed] for seed in missing]:
-        title = f"{label} on {experiment.dataset.name}, seed {', '.join(map(str, group))}"
-        with observer(title, experiment.recipe, resumes=not force) as watch:
-            how = {name: asked[name] for name in ("backend", "check", "eager", "threads")}
-            results += run_experiment(experiment, group, store, device, watch, stack, resume=not force, **how)
+        mine, made, others = turns.take(experiment, group)
+        results += made
+        finished += made
+        skipped += others
+        if mine:
+            title = f"{label} on {experiment.dataset.name}, seed {', '.join(map(str, mine))}"
+            with observer(title, experiment.recipe, resumes=not force) as watch:
+                how = {name: asked[name] for name in ("backend", "check", "eager", "threads")}
+                made = run_experiment(experiment, mine, store, device, watch, stack, resume=not force, **how)
+            results += made
+            finished += made
+            turns.release(experiment, mine)
+    turns.discard_checkpoints(experiment, finished)
+    if skipped:
+        turns.say(label, experiment, skipped)
+    return skipped
 
 
 def _summary(results: "Sequence[RunResult]") -> None:

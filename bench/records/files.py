@@ -62,7 +62,7 @@ def write_whole(path: Path, content: bytes | Callable[[IO[bytes]], object]) -> N
 
 
 def part_of(path: Path) -> Path:
-    """What a file or folder is called while it is being made: `NAME.PID-MACHINE-START-HEX.part`, another name each time.
+    """What a file or folder is called while it is being made, each time otherwise: `NAME.PID-MACHINE-START-HEX.part`.
 
     By that name `remove_abandoned` knows whether the process that makes it is still there.
     """

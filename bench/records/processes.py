@@ -39,7 +39,7 @@ class Process:
             return False
         try:
             os.kill(self.pid, 0)
-        except ProcessLookupError:
+        except (ProcessLookupError, OverflowError):
             return True
         except OSError:  # it is another user's
             pass

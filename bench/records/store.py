@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.errors import StoreError
 from bench.records.files import check_writable, write_whole
 from bench.records.json_file import load
 from bench.records.run import RunResult
@@ -40,7 +39,7 @@ class ResultStore:
         return result if result.ok else None
 
     def check_writable(self) -> None:
-        """Make the folder if it does not exist. Raises StoreError now rather than after hours of training."""
+        """Raises StoreError now rather than after hours of training. The folder is made with the first record."""
         check_writable(self.folder)
 
     def put(self, result: RunResult, predictions: "Mapping[str, np.ndarray[Any, Any]] | None" = None) -> Path:
@@ -55,7 +54,7 @@ class ResultStore:
             write_whole(path.with_suffix(".npz"), lambda file: np.savez_compressed(file, **predictions))  # type: ignore[arg-type]
         try:
             result.save(self.folder)
-        except StoreError:
+        except BaseException:
             if predictions and not path.exists():  # they would be of no record
                 path.with_suffix(".npz").unlink(missing_ok=True)
             raise

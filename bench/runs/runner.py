@@ -7,8 +7,8 @@ import torch
 
 from bench.errors import DeviceError, OptionError
 from bench.recipe import Recipe
+from bench.records.checkpoints import checkpoint_path
 from bench.records.run import OUT_OF_MEMORY, RunResult
-from bench.records.spec import digest
 from bench.records.store import ResultStore
 from bench.runs.allocator import keep_freed_memory
 from bench.runs.environment import versions
@@ -109,8 +109,7 @@ def _checkpoint(experiment: Experiment, seeds: Sequence[int], store: ResultStore
     way = [computed.stacked, computed.backend, computed.eager]
     way += [computed.threads.count] if computed.device.type == "cpu" else []
     source = [*map(str, experiment.plugins.values()), *versions(experiment.plugins.values()).values()]
-    name = digest([[experiment.spec(seed).key for seed in seeds], way, source])
-    return store.folder.parent / "checkpoints" / f"{name}.pt"
+    return checkpoint_path(store.folder, experiment.spec(seeds[0]), seeds, [way, source])
 
 
 def _eager_because(recipe: Recipe, stacked: bool, device: torch.device, eager: bool) -> str:

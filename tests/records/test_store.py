@@ -276,6 +276,13 @@ def test_no_predictions_are_left_without_their_record(store, make_result, monkey
     assert list(store.folder.iterdir()) == []
 
 
+def test_an_interrupt_between_the_two_leaves_no_predictions_without_their_record(store, make_result, monkeypatch):
+    monkeypatch.setattr(type(make_result()), "save", failing(KeyboardInterrupt()))
+    with pytest.raises(KeyboardInterrupt):
+        store.put(make_result(), {"test/last": np.eye(2)})
+    assert list(store.folder.iterdir()) == []
+
+
 def test_an_interrupt_passes_and_leaves_no_part(store, make_result, monkeypatch):
     monkeypatch.setattr(os, "fsync", failing(KeyboardInterrupt()))
     with pytest.raises(KeyboardInterrupt):

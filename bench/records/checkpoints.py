@@ -1,0 +1,68 @@
+"""The names of checkpoints, by which those of finished runs are known. Nothing here imports torch."""
+
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import asdict, replace
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from bench.records.spec import RunSpec, digest
+
+LONGEST = 100
+"""Characters of the seeds in a name; of more seeds it holds a digest."""
+
+
+def checkpoint_path(records: Path, spec: RunSpec, seeds: Sequence[int], way: Any) -> Path:
+    """The file for the training of some runs, which are stacked if there are several: `RUNS.SEEDS.WAY.pt`.
+
+    Args:
+        records: the folder of records; that of the checkpoints is beside it.
+        spec: of one of the runs, which differ in their seeds alone.
+        seeds: of the runs.
+        way: all else that the checkpoint depends on, as JSON.
+    """
+    return _folder(records) / f"{_runs(spec)}.{_seeds(seeds)}.{digest(way)}.pt"
+
+
+def discard_finished(records: Path, spec: RunSpec, seeds: Iterable[int]) -> None:
+    """Remove the checkpoints of runs that are all finished, in whatever way they were to be computed.
+
+    Args:
+        records, spec: as for `checkpoint_path`.
+        seeds: of the finished runs.
+    """
+    finished = set(seeds)
+    for path in _folder(records).glob(f"{_runs(spec)}.*.pt"):
+        with suppress(ValueError, OSError):  # ValueError: its name holds a digest, or it is not ours
+            if finished.issuperset(_seeds_of(path.name.split(".")[1])):
+                path.unlink()
+
+
+def _folder(records: Path) -> Path:
+    return records.parent / "checkpoints"
+
+
+def _runs(spec: RunSpec) -> str:
+    """What the runs have in common that differ in their seeds alone."""
+    return digest(asdict(replace(spec, seed=0)))
+
+
+def _seeds(seeds: Sequence[int]) -> str:
+    """Seeds as a part of a file's name: `0_4+7` for 0 to 4 and 7."""
+    ordered = sorted(seeds)
+    ranges = []
+    for _, numbered in groupby(enumerate(ordered), lambda pair: pair[1] - pair[0]):
+        run = [seed for _, seed in numbered]
+        ranges.append(str(run[0]) if len(run) == 1 else f"{run[0]}_{run[-1]}")
+    text = "+".join(ranges)
+    return text if len(text) <= LONGEST else f"x{digest(ordered)}"
+
+
+def _seeds_of(text: str) -> set[int]:
+    """The seeds that `_seeds` gave the text for. Raises ValueError if it is no such text."""
+    seeds: set[int] = set()
+    for part in text.split("+"):
+        first, _, last = part.partition("_")
+        seeds.update(range(int(first), int(last or first) + 1))
+    return seeds

@@ -1,0 +1,44 @@
+"""The names of checkpoints."""
+
+from dataclasses import replace
+
+import pytest
+
+from bench.records.checkpoints import checkpoint_path, discard_finished
+from bench.records.spec import RunSpec
+
+SPEC = RunSpec("digits", "erm", "mlp", "class_fairness/1", 0)
+
+
+def test_the_name_depends_on_the_runs_and_on_the_way_alone(tmp_path):
+    path = checkpoint_path(tmp_path / "results", SPEC, [3], "way")
+    assert path.parent == tmp_path / "checkpoints"
+    assert path == checkpoint_path(tmp_path / "results", replace(SPEC, seed=3), [3], "way")
+    others = [(SPEC, [3], "other"), (SPEC, [4], "way"), (SPEC, [3, 4], "way"), (replace(SPEC, method="b"), [3], "way")]
+    assert path not in [checkpoint_path(tmp_path / "results", *other) for other in others]
+    many = checkpoint_path(tmp_path / "results", SPEC, range(0, 2000, 2), "way")
+    assert len(many.name) < 60
+    assert many != checkpoint_path(tmp_path / "results", SPEC, range(0, 2002, 2), "way")
+
+
+@pytest.mark.parametrize(
+    ("seeds", "finished", "gone"),
+    [
+        ([3], [3], True),
+        ([3], [0, 3], True),
+        ([3], [0, 1, 2, 4], False),
+        ([0, 1, 2, 7], range(8), True),
+        ([0, 1, 2, 7], range(7), False),
+        (range(0, 2000, 2), range(2000), False),  # its name does not tell
+    ],
+)
+def test_checkpoints_whose_runs_are_all_finished_are_removed(tmp_path, seeds, finished, gone):
+    records = tmp_path / "results"
+    path = checkpoint_path(records, SPEC, seeds, "way")
+    path.parent.mkdir()
+    stage = path.with_suffix(".first.pt")
+    others = [checkpoint_path(records, replace(SPEC, method="other"), seeds, "way"), path.parent / "mine.pt"]
+    for file in (path, stage, *others):
+        file.touch()
+    discard_finished(records, SPEC, finished)
+    assert sorted(path.parent.iterdir()) == sorted(others if gone else [path, stage, *others])
