@@ -3,6 +3,7 @@
 import dataclasses
 import inspect
 import math
+import re
 import types
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -114,7 +115,7 @@ def parse(known: Mapping[str, Option], given: Mapping[str, Any], what: str) -> d
         option = known[name]
         try:
             values[name] = convert(option.type, value)
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, OverflowError):
             raise OptionError(f"option {name}={show(value)} of {what}: expected {option}") from None
     return values
 
@@ -137,17 +138,51 @@ def convert(kind: Any, value: Any) -> Any:
             return None if type(None) in arguments else _fail()
         return convert(next(a for a in arguments if a is not type(None)), value)
     if origin is tuple:
-        parts = [p for p in value.split(",") if p] if isinstance(value, str) else value
-        return tuple(convert(arguments[0], part) for part in parts)
+        parts = value.split(",") if isinstance(value, str) and value else value
+        return tuple(_entry(arguments[0], part) for part in parts)
     if kind is bool:
-        return _one_of((True, False), str(value).lower())
-    if kind is int and isinstance(value, float | bool):
-        return _fail()
+        return _bool(value)
+    if kind is int:
+        return _int(value)
     if kind is float:
-        return number if math.isfinite(number := float(value)) else _fail()  # JSON has no infinity and no NaN
-    if kind in (int, str):
-        return kind(value)
-    return _fail()
+        return _float(value)
+    return value if kind is str and isinstance(value, str) and (not value or value.isprintable()) else _fail()
+
+
+WHOLE_NUMBER = re.compile("[+-]?[0-9]+")
+NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+GREATEST = 2**63 - 1
+"""Whole numbers are those of 64 bits, as torch's are."""
+
+
+def _entry(kind: Any, part: Any) -> Any:
+    """An entry of a tuple; texts that are empty or hold a comma could not be written on the command line."""
+    if isinstance(part, str) and (not part or "," in part):
+        _fail()
+    return convert(kind, part)
+
+
+def _bool(value: Any) -> bool:
+    texts = {"true": True, "True": True, "false": False, "False": False}
+    return texts[str(value)] if str(value) in texts else _fail()
+
+
+def _int(value: Any) -> int:
+    """Python also reads `1_000`, ` 3 ` and the digits of every script, which nobody means to write."""
+    if isinstance(value, str) and WHOLE_NUMBER.fullmatch(value):
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int) or abs(value) > GREATEST:
+        _fail()
+    return int(value)
+
+
+def _float(value: Any) -> float:
+    """JSON has neither infinity nor NaN, and -0.0 would be another text for 0."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not is_number and not (isinstance(value, str) and NUMBER.fullmatch(value)):
+        _fail()
+    number = float(value)
+    return number + 0.0 if math.isfinite(number) else _fail()
 
 
 def describe(kind: Any) -> str:
