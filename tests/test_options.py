@@ -87,8 +87,9 @@ def test_text_becomes_a_value_of_the_annotated_type(name, text, value):
     assert type(found) is type(value)
 
 
-NO_WHOLE_NUMBERS = ["1_000", "٣", "３", " 3 ", "3\n", "0x10", "1e20", "1e2", "True", "", "--3", str(10**20), str(-(2**63)), 2**63]  # fmt: skip
-NO_NUMBERS = ["1_0.5", "٠.٥", "０.５", " 1", "1\n", "0x1p3", "1e999", "-inf", "infinity", "True", True, "", ".", "e5", 10**400]
+BAD_NUMBERS = ["1_000", "٣", "３", " 3 ", "3\n", "0x10", "True", "", "--3", "."]
+NO_WHOLE_NUMBERS = [*BAD_NUMBERS, "1e20", "1e2", str(10**20), str(-(2**63)), 2**63]
+NO_NUMBERS = [*BAD_NUMBERS, "1_0.5", "٠.٥", "０.５", "0x1p3", "1e999", "-inf", "infinity", "e5", True, 10**400]
 
 
 @pytest.mark.parametrize(
