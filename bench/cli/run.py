@@ -93,7 +93,7 @@ def run(methods: Sequence[str], seeds: int | None, single: Sequence[int], out: P
     checkpoint when the same command is given again.
 
     The exit code is 0 if all runs are recorded, even if some methods are not applicable; 1 if a run failed, for
-    example because it diverged; 2 for bad input, or if no method is applicable; and 130 if it was interrupted.
+    example because it diverged, or if no method is applicable; 2 for bad input; and 130 if it was interrupted.
     """
     if seeds and single:
         raise OptionError("give --seeds N or --seed S, not both")
@@ -104,8 +104,8 @@ def run(methods: Sequence[str], seeds: int | None, single: Sequence[int], out: P
     check_backend(asked["backend"])
     device = device_of(asked["device"])
     store = ResultStore(out / "results")
-    store.check_writable()
     to_run = experiments_asked_for(methods, asked)
+    store.check_writable()  # not before: a refused command makes no folder
     chosen = list(dict.fromkeys(single)) or list(range(seeds or 1))
     results: list[RunResult] = []
     try:
@@ -177,7 +177,7 @@ def _tell(results: "Sequence[RunResult]", folder: Path, out: Path) -> None:
             click.echo(f"failed ({r.status}): {r.command}\n{r.error}", err=True)
         sys.exit(1)
     if all(r.unfit for r in results):
-        sys.exit(2)
+        sys.exit(1)
 
 
 def experiments_asked_for(methods: Sequence[str], asked: Mapping[str, Any]) -> "list[Experiment]":
