@@ -21,6 +21,7 @@ from bench.cli.common import (
 )
 from bench.cli.leaderboard import write_tables
 from bench.errors import BenchError, OptionError
+from bench.records.files import SUPERSEDED
 from bench.records.spec import PAPER, SHARED, SHORTHANDS
 from bench.text import counts_by_name
 
@@ -184,6 +185,15 @@ def _run_seeds(
 
     stack, force = asked["stack"], asked["force"]
     results_by_seed = {seed: store.get(experiment.spec(seed)) for seed in seeds}
+    content = experiment.dataset.content
+    other_data = [result for result in results_by_seed.values() if result and not result.has_data(content)]
+    results_by_seed |= {result.spec.seed: None for result in other_data}
+    if other_data and not force:
+        click.echo(
+            f"{experiment.method_name}: the data of {experiment.dataset.name} have changed since {len(other_data)} of "
+            f"{len(seeds)} runs, which are repeated; their records are kept in {store.folder / SUPERSEDED}",
+            err=True,
+        )
     recorded = [result for result in results_by_seed.values() if result and not force]
     results += recorded
     if recorded:

@@ -36,7 +36,7 @@ class Series(SeedRuns):
                 has for them, or `validation`.
         """
         spec = self.first.spec
-        changes = ", ".join([*spec.changes(hidden), *spec.variant(hidden)])
+        changes = ", ".join([*spec.changes(hidden), *spec.variant(hidden), *self.of_their_time])
         return f"{spec.label(hidden)} ({changes})" if changes else spec.label(hidden)
 
     def setting(self, name: str) -> Any:
@@ -70,7 +70,7 @@ def _has_prefix(name: str) -> bool:
 
 def series_of(results: Iterable[RunResult]) -> list[Series]:
     """The finished runs, in the order of their labels."""
-    return sorted(map(Series, by_seed(results)), key=lambda s: (s.first.spec.method, _order(s)))
+    return sorted(by_seed(results, Series), key=lambda s: (s.first.spec.method, _order(s)))
 
 
 def matching(

@@ -1,5 +1,6 @@
 """Files that are written whole or not at all. Nothing here imports torch."""
 
+import itertools
 import os
 import secrets
 import tempfile
@@ -9,6 +10,9 @@ from pathlib import Path
 from typing import IO
 
 from bench.errors import StoreError
+
+SUPERSEDED = "superseded"
+"""The subfolder of a folder of records for those that others have taken the place of."""
 
 
 def check_writable(folder: Path) -> None:
@@ -21,6 +25,35 @@ def check_writable(folder: Path) -> None:
         tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
         raise StoreError(f"cannot write to {folder}: {error.strerror}; name another folder with --out") from error
+
+
+def set_aside(*paths: Path) -> Path:
+    """Move files of one folder that differ in their suffixes alone into its subfolder SUPERSEDED. Nothing is replaced
+    there: a name that is taken gets a number.
+
+    Args:
+        paths: the files, or whatever else has these names; those that do not exist are left out.
+
+    Returns:
+        What the first one is called now.
+
+    Raises:
+        StoreError: if they cannot be moved.
+    """
+    folder = paths[0].parent / SUPERSEDED
+    for number in itertools.count():
+        count = f".{number}" if number else ""
+        moved = [folder / f"{path.stem}{count}{path.suffix}" for path in paths]
+        if not any(map(os.path.lexists, moved)):
+            break
+    try:
+        folder.mkdir(exist_ok=True)
+        for path, to in zip(paths, moved, strict=True):
+            if os.path.lexists(path):
+                path.rename(to)
+    except OSError as error:
+        raise StoreError(f"cannot move {paths[0]} to {folder}: {error.strerror}; nothing was replaced") from error
+    return moved[0]
 
 
 def write_whole(path: Path, content: bytes | Callable[[IO[bytes]], object]) -> None:

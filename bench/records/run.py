@@ -1,10 +1,10 @@
 """The record of a run, and the rules by which a model of its training is selected."""
 
 import math
-from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from bench.records.json_file import FORMAT, JsonRecord
 from bench.records.sections import About, Costs, Data, Environment, Resolved, Section, Selected, as_written
@@ -66,6 +66,10 @@ class RunResult(JsonRecord):
         """Whether the method cannot be applied; `error` says why."""
         return self.status == NOT_APPLICABLE
 
+    def has_data(self, content: str) -> bool:
+        """Whether it is of the data with this hash, as far as it says: records of earlier versions have no hash."""
+        return self.data.content in ("", content)
+
     def class_counts(self, part: str) -> list[int]:
         """Samples of each class in a part of the data; nothing in records of earlier versions."""
         return [sum(of_class) for of_class in zip(*self.data.counts.get(part, []), strict=True)]
@@ -106,23 +110,62 @@ SECTIONS: dict[str, type[Section]] = {
 
 @dataclass(frozen=True)
 class SeedRuns:
-    """The finished runs that differ in nothing but the seed, by seed."""
+    """The finished runs that differ in nothing but the seed, by seed.
+
+    Attributes:
+        ambiguous: whether others differ from them in nothing but the defaults, or the data, of their time.
+    """
 
     runs: Mapping[int, RunResult]
+    ambiguous: bool = False
 
     @property
     def first(self) -> RunResult:
         """That of the smallest seed, for what they have in common."""
         return self.runs[min(self.runs)]
 
+    @property
+    def of_their_time(self) -> list[str]:
+        """What tells them from those others; empty where there are none."""
+        if not self.ambiguous:
+            return []
+        content = self.first.data.content
+        return [f"settings {self.first.spec.settings}"] + ([f"data {content}"] if content else [])
 
-def by_seed(results: Iterable[RunResult]) -> list[dict[int, RunResult]]:
-    """The finished runs of each spec, whose seeds alone differ, by seed, in the order in which they are met."""
+
+S = TypeVar("S", bound=SeedRuns)
+
+
+def by_seed(results: Iterable[RunResult], kind: type[S]) -> list[S]:
+    """The finished runs of each spec and of each content of the data, in the order in which they are met."""
     runs_by_spec: dict[str, dict[int, RunResult]] = defaultdict(dict)
+    for result in _with_known_content([result for result in results if result.ok]):
+        same = canonical([asdict(replace(result.spec, seed=0)), result.data.content])
+        runs_by_spec[same][result.spec.seed] = result
+    groups = list(runs_by_spec.values())
+    specs = [canonical(asdict(replace(runs[min(runs)].spec, seed=0, settings=""))) for runs in groups]
+    times = Counter(specs)
+    return [kind(runs, times[spec] > 1) for runs, spec in zip(groups, specs, strict=True)]
+
+
+def _with_known_content(results: Sequence[RunResult]) -> list[RunResult]:
+    """The same records. One of an earlier version has no hash of its data: it gets that of the others of its revision,
+    where these have one and the same.
+    """
+    contents: dict[str, set[str]] = defaultdict(set)
     for result in results:
-        if result.ok:
-            runs_by_spec[canonical(asdict(replace(result.spec, seed=0)))][result.spec.seed] = result
-    return list(runs_by_spec.values())
+        contents[_revision(result)] |= {result.data.content} - {""}
+    filled = []
+    for result in results:
+        known = contents[_revision(result)]
+        if result.data.revision and not result.data.content and len(known) == 1:
+            result = replace(result, data=replace(result.data, content=next(iter(known))))
+        filled.append(result)
+    return filled
+
+
+def _revision(result: RunResult) -> str:
+    return canonical([result.spec.dataset, result.spec.dataset_options, result.data.revision])
 
 
 def _plain(value: Any) -> Any:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.errors import StoreError
-from bench.records.files import check_writable, write_whole
+from bench.records.files import check_writable, set_aside, write_whole
 from bench.records.json_file import load
 from bench.records.run import RunResult
 from bench.records.spec import RunSpec, canonical
@@ -47,8 +47,13 @@ class ResultStore:
         """Write a record, whole or not at all. Raises StoreError, leaving what was there.
 
         predictions: arrays to keep beside it. They are written first: a record never lacks its predictions.
+
+        A record of other data, whose revision is the same, is kept in the subfolder SUPERSEDED.
         """
         path = self.path(result.spec)
+        before = self.get(result.spec)
+        if before and not before.has_data(result.data.content):
+            set_aside(path, path.with_suffix(".npz"))
         if predictions:
             import numpy as np
 

@@ -129,6 +129,7 @@ def _data(experiment: Experiment, prepared: Prepared, place: int) -> Data:
     groups = 0 if protocol.group_is_class else len(protocol.groups(experiment.dataset))
     return Data(
         revision=experiment.dataset.revision,
+        content=experiment.dataset.content,
         unofficial=dict(experiment.dataset.unofficial),
         sizes=sizes,
         counts={name: _counts(split, place, classes, groups) for name, split in labelled.items()},
