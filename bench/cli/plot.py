@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bench.cli.common import data_dir_option, installed, settings_option, unofficial_option
-from bench.errors import BenchError, OptionError
+from bench.errors import BenchError, OptionError, StoreError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -130,7 +130,7 @@ def _chosen(asked: dict[str, Any]) -> "list[Series]":
         raise BenchError(f"{asked['records']} is not a folder: name the folder of the records with --records")
     results, damaged = ResultStore(asked["records"]).load()
     for path, why in damaged.items():
-        click.echo(f"warning: skipped the damaged record {path}: {why}", err=True)
+        click.echo(f"warning: skipped the record {path}: {why}", err=True)
     recorded = series_of(results)
     selected = matching(
         recorded,
@@ -186,16 +186,14 @@ def _over_training(series: "Sequence[Series]", columns: list[str]) -> list[str]:
 
 
 def _arrays(result: "RunResult", records: Path) -> "Arrays":
-    """The arrays that are stored beside a record. Raises BenchError where the file is missing."""
-    import numpy as np
-
+    """The arrays that are stored beside a record. Raises BenchError where they are missing, or those of another one."""
+    from bench.records.arrays import read_arrays
     from bench.records.store import ResultStore
 
-    path = ResultStore(records).path(result.spec).with_suffix(".npz")
-    if not path.exists():
-        raise BenchError(f"{path} is missing; the same run makes it again: {result.command} --force")
-    with np.load(path) as file:
-        return dict(file)
+    try:
+        return read_arrays(ResultStore(records).path(result.spec).with_suffix(".npz"), result.arrays)
+    except StoreError as error:
+        raise StoreError(f"{error}; the same run makes it again: {result.command} --force") from error
 
 
 def _surfaces(series: "Sequence[Series]", title: str, asked: dict[str, Any]) -> "Figure":

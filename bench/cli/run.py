@@ -89,7 +89,8 @@ def run(methods: Sequence[str], seeds: int | None, single: Sequence[int], out: P
     checkpoint when the same command is given again.
 
     The exit code is 0 if all runs are recorded, even if some methods are not applicable; 1 if a run failed, for
-    example because it diverged; 2 for bad input, or if no method is applicable; and 130 if it was interrupted.
+    example because it diverged, or if its record cannot be used; 2 for bad input, or if no method is applicable; and
+    130 if it was interrupted.
     """
     if seeds and single:
         raise OptionError("give --seeds N or --seed S, not both")
@@ -119,7 +120,10 @@ def run(methods: Sequence[str], seeds: int | None, single: Sequence[int], out: P
             err=True,
         )
         sys.exit(INTERRUPTED)
-    _tell(results, store.folder, out)
+    if results:
+        _tell(results, store.folder, out)
+    if len(results) < len(chosen) * len(to_run):
+        sys.exit(1)
 
 
 def _tell(results: "Sequence[RunResult]", folder: Path, out: Path) -> None:
@@ -184,6 +188,7 @@ def _run_seeds(
     from bench.runs.runner import run as run_experiment
 
     stack, force = asked["stack"], asked["force"]
+    seeds = seeds if force else _with_usable_records(experiment, seeds, store)
     results_by_seed = {seed: store.get(experiment.spec(seed)) for seed in seeds}
     content = experiment.dataset.content
     other_data = [result for result in results_by_seed.values() if result and not result.has_data(content)]
@@ -204,6 +209,21 @@ def _run_seeds(
         with observer(title, experiment.recipe, resumes=not force) as watch:
             how = {name: asked[name] for name in ("backend", "check", "eager", "threads")}
             results += run_experiment(experiment, group, store, device, watch, stack, resume=not force, **how)
+
+
+def _with_usable_records(experiment: "Experiment", seeds: list[int], store: "ResultStore") -> list[int]:
+    """The seeds but those whose record cannot be used, which is said and not touched."""
+    usable = []
+    for seed in seeds:
+        unusable = store.unusable(experiment.spec(seed))
+        for path, why in unusable.items():
+            click.echo(
+                f"{experiment.method_name}, seed {seed}, is left out, as its record cannot be used: {path}: {why}; "
+                f"--force repeats the run and moves the record to {store.folder / SUPERSEDED}",
+                err=True,
+            )
+        usable += [] if unusable else [seed]
+    return usable
 
 
 def _summary(results: "Sequence[RunResult]") -> None:

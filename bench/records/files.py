@@ -3,6 +3,7 @@
 import itertools
 import os
 import secrets
+import stat
 import tempfile
 from collections.abc import Callable
 from contextlib import suppress
@@ -11,6 +12,8 @@ from typing import IO
 
 from bench.errors import StoreError
 
+NO_WAIT = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+"""Flags by which opening a pipe does not wait for its writer, and by which Windows leaves the bytes as they are."""
 SUPERSEDED = "superseded"
 """The subfolder of a folder of records for those that others have taken the place of."""
 
@@ -25,6 +28,26 @@ def check_writable(folder: Path) -> None:
         tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
         raise StoreError(f"cannot write to {folder}: {error.strerror}; name another folder with --out") from error
+
+
+def content_of_file(path: Path, most: int | None = None) -> bytes:
+    """The content of a regular file, or of a link to one: a pipe or a device is not opened to wait for its end.
+
+    Args:
+        path: the file.
+        most: bytes that it may have; None: any number.
+
+    Raises:
+        OSError: if it cannot be read.
+        ValueError: if it is no file, or a larger one.
+    """
+    with open(os.open(path, os.O_RDONLY | NO_WAIT), "rb") as file:
+        about = os.fstat(file.fileno())
+        if not stat.S_ISREG(about.st_mode):
+            raise ValueError("it is no file")
+        if most is not None and about.st_size > most:
+            raise ValueError(f"it has {about.st_size:,} bytes, more than {most:,}")
+        return file.read()
 
 
 def set_aside(*paths: Path) -> Path:

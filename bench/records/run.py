@@ -38,6 +38,8 @@ class RunResult(JsonRecord):
     Attributes:
         status: OK, or the kind of failure: DIVERGED, OUT_OF_MEMORY or PLUGIN_ERROR; or NOT_APPLICABLE.
         error: the message of a failure.
+        arrays: digest of the arrays beside the record (`bench.records.arrays`). No entry of the file where there are
+            none, nor in records of earlier versions.
         command: the exact command. off_recipe: what differs from the data set's published recipe.
         about, resolved, data, costs, environment: see `bench.records.sections`.
         history: columns with one entry for each evaluation: epoch, step, train/..., val/..., test/... .
@@ -56,6 +58,7 @@ class RunResult(JsonRecord):
     costs: Costs
     environment: Environment
     error: str = ""
+    arrays: str = ""
 
     @property
     def ok(self) -> bool:
@@ -89,14 +92,19 @@ class RunResult(JsonRecord):
     def entries(self) -> dict[str, Any]:
         """NaN is null."""
         fields: dict[str, Any] = _plain(as_written(self))
+        if not self.arrays:
+            del fields["arrays"]
         return {"format": FORMAT, "key": self.spec.key} | fields
 
     @classmethod
     def of(cls, values: dict[str, Any]) -> "RunResult":
-        del values["key"]  # it follows from the spec
+        key = values.pop("key")
+        spec = RunSpec(**values["spec"])
+        if key != spec.key:
+            raise ValueError(f"its key {key} is not that of its spec, {spec.key}")
         sections = {name: section.read(values[name]) for name, section in SECTIONS.items()}
         selected = {rule: Selected.read(choice) for rule, choice in values["selected"].items()}
-        return cls(**values | sections | {"spec": RunSpec(**values["spec"]), "selected": selected})
+        return cls(**values | sections | {"spec": spec, "selected": selected})
 
 
 SECTIONS: dict[str, type[Section]] = {

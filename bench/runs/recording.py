@@ -10,6 +10,7 @@ import torch
 from bench.data.split import Split
 from bench.metrics import METRICS, metric_of
 from bench.protocol import Prepared
+from bench.records.arrays import digest_of_arrays
 from bench.records.run import DIVERGED, OK, RunResult
 from bench.records.sections import About, Costs, Data
 from bench.records.spec import RunSpec
@@ -91,6 +92,7 @@ def record_of(
         costs=_costs(trained, computed),
         environment=environment(experiment.plugins, computed.device),
         error=error,
+        arrays=digest_of_arrays(trained.arrays(place)) if status == OK else "",
     )
 
 
