@@ -23,6 +23,7 @@ from bench.cli.common import (
 )
 from bench.cli.leaderboard import write_tables
 from bench.errors import BenchError, OptionError
+from bench.records.files import SUPERSEDED
 from bench.records.spec import OPTION_FIELDS, PAPER, SHARED, SHORTHANDS
 from bench.text import counts_by_name
 
@@ -93,7 +94,8 @@ def run(methods: Sequence[str], seeds: int | None, single: Sequence[int], out: P
     checkpoint when the same command is given again.
 
     The exit code is 0 if all runs are recorded, even if some methods are not applicable; 1 if a run failed, for
-    example because it diverged, or if no method is applicable; 2 for bad input; and 130 if it was interrupted.
+    example because it diverged, if its record cannot be used, or if no method is applicable; 2 for bad input; and 130
+    if it was interrupted.
     """
     if seeds and single:
         raise OptionError("give --seeds N or --seed S, not both")
@@ -123,7 +125,10 @@ def run(methods: Sequence[str], seeds: int | None, single: Sequence[int], out: P
             err=True,
         )
         sys.exit(INTERRUPTED)
-    _tell([named_by_each(result, asked["each"]) for result in results], store.folder, out)
+    if results:
+        _tell([named_by_each(result, asked["each"]) for result in results], store.folder, out)
+    if len(results) < len(chosen) * len(to_run):
+        sys.exit(1)
 
 
 def each_options(spec: "RunSpec", resolved: "Resolved", each: Sequence[str]) -> dict[str, dict[str, Any]]:
@@ -225,7 +230,17 @@ def _run_seeds(
 
     stack, force = asked["stack"], asked["force"]
     label = label_of(experiment, asked["each"])
+    seeds = seeds if force else _with_usable_records(experiment, label, seeds, store)
     results_by_seed = {seed: store.get(experiment.spec(seed)) for seed in seeds}
+    content = experiment.dataset.content
+    other_data = [result for result in results_by_seed.values() if result and not result.has_data(content)]
+    results_by_seed |= {result.spec.seed: None for result in other_data}
+    if other_data and not force:
+        click.echo(
+            f"{label}: the data of {experiment.dataset.name} have changed since {len(other_data)} of "
+            f"{len(seeds)} runs, which are repeated; their records are kept in {store.folder / SUPERSEDED}",
+            err=True,
+        )
     recorded = [result for result in results_by_seed.values() if result and not force]
     results += recorded
     if recorded:
@@ -236,6 +251,21 @@ def _run_seeds(
         with observer(title, experiment.recipe, resumes=not force) as watch:
             how = {name: asked[name] for name in ("backend", "check", "eager", "threads")}
             results += run_experiment(experiment, group, store, device, watch, stack, resume=not force, **how)
+
+
+def _with_usable_records(experiment: "Experiment", label: str, seeds: list[int], store: "ResultStore") -> list[int]:
+    """The seeds but those whose record cannot be used, which is said with the label and not touched."""
+    usable = []
+    for seed in seeds:
+        unusable = store.unusable(experiment.spec(seed))
+        for path, why in unusable.items():
+            click.echo(
+                f"{label}, seed {seed}, is left out, as its record cannot be used: {path}: {why}; "
+                f"--force repeats the run and moves the record to {store.folder / SUPERSEDED}",
+                err=True,
+            )
+        usable += [] if unusable else [seed]
+    return usable
 
 
 def _summary(results: "Sequence[RunResult]") -> None:

@@ -109,7 +109,8 @@ def _checkpoint(experiment: Experiment, seeds: Sequence[int], store: ResultStore
     way = [computed.stacked, computed.backend, computed.eager]
     way += [computed.threads.count] if computed.device.type == "cpu" else []
     source = [*map(str, experiment.plugins.values()), *versions(experiment.plugins.values()).values()]
-    name = digest([[experiment.spec(seed).key for seed in seeds], way, source])
+    keys = [experiment.spec(seed).key for seed in seeds]
+    name = digest([keys, experiment.dataset.content, way, source])
     return store.folder.parent / "checkpoints" / f"{name}.pt"
 
 

@@ -1,9 +1,9 @@
 """Rows of tables: the finished runs that differ in nothing but the seed. Nothing here imports torch."""
 
 import math
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
@@ -28,9 +28,6 @@ def scale_of(unit: str) -> int:
 @dataclass(frozen=True)
 class Row(SeedRuns):
     """A row of a table: the finished runs that differ in nothing but the seed."""
-
-    ambiguous: bool = False
-    """Whether another row differs from it in nothing but the defaults of its time."""
 
     @property
     def label(self) -> str:
@@ -74,9 +71,7 @@ class Row(SeedRuns):
         parts += spec.changes()
         if said := _profile_with_validation(self.first):
             parts.append(said)
-        if self.ambiguous:
-            parts.append(f"settings {spec.settings}")
-        return ", ".join(parts)
+        return ", ".join(parts + self.of_their_time)
 
     @property
     def setting(self) -> tuple[Any, ...]:
@@ -85,7 +80,7 @@ class Row(SeedRuns):
         usual = usual_recipe()  # a field of later versions that is not used makes no difference
         recipe = {name: value for name, value in resolved.recipe.items() if value != usual.get(name)}
         used = canonical([resolved.model_options, recipe])  # with the data set's defaults of their time
-        return spec.model, used, self.first.data.revision
+        return spec.model, used, self.first.data.revision, self.first.data.content
 
     def values(self, metric: str, rule: str) -> dict[int, float]:
         """The values of a metric on the test set, by seed.
@@ -201,8 +196,5 @@ def rows_of(results: Sequence[RunResult]) -> list[Row]:
 
     A row holds the runs that differ in nothing but the seed.
     """
-    runs_of_rows = by_seed(sorted(results, key=lambda r: (r.command, r.spec.seed, r.spec.key)))
-    specs = [canonical(asdict(replace(runs[min(runs)].spec, seed=0, settings=""))) for runs in runs_of_rows]
-    times = Counter(specs)
-    rows = [Row(runs, times[spec] > 1) for runs, spec in zip(runs_of_rows, specs, strict=True)]
+    rows = by_seed(sorted(results, key=lambda r: (r.command, r.spec.seed, r.spec.key)), Row)
     return sorted(rows, key=lambda row: (row.label, row.changes))

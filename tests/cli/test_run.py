@@ -379,7 +379,7 @@ def test_a_damaged_record_is_named_skipped_and_kept(bench_in):
     damaged.write_text('{"format": 1, "key"')
     result = bench_in("leaderboard")
     assert result.exit_code == 0
-    assert f"skipped the damaged record {damaged}" in result.stderr
+    assert f"skipped the record {damaged}" in result.stderr
     assert damaged.exists()
 
 

@@ -219,6 +219,41 @@ def test_records_of_other_defaults_are_another_row(make_result):
     assert [row[1:3] for row in cells(results)] == [["a (settings )", "20.00 ± 10.00"], ["a (settings older)", "50.00"]]
 
 
+def data(content, revision="r1"):
+    """The section of the data of a record."""
+    return {"revision": revision, "content": content, "unofficial": {}, "sizes": {}}
+
+
+def test_runs_of_other_data_share_no_row_and_no_comparison(make_result):
+    """Their revision is the same: its author did not raise it."""
+    results = [
+        *runs(make_result, "erm", [0.1, 0.3], data=data("aaa")),
+        *runs(make_result, "erm", [0.5], first_seed=2, data=data("bbb")),
+        *runs(make_result, "a", [0.2, 0.4, 0.6], data=data("bbb")),
+    ]
+    assert [row[1:3] for row in cells(results)] == [
+        ["erm (settings , data aaa)", "20.00 ± 10.00"],
+        ["a", "40.00 ± 11.55"],
+        ["erm (settings , data bbb)", "50.00"],
+    ]
+    assert column(results, "Δ") == ["", "+10.00", ""]  # with seed 2 of the same data alone
+
+
+def test_a_record_without_a_hash_of_its_data_is_of_those_of_its_revision(make_result):
+    """Earlier versions took no hash. Where two are known, or there is no revision, it is a row of its own."""
+    old, new = runs(make_result, "erm", [0.1, 0.3]), runs(make_result, "erm", [0.5], 2, data=data("aaa"))
+    assert [row[1:3] for row in cells([*old, *new])] == [["erm", "30.00 ± 11.55"]]
+    learner = runs(make_result, "a", [0.2, 0.4], data=data("aaa"))
+    assert column([*old, *learner], "Δ")[1] == "+10.00 [+10.00, +10.00], p < 0.001"
+    third = runs(make_result, "erm", [0.7], 3, data=data("bbb"))
+    assert len(cells([*old, *new, *third])) == 3
+    nameless = [
+        *runs(make_result, "erm", [0.1, 0.3], data=data("", revision="")),
+        *runs(make_result, "erm", [0.5], 2, data=data("aaa", revision="")),
+    ]
+    assert len(cells(nameless)) == 2
+
+
 def test_rows_off_the_recipe_have_tables_of_their_own(make_result):
     test = {"tprd": 0.3, "accuracy": 0.9}
     changed = {"recipe": {"lr": 0.5, "epochs": 3}, "model": "cnn", "model_options": {"hidden": (5, 6)}}
