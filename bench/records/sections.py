@@ -71,7 +71,8 @@ class Data(Section):
     """The data of a run.
 
     Attributes:
-        revision: of the data set.
+        revision: of the data set, as its author states it.
+        content: hash of its tensors; empty in records of earlier versions.
         unofficial: files without the official checksum -> their own.
         sizes: samples of each set, and of those that were left out.
         counts: of those with labels, samples of each group (rows; without groups, one row) and class (columns).
@@ -79,6 +80,7 @@ class Data(Section):
     """
 
     revision: str
+    content: str
     unofficial: dict[str, str]
     sizes: dict[str, int]
     counts: dict[str, list[list[int]]]
@@ -228,7 +230,7 @@ PLANE_OF_OLDER_RECORDS = "grid"
 MISSING: dict[type[Section], dict[str, Any]] = {
     About: {"sets": {}, "units": {}, "described": {}},
     Resolved: {"dataset_options": {}, "protocol_options": {}},
-    Data: {"counts": {}, "planes": [PLANE_OF_OLDER_RECORDS]},
+    Data: {"content": "", "counts": {}, "planes": [PLANE_OF_OLDER_RECORDS]},
     Costs: {
         "stages": [],
         "captured": False,
