@@ -25,7 +25,15 @@ def test_a_number_is_written_in_ascii_digits_and_within_its_range(words, tmp_pat
     assert not [*tmp_path.iterdir()]
 
 
+NOISE = [*DIGITS, "--protocol", "label_noise"]
+ROBUST = [*DIGITS, "--protocol", "robustness"]
 REFUSED = [
+    (NOISE, ["protocol.kind=pair", "protocol.target=3"], "protocol.target has no effect with protocol.kind=pair"),
+    (ROBUST, ["protocol.severities=1,1"], "protocol.severities must have no entry twice"),
+    (ROBUST, ["protocol.corruptions=snow,snow"], "protocol.corruptions must have no entry twice"),
+    (ROBUST, ["protocol.eps=0", "protocol.attack_steps=3"], "protocol.attack_steps has no effect with protocol.eps=0"),
+    ([*DIGITS, "--method", "deep_feature_reweighting"], ["deep_feature_reweighting.strengths=1,1"], "no entry twice"),
+    ([*DIGITS, "--method", "tuned_erm"], ["tuned_erm.weight_decays=0.1,0.1"], "must have no entry twice"),
     (DIGITS, ["recipe.batch_size=1138"], "recipe.batch_size must be at most 1137, the number of training samples"),
     (DIGITS, ["recipe.val_batch_size=301"], "recipe.val_batch_size must be at most 300, the number of validation"),
     (DIGITS, ["recipe.eval_batch_size=361"], "recipe.eval_batch_size must be at most 360, the number of samples of"),
