@@ -1,5 +1,6 @@
 """`bench run`."""
 
+import dataclasses
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,18 +16,20 @@ from bench.cli.common import (
     eager_option,
     installed,
     out_option,
+    refuse_options_as_values,
     settings_option,
     table,
     unofficial_option,
 )
 from bench.cli.leaderboard import write_tables
 from bench.errors import BenchError, OptionError
-from bench.records.spec import PAPER, SHARED, SHORTHANDS
+from bench.records.spec import OPTION_FIELDS, PAPER, SHARED, SHORTHANDS
 from bench.text import counts_by_name
 
 if TYPE_CHECKING:
     from bench.records.run import RunResult
-    from bench.records.sections import MetaStep
+    from bench.records.sections import MetaStep, Resolved
+    from bench.records.spec import RunSpec
     from bench.records.store import ResultStore
     from bench.runs.experiment import Experiment
 
@@ -54,6 +57,7 @@ if TYPE_CHECKING:
 @click.option(
     "--each",
     multiple=True,
+    callback=refuse_options_as_values,
     metavar="NAME=VALUE",
     help="An option and one of its values, as for -o. Given several times, all combinations of the values are run.",
 )
@@ -119,7 +123,43 @@ def run(methods: Sequence[str], seeds: int | None, single: Sequence[int], out: P
             err=True,
         )
         sys.exit(INTERRUPTED)
-    _tell(results, store.folder, out)
+    _tell([named_by_each(result, asked["each"]) for result in results], store.folder, out)
+
+
+def each_options(spec: "RunSpec", resolved: "Resolved", each: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """The options of `--each` that a run has, with the values that it uses, also where these are the defaults.
+
+    Args:
+        spec: The run.
+        resolved: All of its values.
+        each: The texts of `--each`.
+
+    Returns:
+        Field of a spec -> name of the option -> value.
+    """
+    options: dict[str, dict[str, Any]] = {}
+    for text in each:
+        owner, _, name = text.partition("=")[0].rpartition(".")
+        field = OPTION_FIELDS.get("method" if owner in ("", spec.method) else owner, "")
+        if name in (values := getattr(resolved, field, {})):
+            options.setdefault(field, {})[name] = values[name]
+    return options
+
+
+def named_by_each(result: "RunResult", each: Sequence[str]) -> "RunResult":
+    """The result with a spec that names every option of `--each`, so that each value is told apart in the summary."""
+    options = each_options(result.spec, result.resolved, each)
+    changes: dict[str, Any] = {field: getattr(result.spec, field) | values for field, values in options.items()}
+    return dataclasses.replace(result, spec=dataclasses.replace(result.spec, **changes))
+
+
+def label_of(experiment: "Experiment", each: Sequence[str]) -> str:
+    """The method, and the value that this experiment has of each option of `--each`: `forml[weight_lr=1]`."""
+    spec = experiment.spec(0)
+    none: dict[str, Any] = {field: {} for field in OPTION_FIELDS.values()}
+    only_each = dataclasses.replace(spec, **none | each_options(spec, experiment.resolved, each))
+    changes = [*only_each.changes(["validation"]), *only_each.variant()]
+    return f"{only_each.label()} ({', '.join(changes)})" if changes else only_each.label()
 
 
 def _tell(results: "Sequence[RunResult]", folder: Path, out: Path) -> None:
@@ -184,14 +224,15 @@ def _run_seeds(
     from bench.runs.runner import run as run_experiment
 
     stack, force = asked["stack"], asked["force"]
+    label = label_of(experiment, asked["each"])
     results_by_seed = {seed: store.get(experiment.spec(seed)) for seed in seeds}
     recorded = [result for result in results_by_seed.values() if result and not force]
     results += recorded
     if recorded:
-        click.echo(f"{experiment.method_name}: {len(recorded)} of {len(seeds)} runs already recorded, not repeated")
+        click.echo(f"{label}: {len(recorded)} of {len(seeds)} runs already recorded, not repeated")
     missing = [seed for seed, result in results_by_seed.items() if force or not result]
     for group in [missing] if stack and missing else [[seed] for seed in missing]:
-        title = f"{experiment.method_name} on {experiment.dataset.name}, seed {', '.join(map(str, group))}"
+        title = f"{label} on {experiment.dataset.name}, seed {', '.join(map(str, group))}"
         with observer(title, experiment.recipe, resumes=not force) as watch:
             how = {name: asked[name] for name in ("backend", "check", "eager", "threads")}
             results += run_experiment(experiment, group, store, device, watch, stack, resume=not force, **how)

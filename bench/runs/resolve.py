@@ -128,6 +128,7 @@ def resolve_data(
     if not loaded:
         chosen.check(dataset)
         dataset = chosen.view(dataset)
+    own_recipe = dataclasses.replace(own_recipe, select=own_recipe.select or kind.select)
     recipe, changed_recipe = _recipe(own_recipe, given["recipe"])
     if not isinstance(chosen.metrics, tuple) or not chosen.metrics:
         raise PluginError(f"protocol {kind.name}: `metrics` must be a tuple of names, such as ('accuracy',)")

@@ -21,7 +21,17 @@ from bench.training.observer import Observer
 
 
 def device_of(name: str) -> torch.device:
-    """The device of this name: `auto`, `cpu`, `cuda` or `cuda:1`. Raises DeviceError where it cannot be used."""
+    """The device of a name.
+
+    Args:
+        name: `auto` (a GPU if there is one), `cpu`, `cuda` or `cuda:N`.
+
+    Returns:
+        The device.
+
+    Raises:
+        DeviceError: if it cannot be used, with those that can.
+    """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

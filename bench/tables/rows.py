@@ -16,6 +16,9 @@ TEST = "test"
 OTHER_LOAD = 0.5
 """By how much the load average may exceed a run's threads before its time says nothing."""
 
+OTHER_PROFILE = 0.1
+"""By what share the ratio of the largest to the smallest class must change to be told."""
+
 
 def scale_of(unit: str) -> int:
     """What values are multiplied by to be shown: fractions are shown in percent."""
@@ -69,6 +72,8 @@ class Row(SeedRuns):
         if "model" in self.first.off_recipe:
             parts.append(spec.model)
         parts += spec.changes()
+        if said := _profile_with_validation(self.first):
+            parts.append(said)
         if self.ambiguous:
             parts.append(f"settings {spec.settings}")
         return ", ".join(parts)
@@ -100,6 +105,14 @@ class Row(SeedRuns):
                 value = result.selected[rule].metrics.get(of or TEST, {}).get(name)
                 values[seed] = math.nan if value is None else value
         return values
+
+    def constant(self, rule: str) -> list[int]:
+        """The seeds whose selected model predicts one and the same class for every sample of the test set.
+
+        Args:
+            rule: The selection rule of the epoch.
+        """
+        return [seed for seed, result in self.runs.items() if rule in result.selected and _is_constant(result, rule)]
 
     @property
     def seconds_by_machine(self) -> dict[tuple[Any, ...], float]:
@@ -148,6 +161,39 @@ class Row(SeedRuns):
         if seeds == list(range(len(seeds))):
             return f"{base} --seeds {len(seeds)}"
         return base + "".join(f" --seed {seed}" for seed in seeds)
+
+
+def _is_constant(result: RunResult, rule: str) -> bool:
+    """Whether a model predicts one class for every test sample.
+
+    Then the recall of this class is 1 and that of the others 0, so that the balanced accuracy is 1 over their number.
+    With two classes the fraction that is predicted as positive says it outright. Where the groups are the classes, the
+    largest false positive rate is 1 as well.
+    """
+    metrics = result.selected[rule].metrics.get(TEST, {})
+    if len(result.about.classes) == 2:
+        return metrics.get("fraction_positive") in (0.0, 1.0)
+    balanced = metrics.get("balanced_accuracy")
+    if balanced is None or not math.isclose(balanced, 1 / len(result.about.classes), abs_tol=1e-9):
+        return False
+    return result.about.groups != result.about.classes or metrics.get("max_fpr") == 1
+
+
+def _profile_with_validation(result: RunResult) -> str:
+    """How the classes of the training data stand to one another where validation data joined them and changed that.
+
+    Empty where none joined them, where the proportions stay, and for records that do not count classes.
+    """
+    joined, val = result.class_counts("train"), result.class_counts("val")
+    if result.spec.validation != PAPER or not joined or len(joined) != len(val):
+        return ""
+    before = [together - of_val for together, of_val in zip(joined, val, strict=True)]
+    if min(before) < 1:
+        return ""
+    ratio, alone = max(joined) / min(joined), max(before) / min(before)
+    if abs(ratio / alone - 1) <= OTHER_PROFILE:
+        return ""
+    return f"which makes its classes {ratio:.3g}:1 instead of {alone:.3g}:1"
 
 
 def rows_of(results: Sequence[RunResult]) -> list[Row]:

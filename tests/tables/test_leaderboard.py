@@ -577,3 +577,40 @@ def test_tables_and_the_command_line_need_no_torch():
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (found.returncode, found.stderr) == (0, "")
+
+
+def test_selected_models_that_predict_one_class_are_named_below_the_table(make_result):
+    """With two classes by the fraction that is predicted as positive: nothing but 0 and 1 is constant."""
+    results = [
+        make_result("a", seed, test={"tprd": 0.0, "accuracy": 0.5, "fraction_positive": fraction})
+        for seed, fraction in enumerate([0.0, 1.0, 0.02])
+    ]
+    results.append(make_result("b", test={"tprd": 0.0, "accuracy": 0.5, "fraction_positive": 0.98}))
+    text = render(results)[PAGE]
+    assert text.count("predict one and the same class for every test sample") == 1
+    assert "was learned:** a (2 of 3 seeds).\n" in text
+
+
+@pytest.mark.parametrize(
+    ("balanced", "largest_fpr", "constant"), [(0.25, 1.0, True), (0.25, 0.9, False), (0.26, 1.0, False)]
+)
+def test_a_constant_model_of_many_classes_has_one_recall_of_1_and_one_false_positive_rate_of_1(
+    make_result, balanced, largest_fpr, constant
+):
+    names = {"classes": ["a", "b", "c", "d"], "groups": ["a", "b", "c", "d"]}
+    test = {"tprd": 1.0, "accuracy": 0.25, "balanced_accuracy": balanced, "max_fpr": largest_fpr}
+    assert ("predict one and the same class" in render([make_result("a", test=test, about=names)])[PAGE]) == constant
+
+
+@pytest.mark.parametrize(
+    ("train", "val", "said"),
+    [
+        ([1020, 30], [20, 20], ", which makes its classes 34:1 instead of 100:1"),
+        ([1010, 505], [10, 5], ""),
+        ([1020, 20], [20, 20], ""),
+    ],
+)
+def test_a_row_says_what_joined_validation_data_do_to_the_ratio_of_the_classes(make_result, train, val, said):
+    data = {"counts": {"train": [train], "val": [val]}}
+    result = make_result("erm", test={"tprd": 0.1, "accuracy": 0.9}, validation="paper", data=data)
+    assert column([result], "Method") == [f"erm (trained on validation data too{said})"]
