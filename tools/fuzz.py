@@ -44,9 +44,7 @@ NAMES = (
     "0" * 300,
     "`|<b>",
 )
-VALUES = (
-    "",
-    " ",
+NUMBERS = (
     "0",
     "-1",
     "1",
@@ -62,28 +60,10 @@ VALUES = (
     "٣",
     "３",
     "0x10",
-)
-VALUES += (
-    "true",
-    "false",
-    "none",
-    "None",
-    "yes",
-    "1,2",
-    "1,,2",
-    ",",
-    "0.3,0.6",
-    "0.6,0.3",
-    "a",
-    "a=b",
-    "é",
-    "[1]",
-    "{}",
-)
-VALUES += (
     "9" * 400,
-    "\x00",
-    "\x1b[2J",
+)
+LISTS = ("1,2", "1,,2", ",", "0.3,0.6", "0.6,0.3", "[1]", "{}")
+WORDS = (
     "accuracy",
     "ece",
     "tprd",
@@ -93,7 +73,12 @@ VALUES += (
     "cyclical",
     "shared",
     "paper",
+    "true",
+    "false",
+    "none",
+    "yes",
 )
+VALUES = (*NUMBERS, *LISTS, *WORDS, "", " ", "None", "a", "a=b", "é", "\x00", "\x1b[2J")
 FOLDERS = ("o", "o/p", "file", "file/below", "", ".", "/proc/none", "é", "a b")
 
 

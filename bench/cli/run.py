@@ -32,7 +32,7 @@ from bench.text import counts_by_name
 
 if TYPE_CHECKING:
     from bench.records.run import RunResult
-    from bench.records.sections import Resolved
+    from bench.records.sections import MetaStep, Resolved
     from bench.records.spec import RunSpec
     from bench.records.store import ResultStore
     from bench.runs.experiment import Experiment
@@ -294,12 +294,22 @@ def _summary(results: "Sequence[RunResult]") -> None:
         task = f" ({row.variant})" if row.variant else ""
         title = f"{row.name}{task}: test, percent, {len(row.runs)} seed(s), {seconds:.1f} s of training each"
         for choice in row.first.costs.meta_step:
-            error = "" if choice.error is None else f"{choice.error:.0e} off "
-            title += f"; look-ahead: {choice.backend}, {error}{choice.against}"
+            title += f"; {_look_ahead(choice)}"
         table(title, cells, ("rule", *metrics))
         if row.first.data.counts:
             samples = list(dict.fromkeys(map(_samples, row.runs.values())))
             click.echo(f"data{' of the first seed' if len(samples) > 1 else ''}: {samples[0]}")
+
+
+def _look_ahead(choice: "MetaStep") -> str:
+    """A look-ahead's backend, and how far its meta-gradient was from what it was compared with."""
+    error = "" if choice.error is None else f"{choice.error:.0e} off "
+    text = f"look-ahead: {choice.backend}, {error}{choice.against}"
+    if choice.differences_error is not None:
+        text += f", {choice.differences_error:.0e} off central differences"
+    if choice.float32_error:
+        text += f", {choice.float32_error:.0e} off float32"
+    return text
 
 
 def _samples(result: "RunResult") -> str:
