@@ -1,5 +1,6 @@
 """Files that are written whole or not at all. Nothing here imports torch."""
 
+import hashlib
 import os
 import secrets
 import tempfile
@@ -21,6 +22,28 @@ def check_writable(folder: Path) -> None:
         tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
         raise StoreError(f"cannot write to {folder}: {error.strerror}; name another folder with --out") from error
+
+
+SUPERSEDED = "superseded"
+"""The folder, inside that of records, of those in whose place newer ones of the same key were put."""
+
+
+def keep_aside(record: Path) -> None:
+    """Copy a record, and the arrays beside it, to the folder SUPERSEDED, before a newer one takes its place.
+
+    The copies are named after the record's content too, so that none takes the place of another.
+
+    Raises:
+        StoreError: if a copy cannot be written; then nothing was changed.
+    """
+    content = record.read_bytes()
+    folder = record.with_name(SUPERSEDED)
+    check_writable(folder)
+    stem = f"{record.stem}.{hashlib.sha256(content).hexdigest()[:12]}"
+    arrays = record.with_suffix(".npz")
+    if arrays.exists():
+        write_whole(folder / f"{stem}.npz", arrays.read_bytes())
+    write_whole(folder / f"{stem}.json", content)
 
 
 def write_whole(path: Path, content: bytes | Callable[[IO[bytes]], object]) -> None:

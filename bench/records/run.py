@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from bench.records.json_file import FORMAT, JsonRecord
-from bench.records.sections import About, Costs, Data, Environment, Resolved, Section, Selected, as_written
+from bench.records.known_code import CORE, code_by_use
+from bench.records.sections import About, Code, Costs, Data, Environment, Resolved, Section, Selected, as_written
 from bench.records.spec import RunSpec, canonical
 
 LAST = "last"
@@ -39,7 +40,7 @@ class RunResult(JsonRecord):
         status: OK, or the kind of failure: DIVERGED, OUT_OF_MEMORY or PLUGIN_ERROR; or NOT_APPLICABLE.
         error: the message of a failure.
         command: the exact command. off_recipe: what differs from the data set's published recipe.
-        about, resolved, data, costs, environment: see `bench.records.sections`.
+        about, resolved, data, costs, environment, code: see `bench.records.sections`.
         history: columns with one entry for each evaluation: epoch, step, train/..., val/..., test/... .
         selected: rule -> what it selects. `last` always; `best_val_<metric>` unless validation was trained on.
     """
@@ -55,7 +56,13 @@ class RunResult(JsonRecord):
     selected: dict[str, Selected] = field(default_factory=dict)
     costs: Costs
     environment: Environment
+    code: Code = field(default_factory=lambda: Code.read({}))
     error: str = ""
+
+    @property
+    def code_by_use(self) -> dict[str, str]:
+        """What is known of the code that made the run (`bench.records.known_code`)."""
+        return code_by_use(self.code, self.environment)
 
     @property
     def ok(self) -> bool:
@@ -71,12 +78,16 @@ class RunResult(JsonRecord):
         return [sum(of_class) for of_class in zip(*self.data.counts.get(part, []), strict=True)]
 
     def reproducible(self) -> dict[str, Any]:
-        """What equal seeds give again to the bit on one machine's CPU: all but the costs and the environment. NaN is
-        None, as in the record: it is equal to itself.
+        """What equal seeds give again to the bit on one machine's CPU: all but the costs, the environment and the
+        hashes of the code. NaN is None, as in the record: it is equal to itself.
 
         Stacked runs agree with single ones up to rounding.
         """
-        return {k: v for k, v in _plain(as_written(self)).items() if k not in ("costs", "environment")}
+        return {k: v for k, v in _plain(as_written(self)).items() if k not in ("costs", "environment", "code")}
+
+    def numbers(self) -> dict[str, Any]:
+        """Of the data, of the training and of what was selected: the reproducible entries that are no settings."""
+        return {name: value for name, value in self.reproducible().items() if name in ("data", "history", "selected")}
 
     @property
     def path(self) -> str:
@@ -90,7 +101,7 @@ class RunResult(JsonRecord):
     @classmethod
     def of(cls, values: dict[str, Any]) -> "RunResult":
         del values["key"]  # it follows from the spec
-        sections = {name: section.read(values[name]) for name, section in SECTIONS.items()}
+        sections = {name: section.read(values.get(name, {})) for name, section in SECTIONS.items()}
         selected = {rule: Selected.read(choice) for rule, choice in values["selected"].items()}
         return cls(**values | sections | {"spec": RunSpec(**values["spec"]), "selected": selected})
 
@@ -101,6 +112,7 @@ SECTIONS: dict[str, type[Section]] = {
     "data": Data,
     "costs": Costs,
     "environment": Environment,
+    "code": Code,
 }
 
 
@@ -117,12 +129,33 @@ class SeedRuns:
 
 
 def by_seed(results: Iterable[RunResult]) -> list[dict[int, RunResult]]:
-    """The finished runs of each spec, whose seeds alone differ, by seed, in the order in which they are met."""
-    runs_by_spec: dict[str, dict[int, RunResult]] = defaultdict(dict)
+    """The finished runs of each spec, whose seeds alone differ, by seed, in the order in which they are met.
+
+    Of runs that were made by different code of a plugin, those of the newest code.
+    """
+    return [runs_by_code[0] for runs_by_code in _by_code(results)]
+
+
+def of_older_code(results: Iterable[RunResult]) -> list[dict[int, RunResult]]:
+    """The finished runs that `by_seed` leaves out, each together with those of the same spec and code."""
+    return [runs for runs_by_code in _by_code(results) for runs in runs_by_code[1:]]
+
+
+def _by_code(results: Iterable[RunResult]) -> list[list[dict[int, RunResult]]]:
+    """The finished runs of each spec by seed, those of each code of the plugins apart, the newest first."""
+    runs_by_spec: dict[str, dict[str, dict[int, RunResult]]] = defaultdict(lambda: defaultdict(dict))
     for result in results:
         if result.ok:
-            runs_by_spec[canonical(asdict(replace(result.spec, seed=0)))][result.spec.seed] = result
-    return list(runs_by_spec.values())
+            spec = canonical(asdict(replace(result.spec, seed=0)))
+            plugins = {use: code for use, code in result.code_by_use.items() if use != CORE}
+            runs_by_spec[spec][canonical(plugins)][result.spec.seed] = result
+    return [sorted(by_code.values(), key=_date, reverse=True) for by_code in runs_by_spec.values()]
+
+
+def _date(runs: Mapping[int, RunResult]) -> tuple[str, str]:
+    """When the last of these runs was recorded; of equal dates, the hashes decide, so that the order is always one."""
+    last = max(runs.values(), key=lambda run: run.environment.created)
+    return last.environment.created, canonical(last.code_by_use)
 
 
 def _plain(value: Any) -> Any:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.errors import StoreError
-from bench.records.files import check_writable, write_whole
+from bench.records.files import check_writable, keep_aside, write_whole
 from bench.records.json_file import load
 from bench.records.run import RunResult
 from bench.records.spec import RunSpec, canonical
@@ -46,9 +46,14 @@ class ResultStore:
     def put(self, result: RunResult, predictions: "Mapping[str, np.ndarray[Any, Any]] | None" = None) -> Path:
         """Write a record, whole or not at all. Raises StoreError, leaving what was there.
 
+        A finished record of the same key with other numbers or of other code is kept in the folder SUPERSEDED.
+
         predictions: arrays to keep beside it. They are written first: a record never lacks its predictions.
         """
         path = self.path(result.spec)
+        before = self.get(result.spec)
+        if before and (before.code != result.code or before.numbers() != result.numbers()):
+            keep_aside(path)
         if predictions:
             import numpy as np
 

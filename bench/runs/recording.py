@@ -13,6 +13,7 @@ from bench.protocol import Prepared
 from bench.records.run import DIVERGED, OK, RunResult
 from bench.records.sections import About, Costs, Data
 from bench.records.spec import RunSpec
+from bench.runs.code import code_of
 from bench.runs.environment import environment
 from bench.runs.experiment import Experiment
 from bench.runs.threads import Threads
@@ -90,6 +91,7 @@ def record_of(
         selected=trained.selected(place) if status == OK else {},
         costs=_costs(trained, computed),
         environment=environment(experiment.plugins, computed.device),
+        code=code_of(experiment),
         error=error,
     )
 

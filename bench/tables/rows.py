@@ -8,7 +8,8 @@ from statistics import median
 from typing import Any
 
 from bench.options import show
-from bench.records.run import RunResult, SeedRuns, by_seed
+from bench.records.known_code import CORE
+from bench.records.run import RunResult, SeedRuns, by_seed, of_older_code
 from bench.records.spec import PAPER, canonical
 from bench.tables.wording import code_line, usual_recipe
 
@@ -28,6 +29,8 @@ class Row(SeedRuns):
 
     ambiguous: bool = False
     """Whether another row differs from it in nothing but the defaults of its time."""
+    older: bool = False
+    """Whether there are runs of the same spec by newer code of a plugin."""
 
     @property
     def label(self) -> str:
@@ -77,10 +80,11 @@ class Row(SeedRuns):
     def setting(self) -> tuple[Any, ...]:
         """What two rows must have in common for a paired comparison, besides the training data."""
         spec, resolved = self.first.spec, self.first.resolved
+        code = {use: one for use, one in self.first.code_by_use.items() if use not in (CORE, "method")}
         usual = usual_recipe()  # a field of later versions that is not used makes no difference
         recipe = {name: value for name, value in resolved.recipe.items() if value != usual.get(name)}
         used = canonical([resolved.model_options, recipe])  # with the data set's defaults of their time
-        return spec.model, used, self.first.data.revision
+        return spec.model, used, self.first.data.revision, canonical(code)
 
     def values(self, metric: str, rule: str) -> dict[int, float]:
         """The values of a metric on the test set, by seed.
@@ -153,10 +157,21 @@ class Row(SeedRuns):
 def rows_of(results: Sequence[RunResult]) -> list[Row]:
     """The rows of the finished runs, in the order of their names.
 
-    A row holds the runs that differ in nothing but the seed.
+    A row holds the runs that differ in nothing but the seed. Of those that were made by different code of a plugin, it
+    is those of the newest code; `older_rows` has the others.
     """
-    runs_of_rows = by_seed(sorted(results, key=lambda r: (r.command, r.spec.seed, r.spec.key)))
+    runs_of_rows = by_seed(_in_order(results))
     specs = [canonical(asdict(replace(runs[min(runs)].spec, seed=0, settings=""))) for runs in runs_of_rows]
     times = Counter(specs)
     rows = [Row(runs, times[spec] > 1) for runs, spec in zip(runs_of_rows, specs, strict=True)]
     return sorted(rows, key=lambda row: (row.label, row.changes))
+
+
+def older_rows(results: Sequence[RunResult]) -> list[Row]:
+    """Rows of the finished runs that were made by older code, which `rows_of` leaves out, in the order of names."""
+    rows = [Row(runs, older=True) for runs in of_older_code(_in_order(results))]
+    return sorted(rows, key=lambda row: (row.variant, row.label, row.changes))
+
+
+def _in_order(results: Sequence[RunResult]) -> list[RunResult]:
+    return sorted(results, key=lambda r: (r.command, r.spec.seed, r.spec.key))
