@@ -63,7 +63,8 @@ class Recipe:
         evaluate_every: epochs between evaluations; the last epoch is always evaluated.
         evaluate_at: further epochs after which the model is evaluated. After these the predictions for probes are
             stored too, so that pictures can show how they change.
-        select: validation metric of the selection rule `best validation`; ties go to the earliest epoch.
+        select: validation metric of the selection rule `best validation`; ties go to the earliest epoch. Empty: that
+            of the protocol.
         metrics: metrics that the tables show, the one that ranks methods first; empty: those of the protocol.
         options: defaults that the recipe's source gives for the options of single methods or protocols: name of the
             method or protocol -> name of the option -> value.
@@ -100,7 +101,7 @@ class Recipe:
     precision: Literal["fp32", "bf16"] = "fp32"
     evaluate_every: int = 1
     evaluate_at: tuple[int, ...] = ()
-    select: str = "accuracy"
+    select: str = ""
     metrics: tuple[str, ...] = ()
     options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     source: str = ""
@@ -136,6 +137,7 @@ def check_recipe(recipe: Recipe, given: Mapping[str, Any]) -> None:
     check = Checks(recipe, "recipe.")
     check.at_least(1, "epochs", "steps", "evaluate_every", "evaluate_at", "min_per_group", "train_size")
     check.at_least(1, "batch_size", "eval_batch_size", "val_batch_size")
+    check.above(0, "lr")
     _check_effects(recipe, given, check)
     if recipe.schedule == "cyclical" and (recipe.max_lr is None or recipe.max_lr <= recipe.lr):
         raise OptionError(

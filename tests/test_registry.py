@@ -56,6 +56,7 @@ class Mine(Method):
     """
 
 
+METRIC = SimpleNamespace(function=print, higher_is_better=True, unit="%")
 GOOD = EntryPoint("good", plugin(methods={"mine": Mine}), "good-dist")
 
 
@@ -142,6 +143,32 @@ def test_a_name_offered_twice_names_both_plugins():
     assert "'mine' in methods is offered twice, by good (good-dist 1.2) and by other (other-dist 1.2)" in str(
         caught.value
     )
+
+
+def test_a_plugin_that_offers_a_name_again_can_be_loaded_as_a_broken_one():
+    """So that `bench list` can show both. Nothing of the second plugin is offered, no other name either."""
+    other = EntryPoint("other", plugin(datasets={"new": print}, methods={"own": Method, "mine": Method}), "other-dist")
+    registry = load([other, GOOD], refuse_duplicates=False)
+    assert registry.find("methods", "mine").value is Mine
+    assert (list(registry.offers["methods"]), registry.offers["datasets"]) == (["mine"], {})
+    (why,) = registry.broken.values()
+    assert "'mine' in methods is offered twice, by good (good-dist 1.2) and by other (other-dist 1.2)" in why
+
+
+def test_an_unknown_name_that_another_kind_has_says_of_which():
+    registry = load([GOOD, EntryPoint("lib", plugin(models={"lib/*": family}, metrics={"mine": METRIC}))])
+    with pytest.raises(
+        UnknownNameError, match=r"^unknown dataset 'mine': 'mine' is a method and a metric; known: none"
+    ):
+        registry.find("datasets", "mine")
+    with pytest.raises(UnknownNameError, match=r"^unknown method 'lib/x': 'lib/x' is a model; known: mine"):
+        registry.find("methods", "lib/x")
+
+
+def test_a_name_of_two_kinds_is_told_once():
+    registry = load([GOOD, EntryPoint("other", plugin(models={"mine": print}))])
+    with pytest.raises(UnknownNameError, match=r"^unknown name 'x': known: mine$"):
+        registry.everything("x")
 
 
 def test_one_name_may_be_of_two_kinds():

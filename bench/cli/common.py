@@ -46,14 +46,33 @@ def settings_option(what: str, metavar: str = "NAME=VALUE") -> Callable[[Command
         what: The help text of the option.
         metavar: What its value looks like in the help.
     """
-    return click.option("-o", "--option", "options", multiple=True, metavar=metavar, help=what)
+    return click.option(
+        "-o", "--option", "options", multiple=True, metavar=metavar, help=what, callback=refuse_options_as_values
+    )
 
 
-def installed() -> "Registry":
-    """The installed plugins, with a warning for each that could not be loaded."""
+def refuse_options_as_values(ctx: click.Context, option: click.Parameter, values: Sequence[str]) -> Sequence[str]:
+    """For options that take NAME=VALUE: refuse the next option, which is taken for the value that was left out."""
+    for value in values:
+        if value.startswith("-") and "=" not in value:
+            raise click.BadOptionUsage(option.opts[0], f"Option '{option.opts[0]}' requires an argument.", ctx)
+    return values
+
+
+def installed(refuse_duplicates: bool = True) -> "Registry":
+    """The installed plugins, with a warning for each that could not be loaded.
+
+    Args:
+        refuse_duplicates: Whether a name that two plugins offer is an error; if not, the second plugin is a broken one.
+    """
     from bench import registry
 
-    plugins = registry.installed()
+    try:
+        plugins = registry.installed()
+    except registry.DuplicateNameError:
+        if refuse_duplicates:
+            raise
+        plugins = registry.load(registry.installed_entry_points(), refuse_duplicates=False)
     for plugin, why in plugins.broken.items():
         click.echo(f"warning: plugin {plugin} could not be loaded: {why}", err=True)
     return plugins

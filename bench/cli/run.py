@@ -1,5 +1,6 @@
 """`bench run`."""
 
+import dataclasses
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,17 +16,21 @@ from bench.cli.common import (
     eager_option,
     installed,
     out_option,
+    refuse_options_as_values,
     settings_option,
     table,
     unofficial_option,
 )
 from bench.cli.leaderboard import write_tables
 from bench.errors import BenchError, OptionError
-from bench.records.spec import PAPER, SHARED, SHORTHANDS
+from bench.records.files import SUPERSEDED
+from bench.records.spec import OPTION_FIELDS, PAPER, SHARED, SHORTHANDS
 from bench.text import counts_by_name
 
 if TYPE_CHECKING:
     from bench.records.run import RunResult
+    from bench.records.sections import MetaStep, Resolved
+    from bench.records.spec import RunSpec
     from bench.records.store import ResultStore
     from bench.runs.experiment import Experiment
 
@@ -53,6 +58,7 @@ if TYPE_CHECKING:
 @click.option(
     "--each",
     multiple=True,
+    callback=refuse_options_as_values,
     metavar="NAME=VALUE",
     help="An option and one of its values, as for -o. Given several times, all combinations of the values are run.",
 )
@@ -90,7 +96,8 @@ def run(methods: Sequence[str], seeds: int | None, single: Sequence[int], out: P
     from its last checkpoint when the same command is given again.
 
     The exit code is 0 if all runs are recorded, even if some methods are not applicable; 1 if a run failed, for
-    example because it diverged; 2 for bad input, or if no method is applicable; and 130 if it was interrupted.
+    example because it diverged, if its record cannot be used, or if no method is applicable; 2 for bad input; and 130
+    if it was interrupted.
     """
     if seeds and single:
         raise OptionError("give --seeds N or --seed S, not both")
@@ -103,8 +110,8 @@ def run(methods: Sequence[str], seeds: int | None, single: Sequence[int], out: P
     check_backend(asked["backend"])
     device = device_of(asked["device"])
     store = ResultStore(out / "results")
-    store.check_writable()
     to_run = experiments_asked_for(methods, asked)
+    store.check_writable()  # not before: a refused command makes no folder
     chosen = list(dict.fromkeys(single)) or list(range(seeds or 1))
     results: list[RunResult] = []
     try:
@@ -122,7 +129,46 @@ def run(methods: Sequence[str], seeds: int | None, single: Sequence[int], out: P
             err=True,
         )
         sys.exit(INTERRUPTED)
-    _tell(results, store.folder, out)
+    if results:
+        _tell([named_by_each(result, asked["each"]) for result in results], store.folder, out)
+    if len(results) < len(chosen) * len(to_run):
+        sys.exit(1)
+
+
+def each_options(spec: "RunSpec", resolved: "Resolved", each: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """The options of `--each` that a run has, with the values that it uses, also where these are the defaults.
+
+    Args:
+        spec: The run.
+        resolved: All of its values.
+        each: The texts of `--each`.
+
+    Returns:
+        Field of a spec -> name of the option -> value.
+    """
+    options: dict[str, dict[str, Any]] = {}
+    for text in each:
+        owner, _, name = text.partition("=")[0].rpartition(".")
+        field = OPTION_FIELDS.get("method" if owner in ("", spec.method) else owner, "")
+        if name in (values := getattr(resolved, field, {})):
+            options.setdefault(field, {})[name] = values[name]
+    return options
+
+
+def named_by_each(result: "RunResult", each: Sequence[str]) -> "RunResult":
+    """The result with a spec that names every option of `--each`, so that each value is told apart in the summary."""
+    options = each_options(result.spec, result.resolved, each)
+    changes: dict[str, Any] = {field: getattr(result.spec, field) | values for field, values in options.items()}
+    return dataclasses.replace(result, spec=dataclasses.replace(result.spec, **changes))
+
+
+def label_of(experiment: "Experiment", each: Sequence[str]) -> str:
+    """The method, and the value that this experiment has of each option of `--each`: `forml[weight_lr=1]`."""
+    spec = experiment.spec(0)
+    none: dict[str, Any] = {field: {} for field in OPTION_FIELDS.values()}
+    only_each = dataclasses.replace(spec, **none | each_options(spec, experiment.resolved, each))
+    changes = [*only_each.changes(["validation"]), *only_each.variant()]
+    return f"{only_each.label()} ({', '.join(changes)})" if changes else only_each.label()
 
 
 def _tell(results: "Sequence[RunResult]", folder: Path, out: Path) -> None:
@@ -140,7 +186,7 @@ def _tell(results: "Sequence[RunResult]", folder: Path, out: Path) -> None:
             click.echo(f"failed ({r.status}): {r.command}\n{r.error}", err=True)
         sys.exit(1)
     if all(r.unfit for r in results):
-        sys.exit(2)
+        sys.exit(1)
 
 
 def experiments_asked_for(methods: Sequence[str], asked: Mapping[str, Any]) -> "list[Experiment]":
@@ -188,17 +234,45 @@ def _run_seeds(
     from bench.runs.standing import standing
 
     stack, force = asked["stack"], asked["force"]
+    label = label_of(experiment, asked["each"])
+    seeds = seeds if force else _with_usable_records(experiment, label, seeds, store)
     recorded = {seed: store.get(experiment.spec(seed)) for seed in seeds}
-    stands = standing(experiment, recorded, store.folder, force, asked["keep"])
-    results += stands.kept
+    content = experiment.dataset.content
+    other_data = [result for result in recorded.values() if result and not result.has_data(content)]
+    recorded |= {result.spec.seed: None for result in other_data}
+    if other_data and not force:
+        click.echo(
+            f"{label}: the data of {experiment.dataset.name} have changed since {len(other_data)} of "
+            f"{len(seeds)} runs, which are repeated; their records are kept in {store.folder / SUPERSEDED}",
+            err=True,
+        )
+    stands = standing(experiment, recorded, store.folder / SUPERSEDED, force, asked["keep"])
     for line in stands.lines:
-        click.echo(line)
+        click.echo(f"{label}: {line}", err=True)
+    results += stands.kept
+    if stands.kept:
+        click.echo(f"{label}: {len(stands.kept)} of {len(seeds)} runs already recorded, not repeated")
     missing = stands.missing
     for group in [missing] if stack and missing else [[seed] for seed in missing]:
-        title = f"{experiment.method_name} on {experiment.dataset.name}, seed {', '.join(map(str, group))}"
+        title = f"{label} on {experiment.dataset.name}, seed {', '.join(map(str, group))}"
         with observer(title, experiment.recipe, resumes=not force) as watch:
             how = {name: asked[name] for name in ("backend", "check", "eager", "threads")}
             results += run_experiment(experiment, group, store, device, watch, stack, resume=not force, **how)
+
+
+def _with_usable_records(experiment: "Experiment", label: str, seeds: list[int], store: "ResultStore") -> list[int]:
+    """The seeds but those whose record cannot be used, which is said with the label and not touched."""
+    usable = []
+    for seed in seeds:
+        unusable = store.unusable(experiment.spec(seed))
+        for path, why in unusable.items():
+            click.echo(
+                f"{label}, seed {seed}, is left out, as its record cannot be used: {path}: {why}; "
+                f"--force repeats the run and moves the record to {store.folder / SUPERSEDED}",
+                err=True,
+            )
+        usable += [] if unusable else [seed]
+    return usable
 
 
 def _summary(results: "Sequence[RunResult]") -> None:
@@ -218,12 +292,22 @@ def _summary(results: "Sequence[RunResult]") -> None:
         task += ", older code" if row.older else ""
         title = f"{row.name}{task}: test, percent, {len(row.runs)} seed(s), {seconds:.1f} s of training each"
         for choice in row.first.costs.meta_step:
-            error = "" if choice.error is None else f"{choice.error:.0e} off "
-            title += f"; look-ahead: {choice.backend}, {error}{choice.against}"
+            title += f"; {_look_ahead(choice)}"
         table(title, cells, ("rule", *metrics))
         if row.first.data.counts:
             samples = list(dict.fromkeys(map(_samples, row.runs.values())))
             click.echo(f"data{' of the first seed' if len(samples) > 1 else ''}: {samples[0]}")
+
+
+def _look_ahead(choice: "MetaStep") -> str:
+    """A look-ahead's backend, and how far its meta-gradient was from what it was compared with."""
+    error = "" if choice.error is None else f"{choice.error:.0e} off "
+    text = f"look-ahead: {choice.backend}, {error}{choice.against}"
+    if choice.differences_error is not None:
+        text += f", {choice.differences_error:.0e} off central differences"
+    if choice.float32_error:
+        text += f", {choice.float32_error:.0e} off float32"
+    return text
 
 
 def _samples(result: "RunResult") -> str:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @click.argument("kind", type=click.Choice([*KINDS, "plugins"]), required=False)
 def list_(kind: str | None) -> None:
     """List what is installed, by the distribution that offers it."""
-    registry = installed()
+    registry = installed(refuse_duplicates=False)  # this is where one looks for the two
     for each in [kind] if kind else [*KINDS, "plugins"]:
         by_source = defaultdict(list)
         for source, name, what in _rows(registry, each):

@@ -10,6 +10,7 @@ import torch
 from bench.data.split import Split
 from bench.metrics import METRICS, metric_of
 from bench.protocol import Prepared
+from bench.records.arrays import digest_of_arrays
 from bench.records.run import DIVERGED, OK, RunResult
 from bench.records.sections import About, Costs, Data
 from bench.records.spec import RunSpec
@@ -93,6 +94,7 @@ def record_of(
         environment=environment(experiment.plugins, computed.device),
         code=code_of(experiment),
         error=error,
+        arrays=digest_of_arrays(trained.arrays(place)) if status == OK else "",
     )
 
 
@@ -131,6 +133,7 @@ def _data(experiment: Experiment, prepared: Prepared, place: int) -> Data:
     groups = 0 if protocol.group_is_class else len(protocol.groups(experiment.dataset))
     return Data(
         revision=experiment.dataset.revision,
+        content=experiment.dataset.content,
         unofficial=dict(experiment.dataset.unofficial),
         sizes=sizes,
         counts={name: _counts(split, place, classes, groups) for name, split in labelled.items()},

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from bench import options as opt
+from bench.data.content import content_of
 from bench.data.dataset import Dataset
 from bench.data.files import Files
 from bench.errors import OptionError, PluginError, UnknownNameError
@@ -13,7 +14,7 @@ from bench.metrics import METRICS, Metric, metric_of
 from bench.protocol import Protocol
 from bench.recipe import Recipe, check_recipe
 from bench.records.spec import PAPER, SHARED
-from bench.registry import Plugin, Registry, installed
+from bench.registry import Offer, Plugin, Registry, installed
 from bench.runs.experiment import OPTION_PREFIXES, Experiment, Request
 
 
@@ -123,7 +124,7 @@ def resolve_data(
         registry.find("protocols", protocol_name)  # a wrong name is told before the data are read
     load = registry.find("datasets", name)
     dataset_options, changed_dataset = _resolve(load.value, {}, given["dataset"], f"data set {name}")
-    dataset: Dataset = loaded or load.value(files, **dataset_options)
+    dataset = loaded or _loaded(name, load, files, dataset_options)
     default = registry.default_protocol
     offer = registry.find("protocols", protocol_name or dataset.recipe.protocol or default)
     kind: type[Protocol] = offer.value
@@ -134,7 +135,8 @@ def resolve_data(
     chosen = kind(**protocol_options)
     if not loaded:
         chosen.check(dataset)
-        dataset = chosen.view(dataset)
+        dataset = dataclasses.replace(chosen.view(dataset), name=dataset.name, content=dataset.content)
+    own_recipe = dataclasses.replace(own_recipe, select=own_recipe.select or kind.select)
     recipe, changed_recipe = _recipe(own_recipe, given["recipe"])
     if not isinstance(chosen.metrics, tuple) or not chosen.metrics:
         raise PluginError(f"protocol {kind.name}: `metrics` must be a tuple of names, such as ('accuracy',)")
@@ -145,6 +147,23 @@ def resolve_data(
     changed = {"dataset": changed_dataset, "protocol": changed_protocol, "recipe": changed_recipe}
     plugins = {"dataset": load.plugin, "protocol": offer.plugin}
     return ResolvedData(dataset, dataset_options, chosen, own_recipe, recipe, changed, plugins, default, known_metrics)
+
+
+def _loaded(name: str, offer: Offer, files: Files, options: Mapping[str, Any]) -> Dataset:
+    """The data set with the hash of its content. Raises PluginError where it has another name than it is offered by:
+    two data sets of one name would share their records.
+    """
+    dataset = offer.value(files, **options)
+    if not isinstance(dataset, Dataset):
+        raise PluginError(
+            f"data set {name} of plugin {offer.plugin}: it returned {type(dataset).__name__}, expected bench.Dataset"
+        )
+    if dataset.name != name:
+        raise PluginError(
+            f"data set {name} of plugin {offer.plugin} has Dataset.name {dataset.name!r}: it must be {name!r}, the "
+            "name that the plugin offers it by, as records are kept by that name"
+        )
+    return dataclasses.replace(dataset, content=content_of(dataset, files.report))
 
 
 def by_prefix(options: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

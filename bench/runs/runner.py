@@ -24,7 +24,17 @@ from bench.training.observer import Observer
 
 
 def device_of(name: str) -> torch.device:
-    """The device of this name: `auto`, `cpu`, `cuda` or `cuda:1`. Raises DeviceError where it cannot be used."""
+    """The device of a name.
+
+    Args:
+        name: `auto` (a GPU if there is one), `cpu`, `cuda` or `cuda:N`.
+
+    Returns:
+        The device.
+
+    Raises:
+        DeviceError: if it cannot be used, with those that can.
+    """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -79,9 +89,9 @@ def run(
     checkpoint = _checkpoint(experiment, seeds, store, computed)
     if not resume:
         _discard(checkpoint)
-    elif _is_of_other_code(checkpoint):
+    elif _is_of_others(checkpoint):
         (observer or Observer()).note(
-            "the checkpoint of this run was written by other code, so the training starts from the beginning"
+            "the checkpoint of this run is of other code or other data, so the training starts from the beginning"
         )
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
@@ -102,22 +112,22 @@ def run(
 
 
 def _checkpoint(experiment: Experiment, seeds: Sequence[int], store: ResultStore, computed: Computation) -> Path:
-    """The file of these runs, `RUN-CODE.pt`. Other code has another one, and so has a way of computing that rounds
+    """The file of these runs, `RUN-CODE.pt`. Other code or data have another one, and so has a way of computing that rounds
     otherwise.
     """
     way = [computed.stacked, computed.backend, computed.eager]
     way += [computed.threads.count] if computed.device.type == "cpu" else []
     run = digest([[experiment.spec(seed).key for seed in seeds], way])
     code = code_of(experiment)
-    source = [code.core, *code.plugins.items(), *map(str, experiment.plugins.values())]
+    source = [experiment.dataset.content, code.core, *code.plugins.items(), *map(str, experiment.plugins.values())]
     source += versions(experiment.plugins.values()).values()
     if UNKNOWN in code.plugins.values():
         source.append(secrets.token_hex())  # it may be any code, so there is nothing to go on from
     return store.folder.parent / "checkpoints" / f"{run}-{digest(source)}.pt"
 
 
-def _is_of_other_code(checkpoint: Path) -> bool:
-    """Whether there are checkpoints of these runs, and none of this code. They stay until the run is finished."""
+def _is_of_others(checkpoint: Path) -> bool:
+    """Whether there are checkpoints of these runs, and none of this code and these data. They stay until the run is finished."""
     files = [path.name for path in _files_of_run(checkpoint)]
     return bool(files) and not any(name.startswith(checkpoint.stem) for name in files)
 
