@@ -86,7 +86,7 @@ if TYPE_CHECKING:
 @data_dir_option
 @unofficial_option
 @click.option("--force", is_flag=True, help="Repeat runs that already have a record.")
-@click.option("--keep", is_flag=True, help="Repeat no run that has a record, even if its code has changed since.")
+@click.option("--keep", is_flag=True, help="Do not repeat runs whose plugins have changed since.")
 @out_option
 def run(methods: Sequence[str], seeds: int | None, single: Sequence[int], out: Path, **asked: Any) -> None:
     """Train methods on a data set, evaluate them and record each run.

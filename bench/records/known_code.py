@@ -7,7 +7,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from bench.records.sections import UNKNOWN, Code, Environment, Git
+from bench.records.sections import UNKNOWN, Code, Environment
 
 CORE = "core"
 """The use of the core, beside those of plugins."""
@@ -22,10 +22,12 @@ class Commit:
     Attributes:
         core: of the core.
         plugins: plugin with its distribution and version, as records name it -> hash.
+        protocols: name -> hash, of those that were part of the core then.
     """
 
     core: str
-    plugins: Mapping[str, str]
+    plugins: Mapping[str, str] = field(default_factory=dict)
+    protocols: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -54,12 +56,14 @@ class KnownCode:
             groups |= dict.fromkeys(together, together)
         return {one: min(group) for one, group in groups.items()}
 
-    def of_commit(self, git: Git | None, plugins: Mapping[str, str]) -> dict[str, str]:
+    def of_commit(self, environment: Environment, protocol: str) -> dict[str, str]:
         """Use -> hash, of a record that names its commit and its plugins; nothing of a commit that is not known."""
+        git = environment.git
         commit = self.commits.get(git.commit) if git and not git.dirty else None
         if commit is None:
             return {}
-        return {CORE: commit.core} | {use: commit.plugins.get(plugin, UNKNOWN) for use, plugin in plugins.items()}
+        hashes = {CORE: commit.core, "protocol": commit.protocols.get(protocol, UNKNOWN)}
+        return hashes | {use: commit.plugins.get(name, UNKNOWN) for use, name in environment.plugins.items()}
 
 
 @cache
@@ -73,14 +77,19 @@ def _representatives() -> dict[str, str]:
     return known().representatives()
 
 
-def code_by_use(code: Code, environment: Environment) -> dict[str, str]:
-    """Use of a plugin, or CORE -> hash, equivalent ones as one; what is not known is left out.
+def hashes_by_use(code: Code, environment: Environment, protocol: str) -> dict[str, str]:
+    """Use of a plugin, or CORE -> hash; what is not known is left out.
 
     Args:
         code: The record's own hashes.
         environment: Of a record without hashes, its commit tells them, where it is known.
+        protocol: The name of the record's protocol.
     """
-    own = {CORE: code.core} | code.plugins
-    hashes = own if code.core else known().of_commit(environment.git, environment.plugins)
+    hashes = {CORE: code.core} | code.plugins if code.core else known().of_commit(environment, protocol)
+    return {use: one for use, one in sorted(hashes.items()) if one != UNKNOWN}
+
+
+def as_one(hashes: Mapping[str, str]) -> dict[str, str]:
+    """The same with one hash for all that are equivalent."""
     same = _representatives()
-    return {use: same.get(one, one) for use, one in sorted(hashes.items()) if one != UNKNOWN}
+    return {use: same.get(one, one) for use, one in hashes.items()}

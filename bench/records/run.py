@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, TypeVar
 
 from bench.records.json_file import FORMAT, JsonRecord
-from bench.records.known_code import CORE, code_by_use
+from bench.records.known_code import CORE, as_one, hashes_by_use
 from bench.records.sections import About, Code, Costs, Data, Environment, Resolved, Section, Selected, as_written
 from bench.records.spec import RunSpec, canonical
 
@@ -64,8 +64,8 @@ class RunResult(JsonRecord):
 
     @property
     def code_by_use(self) -> dict[str, str]:
-        """What is known of the code that made the run (`bench.records.known_code`)."""
-        return code_by_use(self.code, self.environment)
+        """Use -> hash of what is known of the code that made the run, equivalent ones as one."""
+        return as_one(hashes_by_use(self.code, self.environment, self.spec.protocol_name))
 
     @property
     def ok(self) -> bool:

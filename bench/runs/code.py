@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.metrics import METRICS, metric_of
-from bench.records.known_code import CORE, code_by_use
+from bench.records.known_code import CORE, as_one
 from bench.records.run import RunResult
 from bench.records.sections import UNKNOWN, Code
 from bench.registry import Plugin
@@ -68,7 +68,7 @@ class Difference:
 def difference(result: RunResult, code: Code) -> Difference:
     """What is different between a record's code and this; equivalent hashes are one."""
     then = result.code_by_use
-    now = code_by_use(code, result.environment)
+    now = as_one({use: one for use, one in ({CORE: code.core} | code.plugins).items() if one != UNKNOWN})
     common = then.keys() & now.keys()
     changed = {use: (then[use], now[use]) for use in sorted(common) if then[use] != now[use]}
     core = changed.pop(CORE, None)

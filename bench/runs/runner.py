@@ -112,8 +112,8 @@ def run(
 
 
 def _checkpoint(experiment: Experiment, seeds: Sequence[int], store: ResultStore, computed: Computation) -> Path:
-    """The file of these runs, `RUN-CODE.pt`. Other code or data have another one, and so has a way of computing that rounds
-    otherwise.
+    """The file of these runs, `RUN-CODE.pt`. Other code or data have another one, and so has a way of computing that
+    rounds otherwise.
     """
     way = [computed.stacked, computed.backend, computed.eager]
     way += [computed.threads.count] if computed.device.type == "cpu" else []
@@ -127,7 +127,7 @@ def _checkpoint(experiment: Experiment, seeds: Sequence[int], store: ResultStore
 
 
 def _is_of_others(checkpoint: Path) -> bool:
-    """Whether there are checkpoints of these runs, and none of this code and these data. They stay until the run is finished."""
+    """Whether there are checkpoints of these runs, and none of this code and data. They stay until the run is done."""
     files = [path.name for path in _files_of_run(checkpoint)]
     return bool(files) and not any(name.startswith(checkpoint.stem) for name in files)
 

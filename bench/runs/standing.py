@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench.records.files import SUPERSEDED
 from bench.records.known_code import CORE
 from bench.records.run import RunResult
 from bench.runs.code import Difference, code_of, difference
@@ -18,7 +17,7 @@ class Standing:
     Attributes:
         kept: records of runs that are not trained.
         missing: seeds of runs that are trained.
-        lines: what the user is told.
+        lines: what is different between the code of the records and that of today.
     """
 
     kept: list[RunResult] = field(default_factory=list)
@@ -29,7 +28,7 @@ class Standing:
 def standing(
     experiment: Experiment,
     recorded: Mapping[int, RunResult | None],
-    folder: Path,
+    superseded: Path,
     force: bool = False,
     keep: bool = False,
 ) -> Standing:
@@ -38,7 +37,7 @@ def standing(
     Args:
         experiment: What is asked for.
         recorded: Seed -> its finished record, for all seeds that are asked for.
-        folder: Of the records.
+        superseded: The folder that records are moved to when others take their place.
         force: Train all of them.
         keep: Train nothing that has a record.
     """
@@ -46,24 +45,20 @@ def standing(
     code = code_of(experiment)
     differences = {seed: difference(result, code) for seed, result in found.items()}
     again = [] if keep else [seed for seed, other in differences.items() if other.plugins]
-    standing = Standing(
+    return Standing(
         kept=[result for seed, result in found.items() if seed not in again],
         missing=[seed for seed in recorded if seed not in found or seed in again],
+        lines=_lines(list(differences.values()), superseded, keep),
     )
-    name = experiment.method_name
-    if standing.kept:
-        standing.lines.append(f"{name}: {len(standing.kept)} of {len(recorded)} runs already recorded, not repeated")
-    standing.lines += [f"{name}: {line}" for line in _lines(list(differences.values()), folder, keep)]
-    return standing
 
 
-def _lines(differences: Sequence[Difference], folder: Path, keep: bool) -> list[str]:
+def _lines(differences: Sequence[Difference], superseded: Path, keep: bool) -> list[str]:
     """A line for each kind of difference."""
     lines = []
     if changed := [other for other in differences if other.plugins]:
         uses = {use: hashes for other in changed for use, hashes in other.plugins.items()}
         told = ", ".join(f"{use} ({then}, now {now})" for use, (then, now) in uses.items())
-        again = f"trained again, and what was recorded moves to {folder / SUPERSEDED}; --keep leaves it"
+        again = f"trained again, and what was recorded moves to {superseded}; --keep leaves it"
         lines.append(
             f"{_runs(changed)} recorded by other code of the {told}: {'not repeated (--keep)' if keep else again}"
         )

@@ -59,7 +59,7 @@ def edited(tmp_path, monkeypatch):
 
 def stands(experiment, store, seeds=(0,), **how) -> Standing:
     recorded = {seed: store.get(experiment.spec(seed)) for seed in seeds}
-    return standing(experiment, recorded, store.folder, **how)
+    return standing(experiment, recorded, store.folder / "superseded", **how)
 
 
 def test_an_edited_method_is_trained_again_and_its_older_record_is_kept(edited, store):
@@ -72,12 +72,12 @@ def test_an_edited_method_is_trained_again_and_its_older_record_is_kept(edited, 
     then, after = old.code.plugins["method"], code_of(now).plugins["method"]
     assert (found.kept, found.missing) == ([], [0])
     assert found.lines == [
-        f"trimmed: 1 run was recorded by other code of the method ({then}, now {after}): trained again, and what was "
+        f"1 run was recorded by other code of the method ({then}, now {after}): trained again, and what was "
         f"recorded moves to {store.folder / 'superseded'}; --keep leaves it"
     ]
     assert path.read_bytes() == content  # until the new one is there
     new = one(now, store)
-    assert new.numbers() != old.numbers()
+    assert new.history != old.history
     aside = sorted((store.folder / "superseded").iterdir())
     assert [file.read_bytes() for file in aside] == [content, arrays]
     assert store.get(old.spec) == RunResult.from_json(new.to_json())
@@ -93,14 +93,14 @@ def test_an_edit_of_the_words_repeats_nothing(edited, store):
         "losses):", "losses: object) -> object:  # detached"
     )
     found = stands(edited("0.50", worded), store)
-    assert (found.missing, found.lines) == ([], ["trimmed: 1 of 1 runs already recorded, not repeated"])
+    assert (found.missing, found.lines) == ([], [])
 
 
 def test_keep_leaves_the_record_and_trains_nothing(edited, store):
     one(edited("0.5"), store)
     found = stands(edited("0.9"), store, seeds=(0, 1), keep=True)
     assert found.missing == [1] and len(found.kept) == 1
-    assert found.lines[1].endswith("not repeated (--keep)")
+    assert found.lines[0].endswith("not repeated (--keep)")
 
 
 def test_a_run_that_fails_leaves_the_older_record(edited, store):
@@ -149,11 +149,11 @@ def test_a_checkpoint_of_other_code_is_not_resumed_from(edited, store, tmp_path,
         monkeypatch.setattr("bench.runs.code.core_hash", lambda finder: "0123456789ab")
     watch = Stop(False)
     result = one(now, store, observer=watch)
-    note = "the checkpoint of this run was written by other code, so the training starts from the beginning"
+    note = "the checkpoint of this run is of other code or other data, so the training starts from the beginning"
     assert (watch.notes, watch.begun) == (([], [2]) if other == "nothing" else ([note], [0]))
     assert list((tmp_path / "checkpoints").iterdir()) == []
     store.path(result.spec).unlink()
-    assert result.numbers() == one(now, store).numbers()
+    assert result.reproducible() == one(now, store).reproducible()
 
 
 def test_code_without_a_source_is_never_resumed_from(edited, store, monkeypatch):
@@ -166,7 +166,7 @@ def test_code_without_a_source_is_never_resumed_from(edited, store, monkeypatch)
     assert len(watch.notes) == 1 and watch.begun == [0]
     assert result.code.plugins["method"] == UNKNOWN
     found = stands(edited("0.5"), store)
-    assert found.missing == [] and "recorded by code (method" in found.lines[1]
+    assert found.missing == [] and "recorded by code (method" in found.lines[0]
 
 
 def test_another_core_is_told_and_repeats_nothing(edited, store, monkeypatch):
@@ -176,7 +176,7 @@ def test_another_core_is_told_and_repeats_nothing(edited, store, monkeypatch):
     found = stands(made, store)
     assert found.missing == []
     hashes = f"({old.code.core}, now 0123456789ab)"
-    assert found.lines[1] == f"trimmed: 1 run was recorded by another core of bench {hashes}: --force repeats them"
+    assert found.lines[0] == f"1 run was recorded by another core of bench {hashes}: --force repeats them"
     one(made, store)  # as --force does
     assert len(list((store.folder / "superseded").glob("*.json"))) == 1
 
@@ -198,15 +198,16 @@ def test_equivalent_hashes_are_one(edited, store, knowing):
     assert stands(now, store).missing == [0]
     then, after = old.code.plugins["method"], code_of(now).plugins["method"]
     knowing(KnownCode({}, [(then, "between"), ("between", after)]))
-    assert (stands(now, store).missing, len(stands(now, store).lines)) == ([], 1)
+    assert (stands(now, store).missing, len(stands(now, store).lines)) == ([], 0)
 
 
 @pytest.mark.parametrize(("commit", "dirty", "known"), [("c1", False, True), ("c1", True, False), ("c2", False, False)])
 def test_a_record_without_hashes_has_those_of_its_commit(edited, store, knowing, commit, dirty, known):
     made = edited("0.5")
     result = one(made, store)
-    plugins = result.environment.plugins
-    knowing(KnownCode({"c1": Commit(result.code.core, dict.fromkeys(plugins.values(), "other"))}))
+    plugins = dict.fromkeys(result.environment.plugins.values(), "other")
+    protocols = {"group_fairness": result.code.plugins["protocol"]}
+    knowing(KnownCode({"c1": Commit(result.code.core, plugins, protocols)}))
     environment = replace(result.environment, git=Git(commit, dirty))
     old = replace(result, code=Code.read({}), environment=environment)
     assert "code" not in json.loads(old.to_json())
@@ -214,10 +215,10 @@ def test_a_record_without_hashes_has_those_of_its_commit(edited, store, knowing,
     store.put(old)
     found = difference(store.get(made.spec(0)), code_of(made))
     assert set(found.plugins) == ({"method"} if known else set())
-    assert set(found.unknown) == {"model", "protocol"} | (set() if known else {"method", CORE})
+    assert set(found.unknown) == {"model"} | (set() if known else {"method", "protocol", CORE})
     if not known:
         assert stands(made, store).missing == []
-        assert "that is not known: --force repeats them" in stands(made, store).lines[1]
+        assert "that is not known: --force repeats them" in stands(made, store).lines[0]
 
 
 def test_all_that_takes_part_is_in_the_record_and_all_that_is_loaded(edited, store):
