@@ -1,23 +1,28 @@
 """Makes the list of codes that give the same numbers, bench/records/equivalent.json, from committed records run again.
 
 Records hold hashes of the code that made them; those of older records come from their commits. Where a hash is no
-longer that of today, this program runs the shortest of its records again. If all numbers are the same to the bit, the
-hash of then and that of today are noted as equivalent, with the key of the record: `bench run` and the pages take them
-for one. Records whose numbers differ are named and show nothing. Give it after changes that were meant to change no
-number, and commit the list.
+longer that of today, this program runs the shortest of its records again. A record from another processor, which rounds
+otherwise, is made anew by the code of its commit first. If all numbers are the same to the bit, the hash of then and
+that of today are noted as equivalent, with the key of the record: `bench run` and the pages take them for one. Records
+whose numbers differ are named and show nothing. Give it after changes that were meant to change no number, and commit
+the list.
 """
 
 import argparse
+import io
 import json
+import os
 import shlex
 import subprocess
 import sys
+import tarfile
 import tempfile
 import time
 import tomllib
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from multiprocessing import get_context
@@ -38,29 +43,42 @@ ROOT = Path(__file__).parents[1]
 FILE = ROOT / "bench/records/equivalent.json"
 FOLDERS = {"bench": "bench", "bench_plugins": "plugins"}
 """Top package -> its folder in the source tree."""
+PROJECT = "pyproject.toml"
 TRIES = 2
 """How many records of a hash are run again, if the numbers of the first ones differ."""
-OVERHEAD = 3.0
-"""Seconds beside the training of a run, for its data and its evaluations, by a rough guess."""
+OVERHEAD = 10.0
+"""Seconds beside both trainings of a record, then and today, by a rough guess."""
 
 
 # Hashes
 
 
-def git(*words: str) -> str:
-    """The output of git in the source tree. Raises BenchError where it fails."""
-    done = subprocess.run(["git", "-C", ROOT, *words], capture_output=True, text=True)
+@cache
+def files_of(commit: str) -> dict[str, str]:
+    """The Python files of the core and of the plugins at a commit, and what describes the project: path -> text.
+
+    Raises BenchError where git has no such commit.
+    """
+    words = ["git", "-C", str(ROOT), "archive", commit, *FOLDERS.values(), PROJECT]
+    done = subprocess.run(words, capture_output=True)
     if done.returncode:
-        raise BenchError(f"git {' '.join(words)}: {done.stderr.strip()}")
-    return done.stdout
+        raise BenchError(f"commit {commit}: {done.stderr.decode().strip()}")
+    with tarfile.open(fileobj=io.BytesIO(done.stdout)) as files:
+        names = [name for name in files.getnames() if name.endswith((".py", PROJECT))]
+        return {name: file.read().decode() for name in names if (file := files.extractfile(name))}
+
+
+def project_of(commit: str) -> dict[str, Any]:
+    """What `pyproject.toml` says of the project at a commit."""
+    project: dict[str, Any] = tomllib.loads(files_of(commit)[PROJECT])["project"]
+    return project
 
 
 class CommitTree(Finder):
     """The modules of a commit of this project."""
 
     def __init__(self, commit: str) -> None:
-        self.commit = commit
-        self._files = set(git("ls-tree", "-r", "--name-only", commit).split("\n"))
+        self._files = files_of(commit)
         self._modules: dict[str, Module | None] = {}
 
     def find(self, module: str) -> Module | None:
@@ -69,11 +87,8 @@ class CommitTree(Finder):
             top, _, rest = module.partition(".")
             place = "/".join([FOLDERS.get(top, top), *rest.split(".")]).rstrip("/")
             path = next((path for path in (f"{place}.py", f"{place}/__init__.py") if path in self._files), None)
-            self._modules[module] = self._read(path, module) if path else None
+            self._modules[module] = parsed(self._files[path], module, path.endswith("/__init__.py")) if path else None
         return self._modules[module]
-
-    def _read(self, path: str, module: str) -> Module:
-        return parsed(git("show", f"{self.commit}:{path}"), module, path.endswith("/__init__.py"))
 
     def below(self, package: str) -> Iterable[str]:
         """As `Finder.below`."""
@@ -85,13 +100,6 @@ class CommitTree(Finder):
     def follows(self, package: str) -> bool:
         """As `Finder.follows`: of a commit, its own plugins alone."""
         return package == "bench_plugins"
-
-    @property
-    def entry_points(self) -> dict[str, str]:
-        """Plugin -> its module."""
-        text = git("show", f"{self.commit}:pyproject.toml")
-        modules: dict[str, str] = tomllib.loads(text)["project"]["entry-points"]["bench"]
-        return modules
 
 
 def commits_of(results: Iterable[RunResult]) -> dict[str, Commit]:
@@ -108,7 +116,7 @@ def commits_of(results: Iterable[RunResult]) -> dict[str, Commit]:
     commits = {}
     for name, used in sorted(plugins.items()):
         tree = CommitTree(name)
-        core, modules = core_hash(tree), tree.entry_points
+        core, modules = core_hash(tree), project_of(name)["entry-points"]["bench"]
         hashes = {}
         for plugin in sorted(used):
             module = modules.get(plugin.partition(" ")[0])
@@ -186,7 +194,7 @@ class Candidate:
     @property
     def seconds(self) -> float:
         """About how long it takes."""
-        return OVERHEAD + sum(run.costs.train_seconds for run in self.runs.values())
+        return OVERHEAD + 2 * sum(run.costs.train_seconds for run in self.runs.values())
 
 
 def candidates_of(results: Iterable[RunResult], known: KnownCode, torch_version: str) -> list[Candidate]:
@@ -206,14 +214,35 @@ def candidates_of(results: Iterable[RunResult], known: KnownCode, torch_version:
     return sorted(candidates, key=lambda candidate: (candidate.seconds, candidate.first.spec.key))
 
 
-def run_again(runs: Mapping[int, RunResult], data_dir: Path | None, deadline: float) -> str:
+def run_again(runs: Mapping[int, RunResult], trees: Path, data_dir: Path | None, deadline: float) -> str:
     """Run records again.
+
+    Args:
+        runs: The records by seed; several were stacked.
+        trees: Folder of the source trees of commits, each made when it is first needed.
+        data_dir: Folder of the data files; None: the default one.
+        deadline: Time after which nothing is begun, in seconds since the epoch.
 
     Returns:
         An empty text if all numbers are the same to the bit; otherwise what is different, or why they were not run.
     """
     if time.time() > deadline:
         return LATE
+    try:
+        today = run_today(runs, data_dir)
+        then = runs if same_processor(runs[min(runs)]) else run_commit(runs, trees, data_dir)
+    except BenchError as error:
+        return f"it cannot be run: {error}"
+    for seed, now_made in today.items():
+        before, after = numbers_of(then[seed]), numbers_of(now_made)
+        before["selected"] = {rule: one for rule, one in before["selected"].items() if rule in after["selected"]}
+        if different := difference(before, after):
+            return f"{different} is not the same"
+    return ""
+
+
+def run_today(runs: Mapping[int, RunResult], data_dir: Path | None) -> dict[int, RunResult]:
+    """By today's code. Raises BenchError, also where the settings of the records have another key today."""
     import torch
 
     from bench.data.files import Files, default_root
@@ -225,30 +254,78 @@ def run_again(runs: Mapping[int, RunResult], data_dir: Path | None, deadline: fl
     spec, words = result.spec, shlex.split(result.command)
     files = Files(data_dir or default_root(), allow_unofficial=bool(result.data.unofficial))
     request = Request(spec.dataset, spec.method, spec.model, spec.protocol_name, spec.changed, spec.validation)
-    try:
-        experiment = resolve(request, files)
-        if experiment.spec(spec.seed).key != spec.key:
-            return "its settings have another key today"
-        with tempfile.TemporaryDirectory() as folder:
-            store = ResultStore(Path(folder) / "results")
-            store.check_writable()
-            again = run(
-                experiment,
-                sorted(runs),
-                store,
-                torch.device("cpu"),
-                stacked="--stack" in words,
-                backend=words[words.index("--backend") + 1] if "--backend" in words else "auto",
-                check="--no-check" not in words,
-                eager="--eager" in words,
-                threads=result.costs.threads,
-            )
-    except BenchError as error:
-        return f"it cannot be run: {error}"
-    for one in again:
-        if different := difference(numbers_of(runs[one.spec.seed]), numbers_of(one)):
-            return f"{different} is not the same"
-    return ""
+    experiment = resolve(request, files)
+    if experiment.spec(spec.seed).key != spec.key:
+        raise BenchError("its settings have another key today")
+    with tempfile.TemporaryDirectory() as folder:
+        store = ResultStore(Path(folder) / "results")
+        store.check_writable()
+        again = run(
+            experiment,
+            sorted(runs),
+            store,
+            torch.device("cpu"),
+            stacked="--stack" in words,
+            backend=words[words.index("--backend") + 1] if "--backend" in words else "auto",
+            check="--no-check" not in words,
+            eager="--eager" in words,
+            threads=result.costs.threads,
+        )
+    return {one.spec.seed: one for one in again}
+
+
+def same_processor(result: RunResult) -> bool:
+    """Whether a record was made on a processor of this kind: others round otherwise."""
+    import torch
+
+    from bench.runs.environment import environment
+
+    return environment({}, torch.device("cpu")).device == result.environment.device
+
+
+def run_commit(runs: Mapping[int, RunResult], trees: Path, data_dir: Path | None) -> dict[int, RunResult]:
+    """By the code of the records' commit, in a process of its own. Raises BenchError where that fails."""
+    result = runs[min(runs)]
+    made = result.environment.git
+    if made is None or made.dirty:
+        raise BenchError("it was made on another processor, and by code that is in no commit")
+    tree = source_tree(made.commit, trees)
+    words = shlex.split(result.command.rpartition(" --seed ")[0])[1:]
+    words += [word for seed in sorted(runs) for word in ("--seed", str(seed))]
+    words += ["--data-dir", str(data_dir)] if data_dir else []
+    threads = {"OMP_NUM_THREADS": str(result.costs.threads), "PYTHONPATH": str(tree)}
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "bench.cli", *words, "--out", folder]
+        done = subprocess.run(command, capture_output=True, text=True, cwd=folder, env=os.environ | threads)
+        again = {one.spec.seed: one for one in ResultStore(Path(folder) / "results").load()[0] if one.ok}
+    if again.keys() != runs.keys():
+        last = (done.stderr.strip() or "no record").splitlines()[-1]
+        raise BenchError(f"its commit does not run here: {last}")
+    return again
+
+
+def source_tree(commit: str, trees: Path) -> Path:
+    """The core and the plugins of a commit as an installed distribution, which only has to be on the path."""
+    tree = trees / commit
+    if tree.exists():
+        return tree
+    made = Path(tempfile.mkdtemp(dir=trees))
+    packages = {folder: package for package, folder in FOLDERS.items()}
+    project = project_of(commit)
+    about = f"{project['name'].replace('-', '_')}.egg-info"
+    plugins = (f"{name} = {module}" for name, module in project["entry-points"]["bench"].items())
+    texts = files_of(commit) | {
+        f"{about}/PKG-INFO": f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n",
+        f"{about}/entry_points.txt": "\n".join(["[bench]", *plugins]),
+    }
+    for name, text in texts.items():
+        top, _, rest = name.partition("/")
+        path = made / packages.get(top, top) / rest
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    with suppress(OSError):  # another process was quicker
+        made.rename(tree)
+    return tree
 
 
 def numbers_of(result: RunResult) -> dict[str, Any]:
@@ -329,7 +406,10 @@ def find_out(candidates: Sequence[Candidate], seconds: float, jobs: int, data_di
     findings, tried = Findings(), set[str]()
     deadline = time.time() + seconds
     running: dict[Future[str], Candidate] = {}
-    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+    with (
+        tempfile.TemporaryDirectory() as trees,
+        ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool,
+    ):
         while True:
             for candidate in choose(candidates, findings, tried, running.values()):
                 if len(running) == jobs:
@@ -338,7 +418,7 @@ def find_out(candidates: Sequence[Candidate], seconds: float, jobs: int, data_di
                 if time.time() + candidate.seconds > deadline:
                     findings.add(candidate, LATE)
                     continue
-                running[pool.submit(run_again, candidate.runs, data_dir, deadline)] = candidate
+                running[pool.submit(run_again, candidate.runs, Path(trees), data_dir, deadline)] = candidate
             if not running:
                 return findings
             done = next((future for future in running if future.done()), None)

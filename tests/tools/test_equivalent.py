@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import sys
 import time
 from dataclasses import replace
 
@@ -42,12 +43,19 @@ def test_a_run_is_the_same_and_an_altered_record_is_not(tmp_path, monkeypatch):
     assert CliRunner().invoke(main, words.split()).exit_code == 0
     records = {result.spec.seed: result for result in ResultStore(tmp_path / "out/results").load()[0]}
     later = time.time() + 1000
-    assert equivalent.run_again(records, None, later) == ""
-    assert equivalent.run_again(records, None, time.time() - 1) == equivalent.LATE
+
+    def again(runs: dict[int, RunResult], until: float = later) -> str:
+        return equivalent.run_again(runs, tmp_path / "trees", None, until)
+
+    assert again(records) == ""
+    assert again(records, time.time() - 1) == equivalent.LATE
     altered = replace(records[1], history=records[1].history | {"train/loss": [0.5, 0.5]})
-    assert equivalent.run_again({0: records[0], 1: altered}, None, later) == "history train/loss is not the same"
+    assert again({0: records[0], 1: altered}) == "history train/loss is not the same"
     other = replace(records[1], spec=replace(records[1].spec, settings="other", seed=0))
-    assert equivalent.run_again({0: other}, None, later) == "its settings have another key today"
+    assert again({0: other}) == "it cannot be run: its settings have another key today"
+    elsewhere = replace(records[0].environment, device="CPU of another kind", git=None)
+    told = again({seed: replace(one, environment=elsewhere) for seed, one in records.items()})
+    assert told == "it cannot be run: it was made on another processor, and by code that is in no commit"
 
 
 @pytest.fixture
@@ -80,7 +88,7 @@ def test_stacked_runs_are_run_again_together_or_not_at_all(today, record, monkey
     records += [record(4, 1.0, stacked=2, commit="c2"), record(5, 1.0, device="Tesla"), record(6, status="diverged")]
     found = candidates_of(records, KNOWN, "2.0")
     assert [sorted(one.runs) for one in found] == [[1], [2, 3], [0]]  # the shortest first
-    assert [one.seconds - equivalent.OVERHEAD for one in found] == [2.0, 6.0, 9.0]
+    assert [one.seconds - equivalent.OVERHEAD for one in found] == [4.0, 12.0, 18.0]  # then and today
     assert candidates_of(records, KNOWN, "2.1") == []
 
 
@@ -131,7 +139,7 @@ def test_the_list_is_sorted_and_forgets_hashes_that_nobody_has(today):
 def test_the_hashes_of_a_commit_are_those_of_its_files(record, monkeypatch, tmp_path):
     """A repository of its own, with one plugin and a protocol that was no plugin then."""
     files = {
-        "pyproject.toml": '[project.entry-points.bench]\nerm = "bench_plugins.erm"\n',
+        "pyproject.toml": '[project]\nname = "a-b"\nversion = "1"\nentry-points.bench = {erm = "bench_plugins.erm"}\n',
         "bench/__init__.py": "",
         "bench/loop.py": "x = 1\n",
         "plugins/__init__.py": "",
@@ -147,7 +155,8 @@ def test_the_hashes_of_a_commit_are_those_of_its_files(record, monkeypatch, tmp_
         identity = ["-c", "user.name=a", "-c", "user.email=a@example.org"]
         for words in (["init", "-q"], ["add", "-A"], [*identity, "commit", "-qm", "a change"]):
             subprocess.run(["git", "-C", tmp_path, *words], check=True)
-        return equivalent.git("rev-parse", "HEAD").strip()
+        words = ["git", "-C", tmp_path, "rev-parse", "HEAD"]
+        return subprocess.run(words, check=True, capture_output=True, text=True).stdout.strip()
 
     def hashes(changed: dict[str, str]) -> Commit:
         name = commit(changed)
@@ -161,9 +170,18 @@ def test_the_hashes_of_a_commit_are_those_of_its_files(record, monkeypatch, tmp_
     core = hashes({"bench/loop.py": "x = 2\n"})
     assert core.core != first.core and core.plugins == shared.plugins
     assert core.protocols["class_fairness"] not in (core.core, first.protocols["class_fairness"])
-    with pytest.raises(BenchError, match="git ls-tree"):
+    last = commit({"plugins/erm.py": "from bench_plugins.shared import f\ny = 1\n"})
+    tree = equivalent.source_tree(last, tmp_path)
+    code = "import bench.loop, bench_plugins.erm, importlib.metadata as m; print(bench.loop.x, bench_plugins.erm.f())"
+    code += "; print([one.load().f() for one in m.entry_points(group='bench') if one.dist.name == 'a-b'])"
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(
+        command, cwd=tmp_path / "plugins", env={"PYTHONPATH": str(tree)}, capture_output=True, text=True
+    )
+    assert done.stdout.splitlines() == ["2 2", "[2]"]
+    with pytest.raises(BenchError, match="commit 000000"):
         equivalent.commits_of([record(commit="0" * 40)])
-    dirty = replace(record().environment, git=Git(equivalent.git("rev-parse", "HEAD").strip(), True))
+    dirty = replace(record().environment, git=Git(last, True))
     assert equivalent.commits_of([replace(record(), environment=dirty)]) == {}
 
 
