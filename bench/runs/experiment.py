@@ -63,6 +63,8 @@ class Experiment:
     """The protocol of data sets whose recipe names none."""
     known_metrics: Mapping[str, Metric] = dataclasses.field(default_factory=lambda: METRICS)
     """All that is computed at every evaluation, by name."""
+    loaded: tuple[Plugin, ...] = ()
+    """All plugins that were imported, also those that take no part and those that are broken."""
 
     def spec(self, seed: int) -> RunSpec:
         """What identifies the run with this seed."""
