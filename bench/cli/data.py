@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bench.cli.common import data_dir_option, installed, settings_option, table, unofficial_option
+from bench.cli.common import data_dir_option, installed, say, settings_option, table, unofficial_option
 from bench.data.files import Files, default_root
 from bench.text import counts_by_name
 
@@ -48,12 +48,10 @@ def prepare(name: str, options: Sequence[str], data_dir: Path | None, allow_unof
     if checked:
         rows = [(str(path.relative_to(files.root)), how, _size(path)) for path, how in checked.items()]
         table(f"Files in {files.root}:", rows, ("name", "checked", "size"))
-    click.echo(f"{name} is ready: {_summary(dataset)}")
+    say(f"{name} is ready: {_summary(dataset)}")
     if dataset.unofficial:
         names = ", ".join(dataset.unofficial)
-        click.echo(
-            f"These data are not known to be the official ones, which records and tables will say: {names}", err=True
-        )
+        say(f"These data are not known to be the official ones, which records and tables will say: {names}", err=True)
 
 
 @data.command()
@@ -104,7 +102,7 @@ def audit(
         heads.remove("groups")
     table(f"{name}, {chosen.name}/{chosen.version}, seed {seed}", list(_counts(dataset, chosen, splits)), heads)
     findings = look(dataset, chosen, recipe, splits, again)
-    click.echo("\n".join(f"{finding.severity}: {finding.what}" for finding in findings) or "no defects found")
+    say("\n".join(f"{finding.severity}: {finding.what}" for finding in findings) or "no defects found")
     if any(finding.severity == "severe" for finding in findings):
         sys.exit(1)
 

@@ -17,6 +17,7 @@ from bench.cli.common import (
     installed,
     out_option,
     refuse_options_as_values,
+    say,
     settings_option,
     table,
     unofficial_option,
@@ -94,8 +95,8 @@ def run(methods: Sequence[str], seeds: int | None, single: Sequence[int], out: P
     checkpoint when the same command is given again.
 
     The exit code is 0 if all runs are recorded, even if some methods are not applicable; 1 if a run failed, for
-    example because it diverged, or if its record cannot be used; 2 for bad input, or if no method is applicable; and
-    130 if it was interrupted.
+    example because it diverged, or if a record of the folder cannot be used; 2 for bad input, or if no method is
+    applicable; and 130 if it was interrupted.
     """
     if seeds and single:
         raise OptionError("give --seeds N or --seed S, not both")
@@ -119,15 +120,16 @@ def run(methods: Sequence[str], seeds: int | None, single: Sequence[int], out: P
         raise
     except KeyboardInterrupt:
         write_tables(out)
-        click.echo(
+        say(
             f"\ninterrupted: {sum(r.ok for r in results)} of {len(chosen) * len(to_run)} runs are recorded in "
             f"{store.folder}; give the same command again to {'begin again' if asked['force'] else 'go on'}",
             err=True,
         )
         sys.exit(INTERRUPTED)
+    whole = len(results) == len(chosen) * len(to_run)
     if results:
-        _tell([named_by_each(result, asked["each"]) for result in results], store.folder, out)
-    if len(results) < len(chosen) * len(to_run):
+        whole &= _tell([named_by_each(result, asked["each"]) for result in results], store.folder, out)
+    if not whole:
         sys.exit(1)
 
 
@@ -167,22 +169,27 @@ def label_of(experiment: "Experiment", each: Sequence[str]) -> str:
     return f"{only_each.label()} ({', '.join(changes)})" if changes else only_each.label()
 
 
-def _tell(results: "Sequence[RunResult]", folder: Path, out: Path) -> None:
-    """Print the results and where they are written; end the program with the exit code of what went wrong."""
+def _tell(results: "Sequence[RunResult]", folder: Path, out: Path) -> bool:
+    """Write the tables, then print the results and where they are written; end the program with the exit code of what
+    went wrong. Returns whether every record of the folder could be used.
+    """
     from bench.tables.leaderboard import page_name
 
-    _summary(results)
-    write_tables(out)
+    try:
+        whole = write_tables(out).whole
+    finally:  # the results are known, whatever happens to the tables
+        _summary(results)
     pages = dict.fromkeys(str(out / page_name(r.spec.protocol, r.spec.dataset)) for r in results)
-    click.echo(f"records in {folder}; tables: {', '.join(pages)}")
+    say(f"records in {folder}; tables: {', '.join(pages)}")
     if unfit := dict.fromkeys(f"not applicable: {r.spec.method}: {r.error}" for r in results if r.unfit):
-        click.echo("\n".join(unfit), err=True)
+        say("\n".join(unfit), err=True)
     if failed := [r for r in results if not (r.ok or r.unfit)]:
         for r in failed:
-            click.echo(f"failed ({r.status}): {r.command}\n{r.error}", err=True)
+            say(f"failed ({r.status}): {r.command}\n{r.error}", err=True)
         sys.exit(1)
     if all(r.unfit for r in results):
         sys.exit(2)
+    return whole
 
 
 def experiments_asked_for(methods: Sequence[str], asked: Mapping[str, Any]) -> "list[Experiment]":
@@ -236,7 +243,7 @@ def _run_seeds(
     other_data = [result for result in results_by_seed.values() if result and not result.has_data(content)]
     results_by_seed |= {result.spec.seed: None for result in other_data}
     if other_data and not force:
-        click.echo(
+        say(
             f"{label}: the data of {experiment.dataset.name} have changed since {len(other_data)} of "
             f"{len(seeds)} runs, which are repeated; their records are kept in {store.folder / SUPERSEDED}",
             err=True,
@@ -244,7 +251,7 @@ def _run_seeds(
     recorded = [result for result in results_by_seed.values() if result and not force]
     results += recorded
     if recorded:
-        click.echo(f"{label}: {len(recorded)} of {len(seeds)} runs already recorded, not repeated")
+        say(f"{label}: {len(recorded)} of {len(seeds)} runs already recorded, not repeated")
     missing = [seed for seed, result in results_by_seed.items() if force or not result]
     for group in [missing] if stack and missing else [[seed] for seed in missing]:
         title = f"{label} on {experiment.dataset.name}, seed {', '.join(map(str, group))}"
@@ -259,7 +266,7 @@ def _with_usable_records(experiment: "Experiment", label: str, seeds: list[int],
     for seed in seeds:
         unusable = store.unusable(experiment.spec(seed))
         for path, why in unusable.items():
-            click.echo(
+            say(
                 f"{label}, seed {seed}, is left out, as its record cannot be used: {path}: {why}; "
                 f"--force repeats the run and moves the record to {store.folder / SUPERSEDED}",
                 err=True,
@@ -289,7 +296,7 @@ def _summary(results: "Sequence[RunResult]") -> None:
         table(title, cells, ("rule", *metrics))
         if row.first.data.counts:
             samples = list(dict.fromkeys(map(_samples, row.runs.values())))
-            click.echo(f"data{' of the first seed' if len(samples) > 1 else ''}: {samples[0]}")
+            say(f"data{' of the first seed' if len(samples) > 1 else ''}: {samples[0]}")
 
 
 def _samples(result: "RunResult") -> str:
