@@ -79,7 +79,8 @@ class ResultStore:
         before = self.get(result.spec)
         aside = [path] if before and not before.has_data(result.data.content) else self.unusable(result.spec)
         for other in aside:
-            set_aside(other, other.with_suffix(".npz"))
+            if other != self.folder:
+                set_aside(other, other.with_suffix(".npz"))
         if predictions:
             import numpy as np
 
