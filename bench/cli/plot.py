@@ -78,7 +78,6 @@ def plot(kind: str, out: Path, file: Path | None, **asked: Any) -> None:
     from bench.plots import style
     from bench.records.files import check_writable, write_whole
 
-    check_writable(file.parent if file else out)
     pictures = list(_pictures(kind, asked))
     suffixes = [_suffix(file, [name for name, _ in pictures])] if file else list(style.METADATA)
     unfit = {}
@@ -88,6 +87,7 @@ def plot(kind: str, out: Path, file: Path | None, **asked: Any) -> None:
         except BenchError as error:
             unfit[name] = error
             continue
+        check_writable(file.parent if file else out)  # not before: a refused command makes no folder
         for suffix, content in contents.items():
             path = file or out / f"{name}.{suffix}"
             write_whole(path, content)

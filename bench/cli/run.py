@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bench.cli.common import (
+    GREATEST_SEED,
     INTERRUPTED,
+    MOST_SEEDS,
+    WholeNumber,
     backend_option,
     data_dir_option,
     device_option,
@@ -30,7 +33,7 @@ from bench.text import counts_by_name
 
 if TYPE_CHECKING:
     from bench.records.run import RunResult
-    from bench.records.sections import Resolved
+    from bench.records.sections import MetaStep, Resolved
     from bench.records.spec import RunSpec
     from bench.records.store import ResultStore
     from bench.runs.experiment import Experiment
@@ -44,14 +47,21 @@ if TYPE_CHECKING:
 @click.option("--model", help="The model. The default is that of the data set's recipe.")
 @click.option("--protocol", help="The protocol. The default is that of the data set's recipe.")
 @click.option(
-    "--seeds", type=click.IntRange(min=1), help="Run the seeds 0 to N - 1. The default is seed 0 alone.", metavar="N"
+    "--seeds",
+    type=WholeNumber(1, MOST_SEEDS),
+    help="Run the seeds 0 to N - 1. The default is seed 0 alone.",
+    metavar="N",
 )
 @click.option(
-    "--seed", "single", type=click.IntRange(min=0), multiple=True, help="Run this seed. May be given several times."
+    "--seed",
+    "single",
+    type=WholeNumber(0, GREATEST_SEED),
+    multiple=True,
+    help="Run this seed. May be given several times.",
 )
-@click.option("--epochs", type=click.IntRange(min=1), help="Train this many epochs (off the recipe).")
-@click.option("--train-size", type=click.IntRange(min=1), help="Train on this many samples (off the recipe).")
-@click.option("--batch-size", type=click.IntRange(min=1), help="Train with this batch size (off the recipe).")
+@click.option("--epochs", type=WholeNumber(min=1), help="Train this many epochs (off the recipe).")
+@click.option("--train-size", type=WholeNumber(min=1), help="Train on this many samples (off the recipe).")
+@click.option("--batch-size", type=WholeNumber(min=1), help="Train with this batch size (off the recipe).")
 @settings_option(
     "An option of the methods, or 'METHOD.NAME' of one of them; 'model.NAME', 'dataset.NAME', 'protocol.NAME' and "
     "'recipe.NAME' are options of the model, the data set, the protocol and the recipe. `bench show` lists them."
@@ -80,7 +90,7 @@ if TYPE_CHECKING:
 @eager_option
 @click.option(
     "--threads",
-    type=click.IntRange(1, 1024),
+    type=WholeNumber(1, 1024),
     help="The number of torch's threads on the CPU. The default is OMP_NUM_THREADS or, where that is not set, one "
     "thread for each 10 MFLOP of a batch's forward pass.",
 )
@@ -95,8 +105,8 @@ def run(methods: Sequence[str], seeds: int | None, single: Sequence[int], out: P
     checkpoint when the same command is given again.
 
     The exit code is 0 if all runs are recorded, even if some methods are not applicable; 1 if a run failed, for
-    example because it diverged, or if a record of the folder cannot be used; 2 for bad input, or if no method is
-    applicable; and 130 if it was interrupted.
+    example because it diverged, if a record of the folder cannot be used, or if no method is applicable; 2 for bad
+    input; and 130 if it was interrupted.
     """
     if seeds and single:
         raise OptionError("give --seeds N or --seed S, not both")
@@ -107,8 +117,8 @@ def run(methods: Sequence[str], seeds: int | None, single: Sequence[int], out: P
     check_backend(asked["backend"])
     device = device_of(asked["device"])
     store = ResultStore(out / "results")
-    store.check_writable()
     to_run = experiments_asked_for(methods, asked)
+    store.check_writable()  # not before: a refused command makes no folder
     chosen = list(dict.fromkeys(single)) or list(range(seeds or 1))
     results: list[RunResult] = []
     try:
@@ -188,7 +198,7 @@ def _tell(results: "Sequence[RunResult]", folder: Path, out: Path) -> bool:
             say(f"failed ({r.status}): {r.command}\n{r.error}", err=True)
         sys.exit(1)
     if all(r.unfit for r in results):
-        sys.exit(2)
+        sys.exit(1)
     return whole
 
 
@@ -291,12 +301,22 @@ def _summary(results: "Sequence[RunResult]") -> None:
         task = f" ({row.variant})" if row.variant else ""
         title = f"{row.name}{task}: test, percent, {len(row.runs)} seed(s), {seconds:.1f} s of training each"
         for choice in row.first.costs.meta_step:
-            error = "" if choice.error is None else f"{choice.error:.0e} off "
-            title += f"; look-ahead: {choice.backend}, {error}{choice.against}"
+            title += f"; {_look_ahead(choice)}"
         table(title, cells, ("rule", *metrics))
         if row.first.data.counts:
             samples = list(dict.fromkeys(map(_samples, row.runs.values())))
             say(f"data{' of the first seed' if len(samples) > 1 else ''}: {samples[0]}")
+
+
+def _look_ahead(choice: "MetaStep") -> str:
+    """A look-ahead's backend, and how far its meta-gradient was from what it was compared with."""
+    error = "" if choice.error is None else f"{choice.error:.0e} off "
+    text = f"look-ahead: {choice.backend}, {error}{choice.against}"
+    if choice.differences_error is not None:
+        text += f", {choice.differences_error:.0e} off central differences"
+    if choice.float32_error:
+        text += f", {choice.float32_error:.0e} off float32"
+    return text
 
 
 def _samples(result: "RunResult") -> str:

@@ -93,10 +93,14 @@ class MetaStep(Section):
 
     Attributes:
         backend: its name.
-        error: its relative error; None if it was not checked.
-        against: what it was compared with, or why it was not checked.
+        error: the relative error of its meta-gradient against another way to compute it; None if there was none.
+        against: that way, or why there was none: `not checked`, or that only central differences could be compared.
         refused: for each backend that would have been preferred, the reason why it was not taken.
         seconds: the time that choosing took.
+        differences_error: the relative error against central differences of the virtual step itself; None if there was
+            no such comparison, as in records of earlier versions.
+        float32_error: the relative error of the meta-gradient in the run's precision and with its attention kernels,
+            against that in float32; None if they were not compared, as in records of earlier versions.
     """
 
     backend: str
@@ -104,6 +108,8 @@ class MetaStep(Section):
     against: str = "not checked"
     refused: dict[str, str] = field(default_factory=dict)
     seconds: float = 0.0
+    differences_error: float | None = None
+    float32_error: float | None = None
 
 
 @dataclass(frozen=True)

@@ -224,7 +224,7 @@ def test_equal_values_written_differently_are_one_run(bench_in):
         (["rn"], "No such command 'rn'"),
         (["--seeds"], "No such option '--seeds'"),
         ([*RUN, "-o", "recipe.momentum=0.9"], "recipe.momentum has no effect with recipe.optimizer=adam"),
-        ([*RUN, "-o", "recipe.optimizer=sgd", "-o", "recipe.nesterov=true"], "recipe: Nesterov momentum requires"),
+        ([*RUN, "-o", "recipe.optimizer=sgd", "-o", "recipe.nesterov=true"], "needs recipe.momentum above 0"),
         ([*RUN, "-o", "recipe.steps=5"], "recipe.epochs or recipe.steps, not both"),
         ([*RUN, "--train-size", "100000"], "1137 for training, fewer than recipe.train_size=100000: ask for fewer"),
         ([*RUN, "--protocol", "group_fairness"], "needs a sensitive attribute"),
@@ -286,7 +286,7 @@ def test_a_method_that_is_not_applicable_is_no_failure_beside_others(bench_in, o
     offering("methods", "picky", Picky)
     together = bench_in(*RUN, "--method", "picky")
     assert (together.exit_code, together.stderr.splitlines()[-1]) == (0, "not applicable: picky: picky needs the moon")
-    assert bench_in("run", "--method", "picky", "--dataset", "digits").exit_code == 2
+    assert bench_in("run", "--method", "picky", "--dataset", "digits").exit_code == 1
 
 
 @pytest.mark.parametrize("damage", ["truncated", "wrong checksum"])
