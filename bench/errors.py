@@ -6,7 +6,7 @@ Each message is one line that says what was wrong, what is valid and what to do.
 import difflib
 from collections.abc import Iterable
 
-from bench.text import join_first
+from bench.text import cut, join_first
 
 
 class BenchError(Exception):
@@ -31,6 +31,7 @@ class UnknownNameError(BenchError):
 
     def __init__(self, kind: str, name: str, known: Iterable[str], hint: str = "", kinds: str = "") -> None:
         known = sorted(set(known))  # a name may be of two kinds
+        name = cut(name)
         near = difflib.get_close_matches(name, known, n=self.SHOWN)
         question = f"did you mean {near[0]!r}? " if near else ""
         if kinds:

@@ -1,5 +1,7 @@
 """The command line: the only place that prints. Torch is imported by the commands that need it, when they need it."""
 
+import io
+import sys
 from collections.abc import Iterator
 from typing import Any, NoReturn
 
@@ -7,12 +9,20 @@ import click
 
 from bench import __version__
 from bench.cli import data, leaderboard, new, plot, run, show, throughput
-from bench.cli.common import INTERRUPTED
+from bench.cli.common import INTERRUPTED, say
 from bench.errors import BenchError
+from bench.text import IN_ASCII, cut, visible
 
 
 class _Commands(click.Group):
     """Turns expected errors and wrong words into one line and exit code 2, and an interrupt into exit code 130."""
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        """Where the output has no sign for a character, as `±` in ASCII, it gets another one."""
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors=IN_ASCII)
+        return super().main(*args, **kwargs)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         try:
@@ -24,12 +34,12 @@ class _Commands(click.Group):
         try:
             return super().invoke(ctx)
         except BenchError as error:
-            click.echo(f"error: {error}", err=True)
+            say(f"error: {visible(str(error))}", err=True)
             ctx.exit(2)
         except click.UsageError as error:
             _refuse(error, ctx)
         except KeyboardInterrupt:
-            click.echo("\ninterrupted", err=True)
+            say("\ninterrupted", err=True)
             ctx.exit(INTERRUPTED)
 
 
@@ -42,7 +52,7 @@ def _refuse(error: click.UsageError, ctx: click.Context) -> NoReturn:
     if isinstance(error, click.BadOptionUsage) and "requires an argument" in message:
         forms = {p.make_metavar(ctx) for p in _parameters(ctx) if error.option_name in p.opts}
         message = f"option {error.option_name} needs a value{''.join(f' {form}' for form in sorted(forms)[:1])}"
-    click.echo(f"error: {message} (`{command} --help` says more)", err=True)
+    say(f"error: {cut(message, 500)} (`{command} --help` says more)", err=True)
     ctx.exit(2)
 
 

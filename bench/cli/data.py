@@ -13,6 +13,7 @@ from bench.cli.common import (
     WholeNumber,
     data_dir_option,
     installed,
+    say,
     settings_option,
     table,
     unofficial_option,
@@ -56,12 +57,10 @@ def prepare(name: str, options: Sequence[str], data_dir: Path | None, allow_unof
     if checked:
         rows = [(str(path.relative_to(files.root)), how, _size(path)) for path, how in checked.items()]
         table(f"Files in {files.root}:", rows, ("name", "checked", "size"))
-    click.echo(f"{name} is ready: {_summary(dataset)}")
+    say(f"{name} is ready: {_summary(dataset)}")
     if dataset.unofficial:
         names = ", ".join(dataset.unofficial)
-        click.echo(
-            f"These data are not known to be the official ones, which records and tables will say: {names}", err=True
-        )
+        say(f"These data are not known to be the official ones, which records and tables will say: {names}", err=True)
 
 
 @data.command()
@@ -112,7 +111,7 @@ def audit(
         heads.remove("groups")
     table(f"{name}, {chosen.name}/{chosen.version}, seed {seed}", list(_counts(dataset, chosen, splits)), heads)
     findings = look(dataset, chosen, recipe, splits, again)
-    click.echo("\n".join(f"{finding.severity}: {finding.what}" for finding in findings) or "no defects found")
+    say("\n".join(f"{finding.severity}: {finding.what}" for finding in findings) or "no defects found")
     if any(finding.severity == "severe" for finding in findings):
         sys.exit(1)
 

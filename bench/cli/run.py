@@ -20,6 +20,7 @@ from bench.cli.common import (
     installed,
     out_option,
     refuse_options_as_values,
+    say,
     settings_option,
     table,
     unofficial_option,
@@ -106,8 +107,8 @@ def run(methods: Sequence[str], seeds: int | None, single: Sequence[int], out: P
     from its last checkpoint when the same command is given again.
 
     The exit code is 0 if all runs are recorded, even if some methods are not applicable; 1 if a run failed, for
-    example because it diverged, if its record cannot be used, or if no method is applicable; 2 for bad input; and 130
-    if it was interrupted.
+    example because it diverged, if a record of the folder cannot be used, or if no method is applicable; 2 for bad
+    input; and 130 if it was interrupted.
     """
     if seeds and single:
         raise OptionError("give --seeds N or --seed S, not both")
@@ -133,15 +134,16 @@ def run(methods: Sequence[str], seeds: int | None, single: Sequence[int], out: P
         raise
     except KeyboardInterrupt:
         write_tables(out)
-        click.echo(
+        say(
             f"\ninterrupted: {sum(r.ok for r in results)} of {len(chosen) * len(to_run)} runs are recorded in "
             f"{store.folder}; give the same command again to {'begin again' if asked['force'] else 'go on'}",
             err=True,
         )
         sys.exit(INTERRUPTED)
+    whole = len(results) == len(chosen) * len(to_run)
     if results:
-        _tell([named_by_each(result, asked["each"]) for result in results], store.folder, out)
-    if len(results) < len(chosen) * len(to_run):
+        whole &= _tell([named_by_each(result, asked["each"]) for result in results], store.folder, out)
+    if not whole:
         sys.exit(1)
 
 
@@ -181,22 +183,27 @@ def label_of(experiment: "Experiment", each: Sequence[str]) -> str:
     return f"{only_each.label()} ({', '.join(changes)})" if changes else only_each.label()
 
 
-def _tell(results: "Sequence[RunResult]", folder: Path, out: Path) -> None:
-    """Print the results and where they are written; end the program with the exit code of what went wrong."""
+def _tell(results: "Sequence[RunResult]", folder: Path, out: Path) -> bool:
+    """Write the tables, then print the results and where they are written; end the program with the exit code of what
+    went wrong. Returns whether every record of the folder could be used.
+    """
     from bench.tables.leaderboard import page_name
 
-    _summary(results)
-    write_tables(out)
+    try:
+        whole = write_tables(out).whole
+    finally:  # the results are known, whatever happens to the tables
+        _summary(results)
     pages = dict.fromkeys(str(out / page_name(r.spec.protocol, r.spec.dataset)) for r in results)
-    click.echo(f"records in {folder}; tables: {', '.join(pages)}")
+    say(f"records in {folder}; tables: {', '.join(pages)}")
     if unfit := dict.fromkeys(f"not applicable: {r.spec.method}: {r.error}" for r in results if r.unfit):
-        click.echo("\n".join(unfit), err=True)
+        say("\n".join(unfit), err=True)
     if failed := [r for r in results if not (r.ok or r.unfit)]:
         for r in failed:
-            click.echo(f"failed ({r.status}): {r.command}\n{r.error}", err=True)
+            say(f"failed ({r.status}): {r.command}\n{r.error}", err=True)
         sys.exit(1)
     if all(r.unfit for r in results):
         sys.exit(1)
+    return whole
 
 
 def experiments_asked_for(methods: Sequence[str], asked: Mapping[str, Any]) -> "list[Experiment]":
@@ -251,17 +258,17 @@ def _run_seeds(
     other_data = [result for result in recorded.values() if result and not result.has_data(content)]
     recorded |= {result.spec.seed: None for result in other_data}
     if other_data and not force:
-        click.echo(
+        say(
             f"{label}: the data of {experiment.dataset.name} have changed since {len(other_data)} of "
             f"{len(seeds)} runs, which are repeated; their records are kept in {store.folder / SUPERSEDED}",
             err=True,
         )
     stands = standing(experiment, recorded, store.folder / SUPERSEDED, force, asked["keep"])
     for line in stands.lines:
-        click.echo(f"{label}: {line}", err=True)
+        say(f"{label}: {line}", err=True)
     results += stands.kept
     if stands.kept:
-        click.echo(f"{label}: {len(stands.kept)} of {len(seeds)} runs already recorded, not repeated")
+        say(f"{label}: {len(stands.kept)} of {len(seeds)} runs already recorded, not repeated")
     missing = stands.missing
     for group in [missing] if stack and missing else [[seed] for seed in missing]:
         title = f"{label} on {experiment.dataset.name}, seed {', '.join(map(str, group))}"
@@ -276,7 +283,7 @@ def _with_usable_records(experiment: "Experiment", label: str, seeds: list[int],
     for seed in seeds:
         unusable = store.unusable(experiment.spec(seed))
         for path, why in unusable.items():
-            click.echo(
+            say(
                 f"{label}, seed {seed}, is left out, as its record cannot be used: {path}: {why}; "
                 f"--force repeats the run and moves the record to {store.folder / SUPERSEDED}",
                 err=True,
@@ -306,7 +313,7 @@ def _summary(results: "Sequence[RunResult]") -> None:
         table(title, cells, ("rule", *metrics))
         if row.first.data.counts:
             samples = list(dict.fromkeys(map(_samples, row.runs.values())))
-            click.echo(f"data{' of the first seed' if len(samples) > 1 else ''}: {samples[0]}")
+            say(f"data{' of the first seed' if len(samples) > 1 else ''}: {samples[0]}")
 
 
 def _look_ahead(choice: "MetaStep") -> str:

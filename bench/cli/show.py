@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bench.cli.common import data_dir_option, installed, table
+from bench.cli.common import data_dir_option, installed, say, table
 from bench.records.spec import OPTION_FIELDS, option_name
 from bench.registry import KINDS
 
@@ -58,9 +58,9 @@ def show(name: str, data_dir: Path | None) -> None:
     recipe's values are shown only if the data files are present, as nothing is downloaded.
     """
     for kind, offer in installed().everything(name):
-        click.echo(f"{name}: {kind} of plugin {offer.plugin}\n\n{offer.description}\n")
+        say(f"{name}: {kind} of plugin {offer.plugin}\n\n{offer.description}\n")
         if about := getattr(offer.value, "about", None):
-            click.echo(f"{about()}\n")
+            say(f"{about()}\n")
         _options(kind, offer.value)
         for show_more in MORE.get(kind, ()):
             show_more(offer.value, data_dir)

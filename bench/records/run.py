@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from bench.records.json_file import FORMAT, JsonRecord
 from bench.records.known_code import CORE, as_one, hashes_by_use
 from bench.records.sections import About, Code, Costs, Data, Environment, Resolved, Section, Selected, as_written
+from bench.records.shape import check_shape
 from bench.records.spec import RunSpec, canonical
 
 LAST = "last"
@@ -43,7 +44,8 @@ class RunResult(JsonRecord):
             none, nor in records of earlier versions.
         command: the exact command. off_recipe: what differs from the data set's published recipe.
         about, resolved, data, costs, environment, code: see `bench.records.sections`.
-        history: columns with one entry for each evaluation: epoch, step, train/..., val/..., test/... .
+        history: columns with one number for each evaluation, None where it is undefined: epoch, step, train/...,
+            val/..., test/... .
         selected: rule -> what it selects. `last` always; `best_val_<metric>` unless validation was trained on.
     """
 
@@ -54,7 +56,7 @@ class RunResult(JsonRecord):
     about: About
     resolved: Resolved
     data: Data
-    history: dict[str, list[float]] = field(default_factory=dict)
+    history: dict[str, list[Any]] = field(default_factory=dict)
     selected: dict[str, Selected] = field(default_factory=dict)
     costs: Costs
     environment: Environment
@@ -96,6 +98,19 @@ class RunResult(JsonRecord):
         """Whether a record of the same key has the same numbers and was made by the same code."""
         entries, others = (result.reproducible() for result in (self, other))
         return self.code == other.code and all(entries[name] == others[name] for name in ("history", "selected"))
+
+    def check(self) -> None:
+        """Whether tables can read it."""
+        about, classes = self.about, len(self.about.classes)
+        if not about.metrics or not set(about.metrics) <= about.higher_is_better.keys():
+            raise ValueError("its metrics are none, or lack a direction")
+        check_shape(self.history, dict[str, list[float | None]], "history")
+        for rule, selected in self.selected.items():
+            check_shape(selected.metrics, dict[str, dict[str, float | None]], f"selected.{rule}.metrics")
+        if any(len(row) != classes for counts in self.data.counts.values() for row in counts):
+            raise ValueError(f"its counts are not of {classes} classes")
+        if "torch" not in self.environment.versions:
+            raise ValueError("it does not say the version of torch")
 
     @property
     def path(self) -> str:
