@@ -295,8 +295,7 @@ def _with_usable_records(experiment: "Experiment", label: str, seeds: list[int],
 def _summary(results: "Sequence[RunResult]") -> None:
     """A table of the runs just made, by method, options and selection rule."""
     from bench.records.run import rule_name
-    from bench.tables.leaderboard import mean_and_error
-    from bench.tables.rows import older_rows, rows_of
+    from bench.tables.rows import mean_and_error, older_rows, rows_of
 
     for row in (*rows_of(results), *older_rows(results)):
         metrics = row.first.about.metrics

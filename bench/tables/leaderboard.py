@@ -1,21 +1,18 @@
 """Records -> markdown, a pure function: the same records give the same bytes. Nothing here imports torch."""
 
-import csv
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from functools import cache
-from importlib.resources import files
 
-from bench.metrics import METRICS
 from bench.records.known_code import CORE
 from bench.records.run import LAST, RunResult, best_val, rule_name
 from bench.records.spec import SHARED, canonical
 from bench.tables.comparisons import baselines_of, between_tasks, differences
 from bench.tables.markdown import MARK, code, plain, table
-from bench.tables.rows import TEST, Row, older_rows, rows_of, scale_of
+from bench.tables.papers import beside_the_papers
+from bench.tables.rows import TEST, Row, mean_and_error, older_rows, rows_of
 from bench.tables.stats import mean_se
-from bench.tables.wording import definitions, listed, recipe_line, sizes_line
+from bench.tables.wording import capital, definitions, listed, recipe_line, sizes_line
 
 
 def render(results: Iterable[RunResult]) -> dict[str, str]:
@@ -143,17 +140,17 @@ def task_section(protocol: str, dataset: str, variant: str, rows: Sequence[Row])
     off = [row for row in rows if row.first.off_recipe]
     start = f"{variant}: " if variant else ""
     usual = [row for row in rows if set(row.first.off_recipe) <= {"protocol"} and row.first.spec.validation == SHARED]
-    lines = [f"## {plain(_capital(start + 'recipe'))}", "", *_recipes(usual or rows), ""]
+    lines = [f"## {plain(capital(start + 'recipe'))}", "", *_recipes(usual or rows), ""]
     for title, part in (("", recipe), ("off the recipe: ", off)):
         for rule in _rules(part):
             lines += _table(start + title + rule_name(rule), part, rule)
     lines += _constant(rows)
     task = dataset + (f"[{variant}]" if variant else "")
-    lines += _beside_the_papers(protocol, task, start, recipe, _rules(recipe))
+    lines += beside_the_papers(protocol, task, start, recipe, _rules(recipe))
     commands = [
         f"- {plain(row.name)}: {code(row.command)}{plain(listed(row.first.resolved.options, '; {}'))}" for row in rows
     ]
-    return [*lines, f"## {plain(_capital(start + 'commands'))}", "", COMMANDS, "", *commands, ""]
+    return [*lines, f"## {plain(capital(start + 'commands'))}", "", COMMANDS, "", *commands, ""]
 
 
 def _constant(rows: Sequence[Row]) -> list[str]:
@@ -262,7 +259,7 @@ def _table(title: str, rows: Sequence[Row], rule: str) -> list[str]:
     }
     shown = {head: cells for head, cells in columns.items() if telling.get(head, True)}
     return [
-        f"## {plain(_capital(title))}",
+        f"## {plain(capital(title))}",
         "",
         *table(list(shown), zip(*shown.values(), strict=True)),
         "",
@@ -281,55 +278,6 @@ def _warning(rows: Sequence[Row], rule: str) -> list[str]:
         return []
     named = ", ".join(f"{plain(name)} ({seeds} seeds)" for name, seeds in constant.items())
     return [f"**{CONSTANT}** {named}.", ""]
-
-
-def _capital(title: str) -> str:
-    """The title with a capital letter, unless it begins with the name of an option."""
-    return title if "=" in title.split(":")[0] else title[0].upper() + title[1:]
-
-
-def mean_and_error(values: Sequence[float], unit: str = "%") -> str:
-    """Mean and standard error of a metric over seeds, as `12.34 ± 0.56`; of one value without the error.
-
-    Args:
-        values: One for each seed.
-        unit: `%` for fractions, which are shown in percent.
-    """
-    mean, se = mean_se(values)
-    if math.isnan(mean):
-        return "undefined"
-    scale = scale_of(unit)
-    return f"{scale * mean:.2f}" + ("" if se is None else f" ± {scale * se:.2f}")
-
-
-@cache
-def published() -> list[dict[str, str]]:
-    """The values that papers print, one a row of `bench/tables/published.csv`, by the names of its columns."""
-    with files("bench.tables").joinpath("published.csv").open(encoding="utf-8") as file:
-        return list(csv.DictReader(file))
-
-
-def _beside_the_papers(protocol: str, task: str, start: str, rows: Sequence[Row], rules: Sequence[str]) -> list[str]:
-    """Our means beside the printed ones, for every method and metric that a paper reports on this task."""
-    by_label = {row.label: row for row in rows if not row.changes}
-    here = {"protocol": protocol.split("/")[0], "dataset": task}
-    cells = []
-    for printed in published():
-        if not here.items() <= printed.items() or printed["metric"] not in METRICS:
-            continue
-        row, metric = by_label.get(printed["method"]), printed["metric"]
-        paper = f"{printed['value']} ± {printed['error']}" if printed["error"] else printed["value"]
-        values = [list(row.values(metric, rule).values()) if row else [] for rule in rules]
-        source = f"{printed['paper']}, {printed['table']}, {printed['error_kind']} of {printed['runs']} runs"
-        cells.append([printed["method"], metric, paper, *(mean_and_error(v) if v else "–" for v in values), source])
-    if not cells or not rows:
-        return []
-    heads = ["Method", "Metric", "Paper", *(f"Ours, {plain(rule_name(r))}" for r in rules), "Source"]
-    show = code(f"bench show {task.split('[')[0]}")
-    note = (
-        f"{show} says where our setting differs from the papers' and what they leave open; so does that of each method."
-    )
-    return [f"## {plain(_capital(start + 'beside the papers'))}", "", note, "", *table(heads, cells), ""]
 
 
 def _unofficial(rows: Sequence[Row]) -> list[str]:

@@ -95,3 +95,8 @@ def definitions(about: About) -> list[str]:
 def abbreviate(names: Sequence[str]) -> str:
     """The names of classes or groups; of more than NAMED, their number, the first and the last."""
     return ", ".join(names) if len(names) <= NAMED else f"{len(names)}, from {names[0]} to {names[-1]}"
+
+
+def capital(title: str) -> str:
+    """The title with a capital letter, unless it begins with the name of an option."""
+    return title if "=" in title.split(":")[0] else title[0].upper() + title[1:]
