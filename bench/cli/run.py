@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bench.cli.common import (
+    GREATEST_SEED,
     INTERRUPTED,
+    MOST_SEEDS,
+    WholeNumber,
     backend_option,
     data_dir_option,
     device_option,
@@ -43,14 +46,21 @@ if TYPE_CHECKING:
 @click.option("--model", help="The model. The default is that of the data set's recipe.")
 @click.option("--protocol", help="The protocol. The default is that of the data set's recipe.")
 @click.option(
-    "--seeds", type=click.IntRange(min=1), help="Run the seeds 0 to N - 1. The default is seed 0 alone.", metavar="N"
+    "--seeds",
+    type=WholeNumber(1, MOST_SEEDS),
+    help="Run the seeds 0 to N - 1. The default is seed 0 alone.",
+    metavar="N",
 )
 @click.option(
-    "--seed", "single", type=click.IntRange(min=0), multiple=True, help="Run this seed. May be given several times."
+    "--seed",
+    "single",
+    type=WholeNumber(0, GREATEST_SEED),
+    multiple=True,
+    help="Run this seed. May be given several times.",
 )
-@click.option("--epochs", type=click.IntRange(min=1), help="Train this many epochs (off the recipe).")
-@click.option("--train-size", type=click.IntRange(min=1), help="Train on this many samples (off the recipe).")
-@click.option("--batch-size", type=click.IntRange(min=1), help="Train with this batch size (off the recipe).")
+@click.option("--epochs", type=WholeNumber(min=1), help="Train this many epochs (off the recipe).")
+@click.option("--train-size", type=WholeNumber(min=1), help="Train on this many samples (off the recipe).")
+@click.option("--batch-size", type=WholeNumber(min=1), help="Train with this batch size (off the recipe).")
 @settings_option(
     "An option of the methods, or 'METHOD.NAME' of one of them; 'model.NAME', 'dataset.NAME', 'protocol.NAME' and "
     "'recipe.NAME' are options of the model, the data set, the protocol and the recipe. `bench show` lists them."
@@ -79,7 +89,7 @@ if TYPE_CHECKING:
 @eager_option
 @click.option(
     "--threads",
-    type=click.IntRange(1, 1024),
+    type=WholeNumber(1, 1024),
     help="The number of torch's threads on the CPU. The default is OMP_NUM_THREADS or, where that is not set, one "
     "thread for each 10 MFLOP of a batch's forward pass.",
 )

@@ -10,7 +10,7 @@ from bench.data.content import content_of
 from bench.data.dataset import Dataset
 from bench.data.files import Files
 from bench.errors import OptionError, PluginError, UnknownNameError
-from bench.metrics import METRICS, Metric, metric_of
+from bench.metrics import METRICS, Metric, metric_of, require_direction
 from bench.protocol import Protocol
 from bench.recipe import Recipe, check_recipe
 from bench.records.spec import PAPER, SHARED
@@ -144,6 +144,7 @@ def resolve_data(
     for metric in (recipe.select, *map(metric_of, (*recipe.metrics, *chosen.metrics))):
         if metric not in known_metrics:
             raise UnknownNameError("metric", metric, known_metrics)
+    require_direction("recipe.select", recipe.select, known_metrics[recipe.select], len(dataset.classes))
     changed = {"dataset": changed_dataset, "protocol": changed_protocol, "recipe": changed_recipe}
     plugins = {"dataset": load.plugin, "protocol": offer.plugin}
     return ResolvedData(dataset, dataset_options, chosen, own_recipe, recipe, changed, plugins, default, known_metrics)
@@ -199,13 +200,19 @@ def recipe_options(own: Recipe) -> dict[str, opt.Option]:
     return {n: opt.Option(o.type, getattr(own, n)) for n, o in known if n not in by_other_means}
 
 
+RECIPE_OF_DATA = "the data set's recipe"
+
+
 def _recipe(own: Recipe, given: Mapping[str, Any]) -> tuple[Recipe, dict[str, Any]]:
     """The recipe with the values given; a budget in epochs replaces one in steps, and the reverse."""
     known = recipe_options(own)
-    opt.parse(known, {name: getattr(own, name) for name in known}, "the data set's recipe")
+    own = dataclasses.replace(own, **opt.parse(known, {name: getattr(own, name) for name in known}, RECIPE_OF_DATA))
     given = opt.parse(known, given, "the recipe")
     if given.get("epochs") and given.get("steps"):
         raise OptionError("the recipe's budget is recipe.epochs or recipe.steps, not both")
+    budget = [given[name] for name in ("epochs", "steps") if name in given]
+    if budget and all(value is None for value in budget):
+        raise OptionError("the recipe has no budget: set recipe.epochs or recipe.steps")
     given = {name: value for name, value in given.items() if name not in ("epochs", "steps") or value is not None}
     values = dict(given)
     for name, other in (("epochs", "steps"), ("steps", "epochs")):
