@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from bench.errors import StoreError
 from bench.records.files import check_writable, content_of_file, set_aside, write_whole
 from bench.records.json_file import LARGEST, files_in, load, read_all, sort_out
+from bench.records.known_code import CORE
 from bench.records.run import RunResult
 from bench.records.spec import RunSpec, canonical
 
@@ -102,7 +103,8 @@ class ResultStore:
         """One row for each finished run, selection rule, set and metric, for analysis with pandas.
 
         Options are JSON texts of what differs from the defaults: rows with other options of the protocol or of the data
-        set are of other tasks. A record that cannot be used is left out with a warning.
+        set are of other tasks. `code` has the hashes of the plugins: rows with others were made by other code.
+        A record that cannot be used is left out with a warning.
         """
         import pandas as pd
 
@@ -114,6 +116,7 @@ class ResultStore:
             {"key": r.spec.key, "protocol": r.spec.protocol, "dataset": r.spec.dataset, "method": r.spec.method}
             | {"options": canonical(r.spec.options), "model": r.spec.model, "off_recipe": ",".join(r.off_recipe)}
             | {name: canonical(getattr(r.spec, name)) for name in OPTION_COLUMNS}
+            | {"code": canonical({use: one for use, one in r.code_by_use.items() if use != CORE})}
             | {"validation": r.spec.validation, "seed": r.spec.seed, "rule": rule, "epoch": selected.epoch}
             | {"set": name, "metric": metric, "value": math.nan if value is None else value}
             for r in results
