@@ -6,25 +6,29 @@ import click
 
 from bench import __version__
 from bench.cli import data, leaderboard, new, plot, run, show, throughput
-from bench.cli.common import INTERRUPTED
-from bench.errors import BenchError
+from bench.cli.common import DEBUG, INTERRUPTED, debug_option
+from bench.errors import BenchError, PluginFailureError
+from bench.failures import whole_traceback
 
 
 class _Commands(click.Group):
-    """Turns expected errors into one line and exit code 2, and an interrupt into exit code 130."""
+    """Turns expected errors into one line. The exit code is 2 for bad input, 1 for a failing plugin, 130 for Ctrl-C."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
         except BenchError as error:
+            if ctx.meta.get(DEBUG):
+                click.echo(whole_traceback(error), err=True)
             click.echo(f"error: {error}", err=True)
-            ctx.exit(2)
+            ctx.exit(1 if isinstance(error, PluginFailureError) else 2)
         except KeyboardInterrupt:
             click.echo("\ninterrupted", err=True)
             ctx.exit(INTERRUPTED)
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@debug_option
 @click.version_option(__version__, prog_name="bench")
 def main() -> None:
     """Benchmark methods that reweight training data.

@@ -2,21 +2,25 @@
 
 import sys
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from bench.cli.common import (
+    DEBUG,
     INTERRUPTED,
     backend_option,
     data_dir_option,
+    debug_option,
     device_option,
     eager_option,
     installed,
     out_option,
     settings_option,
     table,
+    timeout_option,
     unofficial_option,
 )
 from bench.cli.leaderboard import write_tables
@@ -79,7 +83,15 @@ if TYPE_CHECKING:
 )
 @data_dir_option
 @unofficial_option
+@timeout_option
+@click.option(
+    "--isolate",
+    is_flag=True,
+    help="Give each run a process of its own, which takes seconds to start. Then a plugin that crashes, hangs or ends "
+    "its process ends its own run alone.",
+)
 @click.option("--force", is_flag=True, help="Repeat runs that already have a record.")
+@debug_option
 @out_option
 def run(methods: Sequence[str], seeds: int | None, single: Sequence[int], out: Path, **asked: Any) -> None:
     """Train methods on a data set, evaluate them and record each run.
@@ -104,6 +116,7 @@ def run(methods: Sequence[str], seeds: int | None, single: Sequence[int], out: P
     chosen = list(dict.fromkeys(single)) or list(range(seeds or 1))
     results: list[RunResult] = []
     try:
+        asked["checked"] = _check(to_run, chosen, store, device, asked)
         for experiment in to_run:
             _run_seeds(experiment, chosen, store, device, asked, results)
     except BenchError:
@@ -133,7 +146,9 @@ def _tell(results: "Sequence[RunResult]", folder: Path, out: Path) -> None:
         click.echo("\n".join(unfit), err=True)
     if failed := [r for r in results if not (r.ok or r.unfit)]:
         for r in failed:
-            click.echo(f"failed ({r.status}): {r.command}\n{r.error}", err=True)
+            click.echo(f"failed ({r.status}): {r.command}: {r.error}", err=True)
+            if r.traceback and click.get_current_context().meta.get(DEBUG):
+                click.echo(r.traceback, err=True)
         sys.exit(1)
     if all(r.unfit for r in results):
         sys.exit(2)
@@ -170,6 +185,30 @@ def experiments_asked_for(methods: Sequence[str], asked: Mapping[str, Any]) -> "
         return requests.experiments_of(texts, files, registry)
 
 
+def _missing(experiment: "Experiment", seeds: list[int], store: "ResultStore", force: bool) -> list[int]:
+    """The seeds that have no record yet, or all if they are to be repeated."""
+    return [seed for seed in seeds if force or not store.get(experiment.spec(seed))]
+
+
+def _check(
+    experiments: "Sequence[Experiment]", seeds: list[int], store: "ResultStore", device: Any, asked: dict[str, Any]
+) -> bool:
+    """Look for bad input before anything is trained. Returns whether that was done: a single run does so itself."""
+    from bench.runs.isolation import in_own_process
+    from bench.runs.runner import check
+
+    missing = [(experiment, _missing(experiment, seeds, store, asked["force"])) for experiment in experiments]
+    if sum(len(group) for _, group in missing) < 2:
+        return False
+    how = {"stacked": asked["stack"], "timeout": asked["timeout"]}
+    for experiment, group in missing:
+        if group and asked["isolate"]:
+            in_own_process(check, experiment, group, device=device, **how)
+        elif group:
+            check(experiment, group, device, **how)
+    return True
+
+
 def _run_seeds(
     experiment: "Experiment",
     seeds: list[int],
@@ -180,20 +219,31 @@ def _run_seeds(
 ) -> None:
     """Run what has no record yet; add the results of all seeds to `results`, each as soon as it is recorded."""
     from bench.cli.progress import observer
+    from bench.runs.isolation import Ended, in_own_process
+    from bench.runs.runner import record_failure
     from bench.runs.runner import run as run_experiment
 
     stack, force = asked["stack"], asked["force"]
-    results_by_seed = {seed: store.get(experiment.spec(seed)) for seed in seeds}
-    recorded = [result for result in results_by_seed.values() if result and not force]
+    missing = _missing(experiment, seeds, store, force)
+    recorded = [result for seed in seeds if seed not in missing and (result := store.get(experiment.spec(seed)))]
     results += recorded
     if recorded:
         click.echo(f"{experiment.method_name}: {len(recorded)} of {len(seeds)} runs already recorded, not repeated")
-    missing = [seed for seed, result in results_by_seed.items() if force or not result]
+    how = {name: asked[name] for name in ("backend", "check", "eager", "threads", "timeout", "checked")}
+    how |= {"stacked": stack, "resume": not force}
     for group in [missing] if stack and missing else [[seed] for seed in missing]:
         title = f"{experiment.method_name} on {experiment.dataset.name}, seed {', '.join(map(str, group))}"
-        with observer(title, experiment.recipe, resumes=not force) as watch:
-            how = {name: asked[name] for name in ("backend", "check", "eager", "threads")}
-            results += run_experiment(experiment, group, store, device, watch, stack, resume=not force, **how)
+        watch = partial(observer, title, experiment.recipe, resumes=not force)
+        if asked["isolate"]:
+            made = in_own_process(run_experiment, experiment, group, watch, store=store, device=device, **how)
+            if isinstance(made, Ended):
+                made = record_failure(experiment, group, store, device, made.failure, **how)
+        else:
+            with watch() as watching:
+                made = run_experiment(experiment, group, store, device, watching, **how)
+        results += made
+        if left_behind := made[0].environment.left_behind:
+            click.echo(f"{title}: left behind in the process, and put back: {', '.join(left_behind)}", err=True)
 
 
 def _summary(results: "Sequence[RunResult]") -> None:

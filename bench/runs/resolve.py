@@ -9,6 +9,7 @@ from bench import options as opt
 from bench.data.dataset import Dataset
 from bench.data.files import Files
 from bench.errors import OptionError, PluginError, UnknownNameError
+from bench.failures import Part, plugin_code
 from bench.metrics import METRICS, Metric, metric_of
 from bench.protocol import Protocol
 from bench.recipe import Recipe, check_recipe
@@ -40,13 +41,12 @@ def resolve(
         raise OptionError(f"validation {request.validation!r}: expected {SHARED} or {PAPER}")
     given = by_prefix(request.options)
     known = resolve_data(request.dataset, request.protocol, given, files, registry, loaded)
-    recipe = known.recipe
-    model_name = request.model or recipe.model
+    recipe, model_name = known.recipe, request.model or known.recipe.model
     model = registry.find("models", model_name)
     own_model = recipe.model_options if model_name == recipe.model else {}
+    own_method = recipe.options.get(request.method, {})
     model_options, changed_model = _resolve(model.value, own_model, given["model"], f"model {model_name}")
-    recommended = recipe.options.get(request.method, {})
-    options, changed = _resolve(method.value, recommended, given["method"], f"method {request.method}")
+    options, changed = _resolve(method.value, own_method, given["method"], f"method {request.method}")
     experiment = Experiment(
         dataset=known.dataset,
         dataset_options=known.dataset_options,
@@ -64,9 +64,21 @@ def resolve(
         default_protocol=known.default_protocol,
         known_metrics=known.known_metrics,
         plugins=known.plugins | {"model": model.plugin, "method": method.plugin},
+        request=request,
+        files=files,
+        load=known.load,
+        loader=registry.find("datasets", request.dataset).value,
+        metric_parts=_metric_parts(registry),
     )
-    experiment.new_method()  # checks its options, before anything is trained
+    with plugin_code(*experiment.parts):
+        experiment.new_method()  # checks its options, before anything is trained
     return experiment
+
+
+def _metric_parts(registry: Registry) -> tuple[Part, ...]:
+    """The metrics of plugins, as what may raise an error."""
+    offers = registry.offers["metrics"].items()
+    return tuple(Part("metric", name, o.plugin, o.value.function) for name, o in offers if name not in METRICS)
 
 
 @dataclass(frozen=True)
@@ -80,6 +92,7 @@ class ResolvedData:
         changed: Prefix -> options that differ from their defaults or from the published recipe.
         default_protocol: The protocol of data sets whose recipe names none.
         known_metrics: All metrics, those of plugins too.
+        load: Loads the data set again, as `protocol.view` gives it.
     """
 
     dataset: Dataset
@@ -91,6 +104,7 @@ class ResolvedData:
     plugins: dict[str, Plugin]
     default_protocol: str
     known_metrics: Mapping[str, Metric]
+    load: Callable[[], Dataset]
 
 
 def resolve_data(
@@ -116,7 +130,8 @@ def resolve_data(
         registry.find("protocols", protocol_name)  # a wrong name is told before the data are read
     load = registry.find("datasets", name)
     dataset_options, changed_dataset = _resolve(load.value, {}, given["dataset"], f"data set {name}")
-    dataset: Dataset = loaded or load.value(files, **dataset_options)
+    part = Part("data set", name, load.plugin, load.value)
+    dataset = loaded or load_dataset(part, files, dataset_options)
     default = registry.default_protocol
     offer = registry.find("protocols", protocol_name or dataset.recipe.protocol or default)
     kind: type[Protocol] = offer.value
@@ -125,9 +140,17 @@ def resolve_data(
     recommended = own_recipe.options.get(kind.name, {})
     protocol_options, changed_protocol = _resolve(kind, recommended, given["protocol"], f"protocol {kind.name}")
     chosen = kind(**protocol_options)
+    protocol_part = Part("protocol", kind.name, offer.plugin, kind)
     if not loaded:
-        chosen.check(dataset)
-        dataset = chosen.view(dataset)
+        with plugin_code(protocol_part):
+            chosen.check(dataset)
+            dataset = chosen.view(dataset)
+
+    def load_again() -> Dataset:
+        again = load_dataset(part, files, dataset_options)
+        with plugin_code(protocol_part):
+            return chosen.view(again)
+
     recipe, changed_recipe = _recipe(own_recipe, given["recipe"])
     if not isinstance(chosen.metrics, tuple) or not chosen.metrics:
         raise PluginError(f"protocol {kind.name}: `metrics` must be a tuple of names, such as ('accuracy',)")
@@ -137,7 +160,25 @@ def resolve_data(
             raise UnknownNameError("metric", metric, known_metrics)
     changed = {"dataset": changed_dataset, "protocol": changed_protocol, "recipe": changed_recipe}
     plugins = {"dataset": load.plugin, "protocol": offer.plugin}
-    return ResolvedData(dataset, dataset_options, chosen, own_recipe, recipe, changed, plugins, default, known_metrics)
+    return ResolvedData(
+        dataset, dataset_options, chosen, own_recipe, recipe, changed, plugins, default, known_metrics, load_again
+    )
+
+
+def load_dataset(part: Part, files: Files, options: Mapping[str, Any]) -> Dataset:
+    """What a data set's loader gives.
+
+    Args:
+        part: the loader, as a plugin offers it.
+        files: the data files.
+        options: of the loader.
+
+    Raises:
+        BenchError: for missing and damaged files; PluginFailureError for whatever else the plugin raises.
+    """
+    with plugin_code(part):
+        dataset: Dataset = part.source(files, **options)
+    return dataset
 
 
 def by_prefix(options: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
