@@ -12,6 +12,7 @@ from torch import Tensor
 
 from bench.data.batches import BalancedBatches
 from bench.data.dataset import Dataset
+from bench.data.fitting import fitted, fitted_dataset, statistics_of_tests
 from bench.data.split import Split, Splits
 from bench.errors import DataError
 from bench.protocol import Claim, Protocol
@@ -54,18 +55,21 @@ def audit(
         dataset: As `protocol.view` gives it. The labels of the splits are compared with its labels.
         protocol: What claims the shares of groups and of wrong labels.
         recipe: What promises the validation batches.
-        splits: Drawn from the data set by the protocol.
+        splits: Drawn from the data set by the protocol. What the data set fits is fitted on their training rows here.
         again: The splits drawn once more with the same seed; None: that they are the same is not checked.
 
     Returns:
         All findings, the severe ones first.
     """
+    drawn, raw = splits.train, dataset
+    dataset, splits = fitted_dataset(raw, drawn), fitted(raw, splits)
+    again = fitted(raw, again) if again else None
     parts = {"train": splits.train, "val": splits.val, **splits.tests}
     claims, groups = protocol.claims(dataset), protocol.groups(dataset)
     digests = digests_of(dataset, splits)
     truth = _labels_by_input(dataset, digests)
     usual = _usual_repeats(splits.train, digests)
-    findings = list(_unofficial(dataset))
+    findings = [*_unofficial(dataset), *_seen_tests(dataset, splits.train)]
     by_design = [] if protocol.group_is_class else _of_one_class(dataset.train, groups)
     findings += _one_class_groups(dataset.name, by_design, groups)
     for name, split in parts.items():
@@ -132,6 +136,12 @@ def _unofficial(dataset: Dataset) -> Iterator[Finding]:
     if names := sorted(dataset.unofficial):
         what = f"{dataset.name}: not the official data, or not known to be: {join_first(names, SHOWN)}"
         yield Finding("note", what, {"files": dict(dataset.unofficial)})
+
+
+def _seen_tests(dataset: Dataset, train: Split) -> Iterator[Finding]:
+    if made := statistics_of_tests(dataset, train):
+        what = f"{dataset.name}: {made} the mean and the deviation of all rows, test rows among them"
+        yield Finding("severe", what, {})
 
 
 def _missing(split: str, kind: str, label: Tensor, names: Sequence[str]) -> Iterator[Finding]:

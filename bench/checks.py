@@ -1,7 +1,9 @@
 """Checks of options, made before anything is trained."""
 
+import itertools
 from collections.abc import Callable, Collection, Sequence
-from typing import Any, Literal
+from types import SimpleNamespace
+from typing import Any, Literal, Self
 
 from bench.errors import OptionError
 from bench.options import show
@@ -12,7 +14,7 @@ INTERVALS = {"both": "[{}, {}]", "left": "[{}, {})", "right": "({}, {}]", "neith
 
 
 class Checks:
-    """Checks of the options of a method, a protocol or a recipe.
+    """Checks of the options of a method, a protocol or a recipe; with `of`, of those of a model or a data set.
 
         def __post_init__(self) -> None:
             check = Checks(self)
@@ -26,8 +28,8 @@ class Checks:
     Args:
         options: the object whose attributes are the options. If it has a `name`, as a method does, messages begin with
             the name.
-        section: what stands before an option's name on the command line: `protocol.`, `recipe.`, or nothing for the
-            options of a method.
+        section: what stands before an option's name on the command line: `protocol.`, `recipe.`, `model.`, `dataset.`,
+            or nothing for the options of a method.
     """
 
     def __init__(self, options: object, section: str = "") -> None:
@@ -35,6 +37,19 @@ class Checks:
         self._section = section
         name = getattr(options, "name", "") or type(options).__name__
         self._whose = "" if section else f"{name}: "
+
+    @classmethod
+    def of(cls, section: str, **options: Any) -> Self:
+        """Checks of the options of a function, as models and data sets are.
+
+            def tiny(shape: tuple[int, ...], classes: int, *, width: int = 8) -> nn.Module:
+                Checks.of("model.", width=width).at_least(1, "width")
+
+        Args:
+            section: `model.` or `dataset.`.
+            options: those to be checked, by name.
+        """
+        return cls(SimpleNamespace(**options), section)
 
     def at_least(self, bound: float, *names: str) -> None:
         """Each of these options is `bound` or more."""
@@ -69,6 +84,20 @@ class Checks:
         for name in names:
             if not getattr(self._options, name):
                 raise OptionError(f"{self._named(name)} must have an entry, and none is given")
+
+    def ascending(self, *names: str) -> None:
+        """The entries of each of these tuples ascend, so that none is there twice."""
+        for name in names:
+            values = getattr(self._options, name)
+            if any(a >= b for a, b in itertools.pairwise(values)):
+                raise OptionError(f"{self._named(name)} must ascend, each entry once, not {show(values)}")
+
+    def distinct(self, *names: str) -> None:
+        """Each of these tuples has no entry twice."""
+        for name in names:
+            values = getattr(self._options, name)
+            if len(set(values)) < len(values):
+                raise OptionError(f"{self._named(name)} must have no entry twice, and is {show(values)}")
 
     def proportions(self, *names: str) -> None:
         """Each of these tuples is empty, or has entries of at least 0 that are not all 0."""
@@ -105,7 +134,7 @@ class Checks:
         if given is None:
             given = getattr(self._options, name) != getattr(type(self._options), name)
         if given:
-            value = show(getattr(self._options, cause))
+            value = show(getattr(self._options, cause)) or "(empty)"
             raise OptionError(f"{self._named(name)} has no effect with {self._section}{cause}={value}")
 
     def _named(self, name: str) -> str:

@@ -24,14 +24,17 @@ class UnknownNameError(BenchError):
         name: the name that was asked for.
         known: all valid names.
         hint: text that is put at the end of the message.
+        kinds: what else has this name, such as `a data set`; empty for nothing.
     """
 
     SHOWN = 12
 
-    def __init__(self, kind: str, name: str, known: Iterable[str], hint: str = "") -> None:
-        known = sorted(known)
+    def __init__(self, kind: str, name: str, known: Iterable[str], hint: str = "", kinds: str = "") -> None:
+        known = sorted(set(known))  # a name may be of two kinds
         near = difflib.get_close_matches(name, known, n=self.SHOWN)
         question = f"did you mean {near[0]!r}? " if near else ""
+        if kinds:
+            question = f"{name!r} is {kinds}; {question}"
         if len(known) > self.SHOWN:
             known = near + [other for other in known if other not in near]
         super().__init__(f"unknown {kind} {name!r}: {question}known: {join_first(known, self.SHOWN) or 'none'}{hint}")

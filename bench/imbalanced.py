@@ -30,6 +30,7 @@ class ImbalancedTraining(Protocol):
     """
 
     group_is_class = True
+    select = "balanced_accuracy"
 
     profile: Literal["long_tailed", "linear", "step"] = "long_tailed"
     factor: float = 100.0

@@ -70,6 +70,9 @@ class Protocol(ABC):
     metrics: ClassVar[tuple[str, ...]]
     """Metrics that the tables show, the one that ranks methods first, unless the data set's recipe names others: names
     of metrics on the set `test`, or `set/metric`."""
+    select: ClassVar[str] = "accuracy"
+    """The validation metric of the selection rule `best validation`, unless the recipe names another. Under imbalance
+    it must not be the accuracy, which a model that always predicts the largest class maximises."""
     sets: ClassVar[Mapping[str, str]] = {}
     """Name of each set besides `test` that metrics are taken or epochs chosen on -> description for tables' readers."""
     default: ClassVar[bool] = False
@@ -97,7 +100,8 @@ class Protocol(ABC):
     @classmethod
     def about(cls) -> str:
         """What `bench show` prints below the docstring."""
-        return f"Version {cls.version}. Metrics: {', '.join(cls.metrics)}. Reference: {cls.reference}."
+        metrics = f"Metrics: {', '.join(cls.metrics)}. Epochs are selected by validation {cls.select}."
+        return f"Version {cls.version}. {metrics} Reference: {cls.reference}."
 
     @abstractmethod
     def groups(self, dataset: Dataset) -> tuple[str, ...]:

@@ -1,6 +1,5 @@
 """What is installed: data sets, models, methods and the other kinds by name, each with the plugin that offers it."""
 
-import contextlib
 import functools
 import importlib.metadata
 import inspect
@@ -13,9 +12,20 @@ import pluggy
 
 from bench import hookspecs
 from bench.errors import PluginError, UnknownNameError
+from bench.offers import check_offer
 
 GROUP = "bench"
 KINDS = ("datasets", "models", "methods", "protocols", "metrics", "workloads", "rivals")
+IN_WORDS = {
+    "datasets": "a data set",
+    "models": "a model",
+    "methods": "a method",
+    "protocols": "a protocol",
+    "metrics": "a metric",
+    "workloads": "a workload",
+    "rivals": "a rival",
+}
+"""One of each kind, in words."""
 
 
 @dataclass(frozen=True)
@@ -101,26 +111,15 @@ class Registry:
                 if not isinstance(values, Mapping):
                     raise PluginError(f"bench_{kind} must return a mapping from names, not {type(values).__name__}")
                 for name, value in values.items():
-                    _check(kind, name, value)
+                    check_offer(kind, name, value)
                 values_by_kind.append((kind, values))
-        for kind, values in values_by_kind:  # only after all checks, so that a broken plugin offers nothing
-            self._offer(kind, values, plugin)
+        offers = {kind: dict(known) for kind, known in self.offers.items()}
+        for kind, values in values_by_kind:
+            for name, value in values.items():
+                _check_unique(offers[kind], kind, name, value, plugin)
+                offers[kind][name] = Offer(value, plugin)
+        self.offers = offers  # only after all checks, so that a broken plugin offers nothing
         self.plugins.append(plugin)
-
-    def _offer(self, kind: str, values: Mapping[str, Any], plugin: Plugin) -> None:
-        for name, value in values.items():
-            if name in self.offers[kind]:
-                other = self.offers[kind][name].plugin
-                raise DuplicateNameError(
-                    f"the name {name!r} in {kind} is offered twice, by {other} and by {plugin}: uninstall one of them"
-                )
-            if kind == "protocols" and value.default and self.default_protocol:
-                other = self.offers[kind][self.default_protocol].plugin
-                raise DuplicateNameError(
-                    f"two protocols say that they are the default, {self.default_protocol!r} of {other} and {name!r} "
-                    f"of {plugin}: uninstall one of them, or leave out `default = True`"
-                )
-            self.offers[kind][name] = Offer(value, plugin)
 
     def everything(self, name: str) -> list[tuple[str, Offer]]:
         """All offers of a name.
@@ -134,10 +133,7 @@ class Registry:
         Raises:
             UnknownNameError: when no kind has the name.
         """
-        matches = []
-        for kind in KINDS:
-            with contextlib.suppress(UnknownNameError):
-                matches.append((kind.removesuffix("s"), self.find(kind, name)))
+        matches = [(kind.removesuffix("s"), offer) for kind in KINDS if (offer := self._lookup(kind, name))]
         if matches:
             return matches
         names = itertools.chain.from_iterable(self.offers.values())
@@ -152,7 +148,7 @@ class Registry:
         """The name of the protocol that declares itself the default; empty if none does. The keys of runs depend on it,
         so that no second one is loaded.
         """
-        return next((name for name, offer in self.offers["protocols"].items() if offer.value.default), "")
+        return _default_of(self.offers["protocols"])
 
     def find(self, kind: str, name: str) -> Offer:
         """The offer of a name.
@@ -164,55 +160,63 @@ class Registry:
         Raises:
             UnknownNameError: when nothing of this kind has the name.
         """
+        if offer := self._lookup(kind, name):
+            return offer
+        raise self._unknown(kind.removesuffix("s"), name, self.offers[kind])
+
+    def _lookup(self, kind: str, name: str) -> Offer | None:
+        """What `find` gives; None when nothing of this kind has the name."""
         offers = self.offers[kind]
         if name in offers and not name.endswith("/*"):
             return offers[name]
         family, _, member = name.partition("/")
         if member and (offer := offers.get(f"{family}/*")):
             return Offer(functools.wraps(offer.value)(functools.partial(offer.value, name=member)), offer.plugin)
-        raise self._unknown(kind.removesuffix("s"), name, offers)
+        return None
 
     def _unknown(self, what: str, name: str, valid: Iterable[str]) -> UnknownNameError:
-        """The error for an unknown name. It names the plugins that could not be loaded, as one may offer the name."""
+        """The error for an unknown name. It names the other kinds that have the name, and the plugins that could not be
+        loaded, as one may offer the name.
+        """
+        kinds = " and ".join(IN_WORDS[kind] for kind in KINDS if self._lookup(kind, name))
         broken = "; ".join(f"plugin {plugin} could not be loaded: {why}" for plugin, why in self.broken.items())
-        return UnknownNameError(what, name, valid, f" ({broken})" if broken else "")
+        return UnknownNameError(what, name, valid, f" ({broken})" if broken else "", kinds)
 
 
 class DuplicateNameError(PluginError):
-    """Two plugins offer one name. The user has to decide which is meant, so nothing is loaded."""
+    """Two plugins offer one name. The user has to decide which is meant, so nothing is run."""
 
 
-NEEDED = {
-    "methods": ("fit", "update"),
-    "protocols": ("name", "version", "metrics", "default", "splits"),
-    "metrics": ("function", "higher_is_better", "unit"),
-    "workloads": ("model", "shape"),
-    "rivals": ("rival_of", "update"),
-}
-"""Attributes of what is offered, by its kind; data sets and models are functions."""
-
-
-def _check(kind: str, name: str, value: Any) -> None:
-    """Raises PluginError for something that is not what the hook asks for, or that gives itself another name."""
-    missing = [attribute for attribute in NEEDED.get(kind, ()) if not hasattr(value, attribute)]
-    if missing or (kind not in NEEDED and not callable(value)):
-        what = f"it has no {', '.join(missing)}" if missing else "it cannot be called"
-        raise PluginError(f"bench_{kind} offers {name!r}, which is not what the hook asks for: {what}")
-    own_name = getattr(value, "name", "") if isinstance(value, type) else ""
-    if own_name and own_name != name:
-        raise PluginError(
-            f"bench_{kind} offers {name!r}, and its class has the name {own_name!r}: they must be the same"
+def _check_unique(offers: Mapping[str, Offer], kind: str, name: str, value: Any, plugin: Plugin) -> None:
+    """Raises DuplicateNameError for a name that is offered already, and for a second default protocol."""
+    if name in offers:
+        raise DuplicateNameError(
+            f"the name {name!r} in {kind} is offered twice, by {offers[name].plugin} and by {plugin}: uninstall one of "
+            f"them"
+        )
+    if kind == "protocols" and value.default and (default := _default_of(offers)):
+        raise DuplicateNameError(
+            f"two protocols say that they are the default, {default!r} of {offers[default].plugin} and {name!r} "
+            f"of {plugin}: uninstall one of them, or leave out `default = True`"
         )
 
 
-def load(entry_points: "list[importlib.metadata.EntryPoint]") -> Registry:
+def _default_of(protocols: Mapping[str, Offer]) -> str:
+    return next((name for name, offer in protocols.items() if offer.value.default), "")
+
+
+def load(entry_points: "list[importlib.metadata.EntryPoint]", refuse_duplicates: bool = True) -> Registry:
     """Load the plugins of these entry points.
+
+    Args:
+        entry_points: of the group GROUP, in any order.
+        refuse_duplicates: whether a name that two plugins offer is an error; if not, the second plugin is a broken one.
 
     Returns:
         The registry. A plugin that fails is in `broken` with the reason; the others work.
 
     Raises:
-        DuplicateNameError: when two plugins offer one name.
+        DuplicateNameError: when two plugins offer one name, unless `refuse_duplicates` is false.
     """
     registry = Registry()
     for entry_point in sorted(entry_points, key=lambda e: (e.dist.name if e.dist else "", e.name)):
@@ -222,14 +226,23 @@ def load(entry_points: "list[importlib.metadata.EntryPoint]") -> Registry:
             plugin = Plugin(entry_point.name, "unknown", "?", entry_point.module)
         try:
             registry.add(entry_point.load(), plugin)
-        except DuplicateNameError:
-            raise
         except (Exception, SystemExit) as error:
+            if refuse_duplicates and isinstance(error, DuplicateNameError):
+                raise
             registry.broken[plugin] = f"{type(error).__name__}: {error}".replace("\n", " ")
     return registry
 
 
 @functools.cache
 def installed() -> Registry:
-    """The registry of all installed plugins, loaded once."""
-    return load(list(importlib.metadata.entry_points(group=GROUP)))
+    """The registry of all installed plugins, loaded once.
+
+    Raises:
+        DuplicateNameError: when two plugins offer one name.
+    """
+    return load(installed_entry_points())
+
+
+def installed_entry_points() -> list[importlib.metadata.EntryPoint]:
+    """The entry points of all installed plugins."""
+    return list(importlib.metadata.entry_points(group=GROUP))

@@ -50,6 +50,7 @@ def toy_experiment(
     groups: tuple[str, ...] = (),
 ) -> Experiment:
     """200 samples of two classes; `own` is their recipe, and `recipe` what is changed of it."""
+    own = replace(own, select=own.select or protocol.select)
     return Experiment(
         dataset=Dataset("toy", toy_split(200, 0), None, ("no", "yes"), own, groups, mean=(0.5,) * 3, std=(0.3,) * 3),
         dataset_options={},

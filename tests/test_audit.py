@@ -314,3 +314,31 @@ def test_data_that_are_not_official_are_noted():
     data = dataset([400, 400], [50, 50], unofficial={"a.bin": "sha256:0"})
     (finding,) = found(ClassFairness(), data)
     assert (finding.severity, finding.what) == ("note", "toy: not the official data, or not known to be: a.bin")
+
+
+# What is fitted
+
+
+def points(n: int = 600) -> Split:
+    y = torch.arange(n) % 2
+    return Split(torch.rand(n, 3, generator=torch.Generator().manual_seed(0)), y, y)
+
+
+def test_inputs_that_were_standardised_with_test_rows_are_found() -> None:
+    rows = points()
+    whole = replace(rows, x=(rows.x - rows.x.mean(0)) / rows.x.std(0))
+    told = "toy: the inputs are standardised with the mean and the deviation of all rows, test rows among them"
+    assert told in severe(found(ClassFairness(), toy(whole, None)))
+    assert told not in severe(found(ClassFairness(), toy(rows, None)))
+    assert told not in severe(found(ClassFairness(), toy(rows, None, standardize=True)))
+
+
+def test_inputs_are_compared_as_a_model_gets_them() -> None:
+    """What the data set fits is fitted on the training rows: here, all inputs become one."""
+
+    def one_value(train: Split) -> Callable[[torch.Tensor], torch.Tensor]:
+        return lambda x: 0 * x[:, :1] + train.x.mean()
+
+    findings = found(ClassFairness(), toy(points(), None, fit=one_value))
+    assert one(findings, "train: 400 of 400 inputs occur more than once").numbers["samples"] == 400
+    assert found(ClassFairness(), toy(points(), None)) == []

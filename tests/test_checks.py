@@ -94,6 +94,18 @@ def test_a_section_stands_before_every_option_and_the_name_does_not():
         check.unused("count", "kind")
 
 
+def test_options_of_a_function_are_given_by_name():
+    Checks.of("model.", width=1, shares=None).at_least(1, "width", "shares")
+    with pytest.raises(OptionError, match=r"^model\.width must be at least 1, not 0$"):
+        Checks.of("model.", width=0).at_least(1, "width")
+
+
+def test_distinct_entries_are_all_different():
+    Checks.of("dataset.", bands=("a", "b"), none=()).distinct("bands", "none")
+    with pytest.raises(OptionError, match=r"^dataset\.bands must have no entry twice, and is a,b,a$"):
+        Checks.of("dataset.", bands=("a", "b", "a")).distinct("bands")
+
+
 def test_options_of_a_class_without_a_name_are_known_by_the_class():
     @dataclass
     class Nameless:

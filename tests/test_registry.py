@@ -56,6 +56,7 @@ class Mine(Method):
     """
 
 
+METRIC = SimpleNamespace(function=print, higher_is_better=True, unit="%")
 GOOD = EntryPoint("good", plugin(methods={"mine": Mine}), "good-dist")
 
 
@@ -78,6 +79,7 @@ def test_what_is_no_class_describes_itself():
 
 
 def test_a_class_is_described_by_its_docstring_even_if_it_has_an_option_of_that_name():
+    @dataclass
     class Described(Method):
         """What it does.
 
@@ -144,6 +146,32 @@ def test_a_name_offered_twice_names_both_plugins():
     )
 
 
+def test_a_plugin_that_offers_a_name_again_can_be_loaded_as_a_broken_one():
+    """So that `bench list` can show both. Nothing of the second plugin is offered, no other name either."""
+    other = EntryPoint("other", plugin(datasets={"new": print}, methods={"own": Method, "mine": Method}), "other-dist")
+    registry = load([other, GOOD], refuse_duplicates=False)
+    assert registry.find("methods", "mine").value is Mine
+    assert (list(registry.offers["methods"]), registry.offers["datasets"]) == (["mine"], {})
+    (why,) = registry.broken.values()
+    assert "'mine' in methods is offered twice, by good (good-dist 1.2) and by other (other-dist 1.2)" in why
+
+
+def test_an_unknown_name_that_another_kind_has_says_of_which():
+    registry = load([GOOD, EntryPoint("lib", plugin(models={"lib/*": family}, metrics={"mine": METRIC}))])
+    with pytest.raises(
+        UnknownNameError, match=r"^unknown dataset 'mine': 'mine' is a method and a metric; known: none"
+    ):
+        registry.find("datasets", "mine")
+    with pytest.raises(UnknownNameError, match=r"^unknown method 'lib/x': 'lib/x' is a model; known: mine"):
+        registry.find("methods", "lib/x")
+
+
+def test_a_name_of_two_kinds_is_told_once():
+    registry = load([GOOD, EntryPoint("other", plugin(models={"mine": print}))])
+    with pytest.raises(UnknownNameError, match=r"^unknown name 'x': known: mine$"):
+        registry.everything("x")
+
+
 def test_one_name_may_be_of_two_kinds():
     registry = load([GOOD, EntryPoint("other", plugin(models={"mine": print}))])
     assert (registry.find("methods", "mine").value, registry.find("models", "mine").value) == (Mine, print)
@@ -196,6 +224,9 @@ class Other(Protocol):
     version = 1
     metrics = ("accuracy",)
     default = True
+
+    def groups(self, dataset: Any) -> tuple[str, ...]:
+        return ()
 
 
 @pytest.mark.parametrize(

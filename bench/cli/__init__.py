@@ -1,6 +1,7 @@
 """The command line: the only place that prints. Torch is imported by the commands that need it, when they need it."""
 
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, NoReturn
 
 import click
 
@@ -14,6 +15,12 @@ from bench.failures import whole_traceback
 class _Commands(click.Group):
     """Turns expected errors into one line. The exit code is 2 for bad input, 1 for a failing plugin, 130 for Ctrl-C."""
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(ctx, args)
+        except click.UsageError as error:
+            _refuse(error, ctx)
+
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
@@ -22,9 +29,35 @@ class _Commands(click.Group):
                 click.echo(whole_traceback(error), err=True)
             click.echo(f"error: {error}", err=True)
             ctx.exit(1 if isinstance(error, PluginFailureError) else 2)
+        except click.UsageError as error:
+            _refuse(error, ctx)
         except KeyboardInterrupt:
             click.echo("\ninterrupted", err=True)
             ctx.exit(INTERRUPTED)
+
+
+def _refuse(error: click.UsageError, ctx: click.Context) -> NoReturn:
+    """Say in one line what is wrong with the words of a command, and end with exit code 2."""
+    if error.ctx and error.message == error.ctx.get_help():
+        raise error  # where no word is given, click shows the help
+    command = error.ctx.command_path if error.ctx else " ".join(filter(None, ["bench", ctx.invoked_subcommand]))
+    message = " ".join(error.format_message().split()).removesuffix(".")
+    if isinstance(error, click.BadOptionUsage) and "requires an argument" in message:
+        forms = {p.make_metavar(ctx) for p in _parameters(ctx) if error.option_name in p.opts}
+        message = f"option {error.option_name} needs a value{''.join(f' {form}' for form in sorted(forms)[:1])}"
+    click.echo(f"error: {message} (`{command} --help` says more)", err=True)
+    ctx.exit(2)
+
+
+def _parameters(ctx: click.Context) -> Iterator[click.Parameter]:
+    """The parameters of the command that is called, or of the commands of the group that is called."""
+    group = ctx.command
+    called = group.get_command(ctx, ctx.invoked_subcommand or "") if isinstance(group, click.Group) else None
+    if isinstance(called, click.Group):
+        for command in called.commands.values():
+            yield from command.params
+    elif called:
+        yield from called.params
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})

@@ -6,12 +6,37 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from bench.options import GREATEST, convert
+
 if TYPE_CHECKING:
     from bench.registry import Registry
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 INTERRUPTED = 130
 """The exit code."""
+
+GREATEST_SEED = 2**32 - 1
+"""As numpy's, which plugins may give it to."""
+MOST_SEEDS = 10_000
+
+
+class WholeNumber(click.IntRange):
+    """Whole numbers as those of `-o`: in ASCII digits, of 64 bits."""
+
+    def __init__(self, min: int, max: int = GREATEST) -> None:
+        super().__init__(min, max)
+
+    def _describe_range(self) -> str:
+        """For the help, where the number of bits would only distract."""
+        return super()._describe_range() if self.max != GREATEST else f"x>={self.min}"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        try:
+            number = convert(int, value)
+        except (ValueError, TypeError):
+            self.fail(f"{value!r} is not a valid {self.name}.", param, ctx)
+        return super().convert(number, param, ctx)
+
 
 out_option = click.option(
     "--out",
@@ -67,14 +92,33 @@ def settings_option(what: str, metavar: str = "NAME=VALUE") -> Callable[[Command
         what: The help text of the option.
         metavar: What its value looks like in the help.
     """
-    return click.option("-o", "--option", "options", multiple=True, metavar=metavar, help=what)
+    return click.option(
+        "-o", "--option", "options", multiple=True, metavar=metavar, help=what, callback=refuse_options_as_values
+    )
 
 
-def installed() -> "Registry":
-    """The installed plugins, with a warning for each that could not be loaded."""
+def refuse_options_as_values(ctx: click.Context, option: click.Parameter, values: Sequence[str]) -> Sequence[str]:
+    """For options that take NAME=VALUE: refuse the next option, which is taken for the value that was left out."""
+    for value in values:
+        if value.startswith("-") and "=" not in value:
+            raise click.BadOptionUsage(option.opts[0], f"Option '{option.opts[0]}' requires an argument.", ctx)
+    return values
+
+
+def installed(refuse_duplicates: bool = True) -> "Registry":
+    """The installed plugins, with a warning for each that could not be loaded.
+
+    Args:
+        refuse_duplicates: Whether a name that two plugins offer is an error; if not, the second plugin is a broken one.
+    """
     from bench import registry
 
-    plugins = registry.installed()
+    try:
+        plugins = registry.installed()
+    except registry.DuplicateNameError:
+        if refuse_duplicates:
+            raise
+        plugins = registry.load(registry.installed_entry_points(), refuse_duplicates=False)
     for plugin, why in plugins.broken.items():
         click.echo(f"warning: plugin {plugin} could not be loaded: {why}", err=True)
     return plugins

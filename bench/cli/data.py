@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bench.cli.common import data_dir_option, debug_option, installed, settings_option, table, unofficial_option
+from bench.cli.common import (
+    GREATEST_SEED,
+    WholeNumber,
+    data_dir_option,
+    debug_option,
+    installed,
+    settings_option,
+    table,
+    unofficial_option,
+)
 from bench.data.files import Files, default_root
 from bench.text import counts_by_name
 
@@ -36,7 +45,6 @@ def prepare(name: str, options: Sequence[str], data_dir: Path | None, allow_unof
     needed.
     """
     from bench.cli.progress import preparing
-    from bench.failures import Part
     from bench.options import named_values, options_of, parse
     from bench.runs.resolve import load_dataset
 
@@ -46,7 +54,7 @@ def prepare(name: str, options: Sequence[str], data_dir: Path | None, allow_unof
     files = _Noted(data_dir or default_root(), allow_unofficial_data)
     values = parse(options_of(offer.value), values, f"data set {name}")
     with preparing() as files.progress:
-        dataset = load_dataset(Part("data set", name, offer.plugin, offer.value), files, values)
+        dataset = load_dataset(name, offer, files, values)
     checked = files.noted | dict.fromkeys(_prepared(files.noted), "prepared")
     if checked:
         rows = [(str(path.relative_to(files.root)), how, _size(path)) for path, how in checked.items()]
@@ -63,7 +71,7 @@ def prepare(name: str, options: Sequence[str], data_dir: Path | None, allow_unof
 @click.argument("name")
 @click.option("--protocol", help="The protocol. The default is that of the data set's recipe.")
 @click.option(
-    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="The seed that draws the splits."
+    "--seed", type=WholeNumber(0, GREATEST_SEED), default=0, show_default=True, help="The seed that draws the splits."
 )
 @settings_option(
     "An option of the data set, the protocol or the recipe, named as for `bench run`: 'dataset.NAME', 'protocol.NAME' "

@@ -1,5 +1,6 @@
 """`bench run`."""
 
+import dataclasses
 import sys
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -10,7 +11,10 @@ import click
 
 from bench.cli.common import (
     DEBUG,
+    GREATEST_SEED,
     INTERRUPTED,
+    MOST_SEEDS,
+    WholeNumber,
     backend_option,
     data_dir_option,
     debug_option,
@@ -18,6 +22,7 @@ from bench.cli.common import (
     eager_option,
     installed,
     out_option,
+    refuse_options_as_values,
     settings_option,
     table,
     timeout_option,
@@ -25,11 +30,14 @@ from bench.cli.common import (
 )
 from bench.cli.leaderboard import write_tables
 from bench.errors import BenchError, OptionError
-from bench.records.spec import PAPER, SHARED, SHORTHANDS
+from bench.records.files import SUPERSEDED
+from bench.records.spec import OPTION_FIELDS, PAPER, SHARED, SHORTHANDS
 from bench.text import counts_by_name
 
 if TYPE_CHECKING:
     from bench.records.run import RunResult
+    from bench.records.sections import MetaStep, Resolved
+    from bench.records.spec import RunSpec
     from bench.records.store import ResultStore
     from bench.runs.experiment import Experiment
 
@@ -42,14 +50,21 @@ if TYPE_CHECKING:
 @click.option("--model", help="The model. The default is that of the data set's recipe.")
 @click.option("--protocol", help="The protocol. The default is that of the data set's recipe.")
 @click.option(
-    "--seeds", type=click.IntRange(min=1), help="Run the seeds 0 to N - 1. The default is seed 0 alone.", metavar="N"
+    "--seeds",
+    type=WholeNumber(1, MOST_SEEDS),
+    help="Run the seeds 0 to N - 1. The default is seed 0 alone.",
+    metavar="N",
 )
 @click.option(
-    "--seed", "single", type=click.IntRange(min=0), multiple=True, help="Run this seed. May be given several times."
+    "--seed",
+    "single",
+    type=WholeNumber(0, GREATEST_SEED),
+    multiple=True,
+    help="Run this seed. May be given several times.",
 )
-@click.option("--epochs", type=click.IntRange(min=1), help="Train this many epochs (off the recipe).")
-@click.option("--train-size", type=click.IntRange(min=1), help="Train on this many samples (off the recipe).")
-@click.option("--batch-size", type=click.IntRange(min=1), help="Train with this batch size (off the recipe).")
+@click.option("--epochs", type=WholeNumber(min=1), help="Train this many epochs (off the recipe).")
+@click.option("--train-size", type=WholeNumber(min=1), help="Train on this many samples (off the recipe).")
+@click.option("--batch-size", type=WholeNumber(min=1), help="Train with this batch size (off the recipe).")
 @settings_option(
     "An option of the methods, or 'METHOD.NAME' of one of them; 'model.NAME', 'dataset.NAME', 'protocol.NAME' and "
     "'recipe.NAME' are options of the model, the data set, the protocol and the recipe. `bench show` lists them."
@@ -57,6 +72,7 @@ if TYPE_CHECKING:
 @click.option(
     "--each",
     multiple=True,
+    callback=refuse_options_as_values,
     metavar="NAME=VALUE",
     help="An option and one of its values, as for -o. Given several times, all combinations of the values are run.",
 )
@@ -77,7 +93,7 @@ if TYPE_CHECKING:
 @eager_option
 @click.option(
     "--threads",
-    type=click.IntRange(1, 1024),
+    type=WholeNumber(1, 1024),
     help="The number of torch's threads on the CPU. The default is OMP_NUM_THREADS or, where that is not set, one "
     "thread for each 10 MFLOP of a batch's forward pass.",
 )
@@ -100,7 +116,8 @@ def run(methods: Sequence[str], seeds: int | None, single: Sequence[int], out: P
     checkpoint when the same command is given again.
 
     The exit code is 0 if all runs are recorded, even if some methods are not applicable; 1 if a run failed, for
-    example because it diverged; 2 for bad input, or if no method is applicable; and 130 if it was interrupted.
+    example because it diverged, if its record cannot be used, or if no method is applicable; 2 for bad input; and 130
+    if it was interrupted.
     """
     if seeds and single:
         raise OptionError("give --seeds N or --seed S, not both")
@@ -111,12 +128,12 @@ def run(methods: Sequence[str], seeds: int | None, single: Sequence[int], out: P
     check_backend(asked["backend"])
     device = device_of(asked["device"])
     store = ResultStore(out / "results")
-    store.check_writable()
     to_run = experiments_asked_for(methods, asked)
     chosen = list(dict.fromkeys(single)) or list(range(seeds or 1))
+    asked["checked"] = _check(to_run, chosen, store, device, asked)
+    store.check_writable()  # not before: a refused command makes no folder
     results: list[RunResult] = []
     try:
-        asked["checked"] = _check(to_run, chosen, store, device, asked)
         for experiment in to_run:
             _run_seeds(experiment, chosen, store, device, asked, results)
     except BenchError:
@@ -131,7 +148,46 @@ def run(methods: Sequence[str], seeds: int | None, single: Sequence[int], out: P
             err=True,
         )
         sys.exit(INTERRUPTED)
-    _tell(results, store.folder, out)
+    if results:
+        _tell([named_by_each(result, asked["each"]) for result in results], store.folder, out)
+    if len(results) < len(chosen) * len(to_run):
+        sys.exit(1)
+
+
+def each_options(spec: "RunSpec", resolved: "Resolved", each: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """The options of `--each` that a run has, with the values that it uses, also where these are the defaults.
+
+    Args:
+        spec: The run.
+        resolved: All of its values.
+        each: The texts of `--each`.
+
+    Returns:
+        Field of a spec -> name of the option -> value.
+    """
+    options: dict[str, dict[str, Any]] = {}
+    for text in each:
+        owner, _, name = text.partition("=")[0].rpartition(".")
+        field = OPTION_FIELDS.get("method" if owner in ("", spec.method) else owner, "")
+        if name in (values := getattr(resolved, field, {})):
+            options.setdefault(field, {})[name] = values[name]
+    return options
+
+
+def named_by_each(result: "RunResult", each: Sequence[str]) -> "RunResult":
+    """The result with a spec that names every option of `--each`, so that each value is told apart in the summary."""
+    options = each_options(result.spec, result.resolved, each)
+    changes: dict[str, Any] = {field: getattr(result.spec, field) | values for field, values in options.items()}
+    return dataclasses.replace(result, spec=dataclasses.replace(result.spec, **changes))
+
+
+def label_of(experiment: "Experiment", each: Sequence[str]) -> str:
+    """The method, and the value that this experiment has of each option of `--each`: `forml[weight_lr=1]`."""
+    spec = experiment.spec(0)
+    none: dict[str, Any] = {field: {} for field in OPTION_FIELDS.values()}
+    only_each = dataclasses.replace(spec, **none | each_options(spec, experiment.resolved, each))
+    changes = [*only_each.changes(["validation"]), *only_each.variant()]
+    return f"{only_each.label()} ({', '.join(changes)})" if changes else only_each.label()
 
 
 def _tell(results: "Sequence[RunResult]", folder: Path, out: Path) -> None:
@@ -151,7 +207,7 @@ def _tell(results: "Sequence[RunResult]", folder: Path, out: Path) -> None:
                 click.echo(r.traceback, err=True)
         sys.exit(1)
     if all(r.unfit for r in results):
-        sys.exit(2)
+        sys.exit(1)
 
 
 def experiments_asked_for(methods: Sequence[str], asked: Mapping[str, Any]) -> "list[Experiment]":
@@ -186,8 +242,14 @@ def experiments_asked_for(methods: Sequence[str], asked: Mapping[str, Any]) -> "
 
 
 def _missing(experiment: "Experiment", seeds: list[int], store: "ResultStore", force: bool) -> list[int]:
-    """The seeds that have no record yet, or all if they are to be repeated."""
-    return [seed for seed in seeds if force or not store.get(experiment.spec(seed))]
+    """The seeds that are to be run: those without a record of these data, or all if they are to be repeated."""
+    missing = []
+    for seed in seeds:
+        spec = experiment.spec(seed)
+        result = store.get(spec)
+        is_recorded = store.unusable(spec) or (result and result.has_data(experiment.dataset.content))
+        missing += [seed] if force or not is_recorded else []
+    return missing
 
 
 def _check(
@@ -218,32 +280,66 @@ def _run_seeds(
     results: "list[RunResult]",
 ) -> None:
     """Run what has no record yet; add the results of all seeds to `results`, each as soon as it is recorded."""
+    stack, force = asked["stack"], asked["force"]
+    label = label_of(experiment, asked["each"])
+    seeds = seeds if force else _with_usable_records(experiment, label, seeds, store)
+    results_by_seed = {seed: store.get(experiment.spec(seed)) for seed in seeds}
+    content = experiment.dataset.content
+    other_data = [result for result in results_by_seed.values() if result and not result.has_data(content)]
+    results_by_seed |= {result.spec.seed: None for result in other_data}
+    if other_data and not force:
+        click.echo(
+            f"{label}: the data of {experiment.dataset.name} have changed since {len(other_data)} of "
+            f"{len(seeds)} runs, which are repeated; their records are kept in {store.folder / SUPERSEDED}",
+            err=True,
+        )
+    recorded = [result for result in results_by_seed.values() if result and not force]
+    results += recorded
+    if recorded:
+        click.echo(f"{label}: {len(recorded)} of {len(seeds)} runs already recorded, not repeated")
+    missing = [seed for seed, result in results_by_seed.items() if force or not result]
+    for group in [missing] if stack and missing else [[seed] for seed in missing]:
+        results += _run(experiment, label, group, store, device, asked)
+
+
+def _run(
+    experiment: "Experiment", label: str, seeds: list[int], store: "ResultStore", device: Any, asked: dict[str, Any]
+) -> "list[RunResult]":
+    """Train and record one run, or those that are stacked, here or in a process of its own."""
     from bench.cli.progress import observer
     from bench.runs.isolation import Ended, in_own_process
     from bench.runs.runner import record_failure
     from bench.runs.runner import run as run_experiment
 
-    stack, force = asked["stack"], asked["force"]
-    missing = _missing(experiment, seeds, store, force)
-    recorded = [result for seed in seeds if seed not in missing and (result := store.get(experiment.spec(seed)))]
-    results += recorded
-    if recorded:
-        click.echo(f"{experiment.method_name}: {len(recorded)} of {len(seeds)} runs already recorded, not repeated")
+    title = f"{label} on {experiment.dataset.name}, seed {', '.join(map(str, seeds))}"
+    watch = partial(observer, title, experiment.recipe, resumes=not asked["force"])
     how = {name: asked[name] for name in ("backend", "check", "eager", "threads", "timeout", "checked")}
-    how |= {"stacked": stack, "resume": not force}
-    for group in [missing] if stack and missing else [[seed] for seed in missing]:
-        title = f"{experiment.method_name} on {experiment.dataset.name}, seed {', '.join(map(str, group))}"
-        watch = partial(observer, title, experiment.recipe, resumes=not force)
-        if asked["isolate"]:
-            made = in_own_process(run_experiment, experiment, group, watch, store=store, device=device, **how)
-            if isinstance(made, Ended):
-                made = record_failure(experiment, group, store, device, made.failure, **how)
-        else:
-            with watch() as watching:
-                made = run_experiment(experiment, group, store, device, watching, **how)
-        results += made
-        if left_behind := made[0].environment.left_behind:
-            click.echo(f"{title}: left behind in the process, and put back: {', '.join(left_behind)}", err=True)
+    how |= {"stacked": asked["stack"], "resume": not asked["force"]}
+    if asked["isolate"]:
+        made = in_own_process(run_experiment, experiment, seeds, watch, store=store, device=device, **how)
+        if isinstance(made, Ended):
+            made = record_failure(experiment, seeds, store, device, made.failure, **how)
+    else:
+        with watch() as watching:
+            made = run_experiment(experiment, seeds, store, device, watching, **how)
+    if left_behind := made[0].environment.left_behind:
+        click.echo(f"{title}: left behind in the process, and put back: {', '.join(left_behind)}", err=True)
+    return made
+
+
+def _with_usable_records(experiment: "Experiment", label: str, seeds: list[int], store: "ResultStore") -> list[int]:
+    """The seeds but those whose record cannot be used, which is said with the label and not touched."""
+    usable = []
+    for seed in seeds:
+        unusable = store.unusable(experiment.spec(seed))
+        for path, why in unusable.items():
+            click.echo(
+                f"{label}, seed {seed}, is left out, as its record cannot be used: {path}: {why}; "
+                f"--force repeats the run and moves the record to {store.folder / SUPERSEDED}",
+                err=True,
+            )
+        usable += [] if unusable else [seed]
+    return usable
 
 
 def _summary(results: "Sequence[RunResult]") -> None:
@@ -262,12 +358,22 @@ def _summary(results: "Sequence[RunResult]") -> None:
         task = f" ({row.variant})" if row.variant else ""
         title = f"{row.name}{task}: test, percent, {len(row.runs)} seed(s), {seconds:.1f} s of training each"
         for choice in row.first.costs.meta_step:
-            error = "" if choice.error is None else f"{choice.error:.0e} off "
-            title += f"; look-ahead: {choice.backend}, {error}{choice.against}"
+            title += f"; {_look_ahead(choice)}"
         table(title, cells, ("rule", *metrics))
         if row.first.data.counts:
             samples = list(dict.fromkeys(map(_samples, row.runs.values())))
             click.echo(f"data{' of the first seed' if len(samples) > 1 else ''}: {samples[0]}")
+
+
+def _look_ahead(choice: "MetaStep") -> str:
+    """A look-ahead's backend, and how far its meta-gradient was from what it was compared with."""
+    error = "" if choice.error is None else f"{choice.error:.0e} off "
+    text = f"look-ahead: {choice.backend}, {error}{choice.against}"
+    if choice.differences_error is not None:
+        text += f", {choice.differences_error:.0e} off central differences"
+    if choice.float32_error:
+        text += f", {choice.float32_error:.0e} off float32"
+    return text
 
 
 def _samples(result: "RunResult") -> str:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @click.argument("kind", type=click.Choice([*KINDS, "plugins"]), required=False)
 def list_(kind: str | None) -> None:
     """List what is installed, by the distribution that offers it."""
-    registry = installed()
+    registry = installed(refuse_duplicates=False)  # this is where one looks for the two
     for each in [kind] if kind else [*KINDS, "plugins"]:
         by_source = defaultdict(list)
         for source, name, what in _rows(registry, each):
@@ -79,14 +79,13 @@ def _recipe(name: str, offer: "Offer", data_dir: Path | None) -> None:
     """Print the data set's recipe or, where its files are missing, the types of what can be changed."""
     from bench.data.files import Files, default_root
     from bench.errors import DataError
-    from bench.failures import Part
     from bench.options import describe, show
     from bench.recipe import Recipe
     from bench.runs.resolve import load_dataset, recipe_options
 
     try:
         files = Files(data_dir or default_root(), allow_unofficial=True, download=False)
-        dataset = load_dataset(Part("data set", name, offer.plugin, offer.value), files, {})
+        dataset = load_dataset(name, offer, files, {})
     except DataError as error:
         rows = [(f"-o recipe.{n}=", describe(option.type)) for n, option in recipe_options(Recipe()).items()]
         table(f"Recipe, without its values, because the data cannot be read: {error}", rows)

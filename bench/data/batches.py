@@ -62,7 +62,11 @@ class Draws:
 
     @contextmanager
     def replaced(self, by: Callable[["BalancedBatches"], Batch]) -> Iterator[None]:
-        """Let another function draw the batches within this context, as a capture of an update does."""
+        """Within this context, let another function draw the batches, as a capture of an update does.
+
+        Args:
+            by: given the batches, draws the next one.
+        """
         before = self.by
         self.by = by
         try:
@@ -147,9 +151,15 @@ class BalancedBatches:
         return torch.stack(plans, 1) if self.streams.stacked else plans[0]
 
     def state_dict(self) -> dict[str, int]:
+        """What `load_state_dict` needs to go on from here."""
         return {"position": self.position}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
+        """Go on from where another object was.
+
+        Args:
+            state: what its `state_dict` gave.
+        """
         self.position = state["position"]
         self._begin(self.position // self.CHUNK)
 

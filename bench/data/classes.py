@@ -51,7 +51,15 @@ def only_with_others(dataset: Dataset, names: Sequence[str]) -> Dataset:
 
 
 def each_split(dataset: Dataset, change: Callable[[Split], Split]) -> Dataset:
-    """The data set with a function applied to each of its splits."""
+    """Apply a function to each split of a data set.
+
+    Args:
+        dataset: whose splits are changed.
+        change: gives the new split for an old one.
+
+    Returns:
+        The data set with the new splits; its probes stay as they are.
+    """
     return replace(
         dataset,
         train=change(dataset.train),
@@ -61,14 +69,34 @@ def each_split(dataset: Dataset, change: Callable[[Split], Split]) -> Dataset:
 
 
 def class_number(dataset: Dataset, name: str) -> int:
-    """The number of a class. Raises OptionError, with the names of all classes, if there is no such class."""
+    """The number of a class.
+
+    Args:
+        dataset: that has the class.
+        name: of the class.
+
+    Returns:
+        A number from 0 on.
+
+    Raises:
+        OptionError: with the names of all classes, if there is no such class.
+    """
     if name not in dataset.classes:
         raise OptionError(f"{dataset.name} has no class {name!r}; its classes: {', '.join(dataset.classes)}")
     return dataset.classes.index(name)
 
 
 def members(y: Tensor, number: int, generator: Generator) -> Tensor:
-    """The positions of a class's samples in y [N], in random order."""
+    """The positions of a class's samples, in random order.
+
+    Args:
+        y: [N], the classes of all samples.
+        number: of the class.
+        generator: on the CPU; it draws the order.
+
+    Returns:
+        [n] int64.
+    """
     positions = (y == number).nonzero().squeeze(1)
     return positions[torch.randperm(len(positions), generator=generator)]
 
@@ -93,14 +121,30 @@ def drawn(label: Tensor, counts: Sequence[int], streams: RandomStreams, part: st
 
 
 def without(n: int, positions: Tensor) -> Tensor:
-    """The positions from 0 to n - 1 that are not among the given ones, in order."""
+    """The positions from 0 to n - 1 that are not among the given ones.
+
+    Args:
+        n: number of positions.
+        positions: int64, those that are left out.
+
+    Returns:
+        int64, in order.
+    """
     remains = torch.ones(n, dtype=torch.bool)
     remains[positions] = False
     return remains.nonzero().squeeze(1)
 
 
 def least(label: Tensor, labels: int) -> int:
-    """The number of samples of the rarest label."""
+    """The number of samples of the rarest label.
+
+    Args:
+        label: [N], class or group of each sample.
+        labels: how many classes or groups there are; one without samples counts.
+
+    Returns:
+        The number.
+    """
     return int(label.bincount(minlength=labels).min())
 
 

@@ -102,7 +102,12 @@ class Files:
         self.unofficial[name] = self._read[name] = f"sha256:{sha256()}"
 
     def report(self, what: str, fraction: float) -> None:
-        """Report to `progress` which fraction of `what` is done, from 0 to 1."""
+        """Report progress.
+
+        Args:
+            what: is being done.
+            fraction: that is done, from 0 to 1.
+        """
         if self.progress:
             self.progress(what, fraction)
 

@@ -29,7 +29,14 @@ class Batch(NamedTuple):
     index: Tensor  # type: ignore[assignment]  # the field's name; tuple.index is not used
 
     def label(self, by: str) -> Tensor:
-        """[B], the class of each sample, or if `by` is not `class`, its group."""
+        """The class of each sample, or its group.
+
+        Args:
+            by: `class`; any other text means the group.
+
+        Returns:
+            [B] int64 (stacked: [R, B]).
+        """
         return self.y if by == "class" else self.group
 
 
@@ -72,7 +79,20 @@ class Split:
 
     @classmethod
     def stack(cls, splits: Sequence[Self]) -> Self:
-        """The splits of several runs as one split of stacked runs. Raises DataError if their sizes differ."""
+        """The splits of several runs as one split of stacked runs.
+
+        Args:
+            splits: one for each run.
+
+        Returns:
+            The split, whose fields are [R, N, ...].
+
+        Raises:
+            DataError: if the splits differ in size or in the shape of their inputs.
+        """
+        if len(shapes := {tuple(split.x.shape[1:]) for split in splits}) > 1:
+            each = " or ".join(str(list(shape)) for shape in sorted(shapes))
+            raise DataError(f"by the seed the runs have inputs of {each}, which cannot be stacked: leave out --stack")
         if len(sizes := {len(split) for split in splits}) > 1:
             each = " or ".join(f"{size:,}" for size in sorted(sizes))
             raise DataError(f"by the seed the runs have {each} samples, which cannot be stacked: leave out --stack")
@@ -80,7 +100,14 @@ class Split:
 
     @classmethod
     def cat(cls, splits: Sequence[Self]) -> Self:
-        """The samples of several splits as one split, in order."""
+        """The samples of several splits as one split.
+
+        Args:
+            splits: whose samples follow one another, in this order.
+
+        Returns:
+            The split.
+        """
         lead = splits[0].y.dim() - 1
         return cls(*(torch.cat([getattr(s, name) for s in splits], lead) for name in ("x", "y", "group")))
 
@@ -89,7 +116,14 @@ class Split:
         return replace(self, x=self.x.to(device), y=self.y.to(device), group=self.group.to(device))
 
     def select(self, index: Tensor) -> Self:
-        """The samples at `index` [n] of an unstacked split, in that order."""
+        """Some samples of an unstacked split.
+
+        Args:
+            index: [n], positions of the samples, in the order in which they are taken.
+
+        Returns:
+            The split of these samples.
+        """
         index = index.to(self.device)
         return replace(self, x=self.x[index], y=self.y[index], group=self.group[index])
 
@@ -99,7 +133,14 @@ class Split:
         return replace(self, y=nothing, group=nothing)
 
     def batch(self, index: Tensor) -> Batch:
-        """The samples at `index` [B] (stacked: [R, B]), with images scaled to [0, 1]."""
+        """A batch of some samples.
+
+        Args:
+            index: [B] (stacked: [R, B]), positions of the samples, on the device of the split.
+
+        Returns:
+            The batch, with images scaled to [0, 1].
+        """
         fields = self.x, self.y, self.group
         if index.dim() == 1:
             x, y, group = (t.index_select(0, index) for t in fields)
@@ -110,7 +151,14 @@ class Split:
         return Batch(x.float().div_(255) if x.dtype == torch.uint8 else x, y, group, index)
 
     def in_order(self, batch_size: int) -> Iterator[Batch]:
-        """Batches of all samples, in the order of the split."""
+        """Batches of all samples, in the order of the split.
+
+        Args:
+            batch_size: samples of a batch; the last one may be smaller.
+
+        Yields:
+            The batches.
+        """
         index = torch.arange(len(self), device=self.device).expand(self.y.shape)
         for part in index.split(batch_size, -1):
             yield self.batch(part.contiguous())
@@ -134,7 +182,15 @@ def number_of_batches(samples: int, batch_size: int) -> int:
 
 
 def to_device(index: Tensor, device: torch.device) -> Tensor:
-    """Copy to a device without waiting for it: copies from pinned memory are queued."""
+    """Copy a tensor to a device without waiting for it: copies from pinned memory are queued.
+
+    Args:
+        index: on any device.
+        device: where the copy is to be.
+
+    Returns:
+        The copy.
+    """
     return index.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else index.to(device)
 
 

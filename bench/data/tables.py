@@ -71,7 +71,15 @@ class Table:
         return np.array(self._each(column, code, f"one of {', '.join(values)}"), np.int64)
 
     def where(self, keep: Callable[[str], bool], column: str) -> "Table":
-        """The table with the rows for which `keep` is true of the cell in a column."""
+        """Some rows of the table.
+
+        Args:
+            keep: whether a row stays, given its cell in the column.
+            column: name of the column.
+
+        Returns:
+            The table of these rows.
+        """
         rows = [i for i, cell in enumerate(self.cells[column]) if keep(cell)]
         cells = {name: [column[i] for i in rows] for name, column in self.cells.items()}
         return Table(self.path, [self.lines[i] for i in rows], cells)

@@ -78,7 +78,15 @@ def universal_perturbation(
 
 
 def perturbed(x: Tensor, delta: Tensor) -> Tensor:
-    """Images x [B, C, H, W] with a perturbation delta [C, H, W] added, clamped to [0, 1]."""
+    """Images with a perturbation added, clamped to [0, 1].
+
+    Args:
+        x: [B, C, H, W] in [0, 1].
+        delta: [C, H, W], the same for all images.
+
+    Returns:
+        [B, C, H, W] in [0, 1].
+    """
     return (x + delta).clamp(0, 1)
 
 
@@ -95,7 +103,14 @@ class InputRange(NamedTuple):
 
     @classmethod
     def of(cls, train: Split) -> Self:
-        """The range of the inputs of a split."""
+        """The range of the inputs of a split.
+
+        Args:
+            train: the training data; of bytes, the range is 0 to 1, as batches have them.
+
+        Returns:
+            The range, on the device of the split.
+        """
         if train.x.dtype == torch.uint8:
             return cls(torch.zeros((), device=train.device), torch.ones((), device=train.device))
         samples = train.y.dim() - 1
@@ -103,7 +118,7 @@ class InputRange(NamedTuple):
 
     @property
     def span(self) -> Tensor:
-        """The greatest minus the least value."""
+        """The greatest minus the least value, of the shape of both."""
         return self.high - self.low
 
     def perturbed(self, x: Tensor, delta: Tensor) -> Tensor:

@@ -60,13 +60,28 @@ class Mixtures(Method):
         require_cross_entropy(self.name, self.task.recipe)
 
     def losses(self, batch: Batch) -> Tensor:
+        """The cross-entropy of each image, plus the divergence of the predictions for it and for two mixtures of it.
+
+        Args:
+            batch: of the training data; x [B, C, H, W] in [0, 1].
+
+        Returns:
+            [B], differentiable.
+        """
         views = torch.cat([batch.x, self.mixtures(batch.x.repeat(2, 1, 1, 1))])
         logits = self.model(views).unflatten(0, (3, -1))
         return self.task.loss(logits[0], batch.y) + self.consistency * jensen_shannon(logits)
 
     @torch.no_grad()
     def mixtures(self, x: Tensor) -> Tensor:
-        """A mixture of each image of x [B, C, H, W]."""
+        """A random mixture of each image and chains of operations on it.
+
+        Args:
+            x: [B, C, H, W] in [0, 1].
+
+        Returns:
+            [B, C, H, W] in [0, 1], without a gradient.
+        """
         alpha = torch.full((self.width,), self.alpha, device=x.device)
         w = Dirichlet(alpha, validate_args=False).sample((len(x),))
         m = Beta(alpha[0], alpha[0], validate_args=False).sample((len(x), 1, 1, 1))
@@ -75,7 +90,14 @@ class Mixtures(Method):
         return mixed
 
     def chains(self, x: Tensor) -> Tensor:
-        """Each image of x [B, C, H, W] after a random number of random operations."""
+        """Each image after 1 to `depth` random operations.
+
+        Args:
+            x: [B, C, H, W] in [0, 1].
+
+        Returns:
+            [B, C, H, W] in [0, 1].
+        """
         n, device = len(x), x.device
         links = torch.randint(1, self.depth + 1, (n, 1, 1, 1), device=device)
         for link in range(self.depth):

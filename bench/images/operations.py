@@ -17,7 +17,15 @@ LEVELS = 256
 
 
 def check_images(split: Split, who: str) -> None:
-    """Raise NotApplicableError if the inputs of a split are not images; the message begins with `who`."""
+    """Refuse a split whose inputs are not images.
+
+    Args:
+        split: the split.
+        who: what needs images, with which the message begins.
+
+    Raises:
+        NotApplicableError: if the inputs are not of shape [C, H, W].
+    """
     shape = list(split.x.shape[split.y.dim() :])
     if len(shape) != 3:
         raise NotApplicableError(f"{who} needs images [C, H, W], not inputs of shape {shape}")
@@ -51,7 +59,15 @@ def warp(x: Tensor, affine: Tensor) -> Tensor:
 
 
 def rotate(degrees: Tensor, height: int, width: int) -> Tensor:
-    """The maps of rotations about the centre: [B] degrees counter-clockwise -> [B, 2, 3]."""
+    """The maps of rotations about the centre.
+
+    Args:
+        degrees: [B], counter-clockwise.
+        height, width: of the images, in pixels.
+
+    Returns:
+        [B, 2, 3].
+    """
     angle = degrees.deg2rad()
     cos = angle.cos()
     sin = angle.sin()
@@ -61,21 +77,42 @@ def rotate(degrees: Tensor, height: int, width: int) -> Tensor:
 
 
 def shear_x(by: Tensor) -> Tensor:
-    """The maps of shears along rows: [B] pixels to the left for each pixel down -> [B, 2, 3]. The upper edge stays."""
+    """The maps of shears along rows. The upper edge stays.
+
+    Args:
+        by: [B], pixels to the left for each pixel down.
+
+    Returns:
+        [B, 2, 3].
+    """
     one = torch.ones_like(by)
     zero = torch.zeros_like(by)
     return _affine(one, by, zero, zero, one, zero)
 
 
 def shear_y(by: Tensor) -> Tensor:
-    """The maps of shears along columns: [B] pixels up for each pixel to the right -> [B, 2, 3]. The left edge stays."""
+    """The maps of shears along columns. The left edge stays.
+
+    Args:
+        by: [B], pixels up for each pixel to the right.
+
+    Returns:
+        [B, 2, 3].
+    """
     one = torch.ones_like(by)
     zero = torch.zeros_like(by)
     return _affine(one, zero, zero, by, one, zero)
 
 
 def translate(right: Tensor, down: Tensor) -> Tensor:
-    """The maps of translations: [B] pixels to the right and [B] pixels down -> [B, 2, 3]."""
+    """The maps of translations.
+
+    Args:
+        right, down: [B], in pixels.
+
+    Returns:
+        [B, 2, 3].
+    """
     one = torch.ones_like(right)
     zero = torch.zeros_like(right)
     return _affine(one, zero, -right, zero, one, -down)
@@ -89,21 +126,46 @@ def _affine(*entries: Tensor) -> Tensor:
 
 
 def look_up(x: Tensor, table: Tensor) -> Tensor:
-    """Replace the levels of each image x [B, C, H, W] by those of its table [B, C, 256] or [B, 1, 256]."""
+    """Replace the levels of each image by those of its table.
+
+    Args:
+        x: [B, C, H, W] in [0, 1].
+        table: [B, C, 256], or [B, 1, 256] for all channels: the new level of each level, from 0 to 255.
+
+    Returns:
+        [B, C, H, W] in [0, 1].
+    """
     table = table.expand(-1, x.shape[1], -1)
     return table.gather(-1, _levels(x)).view_as(x) / (LEVELS - 1)
 
 
 def histogram(x: Tensor) -> Tensor:
-    """The number of pixels of each level in each channel of images x [B, C, H, W]: [B, C, 256] int64."""
+    """The number of pixels of each level in each channel of images.
+
+    Args:
+        x: [B, C, H, W] in [0, 1].
+
+    Returns:
+        [B, C, 256] int64.
+    """
     levels = _levels(x)
     return levels.new_zeros(*levels.shape[:2], LEVELS).scatter_add_(-1, levels, torch.ones_like(levels))
 
 
 def autocontrast(counts: Tensor) -> Tensor:
-    """The tables that stretch each channel over all levels, from a histogram [B, C, 256].
+    """The tables that stretch each channel over all levels.
 
-    It is `ImageOps.autocontrast` of PIL, except that PIL rounds down. A channel with a single level stays as it is.
+    A channel with a single level stays as it is.
+
+    Args:
+        counts: [B, C, 256], a histogram.
+
+    Returns:
+        [B, C, 256].
+
+    Source: `ImageOps.autocontrast` of PIL.
+
+    Departure: PIL rounds down.
     """
     level = torch.arange(LEVELS, device=counts.device)
     least = level.where(counts > 0, LEVELS - 1).amin(-1, keepdim=True)
@@ -113,9 +175,17 @@ def autocontrast(counts: Tensor) -> Tensor:
 
 
 def equalize(counts: Tensor) -> Tensor:
-    """The tables that make the histogram of each channel as flat as possible, from a histogram [B, C, 256].
+    """The tables that make the histogram of each channel as flat as possible.
 
-    It is `ImageOps.equalize` of PIL. A channel with fewer than 255 pixels below its highest level stays as it is.
+    A channel with fewer than 255 pixels below its highest level stays as it is.
+
+    Args:
+        counts: [B, C, 256], a histogram.
+
+    Returns:
+        [B, C, 256].
+
+    Source: `ImageOps.equalize` of PIL.
     """
     level = torch.arange(LEVELS, device=counts.device)
     most = level.where(counts > 0, 0).amax(-1, keepdim=True)
@@ -126,13 +196,31 @@ def equalize(counts: Tensor) -> Tensor:
 
 
 def posterize(bits: Tensor) -> Tensor:
-    """The tables that keep the highest `bits` [B] int64 of 8 bits: `ImageOps.posterize` of PIL. With 0 all is black."""
+    """The tables that keep the highest bits of 8 bits.
+
+    Args:
+        bits: [B] int64 from 0 to 8, how many bits are kept; with 0 all is black.
+
+    Returns:
+        [B, 1, 256].
+
+    Source: `ImageOps.posterize` of PIL.
+    """
     step = (2 ** (8 - bits))[:, None, None]
     return (torch.arange(LEVELS, device=bits.device) // step * step).float()
 
 
 def solarize(threshold: Tensor) -> Tensor:
-    """The tables that invert all levels from `threshold` [B] on: `ImageOps.solarize` of PIL."""
+    """The tables that invert all levels from a threshold on.
+
+    Args:
+        threshold: [B], from 0 to 256.
+
+    Returns:
+        [B, 1, 256].
+
+    Source: `ImageOps.solarize` of PIL.
+    """
     level = torch.arange(LEVELS, device=threshold.device)
     return level.where(level < threshold[:, None, None], LEVELS - 1 - level).float()
 

@@ -1,19 +1,19 @@
 """The models that runs begin with."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import torch
 from torch import Generator, Tensor, nn
 
-from bench.models.normalize import normalized
+from bench.models.normalize import Values, normalized
 from bench.models.stack import stack
 from bench.streams import RandomStreams, derive
 
 
 def initial_model(
     build: Callable[[], nn.Module],
-    mean: Sequence[float],
-    std: Sequence[float],
+    mean: Values,
+    std: Values,
     streams: RandomStreams,
     device: torch.device,
 ) -> nn.Module:
@@ -21,7 +21,8 @@ def initial_model(
 
     Args:
         build: builds the model; its initial weights come from torch's global generator.
-        mean, std: of each channel or feature, which the model normalises its input with; empty: it does not.
+        mean, std: of each channel or feature, [C], which the model normalises its input with; [R, C] where stacked runs
+            differ in them; empty: it does not.
         streams: the run's; the initial weights are drawn by the purpose `init`.
         device: where the model is put.
     """
@@ -29,8 +30,9 @@ def initial_model(
     for seed in streams.seeds:
         with torch.random.fork_rng([device] if device.type == "cuda" else []):
             torch.manual_seed(derive(seed, "init"))
-            models.append(normalized(build(), mean, std))
-    return (stack(models) if streams.stacked else models[0]).to(device)
+            models.append(build())
+    model = stack(models) if streams.stacked else models[0]
+    return normalized(model, mean, std).to(device)
 
 
 def initial_perceptron(hidden: int, generator: Generator) -> Tensor:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.errors import BenchError
+from bench.models.normalize import Normalize
 
 SAFE: frozenset[type[nn.Module]] = frozenset(
     {
@@ -110,7 +111,7 @@ def unstack(module: nn.Module) -> list[nn.Module]:
 
     def single(run: int) -> Callable[[str, nn.Module], nn.Module | None]:
         def replacement(path: str, module: nn.Module) -> nn.Module | None:
-            if isinstance(module, StackedLinear):
+            if isinstance(module, StackedLinear | Normalize):
                 return module.layer(run)
             return nn.Flatten(module.start_dim - 1, module.end_dim) if type(module) is nn.Flatten else None
 

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from bench.checks import Checks
 from bench.errors import BenchError, OptionError
 
 
@@ -37,8 +38,7 @@ def build_for_input(
     """
     probabilities = {argument: p for argument, p in dropout.items() if p is not None}
     for p in probabilities.values():
-        if not 0 <= p < 1:
-            raise OptionError(f"{what} needs 0 <= dropout < 1, not {p}")
+        Checks.of("model.", dropout=p).within(0, 1, "dropout", closed="left")
     try:
         try:
             model = build(**probabilities, **size)

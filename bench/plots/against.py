@@ -18,12 +18,22 @@ PARAMETERS = "parameters"
 
 
 def against(series: Sequence[Series], x: str, metrics: Sequence[str], title: str) -> Figure:
-    """A panel for each metric (`set/metric`) of the last epoch, and a line for the series that differ in `x` alone.
+    """Draw metrics of the last epoch against a setting.
 
-    x: a setting, by the name that `bench run -o` has for it, such as `model.hidden` (of a pair, the second number over
-        the first); or `parameters`, the number of the model's.
+    There is a panel for each metric, and a line for the series that differ in the setting alone.
 
-    Raises BenchError where no run has such a number or one lacks the metric, and for models of one size.
+    Args:
+        series: the runs.
+        x: the setting, by the name that `bench run -o` has for it, such as `model.hidden` (of a pair, the second number
+            over the first); or `parameters`, the number of parameters of the model.
+        metrics: names `set/metric`; without a set, those of the test set.
+        title: of the picture.
+
+    Returns:
+        The picture.
+
+    Raises:
+        BenchError: if no run has such a number, if a run lacks a metric, or if all models have one size.
     """
     placed = {place: at for place, one in enumerate(series) if (at := position(one, x)) is not None}
     by_line: dict[str, list[tuple[float, Series]]] = defaultdict(list)
@@ -66,7 +76,14 @@ def against(series: Sequence[Series], x: str, metrics: Sequence[str], title: str
 def pair_of_weights(series: Sequence[Series]) -> str:
     """The option of these methods that is a pair of numbers: a weight for each of two classes.
 
-    Raises BenchError where there is none, or several.
+    Args:
+        series: the runs.
+
+    Returns:
+        The name of the option.
+
+    Raises:
+        BenchError: if there is no such option, or more than one.
     """
     names = {str(name) for one in series for name in one.first.resolved.options if _is_pair(one, name)}
     if len(names) != 1:
@@ -77,19 +94,43 @@ def pair_of_weights(series: Sequence[Series]) -> str:
 
 
 def title_of(series: Sequence[Series], x: str) -> str:
-    """The setting `x` in a title."""
+    """The setting of the horizontal axis as a title names it.
+
+    Args:
+        series: the runs.
+        x: the setting, as for `against`.
+
+    Returns:
+        `the weight` for a pair of weights, and else the setting's name.
+    """
     return "the weight" if any(_is_pair(one, x) for one in series) else x
 
 
 def position(series: Series, x: str) -> float | None:
-    """Where a series stands on the horizontal axis; None where its setting is no number."""
+    """Where a series stands on the horizontal axis.
+
+    Args:
+        series: the runs.
+        x: the setting, as for `against`.
+
+    Returns:
+        A number; None if the setting is none.
+    """
     if x == PARAMETERS:
         return number_of(series.first.costs.parameters)
     return number_of(series.setting(x))
 
 
 def axis_of(series: Series, x: str) -> str:
-    """What is on the horizontal axis."""
+    """The label of the horizontal axis.
+
+    Args:
+        series: any of the series.
+        x: the setting, as for `against`.
+
+    Returns:
+        A text.
+    """
     if _is_pair(series, x):
         classes = series.first.about.classes
         return f"{x}: weight of class {classes[0]} : {classes[1]}" if len(classes) == 2 else x

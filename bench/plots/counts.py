@@ -17,9 +17,17 @@ NAMED = 12  # classes whose names there is space for
 
 
 def counts(series: Sequence[Series], title: str) -> Figure:
-    """A panel for each set of training data among the series, with a bar for each class, stacked by group.
+    """Draw how many samples each class has, stacked by group: a panel for each set of training data among the series.
 
-    Raises BenchError for records without counts.
+    Args:
+        series: the runs.
+        title: of the picture.
+
+    Returns:
+        The picture.
+
+    Raises:
+        BenchError: for records without counts.
     """
     series_by_counts: dict[tuple[tuple[int, ...], ...], Series] = {}
     for one in series:

@@ -33,10 +33,21 @@ NAMES = {
 
 
 def curves(series: Sequence[Series], columns: Sequence[str], title: str, log: bool = False) -> Figure:
-    """A panel for each column (`set/metric` of the history, or of `bench.plots.loss_ratio`) and a line for each series:
-    the mean over the seeds, with a band of one standard deviation. log: a logarithmic vertical axis.
+    """Draw columns of the history over the epochs: a panel for each column, and a line for each series.
 
-    Raises BenchError for a column that no run has.
+    A line is the mean over the seeds, with a band of one standard deviation.
+
+    Args:
+        series: the runs.
+        columns: names `set/metric` of the history, or of `bench.plots.loss_ratio`.
+        title: of the picture.
+        log: whether the vertical axes are logarithmic. Default: no.
+
+    Returns:
+        The picture.
+
+    Raises:
+        BenchError: for a column that no run has.
     """
     there = sorted({name for s in series for name in names(s.first)})
     if missing := [c for c in columns if c not in there]:
@@ -57,7 +68,15 @@ def curves(series: Sequence[Series], columns: Sequence[str], title: str, log: bo
 
 
 def axis_name(series: Series, name: str) -> str:
-    """What a metric is, and of which class or group, for a vertical axis."""
+    """The label of a vertical axis: what a metric is, and of which class or group.
+
+    Args:
+        series: a series whose classes and groups are named.
+        name: of the metric, such as `tprd` or `loss_ratio/class2`.
+
+    Returns:
+        A text, broken into lines of at most 36 characters.
+    """
     about, (kind, _, label) = series.first.about, name.partition("/")
     classes = about.classes
     positive = f'"{classes[1]}"' if len(classes) == 2 else "class 1"

@@ -15,8 +15,14 @@ SHOWN = 10
 
 
 def extremes(weights: NDArray[Any], number: int = SHOWN) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Positions of the samples with the largest weights, largest first, and with the smallest, smallest first; of equal
-    ones the first. Samples whose weight is NaN are left out.
+    """The samples with the largest and with the smallest weights; of equal weights the first ones.
+
+    Args:
+        weights: [N]; samples whose weight is NaN are left out.
+        number: how many of each there are. Default: 10.
+
+    Returns:
+        Positions of those with the largest weights, largest first, and of those with the smallest, smallest first.
     """
     known = np.flatnonzero(~np.isnan(weights))
     down = known[np.argsort(weights[known], kind="stable")]
@@ -27,10 +33,19 @@ def extremes(weights: NDArray[Any], number: int = SHOWN) -> tuple[NDArray[np.int
 def images(
     series: Series, weights: NDArray[Any], y: NDArray[Any], shown: Sequence[NDArray[np.uint8]], title: str
 ) -> Figure:
-    """Two rows: the images with the largest weights of the last epoch and those with the smallest, each with its weight
-    relative to the mean and its class.
+    """Draw the images with the largest weights of the last epoch, and below them those with the smallest.
 
-    weights, y: [N] of the training samples. shown: the images [n, C, H, W] of both parts of `extremes(weights)`.
+    Each has its weight relative to the mean, and its class.
+
+    Args:
+        series: the runs; the first seed is drawn.
+        weights: [N], of the training samples.
+        y: [N], their classes.
+        shown: the images [n, C, H, W] uint8 of both parts of `extremes(weights)`.
+        title: of the picture.
+
+    Returns:
+        The picture.
     """
     classes = series.first.about.classes
     note = f"× mean weight, and class. One run: {series.label()}, seed {min(series.runs)}."

@@ -11,14 +11,27 @@ DECAY = 0.9
 
 
 def names(result: RunResult) -> list[str]:
-    """The columns that `column` finds: those of the history, and what follows from them."""
+    """The names of the columns that `column` finds: those of the history, and those that follow from them.
+
+    Args:
+        result: the record.
+
+    Returns:
+        The names, sorted.
+    """
     history, classes = result.history.keys() - {"epoch", "step"}, range(len(result.class_counts("train")))
     return sorted(history | {f"{LOSS_RATIO}{c}" for c in classes if f"train/loss/class{c}" in history})
 
 
 def column(result: RunResult, name: str) -> Sequence[float | None] | None:
-    """A column of the history by name, or the loss ratio of a class, `train/loss_ratio/class2`; None where there is no
-    such thing.
+    """A column of the history, or the loss ratio of a class.
+
+    Args:
+        result: the record.
+        name: of the column, such as `val/accuracy`, or `train/loss_ratio/class2`.
+
+    Returns:
+        One value for each evaluation; None if there is no such column.
     """
     if not name.startswith(LOSS_RATIO) or name not in names(result):
         return result.history.get(name)
@@ -28,12 +41,20 @@ def column(result: RunResult, name: str) -> Sequence[float | None] | None:
 def loss_ratio(
     history: Mapping[str, Sequence[float | None]], counts: Sequence[int], label: int, decay: float = DECAY
 ) -> list[float]:
-    """How much larger the loss of the samples of one class is than that of all others, at each evaluation.
+    """How much larger the loss of the samples of one class is than that of all others.
 
-    Yan, Seto, Apostoloff 2022 (FORML), section 7.2: the exponential moving average of the mean loss of the samples with
-    label 2, over that of the others.
+    It is the exponential moving average of the mean loss of the samples with this label, over that of the others.
 
-    history: a record's, with the columns `train/loss/class0`, ... . counts: training samples of each class.
+    Args:
+        history: that of a record, with the columns `train/loss/class0` and so on.
+        counts: number of training samples of each class.
+        label: the class.
+        decay: of the averages, per evaluation. Default: 0.9; the paper gives none.
+
+    Returns:
+        A ratio for each evaluation.
+
+    Source: Yan, Seto, Apostoloff 2022 (FORML), section 7.2, where the label is 2.
     """
     columns = [history[f"train/loss/class{c}"] for c in range(len(counts))]
     of_label = others = math.nan

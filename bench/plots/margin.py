@@ -9,13 +9,20 @@ HARD = 1e10  # the penalty of a violated margin; it bounds no multiplier of data
 
 
 def max_margin(x: Array, y: NDArray[np.int64]) -> tuple[Array, float] | None:
-    """Weights [D] and offset of the hyperplane `x @ w + b = 0` that is farthest from both classes, class 1 on its
-    positive side and the nearest samples at values of -1 and 1; None where no hyperplane separates them.
+    """The hyperplane `x @ w + b = 0` that is farthest from the samples of both classes.
 
-    The hard-margin support vector machine (Cortes and Vapnik 1995, Support-Vector Networks, section 2), to a relative
-    tolerance of 1e-6; whether there is a separator is asked of a linear program.
+    It is the hard-margin support vector machine, to a relative tolerance of 1e-6; whether the classes can be separated
+    at all is asked of a linear program.
 
-    x: [N, D]. y: [N], 0 or 1; None where one of them does not occur.
+    Args:
+        x: [N, D].
+        y: [N], 0 or 1.
+
+    Returns:
+        The weights w [D] and the offset b, with class 1 on the positive side and the nearest samples at values of -1
+        and 1; None if no hyperplane separates the classes, or if one of them does not occur.
+
+    Source: Cortes and Vapnik 1995, Support-Vector Networks, section 2.
     """
     from scipy.optimize import linprog
     from sklearn.svm import SVC

@@ -32,15 +32,25 @@ class Series(SeedRuns):
         """The name that the row of these runs has in tables: `forml[weight_lr=10] (model.hidden=50)`.
 
         Args:
-            hidden: Settings that are left out, as the picture tells them elsewhere; by the names that `bench run -o`
+            hidden: settings that are left out, as the picture tells them elsewhere; by the names that `bench run -o`
                 has for them, or `validation`.
+
+        Returns:
+            The name.
         """
         spec = self.first.spec
-        changes = ", ".join([*spec.changes(hidden), *spec.variant(hidden)])
+        changes = ", ".join([*spec.changes(hidden), *spec.variant(hidden), *self.of_their_time])
         return f"{spec.label(hidden)} ({changes})" if changes else spec.label(hidden)
 
     def setting(self, name: str) -> Any:
-        """A setting as it was used, changed or not; None where there is none of this name."""
+        """A setting as it was used, whether it was changed or not.
+
+        Args:
+            name: as `bench run -o` has it, or `validation`.
+
+        Returns:
+            Its value; None if there is none of this name.
+        """
         if name == "validation":
             return self.first.spec.validation
         owner, _, option = name.rpartition(".")
@@ -48,12 +58,27 @@ class Series(SeedRuns):
         return getattr(self.first.resolved, field_name, {}).get(option)
 
     def column(self, name: str) -> Array | None:
-        """[seeds, evaluations] of a column (`bench.plots.loss_ratio`), None where a run has none; NaN: undefined."""
+        """A column of the history, of all seeds.
+
+        Args:
+            name: as for `bench.plots.loss_ratio.column`.
+
+        Returns:
+            [seeds, evaluations], with NaN where a value is undefined; None if a run lacks the column.
+        """
         columns = [column(run, name) for run in self.runs.values()]
         return None if None in columns else np.array(columns, dtype=np.float64)
 
     def final(self, of: str, metric: str) -> Array:
-        """[seeds] values of a metric on a set after the last epoch; empty where a run has none."""
+        """The values of a metric after the last epoch.
+
+        Args:
+            of: the set, such as `test`.
+            metric: its name.
+
+        Returns:
+            [seeds]; empty if a run lacks the metric.
+        """
         values = []
         for run in self.runs.values():
             metrics = run.selected[LAST].metrics.get(of, {})
@@ -69,8 +94,15 @@ def _has_prefix(name: str) -> bool:
 
 
 def series_of(results: Iterable[RunResult]) -> list[Series]:
-    """The finished runs, in the order of their labels."""
-    return sorted(map(Series, by_seed(results)), key=lambda s: (s.first.spec.method, _order(s)))
+    """The finished runs as series.
+
+    Args:
+        results: the records.
+
+    Returns:
+        The series in the order of their labels, with numbers in the order of their values.
+    """
+    return sorted(by_seed(results, Series), key=lambda s: (s.first.spec.method, _order(s)))
 
 
 def matching(
@@ -81,12 +113,16 @@ def matching(
     methods: Collection[str] = (),
     settings: Mapping[str, str] | None = None,
 ) -> list[Series]:
-    """The series of this data set, protocol and model that have these settings, by one of these methods.
+    """The series of a data set, protocol and model that have these settings, by one of these methods.
 
     Args:
-        dataset, protocol, model: Names; None for any. The protocol is without its version.
-        methods: Names; empty for any.
-        settings: Name -> value, as `bench run -o` writes them, changed or not.
+        all_series: those to choose from.
+        dataset, protocol, model: names; None for any. The protocol is without its version.
+        methods: names; empty for any.
+        settings: name -> value, as `bench run -o` writes them, whether changed or not.
+
+    Returns:
+        Those that match, in their order.
     """
     wanted = settings or {}
     return [
@@ -107,7 +143,15 @@ def _order(series: Series) -> list[tuple[str, float, str]]:
 
 
 def number_of(value: Any) -> float | None:
-    """A number, the only one of a list, or of a pair the second over the first (class 1 to class 0); else None."""
+    """The value of a setting as a number.
+
+    Args:
+        value: of any type.
+
+    Returns:
+        The number itself, the only one of a list, or of a pair the second over the first (class 1 to class 0); None for
+        all else.
+    """
     values = list(value) if isinstance(value, list | tuple) else [value]
     if any(isinstance(v, bool) or not isinstance(v, int | float) for v in values) or not 1 <= len(values) <= 2:
         return None
@@ -117,32 +161,68 @@ def number_of(value: Any) -> float | None:
 
 
 def seeds(all_series: Sequence[Series]) -> str:
-    """`3 seeds`, or `1 to 3 seeds` where they differ."""
+    """The number of seeds in words.
+
+    Args:
+        all_series: at least one.
+
+    Returns:
+        Such as `3 seeds`, or `1 to 3 seeds` if they differ.
+    """
     numbers = sorted({len(series.runs) for series in all_series})
     span = f"{numbers[0]} to {numbers[-1]}" if len(numbers) > 1 else str(numbers[0])
     return f"{span} seed{'' if numbers == [1] else 's'}"
 
 
 def shared(all_series: Sequence[Series]) -> dict[str, Any]:
-    """The changed settings that are the same in all series, so that no label needs them."""
+    """The changed settings that are the same in all series, so that no label needs them.
+
+    Args:
+        all_series: at least one.
+
+    Returns:
+        Name of the setting -> value.
+    """
     first, *others = [series.changed for series in all_series]
     return {name: value for name, value in first.items() if all(o.get(name) == value for o in others)}
 
 
 def mean_and_band(values: Array) -> tuple[Array, Array]:
-    """Mean and sample standard deviation over the seeds, which are the first dimension (n - 1; zero for one seed)."""
+    """Mean and sample standard deviation over the seeds.
+
+    Args:
+        values: [seeds, ...].
+
+    Returns:
+        Two arrays [...]: the mean, and the standard deviation (n - 1 in the denominator; zero for one seed).
+    """
     deviation = values.std(0, ddof=1) if len(values) > 1 else np.zeros(values.shape[1:])
     return values.mean(0), deviation
 
 
 def band_note(all_series: Sequence[Series], mark: str = "band") -> str:
-    """A sentence that says what the lines and the bands are. mark: what a band is called, where it is another mark."""
+    """A sentence that says what the lines and the bands of a picture are.
+
+    Args:
+        all_series: at least one.
+        mark: what a band is called, if it is another mark. Default: `band`.
+
+    Returns:
+        The sentence.
+    """
     if max(len(series.runs) for series in all_series) > 1:
         return f"Mean over {seeds(all_series)}; {mark}: ± 1 standard deviation (n - 1) over the seeds."
     return f"One seed; no {mark}."
 
 
 def shared_note(all_series: Sequence[Series]) -> str:
-    """The settings that are the same in all series, on a line of its own; an empty text where there are none."""
+    """The settings that are the same in all series, as a line of a picture's note.
+
+    Args:
+        all_series: at least one.
+
+    Returns:
+        The line, which begins with a line break; empty if there is no such setting.
+    """
     settings = ", ".join(f"{name}={show(value)}" for name, value in shared(all_series).items())
     return f"\nAll with {settings}." if settings else ""

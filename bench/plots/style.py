@@ -17,8 +17,16 @@ GREY = "#666666"
 
 
 def lines(number: int) -> Iterator[tuple[ColorType, str]]:
-    """Colour and dash of each line: both change from one to the next, so that lines that coincide show; many lines are
-    told apart by a scale alone, in their order.
+    """Colour and dash of each line of a panel.
+
+    Both change from one line to the next, so that lines that coincide show. If there are more than twice as many lines
+    as colours, they are told apart by a colour scale alone, in their order.
+
+    Args:
+        number: how many lines there are.
+
+    Yields:
+        A colour and a dash, for each line.
     """
     if number <= 2 * len(COLORS):
         yield from zip(islice(cycle(COLORS), number), cycle(DASHES), strict=False)
@@ -32,7 +40,15 @@ METADATA = {"svg": {"Date": None, "Creator": None}, "png": {"Software": None}}
 
 
 def files(draw: Callable[[], Figure], suffixes: Iterable[str] = tuple(METADATA)) -> dict[str, bytes]:
-    """Suffix -> content of the files of a picture, drawn with our settings whatever the user has set."""
+    """Draw a picture into files, with our settings whatever the user has set.
+
+    Args:
+        draw: makes the picture; it is called under these settings.
+        suffixes: of the files; all that there are by default: `svg` and `png`.
+
+    Returns:
+        Suffix -> content of the file. The same picture gives the same bytes.
+    """
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(
@@ -64,7 +80,16 @@ def _with_palette(png: bytes) -> bytes:
 
 
 def new_figure(width: float, height: float, title: str, note: str) -> Figure:
-    """An empty picture, in inches, wide enough for its title above and for what its marks mean below."""
+    """An empty picture, wide enough for its title above and for its note below.
+
+    Args:
+        width, height: in inches; the width is the least one.
+        title: a line.
+        note: what the marks mean; it may have several lines.
+
+    Returns:
+        The picture.
+    """
     longest = max(map(len, note.split("\n")))
     figure = Figure(figsize=(max(width, 0.09 * len(title) + 0.3, 0.065 * longest + 0.3), height), layout="constrained")
     figure.suptitle(title, x=0.01, ha="left")
@@ -73,18 +98,39 @@ def new_figure(width: float, height: float, title: str, note: str) -> Figure:
 
 
 def panels(number: int, labels: Sequence[str], title: str, note: str) -> tuple[Figure, list[Axes]]:
-    """A picture with panels in a row, and space for these labels beside them."""
+    """A picture with panels in a row, and space for labels beside them.
+
+    Args:
+        number: of the panels.
+        labels: the lines of the legend.
+        title, note: as for `new_figure`.
+
+    Returns:
+        The picture and its panels.
+    """
     width = 3.3 * number + 0.065 * max(map(len, labels)) + 0.6
     figure = new_figure(width, max(3.6, 0.17 * len(labels) + 1), title, note)
     return figure, list(figure.subplots(1, number, squeeze=False)[0])
 
 
 def in_lines(label: str) -> str:
-    """The label of a series on several lines, for narrow places: broken before its options and at each change."""
+    """The label of a series for narrow places, broken before its options and at each change.
+
+    Args:
+        label: as `Series.label` gives it.
+
+    Returns:
+        The label, on several lines.
+    """
     return label.replace("[", "\n[").replace(" (", "\n(").replace(", ", ",\n")
 
 
 def legend(figure: Figure, panel: Axes) -> None:
-    """What the marks of a panel are, beside the panels."""
+    """Add what the marks of a panel are, beside the panels.
+
+    Args:
+        figure: the picture, which is changed.
+        panel: the panel whose marks are explained; all panels have the same.
+    """
     handles, labels = panel.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside right center", fontsize=8)

@@ -23,14 +23,22 @@ Points = tuple[Array, NDArray[np.int64]]
 
 
 def surfaces(series: Sequence[Series], arrays: Sequence[Arrays], train: Sequence[Points], title: str) -> Figure:
-    """A row for each series and a column for each epoch at which predictions for the plane were kept.
+    """Draw decision surfaces: a row for each series and a column for each epoch at which predictions were kept.
 
     Each panel shows the probability of class 1, the line where it is 1/2, the training samples and, where there is one,
     their max-margin separator.
 
-    arrays: what was kept beside the record of the first seed of each series. train: what that run was trained on.
+    Args:
+        series: at most MOST.
+        arrays: what was kept beside the record of the first seed of each series.
+        train: what that run was trained on, for each series.
+        title: of the picture.
 
-    Raises BenchError for more than MOST series, and as `epochs_of`.
+    Returns:
+        The picture.
+
+    Raises:
+        BenchError: for more than MOST series, and as `epochs_of` does.
     """
     if len(series) > MOST:
         raise BenchError(f"{len(series)} rows of surfaces: choose at most {MOST} with --method or -o")
@@ -64,7 +72,17 @@ def surfaces(series: Sequence[Series], arrays: Sequence[Arrays], train: Sequence
 
 
 def epochs_of(arrays: Sequence[Arrays]) -> list[int]:
-    """The epochs at which surfaces were kept. Raises BenchError where there is none."""
+    """The epochs at which surfaces were kept.
+
+    Args:
+        arrays: what was kept beside the records.
+
+    Returns:
+        The epochs, in their order.
+
+    Raises:
+        BenchError: if there is none, and as `plane_of` does.
+    """
     start = f"{plane_of(arrays)}/positive/"
     epochs = sorted({int(name.removeprefix(start)) for stored in arrays for name in stored if name.startswith(start)})
     if not epochs:
@@ -75,7 +93,14 @@ def epochs_of(arrays: Sequence[Arrays]) -> list[int]:
 def plane_of(arrays: Sequence[Arrays]) -> str:
     """The probe of points of a plane that all of the runs have, the first by name: only of such inputs are kept.
 
-    Raises BenchError where there is none.
+    Args:
+        arrays: what was kept beside the records.
+
+    Returns:
+        The name of the probe.
+
+    Raises:
+        BenchError: if the runs have no such probe in common.
     """
     shared_names = set.intersection(*({name for name in stored if name.endswith("/x")} for stored in arrays))
     if not shared_names:

@@ -18,12 +18,20 @@ WIDE = 20  # largest over smallest weight from which the axis is logarithmic
 
 
 def histograms(series: Sequence[Series], arrays: Sequence[Sequence[Arrays]], title: str) -> Figure:
-    """A column for each series and a row for each group (class, where the groups are the classes): how its training
-    samples are spread over the weights, relative to the mean weight.
+    """Draw how the training samples are spread over the weights of the last epoch, relative to the mean weight.
 
-    arrays: what was kept beside the records of each series.
+    There is a column for each series and a row for each group (class, where the groups are the classes).
 
-    Raises BenchError for too many series or groups.
+    Args:
+        series: at most MOST_SERIES.
+        arrays: what was kept beside the records of each series.
+        title: of the picture.
+
+    Returns:
+        The picture.
+
+    Raises:
+        BenchError: for too many series or groups.
     """
     about = series[0].first.about
     groups = about.groups

@@ -1,10 +1,10 @@
 """The record of a run, and the rules by which a model of its training is selected."""
 
 import math
-from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from bench.records.json_file import FORMAT, JsonRecord
 from bench.records.sections import About, Costs, Data, Environment, Resolved, Section, Selected, as_written
@@ -44,6 +44,8 @@ class RunResult(JsonRecord):
             NOT_APPLICABLE.
         error: the message of a failure, in a line. traceback: of a failure in the code of a plugin; no entry of the
             file where there is none.
+        arrays: digest of the arrays beside the record (`bench.records.arrays`). No entry of the file where there are
+            none, nor in records of earlier versions.
         command: the exact command. off_recipe: what differs from the data set's published recipe.
         about, resolved, data, costs, environment: see `bench.records.sections`.
         history: columns with one entry for each evaluation: epoch, step, train/..., val/..., test/... .
@@ -63,6 +65,7 @@ class RunResult(JsonRecord):
     environment: Environment
     error: str = ""
     traceback: str = ""
+    arrays: str = ""
 
     @property
     def ok(self) -> bool:
@@ -72,6 +75,10 @@ class RunResult(JsonRecord):
     def unfit(self) -> bool:
         """Whether the method cannot be applied; `error` says why."""
         return self.status == NOT_APPLICABLE
+
+    def has_data(self, content: str) -> bool:
+        """Whether it is of the data with this hash, as far as it says: records of earlier versions have no hash."""
+        return self.data.content in ("", content)
 
     def class_counts(self, part: str) -> list[int]:
         """Samples of each class in a part of the data; nothing in records of earlier versions."""
@@ -92,14 +99,19 @@ class RunResult(JsonRecord):
     def entries(self) -> dict[str, Any]:
         """NaN is null."""
         fields: dict[str, Any] = _plain(as_written(self))
+        if not self.arrays:
+            del fields["arrays"]
         return {"format": FORMAT, "key": self.spec.key} | fields
 
     @classmethod
     def of(cls, values: dict[str, Any]) -> "RunResult":
-        del values["key"]  # it follows from the spec
+        key = values.pop("key")
+        spec = RunSpec(**values["spec"])
+        if key != spec.key:
+            raise ValueError(f"its key {key} is not that of its spec, {spec.key}")
         sections = {name: section.read(values[name]) for name, section in SECTIONS.items()}
         selected = {rule: Selected.read(choice) for rule, choice in values["selected"].items()}
-        return cls(**values | sections | {"spec": RunSpec(**values["spec"]), "selected": selected})
+        return cls(**values | sections | {"spec": spec, "selected": selected})
 
 
 SECTIONS: dict[str, type[Section]] = {
@@ -113,23 +125,62 @@ SECTIONS: dict[str, type[Section]] = {
 
 @dataclass(frozen=True)
 class SeedRuns:
-    """The finished runs that differ in nothing but the seed, by seed."""
+    """The finished runs that differ in nothing but the seed, by seed.
+
+    Attributes:
+        ambiguous: whether others differ from them in nothing but the defaults, or the data, of their time.
+    """
 
     runs: Mapping[int, RunResult]
+    ambiguous: bool = False
 
     @property
     def first(self) -> RunResult:
         """That of the smallest seed, for what they have in common."""
         return self.runs[min(self.runs)]
 
+    @property
+    def of_their_time(self) -> list[str]:
+        """What tells them from those others; empty where there are none."""
+        if not self.ambiguous:
+            return []
+        content = self.first.data.content
+        return [f"settings {self.first.spec.settings}"] + ([f"data {content}"] if content else [])
 
-def by_seed(results: Iterable[RunResult]) -> list[dict[int, RunResult]]:
-    """The finished runs of each spec, whose seeds alone differ, by seed, in the order in which they are met."""
+
+S = TypeVar("S", bound=SeedRuns)
+
+
+def by_seed(results: Iterable[RunResult], kind: type[S]) -> list[S]:
+    """The finished runs of each spec and of each content of the data, in the order in which they are met."""
     runs_by_spec: dict[str, dict[int, RunResult]] = defaultdict(dict)
+    for result in _with_known_content([result for result in results if result.ok]):
+        same = canonical([asdict(replace(result.spec, seed=0)), result.data.content])
+        runs_by_spec[same][result.spec.seed] = result
+    groups = list(runs_by_spec.values())
+    specs = [canonical(asdict(replace(runs[min(runs)].spec, seed=0, settings=""))) for runs in groups]
+    times = Counter(specs)
+    return [kind(runs, times[spec] > 1) for runs, spec in zip(groups, specs, strict=True)]
+
+
+def _with_known_content(results: Sequence[RunResult]) -> list[RunResult]:
+    """The same records. One of an earlier version has no hash of its data: it gets that of the others of its revision,
+    where these have one and the same.
+    """
+    contents: dict[str, set[str]] = defaultdict(set)
     for result in results:
-        if result.ok:
-            runs_by_spec[canonical(asdict(replace(result.spec, seed=0)))][result.spec.seed] = result
-    return list(runs_by_spec.values())
+        contents[_revision(result)] |= {result.data.content} - {""}
+    filled = []
+    for result in results:
+        known = contents[_revision(result)]
+        if result.data.revision and not result.data.content and len(known) == 1:
+            result = replace(result, data=replace(result.data, content=next(iter(known))))
+        filled.append(result)
+    return filled
+
+
+def _revision(result: RunResult) -> str:
+    return canonical([result.spec.dataset, result.spec.dataset_options, result.data.revision])
 
 
 def _plain(value: Any) -> Any:

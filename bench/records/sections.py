@@ -71,7 +71,8 @@ class Data(Section):
     """The data of a run.
 
     Attributes:
-        revision: of the data set.
+        revision: of the data set, as its author states it.
+        content: hash of its tensors; empty in records of earlier versions.
         unofficial: files without the official checksum -> their own.
         sizes: samples of each set, and of those that were left out.
         counts: of those with labels, samples of each group (rows; without groups, one row) and class (columns).
@@ -79,6 +80,7 @@ class Data(Section):
     """
 
     revision: str
+    content: str
     unofficial: dict[str, str]
     sizes: dict[str, int]
     counts: dict[str, list[list[int]]]
@@ -91,10 +93,14 @@ class MetaStep(Section):
 
     Attributes:
         backend: its name.
-        error: its relative error; None if it was not checked.
-        against: what it was compared with, or why it was not checked.
+        error: the relative error of its meta-gradient against another way to compute it; None if there was none.
+        against: that way, or why there was none: `not checked`, or that only central differences could be compared.
         refused: for each backend that would have been preferred, the reason why it was not taken.
         seconds: the time that choosing took.
+        differences_error: the relative error against central differences of the virtual step itself; None if there was
+            no such comparison, as in records of earlier versions.
+        float32_error: the relative error of the meta-gradient in the run's precision and with its attention kernels,
+            against that in float32; None if they were not compared, as in records of earlier versions.
     """
 
     backend: str
@@ -102,6 +108,8 @@ class MetaStep(Section):
     against: str = "not checked"
     refused: dict[str, str] = field(default_factory=dict)
     seconds: float = 0.0
+    differences_error: float | None = None
+    float32_error: float | None = None
 
 
 @dataclass(frozen=True)
@@ -230,7 +238,7 @@ PLANE_OF_OLDER_RECORDS = "grid"
 MISSING: dict[type[Section], dict[str, Any]] = {
     About: {"sets": {}, "units": {}, "described": {}},
     Resolved: {"dataset_options": {}, "protocol_options": {}},
-    Data: {"counts": {}, "planes": [PLANE_OF_OLDER_RECORDS]},
+    Data: {"content": "", "counts": {}, "planes": [PLANE_OF_OLDER_RECORDS]},
     Costs: {
         "stages": [],
         "captured": False,

@@ -1,12 +1,13 @@
 """What a run is made of, from its experiment: data, model, task, evaluations."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 
 import torch
 from torch import nn
 
+from bench.data.fitting import fitted, moments
 from bench.data.split import Split, Splits
 from bench.models.initial import initial_model
 from bench.models.precision import in_precision
@@ -21,23 +22,38 @@ LARGE = 256_000_000
 """Bytes."""
 
 
-def new_model(experiment: Experiment, streams: RandomStreams, device: torch.device) -> nn.Module:
-    """The model of an experiment at the initial weights of its streams, on a device."""
-    dataset = experiment.dataset
+def model_builder(
+    experiment: Experiment, train: Split, streams: RandomStreams, device: torch.device
+) -> Callable[[], nn.Module]:
+    """What builds the model of an experiment on a device, at the initial weights of its streams.
+
+    Args:
+        experiment: whose model it is.
+        train: the training rows, which say the shape of its inputs and, where the data set asks for it, what it
+            normalises them with.
+        streams: the run's, or those of all stacked runs.
+        device: where the model is put.
+    """
+    dataset, precision = experiment.dataset, experiment.recipe.precision
+    shape = tuple(train.x.shape[train.y.dim() :])
+    mean, std = moments(train) if dataset.standardize else (dataset.mean, dataset.std)
 
     def build() -> nn.Module:
-        return experiment.model(dataset.shape, len(dataset.classes), **experiment.model_options)
+        return experiment.model(shape, len(dataset.classes), **experiment.model_options)
 
-    model, precision = initial_model(build, dataset.mean, dataset.std, streams, device), experiment.recipe.precision
-    return in_precision(model, precision, channels_last=precision == "bf16")
+    def new_model() -> nn.Module:
+        model = initial_model(build, mean, std, streams, device)
+        return in_precision(model, precision, channels_last=precision == "bf16")
+
+    return new_model
 
 
 def splits_of(experiment: Experiment, seed: int) -> Splits:
-    """The data of the run with this seed, as they were loaded."""
+    """The data of the run with this seed, with what is fitted on its training rows."""
     splits = experiment.protocol.splits(experiment.dataset, experiment.recipe, RandomStreams((seed,)))
     if experiment.trains_on_val:
         splits = replace(splits, train=Split.cat([splits.train, splits.val]))
-    return splits
+    return fitted(experiment.dataset, splits)
 
 
 def loaded_splits(experiment: Experiment, streams: RandomStreams, device: torch.device) -> Splits:
@@ -63,7 +79,7 @@ def new_task(experiment: Experiment, splits: Splits, streams: RandomStreams, dev
         classes=experiment.dataset.classes,
         groups=experiment.protocol.groups(experiment.dataset),
         recipe=experiment.recipe,
-        new_model=lambda: new_model(experiment, streams, device),
+        new_model=model_builder(experiment, splits.train, streams, device),
         streams=streams,
         augment=experiment.dataset.augment if experiment.recipe.augment else None,
     )

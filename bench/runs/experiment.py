@@ -79,9 +79,14 @@ class Experiment:
     def spec(self, seed: int) -> RunSpec:
         """What identifies the run with this seed."""
         # A field that is new and unused, so at its default, makes no other run.
-        usual = Recipe(protocol=self.default_protocol)
+        usual = Recipe(protocol=self.default_protocol, select=self.protocol.select)
         recipe = {name: value for name, value in self.resolved.recipe.items() if value != getattr(usual, name)}
-        data = [self.dataset.revision, self.dataset.mean, self.dataset.std]
+        data = [self.dataset.revision or self.dataset.content, self.dataset.mean, self.dataset.std]
+        data += ["standardize"] if self.dataset.standardize else []
+        data += ["fit"] if self.dataset.fit else []
+        # As of a recipe: an option that is off, as new ones are by default. Where that is not its default, it is told
+        # by `changed`.
+        dataset_options = {name: value for name, value in self.dataset_options.items() if value is not False}
         return RunSpec(
             dataset=self.dataset.name,
             method=self.method_name,
@@ -94,7 +99,9 @@ class Experiment:
             protocol_options=self.changed["protocol"],
             recipe=self.changed["recipe"],
             validation=self.validation,
-            settings=digest(asdict(self.resolved) | {"recipe": recipe, "data": data}),
+            settings=digest(
+                asdict(self.resolved) | {"recipe": recipe, "dataset_options": dataset_options, "data": data}
+            ),
         )
 
     def new_method(self) -> Method:

@@ -10,6 +10,7 @@ import torch
 from bench.data.split import Split
 from bench.metrics import METRICS, metric_of
 from bench.protocol import Prepared
+from bench.records.arrays import digest_of_arrays
 from bench.records.run import DIVERGED, OK, RunResult
 from bench.records.sections import About, Costs, Data
 from bench.records.spec import RunSpec
@@ -92,6 +93,7 @@ def record_of(
         environment=environment(experiment.plugins, computed.device, trained.left_behind),
         error=error,
         traceback=trained.outcome.traceback,
+        arrays=digest_of_arrays(trained.arrays(place)) if status == OK else "",
     )
 
 
@@ -134,7 +136,7 @@ def _data(experiment: Experiment, prepared: Prepared | None, place: int) -> Data
     """Without sizes where a failure came before the splits were drawn."""
     revision, unofficial = experiment.dataset.revision, dict(experiment.dataset.unofficial)
     if prepared is None:
-        return Data(revision, unofficial, sizes={}, counts={}, planes=[])
+        return Data(revision, experiment.dataset.content, unofficial, sizes={}, counts={}, planes=[])
     splits = prepared.splits
     labelled = {"train": splits.train, "val": splits.val, **splits.tests, **prepared.left_out}
     sizes = {name: len(split) for name, split in (labelled | dict(splits.probes)).items()}
@@ -142,6 +144,7 @@ def _data(experiment: Experiment, prepared: Prepared | None, place: int) -> Data
     groups = 0 if protocol.group_is_class else len(_groups(experiment))
     return Data(
         revision=revision,
+        content=experiment.dataset.content,
         unofficial=unofficial,
         sizes=sizes,
         counts={name: _counts(split, place, classes, groups) for name, split in labelled.items()},

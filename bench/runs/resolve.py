@@ -6,15 +6,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench import options as opt
+from bench.data.content import content_of
 from bench.data.dataset import Dataset
 from bench.data.files import Files
 from bench.errors import OptionError, PluginError, UnknownNameError
 from bench.failures import Part, plugin_code
-from bench.metrics import METRICS, Metric, metric_of
+from bench.metrics import METRICS, Metric, metric_of, require_direction
 from bench.protocol import Protocol
 from bench.recipe import Recipe, check_recipe
 from bench.records.spec import PAPER, SHARED
-from bench.registry import Plugin, Registry, installed
+from bench.registry import Offer, Plugin, Registry, installed
 from bench.runs.experiment import OPTION_PREFIXES, Experiment, Request
 
 
@@ -130,8 +131,7 @@ def resolve_data(
         registry.find("protocols", protocol_name)  # a wrong name is told before the data are read
     load = registry.find("datasets", name)
     dataset_options, changed_dataset = _resolve(load.value, {}, given["dataset"], f"data set {name}")
-    part = Part("data set", name, load.plugin, load.value)
-    dataset = loaded or load_dataset(part, files, dataset_options)
+    dataset = loaded or load_dataset(name, load, files, dataset_options)
     default = registry.default_protocol
     offer = registry.find("protocols", protocol_name or dataset.recipe.protocol or default)
     kind: type[Protocol] = offer.value
@@ -140,16 +140,12 @@ def resolve_data(
     recommended = own_recipe.options.get(kind.name, {})
     protocol_options, changed_protocol = _resolve(kind, recommended, given["protocol"], f"protocol {kind.name}")
     chosen = kind(**protocol_options)
-    protocol_part = Part("protocol", kind.name, offer.plugin, kind)
     if not loaded:
-        with plugin_code(protocol_part):
-            chosen.check(dataset)
-            dataset = chosen.view(dataset)
+        dataset = _viewed(chosen, offer, dataset, check=True)
+    own_recipe = dataclasses.replace(own_recipe, select=own_recipe.select or kind.select)
 
     def load_again() -> Dataset:
-        again = load_dataset(part, files, dataset_options)
-        with plugin_code(protocol_part):
-            return chosen.view(again)
+        return _viewed(chosen, offer, load_dataset(name, load, files, dataset_options))
 
     recipe, changed_recipe = _recipe(own_recipe, given["recipe"])
     if not isinstance(chosen.metrics, tuple) or not chosen.metrics:
@@ -158,6 +154,7 @@ def resolve_data(
     for metric in (recipe.select, *map(metric_of, (*recipe.metrics, *chosen.metrics))):
         if metric not in known_metrics:
             raise UnknownNameError("metric", metric, known_metrics)
+    require_direction("recipe.select", recipe.select, known_metrics[recipe.select], len(dataset.classes))
     changed = {"dataset": changed_dataset, "protocol": changed_protocol, "recipe": changed_recipe}
     plugins = {"dataset": load.plugin, "protocol": offer.plugin}
     return ResolvedData(
@@ -165,20 +162,40 @@ def resolve_data(
     )
 
 
-def load_dataset(part: Part, files: Files, options: Mapping[str, Any]) -> Dataset:
-    """What a data set's loader gives.
+def _viewed(protocol: Protocol, offer: Offer, dataset: Dataset, check: bool = False) -> Dataset:
+    """The data set as a protocol sees it."""
+    with plugin_code(Part("protocol", protocol.name, offer.plugin, offer.value)):
+        if check:
+            protocol.check(dataset)
+        return dataclasses.replace(protocol.view(dataset), name=dataset.name, content=dataset.content)
+
+
+def load_dataset(name: str, offer: Offer, files: Files, options: Mapping[str, Any]) -> Dataset:
+    """The data set with the hash of its content.
 
     Args:
-        part: the loader, as a plugin offers it.
+        name: that its loader is offered by.
+        offer: the loader.
         files: the data files.
         options: of the loader.
 
     Raises:
-        BenchError: for missing and damaged files; PluginFailureError for whatever else the plugin raises.
+        PluginError: where it has another name than it is offered by: two data sets of one name would share their
+            records.
+        PluginFailureError: for whatever the loader raises that is no BenchError.
     """
-    with plugin_code(part):
-        dataset: Dataset = part.source(files, **options)
-    return dataset
+    with plugin_code(Part("data set", name, offer.plugin, offer.value)):
+        dataset = offer.value(files, **options)
+    if not isinstance(dataset, Dataset):
+        raise PluginError(
+            f"data set {name} of plugin {offer.plugin}: it returned {type(dataset).__name__}, expected bench.Dataset"
+        )
+    if dataset.name != name:
+        raise PluginError(
+            f"data set {name} of plugin {offer.plugin} has Dataset.name {dataset.name!r}: it must be {name!r}, the "
+            "name that the plugin offers it by, as records are kept by that name"
+        )
+    return dataclasses.replace(dataset, content=content_of(dataset, files.report))
 
 
 def by_prefix(options: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
@@ -214,13 +231,19 @@ def recipe_options(own: Recipe) -> dict[str, opt.Option]:
     return {n: opt.Option(o.type, getattr(own, n)) for n, o in known if n not in by_other_means}
 
 
+RECIPE_OF_DATA = "the data set's recipe"
+
+
 def _recipe(own: Recipe, given: Mapping[str, Any]) -> tuple[Recipe, dict[str, Any]]:
     """The recipe with the values given; a budget in epochs replaces one in steps, and the reverse."""
     known = recipe_options(own)
-    opt.parse(known, {name: getattr(own, name) for name in known}, "the data set's recipe")
+    own = dataclasses.replace(own, **opt.parse(known, {name: getattr(own, name) for name in known}, RECIPE_OF_DATA))
     given = opt.parse(known, given, "the recipe")
     if given.get("epochs") and given.get("steps"):
         raise OptionError("the recipe's budget is recipe.epochs or recipe.steps, not both")
+    budget = [given[name] for name in ("epochs", "steps") if name in given]
+    if budget and all(value is None for value in budget):
+        raise OptionError("the recipe has no budget: set recipe.epochs or recipe.steps")
     given = {name: value for name, value in given.items() if name not in ("epochs", "steps") or value is not None}
     values = dict(given)
     for name, other in (("epochs", "steps"), ("steps", "epochs")):

@@ -32,7 +32,17 @@ from bench.training.observer import Observer
 
 
 def device_of(name: str) -> torch.device:
-    """The device of this name: `auto`, `cpu`, `cuda` or `cuda:1`. Raises DeviceError where it cannot be used."""
+    """The device of a name.
+
+    Args:
+        name: `auto` (a GPU if there is one), `cpu`, `cuda` or `cuda:N`.
+
+    Returns:
+        The device.
+
+    Raises:
+        DeviceError: if it cannot be used, with those that can.
+    """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -230,7 +240,8 @@ def _checkpoint(experiment: Experiment, seeds: Sequence[int], store: ResultStore
     way = [computed.stacked, computed.backend, computed.eager]
     way += [computed.threads.count] if computed.device.type == "cpu" else []
     source = [*map(str, experiment.plugins.values()), *versions(experiment.plugins.values()).values()]
-    name = digest([[experiment.spec(seed).key for seed in seeds], way, source])
+    keys = [experiment.spec(seed).key for seed in seeds]
+    name = digest([keys, experiment.dataset.content, way, source])
     return store.folder.parent / "checkpoints" / f"{name}.pt"
 
 

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 
 import torch
 
+from bench.data.split import Split
 from bench.models.operators import flops
-from bench.runs.build import new_model
+from bench.runs.build import model_builder
 from bench.runs.experiment import Experiment
 from bench.streams import RandomStreams
 
@@ -27,14 +28,19 @@ the cores, two took more than 4 times as long as one on `digits`.
 
 @dataclass(frozen=True)
 class Threads:
-    """A number of threads, and what chose it, for the record."""
+    """A number of threads, and what chose it.
+
+    Attributes:
+        count: of torch's threads on the CPU.
+        chosen_by: the option, the variable or the rule that chose it, as a text for the record.
+    """
 
     count: int
     chosen_by: str
 
     @contextmanager
     def in_use(self) -> Iterator[None]:
-        """Within, torch computes with so many threads; afterwards with as many as before."""
+        """Within this context, torch computes with `count` threads; afterwards with as many as before."""
         before = torch.get_num_threads()
         torch.set_num_threads(self.count)
         try:
@@ -44,11 +50,21 @@ class Threads:
 
 
 def choose_threads(experiment: Experiment, runs: int, device: torch.device, asked: int | None) -> Threads:
-    """As many as are asked for; else as OMP_NUM_THREADS says; else, on the CPU, by a rule; else as torch has.
+    """Choose the number of torch's threads on the CPU.
 
-    The rule: one for each FLOPS_A_THREAD of the forward pass of a training batch, of all `runs` that are stacked; at
-    least one, and no more than torch has. So it is the same for every method, and their times can be compared; and
-    it measures nothing, so that the same command rounds in the same way again.
+    It is what the user asks for, and else what OMP_NUM_THREADS says. If neither says anything, a rule decides on the
+    CPU: one thread for each FLOPS_A_THREAD of the forward pass of a training batch, of all stacked runs; at least one,
+    and no more than torch has. So it is the same for every method, and their times can be compared; and the rule
+    measures nothing, so that the same command rounds in the same way again. On another device torch's own number stays.
+
+    Args:
+        experiment: what is run.
+        runs: number of stacked runs.
+        device: of the model.
+        asked: the number that the user asks for; None for none.
+
+    Returns:
+        The number, and what chose it.
     """
     every = torch.get_num_threads()
     if asked:
@@ -74,8 +90,18 @@ def _is_set() -> bool:
 
 
 def sample_flops(experiment: Experiment) -> int:
-    """FLOPs of the model's forward pass of one sample, in evaluation mode: BatchNorm cannot train on one sample."""
-    model = new_model(experiment, RandomStreams((0,)), torch.device("cpu")).eval()
+    """The FLOPs of the model's forward pass of one sample.
+
+    The model is in evaluation mode, because BatchNorm cannot train on one sample.
+
+    Args:
+        experiment: whose model and data set it is.
+
+    Returns:
+        The number of FLOPs.
+    """
     x = torch.zeros((1, *experiment.dataset.shape))  # as batches are, whatever the data are kept as
+    nothing = torch.zeros(1, dtype=torch.int64)
+    model = model_builder(experiment, Split(x, nothing, nothing), RandomStreams((0,)), torch.device("cpu"))().eval()
     with torch.no_grad():
         return flops(lambda: model(x))

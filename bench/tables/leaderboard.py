@@ -141,6 +141,10 @@ def _constant(rows: Sequence[Row]) -> list[str]:
     ]
 
 
+CONSTANT = (
+    "These selected models predict one and the same class for every test sample, so their numbers say nothing about "
+    "what was learned:"
+)
 METRIC = "Each metric"
 NOTES = {
     "Method": "the method, in brackets its options that differ from their defaults, and in parentheses what differs "
@@ -216,7 +220,26 @@ def _table(title: str, rows: Sequence[Row], rule: str) -> list[str]:
         "Cost": any(cost and base is not row for row, base, cost in zip(rows, baselines, costs, strict=True)),
     }
     shown = {head: cells for head, cells in columns.items() if telling.get(head, True)}
-    return [f"## {_capital(title)}", "", *table(list(shown), zip(*shown.values(), strict=True)), ""]
+    return [
+        f"## {_capital(title)}",
+        "",
+        *table(list(shown), zip(*shown.values(), strict=True)),
+        "",
+        *_warning(rows, rule),
+    ]
+
+
+def _warning(rows: Sequence[Row], rule: str) -> list[str]:
+    """A line that names the rows whose selected models are constant; nothing where there is none."""
+    constant = {
+        row.name: f"{len(seeds)} of {len(row.values(row.ranked_by, rule))}"
+        for row in rows
+        if (seeds := row.constant(rule))
+    }
+    if not constant:
+        return []
+    named = ", ".join(f"{name} ({seeds} seeds)" for name, seeds in constant.items())
+    return [f"**{CONSTANT}** {named}.", ""]
 
 
 def _capital(title: str) -> str:

@@ -1,9 +1,9 @@
 """Rows of tables: the finished runs that differ in nothing but the seed. Nothing here imports torch."""
 
 import math
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
@@ -16,6 +16,9 @@ TEST = "test"
 OTHER_LOAD = 0.5
 """By how much the load average may exceed a run's threads before its time says nothing."""
 
+OTHER_PROFILE = 0.1
+"""By what share the ratio of the largest to the smallest class must change to be told."""
+
 
 def scale_of(unit: str) -> int:
     """What values are multiplied by to be shown: fractions are shown in percent."""
@@ -25,9 +28,6 @@ def scale_of(unit: str) -> int:
 @dataclass(frozen=True)
 class Row(SeedRuns):
     """A row of a table: the finished runs that differ in nothing but the seed."""
-
-    ambiguous: bool = False
-    """Whether another row differs from it in nothing but the defaults of its time."""
 
     @property
     def label(self) -> str:
@@ -69,9 +69,9 @@ class Row(SeedRuns):
         if "model" in self.first.off_recipe:
             parts.append(spec.model)
         parts += spec.changes()
-        if self.ambiguous:
-            parts.append(f"settings {spec.settings}")
-        return ", ".join(parts)
+        if said := _profile_with_validation(self.first):
+            parts.append(said)
+        return ", ".join(parts + self.of_their_time)
 
     @property
     def setting(self) -> tuple[Any, ...]:
@@ -80,7 +80,7 @@ class Row(SeedRuns):
         usual = usual_recipe()  # a field of later versions that is not used makes no difference
         recipe = {name: value for name, value in resolved.recipe.items() if value != usual.get(name)}
         used = canonical([resolved.model_options, recipe])  # with the data set's defaults of their time
-        return spec.model, used, self.first.data.revision
+        return spec.model, used, self.first.data.revision, self.first.data.content
 
     def values(self, metric: str, rule: str) -> dict[int, float]:
         """The values of a metric on the test set, by seed.
@@ -100,6 +100,14 @@ class Row(SeedRuns):
                 value = result.selected[rule].metrics.get(of or TEST, {}).get(name)
                 values[seed] = math.nan if value is None else value
         return values
+
+    def constant(self, rule: str) -> list[int]:
+        """The seeds whose selected model predicts one and the same class for every sample of the test set.
+
+        Args:
+            rule: The selection rule of the epoch.
+        """
+        return [seed for seed, result in self.runs.items() if rule in result.selected and _is_constant(result, rule)]
 
     @property
     def seconds_by_machine(self) -> dict[tuple[Any, ...], float]:
@@ -150,13 +158,43 @@ class Row(SeedRuns):
         return base + "".join(f" --seed {seed}" for seed in seeds)
 
 
+def _is_constant(result: RunResult, rule: str) -> bool:
+    """Whether a model predicts one class for every test sample.
+
+    Then the recall of this class is 1 and that of the others 0, so that the balanced accuracy is 1 over their number.
+    With two classes the fraction that is predicted as positive says it outright. Where the groups are the classes, the
+    largest false positive rate is 1 as well.
+    """
+    metrics = result.selected[rule].metrics.get(TEST, {})
+    if len(result.about.classes) == 2:
+        return metrics.get("fraction_positive") in (0.0, 1.0)
+    balanced = metrics.get("balanced_accuracy")
+    if balanced is None or not math.isclose(balanced, 1 / len(result.about.classes), abs_tol=1e-9):
+        return False
+    return result.about.groups != result.about.classes or metrics.get("max_fpr") == 1
+
+
+def _profile_with_validation(result: RunResult) -> str:
+    """How the classes of the training data stand to one another where validation data joined them and changed that.
+
+    Empty where none joined them, where the proportions stay, and for records that do not count classes.
+    """
+    joined, val = result.class_counts("train"), result.class_counts("val")
+    if result.spec.validation != PAPER or not joined or len(joined) != len(val):
+        return ""
+    before = [together - of_val for together, of_val in zip(joined, val, strict=True)]
+    if min(before) < 1:
+        return ""
+    ratio, alone = max(joined) / min(joined), max(before) / min(before)
+    if abs(ratio / alone - 1) <= OTHER_PROFILE:
+        return ""
+    return f"which makes its classes {ratio:.3g}:1 instead of {alone:.3g}:1"
+
+
 def rows_of(results: Sequence[RunResult]) -> list[Row]:
     """The rows of the finished runs, in the order of their names.
 
     A row holds the runs that differ in nothing but the seed.
     """
-    runs_of_rows = by_seed(sorted(results, key=lambda r: (r.command, r.spec.seed, r.spec.key)))
-    specs = [canonical(asdict(replace(runs[min(runs)].spec, seed=0, settings=""))) for runs in runs_of_rows]
-    times = Counter(specs)
-    rows = [Row(runs, times[spec] > 1) for runs, spec in zip(runs_of_rows, specs, strict=True)]
+    rows = by_seed(sorted(results, key=lambda r: (r.command, r.spec.seed, r.spec.key)), Row)
     return sorted(rows, key=lambda row: (row.label, row.changes))

@@ -8,13 +8,15 @@ import torch
 
 from bench.audit import audit
 from bench.data.dataset import Dataset
-from bench.errors import BenchError
+from bench.data.fitting import fit_on, fitted_dataset, statistics_of_tests
+from bench.data.split import Split
+from bench.errors import BenchError, OptionError
 from bench.metrics import metric_of
-from bench.options import options_of
 from bench.protocol import Protocol
+from bench.recipe import check_recipe
 from bench.registry import installed
 from bench.streams import RandomStreams
-from bench.testing.common import documented, equal
+from bench.testing.common import documented, equal, usable
 from bench.testing.toys import toy_dataset
 
 
@@ -24,14 +26,23 @@ def check_dataset(dataset: Dataset) -> None:
     protocols = installed().offers["protocols"]
     protocol = dataset.recipe.protocol or installed().default_protocol
     assert protocol in protocols, f"its recipe names the unknown protocol {protocol!r}"
+    for recipe in (dataset.recipe, *dataset.recipes.values()):
+        try:
+            check_recipe(recipe, {})
+        except OptionError as error:
+            raise AssertionError(f"a recipe of it is not valid: {error}") from None
     assert dataset.recipe.model, "its recipe names no model"
     assert dataset.reference, "a data set needs a reference"
-    for name, split in {"train": dataset.train, "val": dataset.val, "test": dataset.test}.items():
-        if split is None:
-            continue
+    for name, split in _splits(dataset).items():
         assert len(split) > 0, f"{name} is empty"
+    rows = dataset.train
+    if dataset.fit or rows.x.is_floating_point():  # a memory map is not read whole
+        rows = rows.select(torch.arange(0, len(rows), 2))
+        _check_fit(dataset, rows)
+        dataset = fitted_dataset(dataset, rows)
+    for name, split in _splits(dataset).items():
         assert tuple(split.x.shape[1:]) == dataset.shape, f"{name} has inputs of another shape than train"
-        if split.x.is_floating_point():  # a memory map is not read whole
+        if split.x.is_floating_point():
             assert split.x.isfinite().all(), f"{name} has inputs that are not finite"
         for what, label, names in (("class", split.y, dataset.classes), ("group", split.group, dataset.groups)):
             allowed = range(len(names or dataset.classes))
@@ -40,7 +51,30 @@ def check_dataset(dataset: Dataset) -> None:
     channels = dataset.shape[0]
     for what, values in (("mean", dataset.mean), ("std", dataset.std)):
         assert len(values) in (0, channels), f"{what} has {len(values)} numbers for {channels} channels"
+    if dataset.train.x.is_floating_point() and (made := statistics_of_tests(dataset, rows)):
+        raise AssertionError(
+            f"{made} the mean and the deviation of all rows, test rows among them: set standardize=True, or fit a "
+            f"preprocessing on the run's training rows (`fit`)"
+        )
     protocols[protocol].value().check(dataset)
+
+
+def _splits(dataset: Dataset) -> dict[str, Split]:
+    """Those that it brings."""
+    named = {"train": dataset.train, "val": dataset.val, "test": dataset.test}
+    return {name: split for name, split in named.items() if split is not None}
+
+
+def _check_fit(dataset: Dataset, rows: Split) -> None:
+    """What it fits on these rows is the same each time, and makes each input of its row alone."""
+    inputs, again = (fit_on(dataset, rows)(rows).x for _ in range(2))
+    assert torch.equal(inputs, again), "its `fit` makes other inputs when it is fitted again on the same rows"
+    third = torch.arange(0, len(rows), 3)
+    alone = fit_on(dataset, rows)(rows.select(third)).x
+    assert torch.allclose(inputs[third].float(), alone.float()), (
+        "what its `fit` returns makes an input of more than its row: statistics belong into `fit`, which sees the "
+        "training rows alone"
+    )
 
 
 def check_protocol(
@@ -57,7 +91,7 @@ def check_protocol(
     for what in ("name", "version", "metrics", "reference"):
         assert getattr(protocol, what, None), f"{protocol.__name__} needs a {what}"
     documented(protocol)
-    options_of(protocol)  # every option has a default
+    usable("protocols", protocol)
     chosen = protocol(**(options or {}))
     for column in chosen.metrics:
         installed().find("metrics", metric_of(column))

@@ -8,12 +8,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from bench.testing.common import equal
+from bench.testing.common import equal, usable
 
 
 def check_model(build: Callable[..., nn.Module], shape: Sequence[int], classes: int = 3, **options: Any) -> None:
     """All contracts of a model factory, for inputs of this shape."""
     assert (inspect.getdoc(build) or "").strip(), "the factory needs a docstring; its first line is listed"
+    usable("models", build)
     models = []
     for _ in range(2):
         with torch.random.fork_rng([]):

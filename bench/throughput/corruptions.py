@@ -47,7 +47,14 @@ class Timing:
     public: Mapping[str, Sequence[float]]
 
     def ratio(self, clock: str) -> Quartiles:
-        """How many times as fast as the public one ours is, over the rounds."""
+        """How many times as fast as the public implementation ours is.
+
+        Args:
+            clock: one of CLOCKS.
+
+        Returns:
+            The quartiles over the rounds.
+        """
         return paired(self.public[clock], self.ours[clock])
 
 
@@ -76,6 +83,7 @@ class CorruptionCosts(JsonRecord):
 
     @property
     def path(self) -> str:
+        """The name of its file: the same for a repetition on the same kind of device."""
         return re.sub("[^a-z0-9]+", "-", self.environment.device.lower()).strip("-") + ".json"
 
     @classmethod
@@ -84,12 +92,26 @@ class CorruptionCosts(JsonRecord):
         return cls(**values | {"rows": [Timing(**row) for row in values["rows"]]})
 
     def median(self, clock: str) -> float:
-        """The median over all corruptions of how many times as fast ours is."""
+        """The median over all corruptions of how many times as fast as the public implementation ours is.
+
+        Args:
+            clock: one of CLOCKS.
+
+        Returns:
+            The median.
+        """
         return median(row.ratio(clock).median for row in self.rows)
 
 
 def render(records: Iterable[CorruptionCosts]) -> dict[str, str]:
-    """The page of the corruptions' cost, as file name -> content; empty where there are no records."""
+    """The page of what corruptions cost.
+
+    Args:
+        records: of any devices.
+
+    Returns:
+        File name -> content; empty if there are no records.
+    """
     in_order = sorted(records, key=lambda record: record.path)
     if not in_order:
         return {}
@@ -100,7 +122,14 @@ def render(records: Iterable[CorruptionCosts]) -> dict[str, str]:
 
 
 def section(record: CorruptionCosts) -> list[str]:
-    """The table of one record, and the conditions under which it was measured."""
+    """The part of the page for one record: its table, and the conditions under which it was measured.
+
+    Args:
+        record: the record.
+
+    Returns:
+        Lines of markdown.
+    """
     rounds = len(record.rows[0].ours[CLOCKS[0]])
     return [
         f"## {record.environment.device}",
@@ -114,7 +143,14 @@ def section(record: CorruptionCosts) -> list[str]:
 
 
 def cells(record: CorruptionCosts) -> list[list[str]]:
-    """The cells of the table: a line for each corruption, and one with the medians over all."""
+    """The cells of the table of one record.
+
+    Args:
+        record: the record.
+
+    Returns:
+        A row for each corruption, and one with the medians over all.
+    """
     rows = [[row.name, *(cell for clock in CLOCKS for cell in _cells(row, clock))] for row in record.rows]
     processor, wall = (f"**{record.median(clock):.1f}**" for clock in CLOCKS)
     return [*rows, ["median of all", "", "", processor, "", "", wall]]

@@ -12,7 +12,13 @@ from bench.models.operators import Operators, flops
 
 
 class Counts(NamedTuple):
-    """Of one step. calls: kernels, copies and fills on a GPU, operators that are no views elsewhere."""
+    """What one step does.
+
+    Attributes:
+        calls: kernels, copies and fills on a GPU; elsewhere operators that are no views.
+        waits: how often the host waits for a GPU; elsewhere, calls that would wait.
+        flops: of matrix products and convolutions.
+    """
 
     calls: int
     waits: int
@@ -20,7 +26,16 @@ class Counts(NamedTuple):
 
 
 def counts(step: Callable[[], object], eager: Callable[[], object], device: torch.device) -> Counts:
-    """Count what `step` does; FLOPs, which a replay on a GPU does not tell, by `eager`, the same without replays."""
+    """Count what a step does.
+
+    Args:
+        step: makes one step when it is called.
+        eager: makes the same step without replays; its FLOPs are counted, because a replay on a GPU does not tell them.
+        device: on which the step runs.
+
+    Returns:
+        The counts of one step.
+    """
     if device.type == "cuda":
         return Counts(_kernels(step, device), _waits(step), flops(eager))
     with Operators() as operators:
@@ -46,7 +61,11 @@ def _waits(step: Callable[[], object]) -> int:
 
 @contextmanager
 def sync_debug_mode(mode: str) -> Iterator[None]:
-    """Within, calls that wait for a GPU do what torch calls this mode: `default`, `warn` or `error`."""
+    """Within this context, calls that wait for a GPU do what torch calls this mode.
+
+    Args:
+        mode: `default`, `warn` or `error`.
+    """
     before = torch.cuda.get_sync_debug_mode()
     try:
         _set_sync_debug_mode(mode)

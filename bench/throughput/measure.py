@@ -48,14 +48,14 @@ class Entrant:
     way: str = ""
 
     def row(self, **measured: Any) -> StepCost:
-        """Its row of the record."""
+        """Its row of the record, with the fields of `StepCost` that were measured."""
         rival_of = getattr(self.method, "rival_of", None) if self.kind == "rivals" else None
         exact = getattr(self.method, "exact", True)
         return StepCost(self.name, self.way, rival_of, self.method.baseline, exact, **measured)
 
 
 def repeated(a_round: Callable[[], None], rounds: int) -> None:
-    """Make the round so many times."""
+    """Make a round as often as `rounds` says."""
     for _ in range(rounds):
         a_round()
 
@@ -76,12 +76,15 @@ def measure(
     reason; only an error of the baseline is raised.
 
     Args:
-        name: The workload's name, for the record.
-        workload, conditions: What is timed, and how.
-        registry: Where the model, the methods and the rivals are looked up.
-        command: The exact command, for the record.
-        repeat: Calls a round so many times.
-        memory: Whether the memory is measured, which on a CPU takes a process for each row.
+        name: the workload's name, for the record.
+        workload, conditions: what is timed, and how.
+        registry: where the model, the methods and the rivals are looked up.
+        command: the exact command, for the record.
+        repeat: calls a round a number of times.
+        memory: whether the memory is measured, which on a CPU takes a process for each row.
+
+    Returns:
+        The record, with a row for each entrant.
 
     Raises:
         UnknownNameError: for an unknown method or backend.
@@ -106,10 +109,19 @@ def measure(
 
 
 def entrants(workload: Workload, conditions: Conditions, registry: Registry) -> list[Entrant]:
-    """The baseline first; the methods asked for, else all; and the rivals of these.
+    """What is timed: the baseline first, then the methods asked for, or all, and the rivals of these.
 
-    Of a stacked workload each takes part in all ways that it can be updated. Raises UnknownNameError for a method or
-    backend that is unknown.
+    Of a stacked workload, each takes part in every way in which it can be updated.
+
+    Args:
+        workload, conditions: what is timed, and how.
+        registry: where the methods and the rivals are looked up.
+
+    Returns:
+        The entrants.
+
+    Raises:
+        UnknownNameError: for an unknown method or backend.
     """
     check_backend(conditions.backend)
     methods = registry.offers["methods"]
@@ -177,7 +189,16 @@ def _timed(
 
 
 def seconds(step: Callable[[], object], repeats: int, device: torch.device) -> float:
-    """The seconds of one call; on a GPU by its own clock, between synchronisations."""
+    """The time of one call of a step; on a GPU by its own clock, between synchronisations.
+
+    Args:
+        step: makes one step when it is called.
+        repeats: number of calls over which the time is averaged.
+        device: on which the step runs.
+
+    Returns:
+        Seconds.
+    """
     if device.type == "cuda":
         begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
         torch.cuda.synchronize()
@@ -212,9 +233,16 @@ def _without_numbers(entrant: Entrant, error: Exception) -> StepCost:
 
 
 def least_flops(method: type[Method], workload: Workload, conditions: Conditions, registry: Registry) -> int | None:
-    """FLOPs of a step by the backend that needs the fewest. Backends that fail are left out; None where all do.
+    """The FLOPs of a step by the backend that needs the fewest.
 
-    Counted for a run by itself, which each backend may take: stacked runs have as many times these.
+    They are counted for a run by itself, which each backend may take; stacked runs have as many times these.
+
+    Args:
+        method: whose look-ahead is computed by each backend in turn.
+        workload, conditions, registry: as for `measure`.
+
+    Returns:
+        The FLOPs. Backends that fail are left out; None if all do.
     """
     flops_of_backends = []
     for backend in BACKENDS[1:]:  # without auto
@@ -229,7 +257,12 @@ def least_flops(method: type[Method], workload: Workload, conditions: Conditions
 
 
 def installed_step(kind: str, name: str, way: str, workload: Workload, conditions: Conditions) -> Step:
-    """The step of what is installed under a name, for a process that has nothing yet."""
+    """The step of what is installed under a name, for a process that has nothing yet.
+
+    Args:
+        name: of the method or rival.
+        kind, way, workload, conditions: as for `new_step`, which gives the step.
+    """
     torch.set_num_threads(conditions.threads)
     registry = installed()
     return new_step(kind, registry.find(kind, name).value, way, workload, conditions, registry)

@@ -14,11 +14,19 @@ from bench.runs.allocator import return_freed_memory
 
 
 def peak_bytes(device: str, new_step: Callable[[], Callable[[], object]], steps: int) -> int | None:
-    """The most memory in use during so many steps after the first, above what is in use once `new_step()` has returned.
+    """The most memory in use during steps after the first, above what is in use once these are set up.
 
-    On a GPU what torch has allocated there, which it counts whatever else is allocated; None where it does not fit.
-    Elsewhere the resident memory of a fresh process, so that `new_step` must pickle; None where the platform does not
-    tell it (only Linux does) or forbids to reset the peak, or the process was killed.
+    On a GPU it is what torch has allocated there, whatever else is allocated. Elsewhere it is the resident memory of a
+    fresh process, so that `new_step` must pickle.
+
+    Args:
+        device: as torch names it.
+        new_step: sets up, and returns a function that makes one step.
+        steps: number of steps after the first.
+
+    Returns:
+        Bytes; None if a GPU's memory does not suffice, if the platform does not tell the memory (only Linux does) or
+        forbids to reset its peak, or if the process was killed.
     """
     if device.startswith("cuda"):
         try:

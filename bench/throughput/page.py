@@ -77,7 +77,14 @@ def render(records: Iterable[ThroughputRecord]) -> dict[str, str]:
 
 
 def section(record: ThroughputRecord) -> list[str]:
-    """The table of one record, and the conditions under which it was measured."""
+    """The part of the page for one record: its table, and the conditions under which it was measured.
+
+    Args:
+        record: the record.
+
+    Returns:
+        Lines of markdown.
+    """
     return [
         f"### {title(record)}",
         "",
@@ -88,7 +95,7 @@ def section(record: ThroughputRecord) -> list[str]:
 
 
 def made(environment: Environment) -> str:
-    """The version of torch, the date and the commit of a measurement, for its line on a page."""
+    """The version of torch, the date and the commit of a measurement, as a text for its line on a page."""
     parts = [f"torch {environment.versions['torch']}", environment.created[:10]]
     if environment.git:
         parts.append(str(environment.git))
@@ -104,7 +111,7 @@ def title(record: ThroughputRecord) -> str:
 
 
 def conditions(record: ThroughputRecord) -> str:
-    """The conditions of a measurement: precision, look-aheads, threads and rounds."""
+    """The conditions of a measurement as a text: precision, look-aheads, threads and rounds."""
     c = record.conditions
     parts = _special(record) or ["fp32"]
     if c.precision == "fp32" and record.environment.gpu.get("float32_convolution") == "tf32":
@@ -127,7 +134,7 @@ def _special(record: ThroughputRecord) -> list[str]:
 
 
 def heads(record: ThroughputRecord) -> list[str]:
-    """The headings of the table of one record; of stacked runs with the gain over one by one."""
+    """The headings of the table of one record; for stacked runs one for the gain over one by one."""
     name = record.baseline.name
     headings = ["Method", "Step, ms", "Samples/s", f"Time × {name}"]
     if record.workload.stack > 1:
@@ -136,7 +143,14 @@ def heads(record: ThroughputRecord) -> list[str]:
 
 
 def cells(record: ThroughputRecord) -> list[list[str]]:
-    """The cells of the table of one record: the baseline, then each method with its rivals, the fastest first."""
+    """The cells of the table of one record.
+
+    Args:
+        record: the record.
+
+    Returns:
+        A row for the baseline, then for each method with its rivals, the fastest first.
+    """
     empty = [""] * (len(heads(record)) - 2)
     lines = []
     for row in _ordered(record):
@@ -201,7 +215,7 @@ def _mark(row: StepCost) -> str:
 
 
 def with_quartiles(q: Quartiles) -> str:
-    """`median [lower quartile, upper quartile]`."""
+    """A median with the quartiles around it: `median [lower quartile, upper quartile]`."""
     return f"{_number(q.median)} [{_number(q.low)}, {_number(q.high)}]"
 
 
@@ -211,7 +225,14 @@ def _number(value: float) -> str:
 
 
 def picture(records: Sequence[ThroughputRecord]) -> str:
-    """The SVG of one device's records: a panel for each record, a bar for each row that was timed."""
+    """The picture of one device's records: a panel for each record, and a bar for each row that was timed.
+
+    Args:
+        records: of one device.
+
+    Returns:
+        The SVG file.
+    """
     from bench.plots import style
 
     content = style.files(lambda: _drawn(records), ["svg"])["svg"].decode()

@@ -23,7 +23,7 @@ captured; and one after the other. A single run has only the first way."""
 
 
 class Quartiles(NamedTuple):
-    """The quartiles of a sample."""
+    """The quartiles of a sample: the lower one, the median and the upper one."""
 
     low: float
     median: float
@@ -74,7 +74,7 @@ class StepCost:
 
     @property
     def label(self) -> str:
-        """Its name in tables."""
+        """The name of this row in tables."""
         whose = f" (rival of {self.rival_of})" if self.rival_of else ""
         return self.name + whose + (f", {self.way}" if self.way else "")
 
@@ -88,7 +88,10 @@ class StepCost:
 class ThroughputRecord(JsonRecord):
     """One workload under one set of conditions on one device.
 
-    command: the exact command. repeats: updates in one timing. environment: versions, device, plugins, git state.
+    Attributes:
+        command: the exact command.
+        repeats: number of updates in one timing.
+        environment: versions, device, plugins and git state.
     """
 
     command: str
@@ -101,23 +104,46 @@ class ThroughputRecord(JsonRecord):
 
     @property
     def timed(self) -> list[StepCost]:
+        """The rows that have times."""
         return [row for row in self.rows if not row.error]
 
     @property
     def baseline(self) -> StepCost:
+        """The row that all others are compared with."""
         return next(row for row in self.rows if row.baseline and not row.way)
 
     def ratio(self, row: StepCost) -> Quartiles:
-        """Time relative to the baseline's in the same round."""
+        """The time of a row relative to the baseline's in the same round.
+
+        Args:
+            row: one that was timed.
+
+        Returns:
+            The quartiles over the rounds.
+        """
         return paired(row.seconds, self.baseline.seconds)
 
     def gain(self, row: StepCost) -> Quartiles | None:
-        """Time of stacked runs relative to that of the same runs one after the other."""
+        """The time of stacked runs relative to that of the same runs one after the other.
+
+        Args:
+            row: one of stacked runs that was timed.
+
+        Returns:
+            The quartiles over the rounds; None if the runs were not timed one after the other.
+        """
         alone = [r for r in self.timed if r.way == ONE_BY_ONE and r.name == row.name]
         return paired(row.seconds, alone[0].seconds) if alone and row.way != ONE_BY_ONE else None
 
     def floor(self, row: StepCost) -> float | None:
-        """The least FLOPs that its method needs, relative to the baseline's."""
+        """The least FLOPs that the method of a row needs, relative to the baseline's.
+
+        Args:
+            row: a row of this record.
+
+        Returns:
+            The ratio; None if they were not counted.
+        """
         return row.floor_flops / self.baseline.flops if row.floor_flops and self.baseline.flops else None
 
     @property
@@ -137,25 +163,54 @@ class ThroughputRecord(JsonRecord):
 
 
 def paired(values: Sequence[float], base: Sequence[float]) -> Quartiles:
-    """Quartiles of the ratios of each round."""
+    """The quartiles of the ratios of each round.
+
+    Args:
+        values, base: one for each round.
+
+    Returns:
+        The quartiles of values / base.
+    """
     return quartiles([value / of for value, of in zip(values, base, strict=True)])
 
 
 def quartiles(values: Sequence[float]) -> Quartiles:
-    """The quartiles of values, interpolated."""
+    """The quartiles of values, interpolated.
+
+    Args:
+        values: at least one.
+
+    Returns:
+        The quartiles.
+    """
     return Quartiles(*quantiles(values, n=4, method="inclusive"))
 
 
 def comparable(workload: Workload, conditions: Conditions) -> str:
-    """What two records share whose ratios can be compared."""
+    """What two records share whose ratios can be compared.
+
+    Args:
+        workload, conditions: those of a record.
+
+    Returns:
+        One text for equal conditions.
+    """
     c = conditions
     return canonical([asdict(workload), c.kind, c.precision, c.channels_last, c.backend, c.eager, c.threads])
 
 
 def older(path: Path, workloads: Iterable[Workload], conditions: Conditions) -> list[ThroughputRecord]:
-    """Records to compare with, of a folder, of one file, or kept in the JSON of pytest-benchmark (`extra_info`).
+    """The records to compare with.
 
-    Raises BenchError where there is none for one of the workloads.
+    Args:
+        path: a folder, a file of one record, or a file in which pytest-benchmark keeps them (`extra_info`).
+        workloads, conditions: those of the new records.
+
+    Returns:
+        All records that are there, also those of other workloads and conditions.
+
+    Raises:
+        BenchError: if they cannot be read, or if none can be compared with one of the workloads.
     """
     try:
         paths = [path] if path.is_file() else sorted(path.glob("*.json"))
@@ -183,7 +238,15 @@ def _values(content: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def regressions(new: ThroughputRecord, old: Iterable[ThroughputRecord]) -> list[str]:
-    """Methods whose ratio to the baseline got worse than in comparable older records, that fail, or that are gone."""
+    """Find what got worse: methods whose ratio to the baseline rose, that fail, or that are gone.
+
+    Args:
+        new: the new record.
+        old: records to compare with; those that are not comparable are left out.
+
+    Returns:
+        A sentence for each method that got worse.
+    """
     asked = comparable(new.workload, new.conditions)
     worse = []
     for record in old:

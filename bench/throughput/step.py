@@ -43,25 +43,25 @@ class Step:
             update(next(batches))
 
     def eager(self) -> None:
-        """The same step without captures."""
+        """Make the same step without captures."""
         for method, batches in zip(self.methods, self._batches, strict=True):
             getattr(method, "eager_update", method.update)(next(batches))  # a rival may replay by itself
 
     @property
     def captured(self) -> bool:
-        """Whether its updates are replayed by now."""
+        """Whether the updates are replayed by now."""
         by_itself = any(getattr(method, "captured", False) for method in self.methods)
         return by_itself or any(isinstance(update, CapturedUpdate) and update.captured for update in self._updates)
 
     @property
     def eager_because(self) -> str:
-        """Why its updates are not captured although the task asks for it; empty where it does not ask."""
+        """Why the updates are not captured although the task asks for it; empty if it does not ask."""
         reasons = [update.eager_because for update in self._updates if isinstance(update, CapturedUpdate)]
         return next(filter(None, reasons), "")
 
     @property
     def backend(self) -> str | None:
-        """The backend of the method's look-aheads; None where it made none."""
+        """The backend of the method's look-aheads; None if it made none."""
         used = dict.fromkeys(engine.choice.backend for engine in self.methods[0].engines() if engine.choice)
         return " + ".join(used) or None
 
@@ -69,9 +69,17 @@ class Step:
 def new_step(
     kind: str, method: type[Method], way: str, workload: Workload, conditions: Conditions, registry: Registry
 ) -> Step:
-    """The step of a workload: of all its runs at once, also never captured (EAGER), or of these ONE_BY_ONE.
+    """The step of a workload.
 
-    kind: `methods`, or `rivals`, which are timed as their users run them, never captured.
+    Args:
+        kind: `methods`, or `rivals`, which are timed as their users run them, never captured.
+        method: the class of the method or rival.
+        way: one of `record.WAYS`: all runs at once, the same never captured (EAGER), or ONE_BY_ONE.
+        workload, conditions: what is timed, and how.
+        registry: where the model is looked up.
+
+    Returns:
+        The step, set up and not yet called.
     """
     build = registry.find("models", workload.model).value
     if kind == "rivals" or way == EAGER:
@@ -82,10 +90,18 @@ def new_step(
 
 
 def task(workload: Workload, conditions: Conditions, build: Callable[..., nn.Module], seeds: Sequence[int]) -> Task:
-    """A task as the runner makes it, stacked for several seeds, on random inputs and labels that lie on the device.
+    """A task as the runner makes it, on random inputs and labels that lie on the device.
 
     The optimiser is plain SGD, the one that adds least to the passes through the model. Look-aheads do not check
     themselves.
+
+    Args:
+        workload, conditions: what is timed, and how.
+        build: the model's function.
+        seeds: one for each run; the task is stacked if there are several.
+
+    Returns:
+        The task.
     """
     device, streams = torch.device(conditions.device), RandomStreams(tuple(seeds), stacked=len(seeds) > 1)
     channels = workload.shape[0] if len(workload.shape) == 3 else 0

@@ -99,7 +99,7 @@ class Conditions:
 
     @property
     def kind(self) -> str:
-        """Of the device: cpu or cuda."""
+        """The kind of the device: `cpu` or `cuda`."""
         return self.device.split(":")[0]
 
 
@@ -112,10 +112,22 @@ def workloads(
     options: Mapping[str, str],
     **sizes: Any,
 ) -> dict[str, Workload]:
-    """The workloads of these names (none: all that are installed), or one of a model; `options` of the model and
-    `sizes` replace those they have.
+    """The workloads that a command asks for.
 
-    Raises BenchError for unknown names and options, and for a model without shape (`3,32,32` or `20`) and classes.
+    Args:
+        registry: where workloads and models are looked up.
+        names: of workloads; empty, without a model: all that are installed.
+        model: the name of a model to time instead of a workload; None for workloads.
+        shape: of one input of that model, as text: `3,32,32` or `20`.
+        classes: number of classes of that model.
+        options: options of the models that replace those of the workloads, as texts.
+        sizes: fields of Workload that replace those of the workloads.
+
+    Returns:
+        Name -> workload.
+
+    Raises:
+        BenchError: for an unknown name or option, and for a model without shape or classes.
     """
     sized = _sized(registry, names, model, shape, classes, sizes)
     return {name: replace(w, model_options=_model_options(registry, w, options)) for name, w in sized.items()}

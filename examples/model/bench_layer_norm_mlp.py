@@ -4,7 +4,7 @@ import math
 
 from torch import nn
 
-from bench import hookimpl
+from bench import Checks, hookimpl
 
 
 def layer_norm_mlp(shape, classes, *, width: int = 64, depth: int = 2):
@@ -12,6 +12,7 @@ def layer_norm_mlp(shape, classes, *, width: int = 64, depth: int = 2):
 
     width: of each of the `depth` hidden layers, which are linear, normalised, scaled, shifted and rectified.
     """
+    Checks.of("model.", width=width, depth=depth).at_least(1, "width", "depth")
     layers = [nn.Flatten()]
     inputs = math.prod(shape)
     for _ in range(depth):

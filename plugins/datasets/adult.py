@@ -5,6 +5,7 @@ from typing import Literal
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from bench import DataError, Dataset, Files, Recipe, Split, hookimpl
 from bench.data.tables import Floats, Table, buckets, one_hot, read_table
@@ -40,13 +41,14 @@ CATEGORIES: Mapping[str, tuple[str, ...]] = {
         "Yugoslavia El-Salvador Trinadad&Tobago Peru Hong Holand-Netherlands ?",
     }.items()
 }
+QUARTILES = (25, 50, 75)  # percentiles of the age
 EDGES: Mapping[str, tuple[float, ...]] = {
-    "age": (28, 37, 48),  # the quartiles of the training data
     "capital-gain": (1, 4000, 10_000),
     "capital-loss": (1, 1800, 1950),
     "hours-per-week": (39, 41, 50),
     "education-num": (8, 9, 11),
 }
+HOT = sum(map(len, CATEGORIES.values()))  # 102 features
 LARGEST = 100_000  # of any number; capital gains are cut at 99,999
 
 RECIPE = Recipe(
@@ -65,8 +67,8 @@ RECIPE = Recipe(
 def load_adult(files: Files, *, group: Literal["sex", "race"] = "sex") -> Dataset:
     """Adult: 32,561 + 16,281 people of the 1994 US census, 122 binary features; is income above 50,000 $, by sex.
 
-    x [N, 122] float32, 0 or 1. Class 1 is an income above 50K, which 24 % of the people have. The split is the official
-    one. 6 MB. Licence: CC BY 4.0.
+    x [N, 119] float32, of which a run makes [N, 122], 0 or 1. Class 1 is an income above 50K, which 24 % of the people
+    have. The split is the official one. 6 MB. Licence: CC BY 4.0.
 
     Source: the features are those of the published code of Jiang and Nachum 2020, Identifying and Correcting Label Bias
     in Machine Learning. They are the one-hot codes of eight categorical columns (102 features, in the order of
@@ -76,8 +78,8 @@ def load_adult(files: Files, *, group: Literal["sex", "race"] = "sex") -> Datase
     Departures, and what is decided here:
 
     - Missing values ("?", in 3,620 of the 48,842 rows) are a category of their own; no row is left out.
-    - Buckets of the age end at the training data's quartiles. In the published code the 17-year-olds are in no bucket;
-      here they are in the first.
+    - Buckets of the age end at the quartiles of the run's training rows. Those of the whole official training data are
+      28, 37 and 48. In the published code the 17-year-olds are in no bucket; here they are in the first.
     - The paper corrects for sex and race (White, Black) at once; here a run has one attribute.
 
     Args:
@@ -94,8 +96,9 @@ def load_adult(files: Files, *, group: Literal["sex", "race"] = "sex") -> Datase
         classes=("income <= 50K", "income > 50K"),
         groups=CATEGORIES[group],
         recipe=RECIPE,
+        fit=_fit,
         reference="Becker and Kohavi 1996, Adult, UCI; Kohavi 1996, Scaling Up the Accuracy of Naive-Bayes Classifiers",
-        revision=files.revision,
+        revision=f"{files.revision}-2",  # 2: quartiles of the training rows
         unofficial=dict(files.unofficial),
     )
 
@@ -107,17 +110,29 @@ def _split(files: Files, name: str, labels: tuple[str, str], group: str) -> Spli
     if len(np.unique(y)) < len(labels):
         raise DataError(f"{path} is damaged: all of its {len(y)} rows have the same income")
     return Split(
-        torch.from_numpy(_features(table)).float(),
+        torch.from_numpy(_columns(table)).float(),
         torch.from_numpy(y),
         torch.from_numpy(table.codes(group, CATEGORIES[group])),
     )
 
 
-def _features(table: Table) -> Floats:
-    """[N, 122]."""
+def _columns(table: Table) -> Floats:
+    """[N, 119]: the one-hot codes, the age, and the buckets of the other numbers."""
     hot = [one_hot(table.codes(column, values), len(values)) for column, values in CATEGORIES.items()]
+    age = table.numbers("age", 0, LARGEST)
     cut = [buckets(table.numbers(column, 0, LARGEST), edges) for column, edges in EDGES.items()]
-    return np.concatenate(hot + cut, axis=1)
+    return np.concatenate([*hot, age[:, None], *cut], axis=1)
+
+
+def _fit(train: Split) -> Callable[[Tensor], Tensor]:
+    """[N, 119] -> [N, 122], with the age in buckets that end at the quartiles of the training rows."""
+    edges = np.percentile(train.x[:, HOT].double().numpy(), QUARTILES).tolist()
+
+    def features(x: Tensor) -> Tensor:
+        ages = torch.from_numpy(buckets(x[:, HOT].double().numpy(), edges)).float()
+        return torch.cat([x[:, :HOT], ages, x[:, HOT + 1 :]], 1)
+
+    return features
 
 
 @hookimpl

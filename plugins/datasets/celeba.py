@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
-from bench import DataError, Dataset, Files, OptionError, Recipe, Split, UnknownNameError, hookimpl
+from bench import Checks, DataError, Dataset, Files, OptionError, Recipe, Split, UnknownNameError, hookimpl
 from bench.data.memory_map import Block, memory_map
 
 FOLDER = "celeba"
@@ -88,9 +88,8 @@ def load_celeba(files: Files, *, target: str = "Attractive", group: str = "Male"
         DataError: for a file that is missing, damaged or not the official one.
     """
     if target == group:
-        raise OptionError(f"celeba: target and group must be different attributes, and both are {target}")
-    if size < 1:
-        raise OptionError(f"celeba: size must be at least 1, not {size}")
+        raise OptionError(f"dataset.target and dataset.group must be different attributes, and both are {target}")
+    Checks.of("dataset.", size=size).at_least(1, "size")
     attributes = _required(files, ATTRIBUTES)
     partition = _required(files, PARTITION)
     names, labels = _read_attributes(attributes, (target, group))

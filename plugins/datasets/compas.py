@@ -5,6 +5,7 @@ from typing import Literal
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from bench import DataError, Dataset, Files, Recipe, Split, hookimpl
 from bench.data.tables import Floats, Integers, Table, above, buckets, one_hot, read_table
@@ -20,7 +21,8 @@ CATEGORIES: Mapping[str, tuple[str, ...]] = {
     "score_text": ("High", "Low", "Medium"),
     "sex": ("Female", "Male"),
 }
-AGE, DECILE, PRIORS = (24, 29, 35, 45, 52.9), (1, 3, 5, 7, 9), (0, 1, 3, 5, 9)
+NUMBERS = {"age": (0, 120), "decile_score": (1, 10), "priors_count": (0, 1000)}  # least and greatest valid number
+AGE, DECILE, PRIORS = (20, 40, 60, 80, 90), (20, 40, 60, 80, 90), (0, 50, 70, 80, 90)  # percentiles of the thresholds
 TARGET = "two_year_recid"
 COLUMNS = (*CATEGORIES, DAYS, "age", "decile_score", "priors_count", TARGET)
 
@@ -48,9 +50,9 @@ RECIPE = Recipe(
 def load_compas(files: Files, *, group: Literal["race", "sex"] = "race") -> Dataset:
     """COMPAS: 6,172 people arrested in Broward County, 30 features; is there a new offence within two years, by race.
 
-    x [6172, 30] float32 in 0..1. Class 1 is a new offence (45 %). There is no official split; the recipe draws one by
-    seed. 2.5 MB, with the people's names, which are not read. ProPublica publishes the data with its analysis (Larson,
-    Mattu, Kirchner, Angwin 2016) and names no licence.
+    x [6172, 17] float32, of which a run makes [N, 30] in 0..1. Class 1 is a new offence (45 %). There is no official
+    split; the recipe draws one by seed. 2.5 MB, with the people's names, which are not read. ProPublica publishes the
+    data with its analysis (Larson, Mattu, Kirchner, Angwin 2016) and names no licence.
 
     Source: rows and features are those of the published code of Jiang and Nachum 2020, Identifying and Correcting Label
     Bias in Machine Learning:
@@ -60,10 +62,12 @@ def load_compas(files: Files, *, group: Literal["race", "sex"] = "race") -> Data
     - Features. Days between screening and arrest; one-hot of charge, race, score and sex (13); six buckets of the age;
       whether the decile of the score and the number of prior offences are above each of five numbers. The COMPAS score
       and the sensitive attributes are among them.
-    - Thresholds are quantiles of all rows there, so that features, not labels, of test data have a part in them.
+    - Thresholds are percentiles of a column: 20, 40, 60, 80 and 90, and of the priors 0, 50, 70, 80 and 90.
 
     Departures:
 
+    - Thresholds are percentiles of the run's training rows. The published code takes those of all rows, so that test
+      rows have a part in them.
     - The days are scaled to 0..1.
     - The code's 31st feature, the same for all, is left out.
     - The paper corrects for sex and race at once; here a run has one attribute.
@@ -80,7 +84,7 @@ def load_compas(files: Files, *, group: Literal["race", "sex"] = "race") -> Data
     table = read_table(path, COLUMNS).where(_near, DAYS)
     if not len(table):
         raise DataError(f"{path} is damaged: no row has {DAYS!r} in -30..30")
-    x = _features(table)
+    x = _columns(table)
     y = table.codes(TARGET, ("0", "1"))
     members = _groups(table, group)
     return Dataset(
@@ -90,8 +94,9 @@ def load_compas(files: Files, *, group: Literal["race", "sex"] = "race") -> Data
         classes=("no new offence", "new offence"),
         groups=GROUPS[group],
         recipe=RECIPE,
+        fit=_fit,
         reference="Angwin, Larson, Mattu, Kirchner 2016, Machine Bias, ProPublica",
-        revision=files.revision,
+        revision=f"{files.revision}-2",  # 2: thresholds of the training rows
         unofficial=dict(files.unofficial),
     )
 
@@ -103,14 +108,26 @@ def _near(days: str) -> bool:
         return True  # the row stays, to be refused by its line when it is read
 
 
-def _features(table: Table) -> Floats:
-    """[N, 30]."""
+def _columns(table: Table) -> Floats:
+    """[N, 17]: the days, the one-hot codes, and the numbers whose thresholds are fitted, in the order of NUMBERS."""
     days = (table.numbers(DAYS, -30, 30) + 30) / 60
     hot = [one_hot(table.codes(column, values), len(values)) for column, values in CATEGORIES.items()]
-    age = buckets(table.numbers("age", 0, 120), AGE)
-    decile = above(table.numbers("decile_score", 1, 10), DECILE)
-    priors = above(table.numbers("priors_count", 0, 1000), PRIORS)
-    return np.concatenate([days[:, None], *hot, age, decile, priors], axis=1)
+    numbers = [table.numbers(column, low, high)[:, None] for column, (low, high) in NUMBERS.items()]
+    return np.concatenate([days[:, None], *hot, *numbers], axis=1)
+
+
+def _fit(train: Split) -> Callable[[Tensor], Tensor]:
+    """[N, 17] -> [N, 30], with thresholds at percentiles of the training rows."""
+    numbers = train.x[:, -len(NUMBERS) :].double().numpy().T
+    age, decile, priors = (np.percentile(*pair).tolist() for pair in zip(numbers, (AGE, DECILE, PRIORS), strict=True))
+
+    def features(x: Tensor) -> Tensor:
+        columns = x.double().numpy()
+        ages, deciles, counts = columns[:, -len(NUMBERS) :].T
+        cut = [buckets(ages, age), above(deciles, decile), above(counts, priors)]
+        return torch.from_numpy(np.concatenate([columns[:, : -len(NUMBERS)], *cut], axis=1)).float()
+
+    return features
 
 
 def _groups(table: Table, group: str) -> Integers:

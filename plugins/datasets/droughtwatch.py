@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Generator, Tensor
 
-from bench import DataError, Dataset, Files, OptionError, Recipe, Split, hookimpl
+from bench import Checks, DataError, Dataset, Files, Recipe, Split, hookimpl
 from bench.data.memory_map import Block, memory_map
 from bench.data.tfrecord import example, records
 
@@ -76,8 +76,10 @@ def load_droughtwatch(files: Files, *, bands: tuple[str, ...] = ("B2", "B3", "B4
         OptionError: for bands that are not among these, or not different ones.
         DataError: for a file that is missing, damaged or not the official one.
     """
-    if not bands or len(set(bands)) < len(bands) or not set(bands) <= set(BANDS):
-        raise OptionError(f"droughtwatch: bands must be different ones of {', '.join(BANDS)}, not {', '.join(bands)!r}")
+    check = Checks.of("dataset.", bands=bands)
+    check.not_empty("bands")
+    check.one_of(BANDS, "bands")
+    check.distinct("bands")
     source = _source(files)
     about = {"bands": bands, "files": {name: _sizes(source, name) for name in SIZES}}
     prepared = memory_map(

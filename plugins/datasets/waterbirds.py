@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from bench import DataError, Dataset, Files, OptionError, Recipe, Split, hookimpl
+from bench import Checks, DataError, Dataset, Files, Recipe, Split, hookimpl
 from bench.data.memory_map import Block, memory_map
 from bench.data.tables import read_table
 
@@ -73,8 +73,7 @@ def load_waterbirds(files: Files, *, size: int = 224) -> Dataset:
         OptionError: for a size below 1.
         DataError: for a file that is missing or damaged, or an image that cannot be read; then no map is written.
     """
-    if size < 1:
-        raise OptionError(f"waterbirds: size must be at least 1, not {size}")
+    Checks.of("dataset.", size=size).at_least(1, "size")
     path = files.require(FILE, f"sha256:{SHA256}", URL)
     table = read_table(path, ("img_filename", "y", "split", "place"))
     split = table.codes("split", ("0", "1", "2"))

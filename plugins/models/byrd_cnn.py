@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 
 from torch import nn
 
-from bench import BenchError, OptionError, hookimpl
+from bench import BenchError, Checks, hookimpl
 
 SMALLEST = 20  # pixels: (20 - 2 * 2) / 2 = 8, (8 - 3 * 2) / 2 = 1
 
@@ -34,8 +34,7 @@ def byrd_cnn(shape: tuple[int, ...], classes: int, *, dropout: float = 0.0) -> n
     """
     if len(shape) != 3 or min(shape[1:]) < SMALLEST:
         raise BenchError(f"byrd_cnn takes images (C, H, W) of at least {SMALLEST}x{SMALLEST} pixels, not {shape}")
-    if not 0 <= dropout < 1:
-        raise OptionError(f"byrd_cnn needs 0 <= dropout < 1, not {dropout}")
+    Checks.of("model.", dropout=dropout).within(0, 1, "dropout", closed="left")
     channels, height, width = shape
     features = 128 * _left(height) * _left(width)
     drop = [nn.Dropout(dropout)] if dropout else []

@@ -7,7 +7,7 @@ from typing import Literal
 
 from torch import nn
 
-from bench import OptionError, hookimpl
+from bench import Checks, hookimpl
 from bench.models.heads import output_layers
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "sigmoid": nn.Sigmoid, "tanh": nn.Tanh}
@@ -38,8 +38,9 @@ def mlp(
     Raises:
         OptionError: for a width below 1 or a dropout outside [0, 1).
     """
-    if min(hidden, default=1) < 1 or not 0 <= dropout < 1:
-        raise OptionError(f"mlp needs hidden widths of at least 1 and 0 <= dropout < 1, not {hidden} and {dropout}")
+    check = Checks.of("model.", hidden=hidden, dropout=dropout)
+    check.at_least(1, "hidden")
+    check.within(0, 1, "dropout", closed="left")
     widths = (math.prod(shape), *hidden)
     layers: list[nn.Module] = [nn.Flatten()]
     for inputs, outputs in itertools.pairwise(widths):

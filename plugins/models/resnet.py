@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bench import BenchError, OptionError, hookimpl
+from bench import BenchError, Checks, hookimpl
 
 
 class BasicBlock(nn.Module):
@@ -50,8 +50,9 @@ def resnet18(shape: tuple[int, ...], classes: int, *, width: int = 64, dropout: 
     """
     if len(shape) != 3:
         raise BenchError(f"resnet18 takes images (C, H, W), not inputs of shape {shape}")
-    if width < 1 or not 0 <= dropout < 1:
-        raise OptionError(f"resnet18 needs a width of at least 1 and 0 <= dropout < 1, not {width} and {dropout}")
+    check = Checks.of("model.", width=width, dropout=dropout)
+    check.at_least(1, "width")
+    check.within(0, 1, "dropout", closed="left")
     layers: list[nn.Module] = [nn.Conv2d(shape[0], width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
     inputs = width
     for stage, outputs in enumerate((width, 2 * width, 4 * width, 8 * width)):

@@ -79,8 +79,9 @@ class LabelShift(Protocol):
 
     def splits(self, dataset: Dataset, recipe: Recipe, streams: RandomStreams) -> Splits:
         splits = by_class(hold_out(dataset, recipe, streams))
-        if len(dataset.shape) == 3:
-            splits = replace(splits, probes={**splits.probes, "noise": noise_images(dataset.shape, streams)})
+        shape = tuple(dataset.train.x.shape[1:])  # as loaded: what the data set fits comes after the splits
+        if len(shape) == 3:
+            splits = replace(splits, probes={**splits.probes, "noise": noise_images(shape, streams)})
         if not self.prior and self.dirichlet is None:
             return splits
         shifted = self._shifted(splits.tests["test"], len(dataset.classes), streams)

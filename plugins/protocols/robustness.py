@@ -61,7 +61,8 @@ class Robustness(ImbalancedTraining):
         attack_steps: number of steps of the attack, with batches of 128. Default: 200.
 
     Raises:
-        ProtocolError: for inputs that are not uint8 images of 1 or 3 channels, and where `imbalance` does.
+        ProtocolError: for inputs that are not uint8 images of 1 or 3 channels or have a fitted preprocessing, and where
+            `imbalance` does.
         OptionError: for unknown corruptions or severities, and for other values out of their range.
     """
 
@@ -101,12 +102,20 @@ class Robustness(ImbalancedTraining):
                 f"{self.name} corrupts images of 1 or 3 channels; {dataset.name} has inputs of shape "
                 f"{list(dataset.shape)}"
             )
+        if dataset.fit:
+            raise ProtocolError(
+                f"{self.name} corrupts images as they are stored; {dataset.name} has a preprocessing that is fitted on "
+                f"training rows (`fit`)"
+            )
         check = Checks(self, "protocol.")
         check.one_of(CORRUPTIONS, "corruptions")
         check.not_empty("severities")
         check.one_of(SEVERITIES, "severities")
+        check.distinct("corruptions", "severities")
         check.within(0, 1, "eps")
         check.at_least(1, "attack_steps")
+        if self.eps == 0:
+            check.unused("attack_steps", "eps")
 
     def examine(
         self, model: nn.Module, splits: Splits, streams: RandomStreams, evaluate: Evaluate

@@ -202,9 +202,29 @@ def test_equal_values_written_differently_are_one_run(bench_in):
             "erm, random: no option l1; give it to one method, as forml.l1=1",
         ),
         ([*RUN, "-o", "recipe.select=acuracy"], "unknown metric 'acuracy': did you mean 'accuracy'?"),
-        ([*RUN, "-o", "recipe.lr=-1"], "recipe: Invalid learning rate: -1"),
+        ([*RUN, "-o", "recipe.lr=-1"], "recipe.lr must be above 0, not -1"),
+        ([*RUN, "-o", "recipe.lr=0"], "recipe.lr must be above 0, not 0"),
+        ([*RUN, "--method", "digits"], "unknown method 'digits': 'digits' is a data set; known: "),
+        ([*RUN, "--model", "erm"], "unknown model 'erm': 'erm' is a method; known: "),
+        ([*RUN, "--protocol", "timm/resnet18"], "unknown protocol 'timm/resnet18': 'timm/resnet18' is a model; known"),
+        (["data", "audit", "forml"], "unknown dataset 'forml': 'forml' is a method; known: "),
+        ([*RUN, "-o"], "error: option -o needs a value NAME=VALUE (`bench run --help` says more)"),
+        (["run", "-o", "--seeds", "2", *RUN[1:]], "error: option -o needs a value NAME=VALUE (`"),
+        (["run", "--each", "--stack", *RUN[1:]], "option --each needs a value NAME=VALUE"),
+        ([*RUN, "--each"], "option --each needs a value NAME=VALUE"),
+        ([*RUN, "--seeds"], "option --seeds needs a value N"),
+        ([*RUN, "--validation"], "option --validation needs a value [shared|paper]"),
+        (["throughput", "-o"], "option -o needs a value model.NAME=VALUE"),
+        (["data", "prepare", "digits", "-o"], "option -o needs a value"),
+        ([*RUN, "--validation", "half"], "Invalid value for '--validation': 'half' is not one of 'shared', 'paper'"),
+        ([*RUN, "--seeds", "x"], "Invalid value for '--seeds': 'x' is not a valid integer range"),
+        (["run", "--method", "erm"], "error: Missing option '--dataset' (`"),
+        ([*RUN, "--sed", "1"], "No such option '--sed'"),
+        (["list", "plugin"], "plugins"),
+        (["rn"], "No such command 'rn'"),
+        (["--seeds"], "No such option '--seeds'"),
         ([*RUN, "-o", "recipe.momentum=0.9"], "recipe.momentum has no effect with recipe.optimizer=adam"),
-        ([*RUN, "-o", "recipe.optimizer=sgd", "-o", "recipe.nesterov=true"], "recipe: Nesterov momentum requires"),
+        ([*RUN, "-o", "recipe.optimizer=sgd", "-o", "recipe.nesterov=true"], "needs recipe.momentum above 0"),
         ([*RUN, "-o", "recipe.steps=5"], "recipe.epochs or recipe.steps, not both"),
         ([*RUN, "--train-size", "100000"], "1137 for training, fewer than recipe.train_size=100000: ask for fewer"),
         ([*RUN, "--protocol", "group_fairness"], "needs a sensitive attribute"),
@@ -228,6 +248,7 @@ def test_bad_input_is_one_line_and_exit_code_2(bench_in, monkeypatch, words, sai
     assert result.exit_code == 2, result.output
     errors = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
     assert len(errors) == 1
+    assert "Usage: " not in result.stderr
     assert said in errors[0]
     assert not records()
 
@@ -265,7 +286,7 @@ def test_a_method_that_is_not_applicable_is_no_failure_beside_others(bench_in, o
     offering("methods", "picky", Picky)
     together = bench_in(*RUN, "--method", "picky")
     assert (together.exit_code, together.stderr.splitlines()[-1]) == (0, "not applicable: picky: picky needs the moon")
-    assert bench_in("run", "--method", "picky", "--dataset", "digits").exit_code == 2
+    assert bench_in("run", "--method", "picky", "--dataset", "digits").exit_code == 1
 
 
 @pytest.mark.parametrize("damage", ["truncated", "wrong checksum"])
@@ -291,6 +312,28 @@ def test_unofficial_data_are_marked_in_record_and_table(bench_in):
     assert json.loads(records()[0].read_text())["data"]["unofficial"]
     assert "--allow-unofficial-data" in json.loads(records()[0].read_text())["command"]
     assert "erm ‡" in Path("bench-results/group_fairness-v1-communities.md").read_text()
+
+
+def test_each_value_is_named_also_where_it_is_the_default(bench_in):
+    """What is printed tells the runs apart; the record knows changed options alone, so that its key is as without."""
+    assert bench.registry.installed().find("methods", "class_balanced").value.beta == 0.9999
+    words = ["run", "--method", "class_balanced", "--dataset", "digits", "--epochs", 1]
+    each = ["--each", "beta=0.9", "--each", "beta=0.9999", "--each", "model.hidden=64"]
+    first, again = bench_in(*words, *each), bench_in(*words, *each)
+    for beta in ("0.9", "0.9999"):
+        name = f"class_balanced[beta={beta}] (model.hidden=64"
+        assert f"{name}, epochs=1): test" in first.stdout
+        assert f"{name}): 1 of 1 runs already recorded, not repeated" in again.stdout
+    assert [json.loads(path.read_text())["spec"]["model_options"] for path in records()] == [{}, {}]
+    assert bench_in(*words).stdout.startswith("class_balanced: 1 of 1 runs already recorded")
+
+
+def test_each_names_tasks_and_options_of_one_method(bench_in):
+    words = ["run", "--method", "erm", "--method", "class_balanced", "--dataset", "digits", "--epochs", 1]
+    words += ["--protocol", "imbalance", "--each", "protocol.factor=10", "--each", "class_balanced.beta=0.999"]
+    printed = bench_in(*words).stdout
+    assert "\nclass_balanced[beta=0.999] (epochs=1) (factor=10): test" in printed
+    assert "\nerm (epochs=1) (factor=10): test" in printed
 
 
 def test_each_value_is_run_with_each_of_other_options(bench_in):
@@ -336,7 +379,7 @@ def test_a_damaged_record_is_named_skipped_and_kept(bench_in):
     damaged.write_text('{"format": 1, "key"')
     result = bench_in("leaderboard")
     assert result.exit_code == 0
-    assert f"skipped the damaged record {damaged}" in result.stderr
+    assert f"skipped the record {damaged}" in result.stderr
     assert damaged.exists()
 
 
@@ -360,6 +403,28 @@ def test_broken_plugins_are_named_and_the_others_work(bench_in, monkeypatch):
     assert "BROKEN: ImportError: no module named missing" in listed.output
     assert bench_in("run", "--method", "mine", "--dataset", "digits").stderr.count("could not be loaded") == 2
     assert bench_in(*RUN).exit_code == 0
+
+
+def test_list_shows_two_plugins_that_offer_one_name(bench_in, monkeypatch):
+    """It is where one looks for them; what else is asked for is refused."""
+    point = bench.registry.importlib.metadata.EntryPoint("erm-again", "bench_plugins.methods.erm", "bench")
+    points = [*bench.registry.installed_entry_points(), point]
+    monkeypatch.setattr(bench.registry, "installed_entry_points", lambda: points)
+    monkeypatch.setattr(bench.registry, "installed", lambda: bench.registry.load(points))
+    both = "the name 'erm' in methods is offered twice, by erm-again (unknown ?) and by erm (reweight-bench"
+    for words in (["list"], ["list", "plugins"], ["list", "methods"]):
+        result = bench_in(*words)
+        assert result.exit_code == 0
+        assert both in result.stderr
+    listed = {line.split()[0]: line for line in bench_in("list", "plugins").stdout.splitlines() if line}
+    assert "method erm" in listed["erm-again"]
+    assert "BROKEN: DuplicateNameError: the name 'erm' in methods is offered twice" in listed["erm"]
+    assert bench_in(*RUN).stderr.startswith(f"error: {both}")
+
+
+@pytest.mark.parametrize("words", [[], ["data"]])
+def test_help_is_shown_where_nothing_is_given(bench_in, words):
+    assert "Usage: " in bench_in(*words).output
 
 
 def test_list_shows_everything_by_the_distribution_that_offers_it(bench_in, offering):

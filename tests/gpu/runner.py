@@ -13,7 +13,7 @@ import torch
 from bench.data.split import Batch
 from bench.recipe import Recipe
 from bench.records.run import RunResult
-from bench.runs.build import loaded_splits, new_evaluations, new_model
+from bench.runs.build import loaded_splits, model_builder, new_evaluations
 from bench.runs.experiment import Experiment
 from bench.runs.runner import run
 from bench.streams import RandomStreams
@@ -151,8 +151,9 @@ class _Capturable(Method):
 def check_evaluations_are_those_of_a_cpu(device: torch.device) -> str:
     """Of the same model, on all sets: logits nearly, metrics up to one sample of a class."""
     given, streams = made(device), RandomStreams((0,))
-    model = new_model(given, streams, device)
-    _moved_by_training(model, loaded_splits(given, streams, device).train.in_order(batch(device)))
+    train = loaded_splits(given, streams, device).train
+    model = model_builder(given, train, streams, device)()
+    _moved_by_training(model, train.in_order(batch(device)))
     values, logits = [], []
     with exact():
         for place in (device, CPU):

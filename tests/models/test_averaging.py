@@ -12,7 +12,7 @@ from bench.models.predict import predict
 from bench.models.stack import unstack
 from bench.records.store import ResultStore
 from bench.registry import installed
-from bench.runs.build import new_model
+from bench.runs.build import model_builder
 from bench.runs.experiment import Request
 from bench.runs.resolve import resolve
 from bench.runs.runner import run
@@ -187,10 +187,11 @@ def test_the_record_is_that_of_the_average(tmp_path, monkeypatch):
     experiment, store = resolve(Request("digits", "erm", options=options), Files(tmp_path)), ResultStore(tmp_path)
     (result,) = run(experiment, [0], store, CPU)
     kept = np.load(store.path(result.spec).with_suffix(".npz"))
-    test = experiment.protocol.splits(experiment.dataset, experiment.recipe, RandomStreams((0,))).tests["test"]
+    splits = experiment.protocol.splits(experiment.dataset, experiment.recipe, RandomStreams((0,)))
+    test = splits.tests["test"]
 
     def logits(states: list[State]) -> Tensor:
-        model = new_model(experiment, RandomStreams((0,)), CPU)
+        model = model_builder(experiment, splits.train, RandomStreams((0,)), CPU)()
         model.load_state_dict(mean(states))
         return predict(model, test, 500)
 

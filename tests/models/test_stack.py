@@ -166,6 +166,27 @@ def test_normalize(lead):
     assert not list(normalize.parameters())
 
 
+def test_stacked_runs_are_normalised_each_by_its_own():
+    mean, std = torch.rand(RUNS, 2), torch.rand(RUNS, 2) + 0.5
+    together = Normalize(mean, std)
+    for x in (torch.rand(RUNS, 5, 2), torch.rand(RUNS, 5, 2, 2, 3)):
+        normalised = together(x)
+        for run in range(RUNS):
+            alone = Normalize(mean[run].tolist(), std[run].tolist())(x[run])
+            assert torch.equal(normalised[run], alone)
+            assert torch.equal(together.layer(run)(x[run]), alone)
+
+
+def test_a_stack_with_a_normalisation_of_each_run_is_unstacked():
+    mean, std = torch.rand(RUNS, 4), torch.rand(RUNS, 4) + 0.5
+    x = torch.rand(RUNS, 5, 4)
+    stacked = normalized(stack([mlp((4,), 3) for _ in range(RUNS)]), mean, std)
+    for run, model in enumerate(unstack(stacked)):
+        assert isinstance(model[0], Normalize)
+        assert model[0].mean.tolist() == mean[run].tolist()
+        torch.testing.assert_close(model(x[run]), stacked(x)[run])
+
+
 def test_without_a_mean_the_model_stays_itself():
     model = nn.Linear(2, 2)
     assert normalized(model, (), ()) is model

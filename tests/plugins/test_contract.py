@@ -317,9 +317,29 @@ def split(**parts: Any) -> Split:
         ({"classes": ("no", "yes", "perhaps")}, "train lacks a class"),
         ({"mean": (0.5,)}, "mean has 1 numbers for 2 channels"),
         ({"std": (0.5, 0.5, 0.5)}, "std has 3 numbers for 2 channels"),
+        ({"fit": lambda train: lambda x: x - x.mean(0)}, "makes an input of more than its row"),
+        ({"fit": lambda train: lambda x: x + torch.rand(1)}, "makes other inputs when it is fitted again"),
+        ({"fit": lambda train: lambda x: x / 0}, "train has inputs that are not finite"),
+        (
+            {"train": split(x=(SPLIT.x - SPLIT.x.mean(0)) / SPLIT.x.std(0)), "test": None},
+            "the inputs are standardised with the mean and the deviation of all rows, test rows among them",
+        ),
+        (
+            {"mean": tuple(SPLIT.x.mean(0).tolist()), "std": tuple(SPLIT.x.std(0).tolist()), "test": None},
+            "`mean` and `std` are the mean and the deviation of all rows, test rows among them",
+        ),
     ],
 )
 def test_a_dataset_that_breaks_its_contract_is_found(fields, message):
     check_dataset(DATASET)
     with pytest.raises(AssertionError, match=message):
         check_dataset(dataclasses.replace(DATASET, **fields))
+
+
+def test_a_dataset_may_fit_on_training_rows():
+    def scaled(train):
+        mean, std = train.x.mean(0), train.x.std(0)
+        return lambda x: ((x - mean) / std)[:, :1]
+
+    check_dataset(dataclasses.replace(DATASET, test=None, fit=scaled))
+    check_dataset(dataclasses.replace(DATASET, test=None, standardize=True))

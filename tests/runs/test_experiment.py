@@ -10,6 +10,7 @@ from bench.runs.experiment import Request
 from bench.runs.resolve import resolve
 from bench_plugins.models import logistic
 from bench_plugins.protocols.fairness import ClassFairness
+from bench_plugins.protocols.imbalance import Imbalance
 
 HERE = Plugin("toy", "toy", "1")
 
@@ -77,6 +78,20 @@ def test_options_that_make_another_task_make_another_run(ask):
     assert (resolved.dataset_options, resolved.protocol_options) == ({"size": 24}, {"step": 4})
 
 
+def test_an_option_of_a_data_set_that_is_off_makes_no_other_run(ask):
+    """So a new one, off by default, leaves the keys of older records as they are."""
+    usual = ask()
+    off, on = (replace(usual, dataset_options={**usual.dataset_options, "scaled": value}) for value in (False, True))
+    assert off.spec(0) == usual.spec(0)
+    assert on.spec(0).settings != usual.spec(0).settings
+
+
+@pytest.mark.parametrize("fields", [{"standardize": True}, {"fit": lambda train: lambda x: x}])
+def test_what_is_fitted_on_training_rows_makes_another_run(ask, fields):
+    usual = ask()
+    assert replace(usual, dataset=replace(usual.dataset, **fields)).spec(0).settings != usual.spec(0).settings
+
+
 def test_metrics_of_two_classes_are_not_shown_of_more(ask, monkeypatch):
     monkeypatch.setattr(Halved, "metrics", ("grid/fraction_positive", "accuracy"))
     two = ask()
@@ -92,7 +107,7 @@ def test_the_defaults_of_recipes_are_as_they_were(ask):
         **{"schedule": "steps", "milestones": (), "gamma": 0.1, "max_lr": None, "cycle": 4.0},
         **{"average_from": None, "average_lr": None, "epochs": 50, "steps": None, "batch_size": 100},
         **{"eval_batch_size": 500, "train_size": None, "val_size": 0, "test_size": 0, "val_batch_size": 100},
-        **{"min_per_group": 1, "augment": True, "evaluate_every": 1, "evaluate_at": (), "select": "accuracy"},
+        **{"min_per_group": 1, "augment": True, "evaluate_every": 1, "evaluate_at": (), "select": ""},
         **{"dropout": "correct", "precision": "fp32", "metrics": (), "options": {}, "source": ""},
     }
     assert asdict(Recipe()) == defaults  # another field may follow: add it here
@@ -142,3 +157,15 @@ def test_data_that_were_loaded_before_are_not_cut_twice(ask):
 def test_wrong_options_are_told(ask, options, message):
     with pytest.raises(OptionError, match=message):
         ask(**options)
+
+
+def test_a_protocol_names_the_metric_that_epochs_are_selected_by(ask, monkeypatch):
+    """Under imbalance the accuracy would select a model that always predicts the largest class."""
+    assert (ask().recipe.select, Imbalance.select) == ("accuracy", "balanced_accuracy")
+    monkeypatch.setattr(Halved, "select", "balanced_accuracy")
+    by_protocol = ask()
+    assert by_protocol.recipe.select == by_protocol.resolved.recipe["select"] == "balanced_accuracy"
+    assert by_protocol.changed["recipe"] == {}
+    by_user = ask(recipe__select="accuracy")
+    assert (by_user.recipe.select, by_user.changed["recipe"]) == ("accuracy", {"select": "accuracy"})
+    assert by_user.spec(0).key != by_protocol.spec(0).key

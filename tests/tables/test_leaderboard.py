@@ -219,6 +219,41 @@ def test_records_of_other_defaults_are_another_row(make_result):
     assert [row[1:3] for row in cells(results)] == [["a (settings )", "20.00 ± 10.00"], ["a (settings older)", "50.00"]]
 
 
+def data(content, revision="r1"):
+    """The section of the data of a record."""
+    return {"revision": revision, "content": content, "unofficial": {}, "sizes": {}}
+
+
+def test_runs_of_other_data_share_no_row_and_no_comparison(make_result):
+    """Their revision is the same: its author did not raise it."""
+    results = [
+        *runs(make_result, "erm", [0.1, 0.3], data=data("aaa")),
+        *runs(make_result, "erm", [0.5], first_seed=2, data=data("bbb")),
+        *runs(make_result, "a", [0.2, 0.4, 0.6], data=data("bbb")),
+    ]
+    assert [row[1:3] for row in cells(results)] == [
+        ["erm (settings , data aaa)", "20.00 ± 10.00"],
+        ["a", "40.00 ± 11.55"],
+        ["erm (settings , data bbb)", "50.00"],
+    ]
+    assert column(results, "Δ") == ["", "+10.00", ""]  # with seed 2 of the same data alone
+
+
+def test_a_record_without_a_hash_of_its_data_is_of_those_of_its_revision(make_result):
+    """Earlier versions took no hash. Where two are known, or there is no revision, it is a row of its own."""
+    old, new = runs(make_result, "erm", [0.1, 0.3]), runs(make_result, "erm", [0.5], 2, data=data("aaa"))
+    assert [row[1:3] for row in cells([*old, *new])] == [["erm", "30.00 ± 11.55"]]
+    learner = runs(make_result, "a", [0.2, 0.4], data=data("aaa"))
+    assert column([*old, *learner], "Δ")[1] == "+10.00 [+10.00, +10.00], p < 0.001"
+    third = runs(make_result, "erm", [0.7], 3, data=data("bbb"))
+    assert len(cells([*old, *new, *third])) == 3
+    nameless = [
+        *runs(make_result, "erm", [0.1, 0.3], data=data("", revision="")),
+        *runs(make_result, "erm", [0.5], 2, data=data("aaa", revision="")),
+    ]
+    assert len(cells(nameless)) == 2
+
+
 def test_rows_off_the_recipe_have_tables_of_their_own(make_result):
     test = {"tprd": 0.3, "accuracy": 0.9}
     changed = {"recipe": {"lr": 0.5, "epochs": 3}, "model": "cnn", "model_options": {"hidden": (5, 6)}}
@@ -577,3 +612,40 @@ def test_tables_and_the_command_line_need_no_torch():
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (found.returncode, found.stderr) == (0, "")
+
+
+def test_selected_models_that_predict_one_class_are_named_below_the_table(make_result):
+    """With two classes by the fraction that is predicted as positive: nothing but 0 and 1 is constant."""
+    results = [
+        make_result("a", seed, test={"tprd": 0.0, "accuracy": 0.5, "fraction_positive": fraction})
+        for seed, fraction in enumerate([0.0, 1.0, 0.02])
+    ]
+    results.append(make_result("b", test={"tprd": 0.0, "accuracy": 0.5, "fraction_positive": 0.98}))
+    text = render(results)[PAGE]
+    assert text.count("predict one and the same class for every test sample") == 1
+    assert "was learned:** a (2 of 3 seeds).\n" in text
+
+
+@pytest.mark.parametrize(
+    ("balanced", "largest_fpr", "constant"), [(0.25, 1.0, True), (0.25, 0.9, False), (0.26, 1.0, False)]
+)
+def test_a_constant_model_of_many_classes_has_one_recall_of_1_and_one_false_positive_rate_of_1(
+    make_result, balanced, largest_fpr, constant
+):
+    names = {"classes": ["a", "b", "c", "d"], "groups": ["a", "b", "c", "d"]}
+    test = {"tprd": 1.0, "accuracy": 0.25, "balanced_accuracy": balanced, "max_fpr": largest_fpr}
+    assert ("predict one and the same class" in render([make_result("a", test=test, about=names)])[PAGE]) == constant
+
+
+@pytest.mark.parametrize(
+    ("train", "val", "said"),
+    [
+        ([1020, 30], [20, 20], ", which makes its classes 34:1 instead of 100:1"),
+        ([1010, 505], [10, 5], ""),
+        ([1020, 20], [20, 20], ""),
+    ],
+)
+def test_a_row_says_what_joined_validation_data_do_to_the_ratio_of_the_classes(make_result, train, val, said):
+    data = {"counts": {"train": [train], "val": [val]}}
+    result = make_result("erm", test={"tprd": 0.1, "accuracy": 0.9}, validation="paper", data=data)
+    assert column([result], "Method") == [f"erm (trained on validation data too{said})"]

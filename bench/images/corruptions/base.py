@@ -22,12 +22,9 @@ made by the chunk, so it is part of what a generator gives."""
 
 @dataclass(frozen=True)
 class Corruption(Generic[C, D]):
-    """A corruption, called as `corruption(x, severity, generator)`.
+    """A corruption of images, called as `corruption(x, severity, generator)`.
 
-    It takes images x [N, C, H, W] uint8, where C is 3, or 1 for grey images, a severity from 1 to 5 and a generator on
-    the device of x. It returns corrupted images of the same shape and type on the same device, with values rounded down
-    to bytes as in the published data. Equal states of the generator give equal images. It raises OptionError for
-    another severity, and DataError for another kind of x.
+    Values are rounded down to bytes, as in the published data. Equal states of the generator give equal images.
 
     Attributes:
         constants: size of images in pixels -> the constants of each severity.
@@ -41,6 +38,20 @@ class Corruption(Generic[C, D]):
     apply: Callable[[Tensor, C, D], Tensor]
 
     def __call__(self, x: Tensor, severity: int, generator: Generator) -> Tensor:
+        """Corrupt images.
+
+        Args:
+            x: [N, C, H, W] uint8, where C is 3, or 1 for grey images.
+            severity: 1 to 5.
+            generator: on the device of x.
+
+        Returns:
+            [N, C, H, W] uint8, on the device of x.
+
+        Raises:
+            OptionError: for another severity.
+            DataError: for another kind of x.
+        """
         if severity not in range(1, 6):
             raise OptionError(f"the severity of a corruption is 1, 2, 3, 4 or 5, not {severity}")
         if x.dim() != 4 or x.shape[1] not in (1, 3) or x.dtype != torch.uint8 or not x.numel():
@@ -58,25 +69,51 @@ class Corruption(Generic[C, D]):
 
 
 def nominal_size(x: Tensor) -> int:
-    """The size whose constants are used for images [.., H, W]."""
+    """The size of images, in pixels, whose constants are used for images of a given size.
+
+    Args:
+        x: [.., H, W].
+
+    Returns:
+        The smallest of CIFAR, IMAGENET_64 and IMAGENET that the longer side does not exceed; IMAGENET for larger
+        images.
+    """
     longest = max(x.shape[-2:])
     return next((size for size in (CIFAR, IMAGENET_64) if longest <= size), IMAGENET)
 
 
 def to_levels(x: Tensor, out: Tensor | None = None) -> Tensor:
-    """Floats, clamped to [0, 1], as int16 in 0..255: 255 times, rounded down. `out`, such as x, is written over.
+    """The levels, 0 to 255, of values in [0, 1]: 255 times the value, rounded down.
 
-    What is less than 1/10,000 below a level is the level: bytes / 255 * 255 is not exact. Torch turns int16 into bytes
-    three times as fast as floats.
+    A value that is less than 1/10,000 below a level counts as that level, because bytes / 255 * 255 is not exact. Torch
+    turns int16 into bytes three times as fast as floats.
+
+    Args:
+        x: floats of any shape; values outside [0, 1] are clamped.
+        out: a tensor of this shape and type that is written over, such as x itself; None (the default) for a new one.
+
+    Returns:
+        int16 in 0..255, of the shape of x.
     """
     a_little = torch.full((), 1e-4, dtype=x.dtype, device=x.device)
     return torch.add(a_little, x, alpha=255, out=out).clamp_(0, 255).short()
 
 
 def nearest(x: Tensor) -> Tensor:
-    """x itself, rounded to the nearest integers; halves upwards."""
+    """Round values to the nearest integers, in place; halves are rounded upwards.
+
+    Args:
+        x: floats of any shape, which are changed.
+
+    Returns:
+        x itself.
+    """
     return x.add_(0.5).floor_()
 
 
 def nothing(x: Tensor, constants: object, generator: Generator) -> None:
-    """The draw of a corruption that is not random."""
+    """The draw of a corruption that is not random: it draws nothing.
+
+    Args:
+        x, constants, generator: as for every draw; not used.
+    """

@@ -15,10 +15,17 @@ from bench.images.corruptions.filters import blur_along, correlate, gaussian, se
 
 @cache
 def disc(radius: float, sigma: float) -> Tensor:
-    """A disc of one that is smoothed, [k, k] float64, odd k, without the zeros around it.
+    """A disc that is smoothed by a Gaussian, as a kernel whose sum is 1.
 
-    As the public code has it: a disc of whole pixels on a square of at least 17, smoothed by a Gaussian of 3 pixels
-    (5 where the radius is above 8), whose edges are mirrored without the pixels at the edge.
+    As in the public code, it is a disc of whole pixels on a square of at least 17, smoothed by a Gaussian of 3 pixels
+    (5 where the radius is above 8), with the edges mirrored without the pixels at the edge.
+
+    Args:
+        radius: of the disc, in pixels.
+        sigma: standard deviation of the Gaussian, in pixels.
+
+    Returns:
+        [k, k] float64 with odd k, without the zeros around the disc. It is shared, so nobody may write to it.
     """
     half, reach = (8, 1) if radius <= 8 else (int(radius), 2)
     place = torch.arange(-half, half + 1, dtype=torch.float64)
@@ -32,7 +39,18 @@ def disc(radius: float, sigma: float) -> Tensor:
 
 
 def defocus(x: Tensor, constants: tuple[float, float], _: None) -> Tensor:
-    """Outside is the mirror image without the pixels at the edge."""
+    """Blur out of focus: each pixel becomes the mean over a smoothed disc around it.
+
+    Outside the image is its mirror image, without the pixels at the edge.
+
+    Args:
+        x: [B, C, H, W] in [0, 1].
+        constants: radius of the disc, and standard deviation of its smoothing, in pixels.
+        _: nothing is drawn.
+
+    Returns:
+        [B, C, H, W].
+    """
     kernel = disc(*constants)
     start = -(len(kernel) // 2)
     return correlate(x, kernel.expand(len(x), -1, -1), (start, start), "reflect")
@@ -42,9 +60,17 @@ def defocus(x: Tensor, constants: tuple[float, float], _: None) -> Tensor:
 
 
 def neighbours(x: Tensor, constants: tuple[float, int, int], generator: Generator) -> Tensor:
-    """Rows and columns, each -delta to delta - 1, to the pixel that is taken: [iterations, B, 2, H', W'].
+    """Draw the neighbour that each pixel takes, in each iteration.
 
-    H' and W' are those of the pixels that have such neighbours: delta + 1 to H - delta, and to W - delta.
+    Args:
+        x: [B, C, H, W], the images.
+        constants: standard deviation of the blurs (not used), delta (how far neighbours are), and the number of
+            iterations.
+        generator: on the device of x.
+
+    Returns:
+        [iterations, B, 2, H', W'] int64: rows down and columns right to the neighbour, each from -delta to delta - 1.
+        H' and W' count the pixels that have such neighbours, from delta + 1 to H - delta and to W - delta.
     """
     _, delta, iterations = constants
     inner = [max(n - 2 * delta, 0) for n in x.shape[-2:]]
@@ -52,10 +78,18 @@ def neighbours(x: Tensor, constants: tuple[float, int, int], generator: Generato
 
 
 def glass(x: Tensor, constants: tuple[float, int, int], offsets: Tensor) -> Tensor:
-    """Blurred, shuffled, and blurred again.
+    """Blur the images, shuffle their pixels, and blur them again, as if seen through glass.
 
     From the last pixel to the first, each is replaced by one of its neighbours, as that is by then. The public code
-    says that the two are swapped, but its rows are views of one array, so that the neighbour stays; so it does here.
+    says that the two are swapped, but its rows are views of one array, so the neighbour stays as it is; here too.
+
+    Args:
+        x: [B, C, H, W] in [0, 1].
+        constants: standard deviation of the blurs in pixels, how far neighbours are, and the number of iterations.
+        offsets: what `neighbours` gives.
+
+    Returns:
+        [B, C, H, W].
     """
     sigma, delta, _ = constants
     x = to_levels(gaussian(x, sigma)) / 255
@@ -66,10 +100,19 @@ def glass(x: Tensor, constants: tuple[float, int, int], offsets: Tensor) -> Tens
 
 
 def final_sources(offsets: Tensor, delta: int, height: int, width: int) -> Tensor:
-    """Which pixel of the image before ends at each pixel: [B, H * W].
+    """Find the pixel whose value ends up at each pixel when pixels take their neighbours' values one after the other.
 
-    A pixel takes a neighbour's first content if that comes later (or never), else what the neighbour got itself. So
-    follow the neighbours that come earlier to the last of them, doubling the steps each time, and take its neighbour.
+    A pixel takes a neighbour's first content if that neighbour is replaced later, or never, and else what the neighbour
+    got itself. So follow the neighbours that come earlier to the last of them, doubling the steps each time, and take
+    its neighbour.
+
+    Args:
+        offsets: [B, 2, H', W'], one iteration of what `neighbours` gives.
+        delta: how far neighbours are, in pixels.
+        height, width: of the images, in pixels.
+
+    Returns:
+        [B, H * W] int64, positions in the flattened image.
     """
     place = torch.arange(height * width, device=offsets.device).view(height, width)
     neighbour = place.repeat(len(offsets), 1, 1)
@@ -88,18 +131,45 @@ def final_sources(offsets: Tensor, delta: int, height: int, width: int) -> Tenso
 
 
 def directions(x: Tensor, constants: object, generator: Generator) -> Tensor:
-    """[B] degrees, -45 to 45."""
+    """Draw the direction in which each image moves.
+
+    Args:
+        x: [B, C, H, W], the images.
+        constants: not used.
+        generator: on the device of x.
+
+    Returns:
+        [B] degrees, uniform in -45 to 45.
+    """
     return 90 * torch.rand(len(x), generator=generator, device=x.device) - 45
 
 
 def motion(x: Tensor, constants: tuple[int, float], degrees: Tensor) -> Tensor:
-    """Rounded to the nearest byte, as ImageMagick does."""
+    """Blur by motion: smear each image along its direction, rounded to the nearest byte as ImageMagick does.
+
+    Args:
+        x: [B, C, H, W] in [0, 1].
+        constants: radius and standard deviation of the smear, in pixels.
+        degrees: [B], the direction of each image.
+
+    Returns:
+        [B, C, H, W].
+    """
     radius, sigma = constants
     return nearest(blur_along(x, degrees, radius, sigma).mul_(255)).div_(255)
 
 
 def zoom(x: Tensor, constants: tuple[float, float], _: None) -> Tensor:
-    """The mean of the image and its enlargements by 1, 1 + step, ... up to about the last factor."""
+    """Blur by zooming: the mean of the image and of its enlargements by 1, 1 + step and so on.
+
+    Args:
+        x: [B, C, H, W] in [0, 1].
+        constants: the factor at which enlargements end (its rounding decides whether it is one of them), and the step.
+        _: nothing is drawn.
+
+    Returns:
+        [B, C, H, W].
+    """
     stop, step = constants
     factors = np.arange(1, stop, step).tolist()  # its rounding says whether the last factor is one of them
     total = x.clone()

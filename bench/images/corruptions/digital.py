@@ -12,15 +12,33 @@ from bench.images.corruptions.jpeg import jpeg
 
 
 def brighten(x: Tensor, by: float, _: None) -> Tensor:
-    """Adds to the value, of HSV; black becomes grey."""
+    """Add to the value, in the colour space HSV; hue and saturation stay, and black becomes grey.
+
+    Args:
+        x: [B, C, H, W] in [0, 1].
+        by: what is added.
+        _: nothing is drawn.
+
+    Returns:
+        [B, C, H, W].
+    """
     value = x.amax(1, keepdim=True)
     brighter = (value + by).clamp_max(1)
     return (x * (brighter / value.clamp_min(1e-6))).where(value > 0, brighter)
 
 
 def saturate(x: Tensor, constants: tuple[float, float], _: None) -> Tensor:
-    """The saturation, of HSV, times a factor plus an offset, in [0, 1]. Colour images without colour have the hue of
-    red, as in the public code; grey images, of one channel, stay.
+    """Multiply the saturation, in the colour space HSV, by a factor and add an offset; the result is clamped to [0, 1].
+
+    Pixels without colour have the hue of red, as in the public code. Grey images, of one channel, stay as they are.
+
+    Args:
+        x: [B, C, H, W] in [0, 1].
+        constants: the factor and the offset.
+        _: nothing is drawn.
+
+    Returns:
+        [B, C, H, W].
     """
     factor, offset = constants
     if x.shape[1] == 1:
@@ -34,7 +52,16 @@ def saturate(x: Tensor, constants: tuple[float, float], _: None) -> Tensor:
 
 
 def flatten(x: Tensor, factor: float, _: None) -> Tensor:
-    """Differences from the mean of each channel times the factor."""
+    """Lower the contrast: multiply the differences from the mean of each channel by a factor.
+
+    Args:
+        x: [B, C, H, W] in [0, 1].
+        factor: 1 leaves the image as it is, and 0 leaves the mean alone.
+        _: nothing is drawn.
+
+    Returns:
+        [B, C, H, W].
+    """
     return torch.lerp(x.mean((2, 3), keepdim=True), x, factor)
 
 
@@ -42,17 +69,37 @@ def flatten(x: Tensor, factor: float, _: None) -> Tensor:
 
 
 def bends(x: Tensor, constants: object, generator: Generator) -> tuple[Tensor, Tensor]:
-    """-1 to 1: of the three points, [B, 3, 2], and of all pixels, [B, 2, H, W]; each right and down."""
+    """Draw how far three points of each image move, and each of its pixels, relative to the greatest displacement.
+
+    Args:
+        x: [B, C, H, W], the images.
+        constants: not used.
+        generator: on the device of x.
+
+    Returns:
+        [B, 3, 2] for the points and [B, 2, H, W] for the pixels, uniform in -1 to 1: to the right, then down.
+    """
     points = torch.empty(len(x), 3, 2, device=x.device).uniform_(-1, 1, generator=generator)
     pixels = torch.empty(len(x), 2, *x.shape[-2:], device=x.device).uniform_(-1, 1, generator=generator)
     return points, pixels
 
 
 def elastic(x: Tensor, constants: tuple[float, float, float], shifts: tuple[Tensor, Tensor]) -> Tensor:
-    """An affine map that moves three points of the image by up to so many pixels, then smooth displacements of all.
+    """Bend images: an affine map that moves three points of the image, then a smooth displacement of each pixel.
 
-    Outside is the mirror image: of the first without the pixels at the edge, of the second with them. The public code
-    computes the affine map at positions rounded to 1/32 pixel; here they are not rounded.
+    Outside the image is its mirror image: for the affine map without the pixels at the edge, for the displacement with
+    them.
+
+    Departure: the public code computes the affine map at positions rounded to 1/32 pixel; here they are not rounded.
+
+    Args:
+        x: [B, C, H, W] in [0, 1].
+        constants: in pixels, the greatest displacement before it is smoothed, the standard deviation of its smoothing,
+            and the greatest displacement of the three points.
+        shifts: what `bends` gives.
+
+    Returns:
+        [B, C, H, W].
     """
     amount, sigma, corner = constants
     by, pixels = shifts
@@ -70,7 +117,15 @@ def elastic(x: Tensor, constants: tuple[float, float, float], shifts: tuple[Tens
 
 
 def affine_map(sources: Tensor, targets: Tensor) -> Tensor:
-    """The maps [B, 2, 3] that take three points, [B, 3, 2], to the three of `targets` [3, 2]."""
+    """The affine maps that take three points to three others.
+
+    Args:
+        sources: [B, 3, 2], three points of each image that are not on one line.
+        targets: [3, 2], the points that they go to.
+
+    Returns:
+        [B, 2, 3].
+    """
     (to_0, to_1), end = (targets[:2] - targets[2]), targets[2]
     (from_0, from_1), start = (sources[:, :2] - sources[:, 2:]).unbind(1), sources[:, 2]
     area = from_0[:, :1] * from_1[:, 1:] - from_0[:, 1:] * from_1[:, :1]
@@ -83,7 +138,18 @@ def affine_map(sources: Tensor, targets: Tensor) -> Tensor:
 
 
 def pixelate(x: Tensor, factor: float, _: None) -> Tensor:
-    """To the smaller size and back by the box filter of PIL's `resize`: across, then down, each rounded to bytes."""
+    """Shrink images and enlarge them again with the box filter of PIL's `resize`.
+
+    Each time it filters across, then down, and rounds to bytes after each.
+
+    Args:
+        x: [B, C, H, W] in [0, 1].
+        factor: sides of the small image, relative to those of the image.
+        _: nothing is drawn.
+
+    Returns:
+        [B, C, H, W].
+    """
     height, width = x.shape[-2:]
     low, narrow = max(int(height * factor), 1), max(int(width * factor), 1)
     x = nearest(255 * x)
@@ -96,7 +162,16 @@ def pixelate(x: Tensor, factor: float, _: None) -> Tensor:
 
 
 def compress(x: Tensor, quality: int, _: None) -> Tensor:
-    """Each image as JPEG saves it at this quality, read back: [B, C, H, W] uint8."""
+    """Save each image as JPEG and read it back.
+
+    Args:
+        x: [B, C, H, W] in [0, 1].
+        quality: of the JPEG, 1 to 100.
+        _: nothing is drawn.
+
+    Returns:
+        [B, C, H, W].
+    """
     return jpeg(x, quality)
 
 

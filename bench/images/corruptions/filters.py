@@ -14,15 +14,30 @@ from torch import Tensor
 
 
 def separable(x: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    """x [.., H, W] under `rows` [H', H] and `columns` [W', W] -> [.., H', W']."""
+    """Apply a separable linear filter to images.
+
+    Args:
+        x: [.., H, W].
+        rows: [H', H], the filter down the image.
+        columns: [W', W], the filter across it.
+
+    Returns:
+        [.., H', W'].
+    """
     return rows @ (x @ columns.T)
 
 
 def gaussian(x: Tensor, sigma: float, edge: str = "nearest", truncate: float = 4.0) -> Tensor:
-    """Gaussian blur of x [.., H, W] as `scipy.ndimage.gaussian_filter` and scikit-image have it, with radius
-    round(truncate * sigma).
+    """Gaussian blur, as `scipy.ndimage.gaussian_filter` and scikit-image have it.
 
-    edge: `nearest` repeats the pixels at the edge, `reflect` mirrors the image, the edge pixels included.
+    Args:
+        x: [.., H, W].
+        sigma: standard deviation, in pixels.
+        edge: `nearest` (the default) repeats the pixels at the edge; `reflect` mirrors the image, edge pixels included.
+        truncate: the filter ends at round(truncate * sigma) pixels. Default: 4.
+
+    Returns:
+        [.., H, W]; x itself where the filter is a single pixel.
     """
     if int(truncate * sigma + 0.5) == 0:
         return x
@@ -32,7 +47,15 @@ def gaussian(x: Tensor, sigma: float, edge: str = "nearest", truncate: float = 4
 
 @cache
 def gaussian_matrix(size: int, sigma: float, edge: str, truncate: float) -> Tensor:
-    """[size, size] float64"""
+    """The Gaussian blur along one side of an image, as a matrix.
+
+    Args:
+        size: length of the side, in pixels.
+        sigma, edge, truncate: as for `gaussian`.
+
+    Returns:
+        [size, size] float64, shared.
+    """
     radius = int(truncate * sigma + 0.5)
     offsets = torch.arange(-radius, radius + 1)
     weights = torch.exp(-0.5 * (offsets.double() / sigma) ** 2)
@@ -48,10 +71,17 @@ def gaussian_matrix(size: int, sigma: float, edge: str, truncate: float) -> Tens
 
 @cache
 def zoom_matrix(size: int, factor: float) -> Tensor:
-    """The middle of a side, enlarged to its whole: [size, size] float64.
+    """The enlargement of the middle of a side to its whole length, as a matrix.
 
     The middle ceil(size / factor) pixels are stretched with linear interpolation, first pixel to first and last to
     last, to round(that * factor) pixels, whose middle is kept: `clipped_zoom` of the public code.
+
+    Args:
+        size: length of the side, in pixels.
+        factor: of the enlargement, at least 1.
+
+    Returns:
+        [size, size] float64, shared.
     """
     middle = math.ceil(size / factor)
     enlarged = round(middle * factor)
@@ -67,7 +97,15 @@ def zoom_matrix(size: int, factor: float) -> Tensor:
 
 @cache
 def box_matrix(size: int, new: int) -> Tensor:
-    """The box filter of PIL's `resize` from `size` to `new` pixels: [new, size] float64."""
+    """The box filter of PIL's `resize` along one side of an image, as a matrix.
+
+    Args:
+        size: length of the side, in pixels.
+        new: length after the change of size.
+
+    Returns:
+        [new, size] float64, shared.
+    """
     scale = size / new
     support = 0.5 * max(scale, 1.0)
     centre = (torch.arange(new, dtype=torch.float64) + 0.5) * scale
@@ -80,10 +118,17 @@ def box_matrix(size: int, new: int) -> Tensor:
 
 
 def correlate(x: Tensor, kernels: Tensor, corner: tuple[int, int], mode: str) -> Tensor:
-    """x [B, C, H, W], the pixels around each weighted by its image's kernel [B, k, l], and summed.
+    """Weight the pixels around each pixel by the kernel of its image, and sum them.
 
-    corner: down and right of a pixel, where its kernel begins: at most 0, and so far that the kernel holds the pixel.
-    mode: what is outside the image, in the words of `torch.nn.functional.pad`.
+    Args:
+        x: [B, C, H, W].
+        kernels: [B, k, l], one for each image.
+        corner: rows down and columns right of a pixel at which its kernel begins: at most 0, and so far that the kernel
+            holds the pixel.
+        mode: what is outside the image, in the words of `torch.nn.functional.pad`.
+
+    Returns:
+        [B, C, H, W].
     """
     images, channels = x.shape[:2]
     (down, right), (height, width) = corner, kernels.shape[1:]
@@ -93,11 +138,20 @@ def correlate(x: Tensor, kernels: Tensor, corner: tuple[int, int], mode: str) ->
 
 
 def blur_along(x: Tensor, degrees: Tensor, radius: int, sigma: float) -> Tensor:
-    """x [B, C, H, W], each image smeared along its direction [B], with one half of a Gaussian of 2 radius + 1 pixels.
+    """Smear each image along its direction, with one half of a Gaussian.
 
-    As `MagickMotionBlurImage` of ImageMagick: a pixel is the mean of those on a line from it, with weights
-    exp(-i^2 / 2 sigma^2) of the one at distance i, each rounded to the nearest pixel; the pixels at the edge are
-    repeated. Those that weigh less than 1e-6 are left out.
+    As `MagickMotionBlurImage` of ImageMagick: a pixel is the mean of those on a line from it, with weights exp(-i^2 / 2
+    sigma^2) for the one at distance i, each rounded to the nearest pixel; the pixels at the edge are repeated. Pixels
+    that weigh less than 1e-6 are left out.
+
+    Args:
+        x: [B, C, H, W].
+        degrees: [B], the direction of each image.
+        radius: the line has 2 radius + 1 pixels.
+        sigma: standard deviation of the Gaussian, in pixels.
+
+    Returns:
+        [B, C, H, W].
     """
     distance = torch.arange(2 * radius + 1, dtype=torch.float64, device=x.device)
     weights = torch.exp(-0.5 * (distance / sigma) ** 2)

@@ -33,12 +33,20 @@ GREY = torch.tensor([[0.0], [128.0], [128.0]])
 
 
 def jpeg(x: Tensor, quality: int) -> Tensor:
-    """x [B, C, H, W] after JPEG at this quality, 1 to 100; C is 3, or 1 for grey images.
+    """Images after JPEG compression and decompression.
+
+    Args:
+        x: [B, C, H, W] in [0, 1], where C is 3, or 1 for grey images.
+        quality: 1 to 100.
+
+    Returns:
+        [B, C, H, W] in [0, 1], whole multiples of 1/255.
 
     Source: ITU-T T.81 and JFIF, with the choices of libjpeg: colours at half the resolution in both directions,
     enlarged with weights 3/4 and 1/4 (its `fancy` upsampling), values rounded to bytes after each step, and within the
-    cosine transforms where libjpeg rounds. Its cosines have 13 bits; here they are floats, so that now and then a value
-    is rounded otherwise.
+    cosine transforms where libjpeg rounds.
+
+    Departure: libjpeg's cosines have 13 bits; here they are floats, so that now and then a value is rounded otherwise.
     """
     height, width = x.shape[-2:]
     x = (255 * x).round_()
@@ -54,7 +62,16 @@ def jpeg(x: Tensor, quality: int) -> Tensor:
 
 
 def quantised(plane: Tensor, table: tuple[tuple[int, ...], ...], quality: int) -> Tensor:
-    """Bytes [B, H, W], each 8 x 8 block through the cosine transform, quantisation, and back."""
+    """Planes after the cosine transform of each 8 x 8 block, its quantisation, and the way back.
+
+    Args:
+        plane: [B, H, W], bytes as floats.
+        table: [8, 8], quantisation steps at quality 50, such as LUMINANCE.
+        quality: 1 to 100.
+
+    Returns:
+        [B, H, W], bytes as floats.
+    """
     batch, height, width = plane.shape
     plane = padded(plane, -height % 8, -width % 8)
     rows, columns = plane.shape[1] // 8, plane.shape[2] // 8
@@ -69,7 +86,11 @@ def quantised(plane: Tensor, table: tuple[tuple[int, ...], ...], quality: int) -
 
 
 def cosine_transform() -> Tensor:
-    """The transform of 8 values as a matrix, [8, 8] float64: sqrt(8) times the orthonormal one."""
+    """The cosine transform of 8 values as a matrix: sqrt(8) times the orthonormal one.
+
+    Returns:
+        [8, 8] float64.
+    """
     k = torch.arange(8, dtype=torch.float64)
     cosines = 2**0.5 * torch.cos(torch.pi / 8 * k.unsqueeze(1) * (k + 0.5))
     cosines[0] = 1
@@ -77,27 +98,56 @@ def cosine_transform() -> Tensor:
 
 
 def steps(table: tuple[tuple[int, ...], ...], quality: int) -> Tensor:
-    """[8, 8] quantisation steps, 1 to 255."""
+    """The quantisation steps of a quality.
+
+    Args:
+        table: [8, 8], steps at quality 50.
+        quality: 1 to 100.
+
+    Returns:
+        [8, 8] int64 in 1..255.
+    """
     percent = 5000 // quality if quality < 50 else 200 - 2 * quality
     return ((torch.tensor(table) * percent + 50) // 100).clamp(1, 255)
 
 
 def halved(plane: Tensor) -> Tensor:
-    """Means of 2 x 2 pixels; halves are rounded down in even columns, and up in odd ones."""
+    """Halve both sides of planes by means of 2 x 2 pixels; halves are rounded down in even columns, and up in odd ones.
+
+    Args:
+        plane: [B, H, W] with even sides, bytes as floats.
+
+    Returns:
+        [B, H / 2, W / 2].
+    """
     rows, columns = (torch.eye(n // 2).repeat_interleave(2, 1).to(plane) for n in plane.shape[1:])
     bias = 1 + torch.arange(len(columns), device=plane.device) % 2
     return separable(plane, rows, columns).add_(bias).div_(4).floor_()
 
 
 def doubled(plane: Tensor) -> Tensor:
-    """Each pixel as four, each 9/16 itself, 3/16 of two neighbours and 1/16 of the third."""
+    """Double both sides of planes: each new pixel is 9/16 its own, 3/16 of two neighbours and 1/16 of the third.
+
+    Args:
+        plane: [B, H, W], bytes as floats.
+
+    Returns:
+        [B, 2 H, 2 W].
+    """
     rows, columns = (spread(n).to(plane) for n in plane.shape[1:])
     bias = 8 - torch.arange(len(columns), device=plane.device) % 2
     return separable(plane, rows, columns).add_(bias).div_(16).floor_()
 
 
 def spread(size: int) -> Tensor:
-    """[2 size, size]: 3 times each pixel and once the one before it, or after it; at the ends itself."""
+    """The doubling of a side as a matrix, times 4: three times each pixel, and once the one before it, or after it.
+
+    Args:
+        size: length of the side, in pixels. At its ends a pixel is its own neighbour.
+
+    Returns:
+        [2 size, size].
+    """
     pixel = torch.arange(2 * size)
     beside = (pixel // 2 + 2 * (pixel % 2) - 1).clamp(0, size - 1)
     one = torch.eye(size)
@@ -105,5 +155,14 @@ def spread(size: int) -> Tensor:
 
 
 def padded(plane: Tensor, below: int, right: int) -> Tensor:
-    """[.., H, W] with the last row and the last column repeated so many times."""
+    """Planes with their last row and their last column repeated.
+
+    Args:
+        plane: [.., H, W].
+        below: number of rows added.
+        right: number of columns added.
+
+    Returns:
+        [.., H + below, W + right]; `plane` itself where nothing is added.
+    """
     return F.pad(plane, (0, right, 0, below), mode="replicate") if below or right else plane

@@ -7,22 +7,58 @@ from bench.images.corruptions.base import CIFAR, IMAGENET, IMAGENET_64, Corrupti
 
 
 def standard_normal(x: Tensor, constants: object, generator: Generator) -> Tensor:
-    """Numbers of the standard normal distribution, one for each value of x, on its device."""
+    """Draw a number of the standard normal distribution for each value.
+
+    Args:
+        x: [B, C, H, W], the images.
+        constants: not used.
+        generator: on the device of x.
+
+    Returns:
+        [B, C, H, W], on the device of x.
+    """
     return torch.randn(x.shape, generator=generator, device=x.device)
 
 
 def uniform(x: Tensor, constants: object, generator: Generator) -> Tensor:
-    """Numbers uniform in [0, 1), one for each value of x, on its device."""
+    """Draw a number uniform in [0, 1) for each value.
+
+    Args:
+        x: [B, C, H, W], the images.
+        constants: not used.
+        generator: on the device of x.
+
+    Returns:
+        [B, C, H, W], on the device of x.
+    """
     return torch.rand(x.shape, generator=generator, device=x.device)
 
 
 def counts(x: Tensor, photons: float, generator: Generator) -> Tensor:
-    """How many of the photons that a value stands for are counted."""
+    """Draw how many of the photons that each value stands for are counted: a Poisson variable.
+
+    Args:
+        x: [B, C, H, W], the images.
+        photons: the number of photons that a value of 1 stands for.
+        generator: on the device of x.
+
+    Returns:
+        [B, C, H, W], whole numbers as floats.
+    """
     return torch.poisson(x * photons, generator=generator)
 
 
 def set_to_extremes(x: Tensor, share: float, u: Tensor) -> Tensor:
-    """Salt and pepper: half of the share of values becomes at least 1, half at most 0."""
+    """Salt and pepper: replace a share of the values by extremes, half of them by 1 and half by 0.
+
+    Args:
+        x: [B, C, H, W] in [0, 1].
+        share: the probability that a value is replaced.
+        u: [B, C, H, W], uniform in [0, 1).
+
+    Returns:
+        [B, C, H, W]. Replaced values are at least 1 or at most 0, and are clamped later.
+    """
     return (u - 0.5).mul_(2 / (1 - share)).trunc_().add_(x)
 
 

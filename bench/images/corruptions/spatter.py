@@ -23,12 +23,33 @@ Constants = tuple[float, float, float, float, float, bool]
 
 
 def liquid(x: Tensor, constants: object, generator: Generator) -> Tensor:
-    """[B, H, W], of a standard normal distribution."""
+    """Draw the noise that becomes drops: a number of the standard normal distribution for each pixel.
+
+    Args:
+        x: [B, C, H, W], the images.
+        constants: not used.
+        generator: on the device of x.
+
+    Returns:
+        [B, H, W].
+    """
     return torch.randn(len(x), *x.shape[-2:], generator=generator, device=x.device)
 
 
 def spatter(x: Tensor, constants: Constants, noise: Tensor) -> Tensor:
-    """An image on which the noise leaves no water stays as it is; the public code divides by zero."""
+    """Cover images with drops of water, or with mud.
+
+    Departure: an image on which the noise leaves no water stays as it is; the public code divides by zero.
+
+    Args:
+        x: [B, C, H, W] in [0, 1].
+        constants: mean, standard deviation and smoothing of the noise, the threshold above which it is liquid, the
+            strength of the water (of mud, the standard deviation of its smoothing, in pixels), and whether it is mud.
+        noise: [B, H, W], what `liquid` gives.
+
+    Returns:
+        [B, C, H, W].
+    """
     mean, std, sigma, threshold, strength, muddy = constants
     layer = gaussian(mean + std * noise, sigma)
     colour = torch.tensor(MUD if muddy else WATER, device=x.device).view(1, 3, 1, 1)
@@ -45,7 +66,14 @@ def spatter(x: Tensor, constants: Constants, noise: Tensor) -> Tensor:
 
 
 def relief(distance: Tensor) -> Tensor:
-    """Bytes: light on the one side of what is far from edges, shade on the other."""
+    """The light and the shade of drops: light on one side of what is far from edges, shade on the other.
+
+    Args:
+        distance: [B, H, W], what `distance_to` gives for the edges of the drops.
+
+    Returns:
+        [B, H, W], bytes as floats.
+    """
     near = means(distance).div(UNIT, rounding_mode="floor")
     kernels = torch.tensor(RELIEF).expand(len(near), -1, -1)
     lit = correlate(equalized(near).unsqueeze(1), kernels, (-1, -1), "reflect")[:, 0]
@@ -53,16 +81,27 @@ def relief(distance: Tensor) -> Tensor:
 
 
 def means(plane: Tensor) -> Tensor:
-    """Of 3 x 3 pixels, the image mirrored without the pixels at the edge.
+    """Means over 3 x 3 pixels, with the image mirrored without the pixels at its edge.
 
-    float64, so that sums of distances are exact.
+    Args:
+        plane: [B, H, W].
+
+    Returns:
+        [B, H, W] float64, so that sums of distances are exact.
     """
     mirrored = F.pad(plane.double().unsqueeze(1), (1,) * 4, mode="reflect")
     return F.avg_pool2d(mirrored, 3, stride=1)[:, 0]
 
 
 def equalized(plane: Tensor) -> Tensor:
-    """Bytes with a flat histogram: `equalizeHist`."""
+    """Planes whose histogram is as flat as possible, as `equalizeHist` of OpenCV makes them.
+
+    Args:
+        plane: [B, H, W], bytes as numbers of any type.
+
+    Returns:
+        [B, H, W], bytes as floats.
+    """
     x = plane.float().unsqueeze(1) / 255
     counts = histogram(x)
     first = counts.gather(-1, (counts > 0).long().argmax(-1, keepdim=True))
@@ -74,11 +113,17 @@ def equalized(plane: Tensor) -> Tensor:
 
 
 def distance_to(marked: Tensor) -> Tensor:
-    """In 1/65536 pixel to the nearest marked [B, H, W] pixel, at most 20 pixels: int32.
+    """The distance of each pixel to the nearest marked one.
 
-    Along steps to the eight neighbours and of a knight in chess, of length 1, 1.4 and 2.1969 (Borgefors 1986), as
-    `distanceTransform` of OpenCV for `DIST_L2` with a mask of 5: a pass down and a pass up, each row from both of the
-    two before it, then along it.
+    It is measured along steps to the eight neighbours and of a knight in chess, of length 1, 1.4 and 2.1969 (Borgefors
+    1986), as `distanceTransform` of OpenCV does for `DIST_L2` with a mask of 5: a pass down and a pass up, each row
+    from both of the two before it, then along it.
+
+    Args:
+        marked: [B, H, W] bool.
+
+    Returns:
+        [B, H, W] int32, in 1/65536 pixel; at most 20 pixels.
     """
     far = FARTHEST * UNIT
     distance = torch.full_like(marked, far, dtype=torch.int32).masked_fill_(marked, 0)
@@ -103,7 +148,15 @@ def _pass(distance: Tensor, far: int) -> Tensor:
 
 
 def edges(plane: Tensor, low: int, high: int) -> Tensor:
-    """Where `Canny` of OpenCV finds an edge in bytes, with an aperture of 3 and the L1 norm: [B, H, W] bool."""
+    """Where `Canny` of OpenCV finds an edge, with an aperture of 3 and the L1 norm.
+
+    Args:
+        plane: [B, H, W], bytes as floats.
+        low, high: thresholds of the gradient's norm: an edge begins above `high` and goes on above `low`.
+
+    Returns:
+        [B, H, W] bool.
+    """
     p = F.pad(plane.unsqueeze(1), (1,) * 4, mode="replicate")[:, 0].int()
     across = p[:, :-2] + 2 * p[:, 1:-1] + p[:, 2:]
     down = p[..., :-2] + 2 * p[..., 1:-1] + p[..., 2:]

@@ -10,10 +10,14 @@ from bench.images.corruptions.filters import blur_along, separable, zoom_matrix
 
 
 def plasma(u: Tensor, decay: float) -> Tensor:
-    """Fractal landscapes [B, M, M] in [0, 1], with least value 0 and greatest 1, from u [B, M, M] in [0, 1].
+    """Fractal landscapes by the diamond-square algorithm of the public code, on a torus.
 
-    The diamond-square algorithm of the public code, on a torus; M is a power of two. u says how far each place is from
-    the mean of its neighbours; that range falls by decay^2 with each halving of the distance.
+    Args:
+        u: [B, M, M] in [0, 1], where M is a power of two: how far each place is from the mean of its neighbours.
+        decay: that range falls by decay^2 with each halving of the distance.
+
+    Returns:
+        [B, M, M], with least value 0 and greatest value 1.
     """
     side = u.shape[-1]
     land, range_, step = torch.zeros_like(u), 100.0**2, side
@@ -35,12 +39,31 @@ def plasma(u: Tensor, decay: float) -> Tensor:
 
 
 def heights(x: Tensor, constants: object, generator: Generator) -> Tensor:
-    """[B, M, M] in [0, 1], M the next power of two of the longest side, at least 2."""
+    """Draw the random part of a fractal landscape that covers the images.
+
+    Args:
+        x: [B, C, H, W], the images.
+        constants: not used.
+        generator: on the device of x.
+
+    Returns:
+        [B, M, M], uniform in [0, 1), where M is the next power of two of the longest side, at least 2.
+    """
     side = 1 << max(max(x.shape[-2:]) - 1, 1).bit_length()
     return torch.rand(len(x), side, side, generator=generator, device=x.device)
 
 
 def fog(x: Tensor, constants: tuple[float, float], u: Tensor) -> Tensor:
+    """Mix a fractal mist into images, scaled so that no value exceeds the brightest one of its image.
+
+    Args:
+        x: [B, C, H, W] in [0, 1].
+        constants: the greatest amount of mist, and how fast its roughness falls.
+        u: [B, M, M], what `heights` gives.
+
+    Returns:
+        [B, C, H, W].
+    """
     amount, decay = constants
     brightest = x.amax((1, 2, 3), keepdim=True)
     mist = plasma(u, decay)[:, None, : x.shape[-2], : x.shape[-1]]
@@ -65,7 +88,16 @@ those crops, by 0.36 next to each other and 0.12 at a distance of eight pixels."
 
 
 def texture(x: Tensor, constants: object, generator: Generator) -> Tensor:
-    """[B, 3, H, W] in [0, 1]: a plasma and noise, in the colours of one of the photographs."""
+    """Draw the ice: a fractal landscape and noise, in the colours of one of the photographs.
+
+    Args:
+        x: [B, C, H, W], the images.
+        constants: not used.
+        generator: on the device of x.
+
+    Returns:
+        [B, 3, H, W] in [0, 1].
+    """
     which = torch.randint(len(FROSTS), (len(x),), generator=generator, device=x.device)
     mean, std, shift = FROSTS.to(x.device)[which, :, None, None].split((3, 3, 1), 1)
     smooth = plasma(heights(x, constants, generator), DECAY)[:, None, : x.shape[-2], : x.shape[-1]]
@@ -78,8 +110,18 @@ def texture(x: Tensor, constants: object, generator: Generator) -> Tensor:
 
 
 def frost(x: Tensor, constants: tuple[float, float], ice: Tensor) -> Tensor:
-    """Departure: the ice is a procedural texture with the colours, the contrast and the grain of the public code's
+    """Lay ice over images.
+
+    Departure: the ice is a procedural texture with the colours, the contrast and the grain of the public code's
     photographs, which are not ours to give away. So numbers for frost are not those of the published data.
+
+    Args:
+        x: [B, C, H, W] in [0, 1].
+        constants: weights of the image and of the ice.
+        ice: [B, 3, H, W], what `texture` gives.
+
+    Returns:
+        [B, C, H, W].
     """
     of_image, of_ice = constants
     return (of_image * x).add_(ice if x.shape[1] == 3 else luma(ice), alpha=of_ice)
@@ -89,7 +131,14 @@ def frost(x: Tensor, constants: tuple[float, float], ice: Tensor) -> Tensor:
 
 
 def luma(x: Tensor) -> Tensor:
-    """The grey of images [B, 3, H, W] or [B, 1, H, W]: [B, 1, H, W]."""
+    """The grey of images, as ITU-R BT.601 weights red, green and blue.
+
+    Args:
+        x: [B, 3, H, W], or [B, 1, H, W], which is returned as it is.
+
+    Returns:
+        [B, 1, H, W].
+    """
     if x.shape[1] == 1:
         return x
     grey: Tensor = 0.299 * x[:, :1] + 0.587 * x[:, 1:2] + 0.114 * x[:, 2:]
@@ -97,7 +146,16 @@ def luma(x: Tensor) -> Tensor:
 
 
 def flakes(x: Tensor, constants: object, generator: Generator) -> tuple[Tensor, Tensor]:
-    """[B, 1, H, W], of a standard normal distribution, and the direction in which they fall, [B] degrees."""
+    """Draw the flakes, and the direction in which they fall.
+
+    Args:
+        x: [B, C, H, W], the images.
+        constants: not used.
+        generator: on the device of x.
+
+    Returns:
+        [B, 1, H, W] of the standard normal distribution, and [B] degrees, uniform in -135 to -45.
+    """
     noise = torch.randn(len(x), 1, *x.shape[-2:], generator=generator, device=x.device)
     return noise, 90 * torch.rand(len(x), generator=generator, device=x.device) - 135
 
@@ -105,9 +163,19 @@ def flakes(x: Tensor, constants: object, generator: Generator) -> tuple[Tensor, 
 def snow(
     x: Tensor, constants: tuple[float, float, float, float, int, float, float], noise_and_degrees: tuple[Tensor, Tensor]
 ) -> Tensor:
-    """Noise, enlarged, of which what exceeds a threshold is smeared and added, once as it is and once upside down, to
-    the image, whitened. The layer is in bytes, as in the public code: rounded down before it is smeared, and to the
-    nearest after.
+    """Let it snow on images, which are whitened.
+
+    Noise is enlarged, and what exceeds a threshold is smeared and added twice, once as it is and once upside down. This
+    layer is in bytes, as in the public code: rounded down before it is smeared, and to the nearest byte after.
+
+    Args:
+        x: [B, C, H, W] in [0, 1].
+        constants: mean and standard deviation of the noise, its enlargement, the threshold, radius and standard
+            deviation of the smear in pixels, and the part of the image that is not whitened.
+        noise_and_degrees: what `flakes` gives.
+
+    Returns:
+        [B, C, H, W].
     """
     mean, std, factor, threshold, radius, sigma, keep = constants
     noise, degrees = noise_and_degrees

@@ -6,13 +6,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.utils import shuffle
 
 from bench import DataError, Files
+from bench.data.fitting import fit_on
 from bench.data.tables import read_table
 from bench.testing import check_dataset
-from bench_plugins.datasets.compas import AGE, DAYS, DECILE, FILE, PRIORS, load_compas
+from bench_plugins.datasets.compas import DAYS, FILE, load_compas
 from tests.twins.fairness import compas as write_twin
 
 
@@ -42,7 +44,8 @@ def rows(files: Files) -> list[dict[str, str]]:
 def test_sizes_classes_and_groups_are_those_of_propublica(real: Files) -> None:
     data = load_compas(real)
     assert not data.unofficial
-    assert data.train.x.shape == (6172, 30)
+    assert data.shape == (30,)
+    assert len(data.train) == 6172
     assert data.train.y.bincount().tolist() == [3363, 2809]
     by_race = (2 * data.train.group + data.train.y).bincount().tolist()
     assert by_race == [1514, 1661, 1281, 822, 320 + 219 + 23 + 6, 189 + 124 + 8 + 5]
@@ -50,12 +53,16 @@ def test_sizes_classes_and_groups_are_those_of_propublica(real: Files) -> None:
     assert (2 * by_sex.group + by_sex.y).bincount().tolist() == [762, 413, 2601, 2396]
 
 
-def test_thresholds_are_the_quantiles_of_the_published_code(real: Files) -> None:
+def test_thresholds_on_all_rows_are_the_quantiles_of_the_published_code(real: Files) -> None:
+    """24, 29, 35, 45, 52.9; 1, 3, 5, 7, 9; 0, 1, 3, 5, 9."""
     columns = ("age", "decile_score", "priors_count")
     table = read_table(real.root / FILE, (*columns, DAYS)).where(lambda d: d != "" and abs(int(d)) <= 30, DAYS)
-    quantiles = [20, 40, 60, 80, 90], [20, 40, 60, 80, 90], [0, 50, 70, 80, 90]
-    for column, percent, edges in zip(columns, quantiles, (AGE, DECILE, PRIORS), strict=True):
-        assert np.allclose(np.percentile(table.numbers(column, 0, 1000), percent), edges, rtol=1e-12), column
+    age, decile, priors = (table.numbers(column, 0, 1000) for column in columns)
+    data = load_compas(real)
+    x = fit_on(data, data.train)(data.train).x.numpy()
+    assert np.array_equal(x[:, 14:20].argmax(1), [sum(a > edge for edge in (24, 29, 35, 45, 52.9)) for a in age])
+    assert np.array_equal(x[:, 20:25], decile[:, None] > [1, 3, 5, 7, 9])
+    assert np.array_equal(x[:, 25:], priors[:, None] > [0, 1, 3, 5, 9])
 
 
 def test_propublicas_other_exclusions_leave_out_no_row(real: Files) -> None:
@@ -67,7 +74,8 @@ def test_propublicas_other_exclusions_leave_out_no_row(real: Files) -> None:
 
 def test_logistic_regression_gives_the_accuracies_printed_with_the_label_bias_code(real: Files) -> None:
     """Its notebook for equal opportunity prints them; there the days are not scaled."""
-    train = load_compas(real).train
+    data = load_compas(real)
+    train = fit_on(data, data.train)(data.train)
     x = train.x.double().numpy()
     x[:, 0] = x[:, 0] * 60 - 30
     x, y = shuffle(x, train.y.numpy(), random_state=12345)
@@ -91,10 +99,16 @@ def test_a_twin_is_read_and_fulfils_the_contract(files: Files, group: str, names
 
 
 def test_features_are_what_the_columns_say(files: Files) -> None:
-    train = load_compas(files).train
+    """Thresholds are percentiles of the rows that are trained on: here, of the first hundred."""
+    data = load_compas(files)
+    train = fit_on(data, data.train.select(torch.arange(100)))(data.train)
+    columns = ("age", "decile_score", "priors_count")
+    percent = ([20, 40, 60, 80, 90], [20, 40, 60, 80, 90], [0, 50, 70, 80, 90])
+    first = rows(files)[:100]
+    cuts = [np.percentile([int(row[c]) for row in first], p) for c, p in zip(columns, percent, strict=True)]
     for i, row in enumerate(rows(files)):
-        age, decile, priors = (int(row[name]) for name in ("age", "decile_score", "priors_count"))
-        bucket = sum(age > edge for edge in (24, 29, 35, 45, 52))
+        age, decile, priors = (int(row[name]) for name in columns)
+        bucket = sum(age > edge for edge in cuts[0])
         races = ["African-American", "Asian", "Caucasian", "Hispanic", "Native American", "Other"]
         expected = [
             (int(row[DAYS]) + 30) / 60,
@@ -103,8 +117,8 @@ def test_features_are_what_the_columns_say(files: Files) -> None:
             *(row["score_text"] == value for value in ("High", "Low", "Medium")),
             *(row["sex"] == value for value in ("Female", "Male")),
             *(bucket == k for k in range(6)),
-            *(decile > edge for edge in (1, 3, 5, 7, 9)),
-            *(priors > edge for edge in (0, 1, 3, 5, 9)),
+            *(decile > edge for edge in cuts[1]),
+            *(priors > edge for edge in cuts[2]),
         ]
         assert train.x[i].tolist() == np.array(expected, np.float32).tolist()
         assert train.y[i] == int(row["two_year_recid"])

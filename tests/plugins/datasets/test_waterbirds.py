@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from bench import DataError, Files
+from bench import DataError, Files, OptionError
 from bench.compat import torchvision
 from bench.metrics import evaluate
 from bench.predictions import Predictions
@@ -170,3 +170,8 @@ def test_metrics_with_groups_of_one_class(files: Files) -> None:
     expected = {"worst_group_accuracy": 0.5, "accuracy": 13 / 16, "tprd": 0.5, "fprd": 0.25, "max_fnr": 0.5}
     assert {name: found[name].item() for name in expected} == expected
     assert all(value.isfinite() for value in found.values())
+
+
+def test_a_size_below_1_is_refused(tmp_path):
+    with pytest.raises(OptionError, match=r"^dataset\.size must be at least 1, not 0$"):
+        load_waterbirds(Files(tmp_path), size=0)

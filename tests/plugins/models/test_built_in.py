@@ -65,9 +65,16 @@ def test_mlp_dropout_follows_each_activation():
     assert nn.Dropout not in map(type, mlp((4,), 3))
 
 
-@pytest.mark.parametrize("options", [{"hidden": (4, 0)}, {"dropout": 1.0}, {"dropout": -0.1}])
-def test_mlp_refuses(options):
-    with pytest.raises(OptionError, match="mlp needs"):
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"hidden": (4, 0)}, r"model\.hidden must be at least 1, not 0"),
+        ({"dropout": 1.0}, r"model\.dropout must be in \[0, 1\), not 1"),
+        ({"dropout": -0.1}, r"model\.dropout must be in \[0, 1\), not -0\.1"),
+    ],
+)
+def test_mlp_refuses(options, message):
+    with pytest.raises(OptionError, match=f"^{message}$"):
         mlp((4,), 3, **options)
 
 
@@ -93,6 +100,12 @@ def test_byrd_cnn_dropout_follows_the_dense_layers():
 def test_byrd_cnn_refuses(shape):
     with pytest.raises(BenchError, match=r"byrd_cnn takes images \(C, H, W\) of at least 20x20 pixels, not \("):
         byrd_cnn(shape, 2)
+
+
+@pytest.mark.parametrize("dropout", [1.0, -0.5])
+def test_byrd_cnn_refuses_a_dropout_that_is_no_probability(dropout):
+    with pytest.raises(OptionError, match=rf"^model\.dropout must be in \[0, 1\), not {dropout:g}$"):
+        byrd_cnn((3, 32, 32), 2, dropout=dropout)
 
 
 def test_resnet18_has_the_known_size():
@@ -140,8 +153,8 @@ def test_resnet18_dropout_is_before_the_last_layer():
     ("shape", "options", "error"),
     [
         ((94,), {}, "images"),
-        ((3, 32, 32), {"width": 0}, "at least 1 and 0 <= dropout < 1, not 0 and 0.0"),
-        ((3, 32, 32), {"dropout": 1.0}, "not 64 and 1.0"),
+        ((3, 32, 32), {"width": 0}, r"^model\.width must be at least 1, not 0$"),
+        ((3, 32, 32), {"dropout": 1.0}, r"^model\.dropout must be in \[0, 1\), not 1$"),
     ],
 )
 def test_resnet18_refuses(shape, options, error):
@@ -192,7 +205,7 @@ def test_zoo_models_without_dropout_refuse_it(member):
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_zoo_models_refuse_a_probability_of_one(family):
-    with pytest.raises(OptionError, match=f"^{family}/vgg11 needs 0 <= dropout < 1, not 1.0$"):
+    with pytest.raises(OptionError, match=r"^model\.dropout must be in \[0, 1\), not 1$"):
         FAMILIES[family]((3, 32, 32), 3, name="vgg11", dropout=1.0)
 
 

@@ -172,6 +172,8 @@ def test_data_that_cannot_be_corrupted_are_refused_with_the_reason():
     for train, shape in ((table, r"\[4\]"), (bands, r"\[7, 8, 8\]")):
         with pytest.raises(ProtocolError, match=f"robustness corrupts images of 1 or 3 channels; toy has .* {shape}"):
             Robustness().check(dataset(train=train, recipe=Recipe()))
+    with pytest.raises(ProtocolError, match=r"robustness corrupts images as they are stored; toy has .* \(`fit`\)"):
+        Robustness().check(dataset(fit=lambda train: lambda x: x.flip(-1), recipe=Recipe()))
     with pytest.raises(DataError, match="leaves 1 of 2 classes without a training sample"):
         Robustness().splits(dataset(recipe=Recipe(test_size=4)), Recipe(test_size=4), STREAMS)
 
