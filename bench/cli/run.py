@@ -107,13 +107,15 @@ if TYPE_CHECKING:
     "its process ends its own run alone.",
 )
 @click.option("--force", is_flag=True, help="Repeat runs that already have a record.")
+@click.option("--keep", is_flag=True, help="Do not repeat runs whose plugins have changed since.")
 @debug_option
 @out_option
 def run(methods: Sequence[str], seeds: int | None, single: Sequence[int], out: Path, **asked: Any) -> None:
     """Train methods on a data set, evaluate them and record each run.
 
-    A run that already has a record is skipped; --force repeats it. An interrupted training goes on from its last
-    checkpoint when the same command is given again.
+    A run that already has a record is skipped, unless the code of a plugin that took part has changed since; --force
+    repeats it. Records in whose place newer ones are put are kept in 'superseded'. An interrupted training goes on
+    from its last checkpoint when the same command is given again.
 
     The exit code is 0 if all runs are recorded, even if some methods are not applicable; 1 if a run failed, for
     example because it diverged, if its record cannot be used, or if no method is applicable; 2 for bad input; and 130
@@ -121,6 +123,8 @@ def run(methods: Sequence[str], seeds: int | None, single: Sequence[int], out: P
     """
     if seeds and single:
         raise OptionError("give --seeds N or --seed S, not both")
+    if asked["force"] and asked["keep"]:
+        raise OptionError("give --force or --keep, not both")
     from bench.meta import check_backend
     from bench.records.store import ResultStore
     from bench.runs.runner import device_of
@@ -241,15 +245,17 @@ def experiments_asked_for(methods: Sequence[str], asked: Mapping[str, Any]) -> "
         return requests.experiments_of(texts, files, registry)
 
 
-def _missing(experiment: "Experiment", seeds: list[int], store: "ResultStore", force: bool) -> list[int]:
-    """The seeds that are to be run: those without a record of these data, or all if they are to be repeated."""
-    missing = []
-    for seed in seeds:
-        spec = experiment.spec(seed)
-        result = store.get(spec)
-        is_recorded = store.unusable(spec) or (result and result.has_data(experiment.dataset.content))
-        missing += [seed] if force or not is_recorded else []
-    return missing
+def _missing(experiment: "Experiment", seeds: list[int], store: "ResultStore", asked: dict[str, Any]) -> list[int]:
+    """The seeds that are to be run: those without a record of these data and this code, or all with --force."""
+    from bench.runs.standing import standing
+
+    if asked["force"]:
+        return seeds
+    usable = [seed for seed in seeds if not store.unusable(experiment.spec(seed))]
+    results = {seed: store.get(experiment.spec(seed)) for seed in usable}
+    content = experiment.dataset.content
+    recorded = {seed: result if result and result.has_data(content) else None for seed, result in results.items()}
+    return standing(experiment, recorded, store.folder, keep=asked["keep"]).missing
 
 
 def _check(
@@ -259,7 +265,7 @@ def _check(
     from bench.runs.isolation import in_own_process
     from bench.runs.runner import check
 
-    missing = [(experiment, _missing(experiment, seeds, store, asked["force"])) for experiment in experiments]
+    missing = [(experiment, _missing(experiment, seeds, store, asked)) for experiment in experiments]
     if sum(len(group) for _, group in missing) < 2:
         return False
     how = {"stacked": asked["stack"], "timeout": asked["timeout"]}
@@ -280,24 +286,28 @@ def _run_seeds(
     results: "list[RunResult]",
 ) -> None:
     """Run what has no record yet; add the results of all seeds to `results`, each as soon as it is recorded."""
+    from bench.runs.standing import standing
+
     stack, force = asked["stack"], asked["force"]
     label = label_of(experiment, asked["each"])
     seeds = seeds if force else _with_usable_records(experiment, label, seeds, store)
-    results_by_seed = {seed: store.get(experiment.spec(seed)) for seed in seeds}
+    recorded = {seed: store.get(experiment.spec(seed)) for seed in seeds}
     content = experiment.dataset.content
-    other_data = [result for result in results_by_seed.values() if result and not result.has_data(content)]
-    results_by_seed |= {result.spec.seed: None for result in other_data}
+    other_data = [result for result in recorded.values() if result and not result.has_data(content)]
+    recorded |= {result.spec.seed: None for result in other_data}
     if other_data and not force:
         click.echo(
             f"{label}: the data of {experiment.dataset.name} have changed since {len(other_data)} of "
             f"{len(seeds)} runs, which are repeated; their records are kept in {store.folder / SUPERSEDED}",
             err=True,
         )
-    recorded = [result for result in results_by_seed.values() if result and not force]
-    results += recorded
-    if recorded:
-        click.echo(f"{label}: {len(recorded)} of {len(seeds)} runs already recorded, not repeated")
-    missing = [seed for seed, result in results_by_seed.items() if force or not result]
+    stands = standing(experiment, recorded, store.folder / SUPERSEDED, force, asked["keep"])
+    for line in stands.lines:
+        click.echo(f"{label}: {line}", err=True)
+    results += stands.kept
+    if stands.kept:
+        click.echo(f"{label}: {len(stands.kept)} of {len(seeds)} runs already recorded, not repeated")
+    missing = stands.missing
     for group in [missing] if stack and missing else [[seed] for seed in missing]:
         results += _run(experiment, label, group, store, device, asked)
 
@@ -346,9 +356,9 @@ def _summary(results: "Sequence[RunResult]") -> None:
     """A table of the runs just made, by method, options and selection rule."""
     from bench.records.run import rule_name
     from bench.tables.leaderboard import mean_and_error
-    from bench.tables.rows import rows_of
+    from bench.tables.rows import older_rows, rows_of
 
-    for row in rows_of(results):
+    for row in (*rows_of(results), *older_rows(results)):
         metrics = row.first.about.metrics
         cells = []
         for rule in row.first.selected:
@@ -356,6 +366,7 @@ def _summary(results: "Sequence[RunResult]") -> None:
             cells.append((rule_name(rule), *(mean_and_error(values[m], row.unit(m)) for m in metrics)))
         seconds = sum(r.costs.train_seconds for r in row.runs.values()) / len(row.runs)
         task = f" ({row.variant})" if row.variant else ""
+        task += ", older code" if row.older else ""
         title = f"{row.name}{task}: test, percent, {len(row.runs)} seed(s), {seconds:.1f} s of training each"
         for choice in row.first.costs.meta_step:
             title += f"; {_look_ahead(choice)}"

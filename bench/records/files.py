@@ -50,12 +50,13 @@ def content_of_file(path: Path, most: int | None = None) -> bytes:
         return file.read()
 
 
-def set_aside(*paths: Path) -> Path:
+def set_aside(*paths: Path, copy: bool = False) -> Path:
     """Move files of one folder that differ in their suffixes alone into its subfolder SUPERSEDED. Nothing is replaced
     there: a name that is taken gets a number.
 
     Args:
         paths: the files, or whatever else has these names; those that do not exist are left out.
+        copy: whether they stay too, so that nothing is missing here until others have taken their place.
 
     Returns:
         What the first one is called now.
@@ -72,7 +73,11 @@ def set_aside(*paths: Path) -> Path:
     try:
         folder.mkdir(exist_ok=True)
         for path, to in zip(paths, moved, strict=True):
-            if os.path.lexists(path):
+            if not os.path.lexists(path):
+                continue
+            if copy:
+                write_whole(to, path.read_bytes())
+            else:
                 path.rename(to)
     except OSError as error:
         raise StoreError(f"cannot move {paths[0]} to {folder}: {error.strerror}; nothing was replaced") from error

@@ -233,6 +233,27 @@ class Environment(Section):
         return {"git": Git.read(values["git"]) if values["git"] else None}
 
 
+UNKNOWN = "unknown"
+"""The hash of code whose source could not be read. It equals no other, not even itself."""
+
+
+@dataclass(frozen=True)
+class Code(Section):
+    """The code that made a run, by hashes of its syntax trees (`bench.sources`). Empty in records of earlier versions.
+
+    Attributes:
+        core: of what training and evaluation run through.
+        plugins: use -> hash of the plugin, for the data set, the protocol, the model, the method and each metric that
+            is shown or selected by and is not the core's own.
+        loaded: distribution and version -> plugin -> hash, of all plugins, as one that is not used runs too when it is
+            imported.
+    """
+
+    core: str
+    plugins: dict[str, str]
+    loaded: dict[str, dict[str, str]]
+
+
 PLANE_OF_OLDER_RECORDS = "grid"
 """Records that do not name their planes had one probe of this kind at the most, and this is what it was called."""
 MISSING: dict[type[Section], dict[str, Any]] = {
@@ -249,6 +270,7 @@ MISSING: dict[type[Section], dict[str, Any]] = {
         "load": None,
     },
     Environment: {"numerics": {}, "gpu": {}, "left_behind": []},
+    Code: {"core": "", "plugins": {}, "loaded": {}},
 }
 """What stands for entries that are not in every record: those that records of earlier versions lack, and those that
 are not written where they are empty (`as_written`)."""
@@ -266,4 +288,6 @@ def as_written(record: Any) -> dict[str, Any]:
             del values[section][name]
     if not values.get("traceback", True):
         del values["traceback"]
+    if "code" in values and not values["code"]["core"]:
+        del values["code"]
     return values

@@ -68,13 +68,14 @@ class ResultStore:
 
         predictions: arrays to keep beside it. They are written first: a record never lacks its predictions.
 
-        A record of other data, whose revision is the same, and what cannot be used are kept in the subfolder
-        SUPERSEDED.
+        A record of other data, whose revision is the same, of other code or with other numbers, and what cannot be used
+        are kept in the subfolder SUPERSEDED.
         """
         path = self.path(result.spec)
         before = self.get(result.spec)
-        aside = [path] if before and not before.has_data(result.data.content) else self.unusable(result.spec)
-        for other in aside:
+        if before and not (before.has_data(result.data.content) and before.same_as(result)):
+            set_aside(path, path.with_suffix(".npz"), copy=True)
+        for other in self.unusable(result.spec):
             set_aside(other, other.with_suffix(".npz"))
         if predictions:
             import numpy as np

@@ -71,10 +71,10 @@ class Experiment:
     """The data files that it was resolved with."""
     load: Callable[[], Dataset] | None = field(default=None, compare=False)
     """Loads its data set again, as the protocol sees it."""
-    loader: Callable[..., Dataset] | None = None
-    """What the plugin offers that loads the data set."""
     metric_parts: tuple[Part, ...] = ()
     """The metrics of plugins."""
+    loaded: tuple[Plugin, ...] = ()
+    """All plugins that were imported, also those that take no part and those that are broken."""
 
     def spec(self, seed: int) -> RunSpec:
         """What identifies the run with this seed."""
@@ -127,7 +127,7 @@ class Experiment:
             "method": ("method", self.method_name, self.method),
             "model": ("model", self.model_name, self.model),
             "protocol": ("protocol", self.protocol.name, type(self.protocol)),
-            "dataset": ("data set", self.dataset.name, self.loader),
+            "dataset": ("data set", self.dataset.name, None),
         }
         parts = [
             Part(kind, name, self.plugins[use], source)

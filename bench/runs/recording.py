@@ -14,6 +14,7 @@ from bench.records.arrays import digest_of_arrays
 from bench.records.run import DIVERGED, OK, RunResult
 from bench.records.sections import About, Costs, Data
 from bench.records.spec import RunSpec
+from bench.runs.code import code_of
 from bench.runs.environment import environment
 from bench.runs.experiment import Experiment
 from bench.runs.threads import Threads
@@ -91,6 +92,7 @@ def record_of(
         selected=trained.selected(place) if status == OK else {},
         costs=_costs(trained, computed),
         environment=environment(experiment.plugins, computed.device, trained.left_behind),
+        code=code_of(experiment),
         error=error,
         traceback=trained.outcome.traceback,
         arrays=digest_of_arrays(trained.arrays(place)) if status == OK else "",

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from bench import options as opt
@@ -65,15 +65,21 @@ def resolve(
         default_protocol=known.default_protocol,
         known_metrics=known.known_metrics,
         plugins=known.plugins | {"model": model.plugin, "method": method.plugin},
+        loaded=(*registry.plugins, *registry.broken),
         request=request,
         files=files,
         load=known.load,
-        loader=registry.find("datasets", request.dataset).value,
         metric_parts=_metric_parts(registry),
     )
     with plugin_code(*experiment.parts):
         experiment.new_method()  # checks its options, before anything is trained
-    return experiment
+    return replace(experiment, plugins=experiment.plugins | _plugins_of_metrics(experiment, registry))
+
+
+def _plugins_of_metrics(experiment: Experiment, registry: Registry) -> dict[str, Plugin]:
+    """Use -> plugin, for the metrics that are shown or selected by and are not the core's own."""
+    names = {experiment.recipe.select, *map(metric_of, experiment.metrics)} - METRICS.keys()
+    return {f"metric {name}": registry.find("metrics", name).plugin for name in sorted(names)}
 
 
 def _metric_parts(registry: Registry) -> tuple[Part, ...]:

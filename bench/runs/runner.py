@@ -1,5 +1,6 @@
 """Runs an experiment: train, evaluate, record."""
 
+import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -10,17 +11,19 @@ import torch
 
 from bench.errors import DataError, DeviceError, OptionError
 from bench.failures import Interrupts
+from bench.guards.allocator import keep_freed_memory
 from bench.guards.outcome import Outcome
 from bench.guards.process import ProcessState
 from bench.guards.tensors import Watched, read_afresh, tensors_of
 from bench.guards.watchdog import Heard, Watchdog
 from bench.recipe import Recipe
 from bench.records.run import OUT_OF_MEMORY, PLUGIN_ERROR, TIMED_OUT, RunResult
+from bench.records.sections import UNKNOWN
 from bench.records.spec import digest
 from bench.records.store import ResultStore
 from bench.registry import installed
-from bench.runs.allocator import keep_freed_memory
 from bench.runs.build import begin
+from bench.runs.code import code_of
 from bench.runs.environment import versions
 from bench.runs.evaluation import Undisturbed
 from bench.runs.experiment import Experiment
@@ -100,6 +103,9 @@ def run(
             checkpoint = _checkpoint(experiment, seeds, store, computed)
             if not resume:
                 _discard(checkpoint)
+            elif _is_of_others(checkpoint):
+                why = "the checkpoint of this run is of other code or other data"
+                heard.note(f"{why}, so the training starts from the beginning")
             streams = RandomStreams(tuple(seeds), stacked)
             how = {"backend": backend, "check": check, "capture": not computed.eager_because}
             with computed.threads.in_use():
@@ -236,13 +242,29 @@ def _recorded(
 
 
 def _checkpoint(experiment: Experiment, seeds: Sequence[int], store: ResultStore, computed: Computation) -> Path:
-    """The file of these runs: code of another version, or a way of computing that rounds otherwise, has another one."""
+    """The file of these runs, `RUN-CODE.pt`. Other code or data have another one, and so has a way of computing that
+    rounds otherwise.
+    """
     way = [computed.stacked, computed.backend, computed.eager]
     way += [computed.threads.count] if computed.device.type == "cpu" else []
-    source = [*map(str, experiment.plugins.values()), *versions(experiment.plugins.values()).values()]
-    keys = [experiment.spec(seed).key for seed in seeds]
-    name = digest([keys, experiment.dataset.content, way, source])
-    return store.folder.parent / "checkpoints" / f"{name}.pt"
+    run = digest([[experiment.spec(seed).key for seed in seeds], way])
+    code = code_of(experiment)
+    source = [experiment.dataset.content, code.core, *code.plugins.items(), *map(str, experiment.plugins.values())]
+    source += versions(experiment.plugins.values()).values()
+    if UNKNOWN in code.plugins.values():
+        source.append(secrets.token_hex())  # it may be any code, so there is nothing to go on from
+    return store.folder.parent / "checkpoints" / f"{run}-{digest(source)}.pt"
+
+
+def _is_of_others(checkpoint: Path) -> bool:
+    """Whether there are checkpoints of these runs, and none of this code and data. They stay until the run is done."""
+    files = [path.name for path in _files_of_run(checkpoint)]
+    return bool(files) and not any(name.startswith(checkpoint.stem) for name in files)
+
+
+def _files_of_run(checkpoint: Path) -> list[Path]:
+    """The checkpoints of the evaluated training and of those before it, of any code."""
+    return list(checkpoint.parent.glob(f"{checkpoint.stem.partition('-')[0]}-*.pt"))
 
 
 def _eager_because(recipe: Recipe, stacked: bool, device: torch.device, eager: bool) -> str:
@@ -257,6 +279,6 @@ def _eager_because(recipe: Recipe, stacked: bool, device: torch.device, eager: b
 
 
 def _discard(checkpoint: Path) -> None:
-    """Delete the checkpoints of the evaluated training and of those before it."""
-    for path in checkpoint.parent.glob(f"{checkpoint.stem}*.pt"):
+    """Delete the checkpoints of these runs."""
+    for path in _files_of_run(checkpoint):
         path.unlink()

@@ -8,7 +8,8 @@ from statistics import median
 from typing import Any
 
 from bench.options import show
-from bench.records.run import RunResult, SeedRuns, by_seed
+from bench.records.known_code import CORE
+from bench.records.run import RunResult, SeedRuns, by_seed, of_older_code
 from bench.records.spec import PAPER, canonical
 from bench.tables.wording import code_line, usual_recipe
 
@@ -77,10 +78,11 @@ class Row(SeedRuns):
     def setting(self) -> tuple[Any, ...]:
         """What two rows must have in common for a paired comparison, besides the training data."""
         spec, resolved = self.first.spec, self.first.resolved
+        code = {use: one for use, one in self.first.code_by_use.items() if use not in (CORE, "method")}
         usual = usual_recipe()  # a field of later versions that is not used makes no difference
         recipe = {name: value for name, value in resolved.recipe.items() if value != usual.get(name)}
         used = canonical([resolved.model_options, recipe])  # with the data set's defaults of their time
-        return spec.model, used, self.first.data.revision, self.first.data.content
+        return spec.model, used, self.first.data.revision, self.first.data.content, canonical(code)
 
     def values(self, metric: str, rule: str) -> dict[int, float]:
         """The values of a metric on the test set, by seed.
@@ -194,7 +196,18 @@ def _profile_with_validation(result: RunResult) -> str:
 def rows_of(results: Sequence[RunResult]) -> list[Row]:
     """The rows of the finished runs, in the order of their names.
 
-    A row holds the runs that differ in nothing but the seed.
+    A row holds the runs that differ in nothing but the seed. Of those that were made by different code of a plugin, it
+    is those of the newest code; `older_rows` has the others.
     """
-    rows = by_seed(sorted(results, key=lambda r: (r.command, r.spec.seed, r.spec.key)), Row)
+    rows = by_seed(_in_order(results), Row)
     return sorted(rows, key=lambda row: (row.label, row.changes))
+
+
+def older_rows(results: Sequence[RunResult]) -> list[Row]:
+    """Rows of the finished runs that were made by older code, which `rows_of` leaves out, in the order of names."""
+    rows = of_older_code(_in_order(results), Row)
+    return sorted(rows, key=lambda row: (row.variant, row.label, row.changes))
+
+
+def _in_order(results: Sequence[RunResult]) -> list[RunResult]:
+    return sorted(results, key=lambda r: (r.command, r.spec.seed, r.spec.key))

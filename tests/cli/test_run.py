@@ -189,6 +189,7 @@ def test_equal_values_written_differently_are_one_run(bench_in):
             ["run", "--method", "erm", "--dataset", "digits", "-o", "recipe.epochs=0"],
             "recipe.epochs must be at least 1",
         ),
+        ([*RUN, "--force", "--keep"], "give --force or --keep, not both"),
         ([*RUN, "-o", "recipe.epochs=2"], "option recipe.epochs is given twice"),
         ([*RUN, "--each", "recipe.epochs=2"], "option recipe.epochs is given twice"),
         ([*RUN, "--each", "recipe.lr=2", "--each", "recipe.lr=2"], "--each recipe.lr=2 is given twice"),

@@ -190,7 +190,8 @@ def test_committed_records_are_written_as_they_were_read():
     for path in COMMITTED:
         text = path.read_text("utf-8")
         before, again = json.loads(text), json.loads(again_text := RunResult.from_json(text).to_json())
-        parts = ["spec", *SECTIONS]
+        parts = ["spec", *(section for section in SECTIONS if section in before)]
+        assert "code" in before or "code" not in again
         assert all(before[part].items() <= again[part].items() for part in parts), path.name
         for entry in ("planes", "content"):  # no committed record has them yet
             again["data"].pop(entry)

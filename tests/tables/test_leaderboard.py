@@ -10,7 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench.plots.select import series_of
+from bench.records.known_code import KnownCode
 from bench.records.run import RunResult
+from bench.records.sections import Code
 from bench.tables.leaderboard import COMMANDS, NOTES, mean_and_error, published, render
 
 Make = Callable[..., RunResult]
@@ -98,6 +101,59 @@ These runs are in no table above.
 - `bench run --method learner --dataset digits --seed 3`: diverged
 """
     }
+
+
+def coded(day: int = 1, core: str = "c1", **plugins: str) -> dict[str, object]:
+    """What a record says of its code and its date."""
+    uses = {"dataset": "d1", "method": "m1", "model": "n1", "protocol": "p1"}
+    code = Code.read({"core": core, "plugins": uses | plugins})
+    return {"code": code, "environment": {"created": f"2026-01-{day:02}T00:00:00+00:00"}}
+
+
+@pytest.mark.parametrize("use", ["dataset", "method", "model", "protocol"])
+def test_two_codes_of_a_plugin_never_share_a_row(make_result: Make, use: str):
+    older = runs(make_result, "learner", [0.3, 0.5], **coded(1, **{use: "old"}))
+    newer = runs(make_result, "learner", [0.1, 0.2], first_seed=2, **coded(2))
+    for results in ([*older, *newer], [*newer, *older]):
+        assert column(results, "tprd") == ["15.00 ± 5.00"]
+        assert column(results, "tprd", "Older code") == []
+        ((name, seeds, date, values, code),) = cells(results, "Older code")
+        assert (name, seeds, date, values) == (
+            "learner",
+            "2",
+            "2026-01-01",
+            "tprd 40.00 ± 10.00, accuracy 90.00 ± 0.00",
+        )
+        assert f"{use} old" in code
+    assert [set(one.runs) for one in series_of([*older, *newer])] == [{2, 3}]
+
+
+def test_another_core_shares_the_row(make_result: Make):
+    results = runs(make_result, "learner", [0.1], **coded()) + runs(make_result, "learner", [0.2], 1, **coded(2, "c2"))
+    assert column(results, "Seeds") == ["2"] and "Older code" not in sections(results)
+
+
+def test_equivalent_codes_share_the_row(make_result: Make, monkeypatch: pytest.MonkeyPatch):
+    known = KnownCode({}, [("m1", "m2")])
+    monkeypatch.setattr("bench.records.known_code._representatives", known.representatives)
+    results = runs(make_result, "learner", [0.1], **coded())
+    results += runs(make_result, "learner", [0.2], 1, **coded(2, method="m2"))
+    assert column(results, "Seeds") == ["2"] and "Older code" not in sections(results)
+
+
+def test_records_without_hashes_are_pooled_with_each_other_alone(make_result: Make):
+    plain = runs(make_result, "learner", [0.1]) + runs(make_result, "learner", [0.2], 1)
+    assert column(plain, "Seeds") == ["2"]
+    assert column([*plain, *runs(make_result, "learner", [0.5], 2, **coded(3))], "tprd") == ["50.00"]
+
+
+@pytest.mark.parametrize(
+    ("use", "compared"), [("method", True), ("dataset", False), ("model", False), ("protocol", False)]
+)
+def test_rows_are_compared_on_one_code_of_their_task(make_result: Make, use: str, compared: bool):
+    results = runs(make_result, "erm", [0.1, 0.2], **coded(method="erm"))
+    results += runs(make_result, "learner", [0.3, 0.5], **coded(**{use: "other"}))
+    assert any(column(results, "Δ")) == (use == "method")
 
 
 @pytest.mark.parametrize(
