@@ -53,6 +53,10 @@ class PluginError(BenchError):
     """A plugin that breaks the rules: a misspelt hook, a name that is offered twice, a wrong return value."""
 
 
+class PluginFailureError(PluginError):
+    """Plugin code that raised something that it should not have: a failure, not bad input, so the exit code is 1."""
+
+
 class ProtocolError(BenchError):
     """A data set that a protocol cannot use."""
 
@@ -84,4 +88,11 @@ class DivergedError(BenchError):
     """Training that reached a loss or a parameter that is not finite.
 
     The run is recorded as a failure, and the command exits with code 1.
+    """
+
+
+class TimedOutError(BaseException):
+    """A run that has made no progress for as long as `--timeout` allows.
+
+    It is no Exception, so that plugin code which handles all exceptions does not handle this one.
     """

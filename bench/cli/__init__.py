@@ -9,13 +9,14 @@ import click
 
 from bench import __version__
 from bench.cli import data, leaderboard, new, plot, run, show, throughput
-from bench.cli.common import INTERRUPTED, say
-from bench.errors import BenchError
+from bench.cli.common import DEBUG, INTERRUPTED, debug_option, say
+from bench.errors import BenchError, PluginFailureError
+from bench.failures import whole_traceback
 from bench.text import IN_ASCII, cut, visible
 
 
 class _Commands(click.Group):
-    """Turns expected errors and wrong words into one line and exit code 2, and an interrupt into exit code 130."""
+    """Turns expected errors into one line. The exit code is 2 for bad input, 1 for a failing plugin, 130 for Ctrl-C."""
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
         """Where the output has no sign for a character, as `±` in ASCII, it gets another one."""
@@ -34,8 +35,10 @@ class _Commands(click.Group):
         try:
             return super().invoke(ctx)
         except BenchError as error:
+            if ctx.meta.get(DEBUG):
+                say(whole_traceback(error), err=True)
             say(f"error: {visible(str(error))}", err=True)
-            ctx.exit(2)
+            ctx.exit(1 if isinstance(error, PluginFailureError) else 2)
         except click.UsageError as error:
             _refuse(error, ctx)
         except KeyboardInterrupt:
@@ -68,6 +71,7 @@ def _parameters(ctx: click.Context) -> Iterator[click.Parameter]:
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@debug_option
 @click.version_option(__version__, prog_name="bench")
 def main() -> None:
     """Benchmark methods that reweight training data.

@@ -60,6 +60,27 @@ backend_option = click.option(
 eager_option = click.option(
     "--eager", is_flag=True, help="Do not capture and replay updates, as runs on a GPU and stacked runs do otherwise."
 )
+timeout_option = click.option(
+    "--timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="SECONDS",
+    help="End a run as a failure that makes no progress (no step, no evaluation) for so long. A call of C code that "
+    "does not return can be ended only with --isolate.",
+)
+
+
+def _debug(context: click.Context, _: click.Parameter, value: bool) -> None:
+    context.meta[DEBUG] = value or context.meta.get(DEBUG, False)
+
+
+DEBUG = "bench.debug"
+debug_option = click.option(
+    "--debug",
+    is_flag=True,
+    expose_value=False,
+    callback=_debug,
+    help="Show the tracebacks of errors in plugins, which are told in one line otherwise.",
+)
 unofficial_option = click.option(
     "--allow-unofficial-data", is_flag=True, help="Accept data files whose checksum is not the official one."
 )

@@ -3,18 +3,21 @@
 import dataclasses
 import sys
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from bench.cli.common import (
+    DEBUG,
     GREATEST_SEED,
     INTERRUPTED,
     MOST_SEEDS,
     WholeNumber,
     backend_option,
     data_dir_option,
+    debug_option,
     device_option,
     eager_option,
     installed,
@@ -23,6 +26,7 @@ from bench.cli.common import (
     say,
     settings_option,
     table,
+    timeout_option,
     unofficial_option,
 )
 from bench.cli.leaderboard import write_tables
@@ -96,8 +100,16 @@ if TYPE_CHECKING:
 )
 @data_dir_option
 @unofficial_option
+@timeout_option
+@click.option(
+    "--isolate",
+    is_flag=True,
+    help="Give each run a process of its own, which takes seconds to start. Then a plugin that crashes, hangs or ends "
+    "its process ends its own run alone.",
+)
 @click.option("--force", is_flag=True, help="Repeat runs that already have a record.")
 @click.option("--keep", is_flag=True, help="Do not repeat runs whose plugins have changed since.")
+@debug_option
 @out_option
 def run(methods: Sequence[str], seeds: int | None, single: Sequence[int], out: Path, **asked: Any) -> None:
     """Train methods on a data set, evaluate them and record each run.
@@ -122,8 +134,9 @@ def run(methods: Sequence[str], seeds: int | None, single: Sequence[int], out: P
     device = device_of(asked["device"])
     store = ResultStore(out / "results")
     to_run = experiments_asked_for(methods, asked)
-    store.check_writable()  # not before: a refused command makes no folder
     chosen = list(dict.fromkeys(single)) or list(range(seeds or 1))
+    asked["checked"] = _check(to_run, chosen, store, device, asked)
+    store.check_writable()  # not before: a refused command makes no folder
     results: list[RunResult] = []
     try:
         for experiment in to_run:
@@ -199,7 +212,9 @@ def _tell(results: "Sequence[RunResult]", folder: Path, out: Path) -> bool:
         say("\n".join(unfit), err=True)
     if failed := [r for r in results if not (r.ok or r.unfit)]:
         for r in failed:
-            say(f"failed ({r.status}): {r.command}\n{r.error}", err=True)
+            say(f"failed ({r.status}): {r.command}: {r.error}", err=True)
+            if r.traceback and click.get_current_context().meta.get(DEBUG):
+                say(r.traceback, err=True)
         sys.exit(1)
     if all(r.unfit for r in results):
         sys.exit(1)
@@ -237,6 +252,38 @@ def experiments_asked_for(methods: Sequence[str], asked: Mapping[str, Any]) -> "
         return requests.experiments_of(texts, files, registry)
 
 
+def _missing(experiment: "Experiment", seeds: list[int], store: "ResultStore", asked: dict[str, Any]) -> list[int]:
+    """The seeds that are to be run: those without a record of these data and this code, or all with --force."""
+    from bench.runs.standing import standing
+
+    if asked["force"]:
+        return seeds
+    usable = [seed for seed in seeds if not store.unusable(experiment.spec(seed))]
+    results = {seed: store.get(experiment.spec(seed)) for seed in usable}
+    content = experiment.dataset.content
+    recorded = {seed: result if result and result.has_data(content) else None for seed, result in results.items()}
+    return standing(experiment, recorded, store.folder, keep=asked["keep"]).missing
+
+
+def _check(
+    experiments: "Sequence[Experiment]", seeds: list[int], store: "ResultStore", device: Any, asked: dict[str, Any]
+) -> bool:
+    """Look for bad input before anything is trained. Returns whether that was done: a single run does so itself."""
+    from bench.runs.isolation import in_own_process
+    from bench.runs.runner import check
+
+    missing = [(experiment, _missing(experiment, seeds, store, asked)) for experiment in experiments]
+    if sum(len(group) for _, group in missing) < 2:
+        return False
+    how = {"stacked": asked["stack"], "timeout": asked["timeout"]}
+    for experiment, group in missing:
+        if group and asked["isolate"]:
+            in_own_process(check, experiment, group, device=device, **how)
+        elif group:
+            check(experiment, group, device, **how)
+    return True
+
+
 def _run_seeds(
     experiment: "Experiment",
     seeds: list[int],
@@ -246,8 +293,6 @@ def _run_seeds(
     results: "list[RunResult]",
 ) -> None:
     """Run what has no record yet; add the results of all seeds to `results`, each as soon as it is recorded."""
-    from bench.cli.progress import observer
-    from bench.runs.runner import run as run_experiment
     from bench.runs.standing import standing
 
     stack, force = asked["stack"], asked["force"]
@@ -271,10 +316,32 @@ def _run_seeds(
         say(f"{label}: {len(stands.kept)} of {len(seeds)} runs already recorded, not repeated")
     missing = stands.missing
     for group in [missing] if stack and missing else [[seed] for seed in missing]:
-        title = f"{label} on {experiment.dataset.name}, seed {', '.join(map(str, group))}"
-        with observer(title, experiment.recipe, resumes=not force) as watch:
-            how = {name: asked[name] for name in ("backend", "check", "eager", "threads")}
-            results += run_experiment(experiment, group, store, device, watch, stack, resume=not force, **how)
+        results += _run(experiment, label, group, store, device, asked)
+
+
+def _run(
+    experiment: "Experiment", label: str, seeds: list[int], store: "ResultStore", device: Any, asked: dict[str, Any]
+) -> "list[RunResult]":
+    """Train and record one run, or those that are stacked, here or in a process of its own."""
+    from bench.cli.progress import observer
+    from bench.runs.isolation import Ended, in_own_process
+    from bench.runs.runner import record_failure
+    from bench.runs.runner import run as run_experiment
+
+    title = f"{label} on {experiment.dataset.name}, seed {', '.join(map(str, seeds))}"
+    watch = partial(observer, title, experiment.recipe, resumes=not asked["force"])
+    how = {name: asked[name] for name in ("backend", "check", "eager", "threads", "timeout", "checked")}
+    how |= {"stacked": asked["stack"], "resume": not asked["force"]}
+    if asked["isolate"]:
+        made = in_own_process(run_experiment, experiment, seeds, watch, store=store, device=device, **how)
+        if isinstance(made, Ended):
+            made = record_failure(experiment, seeds, store, device, made.failure, **how)
+    else:
+        with watch() as watching:
+            made = run_experiment(experiment, seeds, store, device, watching, **how)
+    if left_behind := made[0].environment.left_behind:
+        say(f"{title}: left behind in the process, and put back: {', '.join(left_behind)}", err=True)
+    return made
 
 
 def _with_usable_records(experiment: "Experiment", label: str, seeds: list[int], store: "ResultStore") -> list[int]:

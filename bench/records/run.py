@@ -19,6 +19,10 @@ OK = "ok"
 DIVERGED = "diverged"
 OUT_OF_MEMORY = "out of memory"
 PLUGIN_ERROR = "plugin error"
+TIMED_OUT = "timed out"
+"""The status of a run that made no progress for too long."""
+REFUSED = "refused"
+"""The status of a run that cannot use an option, the data or the model, as it turned out after it had begun."""
 NOT_APPLICABLE = "not applicable"
 """The status of a method that cannot use the data set, model or recipe; no failure."""
 
@@ -38,8 +42,10 @@ class RunResult(JsonRecord):
     """All that is known of one run.
 
     Attributes:
-        status: OK, or the kind of failure: DIVERGED, OUT_OF_MEMORY or PLUGIN_ERROR; or NOT_APPLICABLE.
-        error: the message of a failure.
+        status: OK, or the kind of failure: DIVERGED, OUT_OF_MEMORY, PLUGIN_ERROR, TIMED_OUT or REFUSED; or
+            NOT_APPLICABLE.
+        error: the message of a failure, in a line. traceback: of a failure in the code of a plugin; no entry of the
+            file where there is none.
         arrays: digest of the arrays beside the record (`bench.records.arrays`). No entry of the file where there are
             none, nor in records of earlier versions.
         command: the exact command. off_recipe: what differs from the data set's published recipe.
@@ -62,6 +68,7 @@ class RunResult(JsonRecord):
     environment: Environment
     code: Code = field(default_factory=lambda: Code.read({}))
     error: str = ""
+    traceback: str = ""
     arrays: str = ""
 
     @property

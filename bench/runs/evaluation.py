@@ -1,7 +1,8 @@
 """Evaluates a model on the validation and test data, and keeps the predictions that the selection rules ask for."""
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
     import numpy as np
 
 
+Undisturbed = Callable[[], AbstractContextManager[None]]
+"""Gives a context in which the state of the process is as it was before the run."""
+
+
 class Evaluations:
     """The evaluator of a training.
 
@@ -32,6 +37,7 @@ class Evaluations:
         keep_at: Epochs after which the probability of class 1 is stored for each probe.
         keep_models: Whether the model of each rule is stored, for a run that is not stacked.
         metrics: What is computed, by name.
+        undisturbed: Gives the context in which each evaluation is made.
     """
 
     def __init__(
@@ -44,7 +50,9 @@ class Evaluations:
         keep_at: Collection[int] = (),
         keep_models: bool = False,
         metrics: Mapping[str, Metric] = METRICS,
+        undisturbed: Undisturbed = nullcontext,
     ) -> None:
+        self._undisturbed = undisturbed
         self._sets: dict[str, Split] = {"val": splits.val, **splits.tests, **splits.probes}
         self._probes = set(splits.probes)
         self._planes = splits.planes
@@ -60,6 +68,10 @@ class Evaluations:
 
     def __call__(self, model: nn.Module, epoch: int) -> dict[str, Values]:
         """Metrics of each set, one value for each run."""
+        with self._undisturbed():
+            return self._evaluate(model, epoch)
+
+    def _evaluate(self, model: nn.Module, epoch: int) -> dict[str, Values]:
         computed = {}
         for name, split in self._sets.items():
             logits = predict(model, split, self._batch_size)

@@ -538,7 +538,7 @@ def test_an_interrupted_training_goes_on_and_says_so(bench_in, monkeypatch, forc
 
 def _interrupted_in_the_third_epoch(evaluations, model, epoch, evaluate=Evaluations.__call__):
     if epoch == 3:
-        raise KeyboardInterrupt
+        signal.raise_signal(signal.SIGINT)
     return evaluate(evaluations, model, epoch)
 
 
