@@ -76,8 +76,9 @@ def record_of(
     """
     spec = experiment.spec(seed)
     status, error = trained.outcome.status, trained.outcome.error
-    if status == OK and trained.meter.diverged[place]:
-        status, error = DIVERGED, "the training loss or a parameter is not finite"
+    failure = trained.evaluations.failures[place]
+    if status == OK and (failure or trained.meter.diverged[place]):
+        status, error = DIVERGED, failure or "the training loss or a parameter is not finite"
     return RunResult(
         spec=spec,
         status=status,

@@ -8,6 +8,7 @@ from typing import Any
 from bench import options as opt
 from bench.data.dataset import Dataset
 from bench.data.files import Files
+from bench.data.rules import check_loaded
 from bench.errors import OptionError, PluginError, UnknownNameError
 from bench.metrics import METRICS, Metric, metric_of
 from bench.protocol import Protocol
@@ -126,6 +127,7 @@ def resolve_data(
     protocol_options, changed_protocol = _resolve(kind, recommended, given["protocol"], f"protocol {kind.name}")
     chosen = kind(**protocol_options)
     if not loaded:
+        check_loaded(dataset)
         chosen.check(dataset)
         dataset = chosen.view(dataset)
     own_recipe = dataclasses.replace(own_recipe, select=own_recipe.select or kind.select)

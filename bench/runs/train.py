@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from bench.data.rules import check_labels
 from bench.data.split import Splits
 from bench.errors import BenchError, DivergedError, NotApplicableError
 from bench.protocol import Metrics, Prepared
 from bench.records.run import DIVERGED, NOT_APPLICABLE, OK, OUT_OF_MEMORY, PLUGIN_ERROR
 from bench.records.sections import Selected
-from bench.runs.build import loaded_splits, new_evaluations, new_task
+from bench.runs.build import check_model_on, loaded_splits, new_evaluations, new_task
 from bench.runs.evaluation import Evaluations
 from bench.runs.experiment import Experiment
 from bench.streams import RandomStreams
@@ -108,6 +109,7 @@ def train(
     outcome = Outcome()
     stages = Stages(task_on, streams, checkpoint, observer, experiment.trains_on_val)
     prepared = Prepared(loaded_splits(experiment, streams, device), method)
+    check_model_on(experiment, prepared.splits.train, streams, device)
     with outcome.catching():
         prepared = _prepare(experiment, prepared, stages)
     task, evaluations = task_on(prepared.splits), new_evaluations(experiment, prepared.splits)
@@ -132,6 +134,10 @@ def _prepare(experiment: Experiment, given: Prepared, stages: Stages) -> Prepare
     tests, probes = given.splits.tests, given.splits.probes
     blind = replace(given.splits, tests={}, probes={})
     made = experiment.protocol.prepare(blind, given.method, stages)
+    chosen = {"train": made.splits.train, "val": made.splits.val, **made.left_out}
+    for name, split in chosen.items():  # the inputs are some of those that were checked
+        dataset = experiment.dataset
+        check_labels(dataset.name, name, split, dataset.classes, experiment.protocol.groups(dataset))
     return replace(made, splits=replace(made.splits, tests=tests, probes=probes))
 
 
