@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 from math import inf, nan
 from typing import TYPE_CHECKING
 
-from bench.errors import PluginError
+from bench.errors import OptionError, PluginError
 from bench.hookspecs import hookimpl
 from bench.predictions import Predictions, Rates, confusion, diagonal, not_finite, outside, ratio
 
@@ -212,6 +212,23 @@ def bench_metrics() -> Mapping[str, Metric]:
 def metric_of(column: str) -> str:
     """The name of the metric in a column of a table: `accuracy` for both `accuracy` and `corrupted/accuracy`."""
     return column.rpartition("/")[2]
+
+
+def require_direction(option: str, name: str, metric: Metric, classes: int | None = None) -> None:
+    """Check that a metric can tell which of two models is the better one.
+
+    Args:
+        option: what names the metric, for the message.
+        name: of the metric.
+        classes: number of classes of the task; None: not known yet.
+
+    Raises:
+        OptionError: for a metric without a direction, or of two classes for a task with more.
+    """
+    if metric.higher_is_better is None:
+        raise OptionError(f"{option}={name}: of this metric neither high nor low values are better; choose another")
+    if metric.binary and classes not in (None, 2):
+        raise OptionError(f"{option}={name}: this metric is for two classes, and there are {classes}; choose another")
 
 
 def evaluate(p: Predictions, labelled: bool = True, metrics: Mapping[str, Metric] | None = None) -> dict[str, Tensor]:

@@ -6,12 +6,37 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from bench.options import GREATEST, convert
+
 if TYPE_CHECKING:
     from bench.registry import Registry
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 INTERRUPTED = 130
 """The exit code."""
+
+GREATEST_SEED = 2**32 - 1
+"""As numpy's, which plugins may give it to."""
+MOST_SEEDS = 10_000
+
+
+class WholeNumber(click.IntRange):
+    """Whole numbers as those of `-o`: in ASCII digits, of 64 bits."""
+
+    def __init__(self, min: int, max: int = GREATEST) -> None:
+        super().__init__(min, max)
+
+    def _describe_range(self) -> str:
+        """For the help, where the number of bits would only distract."""
+        return super()._describe_range() if self.max != GREATEST else f"x>={self.min}"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        try:
+            number = convert(int, value)
+        except (ValueError, TypeError):
+            self.fail(f"{value!r} is not a valid {self.name}.", param, ctx)
+        return super().convert(number, param, ctx)
+
 
 out_option = click.option(
     "--out",

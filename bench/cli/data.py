@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bench.cli.common import data_dir_option, installed, settings_option, table, unofficial_option
+from bench.cli.common import (
+    GREATEST_SEED,
+    WholeNumber,
+    data_dir_option,
+    installed,
+    settings_option,
+    table,
+    unofficial_option,
+)
 from bench.data.files import Files, default_root
 from bench.text import counts_by_name
 
@@ -60,7 +68,7 @@ def prepare(name: str, options: Sequence[str], data_dir: Path | None, allow_unof
 @click.argument("name")
 @click.option("--protocol", help="The protocol. The default is that of the data set's recipe.")
 @click.option(
-    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="The seed that draws the splits."
+    "--seed", type=WholeNumber(0, GREATEST_SEED), default=0, show_default=True, help="The seed that draws the splits."
 )
 @settings_option(
     "An option of the data set, the protocol or the recipe, named as for `bench run`: 'dataset.NAME', 'protocol.NAME' "

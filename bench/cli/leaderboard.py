@@ -59,7 +59,7 @@ def _pages(out: Path) -> tuple[dict[str, str], bool]:
     costs, damaged_costs = load(out / corruptions.FOLDER, corruptions.CorruptionCosts)
     damaged |= damaged_steps | damaged_costs
     for path, why in damaged.items():
-        click.echo(f"warning: skipped the damaged record {path}: {why}", err=True)
+        click.echo(f"warning: skipped the record {path}: {why}", err=True)
     return render(results) | page.render(steps) | corruptions.render(costs), bool(damaged)
 
 

@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bench.cli.common import (
+    GREATEST_SEED,
     INTERRUPTED,
+    MOST_SEEDS,
+    WholeNumber,
     backend_option,
     data_dir_option,
     device_option,
@@ -23,12 +26,13 @@ from bench.cli.common import (
 )
 from bench.cli.leaderboard import write_tables
 from bench.errors import BenchError, OptionError
+from bench.records.files import SUPERSEDED
 from bench.records.spec import OPTION_FIELDS, PAPER, SHARED, SHORTHANDS
 from bench.text import counts_by_name
 
 if TYPE_CHECKING:
     from bench.records.run import RunResult
-    from bench.records.sections import Resolved
+    from bench.records.sections import MetaStep, Resolved
     from bench.records.spec import RunSpec
     from bench.records.store import ResultStore
     from bench.runs.experiment import Experiment
@@ -42,14 +46,21 @@ if TYPE_CHECKING:
 @click.option("--model", help="The model. The default is that of the data set's recipe.")
 @click.option("--protocol", help="The protocol. The default is that of the data set's recipe.")
 @click.option(
-    "--seeds", type=click.IntRange(min=1), help="Run the seeds 0 to N - 1. The default is seed 0 alone.", metavar="N"
+    "--seeds",
+    type=WholeNumber(1, MOST_SEEDS),
+    help="Run the seeds 0 to N - 1. The default is seed 0 alone.",
+    metavar="N",
 )
 @click.option(
-    "--seed", "single", type=click.IntRange(min=0), multiple=True, help="Run this seed. May be given several times."
+    "--seed",
+    "single",
+    type=WholeNumber(0, GREATEST_SEED),
+    multiple=True,
+    help="Run this seed. May be given several times.",
 )
-@click.option("--epochs", type=click.IntRange(min=1), help="Train this many epochs (off the recipe).")
-@click.option("--train-size", type=click.IntRange(min=1), help="Train on this many samples (off the recipe).")
-@click.option("--batch-size", type=click.IntRange(min=1), help="Train with this batch size (off the recipe).")
+@click.option("--epochs", type=WholeNumber(min=1), help="Train this many epochs (off the recipe).")
+@click.option("--train-size", type=WholeNumber(min=1), help="Train on this many samples (off the recipe).")
+@click.option("--batch-size", type=WholeNumber(min=1), help="Train with this batch size (off the recipe).")
 @settings_option(
     "An option of the methods, or 'METHOD.NAME' of one of them; 'model.NAME', 'dataset.NAME', 'protocol.NAME' and "
     "'recipe.NAME' are options of the model, the data set, the protocol and the recipe. `bench show` lists them."
@@ -78,25 +89,30 @@ if TYPE_CHECKING:
 @eager_option
 @click.option(
     "--threads",
-    type=click.IntRange(1, 1024),
+    type=WholeNumber(1, 1024),
     help="The number of torch's threads on the CPU. The default is OMP_NUM_THREADS or, where that is not set, one "
     "thread for each 10 MFLOP of a batch's forward pass.",
 )
 @data_dir_option
 @unofficial_option
 @click.option("--force", is_flag=True, help="Repeat runs that already have a record.")
+@click.option("--keep", is_flag=True, help="Do not repeat runs whose plugins have changed since.")
 @out_option
 def run(methods: Sequence[str], seeds: int | None, single: Sequence[int], out: Path, **asked: Any) -> None:
     """Train methods on a data set, evaluate them and record each run.
 
-    A run that already has a record is skipped; --force repeats it. An interrupted training goes on from its last
-    checkpoint when the same command is given again.
+    A run that already has a record is skipped, unless the code of a plugin that took part has changed since; --force
+    repeats it. Records in whose place newer ones are put are kept in 'superseded'. An interrupted training goes on
+    from its last checkpoint when the same command is given again.
 
     The exit code is 0 if all runs are recorded, even if some methods are not applicable; 1 if a run failed, for
-    example because it diverged; 2 for bad input, or if no method is applicable; and 130 if it was interrupted.
+    example because it diverged, if its record cannot be used, or if no method is applicable; 2 for bad input; and 130
+    if it was interrupted.
     """
     if seeds and single:
         raise OptionError("give --seeds N or --seed S, not both")
+    if asked["force"] and asked["keep"]:
+        raise OptionError("give --force or --keep, not both")
     from bench.meta import check_backend
     from bench.records.store import ResultStore
     from bench.runs.runner import device_of
@@ -104,8 +120,8 @@ def run(methods: Sequence[str], seeds: int | None, single: Sequence[int], out: P
     check_backend(asked["backend"])
     device = device_of(asked["device"])
     store = ResultStore(out / "results")
-    store.check_writable()
     to_run = experiments_asked_for(methods, asked)
+    store.check_writable()  # not before: a refused command makes no folder
     chosen = list(dict.fromkeys(single)) or list(range(seeds or 1))
     results: list[RunResult] = []
     try:
@@ -123,7 +139,10 @@ def run(methods: Sequence[str], seeds: int | None, single: Sequence[int], out: P
             err=True,
         )
         sys.exit(INTERRUPTED)
-    _tell([named_by_each(result, asked["each"]) for result in results], store.folder, out)
+    if results:
+        _tell([named_by_each(result, asked["each"]) for result in results], store.folder, out)
+    if len(results) < len(chosen) * len(to_run):
+        sys.exit(1)
 
 
 def each_options(spec: "RunSpec", resolved: "Resolved", each: Sequence[str]) -> dict[str, dict[str, Any]]:
@@ -177,7 +196,7 @@ def _tell(results: "Sequence[RunResult]", folder: Path, out: Path) -> None:
             click.echo(f"failed ({r.status}): {r.command}\n{r.error}", err=True)
         sys.exit(1)
     if all(r.unfit for r in results):
-        sys.exit(2)
+        sys.exit(1)
 
 
 def experiments_asked_for(methods: Sequence[str], asked: Mapping[str, Any]) -> "list[Experiment]":
@@ -222,15 +241,28 @@ def _run_seeds(
     """Run what has no record yet; add the results of all seeds to `results`, each as soon as it is recorded."""
     from bench.cli.progress import observer
     from bench.runs.runner import run as run_experiment
+    from bench.runs.standing import standing
 
     stack, force = asked["stack"], asked["force"]
     label = label_of(experiment, asked["each"])
-    results_by_seed = {seed: store.get(experiment.spec(seed)) for seed in seeds}
-    recorded = [result for result in results_by_seed.values() if result and not force]
-    results += recorded
-    if recorded:
-        click.echo(f"{label}: {len(recorded)} of {len(seeds)} runs already recorded, not repeated")
-    missing = [seed for seed, result in results_by_seed.items() if force or not result]
+    seeds = seeds if force else _with_usable_records(experiment, label, seeds, store)
+    recorded = {seed: store.get(experiment.spec(seed)) for seed in seeds}
+    content = experiment.dataset.content
+    other_data = [result for result in recorded.values() if result and not result.has_data(content)]
+    recorded |= {result.spec.seed: None for result in other_data}
+    if other_data and not force:
+        click.echo(
+            f"{label}: the data of {experiment.dataset.name} have changed since {len(other_data)} of "
+            f"{len(seeds)} runs, which are repeated; their records are kept in {store.folder / SUPERSEDED}",
+            err=True,
+        )
+    stands = standing(experiment, recorded, store.folder / SUPERSEDED, force, asked["keep"])
+    for line in stands.lines:
+        click.echo(f"{label}: {line}", err=True)
+    results += stands.kept
+    if stands.kept:
+        click.echo(f"{label}: {len(stands.kept)} of {len(seeds)} runs already recorded, not repeated")
+    missing = stands.missing
     for group in [missing] if stack and missing else [[seed] for seed in missing]:
         title = f"{label} on {experiment.dataset.name}, seed {', '.join(map(str, group))}"
         with observer(title, experiment.recipe, resumes=not force) as watch:
@@ -238,13 +270,28 @@ def _run_seeds(
             results += run_experiment(experiment, group, store, device, watch, stack, resume=not force, **how)
 
 
+def _with_usable_records(experiment: "Experiment", label: str, seeds: list[int], store: "ResultStore") -> list[int]:
+    """The seeds but those whose record cannot be used, which is said with the label and not touched."""
+    usable = []
+    for seed in seeds:
+        unusable = store.unusable(experiment.spec(seed))
+        for path, why in unusable.items():
+            click.echo(
+                f"{label}, seed {seed}, is left out, as its record cannot be used: {path}: {why}; "
+                f"--force repeats the run and moves the record to {store.folder / SUPERSEDED}",
+                err=True,
+            )
+        usable += [] if unusable else [seed]
+    return usable
+
+
 def _summary(results: "Sequence[RunResult]") -> None:
     """A table of the runs just made, by method, options and selection rule."""
     from bench.records.run import rule_name
     from bench.tables.leaderboard import mean_and_error
-    from bench.tables.rows import rows_of
+    from bench.tables.rows import older_rows, rows_of
 
-    for row in rows_of(results):
+    for row in (*rows_of(results), *older_rows(results)):
         metrics = row.first.about.metrics
         cells = []
         for rule in row.first.selected:
@@ -252,14 +299,25 @@ def _summary(results: "Sequence[RunResult]") -> None:
             cells.append((rule_name(rule), *(mean_and_error(values[m], row.unit(m)) for m in metrics)))
         seconds = sum(r.costs.train_seconds for r in row.runs.values()) / len(row.runs)
         task = f" ({row.variant})" if row.variant else ""
+        task += ", older code" if row.older else ""
         title = f"{row.name}{task}: test, percent, {len(row.runs)} seed(s), {seconds:.1f} s of training each"
         for choice in row.first.costs.meta_step:
-            error = "" if choice.error is None else f"{choice.error:.0e} off "
-            title += f"; look-ahead: {choice.backend}, {error}{choice.against}"
+            title += f"; {_look_ahead(choice)}"
         table(title, cells, ("rule", *metrics))
         if row.first.data.counts:
             samples = list(dict.fromkeys(map(_samples, row.runs.values())))
             click.echo(f"data{' of the first seed' if len(samples) > 1 else ''}: {samples[0]}")
+
+
+def _look_ahead(choice: "MetaStep") -> str:
+    """A look-ahead's backend, and how far its meta-gradient was from what it was compared with."""
+    error = "" if choice.error is None else f"{choice.error:.0e} off "
+    text = f"look-ahead: {choice.backend}, {error}{choice.against}"
+    if choice.differences_error is not None:
+        text += f", {choice.differences_error:.0e} off central differences"
+    if choice.float32_error:
+        text += f", {choice.float32_error:.0e} off float32"
+    return text
 
 
 def _samples(result: "RunResult") -> str:

@@ -9,7 +9,16 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from bench.cli.common import backend_option, device_option, eager_option, installed, out_option, settings_option, table
+from bench.cli.common import (
+    WholeNumber,
+    backend_option,
+    device_option,
+    eager_option,
+    installed,
+    out_option,
+    settings_option,
+    table,
+)
 from bench.cli.leaderboard import write_tables
 
 
@@ -23,13 +32,13 @@ from bench.cli.leaderboard import write_tables
 )
 @click.option("--model", help="Time this model instead of a workload. Needs --shape and --classes.")
 @click.option("--shape", help="The shape of an input of --model.", metavar="C,H,W|D")
-@click.option("--classes", type=click.IntRange(min=2), help="The number of classes of --model.")
+@click.option("--classes", type=WholeNumber(min=2), help="The number of classes of --model.")
 @settings_option("An option of the model, such as model.width=16.", "model.NAME=VALUE")
-@click.option("--batch-size", type=click.IntRange(min=1), help="The number of training samples in a step.")
-@click.option("--val-batch-size", type=click.IntRange(min=1), help="The number of validation samples in a step.")
+@click.option("--batch-size", type=WholeNumber(min=1), help="The number of training samples in a step.")
+@click.option("--val-batch-size", type=WholeNumber(min=1), help="The number of validation samples in a step.")
 @click.option(
     "--stack",
-    type=click.IntRange(min=1),
+    type=WholeNumber(min=1),
     metavar="N",
     help="Time N runs trained at once, and beside them the same runs one by one.",
 )
@@ -45,11 +54,11 @@ from bench.cli.leaderboard import write_tables
 @backend_option
 @eager_option
 @click.option(
-    "--rounds", type=click.IntRange(min=2), default=15, show_default=True, help="The number of timings of each method."
+    "--rounds", type=WholeNumber(min=2), default=15, show_default=True, help="The number of timings of each method."
 )
 @click.option(
     "--threads",
-    type=click.IntRange(1, 1024),
+    type=WholeNumber(1, 1024),
     default=1,
     show_default=True,
     help="The number of torch's threads on the CPU.",

@@ -32,8 +32,10 @@ def check_loaded(dataset: Dataset) -> None:
     if dataset.groups != ():
         check_names(dataset.name, "group", dataset.groups)
     for name, split in sets_of(dataset).items():
-        _check_size(dataset.name, name, split)
+        _check_form(dataset.name, name, split)
         check_labels(dataset.name, name, split, dataset.classes, dataset.groups or dataset.classes)
+    for name, probe in dataset.probes.items():
+        _check_form(dataset.name, name, probe)
 
 
 def sets_of(dataset: Dataset) -> dict[str, Split]:
@@ -106,10 +108,9 @@ def check_sets(whose: str, sets: Mapping[str, Split]) -> None:
     """
     first, *_ = sets
     for name, split in sets.items():
-        _check_size(whose, name, split)
-        tensors = (split.x, split.y, split.group)
-        if any(t.layout != torch.strided or t.device.type == "meta" or t.device != sets[first].device for t in tensors):
-            raise DataError(f"{whose}: {name} must be dense tensors, all on one device with those of {first}")
+        _check_form(whose, name, split)
+        if split.device != sets[first].device:
+            raise DataError(f"{whose}: {name} is on {split.device}, and {first} on {sets[first].device}")
         if split.x.requires_grad:
             raise DataError(f"{whose}: {name} has inputs that require a gradient: give x.detach()")
         shape, expected = list(split.x.shape[1:]), list(sets[first].x.shape[1:])
@@ -171,12 +172,15 @@ def check_normalisation(dataset: Dataset, train: Split) -> None:
         raise DataError(f"{dataset.name}: std has a number that is not above 0: {dataset.std}")
 
 
-def _check_size(whose: str, name: str, split: Split) -> None:
-    """Raises DataError for labels that are no row, and for a set without samples."""
+def _check_form(whose: str, name: str, split: Split) -> None:
+    """Raises DataError for labels that are no row, for a set without samples, and for tensors that hold no numbers."""
     if split.y.dim() != 1:
         raise DataError(f"{whose}: {name} needs labels [N], one for each sample, not {list(split.y.shape)}")
     if len(split) == 0:
         raise DataError(f"{whose}: {name} is empty: each set needs a sample or more")
+    fields = (split.x, split.y, split.group)
+    if any(t.layout != torch.strided or t.device.type == "meta" or t.device != split.device for t in fields):
+        raise DataError(f"{whose}: {name} must be dense tensors with x, y and group on one device")
 
 
 def _check_floats(whose: str, name: str, x: Tensor) -> None:

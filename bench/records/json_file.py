@@ -5,15 +5,19 @@ Nothing here imports torch: tables are made from records alone.
 
 import json
 from abc import ABC, abstractmethod
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
-from bench.records.files import write_whole
+from bench.records.files import content_of_file, set_aside, write_whole
 from bench.records.sections import as_written
 from bench.records.spec import canonical, digest
 
 FORMAT = 1
+LARGEST = 2**28
+"""Bytes of the largest file that is read as a record, thousands of times what one has."""
 
 
 @dataclass(frozen=True)
@@ -53,8 +57,12 @@ class JsonRecord(ABC):
         return "{\n" + ",\n".join(lines) + "\n}\n"
 
     def save(self, folder: Path) -> Path:
-        """Write it, whole or not at all. Raises StoreError."""
+        """Write it, whole or not at all. What lies under its name and cannot be read is moved into the subfolder
+        SUPERSEDED. Raises StoreError.
+        """
         path = folder / self.path
+        if read_all([path], type(self))[1]:
+            set_aside(path)
         write_whole(path, self.to_json().encode())
         return path
 
@@ -83,11 +91,46 @@ K = TypeVar("K", bound=JsonRecord)
 
 
 def load(folder: Path, kind: type[K]) -> tuple[list[K], dict[Path, str]]:
-    """All records of a folder by file name, and the damaged files with the reason. Nothing is deleted."""
-    records, damaged = [], {}
-    for path in sorted(folder.glob("*.json")):
+    """All records of a folder by file name, and the files that cannot be used with the reason. Nothing is deleted."""
+    records, damaged = read_all(folder.glob("*.json"), kind)
+    used, unused = sort_out(records)
+    return used, dict(sorted((damaged | unused).items()))
+
+
+def read_all(paths: Iterable[Path], kind: type[K]) -> tuple[dict[Path, K], dict[Path, str]]:
+    """The records in these files, and the reason for each that holds none."""
+    records, damaged = {}, {}
+    for path in sorted(paths):
         try:
-            records.append(kind.from_json(path.read_text("utf-8")))
-        except (OSError, ValueError) as error:
+            records[path] = kind.from_json(content_of_file(path, LARGEST).decode())
+        except (FileNotFoundError, NotADirectoryError):
+            if path.is_symlink():
+                damaged[path] = "it is a link to nothing"
+        except OSError as error:
+            damaged[path] = f"it cannot be read: {error.strerror}"
+        except ValueError as error:
             damaged[path] = str(error)
     return records, damaged
+
+
+def sort_out(records: Mapping[Path, K]) -> tuple[list[K], dict[Path, str]]:
+    """The records that can be used, each once, and the reason for each file whose record cannot.
+
+    Equal copies of a record are one record. Of different records of one run none is used, as nothing says which is
+    right, and none that lacks a file of its own name, as the name says which run is meant.
+    """
+    copies_by_name: dict[str, dict[Path, K]] = defaultdict(dict)
+    for path, record in records.items():
+        copies_by_name[record.path][path] = record
+    used: list[K] = []
+    unused: dict[Path, str] = {}
+    for name, copies in sorted(copies_by_name.items()):
+        first, *others = copies.values()
+        if any(other != first for other in others):
+            names = ", ".join(path.name for path in copies)
+            unused |= dict.fromkeys(copies, f"{names} are different records of one run: move all but one away")
+        elif name not in {path.name for path in copies}:
+            unused |= dict.fromkeys(copies, f"it holds the record that belongs in {name}: rename it, or move it away")
+        else:
+            used.append(first)
+    return used, unused

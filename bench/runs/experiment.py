@@ -63,13 +63,15 @@ class Experiment:
     """The protocol of data sets whose recipe names none."""
     known_metrics: Mapping[str, Metric] = dataclasses.field(default_factory=lambda: METRICS)
     """All that is computed at every evaluation, by name."""
+    loaded: tuple[Plugin, ...] = ()
+    """All plugins that were imported, also those that take no part and those that are broken."""
 
     def spec(self, seed: int) -> RunSpec:
         """What identifies the run with this seed."""
         # A field that is new and unused, so at its default, makes no other run.
         usual = Recipe(protocol=self.default_protocol, select=self.protocol.select)
         recipe = {name: value for name, value in self.resolved.recipe.items() if value != getattr(usual, name)}
-        data = [self.dataset.revision, self.dataset.mean, self.dataset.std]
+        data = [self.dataset.revision or self.dataset.content, self.dataset.mean, self.dataset.std]
         data += ["standardize"] if self.dataset.standardize else []
         data += ["fit"] if self.dataset.fit else []
         # As of a recipe: an option that is off, as new ones are by default. Where that is not its default, it is told

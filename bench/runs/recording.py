@@ -10,9 +10,11 @@ import torch
 from bench.data.split import Split
 from bench.metrics import METRICS, metric_of
 from bench.protocol import Prepared
+from bench.records.arrays import digest_of_arrays
 from bench.records.run import DIVERGED, OK, RunResult
 from bench.records.sections import About, Costs, Data
 from bench.records.spec import RunSpec
+from bench.runs.code import code_of
 from bench.runs.environment import environment
 from bench.runs.experiment import Experiment
 from bench.runs.threads import Threads
@@ -91,7 +93,9 @@ def record_of(
         selected=trained.selected(place) if status == OK else {},
         costs=_costs(trained, computed),
         environment=environment(experiment.plugins, computed.device),
+        code=code_of(experiment),
         error=error,
+        arrays=digest_of_arrays(trained.arrays(place)) if status == OK else "",
     )
 
 
@@ -130,6 +134,7 @@ def _data(experiment: Experiment, prepared: Prepared, place: int) -> Data:
     groups = 0 if protocol.group_is_class else len(protocol.groups(experiment.dataset))
     return Data(
         revision=experiment.dataset.revision,
+        content=experiment.dataset.content,
         unofficial=dict(experiment.dataset.unofficial),
         sizes=sizes,
         counts={name: _counts(split, place, classes, groups) for name, split in labelled.items()},

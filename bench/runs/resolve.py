@@ -2,19 +2,20 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from bench import options as opt
+from bench.data.content import content_of
 from bench.data.dataset import Dataset
 from bench.data.files import Files
 from bench.data.rules import check_loaded
 from bench.errors import OptionError, PluginError, UnknownNameError
-from bench.metrics import METRICS, Metric, metric_of
+from bench.metrics import METRICS, Metric, metric_of, require_direction
 from bench.protocol import Protocol
 from bench.recipe import Recipe, check_recipe
 from bench.records.spec import PAPER, SHARED
-from bench.registry import Plugin, Registry, installed
+from bench.registry import Offer, Plugin, Registry, installed
 from bench.runs.experiment import OPTION_PREFIXES, Experiment, Request
 
 
@@ -65,9 +66,16 @@ def resolve(
         default_protocol=known.default_protocol,
         known_metrics=known.known_metrics,
         plugins=known.plugins | {"model": model.plugin, "method": method.plugin},
+        loaded=(*registry.plugins, *registry.broken),
     )
     experiment.new_method()  # checks its options, before anything is trained
-    return experiment
+    return replace(experiment, plugins=experiment.plugins | _plugins_of_metrics(experiment, registry))
+
+
+def _plugins_of_metrics(experiment: Experiment, registry: Registry) -> dict[str, Plugin]:
+    """Use -> plugin, for the metrics that are shown or selected by and are not the core's own."""
+    names = {experiment.recipe.select, *map(metric_of, experiment.metrics)} - METRICS.keys()
+    return {f"metric {name}": registry.find("metrics", name).plugin for name in sorted(names)}
 
 
 @dataclass(frozen=True)
@@ -117,7 +125,7 @@ def resolve_data(
         registry.find("protocols", protocol_name)  # a wrong name is told before the data are read
     load = registry.find("datasets", name)
     dataset_options, changed_dataset = _resolve(load.value, {}, given["dataset"], f"data set {name}")
-    dataset: Dataset = loaded or load.value(files, **dataset_options)
+    dataset = loaded or _loaded(name, load, files, dataset_options)
     default = registry.default_protocol
     offer = registry.find("protocols", protocol_name or dataset.recipe.protocol or default)
     kind: type[Protocol] = offer.value
@@ -127,9 +135,8 @@ def resolve_data(
     protocol_options, changed_protocol = _resolve(kind, recommended, given["protocol"], f"protocol {kind.name}")
     chosen = kind(**protocol_options)
     if not loaded:
-        check_loaded(dataset)
         chosen.check(dataset)
-        dataset = chosen.view(dataset)
+        dataset = dataclasses.replace(chosen.view(dataset), name=dataset.name, content=dataset.content)
     own_recipe = dataclasses.replace(own_recipe, select=own_recipe.select or kind.select)
     recipe, changed_recipe = _recipe(own_recipe, given["recipe"])
     if not isinstance(chosen.metrics, tuple) or not chosen.metrics:
@@ -138,9 +145,28 @@ def resolve_data(
     for metric in (recipe.select, *map(metric_of, (*recipe.metrics, *chosen.metrics))):
         if metric not in known_metrics:
             raise UnknownNameError("metric", metric, known_metrics)
+    require_direction("recipe.select", recipe.select, known_metrics[recipe.select], len(dataset.classes))
     changed = {"dataset": changed_dataset, "protocol": changed_protocol, "recipe": changed_recipe}
     plugins = {"dataset": load.plugin, "protocol": offer.plugin}
     return ResolvedData(dataset, dataset_options, chosen, own_recipe, recipe, changed, plugins, default, known_metrics)
+
+
+def _loaded(name: str, offer: Offer, files: Files, options: Mapping[str, Any]) -> Dataset:
+    """The data set with the hash of its content. Raises PluginError where it has another name than it is offered by:
+    two data sets of one name would share their records. Raises DataError for one that breaks a rule.
+    """
+    dataset = offer.value(files, **options)
+    if not isinstance(dataset, Dataset):
+        raise PluginError(
+            f"data set {name} of plugin {offer.plugin}: it returned {type(dataset).__name__}, expected bench.Dataset"
+        )
+    if dataset.name != name:
+        raise PluginError(
+            f"data set {name} of plugin {offer.plugin} has Dataset.name {dataset.name!r}: it must be {name!r}, the "
+            "name that the plugin offers it by, as records are kept by that name"
+        )
+    check_loaded(dataset)
+    return dataclasses.replace(dataset, content=content_of(dataset, files.report))
 
 
 def by_prefix(options: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
@@ -176,13 +202,19 @@ def recipe_options(own: Recipe) -> dict[str, opt.Option]:
     return {n: opt.Option(o.type, getattr(own, n)) for n, o in known if n not in by_other_means}
 
 
+RECIPE_OF_DATA = "the data set's recipe"
+
+
 def _recipe(own: Recipe, given: Mapping[str, Any]) -> tuple[Recipe, dict[str, Any]]:
     """The recipe with the values given; a budget in epochs replaces one in steps, and the reverse."""
     known = recipe_options(own)
-    opt.parse(known, {name: getattr(own, name) for name in known}, "the data set's recipe")
+    own = dataclasses.replace(own, **opt.parse(known, {name: getattr(own, name) for name in known}, RECIPE_OF_DATA))
     given = opt.parse(known, given, "the recipe")
     if given.get("epochs") and given.get("steps"):
         raise OptionError("the recipe's budget is recipe.epochs or recipe.steps, not both")
+    budget = [given[name] for name in ("epochs", "steps") if name in given]
+    if budget and all(value is None for value in budget):
+        raise OptionError("the recipe has no budget: set recipe.epochs or recipe.steps")
     given = {name: value for name, value in given.items() if name not in ("epochs", "steps") or value is not None}
     values = dict(given)
     for name, other in (("epochs", "steps"), ("steps", "epochs")):

@@ -1,5 +1,6 @@
 """Runs an experiment: train, evaluate, record."""
 
+import secrets
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,9 +9,11 @@ import torch
 from bench.errors import DeviceError, OptionError
 from bench.recipe import Recipe
 from bench.records.run import OUT_OF_MEMORY, RunResult
+from bench.records.sections import UNKNOWN
 from bench.records.spec import digest
 from bench.records.store import ResultStore
 from bench.runs.allocator import keep_freed_memory
+from bench.runs.code import code_of
 from bench.runs.environment import versions
 from bench.runs.experiment import Experiment
 from bench.runs.recording import Computation, record_of
@@ -86,6 +89,10 @@ def run(
     checkpoint = _checkpoint(experiment, seeds, store, computed)
     if not resume:
         _discard(checkpoint)
+    elif _is_of_others(checkpoint):
+        (observer or Observer()).note(
+            "the checkpoint of this run is of other code or other data, so the training starts from the beginning"
+        )
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     streams = RandomStreams(tuple(seeds), stacked)
@@ -105,12 +112,29 @@ def run(
 
 
 def _checkpoint(experiment: Experiment, seeds: Sequence[int], store: ResultStore, computed: Computation) -> Path:
-    """The file of these runs: code of another version, or a way of computing that rounds otherwise, has another one."""
+    """The file of these runs, `RUN-CODE.pt`. Other code or data have another one, and so has a way of computing that
+    rounds otherwise.
+    """
     way = [computed.stacked, computed.backend, computed.eager]
     way += [computed.threads.count] if computed.device.type == "cpu" else []
-    source = [*map(str, experiment.plugins.values()), *versions(experiment.plugins.values()).values()]
-    name = digest([[experiment.spec(seed).key for seed in seeds], way, source])
-    return store.folder.parent / "checkpoints" / f"{name}.pt"
+    run = digest([[experiment.spec(seed).key for seed in seeds], way])
+    code = code_of(experiment)
+    source = [experiment.dataset.content, code.core, *code.plugins.items(), *map(str, experiment.plugins.values())]
+    source += versions(experiment.plugins.values()).values()
+    if UNKNOWN in code.plugins.values():
+        source.append(secrets.token_hex())  # it may be any code, so there is nothing to go on from
+    return store.folder.parent / "checkpoints" / f"{run}-{digest(source)}.pt"
+
+
+def _is_of_others(checkpoint: Path) -> bool:
+    """Whether there are checkpoints of these runs, and none of this code and data. They stay until the run is done."""
+    files = [path.name for path in _files_of_run(checkpoint)]
+    return bool(files) and not any(name.startswith(checkpoint.stem) for name in files)
+
+
+def _files_of_run(checkpoint: Path) -> list[Path]:
+    """The checkpoints of the evaluated training and of those before it, of any code."""
+    return list(checkpoint.parent.glob(f"{checkpoint.stem.partition('-')[0]}-*.pt"))
 
 
 def _eager_because(recipe: Recipe, stacked: bool, device: torch.device, eager: bool) -> str:
@@ -125,6 +149,6 @@ def _eager_because(recipe: Recipe, stacked: bool, device: torch.device, eager: b
 
 
 def _discard(checkpoint: Path) -> None:
-    """Delete the checkpoints of the evaluated training and of those before it."""
-    for path in checkpoint.parent.glob(f"{checkpoint.stem}*.pt"):
+    """Delete the checkpoints of these runs."""
+    for path in _files_of_run(checkpoint):
         path.unlink()

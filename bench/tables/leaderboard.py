@@ -8,11 +8,12 @@ from functools import cache
 from importlib.resources import files
 
 from bench.metrics import METRICS
+from bench.records.known_code import CORE
 from bench.records.run import LAST, RunResult, best_val, rule_name
 from bench.records.spec import SHARED, canonical
 from bench.tables.comparisons import baselines_of, between_tasks, differences
 from bench.tables.markdown import MARK, table
-from bench.tables.rows import TEST, Row, rows_of, scale_of
+from bench.tables.rows import TEST, Row, older_rows, rows_of, scale_of
 from bench.tables.stats import mean_se
 from bench.tables.wording import definitions, listed, recipe_line, sizes_line
 
@@ -58,7 +59,36 @@ def _page(protocol: str, dataset: str, results: Sequence[RunResult]) -> str:
         if any(len(row.versions) > 1 for row in rows):
             lines += ["§ The runs of this row were made by more than one version of the code.", ""]
         lines += ["## Made by", "", *shared_lines(rows, lambda row: sorted(row.versions)), ""]
-    return "\n".join(lines + _without(results))
+    return "\n".join(lines + _of_older_code(older_rows(results)) + _without(results))
+
+
+def _of_older_code(rows: Sequence[Row]) -> list[str]:
+    """The rows in whose place others of newer code stand, folded."""
+    if not rows:
+        return []
+    cells = []
+    for row in rows:
+        metrics = [
+            f"{metric} {mean_and_error(list(row.values(metric, LAST).values()), row.unit(metric))}"
+            for metric in row.first.about.metrics
+        ]
+        code = [f"{use} {one}" for use, one in row.first.code_by_use.items() if use != CORE]
+        date = max(run.environment.created for run in row.runs.values())[:10]
+        name = f"{row.name} with {row.variant}" if row.variant else row.name
+        cells.append([name, str(len(row.runs)), date, ", ".join(metrics), ", ".join(code) or "not known"])
+    return [
+        "## Older code",
+        "",
+        OLDER_CODE,
+        "",
+        "<details>",
+        f"<summary>{len(rows)} row{'s' if len(rows) > 1 else ''}</summary>",
+        "",
+        *table(["Method", "Seeds", "Date", "Last epoch", "Code"], cells),
+        "",
+        "</details>",
+        "",
+    ]
 
 
 def _without(results: Sequence[RunResult]) -> list[str]:
@@ -168,6 +198,10 @@ NOTES = {
     "Val": "whether the training uses the validation data. Where it does not, they serve only to select the epoch.",
 }
 """What the columns of the tables are, by the beginning of their headings."""
+OLDER_CODE = (
+    "The code of a plugin has changed since these runs, and other runs of the same settings were made by newer code. "
+    "They are in no table above. The code is named by the hash of each plugin that took part."
+)
 COMMANDS = (
     "Each command makes the runs of one row. Behind it are all options of the method with the values that were used, "
     "whether they were given, set by the recipe or defaults of the method."

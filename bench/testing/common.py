@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from bench.errors import DataError, PluginError
+from bench.offers import check_offer
 
 
 def documented(plugin: type) -> None:
@@ -15,6 +17,15 @@ def documented(plugin: type) -> None:
     assert doc and not doc.startswith(f"{plugin.__name__}("), (
         f"{plugin.__name__} needs a docstring; its first line is listed"
     )
+
+
+def usable(kind: str, plugin: Any) -> None:
+    """Assert what is checked when a plugin is loaded, but for the name, which the hook gives."""
+    name = getattr(plugin, "name", "") if isinstance(plugin, type) else ""
+    try:
+        check_offer(kind, name or "it", plugin)
+    except PluginError as error:
+        raise AssertionError(str(error)) from None
 
 
 def same(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> bool:

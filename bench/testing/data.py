@@ -11,13 +11,13 @@ from bench.data.dataset import Dataset
 from bench.data.fitting import fit_on, fitted_dataset, statistics_of_tests
 from bench.data.rules import check_loaded, check_normalisation, check_sets, sets_of
 from bench.data.split import Split
-from bench.errors import BenchError
+from bench.errors import BenchError, OptionError
 from bench.metrics import metric_of
-from bench.options import options_of
 from bench.protocol import Protocol
+from bench.recipe import check_recipe
 from bench.registry import installed
 from bench.streams import RandomStreams
-from bench.testing.common import documented, equal, rules_hold
+from bench.testing.common import documented, equal, rules_hold, usable
 from bench.testing.toys import toy_dataset
 
 
@@ -28,6 +28,11 @@ def check_dataset(dataset: Dataset) -> None:
     protocols = installed().offers["protocols"]
     protocol = dataset.recipe.protocol or installed().default_protocol
     assert protocol in protocols, f"its recipe names the unknown protocol {protocol!r}"
+    for recipe in (dataset.recipe, *dataset.recipes.values()):
+        try:
+            check_recipe(recipe, {})
+        except OptionError as error:
+            raise AssertionError(f"a recipe of it is not valid: {error}") from None
     assert dataset.recipe.model, "its recipe names no model"
     assert dataset.reference, "a data set needs a reference"
     rows = dataset.train
@@ -73,7 +78,7 @@ def check_protocol(
     for what in ("name", "version", "metrics", "reference"):
         assert getattr(protocol, what, None), f"{protocol.__name__} needs a {what}"
     documented(protocol)
-    options_of(protocol)  # every option has a default
+    usable("protocols", protocol)
     chosen = protocol(**(options or {}))
     for column in chosen.metrics:
         installed().find("metrics", metric_of(column))

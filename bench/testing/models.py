@@ -9,12 +9,13 @@ from torch import nn
 
 from bench.data.split import Split
 from bench.models import rules
-from bench.testing.common import rules_hold
+from bench.testing.common import rules_hold, usable
 
 
 def check_model(build: Callable[..., nn.Module], shape: Sequence[int], classes: int = 3, **options: Any) -> None:
     """All contracts of a model factory, for inputs of this shape."""
     assert (inspect.getdoc(build) or "").strip(), "the factory needs a docstring; its first line is listed"
+    usable("models", build)
 
     def built() -> nn.Module:
         with torch.random.fork_rng([]):

@@ -189,6 +189,7 @@ def test_equal_values_written_differently_are_one_run(bench_in):
             ["run", "--method", "erm", "--dataset", "digits", "-o", "recipe.epochs=0"],
             "recipe.epochs must be at least 1",
         ),
+        ([*RUN, "--force", "--keep"], "give --force or --keep, not both"),
         ([*RUN, "-o", "recipe.epochs=2"], "option recipe.epochs is given twice"),
         ([*RUN, "--each", "recipe.epochs=2"], "option recipe.epochs is given twice"),
         ([*RUN, "--each", "recipe.lr=2", "--each", "recipe.lr=2"], "--each recipe.lr=2 is given twice"),
@@ -224,7 +225,7 @@ def test_equal_values_written_differently_are_one_run(bench_in):
         (["rn"], "No such command 'rn'"),
         (["--seeds"], "No such option '--seeds'"),
         ([*RUN, "-o", "recipe.momentum=0.9"], "recipe.momentum has no effect with recipe.optimizer=adam"),
-        ([*RUN, "-o", "recipe.optimizer=sgd", "-o", "recipe.nesterov=true"], "recipe: Nesterov momentum requires"),
+        ([*RUN, "-o", "recipe.optimizer=sgd", "-o", "recipe.nesterov=true"], "needs recipe.momentum above 0"),
         ([*RUN, "-o", "recipe.steps=5"], "recipe.epochs or recipe.steps, not both"),
         ([*RUN, "--train-size", "100000"], "1137 for training, fewer than recipe.train_size=100000: ask for fewer"),
         ([*RUN, "--protocol", "group_fairness"], "needs a sensitive attribute"),
@@ -286,7 +287,7 @@ def test_a_method_that_is_not_applicable_is_no_failure_beside_others(bench_in, o
     offering("methods", "picky", Picky)
     together = bench_in(*RUN, "--method", "picky")
     assert (together.exit_code, together.stderr.splitlines()[-1]) == (0, "not applicable: picky: picky needs the moon")
-    assert bench_in("run", "--method", "picky", "--dataset", "digits").exit_code == 2
+    assert bench_in("run", "--method", "picky", "--dataset", "digits").exit_code == 1
 
 
 @pytest.mark.parametrize("damage", ["truncated", "wrong checksum"])
@@ -379,7 +380,7 @@ def test_a_damaged_record_is_named_skipped_and_kept(bench_in):
     damaged.write_text('{"format": 1, "key"')
     result = bench_in("leaderboard")
     assert result.exit_code == 0
-    assert f"skipped the damaged record {damaged}" in result.stderr
+    assert f"skipped the record {damaged}" in result.stderr
     assert damaged.exists()
 
 

@@ -24,7 +24,14 @@ def first_line(path: Path) -> str:
 
 def test_there_are_programs_of_both_languages():
     assert [path.name for path in SCRIPTS] == ["gpu.sh"]
-    assert [path.name for path in MODULES] == ["corruptions.py", "figures.py", "gpu_report.py", "reselect.py"]
+    assert [path.name for path in MODULES] == [
+        "corruptions.py",
+        "equivalent.py",
+        "figures.py",
+        "fuzz.py",
+        "gpu_report.py",
+        "reselect.py",
+    ]
 
 
 @each_program
