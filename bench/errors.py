@@ -85,7 +85,7 @@ class MetaStepError(BenchError):
 
 
 class DivergedError(BenchError):
-    """Training that reached a loss or a parameter that is not finite.
+    """Training that reached a loss or a parameter that is not finite, or a model whose logits are not.
 
     The run is recorded as a failure, and the command exits with code 1.
     """

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 
 from bench.errors import OptionError, PluginError
 from bench.hookspecs import hookimpl
-from bench.predictions import Predictions, Rates, confusion, diagonal, ratio
+from bench.predictions import Predictions, Rates, confusion, diagonal, not_finite, outside, ratio
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -239,7 +239,8 @@ def evaluate(p: Predictions, labelled: bool = True, metrics: Mapping[str, Metric
         metrics: by name; None: those of this module.
 
     Returns:
-        Name -> [..] float64, on the device of the predictions.
+        Name -> [..] float64, on the device of the predictions. All metrics of a run are NaN if one of its logits is not
+        finite, or the class or group of one of its samples does not exist: then no number would be right.
 
     Raises:
         ProtocolError: for a sensitive attribute with other than two classes.
@@ -251,7 +252,8 @@ def evaluate(p: Predictions, labelled: bool = True, metrics: Mapping[str, Metric
         p = replace(p, y=nothing, group=nothing)
     counts = confusion(p)
     wanted = {name: metric for name, metric in metrics.items() if labelled or not metric.needs_labels}
-    return {name: _values(name, metric, p, counts) for name, metric in wanted.items()}
+    wrong = (not_finite(p) + outside(p)) > 0
+    return {name: _values(name, metric, p, counts).masked_fill(wrong, nan) for name, metric in wanted.items()}
 
 
 def _values(name: str, metric: Metric, p: Predictions, counts: Tensor) -> Tensor:

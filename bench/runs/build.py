@@ -8,9 +8,11 @@ import torch
 from torch import nn
 
 from bench.data.fitting import fitted, moments
+from bench.data.rules import check_splits
 from bench.data.split import Split, Splits
 from bench.models.initial import initial_model
 from bench.models.precision import in_precision
+from bench.models.rules import EXACT, ROUNDED, check_model, check_module
 from bench.protocol import Protocol
 from bench.runs.evaluation import Evaluations, Undisturbed
 from bench.runs.experiment import Experiment
@@ -39,7 +41,8 @@ def model_builder(
     mean, std = moments(train) if dataset.standardize else (dataset.mean, dataset.std)
 
     def build() -> nn.Module:
-        return experiment.model(shape, len(dataset.classes), **experiment.model_options)
+        model = experiment.model(shape, len(dataset.classes), **experiment.model_options)
+        return check_module(f"model {experiment.model_name}", model)
 
     def new_model() -> nn.Module:
         model = initial_model(build, mean, std, streams, device)
@@ -49,11 +52,15 @@ def model_builder(
 
 
 def splits_of(experiment: Experiment, seed: int) -> Splits:
-    """The data of the run with this seed, with what is fitted on its training rows."""
+    """The data of the run with this seed, with what is fitted on its training rows. Raises DataError for data that
+    break a rule (`bench.data.rules`).
+    """
     splits = experiment.protocol.splits(experiment.dataset, experiment.recipe, RandomStreams((seed,)))
     if experiment.trains_on_val:
         splits = replace(splits, train=Split.cat([splits.train, splits.val]))
-    return fitted(experiment.dataset, splits)
+    splits = fitted(experiment.dataset, splits)
+    check_splits(experiment.dataset, experiment.protocol.groups(experiment.dataset), splits)
+    return splits
 
 
 def loaded_splits(experiment: Experiment, streams: RandomStreams, device: torch.device) -> Splits:
@@ -68,6 +75,17 @@ def loaded_splits(experiment: Experiment, streams: RandomStreams, device: torch.
     targets = [s.target for s in splits_by_seed if s.target]
     target = join(targets) if targets else None
     return Splits(join([s.train for s in splits_by_seed]), join([s.val for s in splits_by_seed]), tests, probes, target)
+
+
+def check_model_on(experiment: Experiment, train: Split, streams: RandomStreams, device: torch.device) -> None:
+    """Check the model of the run, or of all stacked runs, on its training data.
+
+    Raises:
+        PluginError: for a model that breaks a rule (`bench.models.rules`).
+    """
+    build = model_builder(experiment, train, streams, device)
+    exact = device.type == "cpu" and experiment.recipe.precision == "fp32"
+    check_model(experiment.model_name, build, train, len(experiment.dataset.classes), EXACT if exact else ROUNDED)
 
 
 def new_task(experiment: Experiment, splits: Splits, streams: RandomStreams, device: torch.device) -> Task:
@@ -114,6 +132,7 @@ def begin(experiment: Experiment, seeds: Sequence[int], device: torch.device, st
             splits_of(experiment, seed)
     streams = RandomStreams(tuple(seeds if stacked else seeds[:1]), stacked)
     splits = loaded_splits(experiment, streams, device)
+    check_model_on(experiment, splits.train, streams, device)
     method = experiment.new_method()
     if type(method).fit is Method.fit and type(experiment.protocol).prepare is Protocol.prepare:
         method.begin(new_task(experiment, splits, streams, device))

@@ -78,8 +78,8 @@ def record_of(
     """
     spec = experiment.spec(seed)
     status, error = trained.outcome.status, trained.outcome.error
-    if status == OK and trained.diverged(place):
-        status, error = DIVERGED, "the training loss or a parameter is not finite"
+    if status == OK and (failure := trained.divergence(place)):
+        status, error = DIVERGED, failure
     return RunResult(
         spec=spec,
         status=status,

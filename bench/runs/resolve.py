@@ -9,6 +9,7 @@ from bench import options as opt
 from bench.data.content import content_of
 from bench.data.dataset import Dataset
 from bench.data.files import Files
+from bench.data.rules import check_loaded
 from bench.errors import OptionError, PluginError, UnknownNameError
 from bench.failures import Part, plugin_code
 from bench.metrics import METRICS, Metric, metric_of, require_direction
@@ -188,6 +189,7 @@ def load_dataset(name: str, offer: Offer, files: Files, options: Mapping[str, An
     Raises:
         PluginError: where it has another name than it is offered by: two data sets of one name would share their
             records.
+        DataError: for one that breaks a rule (`bench.data.rules`).
         PluginFailureError: for whatever the loader raises that is no BenchError.
     """
     with plugin_code(Part("data set", name, offer.plugin, offer.value)):
@@ -201,6 +203,7 @@ def load_dataset(name: str, offer: Offer, files: Files, options: Mapping[str, An
             f"data set {name} of plugin {offer.plugin} has Dataset.name {dataset.name!r}: it must be {name!r}, the "
             "name that the plugin offers it by, as records are kept by that name"
         )
+    check_loaded(dataset)
     return dataclasses.replace(dataset, content=content_of(dataset, files.report))
 
 

@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from bench.data.rules import check_labels
 from bench.data.split import Splits
 from bench.errors import PluginError
 from bench.guards.outcome import Outcome
 from bench.guards.tensors import Watched, tensors_of
 from bench.protocol import Metrics, Prepared
 from bench.records.sections import Selected
-from bench.runs.build import loaded_splits, new_evaluations, new_task
+from bench.runs.build import check_model_on, loaded_splits, new_evaluations, new_task
 from bench.runs.evaluation import Evaluations, Undisturbed
 from bench.runs.experiment import Experiment
 from bench.streams import RandomStreams
@@ -57,9 +58,12 @@ class FinishedTraining:
         """Whether an update was made."""
         return bool((self.meter and self.meter.steps) or (self.stages and self.stages.done))
 
-    def diverged(self, run: int) -> bool:
-        """Whether one of stacked runs diverged."""
-        return self.meter is not None and self.meter.diverged[run : run + 1] == [True]
+    def divergence(self, run: int) -> str:
+        """How one of stacked runs diverged; empty where it did not."""
+        if self.evaluations and self.evaluations.failures[run]:
+            return self.evaluations.failures[run]
+        diverged = self.meter is not None and self.meter.diverged[run : run + 1] == [True]
+        return "the training loss or a parameter is not finite" if diverged else ""
 
     def selected(self, run: int) -> dict[str, Selected]:
         """Rule -> what it selects, of one run."""
@@ -101,6 +105,7 @@ def train(
     given = loaded_splits(experiment, streams, device)
     trained.prepared = prepared = Prepared(given, method)
     trained.stages = stages = Stages(task_on, streams, checkpoint, observer, experiment.trains_on_val)
+    check_model_on(experiment, given.train, streams, device)
     with unchanged(given, undisturbed) as watched:
         trained.prepared = prepared = _prepare(experiment, prepared, stages)
         watched.add(tensors_of(prepared.splits))
@@ -133,6 +138,10 @@ def _prepare(experiment: Experiment, given: Prepared, stages: Stages) -> Prepare
     tests, probes = given.splits.tests, given.splits.probes
     blind = replace(given.splits, tests={}, probes={})
     made = experiment.protocol.prepare(blind, given.method, stages)
+    chosen = {"train": made.splits.train, "val": made.splits.val, **made.left_out}
+    for name, split in chosen.items():  # the inputs are some of those that were checked
+        dataset = experiment.dataset
+        check_labels(dataset.name, name, split, dataset.classes, experiment.protocol.groups(dataset))
     return replace(made, splits=replace(made.splits, tests=tests, probes=probes))
 
 

@@ -1,12 +1,13 @@
 """What the checks share."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from bench.errors import PluginError
+from bench.errors import DataError, PluginError
 from bench.offers import check_offer
 
 
@@ -35,3 +36,12 @@ def same(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> bool:
 def equal(a: Mapping[str, Tensor], b: Mapping[str, Tensor], message: str) -> None:
     """Assert that `b` has an equal tensor under each name of `a`; the message says what it means if not."""
     assert same(a, b), message
+
+
+@contextmanager
+def rules_hold() -> Iterator[None]:
+    """Within, a rule that a run would refuse data or a model by is an AssertionError with the same message."""
+    try:
+        yield
+    except (DataError, PluginError) as error:
+        raise AssertionError(str(error)) from error
