@@ -131,10 +131,11 @@ class Ended:
 
 
 def _place(trace: str) -> str:
-    """The first line of a dump of `faulthandler` that is neither torch's nor the core's."""
-    core = str(Path(__file__).parents[1])
-    for line in trace.splitlines():
-        if line.startswith("  File ") and f"{os.sep}torch{os.sep}" not in line and core not in line:
+    """The first line of a dump of `faulthandler`, of the thread that crashed, that is a plugin's."""
+    python, core = str(Path(os.__file__).parent), str(Path(__file__).parents[1])
+    for line in trace.partition("Current thread")[2].splitlines():
+        is_python = python in line and "site-packages" not in line
+        if line.startswith("  File ") and not is_python and f"{os.sep}torch{os.sep}" not in line and core not in line:
             return f" at {line.strip()}"
     return ""
 
