@@ -1,5 +1,6 @@
 """Checks of options, made before anything is trained."""
 
+import itertools
 from collections.abc import Callable, Collection, Sequence
 from types import SimpleNamespace
 from typing import Any, Literal, Self
@@ -84,6 +85,13 @@ class Checks:
             if not getattr(self._options, name):
                 raise OptionError(f"{self._named(name)} must have an entry, and none is given")
 
+    def ascending(self, *names: str) -> None:
+        """The entries of each of these tuples ascend, so that none is there twice."""
+        for name in names:
+            values = getattr(self._options, name)
+            if any(a >= b for a, b in itertools.pairwise(values)):
+                raise OptionError(f"{self._named(name)} must ascend, each entry once, not {show(values)}")
+
     def distinct(self, *names: str) -> None:
         """Each of these tuples has no entry twice."""
         for name in names:
@@ -126,7 +134,7 @@ class Checks:
         if given is None:
             given = getattr(self._options, name) != getattr(type(self._options), name)
         if given:
-            value = show(getattr(self._options, cause))
+            value = show(getattr(self._options, cause)) or "(empty)"
             raise OptionError(f"{self._named(name)} has no effect with {self._section}{cause}={value}")
 
     def _named(self, name: str) -> str:

@@ -21,9 +21,9 @@ from dataclasses import dataclass, replace
 from math import inf, nan
 from typing import TYPE_CHECKING
 
-from bench.errors import PluginError
+from bench.errors import OptionError, PluginError
 from bench.hookspecs import hookimpl
-from bench.predictions import Predictions, Rates, confusion, diagonal, ratio
+from bench.predictions import Predictions, Rates, confusion, diagonal, not_finite, outside, ratio
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -214,6 +214,23 @@ def metric_of(column: str) -> str:
     return column.rpartition("/")[2]
 
 
+def require_direction(option: str, name: str, metric: Metric, classes: int | None = None) -> None:
+    """Check that a metric can tell which of two models is the better one.
+
+    Args:
+        option: what names the metric, for the message.
+        name: of the metric.
+        classes: number of classes of the task; None: not known yet.
+
+    Raises:
+        OptionError: for a metric without a direction, or of two classes for a task with more.
+    """
+    if metric.higher_is_better is None:
+        raise OptionError(f"{option}={name}: of this metric neither high nor low values are better; choose another")
+    if metric.binary and classes not in (None, 2):
+        raise OptionError(f"{option}={name}: this metric is for two classes, and there are {classes}; choose another")
+
+
 def evaluate(p: Predictions, labelled: bool = True, metrics: Mapping[str, Metric] | None = None) -> dict[str, Tensor]:
     """Compute metrics of predictions.
 
@@ -222,7 +239,8 @@ def evaluate(p: Predictions, labelled: bool = True, metrics: Mapping[str, Metric
         metrics: by name; None: those of this module.
 
     Returns:
-        Name -> [..] float64, on the device of the predictions.
+        Name -> [..] float64, on the device of the predictions. All metrics of a run are NaN if one of its logits is not
+        finite, or the class or group of one of its samples does not exist: then no number would be right.
 
     Raises:
         ProtocolError: for a sensitive attribute with other than two classes.
@@ -234,7 +252,8 @@ def evaluate(p: Predictions, labelled: bool = True, metrics: Mapping[str, Metric
         p = replace(p, y=nothing, group=nothing)
     counts = confusion(p)
     wanted = {name: metric for name, metric in metrics.items() if labelled or not metric.needs_labels}
-    return {name: _values(name, metric, p, counts) for name, metric in wanted.items()}
+    wrong = (not_finite(p) + outside(p)) > 0
+    return {name: _values(name, metric, p, counts).masked_fill(wrong, nan) for name, metric in wanted.items()}
 
 
 def _values(name: str, metric: Metric, p: Predictions, counts: Tensor) -> Tensor:

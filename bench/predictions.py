@@ -57,14 +57,39 @@ def confusion(p: Predictions) -> Tensor:
     Returns:
         [.., G, C, C] int64, numbers of samples by group, class and predicted class. If the group is the class, the row
         of a class holds the counts of its group, and the result is [.., 1, C, C]: with one matrix for each of a
-        thousand classes it would take 8 GB.
+        thousand classes it would take 8 GB. A sample whose class or group does not exist (`outside`) is in no cell.
     """
     groups = 1 if p.group_is_class else p.groups
     group: Tensor | int = 0 if p.group_is_class else p.group
     cell = (group * p.classes + p.y) * p.classes + p.logits.argmax(-1)
+    inside = ~_outside(p)
     # Not bincount, which reads its largest input on the host. Sums of integers are exact in any order.
-    counts = cell.new_zeros(*cell.shape[:-1], groups * p.classes**2).scatter_add_(-1, cell, cell.new_ones(cell.shape))
+    counts = cell.new_zeros(*cell.shape[:-1], groups * p.classes**2).scatter_add_(-1, cell * inside, inside.long())
     return counts.view(*cell.shape[:-1], groups, p.classes, p.classes)
+
+
+def outside(p: Predictions) -> Tensor:
+    """The number of samples whose class is not in [0, C), or whose group is not in [0, G).
+
+    Returns:
+        [..] int64, on the device of the predictions.
+    """
+    return _outside(p).sum(-1)
+
+
+def not_finite(p: Predictions) -> Tensor:
+    """The number of samples with a logit that is not finite: such a sample has no predicted class.
+
+    Returns:
+        [..] int64, on the device of the predictions.
+    """
+    return (~p.logits.isfinite()).any(-1).sum(-1)
+
+
+def _outside(p: Predictions) -> Tensor:
+    """[.., N] bool."""
+    group: Tensor | int = 0 if p.group_is_class else p.group
+    return (p.y < 0) | (p.y >= p.classes) | (group < 0) | (group >= p.groups)
 
 
 @dataclass(frozen=True)

@@ -124,29 +124,61 @@ EFFECTIVE = {
 
 
 def check_recipe(recipe: Recipe, given: Mapping[str, Any]) -> None:
-    """Check the values of a recipe.
+    """Check the values of a recipe, as far as they can be checked without the data.
 
     Args:
         recipe: the recipe with the user's values.
         given: the fields that the user gave, with their values.
 
     Raises:
-        OptionError: for a value out of its range, for a field that the user gave and that has no effect, and for a
-            recipe without a budget.
+        OptionError: for a value out of its range, for a field that the user gave and that has no effect or is not
+            reached in the training, and for a recipe without a budget.
     """
     check = Checks(recipe, "recipe.")
     check.at_least(1, "epochs", "steps", "evaluate_every", "evaluate_at", "min_per_group", "train_size")
     check.at_least(1, "batch_size", "eval_batch_size", "val_batch_size")
-    check.above(0, "lr")
+    check.at_least(0, "weight_decay", "val_size", "test_size")
+    check.above(0, "lr", "gamma", "cycle", "average_lr")
+    check.within(0, 1, "momentum", "average_from", closed="left")
+    check.within(0, 1, "milestones", closed="neither")
+    check.ascending("milestones", "evaluate_at")
     _check_effects(recipe, given, check)
+    if recipe.nesterov and not recipe.momentum and recipe.optimizer == "sgd":
+        raise OptionError("recipe.nesterov=true needs recipe.momentum above 0, not 0")
     if recipe.schedule == "cyclical" and (recipe.max_lr is None or recipe.max_lr <= recipe.lr):
         raise OptionError(
             f"recipe.schedule=cyclical needs recipe.max_lr above recipe.lr={show(recipe.lr)}, not {show(recipe.max_lr)}"
         )
-    check.above(0, "cycle", "average_lr")
-    check.within(0, 1, "average_from", closed="left")
     if recipe.epochs is None and recipe.steps is None:
         raise OptionError("the recipe has no budget: set recipe.epochs or recipe.steps")
+    if recipe.epochs and not recipe.steps:
+        check_reached(recipe, given, recipe.epochs)
+
+
+def check_reached(recipe: Recipe, given: Mapping[str, Any], epochs: int) -> None:
+    """Check that a training reaches what the user gave for a part of it.
+
+    Args:
+        recipe: the recipe with the user's values.
+        given: the fields that the user gave, with their values.
+        epochs: number of epochs of the training.
+
+    Raises:
+        OptionError: for a field that has no effect, because the training is too short.
+    """
+    last = (epochs - 1) / epochs  # the fraction of the training that is over when its last epoch begins
+    reached = {
+        "evaluate_at": max(recipe.evaluate_at, default=0) <= epochs,
+        "milestones": max(recipe.milestones, default=0.0) <= last,
+        "average_lr": recipe.average_from is None or recipe.average_from <= last,
+        "max_lr": recipe.schedule != "cyclical" or recipe.cycle / 2 < epochs,
+    }
+    causes = {"average_lr": ("average_from",), "max_lr": ("cycle",)}
+    for name, is_reached in reached.items():
+        if given.get(name) and not is_reached:
+            fields = (name, *causes.get(name, ()))
+            values = " and ".join(f"recipe.{field}={show(getattr(recipe, field))}" for field in fields)
+            raise OptionError(f"the training of {epochs} epochs does not reach {values}")
 
 
 def _check_effects(recipe: Recipe, given: Mapping[str, Any], check: Checks) -> None:
@@ -158,3 +190,5 @@ def _check_effects(recipe: Recipe, given: Mapping[str, Any], check: Checks) -> N
     for name, cause in EFFECTIVE.items():
         if name not in effective:
             check.unused(name, cause, given=bool(given.get(name)))
+    if recipe.schedule == "steps" and not recipe.milestones:
+        check.unused("gamma", "milestones", given="gamma" in given)

@@ -12,6 +12,7 @@ import pluggy
 
 from bench import hookspecs
 from bench.errors import PluginError, UnknownNameError
+from bench.offers import check_offer
 
 GROUP = "bench"
 KINDS = ("datasets", "models", "methods", "protocols", "metrics", "workloads", "rivals")
@@ -110,7 +111,7 @@ class Registry:
                 if not isinstance(values, Mapping):
                     raise PluginError(f"bench_{kind} must return a mapping from names, not {type(values).__name__}")
                 for name, value in values.items():
-                    _check(kind, name, value)
+                    check_offer(kind, name, value)
                 values_by_kind.append((kind, values))
         offers = {kind: dict(known) for kind, known in self.offers.items()}
         for kind, values in values_by_kind:
@@ -184,29 +185,6 @@ class Registry:
 
 class DuplicateNameError(PluginError):
     """Two plugins offer one name. The user has to decide which is meant, so nothing is run."""
-
-
-NEEDED = {
-    "methods": ("fit", "update"),
-    "protocols": ("name", "version", "metrics", "default", "splits"),
-    "metrics": ("function", "higher_is_better", "unit"),
-    "workloads": ("model", "shape"),
-    "rivals": ("rival_of", "update"),
-}
-"""Attributes of what is offered, by its kind; data sets and models are functions."""
-
-
-def _check(kind: str, name: str, value: Any) -> None:
-    """Raises PluginError for something that is not what the hook asks for, or that gives itself another name."""
-    missing = [attribute for attribute in NEEDED.get(kind, ()) if not hasattr(value, attribute)]
-    if missing or (kind not in NEEDED and not callable(value)):
-        what = f"it has no {', '.join(missing)}" if missing else "it cannot be called"
-        raise PluginError(f"bench_{kind} offers {name!r}, which is not what the hook asks for: {what}")
-    own_name = getattr(value, "name", "") if isinstance(value, type) else ""
-    if own_name and own_name != name:
-        raise PluginError(
-            f"bench_{kind} offers {name!r}, and its class has the name {own_name!r}: they must be the same"
-        )
 
 
 def _check_unique(offers: Mapping[str, Offer], kind: str, name: str, value: Any, plugin: Plugin) -> None:

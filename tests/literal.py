@@ -67,7 +67,15 @@ def task(new_model: Callable[[], nn.Module] = new_mlp, **recipe: Any) -> Task:
     settings: dict[str, Any] = {"optimizer": "sgd", "lr": 0.1, "momentum": 0.9, "nesterov": True, "weight_decay": 0.01}
     settings |= {"epochs": 2, "milestones": (0.5,), "batch_size": 8, "val_batch_size": 12, "min_per_group": 3}
     names = ("a", "b", "c")
-    return Task(split(22, 0), split(40, 1), names, names, Recipe(**settings | recipe), new_model, RandomStreams((0,)))
+    return Task(
+        split(22, 0),
+        split(40, 1),
+        names,
+        names,
+        Recipe(**{"select": "accuracy"} | settings | recipe),
+        new_model,
+        RandomStreams((0,)),
+    )
 
 
 def cross_entropy(z: Tensor, y: Tensor) -> list[Tensor]:

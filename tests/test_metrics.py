@@ -11,7 +11,7 @@ from torch import Tensor
 
 from bench.errors import BenchError, ProtocolError
 from bench.metrics import METRICS, evaluate
-from bench.predictions import Predictions, Rates, confusion
+from bench.predictions import Predictions, Rates, confusion, not_finite, outside
 
 LOWER_IS_BETTER = {
     "error",
@@ -351,3 +351,40 @@ def test_no_value_is_read_on_the_host(make: Callable[..., Predictions]) -> None:
 def test_import_is_cheap() -> None:
     code = "import sys, bench.metrics; print('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"
+
+
+@pytest.mark.parametrize("by_class_alone", [False, True])
+@pytest.mark.parametrize("label", [2, -1, -100, 10**6])
+def test_a_label_outside_is_in_no_cell_and_leaves_its_run_without_metrics(label, by_class_alone):
+    """Four right and one wrong prediction of two classes; the label outside would be in another cell, or in none."""
+    y, logits = torch.tensor([[0, 1, 0, 1, 1]] * 2), torch.eye(2)[torch.tensor([[0, 1, 0, 1, 0]] * 2)]
+    y[1, 0] = label
+    p = Predictions(logits, y, y if by_class_alone else torch.zeros_like(y), 2, by_class_alone)
+    counts = confusion(p).sum(1)
+    assert counts[0].tolist() == [[2, 0], [1, 2]]
+    assert counts[1].tolist() == [[1, 0], [1, 2]]
+    assert outside(p).tolist() == [0, 1]
+    values = evaluate(p)
+    assert values["accuracy"][0] == 4 / 5
+    assert all(value[1].isnan() for value in values.values())
+
+
+def test_a_group_outside_leaves_its_run_without_metrics():
+    p = Predictions(torch.eye(2), torch.tensor([0, 1]), torch.tensor([0, 2]), 2)
+    assert outside(p) == 1
+    assert confusion(p).sum() == 1
+    assert evaluate(p)["accuracy"].isnan()
+
+
+@pytest.mark.parametrize("value", [NAN, math.inf, -math.inf])
+def test_logits_that_are_not_finite_are_no_predictions(value):
+    logits = torch.eye(2).repeat(2, 1, 1)
+    logits[1, 0, 1] = value
+    p = Predictions(logits, torch.tensor([[0, 1]] * 2), torch.tensor([[0, 1]] * 2), 2, True)
+    assert not_finite(p).tolist() == [0, 1]
+    values = evaluate(p)
+    assert values["accuracy"][0] == 1
+    assert all(of_run[1].isnan() for of_run in values.values())
+    unlabelled = evaluate(p, labelled=False)["fraction_positive"]
+    assert unlabelled[0] == 0.5
+    assert unlabelled[1].isnan()

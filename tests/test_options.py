@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench import OptionError
-from bench.options import Option, convert, describe, named_values, options_of, parse, show
+from bench.options import GREATEST, Option, convert, describe, named_values, options_of, parse, show
 
 
 @dataclass
@@ -87,6 +87,11 @@ def test_text_becomes_a_value_of_the_annotated_type(name, text, value):
     assert type(found) is type(value)
 
 
+BAD_NUMBERS = ["1_000", "٣", "３", " 3 ", "3\n", "0x10", "True", "", "--3", "."]
+NO_WHOLE_NUMBERS = [*BAD_NUMBERS, "1e20", "1e2", str(10**20), str(-(2**63)), 2**63]
+NO_NUMBERS = [*BAD_NUMBERS, "1_0.5", "٠.٥", "０.５", "0x1p3", "1e999", "-inf", "infinity", "e5", True, 10**400]
+
+
 @pytest.mark.parametrize(
     ("name", "text", "expected"),
     [
@@ -103,6 +108,12 @@ def test_text_becomes_a_value_of_the_annotated_type(name, text, value):
         ("widths", "64,x", "expected int,... (default 64)"),
         ("widths", 64, "expected int,... (default 64)"),
         ("limit", "soon", "expected float or none (default none)"),
+        *[("count", text, "expected int (default 3)") for text in NO_WHOLE_NUMBERS],
+        *[("rate", text, "expected float (default 0.1)") for text in NO_NUMBERS],
+        *[("widths", text, "expected int,... (default 64)") for text in ("64,,32", "64,", ",64", ",", " ", "64, 32")],
+        *[("names", text, "expected text,... (default empty)") for text in ("a,,b", "a,", ",a", "a\nb", ["a", ""])],
+        ("flag", "TRUE", "expected true|false (default false)"),
+        ("flag", 1, "expected true|false (default false)"),
     ],
 )
 def test_a_value_that_does_not_fit_is_refused_with_what_does(name, text, expected):
@@ -118,6 +129,10 @@ def test_an_unknown_option_is_refused_with_all_that_are_valid():
         parse({}, {"x": 1}, "method plain")
 
 
+def test_zero_has_one_form():
+    assert str(parsed({"rate": "-0"})["rate"]) == "0.0"
+
+
 def test_an_unsupported_annotation_takes_nothing():
     with pytest.raises(OptionError, match="expected <class 'dict'>"):
         parse({"table": Option(dict, {})}, {"table": "a"}, "it")
@@ -130,17 +145,18 @@ def test_what_types_are_called():
 
 WORDS = st.text("ab0 =.-|ä", min_size=1)
 FLOATS = st.floats(allow_nan=False, allow_infinity=False)
+WHOLE = st.integers(-GREATEST, GREATEST)
 VALUES = {
-    int: st.integers(),
+    int: WHOLE,
     float: FLOATS,
     bool: st.booleans(),
     str: WORDS,
     Literal["a", 2, True, None]: st.sampled_from(["a", 2, True, None]),
-    tuple[int, ...]: st.lists(st.integers()).map(tuple),
+    tuple[int, ...]: st.lists(WHOLE).map(tuple),
     tuple[float, ...]: st.lists(FLOATS).map(tuple),
     tuple[str, ...]: st.lists(WORDS).map(tuple),
     float | None: st.none() | FLOATS,
-    tuple[int, ...] | None: st.none() | st.lists(st.integers()).map(tuple),
+    tuple[int, ...] | None: st.none() | st.lists(WHOLE).map(tuple),
 }
 
 

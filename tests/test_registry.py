@@ -79,6 +79,7 @@ def test_what_is_no_class_describes_itself():
 
 
 def test_a_class_is_described_by_its_docstring_even_if_it_has_an_option_of_that_name():
+    @dataclass
     class Described(Method):
         """What it does.
 
@@ -223,6 +224,9 @@ class Other(Protocol):
     version = 1
     metrics = ("accuracy",)
     default = True
+
+    def groups(self, dataset: Any) -> tuple[str, ...]:
+        return ()
 
 
 @pytest.mark.parametrize(

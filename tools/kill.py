@@ -174,6 +174,7 @@ class Case:
             self.end_round()
             return False
         name = signal.Signals(blow.number).name
+        print(f"{self.words[2]}: {name}, {blow.point} {blow.nth}{' late' * blow.late}", file=sys.stderr, flush=True)
         self.kills[name] += 1
         self.kills[blow.point] += 1
         if code != EXIT_CODES[signal.Signals(blow.number)]:
@@ -275,7 +276,7 @@ def crowd(folder: Path, processes: int, words: list[str]) -> tuple[int, list[str
     @contextmanager
     def logged() -> Iterator[None]:
         """Notes what is trained."""
-        train = runner.train
+        train = vars(runner)["train"]
 
         def noting(experiment: Any, method: Any, streams: Any, *rest: Any) -> Any:
             with log.open("a") as file:

@@ -9,7 +9,6 @@ import threading
 import time
 from collections.abc import Iterator
 from types import FrameType
-from typing import Any
 
 NAMES = [name for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 CODES: dict[int, int] = {getattr(signal, name): 128 + getattr(signal, name) for name in NAMES}
@@ -32,26 +31,25 @@ class Interrupts:
     def __init__(self) -> None:
         self.heard: int | None = None
         """The first signal."""
-        self._before: dict[int, Any] = {}
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[None]:
         """Within, signals are heard. Outside of the main thread Python does not allow it, and nothing is changed."""
+        self.heard = None
         if threading.current_thread() is not threading.main_thread():
             yield
             return
+        numbers = [number for number in CODES if signal.getsignal(number) is not signal.SIG_IGN]
         received, sent = socket.socketpair()
         sent.setblocking(False)
-        teller = threading.Thread(target=self._say, args=(received,), daemon=True, name="bench interrupts")
+        teller = threading.Thread(target=self._say, args=(received, numbers), daemon=True, name="bench interrupts")
         teller.start()
         wakeup = signal.set_wakeup_fd(sent.fileno(), warn_on_full_buffer=False)
-        for number in CODES:
-            if signal.getsignal(number) is not signal.SIG_IGN:
-                self._before[number] = signal.signal(number, self._hear)
+        before = {number: signal.signal(number, self._hear) for number in numbers}
         try:
             yield
         finally:
-            for number, handler in self._before.items():
+            for number, handler in before.items():
                 signal.signal(number, handler)
             signal.set_wakeup_fd(wakeup)
             sent.close()  # which ends the thread, when it has said what it knows
@@ -63,13 +61,13 @@ class Interrupts:
             self.heard = number
             raise KeyboardInterrupt
 
-    def _say(self, received: socket.socket) -> None:
+    def _say(self, received: socket.socket, numbers: list[int]) -> None:
         """Runs in a thread: Python's C code sends the number of each signal, whatever the main thread does."""
         first = None
         echoes = 0
         with received:
             while number := received.recv(1):
-                if number[0] not in self._before:
+                if number[0] not in numbers:
                     continue
                 name = signal.Signals(number[0]).name
                 if first is None:
@@ -98,15 +96,6 @@ def _tell(text: str) -> None:
 
 INTERRUPTS = Interrupts()
 """Those of this process' command."""
-
-
-@contextlib.contextmanager
-def listening() -> Iterator[None]:
-    """Within, a command is ended by signals as `Interrupts` says."""
-    global INTERRUPTS
-    INTERRUPTS = Interrupts()
-    with INTERRUPTS.listening():
-        yield
 
 
 def exit_code() -> int:

@@ -1,5 +1,7 @@
 """`bench plot`."""
 
+import os
+import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -7,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bench.cli.common import data_dir_option, installed, settings_option, unofficial_option
-from bench.errors import BenchError, OptionError
+from bench.cli.common import data_dir_option, installed, say, settings_option, unofficial_option, warn_of
+from bench.errors import BenchError, OptionError, StoreError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -17,7 +19,6 @@ if TYPE_CHECKING:
     from bench.data.split import Splits
     from bench.plots.select import Arrays, Series
     from bench.records.run import RunResult
-    from bench.records.spec import RunSpec
 
 KINDS = ("surfaces", "curves", "fraction", "gradients", "weight", "capacity", "counts", "histograms", "images")
 
@@ -71,11 +72,12 @@ def plot(kind: str, out: Path, file: Path | None, **asked: Any) -> None:
     counts      training samples of each class and group
     histograms  weights of the last epoch, by group
     images      training images with the largest and the smallest weights; reads them from the data files
+
+    The exit code is 1 if a record cannot be used; it is named and left out.
     """
     from bench.plots import style
     from bench.records.files import check_writable, write_whole
 
-    check_writable(file.parent if file else out)
     pictures = list(_pictures(kind, asked))
     suffixes = [_suffix(file, [name for name, _ in pictures])] if file else list(style.METADATA)
     unfit = {}
@@ -85,14 +87,17 @@ def plot(kind: str, out: Path, file: Path | None, **asked: Any) -> None:
         except BenchError as error:
             unfit[name] = error
             continue
+        check_writable(file.parent if file else out)  # not before: a refused command makes no folder
         for suffix, content in contents.items():
             path = file or out / f"{name}.{suffix}"
             write_whole(path, content)
-            click.echo(path)
+            say(path)
     if len(unfit) == len(pictures):
         raise next(iter(unfit.values()))
     for name, why in unfit.items():
-        click.echo(f"left out {name}: {why}", err=True)
+        say(f"left out {name}: {why}", err=True)
+    if not asked["whole"]:
+        sys.exit(1)
 
 
 def _suffix(file: Path, names: "Sequence[str]") -> str:
@@ -125,14 +130,20 @@ def _chosen(asked: dict[str, Any]) -> "list[Series]":
     """The series that are asked for. Raises BenchError, which lists those that exist, where there are none."""
     from bench.options import named_values
     from bench.plots.select import matching, series_of
+    from bench.records.run import LAST
     from bench.records.store import ResultStore
 
-    if not asked["records"].is_dir():
+    if not os.path.lexists(asked["records"]):
         raise BenchError(f"{asked['records']} is not a folder: name the folder of the records with --records")
     results, damaged = ResultStore(asked["records"]).load()
-    for path, why in damaged.items():
-        click.echo(f"warning: skipped the damaged record {path}: {why}", err=True)
-    recorded = series_of(results)
+    damaged |= {
+        ResultStore(asked["records"]).path(result.spec): "it is of a finished run, and nothing is selected"
+        for result in results
+        if result.ok and LAST not in result.selected
+    }
+    warn_of(damaged)
+    asked["whole"] = not damaged
+    recorded = series_of(result for result in results if LAST in result.selected)
     selected = matching(
         recorded,
         dataset=asked["dataset"],
@@ -187,16 +198,14 @@ def _over_training(series: "Sequence[Series]", columns: list[str]) -> list[str]:
 
 
 def _arrays(result: "RunResult", records: Path) -> "Arrays":
-    """The arrays that are stored beside a record. Raises BenchError where the file is missing."""
-    import numpy as np
-
+    """The arrays that are stored beside a record. Raises BenchError where they are missing, or those of another one."""
+    from bench.records.arrays import read_arrays
     from bench.records.store import ResultStore
 
-    path = ResultStore(records).path(result.spec).with_suffix(".npz")
-    if not path.exists():
-        raise BenchError(f"{path} is missing; the same run makes it again: {result.command} --force")
-    with np.load(path) as file:
-        return dict(file)
+    try:
+        return read_arrays(ResultStore(records).path(result.spec).with_suffix(".npz"), result.arrays)
+    except StoreError as error:
+        raise StoreError(f"{error}; the same run makes it again: {result.command} --force") from error
 
 
 def _surfaces(series: "Sequence[Series]", title: str, asked: dict[str, Any]) -> "Figure":
@@ -207,7 +216,7 @@ def _surfaces(series: "Sequence[Series]", title: str, asked: dict[str, Any]) -> 
     surfaces.epochs_of(arrays)  # raises before any data file is read
     points = []
     for one in series:
-        train = _data_of(one.first.spec, asked)[1].train
+        train = _data_of(one.first, asked)[1].train
         points.append((train.x.numpy(), train.y.numpy()))
     return surfaces.surfaces(series, arrays, points, title)
 
@@ -237,7 +246,7 @@ def _images(series: "Sequence[Series]", title: str, asked: dict[str, Any]) -> "F
         raise BenchError(f"images are of one method with its settings: choose one of {labels} with --method or -o")
     one = weighted[0]
     stored = arrays[0][0]
-    dataset, splits = _data_of(one.first.spec, asked)
+    dataset, splits = _data_of(one.first, asked)
     if len(dataset.shape) != 3:
         raise BenchError(f"{dataset.name} has no images")
     x = splits.train.x
@@ -249,7 +258,7 @@ def _images(series: "Sequence[Series]", title: str, asked: dict[str, Any]) -> "F
     return images.images(one, stored["train/weight"], stored["train/y"], shown, title)
 
 
-def _data_of(spec: "RunSpec", asked: dict[str, Any]) -> "tuple[Dataset, Splits]":
+def _data_of(result: "RunResult", asked: dict[str, Any]) -> "tuple[Dataset, Splits]":
     """The data set of a record, and its splits. Raises BenchError where the data or the defaults are others by now."""
     from bench.data.files import Files, default_root
     from bench.runs.build import splits_of
@@ -257,9 +266,10 @@ def _data_of(spec: "RunSpec", asked: dict[str, Any]) -> "tuple[Dataset, Splits]"
     from bench.runs.resolve import resolve
 
     files = Files(asked["data_dir"] or default_root(), allow_unofficial=asked["allow_unofficial_data"])
+    spec = result.spec
     protocol = spec.protocol_name
     request = Request(spec.dataset, spec.method, spec.model, protocol, spec.changed, spec.validation)
     experiment = resolve(request, files, installed())
-    if experiment.spec(spec.seed).key != spec.key:
+    if experiment.spec(spec.seed).key != spec.key or not result.has_data(experiment.dataset.content):
         raise BenchError(f"{spec.dataset}: the data or the defaults are no longer those of the record: run it again")
     return experiment.dataset, splits_of(experiment, spec.seed)

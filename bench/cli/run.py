@@ -3,34 +3,43 @@
 import dataclasses
 import sys
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from bench.cli.common import (
+    DEBUG,
+    GREATEST_SEED,
+    MOST_SEEDS,
+    WholeNumber,
     backend_option,
     data_dir_option,
+    debug_option,
     device_option,
     eager_option,
     installed,
     out_option,
     refuse_options_as_values,
+    say,
     settings_option,
-    table,
+    timeout_option,
     unofficial_option,
 )
 from bench.cli.interrupts import exit_code
 from bench.cli.leaderboard import write_tables
+from bench.cli.summary import summary
 from bench.errors import BenchError, OptionError
+from bench.records.files import SUPERSEDED
 from bench.records.spec import OPTION_FIELDS, PAPER, SHARED, SHORTHANDS
-from bench.text import counts_by_name
 
 if TYPE_CHECKING:
     from bench.cli.turns import Turns
     from bench.records.run import RunResult
     from bench.records.sections import Resolved
     from bench.records.spec import RunSpec
+    from bench.records.store import ResultStore
     from bench.runs.experiment import Experiment
 
 
@@ -42,14 +51,21 @@ if TYPE_CHECKING:
 @click.option("--model", help="The model. The default is that of the data set's recipe.")
 @click.option("--protocol", help="The protocol. The default is that of the data set's recipe.")
 @click.option(
-    "--seeds", type=click.IntRange(min=1), help="Run the seeds 0 to N - 1. The default is seed 0 alone.", metavar="N"
+    "--seeds",
+    type=WholeNumber(1, MOST_SEEDS),
+    help="Run the seeds 0 to N - 1. The default is seed 0 alone.",
+    metavar="N",
 )
 @click.option(
-    "--seed", "single", type=click.IntRange(min=0), multiple=True, help="Run this seed. May be given several times."
+    "--seed",
+    "single",
+    type=WholeNumber(0, GREATEST_SEED),
+    multiple=True,
+    help="Run this seed. May be given several times.",
 )
-@click.option("--epochs", type=click.IntRange(min=1), help="Train this many epochs (off the recipe).")
-@click.option("--train-size", type=click.IntRange(min=1), help="Train on this many samples (off the recipe).")
-@click.option("--batch-size", type=click.IntRange(min=1), help="Train with this batch size (off the recipe).")
+@click.option("--epochs", type=WholeNumber(min=1), help="Train this many epochs (off the recipe).")
+@click.option("--train-size", type=WholeNumber(min=1), help="Train on this many samples (off the recipe).")
+@click.option("--batch-size", type=WholeNumber(min=1), help="Train with this batch size (off the recipe).")
 @settings_option(
     "An option of the methods, or 'METHOD.NAME' of one of them; 'model.NAME', 'dataset.NAME', 'protocol.NAME' and "
     "'recipe.NAME' are options of the model, the data set, the protocol and the recipe. `bench show` lists them."
@@ -78,27 +94,40 @@ if TYPE_CHECKING:
 @eager_option
 @click.option(
     "--threads",
-    type=click.IntRange(1, 1024),
+    type=WholeNumber(1, 1024),
     help="The number of torch's threads on the CPU. The default is OMP_NUM_THREADS or, where that is not set, one "
     "thread for each 10 MFLOP of a batch's forward pass.",
 )
 @data_dir_option
 @unofficial_option
+@timeout_option
+@click.option(
+    "--isolate",
+    is_flag=True,
+    help="Give each run a process of its own, which takes seconds to start. Then a plugin that crashes, hangs or ends "
+    "its process ends its own run alone.",
+)
 @click.option("--force", is_flag=True, help="Repeat runs that already have a record.")
+@click.option("--keep", is_flag=True, help="Do not repeat runs whose plugins have changed since.")
+@debug_option
 @out_option
 def run(methods: Sequence[str], seeds: int | None, single: Sequence[int], out: Path, **asked: Any) -> None:
     """Train methods on a data set, evaluate them and record each run.
 
-    A run that already has a record is skipped; --force repeats it. An interrupted training goes on from its last
-    checkpoint when the same command is given again. A run that another process is making is skipped, so that the same
-    command may be given to several processes, which share the work.
+    A run that already has a record is skipped, unless the code of a plugin that took part has changed since; --force
+    repeats it. Records in whose place newer ones are put are kept in 'superseded'. An interrupted training goes on
+    from its last checkpoint when the same command is given again. A run that another process is making is skipped, so
+    that the same command may be given to several processes, which share the work.
 
-    The exit code is 0 if all runs are recorded, even if some methods are not applicable; 1 if a run failed, for
-    example because it diverged; 2 for bad input, or if no method is applicable; and 130 if it was interrupted
-    (143 by SIGTERM, 129 by SIGHUP). A second interrupt ends the command at once.
+    The exit code is 0 if all runs are recorded or made by other processes, even if some methods are not applicable; 1
+    if a run failed, for example because it diverged, if a record of the folder cannot be used, or if no method is
+    applicable; 2 for bad input; and 130 if it was interrupted (143 by SIGTERM, 129 by SIGHUP). A second interrupt ends
+    the command at once.
     """
     if seeds and single:
         raise OptionError("give --seeds N or --seed S, not both")
+    if asked["force"] and asked["keep"]:
+        raise OptionError("give --force or --keep, not both")
     from bench.cli.turns import Turns
     from bench.meta import check_backend
     from bench.records.claims import Claims
@@ -108,9 +137,10 @@ def run(methods: Sequence[str], seeds: int | None, single: Sequence[int], out: P
     check_backend(asked["backend"])
     device = device_of(asked["device"])
     store = ResultStore(out / "results")
-    store.check_writable()
     to_run = experiments_asked_for(methods, asked)
     chosen = list(dict.fromkeys(single)) or list(range(seeds or 1))
+    asked["checked"] = _check(to_run, chosen, store, device, asked)
+    store.check_writable()  # not before: a refused command makes no folder
     results: list[RunResult] = []
     others = 0
     try:
@@ -123,19 +153,29 @@ def run(methods: Sequence[str], seeds: int | None, single: Sequence[int], out: P
         raise
     except KeyboardInterrupt:
         write_tables(out)
-        click.echo(
+        say(
             f"\ninterrupted: {sum(r.ok for r in results)} of {len(chosen) * len(to_run)} runs are recorded in "
             f"{store.folder}; give the same command again to {'begin again' if asked['force'] else 'go on'}",
             err=True,
         )
         sys.exit(exit_code())
+    _end(results, others, len(chosen) * len(to_run), store.folder, out, asked)
+
+
+def _end(
+    results: "list[RunResult]", others: int, asked_for: int, folder: Path, out: Path, asked: Mapping[str, Any]
+) -> None:
+    """Print the results, and how many runs others make; end the program with exit code 1 if something is wrong."""
     if others:
-        click.echo(
-            f"{others} of {len(chosen) * len(to_run)} runs are made by other processes, which were not waited for; "
-            f"give the same command again for all of them"
+        say(
+            f"{others} of {asked_for} runs are made by other processes, which were not waited for; give the same "
+            f"command again for all of them"
         )
+    whole = len(results) + others == asked_for
     if results:
-        _tell([named_by_each(result, asked["each"]) for result in results], store.folder, out)
+        whole &= _tell([named_by_each(result, asked["each"]) for result in results], folder, out)
+    if not whole:
+        sys.exit(1)
 
 
 def each_options(spec: "RunSpec", resolved: "Resolved", each: Sequence[str]) -> dict[str, dict[str, Any]]:
@@ -174,22 +214,29 @@ def label_of(experiment: "Experiment", each: Sequence[str]) -> str:
     return f"{only_each.label()} ({', '.join(changes)})" if changes else only_each.label()
 
 
-def _tell(results: "Sequence[RunResult]", folder: Path, out: Path) -> None:
-    """Print the results and where they are written; end the program with the exit code of what went wrong."""
+def _tell(results: "Sequence[RunResult]", folder: Path, out: Path) -> bool:
+    """Write the tables, then print the results and where they are written; end the program with the exit code of what
+    went wrong. Returns whether every record of the folder could be used.
+    """
     from bench.tables.leaderboard import page_name
 
-    _summary(results)
-    write_tables(out)
+    try:
+        whole = write_tables(out).whole
+    finally:  # the results are known, whatever happens to the tables
+        summary(results)
     pages = dict.fromkeys(str(out / page_name(r.spec.protocol, r.spec.dataset)) for r in results)
-    click.echo(f"records in {folder}; tables: {', '.join(pages)}")
+    say(f"records in {folder}; tables: {', '.join(pages)}")
     if unfit := dict.fromkeys(f"not applicable: {r.spec.method}: {r.error}" for r in results if r.unfit):
-        click.echo("\n".join(unfit), err=True)
+        say("\n".join(unfit), err=True)
     if failed := [r for r in results if not (r.ok or r.unfit)]:
         for r in failed:
-            click.echo(f"failed ({r.status}): {r.command}\n{r.error}", err=True)
+            say(f"failed ({r.status}): {r.command}: {r.error}", err=True)
+            if r.traceback and click.get_current_context().meta.get(DEBUG):
+                say(r.traceback, err=True)
         sys.exit(1)
     if all(r.unfit for r in results):
-        sys.exit(2)
+        sys.exit(1)
+    return whole
 
 
 def experiments_asked_for(methods: Sequence[str], asked: Mapping[str, Any]) -> "list[Experiment]":
@@ -223,6 +270,38 @@ def experiments_asked_for(methods: Sequence[str], asked: Mapping[str, Any]) -> "
         return requests.experiments_of(texts, files, registry)
 
 
+def _missing(experiment: "Experiment", seeds: list[int], store: "ResultStore", asked: dict[str, Any]) -> list[int]:
+    """The seeds that are to be run: those without a record of these data and this code, or all with --force."""
+    from bench.runs.standing import standing
+
+    if asked["force"]:
+        return seeds
+    usable = [seed for seed in seeds if not store.unusable(experiment.spec(seed))]
+    results = {seed: store.get(experiment.spec(seed)) for seed in usable}
+    content = experiment.dataset.content
+    recorded = {seed: result if result and result.has_data(content) else None for seed, result in results.items()}
+    return standing(experiment, recorded, store.folder, keep=asked["keep"]).missing
+
+
+def _check(
+    experiments: "Sequence[Experiment]", seeds: list[int], store: "ResultStore", device: Any, asked: dict[str, Any]
+) -> bool:
+    """Look for bad input before anything is trained. Returns whether that was done: a single run does so itself."""
+    from bench.runs.isolation import in_own_process
+    from bench.runs.runner import check
+
+    missing = [(experiment, _missing(experiment, seeds, store, asked)) for experiment in experiments]
+    if sum(len(group) for _, group in missing) < 2:
+        return False
+    how = {"stacked": asked["stack"], "timeout": asked["timeout"]}
+    for experiment, group in missing:
+        if group and asked["isolate"]:
+            in_own_process(check, experiment, group, device=device, **how)
+        elif group:
+            check(experiment, group, device, **how)
+    return True
+
+
 def _run_all(
     to_run: "Sequence[Experiment]",
     seeds: list[int],
@@ -254,68 +333,79 @@ def _run_seeds(
     Returns:
         The seeds of the runs that other processes make.
     """
-    from bench.cli.progress import observer
-    from bench.runs.runner import run as run_experiment
+    from bench.runs.standing import standing
 
     stack, force, store = asked["stack"], asked["force"], turns.store
     label = label_of(experiment, asked["each"])
-    results_by_seed = {seed: store.get(experiment.spec(seed)) for seed in seeds}
-    recorded = [result for result in results_by_seed.values() if result and not force]
-    finished = list(recorded)
-    results += recorded
-    if recorded:
-        click.echo(f"{label}: {len(recorded)} of {len(seeds)} runs already recorded, not repeated")
-    missing = [seed for seed, result in results_by_seed.items() if force or not result]
+    seeds = seeds if force else _with_usable_records(experiment, label, seeds, store)
+    recorded = {seed: store.get(experiment.spec(seed)) for seed in seeds}
+    content = experiment.dataset.content
+    other_data = [result for result in recorded.values() if result and not result.has_data(content)]
+    recorded |= {result.spec.seed: None for result in other_data}
+    if other_data and not force:
+        say(
+            f"{label}: the data of {experiment.dataset.name} have changed since {len(other_data)} of "
+            f"{len(seeds)} runs, which are repeated; their records are kept in {store.folder / SUPERSEDED}",
+            err=True,
+        )
+    stands = standing(experiment, recorded, store.folder / SUPERSEDED, force, asked["keep"])
+    for line in stands.lines:
+        say(f"{label}: {line}", err=True)
+    results += stands.kept
+    if stands.kept:
+        say(f"{label}: {len(stands.kept)} of {len(seeds)} runs already recorded, not repeated")
+    finished = list(stands.kept)
     skipped = []
+    missing = stands.missing
     for group in [missing] if stack and missing else [[seed] for seed in missing]:
         mine, made, others = turns.take(experiment, group)
+        if mine:
+            made += _run(experiment, label, mine, store, device, asked)
+            turns.release(experiment, mine)
         results += made
         finished += made
         skipped += others
-        if mine:
-            title = f"{label} on {experiment.dataset.name}, seed {', '.join(map(str, mine))}"
-            with observer(title, experiment.recipe, resumes=not force) as watch:
-                how = {name: asked[name] for name in ("backend", "check", "eager", "threads")}
-                made = run_experiment(experiment, mine, store, device, watch, stack, resume=not force, **how)
-            results += made
-            finished += made
-            turns.release(experiment, mine)
     turns.discard_checkpoints(experiment, finished)
     if skipped:
         turns.say(label, experiment, skipped)
     return skipped
 
 
-def _summary(results: "Sequence[RunResult]") -> None:
-    """A table of the runs just made, by method, options and selection rule."""
-    from bench.records.run import rule_name
-    from bench.tables.leaderboard import mean_and_error
-    from bench.tables.rows import rows_of
+def _run(
+    experiment: "Experiment", label: str, seeds: list[int], store: "ResultStore", device: Any, asked: dict[str, Any]
+) -> "list[RunResult]":
+    """Train and record one run, or those that are stacked, here or in a process of its own."""
+    from bench.cli.progress import observer
+    from bench.runs.isolation import Ended, in_own_process
+    from bench.runs.runner import record_failure
+    from bench.runs.runner import run as run_experiment
 
-    for row in rows_of(results):
-        metrics = row.first.about.metrics
-        cells = []
-        for rule in row.first.selected:
-            values = {metric: list(row.values(metric, rule).values()) for metric in metrics}
-            cells.append((rule_name(rule), *(mean_and_error(values[m], row.unit(m)) for m in metrics)))
-        seconds = sum(r.costs.train_seconds for r in row.runs.values()) / len(row.runs)
-        task = f" ({row.variant})" if row.variant else ""
-        title = f"{row.name}{task}: test, percent, {len(row.runs)} seed(s), {seconds:.1f} s of training each"
-        for choice in row.first.costs.meta_step:
-            error = "" if choice.error is None else f"{choice.error:.0e} off "
-            title += f"; look-ahead: {choice.backend}, {error}{choice.against}"
-        table(title, cells, ("rule", *metrics))
-        if row.first.data.counts:
-            samples = list(dict.fromkeys(map(_samples, row.runs.values())))
-            click.echo(f"data{' of the first seed' if len(samples) > 1 else ''}: {samples[0]}")
+    title = f"{label} on {experiment.dataset.name}, seed {', '.join(map(str, seeds))}"
+    watch = partial(observer, title, experiment.recipe, resumes=not asked["force"])
+    how = {name: asked[name] for name in ("backend", "check", "eager", "threads", "timeout", "checked")}
+    how |= {"stacked": asked["stack"], "resume": not asked["force"]}
+    if asked["isolate"]:
+        made = in_own_process(run_experiment, experiment, seeds, watch, store=store, device=device, **how)
+        if isinstance(made, Ended):
+            made = record_failure(experiment, seeds, store, device, made.failure, **how)
+    else:
+        with watch() as watching:
+            made = run_experiment(experiment, seeds, store, device, watching, **how)
+    if left_behind := made[0].environment.left_behind:
+        say(f"{title}: left behind in the process, and put back: {', '.join(left_behind)}", err=True)
+    return made
 
 
-def _samples(result: "RunResult") -> str:
-    """The number of samples of each set; of the training data also that of each class and group, or most and least."""
-    counts = result.data.counts["train"]
-    sizes = result.data.sizes
-    parts = [counts_by_name(result.about.classes, result.class_counts("train"), "classes")]
-    if len(counts) > 1:
-        parts.append(counts_by_name(result.about.groups, [sum(row) for row in counts], "groups"))
-    train = f"{sizes['train']:,} for training ({'; '.join(parts)})"
-    return f"{train}, {sizes['val']:,} for validation, {sizes['test']:,} for testing"
+def _with_usable_records(experiment: "Experiment", label: str, seeds: list[int], store: "ResultStore") -> list[int]:
+    """The seeds but those whose record cannot be used, which is said with the label and not touched."""
+    usable = []
+    for seed in seeds:
+        unusable = store.unusable(experiment.spec(seed))
+        for path, why in unusable.items():
+            say(
+                f"{label}, seed {seed}, is left out, as its record cannot be used: {path}: {why}; "
+                f"--force repeats the run and moves the record to {store.folder / SUPERSEDED}",
+                err=True,
+            )
+        usable += [] if unusable else [seed]
+    return usable

@@ -1,16 +1,29 @@
 """`bench throughput`."""
 
-import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
 
-from bench.cli.common import backend_option, device_option, eager_option, installed, out_option, settings_option, table
+from bench.cli.common import (
+    WholeNumber,
+    backend_option,
+    device_option,
+    eager_option,
+    installed,
+    out_option,
+    say,
+    settings_option,
+    table,
+)
 from bench.cli.leaderboard import write_tables
+from bench.text import shell_line
+
+if TYPE_CHECKING:
+    from bench.throughput import ThroughputRecord
 
 
 @click.command()
@@ -23,13 +36,13 @@ from bench.cli.leaderboard import write_tables
 )
 @click.option("--model", help="Time this model instead of a workload. Needs --shape and --classes.")
 @click.option("--shape", help="The shape of an input of --model.", metavar="C,H,W|D")
-@click.option("--classes", type=click.IntRange(min=2), help="The number of classes of --model.")
+@click.option("--classes", type=WholeNumber(min=2), help="The number of classes of --model.")
 @settings_option("An option of the model, such as model.width=16.", "model.NAME=VALUE")
-@click.option("--batch-size", type=click.IntRange(min=1), help="The number of training samples in a step.")
-@click.option("--val-batch-size", type=click.IntRange(min=1), help="The number of validation samples in a step.")
+@click.option("--batch-size", type=WholeNumber(min=1), help="The number of training samples in a step.")
+@click.option("--val-batch-size", type=WholeNumber(min=1), help="The number of validation samples in a step.")
 @click.option(
     "--stack",
-    type=click.IntRange(min=1),
+    type=WholeNumber(min=1),
     metavar="N",
     help="Time N runs trained at once, and beside them the same runs one by one.",
 )
@@ -45,11 +58,11 @@ from bench.cli.leaderboard import write_tables
 @backend_option
 @eager_option
 @click.option(
-    "--rounds", type=click.IntRange(min=2), default=15, show_default=True, help="The number of timings of each method."
+    "--rounds", type=WholeNumber(min=2), default=15, show_default=True, help="The number of timings of each method."
 )
 @click.option(
     "--threads",
-    type=click.IntRange(1, 1024),
+    type=WholeNumber(1, 1024),
     default=1,
     show_default=True,
     help="The number of torch's threads on the CPU.",
@@ -96,15 +109,26 @@ def throughput(names: Sequence[str], compare: Path | None, out: Path, **asked: A
     for name, workload in chosen.items():
         command = _command([] if asked["model"] else [name])
         record = measure(name, workload, conditions, registry, command, memory=asked["memory"])
-        record.save(out / "throughput")
+        _save(record, out / "throughput")
         table(f"{page.title(record)}: {workload}", page.cells(record), page.heads(record))
         failed += [f"{name}: {row.label} failed: {row.error}" for row in record.rows if row.failed and not row.rival_of]
         worse += regressions(record, before)
-    write_tables(out)
-    click.echo(f"records in {out / 'throughput'}; tables: {out / page.PAGE}")
+    whole = write_tables(out).whole
+    say(f"records in {out / 'throughput'}; tables: {out / page.PAGE}")
     if failed or worse:
-        click.echo("\n".join([*failed, *worse]), err=True)
+        say("\n".join([*failed, *worse]), err=True)
+    if failed or worse or not whole:
         sys.exit(1)
+
+
+def _save(record: "ThroughputRecord", folder: Path) -> None:
+    """Write the record; a file of its name that cannot be read is moved away and named."""
+    from bench.records.files import SUPERSEDED
+    from bench.records.json_file import read_all
+
+    for path, why in read_all([folder / record.path], type(record))[1].items():
+        say(f"moved {path}, which cannot be used, to {folder / SUPERSEDED}: {why}", err=True)
+    record.save(folder)
 
 
 def _command(arguments: Sequence[str]) -> str:
@@ -120,4 +144,4 @@ def _command(arguments: Sequence[str]) -> str:
             words.append(option.opts[0] if value else option.secondary_opts[0])
         else:
             words += [word for each in (value if option.multiple else [value]) for word in (option.opts[0], str(each))]
-    return shlex.join(words)
+    return shell_line(words)

@@ -4,10 +4,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import click
-
+from bench.cli.common import say
 from bench.records.checkpoints import discard_finished
 from bench.records.claims import Claims
+from bench.records.json_file import read_all
 from bench.records.run import RunResult
 
 if TYPE_CHECKING:
@@ -73,15 +73,12 @@ class Turns:
         if new:
             holders = (self.claims.holder(experiment.spec(seed).path) for seed in new)
             known = ", ".join(dict.fromkeys(str(holder) for holder in holders if holder)) or "another process"
-            click.echo(f"{label}, seed {', '.join(map(str, new))}: skipped, as made by {known}")
+            say(f"{label}, seed {', '.join(map(str, new))}: skipped, as made by {known}")
 
     def _made_meanwhile(self, path: Path) -> "RunResult | None":
         if _identity(path) == self._before.get(path):
             return None
-        try:
-            return RunResult.from_json(path.read_text("utf-8"))
-        except (OSError, ValueError):
-            return None
+        return read_all([path], RunResult)[0].get(path)
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

@@ -20,7 +20,7 @@ class Dataset:
     """A data set, with everything that a run needs to know about it.
 
     Attributes:
-        name: for messages and records.
+        name: for messages and records: that by which the plugin offers the data set.
         train: training data.
         test: test data; None: the protocol holds some out of the training data.
         classes: names of the classes, by class number.
@@ -41,9 +41,11 @@ class Dataset:
             None: the inputs are as they are.
         augment: random augmentation of training batches; None: there is none.
         reference: citation.
-        revision: which data these are: a hash of the checksums or contents of the files.
+        revision: which data these are: a hash of the checksums or contents of the files. Empty: the hash of the tensors
+            says it.
         unofficial: name of each file whose checksum is not the official one -> hash of its content; tables mark rows on
             such data.
+        content: hash of the tensors (`bench.data.content`), which `bench` takes when it has loaded the data set.
     """
 
     name: str
@@ -63,6 +65,7 @@ class Dataset:
     reference: str = ""
     revision: str = ""
     unofficial: Mapping[str, str] = field(default_factory=dict)
+    content: str = ""
 
     def __post_init__(self) -> None:
         if self.standardize and (self.mean or self.std):

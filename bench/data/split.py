@@ -58,15 +58,20 @@ class Split:
     group: Tensor
 
     def __post_init__(self) -> None:
+        fields = (self.x, self.y, self.group)
+        if not all(isinstance(values, Tensor) for values in fields):
+            types = ", ".join(type(values).__name__ for values in fields)
+            raise DataError(f"a split needs x, y and group as tensors, not {types}")
         n = self.y.shape
         if self.group.shape != n or self.x.shape[: len(n)] != n:
             raise DataError(
                 f"a split needs as many classes and groups as inputs: x {list(self.x.shape)}, "
                 f"y {list(n)}, group {list(self.group.shape)}"
             )
-        if self.x.dtype not in (torch.uint8, torch.float32) or self.y.dtype != torch.int64:
+        if self.x.dtype not in (torch.uint8, torch.float32) or {self.y.dtype, self.group.dtype} != {torch.int64}:
             raise DataError(
-                f"a split needs x as uint8 or float32 and y as int64, not {self.x.dtype} and {self.y.dtype}"
+                f"a split needs x as uint8 or float32, y and group as int64, not {self.x.dtype}, {self.y.dtype} and "
+                f"{self.group.dtype}"
             )
 
     def __len__(self) -> int:

@@ -5,6 +5,7 @@ A method calls `LookAhead.outputs` in its `losses`, and `LookAhead.gradient` or 
 
 from bench.meta.choice import BACKENDS as BACKENDS
 from bench.meta.choice import check_backend as check_backend
+from bench.meta.choice import warning as warning
 from bench.meta.functional import Net as Net
 from bench.meta.functional import Parameters as Parameters
 from bench.meta.functional import RandomState as RandomState

@@ -44,16 +44,40 @@ class Parameters:
         """
 
         def net(x: Tensor) -> Tensor:
-            with self.buffers_spared(buffers):
-                try:
-                    for parameters, name, i in self._slots:
-                        parameters[name] = values[i]  # type: ignore[assignment]
-                    return self.model(x)  # type: ignore[no-any-return]
-                finally:
-                    for parameters, name, i in self._slots:
-                        parameters[name] = self.tensors[i]  # type: ignore[assignment]
+            with self.held(values, buffers) as model:
+                return model(x)
 
         return net
+
+    @contextmanager
+    def held(self, values: Sequence[Tensor], buffers: Buffers | None = None) -> Iterator[Net]:
+        """The model with other values of its parameters, which it holds until the end of this context.
+
+        A backward pass through a checkpoint (`torch.utils.checkpoint`) runs a part of the model again, with the values
+        that the model holds by then. So it belongs into the context too.
+
+        Args:
+            values: the values, in the order of the parameters.
+            buffers: the buffers at the start of each call; None: those of the model. Calls work on clones.
+        """
+        originals = [(buffers_of, name, b) for buffers_of in self._buffers for name, b in buffers_of.items()]
+        start = [b for _, _, b in originals] if buffers is None else buffers
+        before = [places[name] for places, name, _ in self._slots]
+
+        def net(x: Tensor) -> Tensor:
+            for (buffers_of, name, _), b in zip(originals, start, strict=True):
+                buffers_of[name] = None if b is None else b.clone()
+            return self.model(x)  # type: ignore[no-any-return]
+
+        try:
+            for places, name, i in self._slots:
+                places[name] = values[i]  # type: ignore[assignment]
+            yield net
+        finally:
+            for (places, name, _), value in zip(self._slots, before, strict=True):
+                places[name] = value
+            for buffers_of, name, b in originals:
+                buffers_of[name] = b
 
     def buffers(self) -> Buffers:
         """The model's buffers as they are now."""
@@ -66,15 +90,26 @@ class Parameters:
         Args:
             start: the values of the clones; None: those of the model's buffers.
         """
-        originals = [(buffers, name, b) for buffers in self._buffers for name, b in buffers.items()]
-        values = [b for _, _, b in originals] if start is None else start
-        try:
-            for (buffers, name, _), value in zip(originals, values, strict=True):
-                buffers[name] = None if value is None else value.clone()
+        with _clones_in_place(self._buffers, start):
             yield
-        finally:
-            for buffers, name, b in originals:
-                buffers[name] = b
+
+
+def buffers_spared(model: nn.Module) -> AbstractContextManager[None]:
+    """Put clones in the place of a model's buffers within a context, so that passes do not change them."""
+    return _clones_in_place([module._buffers for module in model.modules() if module._buffers], None)
+
+
+@contextmanager
+def _clones_in_place(places: Sequence[dict[str, Tensor | None]], start: Buffers | None) -> Iterator[None]:
+    originals = [(buffers, name, b) for buffers in places for name, b in buffers.items()]
+    values = [b for _, _, b in originals] if start is None else start
+    try:
+        for (buffers, name, _), value in zip(originals, values, strict=True):
+            buffers[name] = None if value is None else value.clone()
+        yield
+    finally:
+        for buffers, name, b in originals:
+            buffers[name] = b
 
 
 class RandomState:

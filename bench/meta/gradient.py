@@ -76,5 +76,6 @@ def gradient_by_double_backward(
             value = head(model(x))
         g = grad(inner(value, hyper).sum(), parameters.tensors, create_graph=True, materialize_grads=True)
         moved, _ = step(parameters.tensors, g)
-        with random.replayed():
-            return grad(val(parameters.at(moved)).sum(), list(hyper))
+        with random.replayed(), parameters.held(moved) as net:
+            v = grad(val(net).sum(), moved, materialize_grads=True)
+        return grad(moved, list(hyper), v)

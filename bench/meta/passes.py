@@ -57,10 +57,10 @@ class Pass(ABC):
     def along(self, val: Validation, at: Sequence[Tensor], slope: Slope) -> Tensor:
         """J v for v = slope * grad val(at), the gradient of a validation loss; of stacked runs, of their sum."""
         at = [p.detach().requires_grad_() for p in at]
-        with self._random.replayed():  # the training's own draws must not depend on the method
-            loss = val(self.parameters.at(at)).sum()
-        v: Sequence[Tensor] = grad(loss, at, materialize_grads=True)
-        del loss, at
+        # replayed, because the training's own draws must not depend on the method
+        with self._random.replayed(), self.parameters.held(at) as net:
+            v: Sequence[Tensor] = grad(val(net).sum(), at, materialize_grads=True)
+        del at
         if isinstance(slope, float):
             return slope * self.derivative(v)
         return self.derivative([s * g for s, g in zip(slope, v, strict=True)])

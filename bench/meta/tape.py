@@ -120,7 +120,7 @@ class Tape(TorchFunctionMode):
             noted = mapped(Value, noted, lambda v: v._replace(tensor=v.tensor.detach().clone()))
         versions = [v.tensor._version for v in values]
         random = RandomState(values[0].tensor.device) if function in RANDOM else None
-        with sdpa_kernel(SDPBackend.MATH) if _drops(function, args, kwargs) else nullcontext():
+        with sdpa_kernel(SDPBackend.MATH) if drops(function, args, kwargs) else nullcontext():
             out = function(*args, **kwargs)
         outs = out if isinstance(out, tuple | list) else (out,)
         for v, version in zip(values, versions, strict=True):
@@ -202,7 +202,7 @@ def _with_mask(x: Tensor, p: float = 0.5, training: bool = True, inplace: bool =
     return torch.native_dropout, (x, p, True), {}
 
 
-def _drops(function: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
+def drops(function: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
     """Whether it is attention with dropout: another kernel than the tangent's would drop other weights."""
     at = DROPOUT.get(function)
     return at is not None and bool(args[at] if len(args) > at else kwargs.get("dropout_p"))

@@ -39,7 +39,7 @@ class Series(SeedRuns):
             The name.
         """
         spec = self.first.spec
-        changes = ", ".join([*spec.changes(hidden), *spec.variant(hidden)])
+        changes = ", ".join([*spec.changes(hidden), *spec.variant(hidden), *self.of_their_time])
         return f"{spec.label(hidden)} ({changes})" if changes else spec.label(hidden)
 
     def setting(self, name: str) -> Any:
@@ -102,7 +102,7 @@ def series_of(results: Iterable[RunResult]) -> list[Series]:
     Returns:
         The series in the order of their labels, with numbers in the order of their values.
     """
-    return sorted(map(Series, by_seed(results)), key=lambda s: (s.first.spec.method, _order(s)))
+    return sorted(by_seed(results, Series), key=lambda s: (s.first.spec.method, _order(s)))
 
 
 def matching(

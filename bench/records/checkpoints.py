@@ -13,16 +13,22 @@ LONGEST = 100
 """Characters of the seeds in a name; of more seeds it holds a digest."""
 
 
-def checkpoint_path(records: Path, spec: RunSpec, seeds: Sequence[int], way: Any) -> Path:
-    """The file for the training of some runs, which are stacked if there are several: `RUNS.SEEDS.WAY.pt`.
+def checkpoint_path(records: Path, spec: RunSpec, seeds: Sequence[int], way: Any, source: Any) -> Path:
+    """The file for the training of some runs, which are stacked if there are several: `RUNS.SEEDS.WAY-SOURCE.pt`.
 
     Args:
         records: the folder of records; that of the checkpoints is beside it.
         spec: of one of the runs, which differ in their seeds alone.
         seeds: of the runs.
-        way: all else that the checkpoint depends on, as JSON.
+        way: how it is computed, as JSON.
+        source: the code and the data, as JSON.
     """
-    return _folder(records) / f"{_runs(spec)}.{_seeds(seeds)}.{digest(way)}.pt"
+    return _folder(records) / f"{_runs(spec)}.{_seeds(seeds)}.{digest(way)}-{digest(source)}.pt"
+
+
+def checkpoints_of(checkpoint: Path) -> list[Path]:
+    """The checkpoints of the same runs that are computed in the same way, and of the stages before, of any source."""
+    return list(checkpoint.parent.glob(f"{checkpoint.name.partition('-')[0]}-*.pt"))
 
 
 def discard_finished(records: Path, spec: RunSpec, seeds: Iterable[int]) -> None:

@@ -1,9 +1,11 @@
 """Files that are written whole or not at all, and what is left of them. Nothing here imports torch."""
 
+import itertools
 import os
 import re
 import secrets
 import shutil
+import stat
 import tempfile
 import time
 from collections.abc import Callable
@@ -19,6 +21,11 @@ PART = re.compile(rf".+\.({MARK})-[0-9a-f]{{8}}\.part")
 ABANDONED_SECONDS = 24 * 3600
 """So long after its last change, what another machine was making is left of a process that was killed there."""
 
+NO_WAIT = getattr(os, "O_NONBLOCK", 0)
+"""The flag by which opening a pipe does not wait for its writer. Windows has none."""
+SUPERSEDED = "superseded"
+"""The subfolder of a folder of records for those that others have taken the place of."""
+
 
 def check_writable(folder: Path) -> None:
     """Raise StoreError if a folder cannot be written to. It is not made: that comes with the first file.
@@ -32,6 +39,64 @@ def check_writable(folder: Path) -> None:
         tempfile.TemporaryFile(dir=existing).close()
     except OSError as error:
         raise StoreError(f"cannot write to {folder}: {error.strerror}; name another folder with --out") from error
+
+
+def content_of_file(path: Path, most: int | None = None) -> bytes:
+    """The content of a regular file, or of a link to one: a pipe or a device is not opened to wait for its end.
+
+    Args:
+        path: the file.
+        most: bytes that it may have; None: any number.
+
+    Raises:
+        OSError: if it cannot be read.
+        ValueError: if it is no file, or a larger one.
+    """
+    with open(path, "rb", opener=_without_waiting) as file:
+        about = os.fstat(file.fileno())
+        if not stat.S_ISREG(about.st_mode):
+            raise ValueError("it is no file")
+        if most is not None and about.st_size > most:
+            raise ValueError(f"it has {about.st_size:,} bytes, more than {most:,}")
+        return file.read()
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | NO_WAIT)
+
+
+def set_aside(*paths: Path, copy: bool = False) -> Path:
+    """Move files of one folder that differ in their suffixes alone into its subfolder SUPERSEDED. Nothing is replaced
+    there: a name that is taken gets a number.
+
+    Args:
+        paths: the files, or whatever else has these names; those that do not exist are left out.
+        copy: whether they stay too, so that nothing is missing here until others have taken their place.
+
+    Returns:
+        What the first one is called now.
+
+    Raises:
+        StoreError: if they cannot be moved.
+    """
+    folder = paths[0].parent / SUPERSEDED
+    for number in itertools.count():
+        count = f".{number}" if number else ""
+        moved = [folder / f"{path.stem}{count}{path.suffix}" for path in paths]
+        if not any(map(os.path.lexists, moved)):
+            break
+    try:
+        folder.mkdir(exist_ok=True)
+        for path, to in zip(paths, moved, strict=True):
+            if not os.path.lexists(path):
+                continue
+            if copy:
+                write_whole(to, path.read_bytes())
+            else:
+                path.rename(to)
+    except OSError as error:
+        raise StoreError(f"cannot move {paths[0]} to {folder}: {error.strerror}; nothing was replaced") from error
+    return moved[0]
 
 
 def write_whole(path: Path, content: bytes | Callable[[IO[bytes]], object]) -> None:

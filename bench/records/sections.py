@@ -71,7 +71,8 @@ class Data(Section):
     """The data of a run.
 
     Attributes:
-        revision: of the data set.
+        revision: of the data set, as its author states it.
+        content: hash of its tensors; empty in records of earlier versions.
         unofficial: files without the official checksum -> their own.
         sizes: samples of each set, and of those that were left out.
         counts: of those with labels, samples of each group (rows; without groups, one row) and class (columns).
@@ -79,6 +80,7 @@ class Data(Section):
     """
 
     revision: str
+    content: str
     unofficial: dict[str, str]
     sizes: dict[str, int]
     counts: dict[str, list[list[int]]]
@@ -91,10 +93,14 @@ class MetaStep(Section):
 
     Attributes:
         backend: its name.
-        error: its relative error; None if it was not checked.
-        against: what it was compared with, or why it was not checked.
+        error: the relative error of its meta-gradient against another way to compute it; None if there was none.
+        against: that way, or why there was none: `not checked`, or that only central differences could be compared.
         refused: for each backend that would have been preferred, the reason why it was not taken.
         seconds: the time that choosing took.
+        differences_error: the relative error against central differences of the virtual step itself; None if there was
+            no such comparison, as in records of earlier versions.
+        float32_error: the relative error of the meta-gradient in the run's precision and with its attention kernels,
+            against that in float32; None if they were not compared, as in records of earlier versions.
     """
 
     backend: str
@@ -102,6 +108,8 @@ class MetaStep(Section):
     against: str = "not checked"
     refused: dict[str, str] = field(default_factory=dict)
     seconds: float = 0.0
+    differences_error: float | None = None
+    float32_error: float | None = None
 
 
 @dataclass(frozen=True)
@@ -206,6 +214,7 @@ class Environment(Section):
         numerics: what the process asks of matrix products and of algorithms.
         git: of the source; None where it is no checkout.
         gpu: what numbers and times depend on there; empty elsewhere, and then no entry of the file.
+        left_behind: what the run had set in the process and was put back after it. As `gpu`.
     """
 
     created: str
@@ -217,10 +226,32 @@ class Environment(Section):
     numerics: dict[str, Any]
     git: Git | None
     gpu: dict[str, Any]
+    left_behind: list[str]
 
     @classmethod
     def _nested(cls, values: Mapping[str, Any]) -> dict[str, Any]:
         return {"git": Git.read(values["git"]) if values["git"] else None}
+
+
+UNKNOWN = "unknown"
+"""The hash of code whose source could not be read. It equals no other, not even itself."""
+
+
+@dataclass(frozen=True)
+class Code(Section):
+    """The code that made a run, by hashes of its syntax trees (`bench.sources`). Empty in records of earlier versions.
+
+    Attributes:
+        core: of what training and evaluation run through.
+        plugins: use -> hash of the plugin, for the data set, the protocol, the model, the method and each metric that
+            is shown or selected by and is not the core's own.
+        loaded: distribution and version -> plugin -> hash, of all plugins, as one that is not used runs too when it is
+            imported.
+    """
+
+    core: str
+    plugins: dict[str, str]
+    loaded: dict[str, dict[str, str]]
 
 
 PLANE_OF_OLDER_RECORDS = "grid"
@@ -228,7 +259,7 @@ PLANE_OF_OLDER_RECORDS = "grid"
 MISSING: dict[type[Section], dict[str, Any]] = {
     About: {"sets": {}, "units": {}, "described": {}},
     Resolved: {"dataset_options": {}, "protocol_options": {}},
-    Data: {"counts": {}, "planes": [PLANE_OF_OLDER_RECORDS]},
+    Data: {"content": "", "counts": {}, "planes": [PLANE_OF_OLDER_RECORDS]},
     Costs: {
         "stages": [],
         "captured": False,
@@ -238,16 +269,31 @@ MISSING: dict[type[Section], dict[str, Any]] = {
         "threads_chosen_by": "",
         "load": None,
     },
-    Environment: {"numerics": {}, "gpu": {}},
+    Environment: {"numerics": {}, "gpu": {}, "left_behind": []},
+    Code: {"core": "", "plugins": {}, "loaded": {}},
 }
 """What stands for entries that are not in every record: those that records of earlier versions lack, and those that
 are not written where they are empty (`as_written`)."""
 
 
+UNWRITTEN = (("environment", "gpu"), ("environment", "left_behind"), ("about", "units"), ("about", "described"))
+"""Entries of sections that are not written where they are empty."""
+
+
 def as_written(record: Any) -> dict[str, Any]:
     """The fields of a record, a dataclass with an `environment`, as its file has them."""
     values = asdict(record)
-    for section, name in (("environment", "gpu"), ("about", "units"), ("about", "described")):
+    for section, name in UNWRITTEN:
         if section in values and not values[section][name]:
             del values[section][name]
+    if not values.get("traceback", True):
+        del values["traceback"]
+    if "code" in values and not values["code"]["core"]:
+        del values["code"]
+    costs = values.get("costs", {})
+    of_stages = [choice for stage in costs.get("stages", []) for choice in stage["meta_step"]]
+    for choice in costs.get("meta_step", []) + of_stages:
+        for name in ("differences_error", "float32_error"):
+            if choice[name] is None:
+                del choice[name]
     return values

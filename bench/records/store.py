@@ -1,13 +1,17 @@
 """Records of runs, one JSON file each. Nothing here imports torch: tables are made from records alone."""
 
+import functools
 import math
+import re
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.records.files import check_writable, write_whole
-from bench.records.json_file import load
+from bench.records.files import check_writable, content_of_file, set_aside, write_whole
+from bench.records.json_file import LARGEST, files_in, load, read_all, sort_out
+from bench.records.known_code import CORE
 from bench.records.run import RunResult
 from bench.records.spec import RunSpec, canonical
 
@@ -16,6 +20,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+KEY = re.compile(rb'"key"\s*:\s*"([0-9a-f]{12})"')
+"""The entry of a record that has its key; a nested entry of that name looks the same."""
 OPTION_COLUMNS = ("dataset_options", "protocol_options", "model_options", "recipe")
 """Fields of a spec that are columns of `ResultStore.frame`, beside `options`, those of the method."""
 
@@ -31,12 +37,31 @@ class ResultStore:
         return self.folder / spec.path
 
     def get(self, spec: RunSpec) -> RunResult | None:
-        """The record of a finished run, or None (also where it is a failure or damaged: then it may be run again)."""
+        """The record of a finished run; None where there is none, or none that can be used (`unusable`)."""
+        used, unused = self._claiming(spec)
+        finished = [result for result in used if result.ok and result.path == spec.path]
+        return finished[0] if finished and not unused else None
+
+    def unusable(self, spec: RunSpec) -> dict[Path, str]:
+        """The files that may hold the record of a run and cannot be used, with the reason.
+
+        These are the file of its name, if it holds no record or that of another run, and all records of the run, if
+        they differ or none has its name.
+        """
+        return self._claiming(spec)[1]
+
+    def _claiming(self, spec: RunSpec) -> tuple[list[RunResult], dict[Path, str]]:
+        """What can be used, and what cannot, of the files that have the name of a run or hold its record."""
+        own = self.path(spec)
         try:
-            result = RunResult.from_json(self.path(spec).read_text("utf-8"))
-        except (OSError, ValueError):
-            return None
-        return result if result.ok else None
+            paths = {path for path in files_in(self.folder) if spec.key in keys_in(path)}
+        except OSError as error:
+            return [], {self.folder: f"it cannot be read: {error.strerror}"}
+        records, damaged = read_all(paths | {own}, RunResult)
+        if own in records and records[own].path != own.name:
+            damaged[own] = f"it holds the record that belongs in {records[own].path}"
+        used, unused = sort_out({path: record for path, record in records.items() if record.path == own.name})
+        return used, {path: why for path, why in damaged.items() if path == own} | unused
 
     def check_writable(self) -> None:
         """Raises StoreError now rather than after hours of training. The folder is made with the first record."""
@@ -46,8 +71,17 @@ class ResultStore:
         """Write a record, whole or not at all. Raises StoreError, leaving what was there.
 
         predictions: arrays to keep beside it. They are written first: a record never lacks its predictions.
+
+        A record of other data, whose revision is the same, of other code or with other numbers, and what cannot be used
+        are kept in the subfolder SUPERSEDED.
         """
         path = self.path(result.spec)
+        before = self.get(result.spec)
+        if before and not (before.has_data(result.data.content) and before.same_as(result)):
+            set_aside(path, path.with_suffix(".npz"), copy=True)
+        for other in self.unusable(result.spec):
+            if other != self.folder:
+                set_aside(other, other.with_suffix(".npz"))
         if predictions:
             import numpy as np
 
@@ -68,20 +102,41 @@ class ResultStore:
         """One row for each finished run, selection rule, set and metric, for analysis with pandas.
 
         Options are JSON texts of what differs from the defaults: rows with other options of the protocol or of the data
-        set are of other tasks.
+        set are of other tasks. `code` has the hashes of the plugins: rows with others were made by other code.
+        A record that cannot be used is left out with a warning.
         """
         import pandas as pd
+
+        results, unused = self.load()
+        for path, why in unused.items():
+            warnings.warn(f"skipped the record {path}: {why}", stacklevel=2)
 
         rows = [
             {"key": r.spec.key, "protocol": r.spec.protocol, "dataset": r.spec.dataset, "method": r.spec.method}
             | {"options": canonical(r.spec.options), "model": r.spec.model, "off_recipe": ",".join(r.off_recipe)}
             | {name: canonical(getattr(r.spec, name)) for name in OPTION_COLUMNS}
+            | {"code": canonical({use: one for use, one in r.code_by_use.items() if use != CORE})}
             | {"validation": r.spec.validation, "seed": r.spec.seed, "rule": rule, "epoch": selected.epoch}
             | {"set": name, "metric": metric, "value": math.nan if value is None else value}
-            for r in self.load()[0]
+            for r in results
             if r.ok
             for rule, selected in r.selected.items()
             for name, metrics in selected.metrics.items()
             for metric, value in metrics.items()
         ]
         return pd.DataFrame(rows)
+
+
+def keys_in(path: Path) -> frozenset[str]:
+    """What may be the key of the record in a file; empty where it cannot be read."""
+    try:
+        about = path.stat()
+        return _keys_in(path, about.st_mtime_ns, about.st_size)
+    except (OSError, ValueError):
+        return frozenset()
+
+
+@functools.cache
+def _keys_in(path: Path, changed: int, size: int) -> frozenset[str]:
+    """Of a file that was last changed then and has this size: it is searched again when it has others."""
+    return frozenset(key.decode() for key in KEY.findall(content_of_file(path, LARGEST)))

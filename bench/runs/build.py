@@ -1,19 +1,27 @@
 """What a run is made of, from its experiment: data, model, task, evaluations."""
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 
 import torch
 from torch import nn
 
 from bench.data.fitting import fitted, moments
+from bench.data.rules import check_splits
 from bench.data.split import Split, Splits
 from bench.models.initial import initial_model
 from bench.models.precision import in_precision
-from bench.runs.evaluation import Evaluations
+from bench.models.rules import EXACT, ROUNDED, check_model, check_module
+from bench.protocol import Protocol
+from bench.runs.evaluation import Evaluations, Undisturbed
 from bench.runs.experiment import Experiment
 from bench.streams import RandomStreams
+from bench.training.method import Method
 from bench.training.task import Task
+
+LARGE = 256_000_000
+"""Bytes."""
 
 
 def model_builder(
@@ -33,7 +41,8 @@ def model_builder(
     mean, std = moments(train) if dataset.standardize else (dataset.mean, dataset.std)
 
     def build() -> nn.Module:
-        return experiment.model(shape, len(dataset.classes), **experiment.model_options)
+        model = experiment.model(shape, len(dataset.classes), **experiment.model_options)
+        return check_module(f"model {experiment.model_name}", model)
 
     def new_model() -> nn.Module:
         model = initial_model(build, mean, std, streams, device)
@@ -43,11 +52,15 @@ def model_builder(
 
 
 def splits_of(experiment: Experiment, seed: int) -> Splits:
-    """The data of the run with this seed, with what is fitted on its training rows."""
+    """The data of the run with this seed, with what is fitted on its training rows. Raises DataError for data that
+    break a rule (`bench.data.rules`).
+    """
     splits = experiment.protocol.splits(experiment.dataset, experiment.recipe, RandomStreams((seed,)))
     if experiment.trains_on_val:
         splits = replace(splits, train=Split.cat([splits.train, splits.val]))
-    return fitted(experiment.dataset, splits)
+    splits = fitted(experiment.dataset, splits)
+    check_splits(experiment.dataset, experiment.protocol.groups(experiment.dataset), splits)
+    return splits
 
 
 def loaded_splits(experiment: Experiment, streams: RandomStreams, device: torch.device) -> Splits:
@@ -62,6 +75,17 @@ def loaded_splits(experiment: Experiment, streams: RandomStreams, device: torch.
     targets = [s.target for s in splits_by_seed if s.target]
     target = join(targets) if targets else None
     return Splits(join([s.train for s in splits_by_seed]), join([s.val for s in splits_by_seed]), tests, probes, target)
+
+
+def check_model_on(experiment: Experiment, train: Split, streams: RandomStreams, device: torch.device) -> None:
+    """Check the model of the run, or of all stacked runs, on its training data.
+
+    Raises:
+        PluginError: for a model that breaks a rule (`bench.models.rules`).
+    """
+    build = model_builder(experiment, train, streams, device)
+    exact = device.type == "cpu" and experiment.recipe.precision == "fp32"
+    check_model(experiment.model_name, build, train, len(experiment.dataset.classes), EXACT if exact else ROUNDED)
 
 
 def new_task(experiment: Experiment, splits: Splits, streams: RandomStreams, device: torch.device) -> Task:
@@ -79,8 +103,8 @@ def new_task(experiment: Experiment, splits: Splits, streams: RandomStreams, dev
     )
 
 
-def new_evaluations(experiment: Experiment, splits: Splits) -> Evaluations:
-    """What evaluates the trainings of an experiment."""
+def new_evaluations(experiment: Experiment, splits: Splits, undisturbed: Undisturbed = nullcontext) -> Evaluations:
+    """What evaluates the trainings of an experiment, in the contexts that `undisturbed` gives."""
     return Evaluations(
         splits,
         groups=len(experiment.protocol.groups(experiment.dataset)),
@@ -90,4 +114,25 @@ def new_evaluations(experiment: Experiment, splits: Splits) -> Evaluations:
         keep_at=experiment.recipe.evaluate_at,
         keep_models=experiment.protocol.examines,
         metrics=experiment.known_metrics,
+        undisturbed=undisturbed,
     )
+
+
+def begin(experiment: Experiment, seeds: Sequence[int], device: torch.device, stacked: bool) -> None:
+    """Do what runs do before their first update: draw the data of every seed, and let the method of the first begin.
+
+    Of data larger than LARGE, which splits copy, only those of the first seed are drawn. A method with a `fit` of its
+    own, and one whose data a protocol chooses by trainings, begin in their runs alone.
+
+    Raises:
+        Exception: whatever the data set, the protocol, the model or the method raise.
+    """
+    if not stacked and experiment.dataset.train.x.nbytes <= LARGE:
+        for seed in seeds[1:]:
+            splits_of(experiment, seed)
+    streams = RandomStreams(tuple(seeds if stacked else seeds[:1]), stacked)
+    splits = loaded_splits(experiment, streams, device)
+    check_model_on(experiment, splits.train, streams, device)
+    method = experiment.new_method()
+    if type(method).fit is Method.fit and type(experiment.protocol).prepare is Protocol.prepare:
+        method.begin(new_task(experiment, splits, streams, device))

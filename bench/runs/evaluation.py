@@ -1,22 +1,28 @@
 """Evaluates a model on the validation and test data, and keeps the predictions that the selection rules ask for."""
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from bench.data.split import Split, Splits
+from bench.errors import DivergedError, PluginError
 from bench.metrics import METRICS, Metric, evaluate
 from bench.models.predict import predict
-from bench.predictions import Predictions
+from bench.predictions import Predictions, not_finite, outside
 from bench.records.run import LAST, best_val
 from bench.records.sections import Selected
 from bench.training.history import Values
 
 if TYPE_CHECKING:
     import numpy as np
+
+
+Undisturbed = Callable[[], AbstractContextManager[None]]
+"""Gives a context in which the state of the process is as it was before the run."""
 
 
 class Evaluations:
@@ -32,6 +38,10 @@ class Evaluations:
         keep_at: Epochs after which the probability of class 1 is stored for each probe.
         keep_models: Whether the model of each rule is stored, for a run that is not stacked.
         metrics: What is computed, by name.
+        undisturbed: Gives the context in which each evaluation is made.
+
+    Attributes:
+        failures: Of each run, why it has failed: which logits were not finite first. Empty where all were.
     """
 
     def __init__(
@@ -44,7 +54,9 @@ class Evaluations:
         keep_at: Collection[int] = (),
         keep_models: bool = False,
         metrics: Mapping[str, Metric] = METRICS,
+        undisturbed: Undisturbed = nullcontext,
     ) -> None:
+        self._undisturbed = undisturbed
         self._sets: dict[str, Split] = {"val": splits.val, **splits.tests, **splits.probes}
         self._probes = set(splits.probes)
         self._planes = splits.planes
@@ -57,30 +69,58 @@ class Evaluations:
         self._best: dict[str, Tensor] = {}
         runs = splits.val.y.shape[:-1].numel()
         self._best_value, self._best_epoch = [-math.inf] * runs, [0] * runs
+        self.failures = [""] * runs
 
     def __call__(self, model: nn.Module, epoch: int) -> dict[str, Values]:
-        """Metrics of each set, one value for each run."""
-        computed = {}
+        """Metrics of each set, one value for each run.
+
+        Raises:
+            DivergedError: once every run has had logits that are not finite.
+            PluginError: for labels that have become other than those of the classes and groups.
+        """
+        with self._undisturbed():
+            return self._evaluate(model, epoch)
+
+    def _evaluate(self, model: nn.Module, epoch: int) -> dict[str, Values]:
+        computed, wrong = {}, {}
         for name, split in self._sets.items():
             logits = predict(model, split, self._batch_size)
-            computed[name] = self._metrics(logits, split, labelled=name not in self._probes)
+            computed[name], wrong[name] = self._metrics(logits, split, labelled=name not in self._probes)
             self._last[name] = logits
             if name in self._probes and epoch in self._keep_at:
                 self._positive[f"{name}/positive/{epoch}"] = logits.softmax(-1)[..., 1].half()
-        values = _read(computed)
+        values, samples = _read(computed, wrong)
+        for name, counts in samples.items():
+            self._note_failures(name, counts, epoch)
+        if all(self.failures):
+            raise DivergedError("; ".join(dict.fromkeys(self.failures)))
         if self._keep_models:
             self.model_states[LAST] = {name: value.clone() for name, value in model.state_dict().items()}
         self._keep_best(values["val"], epoch)
         return values
 
     def examined(self, model: nn.Module, split: Split) -> dict[str, float]:
-        """Every metric of one model on a further test set."""
-        metrics = _read({"": self._metrics(predict(model, split, self._batch_size), split)})[""]
-        return {name: value for name, (value,) in metrics.items()}
+        """Every metric of one model on a further test set. Raises as an evaluation does."""
+        computed, wrong = self._metrics(predict(model, split, self._batch_size), split)
+        values, samples = _read({"": computed}, {"": wrong})
+        if failure := _failures(samples[""], "a further test set", len(split))[0]:
+            raise DivergedError(failure)
+        return {name: value for name, (value,) in values[""].items()}
 
-    def _metrics(self, logits: Tensor, split: Split, labelled: bool = True) -> dict[str, Tensor]:
+    def _metrics(
+        self, logits: Tensor, split: Split, labelled: bool = True
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """The metrics of one set, and the numbers of its samples that have none."""
         p = Predictions(logits, split.y, split.group, self._groups, self._group_is_class)
-        return evaluate(p, labelled, self._known)
+        wrong = {"not finite": not_finite(p)} | ({"outside": outside(p)} if labelled else {})
+        return evaluate(p, labelled, self._known), wrong
+
+    def _note_failures(self, name: str, wrong: Values, epoch: int) -> None:
+        """Note the first failure of each run."""
+        failures = _failures(wrong, name, len(self._sets[name]))
+        for run, failure in enumerate(failures):
+            if failure and not self.failures[run]:
+                self.failures[run] = f"{failure} after epoch {epoch}"
 
     def _keep_best(self, val: Values, epoch: int) -> None:
         if self._select is None:
@@ -135,15 +175,31 @@ class Evaluations:
             "best_epoch": self._best_epoch,
             "positive": self._positive,
             "models": self.model_states,
+            "failures": self.failures,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self._last, self._best = state["last"], state["best"]
         self._best_value, self._best_epoch = state["best_value"], state["best_epoch"]
         self._positive, self.model_states = state["positive"], state["models"]
+        self.failures = state["failures"]
 
 
-def _read(computed: dict[str, dict[str, Tensor]]) -> dict[str, Values]:
-    """The metrics [..] of all sets as numbers, one for each run: the host waits for the device once."""
-    values = iter(torch.stack([value.reshape(-1) for of in computed.values() for value in of.values()]).tolist())
-    return {name: {metric: next(values) for metric in of} for name, of in computed.items()}
+def _failures(wrong: Values, name: str, samples: int) -> list[str]:
+    """What is wrong with the logits of a set, for each run; empty where nothing is. Raises PluginError for labels."""
+    if any(wrong.get("outside", [])):
+        raise PluginError(
+            f"{name}: {max(wrong['outside']):,.0f} of {samples:,} samples have a class or group that does not exist: "
+            f"something changed the labels of the data after they were checked"
+        )
+    return [
+        f"logits that are not finite for {count:,.0f} of {samples:,} samples of {name}" if count else ""
+        for count in wrong["not finite"]
+    ]
+
+
+def _read(*tables: dict[str, dict[str, Tensor]]) -> list[dict[str, Values]]:
+    """The values [..] of all sets in some tables as numbers, one for each run: the host waits for the device once."""
+    every = [value for table in tables for of in table.values() for value in of.values()]
+    numbers = iter(torch.stack([value.double().reshape(-1) for value in every]).tolist())
+    return [{name: {key: next(numbers) for key in of} for name, of in table.items()} for table in tables]

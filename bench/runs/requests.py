@@ -12,6 +12,7 @@ from bench.records.spec import SHARED, canonical
 from bench.registry import Registry
 from bench.runs.experiment import OPTION_PREFIXES, Experiment, Request
 from bench.runs.resolve import resolve
+from bench.runs.sizes import check_sizes
 
 EXAMPLE = "weight_lr=10 or model.hidden=50"
 
@@ -53,6 +54,7 @@ def experiments_of(asked: RequestTexts, files: Files, registry: Registry) -> lis
     unstackable = dict.fromkeys(experiment.unstackable for experiment in experiments if experiment.unstackable)
     if asked.stacked and unstackable:
         raise OptionError(f"{', '.join(unstackable)} cannot train stacked runs: leave out --stack, or what cannot")
+    check_sizes(experiments)
     by_key = {experiment.spec(0).key: experiment for experiment in experiments}  # 10 and 10.0 are one value
     return list(by_key.values())
 

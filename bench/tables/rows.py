@@ -1,15 +1,17 @@
 """Rows of tables: the finished runs that differ in nothing but the seed. Nothing here imports torch."""
 
 import math
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
 from bench.options import show
-from bench.records.run import RunResult, SeedRuns, by_seed
+from bench.records.known_code import CORE
+from bench.records.run import RunResult, SeedRuns, by_seed, of_older_code
 from bench.records.spec import PAPER, canonical
+from bench.tables.stats import mean_se
 from bench.tables.wording import code_line, usual_recipe
 
 TEST = "test"
@@ -25,12 +27,23 @@ def scale_of(unit: str) -> int:
     return 100 if unit == "%" else 1
 
 
+def mean_and_error(values: Sequence[float], unit: str = "%") -> str:
+    """Mean and standard error of a metric over seeds, as `12.34 ± 0.56`; of one value without the error.
+
+    Args:
+        values: One for each seed.
+        unit: `%` for fractions, which are shown in percent.
+    """
+    mean, se = mean_se(values)
+    if math.isnan(mean):
+        return "undefined"
+    scale = scale_of(unit)
+    return f"{scale * mean:.2f}" + ("" if se is None else f" ± {scale * se:.2f}")
+
+
 @dataclass(frozen=True)
 class Row(SeedRuns):
     """A row of a table: the finished runs that differ in nothing but the seed."""
-
-    ambiguous: bool = False
-    """Whether another row differs from it in nothing but the defaults of its time."""
 
     @property
     def label(self) -> str:
@@ -74,18 +87,17 @@ class Row(SeedRuns):
         parts += spec.changes()
         if said := _profile_with_validation(self.first):
             parts.append(said)
-        if self.ambiguous:
-            parts.append(f"settings {spec.settings}")
-        return ", ".join(parts)
+        return ", ".join(parts + self.of_their_time)
 
     @property
     def setting(self) -> tuple[Any, ...]:
         """What two rows must have in common for a paired comparison, besides the training data."""
         spec, resolved = self.first.spec, self.first.resolved
+        code = {use: one for use, one in self.first.code_by_use.items() if use not in (CORE, "method")}
         usual = usual_recipe()  # a field of later versions that is not used makes no difference
         recipe = {name: value for name, value in resolved.recipe.items() if value != usual.get(name)}
         used = canonical([resolved.model_options, recipe])  # with the data set's defaults of their time
-        return spec.model, used, self.first.data.revision
+        return spec.model, used, self.first.data.revision, self.first.data.content, canonical(code)
 
     def values(self, metric: str, rule: str) -> dict[int, float]:
         """The values of a metric on the test set, by seed.
@@ -199,10 +211,18 @@ def _profile_with_validation(result: RunResult) -> str:
 def rows_of(results: Sequence[RunResult]) -> list[Row]:
     """The rows of the finished runs, in the order of their names.
 
-    A row holds the runs that differ in nothing but the seed.
+    A row holds the runs that differ in nothing but the seed. Of those that were made by different code of a plugin, it
+    is those of the newest code; `older_rows` has the others.
     """
-    runs_of_rows = by_seed(sorted(results, key=lambda r: (r.command, r.spec.seed, r.spec.key)))
-    specs = [canonical(asdict(replace(runs[min(runs)].spec, seed=0, settings=""))) for runs in runs_of_rows]
-    times = Counter(specs)
-    rows = [Row(runs, times[spec] > 1) for runs, spec in zip(runs_of_rows, specs, strict=True)]
+    rows = by_seed(_in_order(results), Row)
     return sorted(rows, key=lambda row: (row.label, row.changes))
+
+
+def older_rows(results: Sequence[RunResult]) -> list[Row]:
+    """Rows of the finished runs that were made by older code, which `rows_of` leaves out, in the order of names."""
+    rows = of_older_code(_in_order(results), Row)
+    return sorted(rows, key=lambda row: (row.variant, row.label, row.changes))
+
+
+def _in_order(results: Sequence[RunResult]) -> list[RunResult]:
+    return sorted(results, key=lambda r: (r.command, r.spec.seed, r.spec.key))

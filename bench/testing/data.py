@@ -9,55 +9,47 @@ import torch
 from bench.audit import audit
 from bench.data.dataset import Dataset
 from bench.data.fitting import fit_on, fitted_dataset, statistics_of_tests
+from bench.data.rules import check_loaded, check_normalisation, check_sets, sets_of
 from bench.data.split import Split
-from bench.errors import BenchError
+from bench.errors import BenchError, OptionError
 from bench.metrics import metric_of
-from bench.options import options_of
 from bench.protocol import Protocol
+from bench.recipe import check_recipe
 from bench.registry import installed
 from bench.streams import RandomStreams
-from bench.testing.common import documented, equal
+from bench.testing.common import documented, equal, rules_hold, usable
 from bench.testing.toys import toy_dataset
 
 
 def check_dataset(dataset: Dataset) -> None:
     """All contracts of a loaded data set."""
-    assert dataset.classes and len(set(dataset.classes)) == len(dataset.classes), "class names must be distinct"
+    with rules_hold():
+        check_loaded(dataset)
     protocols = installed().offers["protocols"]
     protocol = dataset.recipe.protocol or installed().default_protocol
     assert protocol in protocols, f"its recipe names the unknown protocol {protocol!r}"
+    for recipe in (dataset.recipe, *dataset.recipes.values()):
+        try:
+            check_recipe(recipe, {})
+        except OptionError as error:
+            raise AssertionError(f"a recipe of it is not valid: {error}") from None
     assert dataset.recipe.model, "its recipe names no model"
     assert dataset.reference, "a data set needs a reference"
-    for name, split in _splits(dataset).items():
-        assert len(split) > 0, f"{name} is empty"
     rows = dataset.train
     if dataset.fit or rows.x.is_floating_point():  # a memory map is not read whole
         rows = rows.select(torch.arange(0, len(rows), 2))
         _check_fit(dataset, rows)
         dataset = fitted_dataset(dataset, rows)
-    for name, split in _splits(dataset).items():
-        assert tuple(split.x.shape[1:]) == dataset.shape, f"{name} has inputs of another shape than train"
-        if split.x.is_floating_point():
-            assert split.x.isfinite().all(), f"{name} has inputs that are not finite"
-        for what, label, names in (("class", split.y, dataset.classes), ("group", split.group, dataset.groups)):
-            allowed = range(len(names or dataset.classes))
-            assert {*label.unique().tolist()} <= {*allowed}, f"{name} has a {what} outside 0..{allowed[-1]}"
+    with rules_hold():
+        check_sets(dataset.name, {**sets_of(dataset), **dataset.probes})
+        check_normalisation(dataset, dataset.train)
     assert len(torch.unique(dataset.train.y)) == len(dataset.classes), "train lacks a class"
-    channels = dataset.shape[0]
-    for what, values in (("mean", dataset.mean), ("std", dataset.std)):
-        assert len(values) in (0, channels), f"{what} has {len(values)} numbers for {channels} channels"
     if dataset.train.x.is_floating_point() and (made := statistics_of_tests(dataset, rows)):
         raise AssertionError(
             f"{made} the mean and the deviation of all rows, test rows among them: set standardize=True, or fit a "
             f"preprocessing on the run's training rows (`fit`)"
         )
     protocols[protocol].value().check(dataset)
-
-
-def _splits(dataset: Dataset) -> dict[str, Split]:
-    """Those that it brings."""
-    named = {"train": dataset.train, "val": dataset.val, "test": dataset.test}
-    return {name: split for name, split in named.items() if split is not None}
 
 
 def _check_fit(dataset: Dataset, rows: Split) -> None:
@@ -86,7 +78,7 @@ def check_protocol(
     for what in ("name", "version", "metrics", "reference"):
         assert getattr(protocol, what, None), f"{protocol.__name__} needs a {what}"
     documented(protocol)
-    options_of(protocol)  # every option has a default
+    usable("protocols", protocol)
     chosen = protocol(**(options or {}))
     for column in chosen.metrics:
         installed().find("metrics", metric_of(column))

@@ -13,8 +13,7 @@ from torch import Tensor, nn
 from bench.data.split import Batch
 from bench.errors import DivergedError, NotApplicableError
 from bench.models.stack import unstack
-from bench.options import options_of
-from bench.testing.common import documented, equal, same
+from bench.testing.common import documented, equal, same, usable
 from bench.testing.toys import toy_task
 from bench.training.checkpoints import Checkpoints
 from bench.training.history import NoEvaluations
@@ -55,7 +54,7 @@ def check_method(method: type[Method], options: Mapping[str, Any] | None = None)
         f"{method.__name__} needs @dataclass: its fields are its options"
     )
     documented(method)
-    options_of(method)  # every option has a default
+    usable("methods", method)
 
     task = _task_for(method(**given))
     _check_weights(method(**given), task())

@@ -5,12 +5,13 @@ from torch import Tensor
 
 from bench.metrics import Metric, evaluate
 from bench.predictions import Predictions, confusion
+from bench.testing.common import usable
 
 
 def check_metric(metric: Metric) -> None:
     """All contracts of a metric, on random predictions of two classes in two groups."""
     assert isinstance(metric, Metric), f"it is a {type(metric).__name__}, not a bench.Metric"
-    assert metric.higher_is_better in (True, False, None), "higher_is_better must be True, False or None"
+    usable("metrics", metric)
     assert metric.summary, "its function needs a docstring; the first line is shown beside tables"
     g = torch.Generator().manual_seed(0)
     logits = torch.randn(3, 90, 2, generator=g)

@@ -15,7 +15,15 @@ from bench.streams import RandomStreams, derive
 from bench.training.task import Task
 
 TOY_RECIPE = Recipe(
-    optimizer="sgd", lr=0.1, momentum=0.9, epochs=3, batch_size=16, val_batch_size=12, min_per_group=2, evaluate_every=1
+    select="accuracy",
+    optimizer="sgd",
+    lr=0.1,
+    momentum=0.9,
+    epochs=3,
+    batch_size=16,
+    val_batch_size=12,
+    min_per_group=2,
+    evaluate_every=1,
 )
 
 

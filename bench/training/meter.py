@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from bench.data.split import Batch
 from bench.errors import DivergedError, PluginError
+from bench.meta import warning
 from bench.training.checkpoints import Checkpoints
 from bench.training.diagnostics import Samples
 from bench.training.history import EvaluatedModel, Evaluator, TrainingValues
@@ -93,6 +94,7 @@ class Meter:
         self._training_values = TrainingValues()
         self._checkpoints = Checkpoints(checkpoint, self._observer)
         self._seen: list[Samples] = []  # the steps of this epoch
+        self._warned: set[str] = set()
         self._begun = False
         self._epoch = 0
         self._shown_at = time.perf_counter()
@@ -136,6 +138,7 @@ class Meter:
             self._epoch += 1
             evaluated = self._evaluated_model.after(method, self._epoch)
             self._stopwatch.stop(method)
+            self._note_warnings()
             self._close_epoch(evaluated)
 
     def step(self, batch: Batch, losses: Tensor, weights: Tensor) -> None:
@@ -168,6 +171,13 @@ class Meter:
     def note(self, text: str) -> None:
         """Tell the user something about this training that does not stop it."""
         self._observer.note(text)
+
+    def _note_warnings(self) -> None:
+        """Tell the user once of each look-ahead whose meta-gradient is poor."""
+        texts = {warning(engine.choice) for engine in self._method.engines() if engine.choice}
+        for text in sorted(texts - self._warned - {""}):
+            self.note(text)
+        self._warned |= texts
 
     def _close_epoch(self, evaluated: nn.Module | None) -> None:
         """Do everything that follows an epoch and is not part of the seconds of training."""

@@ -53,6 +53,15 @@ class Method:
     baseline: ClassVar[bool] = False
     """Whether tables state other methods' costs and gains relative to it."""
 
+    RESERVED: ClassVar[tuple[str, ...]] = (
+        "task",
+        "optimizer",
+        "preparation_epochs",
+        "training_epochs",
+        "capture",
+    )
+    """Attributes that the training sets, so that no option can have their names; nor those of this class."""
+
     def fit(self, task: Task, meter: "Meter") -> nn.Module:
         """Train the model: all of a training goes through this function.
 

@@ -78,6 +78,7 @@ class DeepFeatureReweighting(Method):
         check.at_least(1, "repeats")
         check.above(0, "strengths")
         check.not_empty("strengths")
+        check.distinct("strengths")
 
     def setup(self) -> None:
         if self.task.recipe.average_from is not None:

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 from bench import Batch, Checks, Method, Trials, hookimpl
+from bench.metrics import require_direction
 from bench.registry import installed
 from bench.training.trials import validation_gain
 from bench.training.weights import mean_one
@@ -106,7 +107,7 @@ class MOEW(Trials):
         check.at_least(0, "embedding")
         check.above(0, "radius")
         if self.metric:
-            installed().find("metrics", self.metric)
+            require_direction("moew: metric", self.metric, installed().find("metrics", self.metric).value)
 
     def setup(self) -> None:
         train = self.task.train

@@ -52,6 +52,7 @@ class TunedERM(Trials):
         check.at_least(2, "trials")
         check.at_least(1, "lr_factor")
         check.at_least(0, "weight_decays")
+        check.distinct("weight_decays")
 
     def setup(self) -> None:
         numbers = self.task.streams.draw(lambda g: torch.rand(self.trials, 2, generator=g), "method")

@@ -49,9 +49,12 @@ class LabelNoise(Protocol):
     clean_validation: bool = False
 
     def check(self, dataset: Dataset) -> None:
-        Checks(self, "protocol.").within(0, 1, "fraction")
+        check = Checks(self, "protocol.")
+        check.within(0, 1, "fraction")
         if self.kind == "one_class":
             self._target(dataset)
+        else:
+            check.unused("target", "kind")
 
     def groups(self, dataset: Dataset) -> tuple[str, ...]:
         return dataset.classes

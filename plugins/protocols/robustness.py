@@ -111,8 +111,11 @@ class Robustness(ImbalancedTraining):
         check.one_of(CORRUPTIONS, "corruptions")
         check.not_empty("severities")
         check.one_of(SEVERITIES, "severities")
+        check.distinct("corruptions", "severities")
         check.within(0, 1, "eps")
         check.at_least(1, "attack_steps")
+        if self.eps == 0:
+            check.unused("attack_steps", "eps")
 
     def examine(
         self, model: nn.Module, splits: Splits, streams: RandomStreams, evaluate: Evaluate

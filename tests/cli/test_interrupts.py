@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from bench.cli.interrupts import INTERRUPTS
+
 CODES = {"SIGINT": 130, "SIGTERM": 143, "SIGHUP": 129}
 HEARD = "import signal; [signal.signal(getattr(signal, name), signal.SIG_DFL) for name in ('SIGINT', 'SIGHUP')]"
 """A shell's jobs in the background ignore the one, and those of `nohup` the other."""
@@ -84,10 +86,8 @@ def test_signals_that_are_ignored_stay_ignored():
 
 
 def test_the_handlers_of_before_are_back_afterwards():
-    from bench.cli.interrupts import listening
-
     before = [signal.getsignal(getattr(signal, name)) for name in CODES]
-    with listening():
+    with INTERRUPTS.listening():
         assert signal.getsignal(signal.SIGTERM) not in before
     assert [signal.getsignal(getattr(signal, name)) for name in CODES] == before
     wakeup = signal.set_wakeup_fd(-1)

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
 from bench.errors import MetaStepError, UnknownNameError
-from bench.meta import BACKENDS, LookAhead, choice, passes, per_sample
-from bench.meta.choice import TOLERANCE, module_names
+from bench.meta import BACKENDS, LookAhead, choice, passes, per_sample, trial
 from bench.meta.rules import RULES
+from bench.meta.trial import TOLERANCE, module_names
 from bench.models.precision import in_precision
 from bench.models.stack import stack
 from bench.records.sections import MetaStep
@@ -210,7 +210,7 @@ def test_a_wrong_backend_is_found_out():
 
 @pytest.mark.usefixtures("wrong")
 def test_without_the_check_it_is_not(monkeypatch):
-    monkeypatch.setattr(choice, "gradient_by_double_backward", lambda *_: pytest.fail("checked"))
+    monkeypatch.setattr(trial, "gradient_by_double_backward", lambda *_: pytest.fail("checked"))
     found = chosen(conv(nn.BatchNorm2d(4)), check=False)
     assert found.backend == "replay" and found.error is None
 

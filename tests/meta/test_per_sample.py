@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from bench.errors import MetaStepError
 from bench.meta import LookAhead, Parameters, RandomState, optimizer_step, passes
-from bench.meta.choice import module_names
 from bench.meta.per_sample import CoupledError, Layers
+from bench.meta.trial import module_names
 from tests.meta_gradients import Applied, Problem, by_backend, by_engine, error, made, relative, truth
 
 B = 8

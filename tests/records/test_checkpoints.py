@@ -11,14 +11,19 @@ SPEC = RunSpec("digits", "erm", "mlp", "class_fairness/1", 0)
 
 
 def test_the_name_depends_on_the_runs_and_on_the_way_alone(tmp_path):
-    path = checkpoint_path(tmp_path / "results", SPEC, [3], "way")
+    path = checkpoint_path(tmp_path / "results", SPEC, [3], "way", "source")
     assert path.parent == tmp_path / "checkpoints"
-    assert path == checkpoint_path(tmp_path / "results", replace(SPEC, seed=3), [3], "way")
-    others = [(SPEC, [3], "other"), (SPEC, [4], "way"), (SPEC, [3, 4], "way"), (replace(SPEC, method="b"), [3], "way")]
+    assert path == checkpoint_path(tmp_path / "results", replace(SPEC, seed=3), [3], "way", "source")
+    others = [
+        (SPEC, [3], "other", "source"),
+        (SPEC, [4], "way", "source"),
+        (SPEC, [3, 4], "way", "source"),
+        (replace(SPEC, method="b"), [3], "way", "source"),
+    ]
     assert path not in [checkpoint_path(tmp_path / "results", *other) for other in others]
-    many = checkpoint_path(tmp_path / "results", SPEC, range(0, 2000, 2), "way")
+    many = checkpoint_path(tmp_path / "results", SPEC, range(0, 2000, 2), "way", "source")
     assert len(many.name) < 60
-    assert many != checkpoint_path(tmp_path / "results", SPEC, range(0, 2002, 2), "way")
+    assert many != checkpoint_path(tmp_path / "results", SPEC, range(0, 2002, 2), "way", "source")
 
 
 @pytest.mark.parametrize(
@@ -34,10 +39,10 @@ def test_the_name_depends_on_the_runs_and_on_the_way_alone(tmp_path):
 )
 def test_checkpoints_whose_runs_are_all_finished_are_removed(tmp_path, seeds, finished, gone):
     records = tmp_path / "results"
-    path = checkpoint_path(records, SPEC, seeds, "way")
+    path = checkpoint_path(records, SPEC, seeds, "way", "source")
     path.parent.mkdir()
     stage = path.with_suffix(".first.pt")
-    others = [checkpoint_path(records, replace(SPEC, method="other"), seeds, "way"), path.parent / "mine.pt"]
+    others = [checkpoint_path(records, replace(SPEC, method="other"), seeds, "way", "source"), path.parent / "mine.pt"]
     for file in (path, stage, *others):
         file.touch()
     discard_finished(records, SPEC, finished)

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from bench.errors import StoreError
 from bench.records.json_file import FORMAT
 from bench.records.run import SECTIONS, RunResult
+from bench.records.sections import Code
 from bench.records.spec import RunSpec, digest
 from bench.records.store import ResultStore
 
@@ -146,6 +147,7 @@ def test_of_no_gpu_there_is_no_entry(make_result):
         ("resolved", "dataset_options", {}),
         ("resolved", "protocol_options", {}),
         ("data", "counts", {}),
+        ("data", "content", ""),
         ("costs", "stages", []),
         ("costs", "captured", False),
         ("costs", "eager_because", ""),
@@ -177,8 +179,10 @@ COMMITTED = sorted((Path(__file__).parents[2] / "leaderboards" / "results").glob
 
 
 def lines(text: str) -> list[str]:
-    """Of a record, without the entry that no committed one has yet, and so without the digest."""
-    return [line for line in text.replace(', "planes": ["grid"]', "").splitlines() if not line.startswith('"digest"')]
+    """Of a record, without the entries that no committed one has yet, and so without the digest."""
+    for entry in (', "planes": ["grid"]', ', "content": ""'):
+        text = text.replace(entry, "")
+    return [line for line in text.splitlines() if not line.startswith('"digest"')]
 
 
 def test_committed_records_are_written_as_they_were_read():
@@ -187,9 +191,11 @@ def test_committed_records_are_written_as_they_were_read():
     for path in COMMITTED:
         text = path.read_text("utf-8")
         before, again = json.loads(text), json.loads(again_text := RunResult.from_json(text).to_json())
-        parts = ["spec", *SECTIONS]
+        parts = ["spec", *(section for section in SECTIONS if section in before)]
+        assert "code" in before or "code" not in again
         assert all(before[part].items() <= again[part].items() for part in parts), path.name
-        again["data"].pop("planes")  # no committed record has them yet
+        for entry in ("planes", "content"):  # no committed record has them yet
+            again["data"].pop(entry)
         if all(before[part].keys() == again[part].keys() for part in parts):
             assert lines(again_text) == lines(text), path.name
             whole += 1
@@ -362,6 +368,13 @@ def test_check_writable_makes_nothing_and_put_makes_the_folder(tmp_path, make_re
     assert store.get(make_result().spec) == make_result()
 
 
+def test_the_frame_tells_codes_apart(store, make_result):
+    for seed, method in enumerate(["m1", "m2"]):
+        code = Code.read({"core": "c", "plugins": {"method": method}})
+        store.put(make_result(seed=seed, test={"tprd": 0.2}, code=code))
+    assert list(store.frame()["code"]) == ['{"method":"m1"}', '{"method":"m2"}']
+
+
 def test_the_frame_has_a_row_for_each_value(store, make_result):
     store.put(make_result(seed=1, test={"tprd": 0.2, "accuracy": 0.9}, best={"tprd": math.nan, "accuracy": 0.8}))
     store.put(make_result(seed=2, status="diverged"))
@@ -369,7 +382,7 @@ def test_the_frame_has_a_row_for_each_value(store, make_result):
     assert list(frame.columns) == [
         *("key", "protocol", "dataset", "method", "options", "model", "off_recipe"),
         *("dataset_options", "protocol_options", "model_options", "recipe"),
-        *("validation", "seed", "rule", "epoch", "set", "metric", "value"),
+        *("code", "validation", "seed", "rule", "epoch", "set", "metric", "value"),
     ]
     assert frame.fillna(-1.0)[["seed", "rule", "epoch", "set", "metric", "value"]].to_numpy().tolist() == [
         [1, "last", 3, "test", "tprd", 0.2],

@@ -10,8 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench.plots.select import series_of
+from bench.records.known_code import KnownCode
 from bench.records.run import RunResult
-from bench.tables.leaderboard import COMMANDS, NOTES, mean_and_error, published, render
+from bench.records.sections import Code
+from bench.tables.leaderboard import COMMANDS, NOTES, render
+from bench.tables.papers import published
+from bench.tables.rows import mean_and_error
 
 Make = Callable[..., RunResult]
 PAGE = "class_fairness-v1-digits.md"
@@ -98,6 +103,59 @@ These runs are in no table above.
 - `bench run --method learner --dataset digits --seed 3`: diverged
 """
     }
+
+
+def coded(day: int = 1, core: str = "c1", **plugins: str) -> dict[str, object]:
+    """What a record says of its code and its date."""
+    uses = {"dataset": "d1", "method": "m1", "model": "n1", "protocol": "p1"}
+    code = Code.read({"core": core, "plugins": uses | plugins})
+    return {"code": code, "environment": {"created": f"2026-01-{day:02}T00:00:00+00:00"}}
+
+
+@pytest.mark.parametrize("use", ["dataset", "method", "model", "protocol"])
+def test_two_codes_of_a_plugin_never_share_a_row(make_result: Make, use: str):
+    older = runs(make_result, "learner", [0.3, 0.5], **coded(1, **{use: "old"}))
+    newer = runs(make_result, "learner", [0.1, 0.2], first_seed=2, **coded(2))
+    for results in ([*older, *newer], [*newer, *older]):
+        assert column(results, "tprd") == ["15.00 ± 5.00"]
+        assert column(results, "tprd", "Older code") == []
+        ((name, seeds, date, values, code),) = cells(results, "Older code")
+        assert (name, seeds, date, values) == (
+            "learner",
+            "2",
+            "2026-01-01",
+            "tprd 40.00 ± 10.00, accuracy 90.00 ± 0.00",
+        )
+        assert f"{use} old" in code
+    assert [set(one.runs) for one in series_of([*older, *newer])] == [{2, 3}]
+
+
+def test_another_core_shares_the_row(make_result: Make):
+    results = runs(make_result, "learner", [0.1], **coded()) + runs(make_result, "learner", [0.2], 1, **coded(2, "c2"))
+    assert column(results, "Seeds") == ["2"] and "Older code" not in sections(results)
+
+
+def test_equivalent_codes_share_the_row(make_result: Make, monkeypatch: pytest.MonkeyPatch):
+    known = KnownCode({}, [("m1", "m2")])
+    monkeypatch.setattr("bench.records.known_code._representatives", known.representatives)
+    results = runs(make_result, "learner", [0.1], **coded())
+    results += runs(make_result, "learner", [0.2], 1, **coded(2, method="m2"))
+    assert column(results, "Seeds") == ["2"] and "Older code" not in sections(results)
+
+
+def test_records_without_hashes_are_pooled_with_each_other_alone(make_result: Make):
+    plain = runs(make_result, "learner", [0.1]) + runs(make_result, "learner", [0.2], 1)
+    assert column(plain, "Seeds") == ["2"]
+    assert column([*plain, *runs(make_result, "learner", [0.5], 2, **coded(3))], "tprd") == ["50.00"]
+
+
+@pytest.mark.parametrize(
+    ("use", "compared"), [("method", True), ("dataset", False), ("model", False), ("protocol", False)]
+)
+def test_rows_are_compared_on_one_code_of_their_task(make_result: Make, use: str, compared: bool):
+    results = runs(make_result, "erm", [0.1, 0.2], **coded(method="erm"))
+    results += runs(make_result, "learner", [0.3, 0.5], **coded(**{use: "other"}))
+    assert any(column(results, "Δ")) == (use == "method")
 
 
 @pytest.mark.parametrize(
@@ -217,6 +275,41 @@ def test_the_order_of_options_separates_no_rows(make_result):
 def test_records_of_other_defaults_are_another_row(make_result):
     results = [*runs(make_result, "a", [0.1, 0.3]), *runs(make_result, "a", [0.5], first_seed=2, settings="older")]
     assert [row[1:3] for row in cells(results)] == [["a (settings )", "20.00 ± 10.00"], ["a (settings older)", "50.00"]]
+
+
+def data(content, revision="r1"):
+    """The section of the data of a record."""
+    return {"revision": revision, "content": content, "unofficial": {}, "sizes": {}}
+
+
+def test_runs_of_other_data_share_no_row_and_no_comparison(make_result):
+    """Their revision is the same: its author did not raise it."""
+    results = [
+        *runs(make_result, "erm", [0.1, 0.3], data=data("aaa")),
+        *runs(make_result, "erm", [0.5], first_seed=2, data=data("bbb")),
+        *runs(make_result, "a", [0.2, 0.4, 0.6], data=data("bbb")),
+    ]
+    assert [row[1:3] for row in cells(results)] == [
+        ["erm (settings , data aaa)", "20.00 ± 10.00"],
+        ["a", "40.00 ± 11.55"],
+        ["erm (settings , data bbb)", "50.00"],
+    ]
+    assert column(results, "Δ") == ["", "+10.00", ""]  # with seed 2 of the same data alone
+
+
+def test_a_record_without_a_hash_of_its_data_is_of_those_of_its_revision(make_result):
+    """Earlier versions took no hash. Where two are known, or there is no revision, it is a row of its own."""
+    old, new = runs(make_result, "erm", [0.1, 0.3]), runs(make_result, "erm", [0.5], 2, data=data("aaa"))
+    assert [row[1:3] for row in cells([*old, *new])] == [["erm", "30.00 ± 11.55"]]
+    learner = runs(make_result, "a", [0.2, 0.4], data=data("aaa"))
+    assert column([*old, *learner], "Δ")[1] == "+10.00 [+10.00, +10.00], p < 0.001"
+    third = runs(make_result, "erm", [0.7], 3, data=data("bbb"))
+    assert len(cells([*old, *new, *third])) == 3
+    nameless = [
+        *runs(make_result, "erm", [0.1, 0.3], data=data("", revision="")),
+        *runs(make_result, "erm", [0.5], 2, data=data("aaa", revision="")),
+    ]
+    assert len(cells(nameless)) == 2
 
 
 def test_rows_off_the_recipe_have_tables_of_their_own(make_result):

@@ -63,4 +63,4 @@ def test_the_leaderboard_writes_checks_and_distrusts(record: CorruptionCosts, tm
     path.write_text(path.read_text().replace('"severity": 3', '"severity": 1'))
     changed = CliRunner().invoke(main, [*words, "--check"])
     assert changed.exit_code == 1
-    assert "skipped the damaged record" in changed.stderr and "changed by hand" in changed.stderr
+    assert "skipped the record" in changed.stderr and "changed by hand" in changed.stderr

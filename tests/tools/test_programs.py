@@ -26,7 +26,9 @@ def test_there_are_programs_of_both_languages():
     assert [path.name for path in SCRIPTS] == ["gpu.sh"]
     assert [path.name for path in MODULES] == [
         "corruptions.py",
+        "equivalent.py",
         "figures.py",
+        "fuzz.py",
         "gpu_report.py",
         "kill.py",
         "reselect.py",

@@ -5,9 +5,11 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from bench.meta import LookAhead
+from bench.records.sections import MetaStep
 from bench.testing import toy_task
-from bench.training.history import EvaluatedModel, averages_after, evaluates_after
-from bench.training.meter import Stopwatch, set_learning_rate
+from bench.training.history import EvaluatedModel, NoEvaluations, averages_after, evaluates_after
+from bench.training.meter import Meter, Stopwatch, set_learning_rate
 from bench.training.method import Method
 
 
@@ -87,3 +89,16 @@ def test_the_evaluated_model_is_the_mean_of_the_averaged_parameters():
 def test_without_averaging_the_trained_model_itself_is_evaluated():
     method = begun(epochs=2, evaluate_every=1)
     assert EvaluatedModel().after(method, 1) is method.model
+
+
+def test_a_poor_meta_gradient_is_told_once():
+    notes = []
+    observer = SimpleNamespace(note=notes.append, begin=lambda *_: None)
+    meter = Meter(NoEvaluations(), observer)
+    method = begun()
+    method.engine = LookAhead(method.model)
+    method.engine.choice = MetaStep("replay", float32_error=0.75)
+    meter._method = method
+    for _ in range(2):
+        meter._note_warnings()
+    assert len(notes) == 1 and "the meta-gradient is 0.75 off that in float32" in notes[0]

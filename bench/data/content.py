@@ -1,0 +1,62 @@
+"""What identifies the data that were loaded, whatever their author says of them: a hash of the tensors."""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator
+
+from torch import Tensor
+
+from bench.data.dataset import Dataset
+
+PART = 2**26
+"""Bytes that are hashed at once, so that a memory map is read in parts and never held whole."""
+LONG = 2**30
+"""Bytes from which the progress of hashing is reported."""
+
+Report = Callable[[str, float], None]
+
+
+def content_of(dataset: Dataset, report: Report = lambda what, fraction: None) -> str:
+    """The hash of all that a run takes from a data set: every split and probe, and the names of classes and groups.
+
+    Not in it are the recipe, the mean and the deviation, which are settings of a run, and the augmentation, which is
+    code.
+
+    Args:
+        dataset: as it was loaded.
+        report: told what is being done and the fraction of it that is done, where it takes seconds.
+
+    Returns:
+        12 hexadecimal digits. The same samples give the same ones, in memory or in a memory map.
+    """
+    tensors = dict(_tensors(dataset))
+    total = sum(tensor.nbytes for tensor in tensors.values())
+    digest = hashlib.sha256(json.dumps([dataset.classes, dataset.groups]).encode())
+    done = 0
+    for name, tensor in tensors.items():
+        digest.update(json.dumps([name, str(tensor.dtype), list(tensor.shape)]).encode())
+        for part in _parts(tensor):
+            digest.update(part)
+            done += len(part)
+            if total >= LONG:
+                report(f"hashing {dataset.name} ({total / 1e9:,.1f} GB)", done / total)
+    return digest.hexdigest()[:12]
+
+
+def _tensors(dataset: Dataset) -> Iterator[tuple[str, Tensor]]:
+    """The tensors of each split and probe, by a name of their own."""
+    probes = {f"probe {name}": split for name, split in sorted(dataset.probes.items())}
+    for name, split in {"train": dataset.train, "val": dataset.val, "test": dataset.test, **probes}.items():
+        if split is not None:
+            yield f"{name} x", split.x
+            yield f"{name} y", split.y
+            yield f"{name} group", split.group
+
+
+def _parts(tensor: Tensor) -> Iterator[memoryview]:
+    """The bytes of a tensor, some samples at a time."""
+    if not tensor.numel():
+        return
+    samples = max(1, PART * len(tensor) // tensor.nbytes)
+    for part in tensor.detach().split(samples):
+        yield memoryview(part.cpu().contiguous().numpy()).cast("B")

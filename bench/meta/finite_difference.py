@@ -1,0 +1,158 @@
+"""The truth of the check: the virtual step itself, made with slightly other weights.
+
+What a training does with given weights is run as it stands: the gradient of the weighted loss by a plain backward pass,
+the step, and the validation loss at the stepped parameters. The central difference of that loss between two nearby
+values of the weights is its derivative, whatever the backward passes of the model contain. No backward pass is
+differentiated for it, so an operator whose derivative is cut or wrong does not make the truth wrong too.
+"""
+
+import itertools
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd import grad
+from torch.overrides import TorchFunctionMode
+
+from bench.meta.functional import Parameters, RandomState
+from bench.meta.gradient import Inner
+from bench.meta.passes import Head, Validation
+from bench.meta.virtual import VirtualStep
+from bench.trees import instances
+
+DIRECTIONS = 2
+"""Random directions of the weights. A wrong gradient escapes only if its error is orthogonal to all of them."""
+STEPS = (1e-6, 1e-7, 1e-8)
+"""Distances h of the weights in float64. Right gradients are within 1e-7 then: rounding contributes 1e-16 / h, and a
+kink like that of ReLU seldom lies between two weights so close. Where one does, the next distance decides."""
+TOLERANCE = 1e-4
+"""A gradient that is less off is right; the largest relative error seen of a right one is 1e-7."""
+COARSE_STEPS = (1e-3, 3e-3, 1e-2, 3e-2)
+"""Distances where values are rounded to float32 or less, which hides a smaller change of the weights."""
+COARSE_TOLERANCE = 2e-3
+"""As TOLERANCE, at COARSE_STEPS: in float32 smooth models have an error of 1e-4."""
+SPREADS = 5
+MOST = 0.05
+"""A gradient may be SPREADS times as far off as the differences at two neighbouring steps are from each other, but less
+than MOST: kinks and curvature count in steep models. ResNets in float32 have an error of 0.01."""
+
+
+def relative_error(found: Tensor, truth: Tensor) -> float:
+    """The norm of the difference, divided by the larger one of the two norms; 0 if both are zero."""
+    scale = torch.maximum(found.norm(), truth.norm()).clamp_min(torch.finfo(found.dtype).tiny)
+    return float((found - truth).norm() / scale)
+
+
+class Differences:
+    """Central differences of the validation loss after a virtual step, as a function of the weights.
+
+    All passes start from the same state of the generators. The model's buffers are as before afterwards.
+
+    Attributes:
+        epsilon: the relative spacing of the coarsest numbers in the training pass.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        x: Tensor,
+        head: Head,
+        inner: Inner,
+        w: Tensor,
+        val: Validation,
+        step: VirtualStep,
+        random: RandomState,
+    ) -> None:
+        """Make the training pass, which does not depend on the weights.
+
+        Args:
+            model: the model, run on the inputs x of the training batch.
+            head: what is computed from the logits.
+            inner: the loss of the virtual step.
+            w: [.., B], the weights at which the derivatives are taken.
+            val: the validation loss.
+            step: the virtual step.
+            random: the state of the generators for all passes.
+        """
+        self._parameters = Parameters(model)
+        self._inner, self._w, self._val, self._step, self._random = inner, w.detach(), val, step, random
+        self._derivatives: dict[float, Tensor] = {}
+        generator = torch.Generator().manual_seed(0)
+        directions = torch.randn(DIRECTIONS, *w.shape, generator=generator, dtype=torch.float64)
+        self._directions = directions.to(self._w)
+        narrowing = Narrowing()
+        with self._parameters.buffers_spared():
+            with random.replayed(), narrowing:
+                self._value = head(model(x))
+            self._buffers = self._parameters.buffers()
+        self.epsilon = max(narrowing.epsilon, _epsilon(self._value))
+        self._rounds = self.epsilon > torch.finfo(torch.float64).eps
+        self._steps = COARSE_STEPS if self._rounds else STEPS
+
+    def compare(self, gradient: Tensor) -> tuple[float | None, bool]:
+        """Compare a meta-gradient with the differences.
+
+        Args:
+            gradient: [.., B], of the validation loss with respect to the weights.
+
+        Returns:
+            Its relative error at the step at which it agrees best, and whether it is right. The error is None, and the
+            gradient counts as right, where no difference can be trusted: those of no two neighbouring steps agree,
+            because the model rounds its values or is too steep. It is infinite where a pass cannot be repeated.
+        """
+        wanted, best = (self._directions * gradient).sum(-1), float("inf")
+        least = COARSE_TOLERANCE if self._rounds else TOLERANCE
+        for h in self._steps:
+            best = min(best, relative_error(wanted, self._at(h)))
+            if best < least:
+                return best, True
+        if not self._repeats():
+            return float("inf"), False
+        spread = min(relative_error(self._at(a), self._at(b)) for a, b in itertools.pairwise(self._steps))
+        if spread >= MOST:
+            return None, True
+        return best, best < min(SPREADS * spread, MOST)
+
+    def _repeats(self) -> bool:
+        """Whether the same weights give the same loss, apart from the order of sums."""
+        once, again = self._loss(self._w), self._loss(self._w)
+        return relative_error(once, again) <= 100 * self.epsilon
+
+    def _at(self, h: float) -> Tensor:
+        """The derivatives [K, ..] of each run along the K directions, from weights that are h apart from w."""
+        if h not in self._derivatives:
+            both = [(self._loss(self._w + h * d), self._loss(self._w - h * d)) for d in self._directions]
+            self._derivatives[h] = torch.stack([(above - below) / (2 * h) for above, below in both])
+        return self._derivatives[h]
+
+    def _loss(self, w: Tensor) -> Tensor:
+        """The validation loss [..] after the virtual step with these weights, as a training computes it."""
+        loss = self._inner(self._value, [w]).sum()
+        tensors = self._parameters.tensors
+        gradient = grad(loss, tensors, retain_graph=True, materialize_grads=True)
+        moved, _ = self._step(tensors, gradient)
+        at = [p.detach().requires_grad_() for p in moved]  # some models do other things without gradients
+        with self._random.replayed():
+            return self._val(self._parameters.at(at, self._buffers)).detach()
+
+
+class Narrowing(TorchFunctionMode):
+    """Finds out whether a model that is given float64 rounds some of its values to fewer digits.
+
+    Attributes:
+        epsilon: the relative spacing of the coarsest numbers that a function has made out of float64.
+    """
+
+    epsilon = torch.finfo(torch.float64).eps
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = function(*args, **(kwargs or {}))
+        spacing = max((_epsilon(t) for t in instances(Tensor, out)), default=0.0)
+        if spacing > self.epsilon and any(t.dtype == torch.float64 for t in instances(Tensor, (args, kwargs))):
+            self.epsilon = spacing
+        return out
+
+
+def _epsilon(t: Tensor) -> float:
+    """The relative spacing of a tensor's numbers; 0 for integers."""
+    return torch.finfo(t.dtype).eps if t.is_floating_point() else 0.0

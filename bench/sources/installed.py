@@ -1,0 +1,153 @@
+"""The modules that are installed, loaded or not. Nothing is imported to look at it, as that would run it."""
+
+import functools
+import hashlib
+import importlib.metadata
+import importlib.util
+import json
+import pkgutil
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from importlib.machinery import ModuleSpec, PathFinder
+from pathlib import Path
+from typing import Any
+
+from bench.registry import GROUP
+from bench.sources.closure import Finder, Module, parsed
+from bench.sources.syntax import Parsed, standard
+
+
+class Installed(Finder):
+    """The modules of this process.
+
+    A module that was read once stays as it was read, as the process computes with what it has loaded or may load at any
+    time; one that was loaded again (`importlib.reload`) is read again.
+    """
+
+    def __init__(self) -> None:
+        self._read: dict[str, tuple[ModuleSpec | None, Module | None]] = {}
+
+    def find(self, module: str) -> Module | None:
+        """A module, which has no parsed source where its source is not in a file."""
+        loaded = getattr(sys.modules.get(module), "__spec__", None)
+        before, found = self._read.get(module, (None, None))
+        if module not in self._read or (before and loaded and loaded is not before):
+            found = _find(module)
+        self._read[module] = loaded or before, found
+        return found
+
+    def below(self, package: str) -> Iterator[str]:
+        """All modules in the folders of a package."""
+        spec = _spec_of(package)
+        if spec is None or spec.submodule_search_locations is None:
+            return
+        for info in pkgutil.iter_modules(spec.submodule_search_locations, f"{package}."):
+            yield info.name
+            if info.ispkg:
+                yield from self.below(info.name)
+
+    def follows(self, package: str) -> bool:
+        """All but Python itself and the libraries that are installed: what comes from a distribution that offers
+        plugins, from one that is installed in place (`pip install -e`), and from none.
+        """
+        if standard([package]):
+            return False
+        distributions = _distributions().get(package, [])
+        return not distributions or bool({normalized(name) for name in distributions} & _changing())
+
+
+INSTALLED = Installed()
+
+
+def _find(name: str) -> Module | None:
+    loaded, spec = sys.modules.get(name), _spec_of(name)
+    if loaded is None and spec is None:
+        return None
+    is_package = bool(spec and spec.submodule_search_locations is not None)
+    if is_package and spec and not spec.has_location:  # a package without `__init__`
+        return parsed("", name, True)
+    source = _source(spec, name)
+    if source is not None:
+        return parsed(source, name, is_package)
+    file = spec.origin if spec else getattr(loaded, "__file__", None)  # a script has no spec
+    try:
+        content = Path(file or "").read_bytes()
+    except OSError:
+        return Module(name, None)
+    if file and file.endswith(".py"):
+        return parsed(importlib.util.decode_source(content), name, is_package)
+    return Module(name, Parsed(hashlib.sha256(content).hexdigest()))  # compiled: equal files compute the same
+
+
+def _source(spec: ModuleSpec | None, name: str) -> str | None:
+    """What the loader of a module says of its source; None where it has none or does not tell."""
+    loader: Any = spec.loader if spec else None
+    if not hasattr(loader, "get_source"):  # as those of files and of zip archives have it
+        return None
+    try:
+        source: str | None = loader.get_source(name)
+    except (ImportError, OSError, SyntaxError, UnicodeError):
+        return None
+    return source
+
+
+def _spec_of(name: str) -> ModuleSpec | None:
+    """Where a module comes from; None where that is not known."""
+    if module := sys.modules.get(name):
+        spec: ModuleSpec | None = getattr(module, "__spec__", None)
+        return spec
+    package, _, _ = name.rpartition(".")
+    if not package:
+        return next((spec for finder in sys.meta_path if (spec := _top(finder, name))), None)
+    parent = _spec_of(package)
+    if parent is None or parent.submodule_search_locations is None:
+        return None
+    return PathFinder.find_spec(name, list(parent.submodule_search_locations))
+
+
+def _top(finder: Any, name: str) -> ModuleSpec | None:
+    """What a finder of the import system says of a module that lies in no package."""
+    if not hasattr(finder, "find_spec"):
+        return None
+    spec: ModuleSpec | None = finder.find_spec(name, None)
+    return spec
+
+
+@functools.cache  # it takes half a second
+def _distributions() -> Mapping[str, list[str]]:
+    """Package -> the distributions that it comes from."""
+    return importlib.metadata.packages_distributions()
+
+
+@functools.cache
+def _changing() -> frozenset[str]:
+    """Distributions whose version does not tell their code: those of plugins, and those that are installed in place."""
+    offering = {entry.dist.name for entry in importlib.metadata.entry_points(group=GROUP) if entry.dist}
+    claimed = {name for names in _distributions().values() for name in names}
+    return frozenset(map(normalized, offering | set(filter(_is_in_place, claimed))))
+
+
+def _is_in_place(distribution: str) -> bool:
+    """Whether a distribution was installed with `pip install -e`, as it says itself."""
+    try:
+        said = importlib.metadata.distribution(distribution).read_text("direct_url.json")
+        return bool(said and json.loads(said).get("dir_info", {}).get("editable"))
+    except (importlib.metadata.PackageNotFoundError, OSError, ValueError):
+        return False
+
+
+def normalized(distribution: str) -> str:
+    """One form of a distribution's name."""
+    return distribution.lower().replace("_", "-").replace(".", "-")
+
+
+def modules_of(value: Any) -> Iterable[str]:
+    """The modules in which a class with its bases, a function or an object is written, but Python's and libraries'."""
+    while True:
+        inner = getattr(value, "__wrapped__", None) or getattr(value, "func", None)
+        if inner is None or isinstance(value, type):
+            break
+        value = inner
+    classes = value.__mro__ if isinstance(value, type) else [value]
+    names = [getattr(one, "__module__", None) or type(one).__module__ for one in classes]
+    return [name for name in dict.fromkeys(names) if INSTALLED.follows(name.partition(".")[0])]

@@ -1,0 +1,204 @@
+"""A source file without its wording: what is computed, and what is imported. Nothing here imports torch.
+
+Comments, docstrings, annotations and imports for types alone change no number, so they are left out. Of an annotated
+field of a class its name, its place and its default stay, as they make the class's constructor; the type goes. It says
+how the text of an option becomes a value, and that value is part of a run's key.
+"""
+
+import ast
+import re
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+Function = TypeVar("Function", ast.FunctionDef, ast.AsyncFunctionDef)
+
+FOR_TYPES_ALONE = {"typing", "typing_extensions", "collections.abc", "__future__"}
+"""Modules from which nothing is imported that computes."""
+FIELD_KINDS = re.compile(r"\b(?:ClassVar|InitVar|KW_ONLY)\b")
+"""Words of an annotation that make a field of another kind: it is no parameter, or one that is passed otherwise."""
+READ_NO_TYPES = {"property", "staticmethod", "classmethod", "abstractmethod", "override", "hookimpl", "cached_property"}
+"""Decorators that do not look at annotations. Others may: `singledispatch` and `torch.library.custom_op` do."""
+BY_OTHER_NAMES = {
+    *("import_module", "__import__", "iter_modules", "walk_packages", "exec_module", "spec_from_file_location"),
+    *("run_path", "run_module", "exec", "__getattr__", "lazy_loader"),
+}
+"""Functions by which a module imports what cannot be read off its source."""
+IGNORED_FIELDS = {"ctx", "kind", "type_comment", "type_ignores", "type_params"}
+"""Fields of syntax trees that follow from others, or are about types."""
+
+
+@dataclass(frozen=True)
+class Parsed:
+    """A source file.
+
+    Attributes:
+        meaning: one text for files that compute the same in the same way.
+        imports: full names of all that is imported anywhere in it: modules, and `module.name` for names of modules.
+        open_ended: whether it imports more than can be read off it, such as a module whose name it computes.
+    """
+
+    meaning: str
+    imports: frozenset[str] = frozenset()
+    open_ended: bool = False
+
+
+def parse(source: str, module: str, is_package: bool) -> Parsed:
+    """Read a source file.
+
+    Args:
+        source: Its text. What this Python cannot parse is known by the text itself, and imports nothing.
+        module: The module's full name, from which relative imports start.
+        is_package: Whether it is the `__init__` of a package.
+    """
+    try:
+        tree = _WithoutWording().visit(ast.parse(source))
+        parts: list[str] = []
+        _write(tree, parts)
+    except (SyntaxError, ValueError, RecursionError):
+        return Parsed(source)
+    package = module if is_package else module.rpartition(".")[0]
+    names: set[str] = set()
+    open_ended = False
+    for node in ast.walk(tree):
+        found, is_open = _imported_by(node, package)
+        names |= found
+        open_ended |= is_open
+    return Parsed("".join(parts), frozenset(names), open_ended)
+
+
+class _WithoutWording(ast.NodeTransformer):
+    """Takes away what computes nothing."""
+
+    def __init__(self) -> None:
+        self._in_class = False
+
+    def visit_Expr(self, node: ast.Expr) -> ast.AST | None:
+        return None if isinstance(node.value, ast.Constant) else self.generic_visit(node)
+
+    def visit_Pass(self, node: ast.Pass) -> None:
+        """Without docstrings, a body of a docstring alone is empty too."""
+
+    def visit_TypeAlias(self, node: ast.AST) -> None:
+        """`type Name = ...`."""
+
+    def visit_Import(self, node: ast.Import) -> ast.AST | None:
+        return None if {alias.name for alias in node.names} <= FOR_TYPES_ALONE else node
+
+    def visit_ImportFrom(self, node: ast.ImportFrom) -> ast.AST | None:
+        return None if not node.level and node.module in FOR_TYPES_ALONE else node
+
+    def visit_If(self, node: ast.If) -> Any:
+        test = node.test
+        if (test.attr if isinstance(test, ast.Attribute) else getattr(test, "id", "")) != "TYPE_CHECKING":
+            return self.generic_visit(node)
+        return [kept for statement in node.orelse for kept in _listed(self.visit(statement))]
+
+    def visit_ClassDef(self, node: ast.ClassDef) -> ast.AST:
+        return self._inside(node, in_class=True)
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
+        return self._inside(self._without_types(node), in_class=False)
+
+    def visit_AsyncFunctionDef(self, node: ast.AsyncFunctionDef) -> ast.AST:
+        return self._inside(self._without_types(node), in_class=False)
+
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST | None:
+        if self._in_class:
+            kinds = sorted(FIELD_KINDS.findall(ast.unparse(node.annotation)))
+            node.annotation = ast.Name(" ".join(["field", *kinds]))
+            return self.generic_visit(node)
+        if node.value is None:
+            return None
+        return self.generic_visit(ast.Assign(targets=[node.target], value=node.value))
+
+    def _inside(self, node: ast.AST, in_class: bool) -> ast.AST:
+        outside, self._in_class = self._in_class, in_class
+        node = self.generic_visit(node)
+        self._in_class = outside
+        return node
+
+    def _without_types(self, node: Function) -> Function:
+        decorators = {ast.unparse(decorator).partition("(")[0].rpartition(".")[2] for decorator in node.decorator_list}
+        if decorators <= READ_NO_TYPES:
+            node.returns = None
+            for argument in ast.walk(node.args):
+                if isinstance(argument, ast.arg):
+                    argument.annotation = None
+        return node
+
+
+def _listed(visited: Any) -> list[ast.AST]:
+    """What a visit leaves of a statement: nothing, a node or several."""
+    if visited is None:
+        return []
+    return visited if isinstance(visited, list) else [visited]
+
+
+def _write(value: Any, parts: list[str]) -> None:
+    """A text of a tree, the same in every version of Python: `ast.dump` names fields that only later versions have."""
+    if isinstance(value, ast.AST):
+        parts.append(f"({type(value).__name__}")
+        for name in value._fields:
+            part = getattr(value, name, None)
+            if name not in IGNORED_FIELDS and part is not None and part != []:
+                parts.append(f" {name}=")
+                _write(part, parts)
+        parts.append(")")
+    elif isinstance(value, list):
+        parts.append("[")
+        for part in value:
+            _write(part, parts)
+        parts.append("]")
+    else:
+        parts.append(repr(value))
+
+
+def _imported_by(node: ast.AST, package: str) -> tuple[set[str], bool]:
+    """What a node of a tree imports, and whether it may import more than that."""
+    if isinstance(node, ast.Import):
+        names = {alias.name for alias in node.names}
+        return names, any(name.partition(".")[0] in BY_OTHER_NAMES for name in names)
+    if isinstance(node, ast.ImportFrom):
+        base = ".".join(filter(None, [_above(package, node.level), node.module])) if node.level else node.module or ""
+        names = {f"{base}.{alias.name}" for alias in node.names if alias.name != "*"}
+        return names | {base}, len(names) < len(node.names) or base.partition(".")[0] in BY_OTHER_NAMES
+    if isinstance(node, ast.FunctionDef):
+        return set(), node.name in BY_OTHER_NAMES
+    if isinstance(node, ast.Call) and _called(node) in BY_OTHER_NAMES:
+        return _by_text(node, package)
+    return set(), False
+
+
+def _called(node: ast.Call) -> str:
+    """The last name of the function that is called; empty where it has none."""
+    return node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+
+
+def _by_text(node: ast.Call, package: str) -> tuple[set[str], bool]:
+    """The module that `import_module("...")` names; where it is not written out, any may be meant."""
+    texts = [argument.value for argument in node.args[:1] if isinstance(argument, ast.Constant)]
+    if _called(node) not in ("import_module", "__import__") or not texts or not isinstance(texts[0], str):
+        return set(), True
+    name = texts[0].lstrip(".")
+    level = len(texts[0]) - len(name)
+    return {".".join(filter(None, [_above(package, level), name])) if level else name}, False
+
+
+def _above(package: str, level: int) -> str:
+    """The package from which a relative import of this level starts."""
+    parts = package.split(".")
+    return ".".join(parts[: len(parts) - level + 1])
+
+
+def parents(module: str) -> Iterator[str]:
+    """The packages that a module lies in, the outermost first, and the module itself: importing it runs them all."""
+    parts = module.split(".")
+    for length in range(1, len(parts) + 1):
+        yield ".".join(parts[:length])
+
+
+def standard(modules: Iterable[str]) -> set[str]:
+    """Those of Python itself."""
+    return {module for module in modules if module.partition(".")[0] in sys.stdlib_module_names}
