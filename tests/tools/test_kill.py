@@ -27,6 +27,8 @@ def test_equal_records_are_equal_whatever_they_cost(folders):
 
 def test_what_differs_is_named(folders, make_result):
     one, other = folders
+    for path in list((one / "results").iterdir()):
+        path.unlink()
     path = ResultStore(one / "results").put(make_result(test={"tprd": 0.5}), {"test/last": np.arange(4)})
     (one / "results" / "a.part").touch()
     (other / "page.md").touch()
