@@ -189,6 +189,9 @@ def _tell(results: "Sequence[RunResult]", folder: Path, out: Path) -> None:
     write_tables(out)
     pages = dict.fromkeys(str(out / page_name(r.spec.protocol, r.spec.dataset)) for r in results)
     click.echo(f"records in {folder}; tables: {', '.join(pages)}")
+    for r in results:
+        for note in r.notes:
+            click.echo(f"{r.spec.method}, seed {r.spec.seed}: {note}", err=True)
     if unfit := dict.fromkeys(f"not applicable: {r.spec.method}: {r.error}" for r in results if r.unfit):
         click.echo("\n".join(unfit), err=True)
     if failed := [r for r in results if not (r.ok or r.unfit)]:

@@ -45,6 +45,7 @@ class RunResult(JsonRecord):
         about, resolved, data, costs, environment, code: see `bench.records.sections`.
         history: columns with one entry for each evaluation: epoch, step, train/..., val/..., test/... .
         selected: rule -> what it selects. `last` always; `best_val_<metric>` unless validation was trained on.
+        notes: what a reader has to know of the numbers, in sentences. No entry of the file where there is nothing.
     """
 
     spec: RunSpec
@@ -61,6 +62,7 @@ class RunResult(JsonRecord):
     code: Code = field(default_factory=lambda: Code.read({}))
     error: str = ""
     arrays: str = ""
+    notes: list[str] = field(default_factory=list)
 
     @property
     def code_by_use(self) -> dict[str, str]:
@@ -104,8 +106,9 @@ class RunResult(JsonRecord):
     def entries(self) -> dict[str, Any]:
         """NaN is null."""
         fields: dict[str, Any] = _plain(as_written(self))
-        if not self.arrays:
-            del fields["arrays"]
+        for name in ("arrays", "notes"):
+            if not fields[name]:
+                del fields[name]
         return {"format": FORMAT, "key": self.spec.key} | fields
 
     @classmethod

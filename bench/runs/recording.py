@@ -1,5 +1,6 @@
 """From finished trainings to the record of a run: all that is known of it, section by section."""
 
+import math
 import os
 import sys
 from dataclasses import dataclass
@@ -78,6 +79,7 @@ def record_of(
     """
     spec = experiment.spec(seed)
     status, error = trained.outcome.status, trained.outcome.error
+    history = _columns(trained.meter.history, place)
     failure = trained.evaluations.failures[place]
     if status == OK and (failure or trained.meter.diverged[place]):
         status, error = DIVERGED, failure or "the training loss or a parameter is not finite"
@@ -89,14 +91,25 @@ def record_of(
         about=_about(experiment, method),
         resolved=experiment.resolved,
         data=_data(experiment, trained.prepared, place),
-        history=_columns(trained.meter.history, place),
+        history=history,
         selected=trained.selected(place) if status == OK else {},
         costs=_costs(trained, computed),
         environment=environment(experiment.plugins, computed.device),
         code=code_of(experiment),
         error=error,
         arrays=digest_of_arrays(trained.arrays(place)) if status == OK else "",
+        notes=[] if experiment.trains_on_val else _undefined(experiment.recipe.select, history),
     )
+
+
+def _undefined(select: str, history: dict[str, list[float]]) -> list[str]:
+    """What is to be said of evaluations at which the metric that epochs are selected by has no value."""
+    values = history.get(f"val/{select}", [])
+    undefined = sum(math.isnan(value) for value in values)
+    if not undefined:
+        return []
+    what = f"validation {select} is undefined (NaN) at {undefined} of {len(values)} evaluations"
+    return [f"{what}: best validation {select} selects {'none' if undefined == len(values) else 'among the others'}"]
 
 
 def _command(experiment: Experiment, spec: RunSpec, computed: Computation) -> str:
