@@ -6,7 +6,7 @@ Each message is one line that says what was wrong, what is valid and what to do.
 import difflib
 from collections.abc import Iterable
 
-from bench.text import join_first
+from bench.text import cut, join_first
 
 
 class BenchError(Exception):
@@ -31,6 +31,7 @@ class UnknownNameError(BenchError):
 
     def __init__(self, kind: str, name: str, known: Iterable[str], hint: str = "", kinds: str = "") -> None:
         known = sorted(set(known))  # a name may be of two kinds
+        name = cut(name)
         near = difflib.get_close_matches(name, known, n=self.SHOWN)
         question = f"did you mean {near[0]!r}? " if near else ""
         if kinds:
@@ -50,6 +51,14 @@ class DataError(BenchError):
 
 class PluginError(BenchError):
     """A plugin that breaks the rules: a misspelt hook, a name that is offered twice, a wrong return value."""
+
+
+class PluginFailureError(PluginError):
+    """Plugin code that raised something that it should not have: a failure, not bad input, so the exit code is 1."""
+
+
+class ModelError(BenchError):
+    """A model that breaks a rule of models (`bench.models.rules`), found before anything is trained."""
 
 
 class ProtocolError(BenchError):
@@ -83,4 +92,11 @@ class DivergedError(BenchError):
     """Training that reached a loss or a parameter that is not finite, or a model whose logits are not.
 
     The run is recorded as a failure, and the command exits with code 1.
+    """
+
+
+class TimedOutError(BaseException):
+    """A run that has made no progress for as long as `--timeout` allows.
+
+    It is no Exception, so that plugin code which handles all exceptions does not handle this one.
     """

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from bench.errors import OptionError
+from bench.text import cut
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ def named_value(text: str, prefixes: Sequence[str] = (), example: str = "") -> t
         return name, value
     forms = [f"{prefix}.NAME=VALUE" for prefix in prefixes] or ["NAME=VALUE"]
     such_as = f", such as {example}" if example else ""
-    raise OptionError(f"option {text!r}: expected {' or '.join(forms)}{such_as}")
+    raise OptionError(f"option {cut(text)!r}: expected {' or '.join(forms)}{such_as}")
 
 
 def named_values(texts: Iterable[str], prefixes: Sequence[str] = (), example: str = "") -> dict[str, str]:
@@ -151,15 +152,15 @@ def parse(known: Mapping[str, Option], given: Mapping[str, Any], what: str) -> d
     values = {}
     for name, value in given.items():
         if not known:
-            raise OptionError(f"{what} has no options (got {name!r})")
+            raise OptionError(f"{what} has no options (got {cut(name)!r})")
         if name not in known:
             valid = "; ".join(f"{n}: {o}" for n, o in known.items())
-            raise OptionError(f"{what} has no option {name!r}; valid: {valid}")
+            raise OptionError(f"{what} has no option {cut(name)!r}; valid: {valid}")
         option = known[name]
         try:
             values[name] = convert(option.type, value)
         except (ValueError, TypeError, OverflowError):
-            raise OptionError(f"option {name}={show(value)} of {what}: expected {option}") from None
+            raise OptionError(f"option {name}={cut(show(value))} of {what}: expected {option}") from None
     return values
 
 

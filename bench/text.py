@@ -1,9 +1,79 @@
-"""Long lists in few words: the first names and how many more there are, counts by name or their range."""
+"""Texts as they are shown: long ones cut, long lists in few words, and what a terminal would obey made visible."""
 
-from collections.abc import Sequence
+import codecs
+import shlex
+from collections.abc import Iterable, Sequence
 
 NAMED = 10
 """Classes or groups up to which each is named."""
+LONG = 100
+"""Characters of what a user wrote up to which a message repeats it whole."""
+SIGNS = {
+    "±": "+/-",
+    "×": "x",
+    "–": "-",
+    "…": "...",
+    "Δ": "d",
+    "µ": "u",
+    "↑": "^",
+    "↓": "v",
+    "†": "+",
+    "‡": "++",
+    "§": "$",
+}
+"""What stands for the signs of tables where the output has ASCII alone."""
+
+
+def visible(text: str, keep: str = "") -> str:
+    """The text in one line, without anything that a terminal obeys or that cannot be written.
+
+    Spaces of any kind are spaces; other characters that are not printable, such as escape, marks that turn the
+    direction of writing and halves of characters, are shown as `\\x1b`.
+
+    Args:
+        text: of any origin.
+        keep: characters that are left as they are, such as line breaks.
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c in keep else _shown(c) for c in text)
+
+
+def _shown(character: str) -> str:
+    return " " if character.isspace() else character.encode("unicode_escape").decode()
+
+
+def cut(text: str, most: int = LONG) -> str:
+    """The text, or its beginning and how long it is."""
+    return text if len(text) <= most else f"{text[:most]}... ({len(text):,} characters)"
+
+
+def shell_line(words: Iterable[str]) -> str:
+    """Words as a POSIX shell reads them, in one line: what is not printable is written as `$'\\n'`."""
+    line = shlex.join(words)  # which puts all such characters between single quotes
+    return "".join(c if c.isprintable() else f"'$'{_in_shell(ord(c))}''" for c in line)
+
+
+def _in_shell(code: int) -> str:
+    """A character between `$'` and `'`; a byte of an argument that is no text is half a character in Python."""
+    if code < 0x80 or 0xDC80 <= code <= 0xDCFF:
+        return f"\\x{code & 0xFF:02x}"
+    return f"\\U{code:08x}"
+
+
+def in_ascii(error: UnicodeError) -> tuple[str, int]:
+    """What is written for characters that the output's encoding lacks: an error handler for codecs."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    part = error.object[error.start : error.end]
+    return part.translate({ord(sign): form for sign, form in SIGNS.items()}).encode(
+        "ascii", "backslashreplace"
+    ).decode(), error.end
+
+
+IN_ASCII = "bench.in_ascii"
+"""The name of that handler."""
+codecs.register_error(IN_ASCII, in_ascii)
 
 
 def join_first(names: Sequence[str], most: int, separator: str = ", ", left_out: int = 0) -> str:

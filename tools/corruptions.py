@@ -24,10 +24,10 @@ from torch import Tensor
 from bench.data.dataset import Dataset
 from bench.data.files import Files, default_root
 from bench.errors import DataError
+from bench.guards.allocator import keep_freed_memory
 from bench.images.corruptions import CORRUPTIONS
 from bench.images.corruptions.base import CIFAR
 from bench.registry import installed
-from bench.runs.allocator import keep_freed_memory
 from bench.runs.environment import environment
 from bench.throughput.corruptions import CLOCKS, FOLDER, CorruptionCosts, Timing, section
 

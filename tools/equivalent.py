@@ -121,8 +121,14 @@ def commits_of(results: Iterable[RunResult]) -> dict[str, Commit]:
         for plugin in sorted(used):
             module = modules.get(plugin.partition(" ")[0])
             hashes[plugin] = (hash_of([module], tree) if module else "") or UNKNOWN
-        commits[name] = Commit(core, hashes, {one: digest([core, one]) for one in sorted(protocols[name])})
+        commits[name] = Commit(core, hashes, {one: _protocol_in(tree, one, core) for one in sorted(protocols[name])})
     return commits
+
+
+def _protocol_in(tree: CommitTree, protocol: str, core: str) -> str:
+    """The hash of a protocol that was part of the core: of its own module, or where it had none of the whole core."""
+    module = tree.find(f"bench.protocols.{plugin_of_protocol(protocol)}")
+    return digest([protocol, module.parsed.meaning if module and module.parsed else core])
 
 
 @cache

@@ -126,7 +126,7 @@ def cifar100(logs: Path, records: Path) -> Table:
 
 def run_cells(row: "RunRow", metrics: Sequence[str]) -> list[str]:
     from bench.records.run import LAST
-    from bench.tables.leaderboard import mean_and_error
+    from bench.tables.rows import mean_and_error
 
     runs = list(row.runs.values())
     epochs = runs[0].resolved.recipe["epochs"]

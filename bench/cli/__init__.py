@@ -1,5 +1,7 @@
 """The command line: the only place that prints. Torch is imported by the commands that need it, when they need it."""
 
+import io
+import sys
 from collections.abc import Iterator
 from typing import Any, NoReturn
 
@@ -7,12 +9,21 @@ import click
 
 from bench import __version__
 from bench.cli import data, leaderboard, new, plot, run, show, throughput
-from bench.cli.common import INTERRUPTED
-from bench.errors import BenchError
+from bench.cli.common import DEBUG, INTERRUPTED, debug_option, say
+from bench.errors import BenchError, PluginFailureError
+from bench.failures import whole_traceback
+from bench.text import IN_ASCII, cut, visible
 
 
 class _Commands(click.Group):
-    """Turns expected errors and wrong words into one line and exit code 2, and an interrupt into exit code 130."""
+    """Turns expected errors into one line. The exit code is 2 for bad input, 1 for a failing plugin, 130 for Ctrl-C."""
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        """Where the output has no sign for a character, as `±` in ASCII, it gets another one."""
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors=IN_ASCII)
+        return super().main(*args, **kwargs)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         try:
@@ -24,12 +35,14 @@ class _Commands(click.Group):
         try:
             return super().invoke(ctx)
         except BenchError as error:
-            click.echo(f"error: {error}", err=True)
-            ctx.exit(2)
+            if ctx.meta.get(DEBUG):
+                say(whole_traceback(error), err=True)
+            say(f"error: {visible(str(error))}", err=True)
+            ctx.exit(1 if isinstance(error, PluginFailureError) else 2)
         except click.UsageError as error:
             _refuse(error, ctx)
         except KeyboardInterrupt:
-            click.echo("\ninterrupted", err=True)
+            say("\ninterrupted", err=True)
             ctx.exit(INTERRUPTED)
 
 
@@ -42,7 +55,7 @@ def _refuse(error: click.UsageError, ctx: click.Context) -> NoReturn:
     if isinstance(error, click.BadOptionUsage) and "requires an argument" in message:
         forms = {p.make_metavar(ctx) for p in _parameters(ctx) if error.option_name in p.opts}
         message = f"option {error.option_name} needs a value{''.join(f' {form}' for form in sorted(forms)[:1])}"
-    click.echo(f"error: {message} (`{command} --help` says more)", err=True)
+    say(f"error: {cut(message, 500)} (`{command} --help` says more)", err=True)
     ctx.exit(2)
 
 
@@ -58,6 +71,7 @@ def _parameters(ctx: click.Context) -> Iterator[click.Parameter]:
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@debug_option
 @click.version_option(__version__, prog_name="bench")
 def main() -> None:
     """Benchmark methods that reweight training data.

@@ -1,12 +1,13 @@
 """What several commands share: options, the plugins, and tables on the terminal."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from bench.options import GREATEST, convert
+from bench.text import visible
 
 if TYPE_CHECKING:
     from bench.registry import Registry
@@ -59,6 +60,27 @@ backend_option = click.option(
 eager_option = click.option(
     "--eager", is_flag=True, help="Do not capture and replay updates, as runs on a GPU and stacked runs do otherwise."
 )
+timeout_option = click.option(
+    "--timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="SECONDS",
+    help="End a run as a failure that makes no progress (no step, no evaluation) for so long. A call of C code that "
+    "does not return can be ended only with --isolate.",
+)
+
+
+def _debug(context: click.Context, _: click.Parameter, value: bool) -> None:
+    context.meta[DEBUG] = value or context.meta.get(DEBUG, False)
+
+
+DEBUG = "bench.debug"
+debug_option = click.option(
+    "--debug",
+    is_flag=True,
+    expose_value=False,
+    callback=_debug,
+    help="Show the tracebacks of errors in plugins, which are told in one line otherwise.",
+)
 unofficial_option = click.option(
     "--allow-unofficial-data", is_flag=True, help="Accept data files whose checksum is not the official one."
 )
@@ -99,8 +121,19 @@ def installed(refuse_duplicates: bool = True) -> "Registry":
             raise
         plugins = registry.load(registry.installed_entry_points(), refuse_duplicates=False)
     for plugin, why in plugins.broken.items():
-        click.echo(f"warning: plugin {plugin} could not be loaded: {why}", err=True)
+        say(f"warning: plugin {plugin} could not be loaded: {why}", err=True)
     return plugins
+
+
+def say(text: object, err: bool = False) -> None:
+    """Print lines, on the error stream if `err`. What a terminal would obey is made visible."""
+    click.echo(visible(str(text), keep="\n\t"), err=err)
+
+
+def warn_of(unused: "Mapping[Path, str]") -> None:
+    """Name each file whose record cannot be used, with the reason."""
+    for path, why in unused.items():
+        say(f"warning: skipped the record {path}: {why}", err=True)
 
 
 def table(title: str, rows: Sequence[Sequence[str]], heads: Sequence[str] = ()) -> None:
@@ -115,8 +148,8 @@ def table(title: str, rows: Sequence[Sequence[str]], heads: Sequence[str] = ()) 
     for i in range(max(map(len, rows), default=0)):
         columns.add_column(heads[i] if heads else "", no_wrap=i != 1, overflow="fold")
     for row in rows:
-        columns.add_row(*row)
+        columns.add_row(*map(visible, row))
     if title:
-        console.print(title, style="bold")
+        console.print(visible(title), style="bold")
     console.print(columns)
     console.print()

@@ -12,7 +12,9 @@ from bench.cli.common import (
     GREATEST_SEED,
     WholeNumber,
     data_dir_option,
+    debug_option,
     installed,
+    say,
     settings_option,
     table,
     unofficial_option,
@@ -36,6 +38,7 @@ def data() -> None:
 @settings_option("An option of the data set.", metavar="dataset.NAME=VALUE")
 @data_dir_option
 @unofficial_option
+@debug_option
 def prepare(name: str, options: Sequence[str], data_dir: Path | None, allow_unofficial_data: bool) -> None:
     """Download, verify and convert the data set NAME.
 
@@ -44,24 +47,23 @@ def prepare(name: str, options: Sequence[str], data_dir: Path | None, allow_unof
     """
     from bench.cli.progress import preparing
     from bench.options import named_values, options_of, parse
+    from bench.runs.resolve import load_dataset
 
-    load = installed().find("datasets", name).value
+    offer = installed().find("datasets", name)
     given = named_values(options, ["dataset"])
     values = {option.removeprefix("dataset."): value for option, value in given.items()}
     files = _Noted(data_dir or default_root(), allow_unofficial_data)
-    values = parse(options_of(load), values, f"data set {name}")
+    values = parse(options_of(offer.value), values, f"data set {name}")
     with preparing() as files.progress:
-        dataset = load(files, **values)
+        dataset = load_dataset(name, offer, files, values)
     checked = files.noted | dict.fromkeys(_prepared(files.noted), "prepared")
     if checked:
         rows = [(str(path.relative_to(files.root)), how, _size(path)) for path, how in checked.items()]
         table(f"Files in {files.root}:", rows, ("name", "checked", "size"))
-    click.echo(f"{name} is ready: {_summary(dataset)}")
+    say(f"{name} is ready: {_summary(dataset)}")
     if dataset.unofficial:
         names = ", ".join(dataset.unofficial)
-        click.echo(
-            f"These data are not known to be the official ones, which records and tables will say: {names}", err=True
-        )
+        say(f"These data are not known to be the official ones, which records and tables will say: {names}", err=True)
 
 
 @data.command()
@@ -76,6 +78,7 @@ def prepare(name: str, options: Sequence[str], data_dir: Path | None, allow_unof
 )
 @data_dir_option
 @unofficial_option
+@debug_option
 def audit(
     name: str,
     protocol: str | None,
@@ -93,6 +96,7 @@ def audit(
     """
     from bench.audit import audit as look
     from bench.cli.progress import preparing
+    from bench.failures import Part, plugin_code
     from bench.options import named_values
     from bench.runs.resolve import by_prefix, resolve_data
     from bench.streams import RandomStreams
@@ -105,14 +109,15 @@ def audit(
     dataset = resolved.dataset
     chosen = resolved.protocol
     recipe = resolved.recipe
-    splits = chosen.splits(dataset, recipe, RandomStreams((seed,)))
-    again = chosen.splits(dataset, recipe, RandomStreams((seed,)))
+    with plugin_code(Part("protocol", chosen.name, resolved.plugins["protocol"], type(chosen))):
+        splits = chosen.splits(dataset, recipe, RandomStreams((seed,)))
+        again = chosen.splits(dataset, recipe, RandomStreams((seed,)))
     heads = ["split", "samples", "groups", "classes", "most : least", "claimed"]
     if chosen.group_is_class:
         heads.remove("groups")
     table(f"{name}, {chosen.name}/{chosen.version}, seed {seed}", list(_counts(dataset, chosen, splits)), heads)
     findings = look(dataset, chosen, recipe, splits, again)
-    click.echo("\n".join(f"{finding.severity}: {finding.what}" for finding in findings) or "no defects found")
+    say("\n".join(f"{finding.severity}: {finding.what}" for finding in findings) or "no defects found")
     if any(finding.severity == "severe" for finding in findings):
         sys.exit(1)
 

@@ -1,12 +1,18 @@
 """`bench leaderboard`, and the tables that other commands leave."""
 
+import os
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import click
 
-from bench.cli.common import out_option
-from bench.errors import BenchError
+from bench.cli.common import out_option, say, warn_of
+from bench.errors import BenchError, StoreError
+
+FOLDERS = ("results", "throughput", "corruptions")
+"""Of the records of runs, of steps and of corruptions."""
 
 
 @click.command()
@@ -16,51 +22,114 @@ def leaderboard(out: Path, check: bool) -> None:
     """Render the records as markdown tables.
 
     There is one page for each protocol and data set, one for the throughput and one for the cost of the corruptions.
+
+    A record that cannot be used is named and left out of the pages, and no page is removed then. The exit code is 1 if
+    there is one, and 2 if a page cannot be written.
     """
-    if not any((out / folder).is_dir() for folder in ("results", "throughput", "corruptions")):
+    if not any(os.path.lexists(out / folder) for folder in FOLDERS):
         raise BenchError(
             f"{out} has no folder 'results', 'throughput' or 'corruptions' with records: name the folder with --out"
         )
     if not check:
-        click.echo("\n".join(map(str, write_tables(out))) or "no records")
-        return
-    pages, damaged = _pages(out)
+        tables = write_tables(out)
+        say("\n".join(map(str, tables.written)) or "no records")
+        sys.exit(0 if tables.whole else 1)
+    pages, whole = _pages(out)
     stale = [name for name, text in pages.items() if _text(out / name) != text]
     stale += [path.name for path in _tables(out) if path.relative_to(out).as_posix() not in pages]
     if stale:
-        click.echo(f"stale in {out}: {', '.join(stale)}; run `bench leaderboard --out {out}`", err=True)
-    if stale or damaged:
+        say(f"stale in {out}: {', '.join(stale)}; run `bench leaderboard --out {out}`", err=True)
+    if stale or not whole:
         sys.exit(1)
-    click.echo(f"{len(pages)} tables are what the records give")
+    say(f"{len(pages)} tables are what the records give")
 
 
-def write_tables(out: Path) -> list[Path]:
-    """Write the tables that the records give, and remove those that they no longer give. Returns the written files."""
+class Tables(NamedTuple):
+    """The tables and pictures that were written, and whether every record could be read and shown."""
+
+    written: list[Path]
+    whole: bool
+
+
+def write_tables(out: Path) -> Tables:
+    """Write the tables that the records give, and remove those that they no longer give.
+
+    Where a record, or the folder that a table comes from, cannot be read, no table is removed, which is said.
+
+    Raises:
+        StoreError: if one cannot be written, after the others were.
+    """
     from bench.records.files import write_whole
 
-    pages, _ = _pages(out)
+    pages, whole = _pages(out)
+    failures = []
     for name, text in pages.items():
-        write_whole(out / name, text.encode())
+        try:
+            write_whole(out / name, text.encode())
+        except StoreError as error:
+            failures.append(error)
     for path in _tables(out):
-        if path.relative_to(out).as_posix() not in pages:
+        name = path.relative_to(out).as_posix()
+        if name in pages:
+            continue
+        if whole and (out / _folder_of(name)).is_dir():
             path.unlink()
-    return [out / name for name in pages]
+        else:
+            say(f"warning: left {path} as it is, as not all records could be read", err=True)
+    if failures:
+        raise failures[0]
+    return Tables([out / name for name in pages], whole)
+
+
+def _folder_of(page: str) -> str:
+    """The folder of the records that a page is made from."""
+    name = page.partition("/")[0].partition(".")[0]
+    return name if name in FOLDERS else FOLDERS[0]
 
 
 def _pages(out: Path) -> tuple[dict[str, str], bool]:
-    """The tables and pictures by file name, and whether a record is damaged."""
+    """The tables and pictures by file name, and whether every record could be read and shown."""
     from bench.records.json_file import load
-    from bench.records.store import ResultStore
+    from bench.records.run import RunResult
     from bench.tables.leaderboard import render
     from bench.throughput import ThroughputRecord, corruptions, page
 
-    results, damaged = ResultStore(out / "results").load()
-    steps, damaged_steps = load(out / "throughput", ThroughputRecord)
-    costs, damaged_costs = load(out / corruptions.FOLDER, corruptions.CorruptionCosts)
-    damaged |= damaged_steps | damaged_costs
-    for path, why in damaged.items():
-        click.echo(f"warning: skipped the record {path}: {why}", err=True)
-    return render(results) | page.render(steps) | corruptions.render(costs), bool(damaged)
+    pages: dict[str, str] = {}
+    unused: dict[Path, str] = {}
+    kinds: list[tuple[type[Any], Callable[[Sequence[Any]], dict[str, str]]]] = [
+        (RunResult, render),
+        (ThroughputRecord, page.render),
+        (corruptions.CorruptionCosts, corruptions.render),
+    ]
+    for folder, (kind, draw) in zip(FOLDERS, kinds, strict=True):
+        records, not_read = load(out / folder, kind)
+        shown, not_shown = _shown(records, draw)
+        pages |= shown
+        unused |= not_read | {out / folder / name: why for name, why in not_shown.items()}
+    warn_of(unused)
+    return pages, not unused
+
+
+def _shown(
+    records: Sequence[Any], draw: Callable[[Sequence[Any]], dict[str, str]]
+) -> tuple[dict[str, str], dict[str, str]]:
+    """The pages of records, and by file name the reason for each record that no page can show.
+
+    A record may have the right types and yet say what makes no sense. Where some do, the pages are those of the others;
+    where all do, the mistake is in `draw`.
+    """
+    try:
+        return draw(records), {}
+    except Exception:
+        not_shown = {}
+        for record in records:
+            try:
+                draw([record])
+            except Exception as error:
+                not_shown[record.path] = f"it cannot be shown: {type(error).__name__}: {error}"
+        if len(not_shown) in (0, len(records)) and len(records) > 1:
+            raise
+        return draw([record for record in records if record.path not in not_shown]), not_shown
 
 
 def _tables(out: Path) -> list[Path]:
@@ -68,8 +137,14 @@ def _tables(out: Path) -> list[Path]:
     from bench.tables.markdown import MARK
 
     files = [*out.glob("*.md"), *(out / "throughput").glob("*.svg")]
-    return sorted(path for path in files if path.read_text("utf-8", errors="replace").startswith(MARK))
+    return sorted(path for path in files if _text(path).startswith(MARK))
 
 
 def _text(path: Path) -> str:
-    return path.read_text("utf-8") if path.exists() else ""
+    """The text of a file; empty where there is none that can be read."""
+    from bench.records.files import content_of_file
+
+    try:
+        return content_of_file(path).decode(errors="replace")
+    except (OSError, ValueError):
+        return ""

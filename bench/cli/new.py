@@ -11,7 +11,7 @@ from string import Template
 
 import click
 
-from bench.cli.common import installed
+from bench.cli.common import installed, say
 from bench.errors import BenchError, UnknownNameError
 
 FIRST_RUN: dict[str, str] = json.loads((files("bench") / "templates" / "first_run.json").read_text("utf-8"))
@@ -43,10 +43,10 @@ def new(kind: str, name: str, out: Path | None) -> None:
     except OSError as error:
         raise BenchError(f"{folder} cannot be written: {error.strerror}") from error
     for path in texts:
-        click.echo(f"wrote {folder / path}")
+        say(f"wrote {folder / path}")
     first_run = Template(FIRST_RUN[kind]).substitute(name=name)
     where = shlex.quote(str(folder))
-    click.echo(f"\nGo on with:\n\npip install -e {where}\npython -m pytest {where}\n{first_run}")
+    say(f"\nGo on with:\n\npip install -e {where}\npython -m pytest {where}\n{first_run}")
 
 
 def _check(kind: str, name: str, folder: Path) -> None:

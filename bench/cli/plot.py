@@ -1,5 +1,7 @@
 """`bench plot`."""
 
+import os
+import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -7,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bench.cli.common import data_dir_option, installed, settings_option, unofficial_option
+from bench.cli.common import data_dir_option, installed, say, settings_option, unofficial_option, warn_of
 from bench.errors import BenchError, OptionError, StoreError
 
 if TYPE_CHECKING:
@@ -70,6 +72,8 @@ def plot(kind: str, out: Path, file: Path | None, **asked: Any) -> None:
     counts      training samples of each class and group
     histograms  weights of the last epoch, by group
     images      training images with the largest and the smallest weights; reads them from the data files
+
+    The exit code is 1 if a record cannot be used; it is named and left out.
     """
     from bench.plots import style
     from bench.records.files import check_writable, write_whole
@@ -87,11 +91,13 @@ def plot(kind: str, out: Path, file: Path | None, **asked: Any) -> None:
         for suffix, content in contents.items():
             path = file or out / f"{name}.{suffix}"
             write_whole(path, content)
-            click.echo(path)
+            say(path)
     if len(unfit) == len(pictures):
         raise next(iter(unfit.values()))
     for name, why in unfit.items():
-        click.echo(f"left out {name}: {why}", err=True)
+        say(f"left out {name}: {why}", err=True)
+    if not asked["whole"]:
+        sys.exit(1)
 
 
 def _suffix(file: Path, names: "Sequence[str]") -> str:
@@ -124,14 +130,20 @@ def _chosen(asked: dict[str, Any]) -> "list[Series]":
     """The series that are asked for. Raises BenchError, which lists those that exist, where there are none."""
     from bench.options import named_values
     from bench.plots.select import matching, series_of
+    from bench.records.run import LAST
     from bench.records.store import ResultStore
 
-    if not asked["records"].is_dir():
+    if not os.path.lexists(asked["records"]):
         raise BenchError(f"{asked['records']} is not a folder: name the folder of the records with --records")
     results, damaged = ResultStore(asked["records"]).load()
-    for path, why in damaged.items():
-        click.echo(f"warning: skipped the record {path}: {why}", err=True)
-    recorded = series_of(results)
+    damaged |= {
+        ResultStore(asked["records"]).path(result.spec): "it is of a finished run, and nothing is selected"
+        for result in results
+        if result.ok and LAST not in result.selected
+    }
+    warn_of(damaged)
+    asked["whole"] = not damaged
+    recorded = series_of(result for result in results if LAST in result.selected)
     selected = matching(
         recorded,
         dataset=asked["dataset"],

@@ -11,6 +11,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Column
 
 from bench.recipe import Recipe
+from bench.text import visible
 from bench.training.method import Method
 from bench.training.observer import Observer
 from bench.training.trials import Trials
@@ -56,7 +57,7 @@ class _Watch(Observer):
         self.kept = epoch if self.resumes else self.first
 
     def note(self, text: str) -> None:
-        print(f"{self.title}: {text}", file=sys.stderr, flush=True)
+        print(visible(f"{self.title}: {text}"), file=sys.stderr, flush=True)
 
     def interrupted(self) -> None:
         """Says what the same command will do."""
@@ -118,7 +119,8 @@ class _Lines(_Watch):
             return
         self.shown = now
         left = max(0.0, (now - self.began) * (self.method.training_epochs - done) / (done - self.resumed))
-        print(f"{self.title}: {where}  {self.values}" + (f"  {left:.0f} s left" if left else ""), flush=True)
+        line = f"{self.title}: {where}  {self.values}" + (f"  {left:.0f} s left" if left else "")
+        print(visible(line), flush=True)
 
 
 class _Bar(_Watch):
@@ -127,7 +129,7 @@ class _Bar(_Watch):
     def __init__(self, title: str, recipe: Recipe, resumes: bool, progress: Progress) -> None:
         super().__init__(title, recipe, resumes)
         self.progress = progress
-        progress.console.print(title)
+        progress.console.print(visible(title), markup=False)  # brackets stand for options
         self.bar = progress.add_task("", total=None, place="", values="")
 
     def stage(self, name: str) -> None:
@@ -144,7 +146,9 @@ def bar(console: Console, transient: bool = False) -> Progress:
     return Progress(
         BarColumn(bar_width=8, table_column=Column(min_width=8)),
         TimeRemainingColumn(table_column=Column(min_width=7)),
-        TextColumn("{task.fields[place]}  {task.fields[values]}", table_column=Column(ratio=1, no_wrap=True)),
+        TextColumn(
+            "{task.fields[place]}  {task.fields[values]}", markup=False, table_column=Column(ratio=1, no_wrap=True)
+        ),
         console=console,
         expand=True,
         transient=transient,
@@ -189,7 +193,7 @@ def _tenths() -> Callable[[str, float], None]:
         nonlocal shown
         line = f"{what}: {10 * int(10 * done + 1e-9)} %"
         if line != shown:
-            print(line, file=sys.stderr, flush=True)
+            print(visible(line), file=sys.stderr, flush=True)
         shown = line
 
     return tell

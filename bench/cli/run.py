@@ -3,25 +3,30 @@
 import dataclasses
 import sys
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from bench.cli.common import (
+    DEBUG,
     GREATEST_SEED,
     INTERRUPTED,
     MOST_SEEDS,
     WholeNumber,
     backend_option,
     data_dir_option,
+    debug_option,
     device_option,
     eager_option,
     installed,
     out_option,
     refuse_options_as_values,
+    say,
     settings_option,
     table,
+    timeout_option,
     unofficial_option,
 )
 from bench.cli.leaderboard import write_tables
@@ -95,8 +100,16 @@ if TYPE_CHECKING:
 )
 @data_dir_option
 @unofficial_option
+@timeout_option
+@click.option(
+    "--isolate",
+    is_flag=True,
+    help="Give each run a process of its own, which takes seconds to start. Then a plugin that crashes, hangs or ends "
+    "its process ends its own run alone.",
+)
 @click.option("--force", is_flag=True, help="Repeat runs that already have a record.")
 @click.option("--keep", is_flag=True, help="Do not repeat runs whose plugins have changed since.")
+@debug_option
 @out_option
 def run(methods: Sequence[str], seeds: int | None, single: Sequence[int], out: Path, **asked: Any) -> None:
     """Train methods on a data set, evaluate them and record each run.
@@ -106,8 +119,8 @@ def run(methods: Sequence[str], seeds: int | None, single: Sequence[int], out: P
     from its last checkpoint when the same command is given again.
 
     The exit code is 0 if all runs are recorded, even if some methods are not applicable; 1 if a run failed, for
-    example because it diverged, if its record cannot be used, or if no method is applicable; 2 for bad input; and 130
-    if it was interrupted.
+    example because it diverged, if a record of the folder cannot be used, or if no method is applicable; 2 for bad
+    input; and 130 if it was interrupted.
     """
     if seeds and single:
         raise OptionError("give --seeds N or --seed S, not both")
@@ -121,8 +134,9 @@ def run(methods: Sequence[str], seeds: int | None, single: Sequence[int], out: P
     device = device_of(asked["device"])
     store = ResultStore(out / "results")
     to_run = experiments_asked_for(methods, asked)
-    store.check_writable()  # not before: a refused command makes no folder
     chosen = list(dict.fromkeys(single)) or list(range(seeds or 1))
+    asked["checked"] = _check(to_run, chosen, store, device, asked)
+    store.check_writable()  # not before: a refused command makes no folder
     results: list[RunResult] = []
     try:
         for experiment in to_run:
@@ -133,15 +147,16 @@ def run(methods: Sequence[str], seeds: int | None, single: Sequence[int], out: P
         raise
     except KeyboardInterrupt:
         write_tables(out)
-        click.echo(
+        say(
             f"\ninterrupted: {sum(r.ok for r in results)} of {len(chosen) * len(to_run)} runs are recorded in "
             f"{store.folder}; give the same command again to {'begin again' if asked['force'] else 'go on'}",
             err=True,
         )
         sys.exit(INTERRUPTED)
+    whole = len(results) == len(chosen) * len(to_run)
     if results:
-        _tell([named_by_each(result, asked["each"]) for result in results], store.folder, out)
-    if len(results) < len(chosen) * len(to_run):
+        whole &= _tell([named_by_each(result, asked["each"]) for result in results], store.folder, out)
+    if not whole:
         sys.exit(1)
 
 
@@ -181,25 +196,32 @@ def label_of(experiment: "Experiment", each: Sequence[str]) -> str:
     return f"{only_each.label()} ({', '.join(changes)})" if changes else only_each.label()
 
 
-def _tell(results: "Sequence[RunResult]", folder: Path, out: Path) -> None:
-    """Print the results and where they are written; end the program with the exit code of what went wrong."""
+def _tell(results: "Sequence[RunResult]", folder: Path, out: Path) -> bool:
+    """Write the tables, then print the results and where they are written; end the program with the exit code of what
+    went wrong. Returns whether every record of the folder could be used.
+    """
     from bench.tables.leaderboard import page_name
 
-    _summary(results)
-    write_tables(out)
+    try:
+        whole = write_tables(out).whole
+    finally:  # the results are known, whatever happens to the tables
+        _summary(results)
     pages = dict.fromkeys(str(out / page_name(r.spec.protocol, r.spec.dataset)) for r in results)
-    click.echo(f"records in {folder}; tables: {', '.join(pages)}")
+    say(f"records in {folder}; tables: {', '.join(pages)}")
     for r in results:
         for note in r.notes:
-            click.echo(f"{r.spec.method}, seed {r.spec.seed}: {note}", err=True)
+            say(f"{r.spec.method}, seed {r.spec.seed}: {note}", err=True)
     if unfit := dict.fromkeys(f"not applicable: {r.spec.method}: {r.error}" for r in results if r.unfit):
-        click.echo("\n".join(unfit), err=True)
+        say("\n".join(unfit), err=True)
     if failed := [r for r in results if not (r.ok or r.unfit)]:
         for r in failed:
-            click.echo(f"failed ({r.status}): {r.command}\n{r.error}", err=True)
+            say(f"failed ({r.status}): {r.command}: {r.error}", err=True)
+            if r.traceback and click.get_current_context().meta.get(DEBUG):
+                say(r.traceback, err=True)
         sys.exit(1)
     if all(r.unfit for r in results):
         sys.exit(1)
+    return whole
 
 
 def experiments_asked_for(methods: Sequence[str], asked: Mapping[str, Any]) -> "list[Experiment]":
@@ -233,6 +255,38 @@ def experiments_asked_for(methods: Sequence[str], asked: Mapping[str, Any]) -> "
         return requests.experiments_of(texts, files, registry)
 
 
+def _missing(experiment: "Experiment", seeds: list[int], store: "ResultStore", asked: dict[str, Any]) -> list[int]:
+    """The seeds that are to be run: those without a record of these data and this code, or all with --force."""
+    from bench.runs.standing import standing
+
+    if asked["force"]:
+        return seeds
+    usable = [seed for seed in seeds if not store.unusable(experiment.spec(seed))]
+    results = {seed: store.get(experiment.spec(seed)) for seed in usable}
+    content = experiment.dataset.content
+    recorded = {seed: result if result and result.has_data(content) else None for seed, result in results.items()}
+    return standing(experiment, recorded, store.folder, keep=asked["keep"]).missing
+
+
+def _check(
+    experiments: "Sequence[Experiment]", seeds: list[int], store: "ResultStore", device: Any, asked: dict[str, Any]
+) -> bool:
+    """Look for bad input before anything is trained. Returns whether that was done: a single run does so itself."""
+    from bench.runs.isolation import in_own_process
+    from bench.runs.runner import check
+
+    missing = [(experiment, _missing(experiment, seeds, store, asked)) for experiment in experiments]
+    if sum(len(group) for _, group in missing) < 2:
+        return False
+    how = {"stacked": asked["stack"], "timeout": asked["timeout"]}
+    for experiment, group in missing:
+        if group and asked["isolate"]:
+            in_own_process(check, experiment, group, device=device, **how)
+        elif group:
+            check(experiment, group, device, **how)
+    return True
+
+
 def _run_seeds(
     experiment: "Experiment",
     seeds: list[int],
@@ -242,8 +296,6 @@ def _run_seeds(
     results: "list[RunResult]",
 ) -> None:
     """Run what has no record yet; add the results of all seeds to `results`, each as soon as it is recorded."""
-    from bench.cli.progress import observer
-    from bench.runs.runner import run as run_experiment
     from bench.runs.standing import standing
 
     stack, force = asked["stack"], asked["force"]
@@ -254,23 +306,45 @@ def _run_seeds(
     other_data = [result for result in recorded.values() if result and not result.has_data(content)]
     recorded |= {result.spec.seed: None for result in other_data}
     if other_data and not force:
-        click.echo(
+        say(
             f"{label}: the data of {experiment.dataset.name} have changed since {len(other_data)} of "
             f"{len(seeds)} runs, which are repeated; their records are kept in {store.folder / SUPERSEDED}",
             err=True,
         )
     stands = standing(experiment, recorded, store.folder / SUPERSEDED, force, asked["keep"])
     for line in stands.lines:
-        click.echo(f"{label}: {line}", err=True)
+        say(f"{label}: {line}", err=True)
     results += stands.kept
     if stands.kept:
-        click.echo(f"{label}: {len(stands.kept)} of {len(seeds)} runs already recorded, not repeated")
+        say(f"{label}: {len(stands.kept)} of {len(seeds)} runs already recorded, not repeated")
     missing = stands.missing
     for group in [missing] if stack and missing else [[seed] for seed in missing]:
-        title = f"{label} on {experiment.dataset.name}, seed {', '.join(map(str, group))}"
-        with observer(title, experiment.recipe, resumes=not force) as watch:
-            how = {name: asked[name] for name in ("backend", "check", "eager", "threads")}
-            results += run_experiment(experiment, group, store, device, watch, stack, resume=not force, **how)
+        results += _run(experiment, label, group, store, device, asked)
+
+
+def _run(
+    experiment: "Experiment", label: str, seeds: list[int], store: "ResultStore", device: Any, asked: dict[str, Any]
+) -> "list[RunResult]":
+    """Train and record one run, or those that are stacked, here or in a process of its own."""
+    from bench.cli.progress import observer
+    from bench.runs.isolation import Ended, in_own_process
+    from bench.runs.runner import record_failure
+    from bench.runs.runner import run as run_experiment
+
+    title = f"{label} on {experiment.dataset.name}, seed {', '.join(map(str, seeds))}"
+    watch = partial(observer, title, experiment.recipe, resumes=not asked["force"])
+    how = {name: asked[name] for name in ("backend", "check", "eager", "threads", "timeout", "checked")}
+    how |= {"stacked": asked["stack"], "resume": not asked["force"]}
+    if asked["isolate"]:
+        made = in_own_process(run_experiment, experiment, seeds, watch, store=store, device=device, **how)
+        if isinstance(made, Ended):
+            made = record_failure(experiment, seeds, store, device, made.failure, **how)
+    else:
+        with watch() as watching:
+            made = run_experiment(experiment, seeds, store, device, watching, **how)
+    if left_behind := made[0].environment.left_behind:
+        say(f"{title}: left behind in the process, and put back: {', '.join(left_behind)}", err=True)
+    return made
 
 
 def _with_usable_records(experiment: "Experiment", label: str, seeds: list[int], store: "ResultStore") -> list[int]:
@@ -279,7 +353,7 @@ def _with_usable_records(experiment: "Experiment", label: str, seeds: list[int],
     for seed in seeds:
         unusable = store.unusable(experiment.spec(seed))
         for path, why in unusable.items():
-            click.echo(
+            say(
                 f"{label}, seed {seed}, is left out, as its record cannot be used: {path}: {why}; "
                 f"--force repeats the run and moves the record to {store.folder / SUPERSEDED}",
                 err=True,
@@ -291,8 +365,7 @@ def _with_usable_records(experiment: "Experiment", label: str, seeds: list[int],
 def _summary(results: "Sequence[RunResult]") -> None:
     """A table of the runs just made, by method, options and selection rule."""
     from bench.records.run import rule_name
-    from bench.tables.leaderboard import mean_and_error
-    from bench.tables.rows import older_rows, rows_of
+    from bench.tables.rows import mean_and_error, older_rows, rows_of
 
     for row in (*rows_of(results), *older_rows(results)):
         metrics = row.first.about.metrics
@@ -309,7 +382,7 @@ def _summary(results: "Sequence[RunResult]") -> None:
         table(title, cells, ("rule", *metrics))
         if row.first.data.counts:
             samples = list(dict.fromkeys(map(_samples, row.runs.values())))
-            click.echo(f"data{' of the first seed' if len(samples) > 1 else ''}: {samples[0]}")
+            say(f"data{' of the first seed' if len(samples) > 1 else ''}: {samples[0]}")
 
 
 def _look_ahead(choice: "MetaStep") -> str:

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bench.cli.common import data_dir_option, installed, table
+from bench.cli.common import data_dir_option, debug_option, installed, say, table
 from bench.records.spec import OPTION_FIELDS, option_name
 from bench.registry import KINDS
 
 if TYPE_CHECKING:
-    from bench.registry import Plugin, Registry
+    from bench.registry import Offer, Plugin, Registry
 
 
 @click.command("list")
@@ -51,6 +51,7 @@ def _source(plugin: "Plugin") -> str:
 @click.command()
 @click.argument("name")
 @data_dir_option
+@debug_option
 def show(name: str, data_dir: Path | None) -> None:
     """Show what NAME is, and its options.
 
@@ -58,12 +59,12 @@ def show(name: str, data_dir: Path | None) -> None:
     recipe's values are shown only if the data files are present, as nothing is downloaded.
     """
     for kind, offer in installed().everything(name):
-        click.echo(f"{name}: {kind} of plugin {offer.plugin}\n\n{offer.description}\n")
+        say(f"{name}: {kind} of plugin {offer.plugin}\n\n{offer.description}\n")
         if about := getattr(offer.value, "about", None):
-            click.echo(f"{about()}\n")
+            say(f"{about()}\n")
         _options(kind, offer.value)
         for show_more in MORE.get(kind, ()):
-            show_more(offer.value, data_dir)
+            show_more(name, offer, data_dir)
 
 
 def _options(kind: str, target: Callable[..., Any]) -> None:
@@ -74,16 +75,17 @@ def _options(kind: str, target: Callable[..., Any]) -> None:
         table("Options:", [(f"-o {option_name(kind, n)}=", str(option)) for n, option in options.items()])
 
 
-def _recipe(load: Callable[..., Any], data_dir: Path | None) -> None:
+def _recipe(name: str, offer: "Offer", data_dir: Path | None) -> None:
     """Print the data set's recipe or, where its files are missing, the types of what can be changed."""
     from bench.data.files import Files, default_root
     from bench.errors import DataError
     from bench.options import describe, show
     from bench.recipe import Recipe
-    from bench.runs.resolve import recipe_options
+    from bench.runs.resolve import load_dataset, recipe_options
 
     try:
-        dataset = load(Files(data_dir or default_root(), allow_unofficial=True, download=False))
+        files = Files(data_dir or default_root(), allow_unofficial=True, download=False)
+        dataset = load_dataset(name, offer, files, {})
     except DataError as error:
         rows = [(f"-o recipe.{n}=", describe(option.type)) for n, option in recipe_options(Recipe()).items()]
         table(f"Recipe, without its values, because the data cannot be read: {error}", rows)
@@ -94,10 +96,10 @@ def _recipe(load: Callable[..., Any], data_dir: Path | None) -> None:
         rows += [(f"-o model.{n}={show(value)}", "") for n, value in recipe.model_options.items()]
         for owner, options in recipe.options.items():
             rows += [(f"-o {n}={show(value)}", f"for {owner}") for n, value in options.items()]
-        for name, option in recipe_options(recipe).items():
+        for field, option in recipe_options(recipe).items():
             value = show(option.default)
             what = describe(option.type) if value else f"{describe(option.type)}, empty"
-            rows.append((f"-o recipe.{name}={value}", what))
+            rows.append((f"-o recipe.{field}={value}", what))
         title = f"Under {recipe.protocol}, what differs" if shown else "Recipe"
         table(f"{title} ({recipe.source}):", [row for row in rows if row not in shown])
         shown += rows

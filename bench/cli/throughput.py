@@ -1,10 +1,9 @@
 """`bench throughput`."""
 
-import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
@@ -16,10 +15,15 @@ from bench.cli.common import (
     eager_option,
     installed,
     out_option,
+    say,
     settings_option,
     table,
 )
 from bench.cli.leaderboard import write_tables
+from bench.text import shell_line
+
+if TYPE_CHECKING:
+    from bench.throughput import ThroughputRecord
 
 
 @click.command()
@@ -105,15 +109,26 @@ def throughput(names: Sequence[str], compare: Path | None, out: Path, **asked: A
     for name, workload in chosen.items():
         command = _command([] if asked["model"] else [name])
         record = measure(name, workload, conditions, registry, command, memory=asked["memory"])
-        record.save(out / "throughput")
+        _save(record, out / "throughput")
         table(f"{page.title(record)}: {workload}", page.cells(record), page.heads(record))
         failed += [f"{name}: {row.label} failed: {row.error}" for row in record.rows if row.failed and not row.rival_of]
         worse += regressions(record, before)
-    write_tables(out)
-    click.echo(f"records in {out / 'throughput'}; tables: {out / page.PAGE}")
+    whole = write_tables(out).whole
+    say(f"records in {out / 'throughput'}; tables: {out / page.PAGE}")
     if failed or worse:
-        click.echo("\n".join([*failed, *worse]), err=True)
+        say("\n".join([*failed, *worse]), err=True)
+    if failed or worse or not whole:
         sys.exit(1)
+
+
+def _save(record: "ThroughputRecord", folder: Path) -> None:
+    """Write the record; a file of its name that cannot be read is moved away and named."""
+    from bench.records.files import SUPERSEDED
+    from bench.records.json_file import read_all
+
+    for path, why in read_all([folder / record.path], type(record))[1].items():
+        say(f"moved {path}, which cannot be used, to {folder / SUPERSEDED}: {why}", err=True)
+    record.save(folder)
 
 
 def _command(arguments: Sequence[str]) -> str:
@@ -129,4 +144,4 @@ def _command(arguments: Sequence[str]) -> str:
             words.append(option.opts[0] if value else option.secondary_opts[0])
         else:
             words += [word for each in (value if option.multiple else [value]) for word in (option.opts[0], str(each))]
-    return shlex.join(words)
+    return shell_line(words)

@@ -12,8 +12,8 @@ from typing import IO
 
 from bench.errors import StoreError
 
-NO_WAIT = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-"""Flags by which opening a pipe does not wait for its writer, and by which Windows leaves the bytes as they are."""
+NO_WAIT = getattr(os, "O_NONBLOCK", 0)
+"""The flag by which opening a pipe does not wait for its writer. Windows has none."""
 SUPERSEDED = "superseded"
 """The subfolder of a folder of records for those that others have taken the place of."""
 
@@ -41,13 +41,17 @@ def content_of_file(path: Path, most: int | None = None) -> bytes:
         OSError: if it cannot be read.
         ValueError: if it is no file, or a larger one.
     """
-    with open(os.open(path, os.O_RDONLY | NO_WAIT), "rb") as file:
+    with open(path, "rb", opener=_without_waiting) as file:
         about = os.fstat(file.fileno())
         if not stat.S_ISREG(about.st_mode):
             raise ValueError("it is no file")
         if most is not None and about.st_size > most:
             raise ValueError(f"it has {about.st_size:,} bytes, more than {most:,}")
         return file.read()
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | NO_WAIT)
 
 
 def set_aside(*paths: Path, copy: bool = False) -> Path:

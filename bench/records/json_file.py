@@ -4,6 +4,8 @@ Nothing here imports torch: tables are made from records alone.
 """
 
 import json
+import os
+import re
 from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
@@ -11,13 +13,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
+from bench.errors import BenchError
 from bench.records.files import content_of_file, set_aside, write_whole
 from bench.records.sections import as_written
+from bench.records.shape import check_shape
 from bench.records.spec import canonical, digest
 
 FORMAT = 1
-LARGEST = 2**28
-"""Bytes of the largest file that is read as a record, thousands of times what one has."""
+HALF = re.compile(r"\\u[dD][89a-fA-F]")
+"""How half a character is written; without its other half no text can be made of it."""
+LARGEST = 2**27
+"""Bytes of the largest file that is read as a record, a thousand times what one has."""
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no JSON")
 
 
 @dataclass(frozen=True)
@@ -38,6 +48,9 @@ class JsonRecord(ABC):
     @abstractmethod
     def of(cls, values: dict[str, Any]) -> Self:
         """From these entries without the format. May raise KeyError, TypeError or AttributeError."""
+
+    def check(self) -> None:
+        """Raises ValueError, or an error of access, where parts that tables and pictures read do not fit together."""
 
     def values(self) -> dict[str, Any]:
         """The entries with their digest."""
@@ -69,7 +82,13 @@ class JsonRecord(ABC):
     @classmethod
     def from_json(cls, text: str) -> Self:
         """Raises ValueError when the text is not a whole record of this format, or was changed."""
-        return cls.from_values(json.loads(text))
+        try:
+            values = json.loads(text, parse_constant=_refuse)
+        except RecursionError:
+            raise ValueError("not a record: it is nested too deeply") from None
+        if HALF.search(text):
+            json.dumps(values, ensure_ascii=False).encode()  # raises for a half that stands alone
+        return cls.from_values(values)
 
     @classmethod
     def from_values(cls, values: dict[str, Any]) -> Self:
@@ -77,13 +96,18 @@ class JsonRecord(ABC):
         try:
             entries = dict(values)
             if entries["format"] != FORMAT:
-                raise ValueError(f"format {entries['format']}, expected {FORMAT}")
+                newer = isinstance(entries["format"], int) and entries["format"] > FORMAT
+                why = ": it was written by a newer version of bench" if newer else ""
+                raise ValueError(f"format {entries['format']}, expected {FORMAT}{why}")
             known_digest = entries.pop("digest")
             if digest(entries) != known_digest:
                 raise ValueError(f"its content does not have its digest {known_digest}: it was changed by hand")
             del entries["format"]
-            return cls.of(entries)
-        except (KeyError, TypeError, AttributeError) as error:
+            record = cls.of(entries)
+            check_shape(record, cls, "")
+            record.check()
+            return record
+        except (TypeError, AttributeError, LookupError, ArithmeticError, RecursionError, BenchError) as error:
             raise ValueError(f"not a record: {error}") from error
 
 
@@ -92,9 +116,22 @@ K = TypeVar("K", bound=JsonRecord)
 
 def load(folder: Path, kind: type[K]) -> tuple[list[K], dict[Path, str]]:
     """All records of a folder by file name, and the files that cannot be used with the reason. Nothing is deleted."""
-    records, damaged = read_all(folder.glob("*.json"), kind)
+    try:
+        paths = files_in(folder)
+    except OSError as error:
+        return [], {folder: f"it cannot be read: {error.strerror}"}
+    records, damaged = read_all(paths, kind)
     used, unused = sort_out(records)
     return used, dict(sorted((damaged | unused).items()))
+
+
+def files_in(folder: Path) -> list[Path]:
+    """What may be records: everything whose name ends in `.json`, in the order of the names; nothing where there is no
+    folder. Raises OSError where it cannot be listed.
+    """
+    if not os.path.lexists(folder):
+        return []
+    return sorted(Path(entry) for entry in os.scandir(folder) if entry.name.endswith(".json"))
 
 
 def read_all(paths: Iterable[Path], kind: type[K]) -> tuple[dict[Path, K], dict[Path, str]]:

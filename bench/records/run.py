@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from bench.records.json_file import FORMAT, JsonRecord
 from bench.records.known_code import CORE, as_one, hashes_by_use
 from bench.records.sections import About, Code, Costs, Data, Environment, Resolved, Section, Selected, as_written
+from bench.records.shape import check_shape
 from bench.records.spec import RunSpec, canonical
 
 LAST = "last"
@@ -18,6 +19,10 @@ OK = "ok"
 DIVERGED = "diverged"
 OUT_OF_MEMORY = "out of memory"
 PLUGIN_ERROR = "plugin error"
+TIMED_OUT = "timed out"
+"""The status of a run that made no progress for too long."""
+REFUSED = "refused"
+"""The status of a run that cannot use an option, the data or the model, as it turned out after it had begun."""
 NOT_APPLICABLE = "not applicable"
 """The status of a method that cannot use the data set, model or recipe; no failure."""
 
@@ -37,13 +42,16 @@ class RunResult(JsonRecord):
     """All that is known of one run.
 
     Attributes:
-        status: OK, or the kind of failure: DIVERGED, OUT_OF_MEMORY or PLUGIN_ERROR; or NOT_APPLICABLE.
-        error: the message of a failure.
+        status: OK, or the kind of failure: DIVERGED, OUT_OF_MEMORY, PLUGIN_ERROR, TIMED_OUT or REFUSED; or
+            NOT_APPLICABLE.
+        error: the message of a failure, in a line. traceback: of a failure in the code of a plugin; no entry of the
+            file where there is none.
         arrays: digest of the arrays beside the record (`bench.records.arrays`). No entry of the file where there are
             none, nor in records of earlier versions.
         command: the exact command. off_recipe: what differs from the data set's published recipe.
         about, resolved, data, costs, environment, code: see `bench.records.sections`.
-        history: columns with one entry for each evaluation: epoch, step, train/..., val/..., test/... .
+        history: columns with one number for each evaluation, None where it is undefined: epoch, step, train/...,
+            val/..., test/... .
         selected: rule -> what it selects. `last` always; `best_val_<metric>` unless validation was trained on.
         notes: what a reader has to know of the numbers, in sentences. No entry of the file where there is nothing.
     """
@@ -55,12 +63,13 @@ class RunResult(JsonRecord):
     about: About
     resolved: Resolved
     data: Data
-    history: dict[str, list[float]] = field(default_factory=dict)
+    history: dict[str, list[Any]] = field(default_factory=dict)
     selected: dict[str, Selected] = field(default_factory=dict)
     costs: Costs
     environment: Environment
     code: Code = field(default_factory=lambda: Code.read({}))
     error: str = ""
+    traceback: str = ""
     arrays: str = ""
     notes: list[str] = field(default_factory=list)
 
@@ -98,6 +107,19 @@ class RunResult(JsonRecord):
         """Whether a record of the same key has the same numbers and was made by the same code."""
         entries, others = (result.reproducible() for result in (self, other))
         return self.code == other.code and all(entries[name] == others[name] for name in ("history", "selected"))
+
+    def check(self) -> None:
+        """Whether tables can read it."""
+        about, classes = self.about, len(self.about.classes)
+        if not about.metrics or not set(about.metrics) <= about.higher_is_better.keys():
+            raise ValueError("its metrics are none, or lack a direction")
+        check_shape(self.history, dict[str, list[float | None]], "history")
+        for rule, selected in self.selected.items():
+            check_shape(selected.metrics, dict[str, dict[str, float | None]], f"selected.{rule}.metrics")
+        if any(len(row) != classes for counts in self.data.counts.values() for row in counts):
+            raise ValueError(f"its counts are not of {classes} classes")
+        if "torch" not in self.environment.versions:
+            raise ValueError("it does not say the version of torch")
 
     @property
     def path(self) -> str:

@@ -214,6 +214,7 @@ class Environment(Section):
         numerics: what the process asks of matrix products and of algorithms.
         git: of the source; None where it is no checkout.
         gpu: what numbers and times depend on there; empty elsewhere, and then no entry of the file.
+        left_behind: what the run had set in the process and was put back after it. As `gpu`.
     """
 
     created: str
@@ -225,6 +226,7 @@ class Environment(Section):
     numerics: dict[str, Any]
     git: Git | None
     gpu: dict[str, Any]
+    left_behind: list[str]
 
     @classmethod
     def _nested(cls, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -267,19 +269,25 @@ MISSING: dict[type[Section], dict[str, Any]] = {
         "threads_chosen_by": "",
         "load": None,
     },
-    Environment: {"numerics": {}, "gpu": {}},
+    Environment: {"numerics": {}, "gpu": {}, "left_behind": []},
     Code: {"core": "", "plugins": {}, "loaded": {}},
 }
 """What stands for entries that are not in every record: those that records of earlier versions lack, and those that
 are not written where they are empty (`as_written`)."""
 
 
+UNWRITTEN = (("environment", "gpu"), ("environment", "left_behind"), ("about", "units"), ("about", "described"))
+"""Entries of sections that are not written where they are empty."""
+
+
 def as_written(record: Any) -> dict[str, Any]:
     """The fields of a record, a dataclass with an `environment`, as its file has them."""
     values = asdict(record)
-    for section, name in (("environment", "gpu"), ("about", "units"), ("about", "described")):
+    for section, name in UNWRITTEN:
         if section in values and not values[section][name]:
             del values[section][name]
+    if not values.get("traceback", True):
+        del values["traceback"]
     if "code" in values and not values["code"]["core"]:
         del values["code"]
     return values

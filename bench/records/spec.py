@@ -2,12 +2,12 @@
 
 import hashlib
 import json
-import shlex
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from bench.options import show
+from bench.text import shell_line
 
 SHARED = "shared"
 """The choice of the training data by which every method trains on the same samples."""
@@ -127,7 +127,7 @@ class RunSpec:
             words += [flag, show(value)] if flag else ["-o", f"{option}={show(value)}"]
         if self.validation != SHARED:
             words += ["--validation", self.validation]
-        return shlex.join([*words, *flags, "--seed", str(self.seed)])
+        return shell_line([*words, *flags, "--seed", str(self.seed)])
 
 
 def _shown(prefix: str, options: Mapping[str, Any], hidden: Collection[str], shown_prefix: str = "") -> list[str]:

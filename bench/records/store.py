@@ -3,6 +3,7 @@
 import functools
 import math
 import re
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from bench.errors import StoreError
 from bench.records.files import check_writable, content_of_file, set_aside, write_whole
-from bench.records.json_file import LARGEST, load, read_all, sort_out
+from bench.records.json_file import LARGEST, files_in, load, read_all, sort_out
+from bench.records.known_code import CORE
 from bench.records.run import RunResult
 from bench.records.spec import RunSpec, canonical
 
@@ -52,7 +54,10 @@ class ResultStore:
     def _claiming(self, spec: RunSpec) -> tuple[list[RunResult], dict[Path, str]]:
         """What can be used, and what cannot, of the files that have the name of a run or hold its record."""
         own = self.path(spec)
-        paths = {path for path in self.folder.glob("*.json") if spec.key in keys_in(path)}
+        try:
+            paths = {path for path in files_in(self.folder) if spec.key in keys_in(path)}
+        except OSError as error:
+            return [], {self.folder: f"it cannot be read: {error.strerror}"}
         records, damaged = read_all(paths | {own}, RunResult)
         if own in records and records[own].path != own.name:
             damaged[own] = f"it holds the record that belongs in {records[own].path}"
@@ -76,7 +81,8 @@ class ResultStore:
         if before and not (before.has_data(result.data.content) and before.same_as(result)):
             set_aside(path, path.with_suffix(".npz"), copy=True)
         for other in self.unusable(result.spec):
-            set_aside(other, other.with_suffix(".npz"))
+            if other != self.folder:
+                set_aside(other, other.with_suffix(".npz"))
         if predictions:
             import numpy as np
 
@@ -97,17 +103,23 @@ class ResultStore:
         """One row for each finished run, selection rule, set and metric, for analysis with pandas.
 
         Options are JSON texts of what differs from the defaults: rows with other options of the protocol or of the data
-        set are of other tasks.
+        set are of other tasks. `code` has the hashes of the plugins: rows with others were made by other code.
+        A record that cannot be used is left out with a warning.
         """
         import pandas as pd
+
+        results, unused = self.load()
+        for path, why in unused.items():
+            warnings.warn(f"skipped the record {path}: {why}", stacklevel=2)
 
         rows = [
             {"key": r.spec.key, "protocol": r.spec.protocol, "dataset": r.spec.dataset, "method": r.spec.method}
             | {"options": canonical(r.spec.options), "model": r.spec.model, "off_recipe": ",".join(r.off_recipe)}
             | {name: canonical(getattr(r.spec, name)) for name in OPTION_COLUMNS}
+            | {"code": canonical({use: one for use, one in r.code_by_use.items() if use != CORE})}
             | {"validation": r.spec.validation, "seed": r.spec.seed, "rule": rule, "epoch": selected.epoch}
             | {"set": name, "metric": metric, "value": math.nan if value is None else value}
-            for r in self.load()[0]
+            for r in results
             if r.ok
             for rule, selected in r.selected.items()
             for name, metrics in selected.metrics.items()

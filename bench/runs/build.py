@@ -1,6 +1,7 @@
 """What a run is made of, from its experiment: data, model, task, evaluations."""
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 
 import torch
@@ -12,10 +13,15 @@ from bench.data.split import Split, Splits
 from bench.models.initial import initial_model
 from bench.models.precision import in_precision
 from bench.models.rules import EXACT, ROUNDED, check_model, check_module
-from bench.runs.evaluation import Evaluations
+from bench.protocol import Protocol
+from bench.runs.evaluation import Evaluations, Undisturbed
 from bench.runs.experiment import Experiment
 from bench.streams import RandomStreams
+from bench.training.method import Method
 from bench.training.task import Task
+
+LARGE = 256_000_000
+"""Bytes."""
 
 
 def model_builder(
@@ -75,23 +81,11 @@ def check_model_on(experiment: Experiment, train: Split, streams: RandomStreams,
     """Check the model of the run, or of all stacked runs, on its training data.
 
     Raises:
-        PluginError: for a model that breaks a rule (`bench.models.rules`).
+        ModelError: for a model that breaks a rule (`bench.models.rules`).
     """
     build = model_builder(experiment, train, streams, device)
     exact = device.type == "cpu" and experiment.recipe.precision == "fp32"
     check_model(experiment.model_name, build, train, len(experiment.dataset.classes), EXACT if exact else ROUNDED)
-
-
-def check_inputs(experiment: Experiment, seeds: Sequence[int], device: torch.device, stacked: bool) -> None:
-    """Check the data of these runs and the model of the first one, or of their stack, before anything is trained.
-
-    Raises:
-        BenchError: in one line, for what a run would be refused for.
-    """
-    for seed in [] if stacked else seeds[1:]:
-        splits_of(experiment, seed)
-    streams = RandomStreams(tuple(seeds if stacked else seeds[:1]), stacked)
-    check_model_on(experiment, loaded_splits(experiment, streams, device).train, streams, device)
 
 
 def new_task(experiment: Experiment, splits: Splits, streams: RandomStreams, device: torch.device) -> Task:
@@ -109,8 +103,8 @@ def new_task(experiment: Experiment, splits: Splits, streams: RandomStreams, dev
     )
 
 
-def new_evaluations(experiment: Experiment, splits: Splits) -> Evaluations:
-    """What evaluates the trainings of an experiment."""
+def new_evaluations(experiment: Experiment, splits: Splits, undisturbed: Undisturbed = nullcontext) -> Evaluations:
+    """What evaluates the trainings of an experiment, in the contexts that `undisturbed` gives."""
     return Evaluations(
         splits,
         groups=len(experiment.protocol.groups(experiment.dataset)),
@@ -120,4 +114,25 @@ def new_evaluations(experiment: Experiment, splits: Splits) -> Evaluations:
         keep_at=experiment.recipe.evaluate_at,
         keep_models=experiment.protocol.examines,
         metrics=experiment.known_metrics,
+        undisturbed=undisturbed,
     )
+
+
+def begin(experiment: Experiment, seeds: Sequence[int], device: torch.device, stacked: bool) -> None:
+    """Do what runs do before their first update: draw the data of every seed, and let the method of the first begin.
+
+    Of data larger than LARGE, which splits copy, only those of the first seed are drawn. A method with a `fit` of its
+    own, and one whose data a protocol chooses by trainings, begin in their runs alone.
+
+    Raises:
+        Exception: whatever the data set, the protocol, the model or the method raise.
+    """
+    if not stacked and experiment.dataset.train.x.nbytes <= LARGE:
+        for seed in seeds[1:]:
+            splits_of(experiment, seed)
+    streams = RandomStreams(tuple(seeds if stacked else seeds[:1]), stacked)
+    splits = loaded_splits(experiment, streams, device)
+    check_model_on(experiment, splits.train, streams, device)
+    method = experiment.new_method()
+    if type(method).fit is Method.fit and type(experiment.protocol).prepare is Protocol.prepare:
+        method.begin(new_task(experiment, splits, streams, device))

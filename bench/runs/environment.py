@@ -5,7 +5,7 @@ import functools
 import platform
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import packages_distributions, version
 from importlib.util import find_spec
@@ -21,8 +21,10 @@ LIBRARIES = ("reweight-bench", "torch", "torchvision", "numpy")
 """What every run computes with."""
 
 
-def environment(plugins: Mapping[str, Plugin], device: torch.device) -> Environment:
-    """Versions, device, how it computes, the plugins used and the state of the source, where it is a git checkout."""
+def environment(plugins: Mapping[str, Plugin], device: torch.device, left_behind: Sequence[str] = ()) -> Environment:
+    """Versions, device, how it computes, the plugins used and the state of the source, where it is a git checkout; and
+    what the run had set in the process.
+    """
     cuda = device.type == "cuda"
     return Environment(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -34,6 +36,7 @@ def environment(plugins: Mapping[str, Plugin], device: torch.device) -> Environm
         numerics=_numerics(),
         git=_git(plugins.values()),
         gpu=_gpu(device) if cuda else {},
+        left_behind=list(left_behind),
     )
 
 

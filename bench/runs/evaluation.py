@@ -1,7 +1,8 @@
 """Evaluates a model on the validation and test data, and keeps the predictions that the selection rules ask for."""
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
     import numpy as np
 
 
+Undisturbed = Callable[[], AbstractContextManager[None]]
+"""Gives a context in which the state of the process is as it was before the run."""
+
+
 class Evaluations:
     """The evaluator of a training.
 
@@ -33,6 +38,7 @@ class Evaluations:
         keep_at: Epochs after which the probability of class 1 is stored for each probe.
         keep_models: Whether the model of each rule is stored, for a run that is not stacked.
         metrics: What is computed, by name.
+        undisturbed: Gives the context in which each evaluation is made.
 
     Attributes:
         failures: Of each run, why it has failed: which logits were not finite first. Empty where all were.
@@ -48,7 +54,9 @@ class Evaluations:
         keep_at: Collection[int] = (),
         keep_models: bool = False,
         metrics: Mapping[str, Metric] = METRICS,
+        undisturbed: Undisturbed = nullcontext,
     ) -> None:
+        self._undisturbed = undisturbed
         self._sets: dict[str, Split] = {"val": splits.val, **splits.tests, **splits.probes}
         self._probes = set(splits.probes)
         self._planes = splits.planes
@@ -70,6 +78,10 @@ class Evaluations:
             DivergedError: once every run has had logits that are not finite.
             PluginError: for labels that have become other than those of the classes and groups.
         """
+        with self._undisturbed():
+            return self._evaluate(model, epoch)
+
+    def _evaluate(self, model: nn.Module, epoch: int) -> dict[str, Values]:
         computed, wrong = {}, {}
         for name, split in self._sets.items():
             logits = predict(model, split, self._batch_size)

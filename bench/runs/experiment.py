@@ -1,11 +1,13 @@
 """What a user asks for (`Request`), and what is run (`Experiment`): `bench.runs.resolve` makes one of the other."""
 
-import dataclasses
+import copy
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from bench.data.dataset import Dataset
+from bench.data.files import Files
+from bench.failures import Part
 from bench.metrics import METRICS, Metric, metric_of
 from bench.protocol import Protocol
 from bench.recipe import Recipe
@@ -35,7 +37,7 @@ class Request:
     method: str
     model: str | None = None
     protocol: str | None = None
-    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
     validation: str = SHARED
 
 
@@ -61,8 +63,16 @@ class Experiment:
     plugins: dict[str, Plugin]
     default_protocol: str = ""
     """The protocol of data sets whose recipe names none."""
-    known_metrics: Mapping[str, Metric] = dataclasses.field(default_factory=lambda: METRICS)
+    known_metrics: Mapping[str, Metric] = field(default_factory=lambda: METRICS)
     """All that is computed at every evaluation, by name."""
+    request: Request | None = None
+    """What it was resolved from, by which another process makes the same experiment; None for one made by hand."""
+    files: Files | None = field(default=None, compare=False)
+    """The data files that it was resolved with."""
+    load: Callable[[], Dataset] | None = field(default=None, compare=False)
+    """Loads its data set again, as the protocol sees it."""
+    metric_parts: tuple[Part, ...] = ()
+    """The metrics of plugins."""
     loaded: tuple[Plugin, ...] = ()
     """All plugins that were imported, also those that take no part and those that are broken."""
 
@@ -97,6 +107,34 @@ class Experiment:
     def new_method(self) -> Method:
         """The method with its options, not yet begun. Raises OptionError for values that it does not take."""
         return self.method(**self.options)
+
+    def private(self) -> "Experiment":
+        """The same experiment for one run: whatever the run changes in it but the tensors is a copy."""
+        data = self.dataset
+        plain = {name: copy.deepcopy(getattr(data, name)) for name in ("recipe", "recipes", "unofficial")}
+        own = ("options", "model_options", "dataset_options", "recipe", "own_recipe", "protocol", "changed")
+        return replace(
+            self,
+            dataset=replace(data, probes=dict(data.probes), **plain),
+            known_metrics=dict(self.known_metrics),
+            **{name: copy.deepcopy(getattr(self, name)) for name in own},
+        )
+
+    @property
+    def parts(self) -> list[Part]:
+        """The plugins' code that runs in it, what is most likely to raise an error first."""
+        sources = {
+            "method": ("method", self.method_name, self.method),
+            "model": ("model", self.model_name, self.model),
+            "protocol": ("protocol", self.protocol.name, type(self.protocol)),
+            "dataset": ("data set", self.dataset.name, None),
+        }
+        parts = [
+            Part(kind, name, self.plugins[use], source)
+            for use, (kind, name, source) in sources.items()
+            if use in self.plugins
+        ]
+        return [*parts, *self.metric_parts]
 
     @property
     def trains_on_val(self) -> bool:

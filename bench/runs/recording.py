@@ -66,12 +66,12 @@ class Computation:
 
 
 def record_of(
-    experiment: Experiment, method: Method, seed: int, trained: FinishedTraining, place: int, computed: Computation
+    experiment: Experiment, seed: int, trained: FinishedTraining, place: int, computed: Computation
 ) -> RunResult:
     """The record of one run.
 
     Args:
-        experiment: what was run, and `method` by which; a protocol may have gone on with another one.
+        experiment: what was run.
         seed: of this run.
         trained: the trainings of this run, or of all that were stacked.
         place: of this run among those that were stacked; else 0.
@@ -79,24 +79,24 @@ def record_of(
     """
     spec = experiment.spec(seed)
     status, error = trained.outcome.status, trained.outcome.error
-    history = _columns(trained.meter.history, place)
-    failure = trained.evaluations.failures[place]
-    if status == OK and (failure or trained.meter.diverged[place]):
-        status, error = DIVERGED, failure or "the training loss or a parameter is not finite"
+    history = _columns(trained.meter.history, place) if trained.meter else {}
+    if status == OK and (failure := trained.divergence(place)):
+        status, error = DIVERGED, failure
     return RunResult(
         spec=spec,
         status=status,
         command=_command(experiment, spec, computed),
         off_recipe=experiment.off_recipe,
-        about=_about(experiment, method),
+        about=_about(experiment, trained.method or experiment.method),
         resolved=experiment.resolved,
         data=_data(experiment, trained.prepared, place),
         history=history,
         selected=trained.selected(place) if status == OK else {},
         costs=_costs(trained, computed),
-        environment=environment(experiment.plugins, computed.device),
+        environment=environment(experiment.plugins, computed.device, trained.left_behind),
         code=code_of(experiment),
         error=error,
+        traceback=trained.outcome.traceback,
         arrays=digest_of_arrays(trained.arrays(place)) if status == OK else "",
         notes=[] if experiment.trains_on_val else _undefined(experiment.recipe.select, history),
     )
@@ -119,7 +119,7 @@ def _command(experiment: Experiment, spec: RunSpec, computed: Computation) -> st
     return spec.command(experiment.own_recipe.model, usual_protocol, [*unofficial, *computed.flags])
 
 
-def _about(experiment: Experiment, method: Method) -> About:
+def _about(experiment: Experiment, method: Method | type[Method]) -> About:
     shown = {column: experiment.known_metrics[metric_of(column)] for column in experiment.metrics}
     foreign = {metric_of(column): metric for column, metric in shown.items() if metric_of(column) not in METRICS}
     return About(
@@ -129,7 +129,7 @@ def _about(experiment: Experiment, method: Method) -> About:
         described={name: metric.summary for name, metric in foreign.items()},
         sets=dict(experiment.protocol.sets),
         select=experiment.recipe.select,
-        groups=list(experiment.protocol.groups(experiment.dataset)),
+        groups=list(_groups(experiment)),
         classes=list(experiment.dataset.classes),
         uses_val=method.uses_val,
         uses_groups=method.uses_groups,
@@ -139,16 +139,28 @@ def _about(experiment: Experiment, method: Method) -> About:
     )
 
 
-def _data(experiment: Experiment, prepared: Prepared, place: int) -> Data:
+def _groups(experiment: Experiment) -> tuple[str, ...]:
+    """None where the protocol fails to name them, as then its run has failed for this."""
+    try:
+        return experiment.protocol.groups(experiment.dataset)
+    except Exception:
+        return ()
+
+
+def _data(experiment: Experiment, prepared: Prepared | None, place: int) -> Data:
+    """Without sizes where a failure came before the splits were drawn."""
+    revision, unofficial = experiment.dataset.revision, dict(experiment.dataset.unofficial)
+    if prepared is None:
+        return Data(revision, experiment.dataset.content, unofficial, sizes={}, counts={}, planes=[])
     splits = prepared.splits
     labelled = {"train": splits.train, "val": splits.val, **splits.tests, **prepared.left_out}
     sizes = {name: len(split) for name, split in (labelled | dict(splits.probes)).items()}
     classes, protocol = len(experiment.dataset.classes), experiment.protocol
-    groups = 0 if protocol.group_is_class else len(protocol.groups(experiment.dataset))
+    groups = 0 if protocol.group_is_class else len(_groups(experiment))
     return Data(
-        revision=experiment.dataset.revision,
+        revision=revision,
         content=experiment.dataset.content,
-        unofficial=dict(experiment.dataset.unofficial),
+        unofficial=unofficial,
         sizes=sizes,
         counts={name: _counts(split, place, classes, groups) for name, split in labelled.items()},
         planes=list(splits.planes),
@@ -158,7 +170,8 @@ def _data(experiment: Experiment, prepared: Prepared, place: int) -> Data:
 def _counts(split: Split, run: int, classes: int, groups: int) -> list[list[int]]:
     """Samples of each group (rows; without groups, one row) and class (columns), of one of stacked runs."""
     y, group = (t[run] if t.dim() == 2 else t for t in (split.y, split.group))
-    cell = group * classes + y if groups else y
+    inside = (y >= 0) & (y < classes) & (group >= 0) & ((group < groups) | (groups == 0))  # a failure may be for these
+    cell = (group * classes + y if groups else y)[inside]
     counts: list[list[int]] = cell.bincount(minlength=max(groups, 1) * classes).view(-1, classes).tolist()
     return counts
 
@@ -178,16 +191,17 @@ def _costs(trained: FinishedTraining, computed: Computation) -> Costs:
     """What the training took; of stacked runs, each run's share. With the trainings before it, but those that are the
     same for every method; a step's seconds are those of the training that is evaluated.
     """
-    meter, method = trained.meter, trained.prepared.method
-    before = [stage for stage in trained.stages.done if not stage.common]
-    choices = [choice for stage in before for choice in stage.meta_step] + meta_steps(method)
-    seconds = meter.seconds / computed.runs
+    method = trained.prepared.method if trained.prepared else None
+    stages = trained.stages.done if trained.stages else []
+    before = [stage for stage in stages if not stage.common]
+    choices = [choice for stage in before for choice in stage.meta_step] + (meta_steps(method) if method else [])
+    steps, seconds = (trained.meter.steps, trained.meter.seconds / computed.runs) if trained.meter else (0, 0.0)
     model, capture = getattr(method, "model", None), getattr(method, "capture", CaptureOutcome())
     return Costs(
         train_seconds=seconds + sum(stage.seconds for stage in before),
-        steps=meter.steps + sum(stage.steps for stage in before),
-        seconds_per_step=seconds / meter.steps if meter.steps else None,
-        stages=trained.stages.done,
+        steps=steps + sum(stage.steps for stage in before),
+        seconds_per_step=seconds / steps if steps else None,
+        stages=stages,
         parameters=sum(p.numel() for p in model.parameters()) // computed.runs if model else None,
         peak_memory_bytes=trained.peak_memory,
         peak_process_bytes=_peak_process_bytes(),

@@ -11,6 +11,7 @@ from bench.data.dataset import Dataset
 from bench.data.files import Files
 from bench.data.rules import check_loaded
 from bench.errors import OptionError, PluginError, UnknownNameError
+from bench.failures import Part, plugin_code
 from bench.metrics import METRICS, Metric, metric_of, require_direction
 from bench.protocol import Protocol
 from bench.recipe import Recipe, check_recipe
@@ -42,13 +43,12 @@ def resolve(
         raise OptionError(f"validation {request.validation!r}: expected {SHARED} or {PAPER}")
     given = by_prefix(request.options)
     known = resolve_data(request.dataset, request.protocol, given, files, registry, loaded)
-    recipe = known.recipe
-    model_name = request.model or recipe.model
+    recipe, model_name = known.recipe, request.model or known.recipe.model
     model = registry.find("models", model_name)
     own_model = recipe.model_options if model_name == recipe.model else {}
+    own_method = recipe.options.get(request.method, {})
     model_options, changed_model = _resolve(model.value, own_model, given["model"], f"model {model_name}")
-    recommended = recipe.options.get(request.method, {})
-    options, changed = _resolve(method.value, recommended, given["method"], f"method {request.method}")
+    options, changed = _resolve(method.value, own_method, given["method"], f"method {request.method}")
     experiment = Experiment(
         dataset=known.dataset,
         dataset_options=known.dataset_options,
@@ -67,8 +67,13 @@ def resolve(
         known_metrics=known.known_metrics,
         plugins=known.plugins | {"model": model.plugin, "method": method.plugin},
         loaded=(*registry.plugins, *registry.broken),
+        request=request,
+        files=files,
+        load=known.load,
+        metric_parts=_metric_parts(registry),
     )
-    experiment.new_method()  # checks its options, before anything is trained
+    with plugin_code(*experiment.parts):
+        experiment.new_method()  # checks its options, before anything is trained
     return replace(experiment, plugins=experiment.plugins | _plugins_of_metrics(experiment, registry))
 
 
@@ -76,6 +81,12 @@ def _plugins_of_metrics(experiment: Experiment, registry: Registry) -> dict[str,
     """Use -> plugin, for the metrics that are shown or selected by and are not the core's own."""
     names = {experiment.recipe.select, *map(metric_of, experiment.metrics)} - METRICS.keys()
     return {f"metric {name}": registry.find("metrics", name).plugin for name in sorted(names)}
+
+
+def _metric_parts(registry: Registry) -> tuple[Part, ...]:
+    """The metrics of plugins, as what may raise an error."""
+    offers = registry.offers["metrics"].items()
+    return tuple(Part("metric", name, o.plugin, o.value.function) for name, o in offers if name not in METRICS)
 
 
 @dataclass(frozen=True)
@@ -89,6 +100,7 @@ class ResolvedData:
         changed: Prefix -> options that differ from their defaults or from the published recipe.
         default_protocol: The protocol of data sets whose recipe names none.
         known_metrics: All metrics, those of plugins too.
+        load: Loads the data set again, as `protocol.view` gives it.
     """
 
     dataset: Dataset
@@ -100,6 +112,7 @@ class ResolvedData:
     plugins: dict[str, Plugin]
     default_protocol: str
     known_metrics: Mapping[str, Metric]
+    load: Callable[[], Dataset]
 
 
 def resolve_data(
@@ -125,7 +138,7 @@ def resolve_data(
         registry.find("protocols", protocol_name)  # a wrong name is told before the data are read
     load = registry.find("datasets", name)
     dataset_options, changed_dataset = _resolve(load.value, {}, given["dataset"], f"data set {name}")
-    dataset = loaded or _loaded(name, load, files, dataset_options)
+    dataset = loaded or load_dataset(name, load, files, dataset_options)
     default = registry.default_protocol
     offer = registry.find("protocols", protocol_name or dataset.recipe.protocol or default)
     kind: type[Protocol] = offer.value
@@ -135,9 +148,12 @@ def resolve_data(
     protocol_options, changed_protocol = _resolve(kind, recommended, given["protocol"], f"protocol {kind.name}")
     chosen = kind(**protocol_options)
     if not loaded:
-        chosen.check(dataset)
-        dataset = dataclasses.replace(chosen.view(dataset), name=dataset.name, content=dataset.content)
+        dataset = _viewed(chosen, offer, dataset, check=True)
     own_recipe = dataclasses.replace(own_recipe, select=own_recipe.select or kind.select)
+
+    def load_again() -> Dataset:
+        return _viewed(chosen, offer, load_dataset(name, load, files, dataset_options))
+
     recipe, changed_recipe = _recipe(own_recipe, given["recipe"])
     if not isinstance(chosen.metrics, tuple) or not chosen.metrics:
         raise PluginError(f"protocol {kind.name}: `metrics` must be a tuple of names, such as ('accuracy',)")
@@ -148,14 +164,36 @@ def resolve_data(
     require_direction("recipe.select", recipe.select, known_metrics[recipe.select], len(dataset.classes))
     changed = {"dataset": changed_dataset, "protocol": changed_protocol, "recipe": changed_recipe}
     plugins = {"dataset": load.plugin, "protocol": offer.plugin}
-    return ResolvedData(dataset, dataset_options, chosen, own_recipe, recipe, changed, plugins, default, known_metrics)
+    return ResolvedData(
+        dataset, dataset_options, chosen, own_recipe, recipe, changed, plugins, default, known_metrics, load_again
+    )
 
 
-def _loaded(name: str, offer: Offer, files: Files, options: Mapping[str, Any]) -> Dataset:
-    """The data set with the hash of its content. Raises PluginError where it has another name than it is offered by:
-    two data sets of one name would share their records. Raises DataError for one that breaks a rule.
+def _viewed(protocol: Protocol, offer: Offer, dataset: Dataset, check: bool = False) -> Dataset:
+    """The data set as a protocol sees it."""
+    with plugin_code(Part("protocol", protocol.name, offer.plugin, offer.value)):
+        if check:
+            protocol.check(dataset)
+        return dataclasses.replace(protocol.view(dataset), name=dataset.name, content=dataset.content)
+
+
+def load_dataset(name: str, offer: Offer, files: Files, options: Mapping[str, Any]) -> Dataset:
+    """The data set with the hash of its content.
+
+    Args:
+        name: that its loader is offered by.
+        offer: the loader.
+        files: the data files.
+        options: of the loader.
+
+    Raises:
+        PluginError: where it has another name than it is offered by: two data sets of one name would share their
+            records.
+        DataError: for one that breaks a rule (`bench.data.rules`).
+        PluginFailureError: for whatever the loader raises that is no BenchError.
     """
-    dataset = offer.value(files, **options)
+    with plugin_code(Part("data set", name, offer.plugin, offer.value)):
+        dataset = offer.value(files, **options)
     if not isinstance(dataset, Dataset):
         raise PluginError(
             f"data set {name} of plugin {offer.plugin}: it returned {type(dataset).__name__}, expected bench.Dataset"

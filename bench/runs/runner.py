@@ -1,24 +1,35 @@
 """Runs an experiment: train, evaluate, record."""
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from bench.errors import DeviceError, OptionError
+from bench.errors import DataError, DeviceError, OptionError
+from bench.failures import Interrupts
+from bench.guards.allocator import keep_freed_memory
+from bench.guards.outcome import Outcome
+from bench.guards.process import ProcessState
+from bench.guards.tensors import Watched, read_afresh, tensors_of
+from bench.guards.watchdog import Heard, Watchdog
 from bench.recipe import Recipe
-from bench.records.run import OUT_OF_MEMORY, RunResult
+from bench.records.run import OUT_OF_MEMORY, PLUGIN_ERROR, TIMED_OUT, RunResult
 from bench.records.sections import UNKNOWN
 from bench.records.spec import digest
 from bench.records.store import ResultStore
-from bench.runs.allocator import keep_freed_memory
+from bench.registry import installed
+from bench.runs.build import begin
 from bench.runs.code import code_of
 from bench.runs.environment import versions
+from bench.runs.evaluation import Undisturbed
 from bench.runs.experiment import Experiment
 from bench.runs.recording import Computation, record_of
-from bench.runs.threads import choose_threads
-from bench.runs.train import train
+from bench.runs.threads import Threads, choose_threads
+from bench.runs.train import FinishedTraining, train
 from bench.streams import RandomStreams
 from bench.training.observer import Observer
 
@@ -58,6 +69,8 @@ def run(
     check: bool = True,
     eager: bool = False,
     threads: int | None = None,
+    timeout: float | None = None,
+    checked: bool = False,
 ) -> list[RunResult]:
     """Train the experiment with one seed, or with several at once if `stacked`, and record each run.
 
@@ -66,48 +79,165 @@ def run(
         with a cyclical learning rate, where no captured update could be used twice, or where the model's mode changes.
         The record says whether updates were replayed, and else why they were not.
     threads: of torch on the CPU, for this run alone; None: OMP_NUM_THREADS or a rule says (`bench.runs.threads`).
+    timeout: seconds without progress that end it as a failure (`bench.guards.watchdog`); None: it may take any time.
+    checked: whether bad input was looked for before (`check`). Then all that is raised is a
+        failure of this run; else BenchErrors that are the user's mistake pass before its first update.
 
-    A training that fails is recorded with the kind of failure, a method that is not applicable with the reason. Bad
-    input (other BenchErrors) and an interrupt pass through and leave no record; the checkpoint of an interrupted run
-    stays, and the same call goes on from it unless told not to.
+    Whatever is raised within the run is its failure, recorded with its kind; a method that is not applicable with the
+    reason. An interrupt passes through and leaves no record; the checkpoint of an interrupted run stays, and the same
+    call goes on from it unless told not to. What the run leaves behind in the process and in the data is put back.
     """
     keep_freed_memory()
     if stacked and experiment.unstackable:
         raise OptionError(f"{experiment.unstackable} cannot train stacked runs: leave out --stack")
-    together = len(seeds) if stacked else 1
-    computed = Computation(
+    computed = _computation(experiment, seeds, device, stacked, backend, check, eager, threads)
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    with Interrupts() as interrupts:
+        trained = FinishedTraining(Outcome(experiment.parts, interrupts))
+        trained.outcome.is_bad_input = lambda: not (checked or trained.has_begun)
+        watchdog = Watchdog(timeout)
+        heard = Heard(observer or Observer(), interrupts, watchdog.beat)
+        with _kept_apart(experiment, trained) as undisturbed, trained.outcome, watchdog.watching():
+            computed = replace(computed, threads=choose_threads(experiment, computed.runs, device, threads))
+            checkpoint = _checkpoint(experiment, seeds, store, computed)
+            if not resume:
+                _discard(checkpoint)
+            elif _is_of_others(checkpoint):
+                why = "the checkpoint of this run is of other code or other data"
+                heard.note(f"{why}, so the training starts from the beginning")
+            streams = RandomStreams(tuple(seeds), stacked)
+            how = {"backend": backend, "check": check, "capture": not computed.eager_because}
+            with computed.threads.in_use():
+                train(experiment.private(), trained, streams, device, heard, checkpoint, how, undisturbed)
+        results = _recorded(experiment, seeds, store, trained, computed)
+        if trained.wrote_to:
+            _read_afresh(experiment, trained.wrote_to)
+        interrupts.check()
+    return results
+
+
+def check(
+    experiment: Experiment,
+    seeds: Sequence[int],
+    device: torch.device,
+    stacked: bool = False,
+    timeout: float | None = None,
+    observer: Observer | None = None,
+) -> None:
+    """Look for bad input before anything is trained: whether the data of every seed can be drawn, and the method begin.
+
+    All errors that are not bad input are left to the runs, and so is what takes longer than the timeout.
+    Nobody observes it.
+
+    Raises:
+        BenchError: for what the user can mend.
+    """
+    with Interrupts() as interrupts:
+        outcome = Outcome(experiment.parts, interrupts, is_bad_input=lambda: True)
+        trained = FinishedTraining(outcome)
+        watchdog = Watchdog(timeout)
+        with _kept_apart(experiment, trained), outcome, watchdog.watching():
+            begin(experiment.private(), seeds, device, stacked)
+        if trained.wrote_to:
+            _read_afresh(experiment, trained.wrote_to)
+        interrupts.check()
+
+
+def record_failure(
+    experiment: Experiment,
+    seeds: Sequence[int],
+    store: ResultStore,
+    device: torch.device,
+    failure: tuple[str, str, str],
+    **how: Any,
+) -> list[RunResult]:
+    """Record that runs failed of which nothing else is known.
+
+    Args:
+        failure: the status, the line and the traceback.
+        how: further arguments, as those of `run`.
+    """
+    trained = FinishedTraining(Outcome(experiment.parts))
+    status, error, traceback = failure
+    trained.outcome.fail(status, f"{experiment.parts[0]}: {error}", traceback)
+    ways = {name: how[name] for name in ("stacked", "backend", "check", "eager", "threads") if name in how}
+    return _recorded(experiment, seeds, store, trained, _computation(experiment, seeds, device, **ways))
+
+
+def _computation(
+    experiment: Experiment,
+    seeds: Sequence[int],
+    device: torch.device,
+    stacked: bool = False,
+    backend: str = "auto",
+    check: bool = True,
+    eager: bool = False,
+    threads: int | None = None,
+) -> Computation:
+    """How runs are computed, with as many threads as torch has now."""
+    return Computation(
         device=device,
         stacked=stacked,
-        runs=together,
+        runs=len(seeds) if stacked else 1,
         backend=backend,
         check=check,
         eager=eager,
         eager_because=_eager_because(experiment.recipe, stacked, device, eager),
         threads_asked=threads,
-        threads=choose_threads(experiment, together, device, threads),
+        threads=Threads(torch.get_num_threads(), "torch"),
     )
-    checkpoint = _checkpoint(experiment, seeds, store, computed)
-    if not resume:
-        _discard(checkpoint)
-    elif _is_of_others(checkpoint):
-        (observer or Observer()).note(
-            "the checkpoint of this run is of other code or other data, so the training starts from the beginning"
+
+
+@contextmanager
+def _kept_apart(experiment: Experiment, trained: FinishedTraining) -> Iterator[Undisturbed]:
+    """Within, a run is trained. What it leaves behind in the process is put back, and what it did is its failure where
+    its own numbers were computed with it. Gives the context for its evaluations.
+    """
+    packages = {plugin.module.partition(".")[0] for plugin in installed().plugins}
+    state = ProcessState({"bench", *packages})
+    watched = Watched(tensors_of(experiment.dataset))
+    try:
+        yield state.undisturbed
+    finally:
+        left = state.put_back()
+        trained.left_behind = [*left.code, *left.settings]
+        whose = f"{experiment.parts[0]}: " if experiment.parts else ""
+        if left.code:
+            names = ", ".join(left.code)
+            trained.outcome.fail(PLUGIN_ERROR, f"{whose}replaced {names}, with which other code computes too")
+        if changed := watched.changed():
+            trained.wrote_to = watched
+            trained.outcome.fail(PLUGIN_ERROR, f"{whose}wrote to data that it may only read: {', '.join(changed)}")
+
+
+def _read_afresh(experiment: Experiment, watched: Watched) -> None:
+    """Load the data again, as a run has written to them. Raises DataError where that does not give the same data."""
+    if not (experiment.load and read_afresh(watched, experiment.load())):
+        raise DataError(
+            f"{experiment.method_name} has written to the data of {experiment.dataset.name}, and reading them again "
+            f"does not give the same data: leave out that method, or give each run a process of its own (--isolate)"
         )
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-    streams = RandomStreams(tuple(seeds), stacked)
-    method = experiment.new_method()
-    how = {"backend": backend, "check": check, "capture": not computed.eager_because}
-    with computed.threads.in_use():
-        trained = train(experiment, method, streams, device, observer or Observer(), checkpoint, how)
+
+
+def _recorded(
+    experiment: Experiment,
+    seeds: Sequence[int],
+    store: ResultStore,
+    trained: FinishedTraining,
+    computed: Computation,
+) -> list[RunResult]:
+    """The records of runs that are over, which the store has too. Checkpoints that nobody needs any more go."""
+    if computed.device.type == "cuda":
+        trained.peak_memory = torch.cuda.max_memory_allocated(computed.device)
     results = []
     for place, seed in enumerate(seeds):
-        result = record_of(experiment, method, seed, trained, place, computed)
+        result = record_of(experiment, seed, trained, place, computed)
         if result.ok or not store.get(result.spec):  # a failure does not replace a result
             store.put(result, trained.arrays(place) if result.ok else None)
         results.append(result)
-    if trained.outcome.status != OUT_OF_MEMORY:  # that may go well another time, from where it is
-        _discard(checkpoint)
+    if trained.outcome.status not in (OUT_OF_MEMORY, TIMED_OUT):  # these may go well another time, from where they are
+        _discard(_checkpoint(experiment, seeds, store, computed))
     return results
 
 

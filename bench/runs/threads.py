@@ -75,7 +75,7 @@ def choose_threads(experiment: Experiment, runs: int, device: torch.device, aske
         return Threads(every, f"torch: the model is on {device.type}")
     try:
         batch_flops = runs * experiment.recipe.batch_size * sample_flops(experiment)
-    except Exception as error:  # the training meets it again, and tells it
+    except (Exception, SystemExit) as error:  # the training meets it again, and tells it
         return Threads(every, f"torch: the forward pass of a sample fails: {' '.join(str(error).split())}")
     count = max(1, min(every, batch_flops // FLOPS_A_THREAD))
     return Threads(

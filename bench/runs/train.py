@@ -4,10 +4,9 @@ Test data go to evaluations alone: neither methods nor the trainings of protocol
 """
 
 import copy
-import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,12 +15,13 @@ import torch
 
 from bench.data.rules import check_labels
 from bench.data.split import Splits
-from bench.errors import BenchError, DivergedError, NotApplicableError
+from bench.errors import PluginError
+from bench.guards.outcome import Outcome
+from bench.guards.tensors import Watched, tensors_of
 from bench.protocol import Metrics, Prepared
-from bench.records.run import DIVERGED, NOT_APPLICABLE, OK, OUT_OF_MEMORY, PLUGIN_ERROR
 from bench.records.sections import Selected
 from bench.runs.build import check_model_on, loaded_splits, new_evaluations, new_task
-from bench.runs.evaluation import Evaluations
+from bench.runs.evaluation import Evaluations, Undisturbed
 from bench.runs.experiment import Experiment
 from bench.streams import RandomStreams
 from bench.training.meter import Meter
@@ -35,52 +35,39 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class Outcome:
-    """Whether the trainings of a run went well: the status and, of a failure, its message."""
-
-    status: str = OK
-    error: str = ""
-
-    @property
-    def ok(self) -> bool:
-        """Whether nothing failed."""
-        return self.status == OK
-
-    @contextmanager
-    def catching(self) -> Iterator[None]:
-        """Takes the failures that a record tells of, and lets all others pass."""
-        try:
-            yield
-        except DivergedError as error:
-            self.status, self.error = DIVERGED, str(error)
-        except NotApplicableError as error:
-            self.status, self.error = NOT_APPLICABLE, str(error)
-        except BenchError:
-            raise
-        except Exception as error:
-            if isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error):
-                self.status, self.error = OUT_OF_MEMORY, str(error).split("\n")[0]
-            else:
-                self.status, self.error = PLUGIN_ERROR, traceback.format_exc()
-
-
-@dataclass(frozen=True)
 class FinishedTraining:
-    """All that is left of the trainings of a run, or of stacked runs."""
+    """All that is left of the trainings of a run, or of stacked runs. What a failure came before is None."""
 
     outcome: Outcome
-    prepared: Prepared
-    task: Task
-    meter: Meter
-    evaluations: Evaluations
-    stages: Stages
-    peak_memory: int | None
+    method: Method | None = None
+    prepared: Prepared | None = None
+    meter: Meter | None = None
+    evaluations: Evaluations | None = None
+    stages: Stages | None = None
+    peak_memory: int | None = None
     """Bytes on the GPU, while it trained."""
-    further: dict[str, dict[str, Metrics]]
+    further: dict[str, dict[str, Metrics]] = field(default_factory=dict)
     """Rule -> metrics by test set, of the examined models."""
+    left_behind: list[str] = field(default_factory=list)
+    """What the run had set in the process, in words."""
+    wrote_to: Watched | None = None
+    """The data set's tensors, if the run has written to them."""
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether an update was made."""
+        return bool((self.meter and self.meter.steps) or (self.stages and self.stages.done))
+
+    def divergence(self, run: int) -> str:
+        """How one of stacked runs diverged; empty where it did not."""
+        if self.evaluations and self.evaluations.failures[run]:
+            return self.evaluations.failures[run]
+        diverged = self.meter is not None and self.meter.diverged[run : run + 1] == [True]
+        return "the training loss or a parameter is not finite" if diverged else ""
 
     def selected(self, run: int) -> dict[str, Selected]:
         """Rule -> what it selects, of one run."""
+        assert self.meter and self.evaluations
         results_by_rule = self.evaluations.selected(self.meter.history, run)
         for rule, metrics in self.further.items():
             results_by_rule[rule].metrics.update(metrics)
@@ -88,45 +75,62 @@ class FinishedTraining:
 
     def arrays(self, run: int) -> "dict[str, np.ndarray[Any, Any]]":
         """What is kept beside the record."""
+        assert self.prepared and self.meter and self.evaluations
         chosen = {name: values.cpu().numpy() for name, values in self.prepared.arrays.items()}
         return self.evaluations.predictions(run) | self.meter.kept(run) | chosen
 
 
 def train(
     experiment: Experiment,
-    method: Method,
+    trained: FinishedTraining,
     streams: RandomStreams,
     device: torch.device,
     observer: Observer,
     checkpoint: Path,
     how: dict[str, Any],
-) -> FinishedTraining:
-    """The trainings by which the protocol chooses its data, and the one that is evaluated. `how`: fields of Task."""
+    undisturbed: Undisturbed,
+) -> None:
+    """The trainings by which the protocol chooses its data, and the one that is evaluated. A failure passes.
+
+    Args:
+        trained: filled with what is made, as soon as it is made.
+        how: fields of Task.
+        undisturbed: gives the context in which evaluations are made.
+    """
 
     def task_on(splits: Splits) -> Task:
         return replace(new_task(experiment, splits, streams, device), **how)
 
-    outcome = Outcome()
-    stages = Stages(task_on, streams, checkpoint, observer, experiment.trains_on_val)
-    prepared = Prepared(loaded_splits(experiment, streams, device), method)
-    check_model_on(experiment, prepared.splits.train, streams, device)
-    with outcome.catching():
-        prepared = _prepare(experiment, prepared, stages)
-    task, evaluations = task_on(prepared.splits), new_evaluations(experiment, prepared.splits)
-    meter = Meter(evaluations, observer, checkpoint)
-    if outcome.ok:
+    trained.method = method = experiment.new_method()
+    given = loaded_splits(experiment, streams, device)
+    trained.prepared = prepared = Prepared(given, method)
+    trained.stages = stages = Stages(task_on, streams, checkpoint, observer, experiment.trains_on_val)
+    check_model_on(experiment, given.train, streams, device)
+    with unchanged(given, undisturbed) as watched:
+        trained.prepared = prepared = _prepare(experiment, prepared, stages)
+        watched.add(tensors_of(prepared.splits))
+        task = task_on(prepared.splits)
+        trained.evaluations = evaluations = new_evaluations(experiment, prepared.splits, undisturbed)
+        trained.meter = meter = Meter(evaluations, observer, checkpoint)
         if stages.done:
             observer.stage("final")
-        with outcome.catching():
-            stages.run(prepared.method, task, meter)
-    peak = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
-    further = {}
-    if outcome.ok and experiment.protocol.examines and not meter.diverged[0]:
-        meter.save()
-        observer.note("the trained models are examined on further test data, which may take a while")
-        with outcome.catching():
-            further = _examined(experiment, prepared, evaluations, streams)
-    return FinishedTraining(outcome, prepared, task, meter, evaluations, stages, peak, further)
+        stages.run(prepared.method, task, meter)
+        if experiment.protocol.examines and not meter.diverged[0]:
+            meter.save()
+            observer.note("the trained models are examined on further test data, which may take a while")
+            with undisturbed():
+                trained.further = _examined(experiment, prepared, evaluations, streams)
+
+
+@contextmanager
+def unchanged(splits: Splits, undisturbed: Undisturbed) -> Iterator[Watched]:
+    """Raises PluginError if what happens within writes to the data of the run, or to what is added to them."""
+    watched = Watched(tensors_of(splits))
+    yield watched
+    with undisturbed():
+        changed = watched.changed()
+    if changed:
+        raise PluginError(f"wrote to data that it may only read: {', '.join(changed)}")
 
 
 def _prepare(experiment: Experiment, given: Prepared, stages: Stages) -> Prepared:

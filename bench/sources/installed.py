@@ -20,8 +20,8 @@ from bench.sources.syntax import Parsed, standard
 class Installed(Finder):
     """The modules of this process.
 
-    A module that was read once stays as it was read, as the process computes with what it has loaded; one that was
-    loaded again (`importlib.reload`) is read again.
+    A module that was read once stays as it was read, as the process computes with what it has loaded or may load at any
+    time; one that was loaded again (`importlib.reload`) is read again.
     """
 
     def __init__(self) -> None:
@@ -30,9 +30,11 @@ class Installed(Finder):
     def find(self, module: str) -> Module | None:
         """A module, which has no parsed source where its source is not in a file."""
         loaded = getattr(sys.modules.get(module), "__spec__", None)
-        if module not in self._read or self._read[module][0] is not loaded:
-            self._read[module] = loaded, _find(module)
-        return self._read[module][1]
+        before, found = self._read.get(module, (None, None))
+        if module not in self._read or (before and loaded and loaded is not before):
+            found = _find(module)
+        self._read[module] = loaded or before, found
+        return found
 
     def below(self, package: str) -> Iterator[str]:
         """All modules in the folders of a package."""

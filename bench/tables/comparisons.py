@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bench.records.spec import PAPER, SHARED
-from bench.tables.markdown import table
+from bench.tables.markdown import plain, table
 from bench.tables.rows import Row, scale_of
 from bench.tables.stats import PairedDifference, holm, paired_difference
 
@@ -82,11 +82,11 @@ def between_tasks(rows: Sequence[Row], rule: str) -> list[str]:
     ]
     cells = differences([(row, other) for row, _, other, _ in compared], metric, rule)
     lines = [
-        [row.name, row.variant, f"{name}={other.protocol_value(name)}", str(seeds), difference]
+        [*map(plain, (row.name, row.variant, f"{name}={other.protocol_value(name)}")), str(seeds), difference]
         for (row, name, other, seeds), difference in zip(compared, cells, strict=True)
         if difference
     ]
-    return table(["Method", "Task", "Compared with", "Seeds", f"Δ {metric}"], lines) if lines else []
+    return table(["Method", "Task", "Compared with", "Seeds", f"Δ {plain(metric)}"], lines) if lines else []
 
 
 def _only_in(name: str, row: Row, other: Row) -> bool:

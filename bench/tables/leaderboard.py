@@ -1,21 +1,18 @@
 """Records -> markdown, a pure function: the same records give the same bytes. Nothing here imports torch."""
 
-import csv
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from functools import cache
-from importlib.resources import files
 
-from bench.metrics import METRICS
 from bench.records.known_code import CORE
 from bench.records.run import LAST, RunResult, best_val, rule_name
 from bench.records.spec import SHARED, canonical
 from bench.tables.comparisons import baselines_of, between_tasks, differences
-from bench.tables.markdown import MARK, table
-from bench.tables.rows import TEST, Row, older_rows, rows_of, scale_of
+from bench.tables.markdown import MARK, code, plain, table
+from bench.tables.papers import beside_the_papers
+from bench.tables.rows import TEST, Row, mean_and_error, older_rows, rows_of
 from bench.tables.stats import mean_se
-from bench.tables.wording import definitions, listed, recipe_line, sizes_line
+from bench.tables.wording import capital, definitions, listed, recipe_line, sizes_line
 
 
 def render(results: Iterable[RunResult]) -> dict[str, str]:
@@ -40,13 +37,14 @@ def page_name(protocol: str, dataset: str) -> str:
 
 def _page(protocol: str, dataset: str, results: Sequence[RunResult]) -> str:
     rows = rows_of(results)
-    lines = [MARK + f"# {protocol.replace('/', ', version ')}, on {dataset}", ""]
+    lines = [MARK + f"# {plain(protocol.replace('/', ', version '))}, on {plain(dataset)}", ""]
     if rows:
         about = rows[0].first.about
         data = about.dataset_reference or dataset
+        protocol_name = protocol.split("/")[0]
         lines += [
-            f"Protocol: {about.protocol_reference}; `bench show {protocol.split('/')[0]}` says what it does. "
-            f"Data: {data}{'' if data.endswith('?') else '.'}",
+            f"Protocol: {plain(about.protocol_reference)}; {code(f'bench show {protocol_name}')} says what it does. "
+            f"Data: {plain(data)}{'' if data.endswith('?') else '.'}",
             "",
         ]
         tables = []
@@ -54,11 +52,11 @@ def _page(protocol: str, dataset: str, results: Sequence[RunResult]) -> str:
             tables += task_section(protocol, dataset, variant, [row for row in rows if row.variant == variant])
         for rule in _rules(rows):
             if compared := between_tasks(rows, rule):
-                tables += [f"## Between tasks: {rule_name(rule)}", "", *compared, ""]
+                tables += [f"## Between tasks: {plain(rule_name(rule))}", "", *compared, ""]
         lines += [*definitions(about), "", *_notes(tables), "", *tables, *_unofficial(rows)]
         if any(len(row.versions) > 1 for row in rows):
             lines += ["§ The runs of this row were made by more than one version of the code.", ""]
-        lines += ["## Made by", "", *shared_lines(rows, lambda row: sorted(row.versions)), ""]
+        lines += ["## Made by", "", *shared_lines(rows, lambda row: map(plain, sorted(row.versions))), ""]
     return "\n".join(lines + _of_older_code(older_rows(results)) + _without(results))
 
 
@@ -72,10 +70,11 @@ def _of_older_code(rows: Sequence[Row]) -> list[str]:
             f"{metric} {mean_and_error(list(row.values(metric, LAST).values()), row.unit(metric))}"
             for metric in row.first.about.metrics
         ]
-        code = [f"{use} {one}" for use, one in row.first.code_by_use.items() if use != CORE]
+        by_use = [f"{use} {one}" for use, one in row.first.code_by_use.items() if use != CORE]
         date = max(run.environment.created for run in row.runs.values())[:10]
         name = f"{row.name} with {row.variant}" if row.variant else row.name
-        cells.append([name, str(len(row.runs)), date, ", ".join(metrics), ", ".join(code) or "not known"])
+        told = plain(", ".join(by_use)) or "not known"
+        cells.append([plain(name), str(len(row.runs)), date, plain(", ".join(metrics)), told])
     return [
         "## Older code",
         "",
@@ -98,10 +97,10 @@ def _without(results: Sequence[RunResult]) -> list[str]:
     unfit: dict[str, list[str]] = defaultdict(list)
     for r in without:
         if r.unfit:
-            unfit[f"{r.error} ({Row({r.spec.seed: r}).name}, seed "].append(str(r.spec.seed))
+            unfit[f"{plain(r.error)} ({plain(Row({r.spec.seed: r}).name)}, seed "].append(str(r.spec.seed))
     if unfit:
         lines += ["## Not applicable", "", *(f"- {why}{', '.join(seeds)})" for why, seeds in unfit.items()), ""]
-    if failures := [f"- `{r.command}`: {r.status}" for r in without if not r.unfit]:
+    if failures := [f"- {code(r.command)}: {plain(r.status)}" for r in without if not r.unfit]:
         lines += ["## Failed runs", "", "These runs are in no table above.", "", *failures, ""]
     return lines
 
@@ -111,12 +110,12 @@ def shared_lines(rows: Sequence[Row], tell: Callable[[Row], Iterable[str]]) -> l
 
     Args:
         rows: The rows of a page.
-        tell: The texts that apply to a row.
+        tell: The texts that apply to a row, as markdown.
     """
     names_by_text: dict[str, dict[str, None]] = defaultdict(dict)
     for row in rows:
         for text in tell(row):
-            name = f"{row.name} with {row.variant}" if row.variant else row.name
+            name = plain(f"{row.name} with {row.variant}" if row.variant else row.name)
             names_by_text[text][name] = None
     if len(names_by_text) == 1:
         return [f"- {text}" for text in names_by_text]
@@ -129,8 +128,8 @@ def _recipes(rows: Sequence[Row]) -> list[str]:
     for row in rows:
         alike[recipe_line(row.first), canonical(row.first.spec.recipe)].append(row)
     return [
-        f"- {line} {sizes_line([run for row in same for run in row.runs.values()])}"
-        + (f" Rows: {', '.join(dict.fromkeys(row.name for row in same))}." if len(alike) > 1 else "")
+        f"- {plain(line)} {plain(sizes_line([run for row in same for run in row.runs.values()]))}"
+        + (f" Rows: {', '.join(dict.fromkeys(plain(row.name) for row in same))}." if len(alike) > 1 else "")
         for (line, _), same in alike.items()
     ]
 
@@ -141,15 +140,17 @@ def task_section(protocol: str, dataset: str, variant: str, rows: Sequence[Row])
     off = [row for row in rows if row.first.off_recipe]
     start = f"{variant}: " if variant else ""
     usual = [row for row in rows if set(row.first.off_recipe) <= {"protocol"} and row.first.spec.validation == SHARED]
-    lines = [f"## {_capital(start + 'recipe')}", "", *_recipes(usual or rows), ""]
+    lines = [f"## {plain(capital(start + 'recipe'))}", "", *_recipes(usual or rows), ""]
     for title, part in (("", recipe), ("off the recipe: ", off)):
         for rule in _rules(part):
             lines += _table(start + title + rule_name(rule), part, rule)
     lines += _constant(rows)
     task = dataset + (f"[{variant}]" if variant else "")
-    lines += _beside_the_papers(protocol, task, start, recipe, _rules(recipe))
-    commands = [f"- {row.name}: `{row.command}`{listed(row.first.resolved.options, '; {}')}" for row in rows]
-    return [*lines, f"## {_capital(start + 'commands')}", "", COMMANDS, "", *commands, ""]
+    lines += beside_the_papers(protocol, task, start, recipe, _rules(recipe))
+    commands = [
+        f"- {plain(row.name)}: {code(row.command)}{plain(listed(row.first.resolved.options, '; {}'))}" for row in rows
+    ]
+    return [*lines, f"## {plain(capital(start + 'commands'))}", "", COMMANDS, "", *commands, ""]
 
 
 def _constant(rows: Sequence[Row]) -> list[str]:
@@ -164,7 +165,7 @@ def _constant(rows: Sequence[Row]) -> list[str]:
         most = train.index(max(train))
         names.add(r.about.classes[most])
         right.append(test[most] / sum(test))
-    constant = f"Always predicting {' or '.join(sorted(names))!r} has accuracy {mean_and_error(right)}"
+    constant = f"Always predicting {plain(repr(' or '.join(sorted(names))))} has accuracy {mean_and_error(right)}"
     return [
         f"{constant} and the same rates in every group, so a low disparity means little at an accuracy near that.",
         "",
@@ -240,22 +241,25 @@ def _table(title: str, rows: Sequence[Row], rule: str) -> list[str]:
     rows = sorted(rows, key=rank)
     baselines = baselines_of(rows)
     costs = [row.cost(baseline) for row, baseline in zip(rows, baselines, strict=True)]
-    columns = {"#": [str(i + 1) for i in range(len(rows))], "Method": [row.name for row in rows]}
+    columns = {"#": [str(i + 1) for i in range(len(rows))], "Method": [plain(row.name) for row in rows]}
     for metric in metrics:
         unit = next(row.unit(metric) for row in rows)
-        head = metric + ("" if unit == "%" else f" ({unit})") + {True: " ↑", False: " ↓", None: ""}[better[metric]]
+        head = (
+            plain(metric + ("" if unit == "%" else f" ({unit})")) + {True: " ↑", False: " ↓", None: ""}[better[metric]]
+        )
         columns[head] = [mean_and_error(list(row.values(metric, rule).values()), unit) for row in rows]
-    columns[f"Δ {first}"] = differences(list(zip(rows, baselines, strict=True)), first, rule)
+    delta = f"Δ {plain(first)}"
+    columns[delta] = differences(list(zip(rows, baselines, strict=True)), first, rule)
     columns["Seeds"] = [str(len(row.values(first, rule))) for row in rows]
     columns["Cost"] = ["–" if cost is None else f"{cost:.2f} ×" for cost in costs]
     columns["Val"] = ["yes" if row.uses_val else "no" for row in rows]
     telling = {
-        f"Δ {first}": any(columns[f"Δ {first}"]),
+        delta: any(columns[delta]),
         "Cost": any(cost and base is not row for row, base, cost in zip(rows, baselines, costs, strict=True)),
     }
     shown = {head: cells for head, cells in columns.items() if telling.get(head, True)}
     return [
-        f"## {_capital(title)}",
+        f"## {plain(capital(title))}",
         "",
         *table(list(shown), zip(*shown.values(), strict=True)),
         "",
@@ -272,59 +276,10 @@ def _warning(rows: Sequence[Row], rule: str) -> list[str]:
     }
     if not constant:
         return []
-    named = ", ".join(f"{name} ({seeds} seeds)" for name, seeds in constant.items())
+    named = ", ".join(f"{plain(name)} ({seeds} seeds)" for name, seeds in constant.items())
     return [f"**{CONSTANT}** {named}.", ""]
 
 
-def _capital(title: str) -> str:
-    """The title with a capital letter, unless it begins with the name of an option."""
-    return title if "=" in title.split(":")[0] else title[0].upper() + title[1:]
-
-
-def mean_and_error(values: Sequence[float], unit: str = "%") -> str:
-    """Mean and standard error of a metric over seeds, as `12.34 ± 0.56`; of one value without the error.
-
-    Args:
-        values: One for each seed.
-        unit: `%` for fractions, which are shown in percent.
-    """
-    mean, se = mean_se(values)
-    if math.isnan(mean):
-        return "undefined"
-    scale = scale_of(unit)
-    return f"{scale * mean:.2f}" + ("" if se is None else f" ± {scale * se:.2f}")
-
-
-@cache
-def published() -> list[dict[str, str]]:
-    """The values that papers print, one a row of `bench/tables/published.csv`, by the names of its columns."""
-    with files("bench.tables").joinpath("published.csv").open(encoding="utf-8") as file:
-        return list(csv.DictReader(file))
-
-
-def _beside_the_papers(protocol: str, task: str, start: str, rows: Sequence[Row], rules: Sequence[str]) -> list[str]:
-    """Our means beside the printed ones, for every method and metric that a paper reports on this task."""
-    by_label = {row.label: row for row in rows if not row.changes}
-    here = {"protocol": protocol.split("/")[0], "dataset": task}
-    cells = []
-    for printed in published():
-        if not here.items() <= printed.items() or printed["metric"] not in METRICS:
-            continue
-        row, metric = by_label.get(printed["method"]), printed["metric"]
-        paper = f"{printed['value']} ± {printed['error']}" if printed["error"] else printed["value"]
-        values = [list(row.values(metric, rule).values()) if row else [] for rule in rules]
-        source = f"{printed['paper']}, {printed['table']}, {printed['error_kind']} of {printed['runs']} runs"
-        cells.append([printed["method"], metric, paper, *(mean_and_error(v) if v else "–" for v in values), source])
-    if not cells or not rows:
-        return []
-    heads = ["Method", "Metric", "Paper", *(f"Ours, {rule_name(r)}" for r in rules), "Source"]
-    show = f"`bench show {task.split('[')[0]}`"
-    note = (
-        f"{show} says where our setting differs from the papers' and what they leave open; so does that of each method."
-    )
-    return [f"## {_capital(start + 'beside the papers')}", "", note, "", *table(heads, cells), ""]
-
-
 def _unofficial(rows: Sequence[Row]) -> list[str]:
-    files = {f"{name} ({content[:19]}…)" for row in rows for name, content in row.first.data.unofficial.items()}
+    files = {plain(f"{name} ({content[:19]}…)") for row in rows for name, content in row.first.data.unofficial.items()}
     return [f"‡ Data files without the official checksum: {', '.join(sorted(files))}.", ""] if files else []

@@ -11,6 +11,7 @@ from bench.options import show
 from bench.records.known_code import CORE
 from bench.records.run import RunResult, SeedRuns, by_seed, of_older_code
 from bench.records.spec import PAPER, canonical
+from bench.tables.stats import mean_se
 from bench.tables.wording import code_line, usual_recipe
 
 TEST = "test"
@@ -24,6 +25,20 @@ OTHER_PROFILE = 0.1
 def scale_of(unit: str) -> int:
     """What values are multiplied by to be shown: fractions are shown in percent."""
     return 100 if unit == "%" else 1
+
+
+def mean_and_error(values: Sequence[float], unit: str = "%") -> str:
+    """Mean and standard error of a metric over seeds, as `12.34 ± 0.56`; of one value without the error.
+
+    Args:
+        values: One for each seed.
+        unit: `%` for fractions, which are shown in percent.
+    """
+    mean, se = mean_se(values)
+    if math.isnan(mean):
+        return "undefined"
+    scale = scale_of(unit)
+    return f"{scale * mean:.2f}" + ("" if se is None else f" ± {scale * se:.2f}")
 
 
 @dataclass(frozen=True)

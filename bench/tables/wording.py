@@ -13,6 +13,7 @@ from bench.recipe import Recipe
 from bench.records.run import RunResult
 from bench.records.sections import About
 from bench.records.spec import canonical
+from bench.tables.markdown import plain
 from bench.text import NAMED
 
 TOLD = {"model", "model_options", "protocol", "loss", "optimizer", "lr", "epochs", "steps", "batch_size", "train_size"}
@@ -82,15 +83,20 @@ def code_line(result: RunResult) -> str:
 def definitions(about: About) -> list[str]:
     """Lines that say what the classes and groups are, and what each metric and each set of test data is."""
     classes, groups = about.classes, about.groups
-    of_groups = "the classes" if groups == classes else abbreviate(groups)
-    positive = f" (the positive class is {classes[1]})" if len(classes) == 2 else ""
+    of_groups = "the classes" if groups == classes else plain(abbreviate(groups))
+    positive = f" (the positive class is {plain(classes[1])})" if len(classes) == 2 else ""
     described = {name: metric.summary for name, metric in METRICS.items()} | about.described
     metrics = dict.fromkeys(map(metric_of, about.metrics))
-    lines = [f"- {name}: {described[name]}" for name in metrics if name in described]
-    lines += [f"- {name}/: {text}" for name, text in about.sets.items()]
-    return [f"Classes: {abbreviate(classes)}{positive}. Groups: {of_groups}. Metrics:", "", *lines]
+    lines = [f"- {plain(name)}: {plain(described[name])}" for name in metrics if name in described]
+    lines += [f"- {plain(name)}/: {plain(text)}" for name, text in about.sets.items()]
+    return [f"Classes: {plain(abbreviate(classes))}{positive}. Groups: {of_groups}. Metrics:", "", *lines]
 
 
 def abbreviate(names: Sequence[str]) -> str:
     """The names of classes or groups; of more than NAMED, their number, the first and the last."""
     return ", ".join(names) if len(names) <= NAMED else f"{len(names)}, from {names[0]} to {names[-1]}"
+
+
+def capital(title: str) -> str:
+    """The title with a capital letter, unless it begins with the name of an option."""
+    return title if "=" in title.split(":")[0] else title[0].upper() + title[1:]

@@ -8,7 +8,7 @@ from typing import Any
 
 from bench.records.json_file import JsonRecord
 from bench.records.sections import Environment
-from bench.tables.markdown import MARK, table
+from bench.tables.markdown import MARK, code, plain, table
 from bench.throughput.page import made, with_quartiles
 from bench.throughput.record import Quartiles, paired, quartiles
 
@@ -81,6 +81,16 @@ class CorruptionCosts(JsonRecord):
     rows: Sequence[Timing]
     environment: Environment
 
+    def check(self) -> None:
+        """Whether the page can show it."""
+        for row in self.rows:
+            rounds = {len(of.get(clock, ())) for of in (row.ours, row.public) for clock in CLOCKS}
+            times = [seconds for of in (row.ours, row.public) for clock in of.values() for seconds in clock]
+            if len(rounds) > 1 or min(rounds) < 2 or min(times) <= 0:
+                raise ValueError(f"{row.name} is not timed in the same rounds, two or more, by times above 0")
+        if "torch" not in self.environment.versions:
+            raise ValueError("it does not say the version of torch")
+
     @property
     def path(self) -> str:
         """The name of its file: the same for a repetition on the same kind of device."""
@@ -132,11 +142,11 @@ def section(record: CorruptionCosts) -> list[str]:
     """
     rounds = len(record.rows[0].ours[CLOCKS[0]])
     return [
-        f"## {record.environment.device}",
+        f"## {plain(record.environment.device)}",
         "",
-        f"{record.data}: {record.images:,} in a batch and {record.one_by_one:,} one by one, "
+        f"{plain(record.data)}: {record.images:,} in a batch and {record.one_by_one:,} one by one, "
         f"severity {record.severity}, one thread, "
-        f"{rounds} rounds; public: {record.public}; {made(record.environment)}. `{record.command}`",
+        f"{rounds} rounds; public: {plain(record.public)}; {plain(made(record.environment))}. {code(record.command)}",
         "",
         *table(HEADS, cells(record)),
     ]
@@ -151,7 +161,7 @@ def cells(record: CorruptionCosts) -> list[list[str]]:
     Returns:
         A row for each corruption, and one with the medians over all.
     """
-    rows = [[row.name, *(cell for clock in CLOCKS for cell in _cells(row, clock))] for row in record.rows]
+    rows = [[plain(row.name), *(cell for clock in CLOCKS for cell in _cells(row, clock))] for row in record.rows]
     processor, wall = (f"**{record.median(clock):.1f}**" for clock in CLOCKS)
     return [*rows, ["median of all", "", "", processor, "", "", wall]]
 

@@ -14,10 +14,10 @@ from typing import Any
 import torch
 
 from bench.errors import BenchError, NotApplicableError
+from bench.guards.allocator import keep_freed_memory
 from bench.meta import BACKENDS, check_backend
 from bench.models.operators import flops
 from bench.registry import Plugin, Registry, installed
-from bench.runs.allocator import keep_freed_memory
 from bench.runs.environment import environment
 from bench.throughput.counts import counts
 from bench.throughput.memory import peak_bytes

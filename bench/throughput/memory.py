@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from bench.runs.allocator import return_freed_memory
+from bench.guards.allocator import return_freed_memory
 
 
 def peak_bytes(device: str, new_step: Callable[[], Callable[[], object]], steps: int) -> int | None:

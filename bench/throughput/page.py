@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from bench.records.sections import Environment
-from bench.tables.markdown import MARK, table
+from bench.tables.markdown import MARK, code, plain, table
 from bench.throughput.record import WAYS, Quartiles, StepCost, ThroughputRecord, quartiles
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def render(records: Iterable[ThroughputRecord]) -> dict[str, str]:
     for device, of_device in sorted(by_device.items()):
         name = f"throughput/{re.sub('[^a-z0-9]+', '-', device.lower()).strip('-')}.svg"
         files[name] = picture(of_device)
-        lines += [f"## {device}", "", f"![Time of a step relative to the baseline]({name})", ""]
+        lines += [f"## {plain(device)}", "", f"![Time of a step relative to the baseline]({name})", ""]
         for record in of_device:
             lines += [*section(record), ""]
     return {PAGE: "\n".join(lines)} | files
@@ -86,11 +86,11 @@ def section(record: ThroughputRecord) -> list[str]:
         Lines of markdown.
     """
     return [
-        f"### {title(record)}",
+        f"### {plain(title(record))}",
         "",
-        f"{record.workload}. {conditions(record)}; {made(record.environment)}. `{record.command}`",
+        f"{plain(f'{record.workload}. {conditions(record)}; {made(record.environment)}.')} {code(record.command)}",
         "",
-        *table(heads(record), cells(record)),
+        *table([plain(head) for head in heads(record)], [[plain(cell) for cell in row] for row in cells(record)]),
     ]
 
 

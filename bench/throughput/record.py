@@ -8,7 +8,8 @@ from statistics import quantiles
 from typing import Any, NamedTuple
 
 from bench.errors import BenchError
-from bench.records.json_file import JsonRecord
+from bench.records.files import content_of_file
+from bench.records.json_file import LARGEST, JsonRecord, files_in
 from bench.records.sections import Environment
 from bench.records.spec import canonical, digest
 from bench.throughput.workload import Conditions, Workload
@@ -153,6 +154,18 @@ class ThroughputRecord(JsonRecord):
         key = digest([self.name, asdict(self.workload), asked, self.environment.device])
         return f"{self.name}.{self.conditions.kind}.{self.conditions.precision}.{key}.json".replace("/", "-")
 
+    def check(self) -> None:
+        """Whether the page and the picture can show it."""
+        rounds = {len(row.seconds) for row in self.timed}
+        if len(rounds) > 1 or min(rounds, default=2) < 2 or any(s <= 0 for row in self.timed for s in row.seconds):
+            raise ValueError("its rows are not timed in the same rounds, two or more, by times above 0")
+        if not any(row.baseline and not row.way and not (rounds and row.error) for row in self.rows):
+            raise ValueError("it has no baseline that is timed")
+        if unknown := {row.way for row in self.rows} - set(WAYS):
+            raise ValueError(f"it has rows of an unknown way: {', '.join(sorted(unknown))}")
+        if "torch" not in self.environment.versions:
+            raise ValueError("it does not say the version of torch")
+
     @classmethod
     def of(cls, values: dict[str, Any]) -> "ThroughputRecord":
         workload, conditions = values["workload"], values["conditions"]
@@ -213,11 +226,10 @@ def older(path: Path, workloads: Iterable[Workload], conditions: Conditions) -> 
         BenchError: if they cannot be read, or if none can be compared with one of the workloads.
     """
     try:
-        paths = [path] if path.is_file() else sorted(path.glob("*.json"))
-        records = [
-            ThroughputRecord.from_values(values) for p in paths for values in _values(json.loads(p.read_text("utf-8")))
-        ]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        paths = [path] if path.is_file() else files_in(path)
+        contents = [json.loads(content_of_file(each, LARGEST)) for each in paths]
+        records = [ThroughputRecord.from_values(values) for content in contents for values in _values(content)]
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise BenchError(f"{path} holds no records to compare with: {error}") from error
     recorded = {comparable(record.workload, record.conditions) for record in records}
     eager = ", eager" if conditions.eager else ""

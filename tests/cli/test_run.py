@@ -379,7 +379,7 @@ def test_a_damaged_record_is_named_skipped_and_kept(bench_in):
     damaged = Path("bench-results/results/digits.erm.9.123456789abc.json")
     damaged.write_text('{"format": 1, "key"')
     result = bench_in("leaderboard")
-    assert result.exit_code == 0
+    assert result.exit_code == 1
     assert f"skipped the record {damaged}" in result.stderr
     assert damaged.exists()
 
@@ -538,7 +538,7 @@ def test_an_interrupted_training_goes_on_and_says_so(bench_in, monkeypatch, forc
 
 def _interrupted_in_the_third_epoch(evaluations, model, epoch, evaluate=Evaluations.__call__):
     if epoch == 3:
-        raise KeyboardInterrupt
+        signal.raise_signal(signal.SIGINT)
     return evaluate(evaluations, model, epoch)
 
 

@@ -1,6 +1,7 @@
 """Records that cannot be used are named, skipped and kept, whatever is wrong with them; the exit code tells."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -8,6 +9,8 @@ import pytest
 from click.testing import CliRunner
 
 from bench.cli import main
+from bench.records.spec import digest
+from bench.records.store import ResultStore
 
 RUN = ["run", "--method", "erm", "--dataset", "digits", "--epochs", "1"]
 RESULTS = Path("bench-results/results")
@@ -61,3 +64,180 @@ def test_nothing_is_trained_where_two_records_of_the_run_differ(bench_in):
     assert result.stdout == ""
     copy.unlink()
     assert bench_in(*RUN).exit_code == 0
+
+
+def signed(values):
+    """The text of a record with a digest that is right."""
+    values = {name: value for name, value in values.items() if name != "digest"}
+    return json.dumps(values | {"digest": digest(values)})
+
+
+def with_entry(values, place, entry):
+    """The record with another entry, at a place such as `spec.seed`, and the right digest and key."""
+    *sections, name = place.split(".")
+    target = values
+    for section in sections:
+        target = target[section]
+    target[name] = entry
+    return signed(values)
+
+
+def link(path, to):
+    path.unlink()
+    path.symlink_to(to)
+
+
+def pipe(path):
+    path.unlink()
+    os.mkfifo(path)
+
+
+def folder(path):
+    path.unlink()
+    path.mkdir()
+
+
+def huge(path):
+    with path.open("wb") as file:
+        file.truncate(2**40)  # a hole: no bytes on the disk
+
+
+def entry(place, value):
+    return lambda path: path.write_text(with_entry(json.loads(path.read_text()), place, value))
+
+
+UNUSABLE = {
+    "empty": (lambda path: path.write_text(""), "Expecting value"),
+    "cut": (lambda path: path.write_bytes(path.read_bytes()[:900]), "line"),
+    "bytes": (lambda path: path.write_bytes(b"\xff\xfe\x00"), "can't decode byte"),
+    "newer": (entry("format", 2), "format 2, expected 1: it was written by a newer version of bench"),
+    "nested": (lambda path: path.write_text("[" * 200_000 + "]" * 200_000), "nested too deeply"),
+    "a folder": (folder, "Is a directory"),
+    "a pipe": (pipe, "it is no file"),
+    "endless": (lambda path: link(path, "/dev/zero"), "it is no file"),
+    "huge": (huge, "more than"),
+    "a link to nothing": (lambda path: link(path, "nowhere"), "a link to nothing"),
+    "a link to itself": (lambda path: link(path, path.name), "symbolic links"),
+    "no number": (lambda path: path.write_text(path.read_text().replace("0.0,", "NaN,", 1)), "NaN is no JSON"),
+    "half a character": (entry("error", "\ud800"), "surrogates not allowed"),
+    "history": (entry("history", "many"), "history is 'many', expected"),
+    "a column": (entry("history.epoch", ["one"]), "history.epoch is 'one', expected"),
+    "seed": (entry("spec.seed", "0"), "its key"),
+    "metrics": (entry("about.metrics", None), "about.metrics is None, expected"),
+    "no metrics": (entry("about.metrics", []), "its metrics are none"),
+    "selected": (entry("selected", None), "not a record"),
+    "a value": (entry("selected.last.metrics.test.accuracy", "high"), "is 'high', expected"),
+    "counts": (entry("data.counts.train", [[1, 2]]), "its counts are not of 10 classes"),
+    "costs": (entry("costs.load", []), "costs.load is [], expected"),
+    "versions": (entry("environment.versions", {}), "version of torch"),
+    "a section": (entry("environment", 3), "not a record"),
+}
+
+
+def files():
+    """Every file below the folder of results, and the target of each link, but the pages."""
+    return {path: path.lstat() for path in RESULTS.rglob("*")}
+
+
+@pytest.fixture
+def two_runs(bench_in):
+    """Of two methods, on one page; gives the first one's record."""
+    bench_in(*RUN, "--method", "random")
+    return record()
+
+
+@pytest.mark.parametrize("kind", UNUSABLE)
+def test_what_cannot_be_used_is_named_and_kept_and_takes_nothing_down(bench_in, two_runs, kind):
+    spoil, why = UNUSABLE[kind]
+    spoil(two_runs)
+    before = {path: (about.st_ino, about.st_size) for path, about in files().items()}
+    for words in (["leaderboard"], ["plot", "counts"], ["leaderboard", "--check"]):
+        result = bench_in(*words)
+        assert result.exit_code == 1, words
+        (line,) = [line for line in result.stderr.splitlines() if "skipped" in line]
+        assert line.startswith(f"warning: skipped the record {two_runs}: ") and why in line
+    assert "| random (" in PAGE.read_text() and "| erm (" not in PAGE.read_text()
+    result = bench_in(*RUN)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert f"erm, seed 0, is left out, as its record cannot be used: {two_runs}: " in result.stderr
+    assert {path: (about.st_ino, about.st_size) for path, about in files().items()} == before
+
+
+def test_a_record_that_no_page_can_show_is_named_and_takes_no_other_down(bench_in, two_runs):
+    """Its values have the right types, as far as any are told."""
+    entry("resolved.recipe.lr", "fast")(two_runs)
+    result = bench_in("leaderboard")
+    assert result.exit_code == 1
+    assert f"skipped the record {two_runs}: it cannot be shown: ValueError: " in result.stderr
+    assert "| random (" in PAGE.read_text() and "| erm (" not in PAGE.read_text()
+
+
+@pytest.mark.parametrize("kind", ["newer", "a folder", "a pipe", "a link to itself", "history"])
+def test_force_moves_what_cannot_be_used_aside(bench_in, two_runs, kind):
+    UNUSABLE[kind][0](two_runs)
+    before = two_runs.lstat().st_ino
+    assert bench_in(*RUN, "--force").exit_code == 0
+    assert accuracy(two_runs) > 0
+    assert (RESULTS / "superseded" / two_runs.name).lstat().st_ino == before
+    assert "| erm (" in PAGE.read_text()
+
+
+def unreadable(path):
+    shutil.rmtree(path)
+    path.symlink_to(path.name)  # to itself: it can be listed by nobody
+
+
+@pytest.mark.parametrize("spoil", [unreadable, shutil.rmtree, lambda path: path.rename("elsewhere")])
+def test_pages_stay_where_the_folder_of_their_records_cannot_be_read(bench_in, two_runs, spoil):
+    (RESULTS.parent / "throughput").mkdir()
+    text = PAGE.read_text()
+    spoil(RESULTS)
+    result = bench_in("leaderboard")
+    assert PAGE.read_text() == text
+    assert f"left {PAGE} as it is" in result.stderr
+    assert result.exit_code == (1 if RESULTS.is_symlink() else 0)
+
+
+def test_pages_stay_where_all_records_are_of_a_newer_version(bench_in, two_runs):
+    text = PAGE.read_text()
+    for path in RESULTS.glob("*.json"):
+        UNUSABLE["newer"][0](path)
+    assert bench_in("leaderboard").exit_code == 1
+    assert PAGE.read_text() == text
+
+
+def test_a_page_whose_records_are_gone_is_removed(bench_in, two_runs):
+    for path in RESULTS.iterdir():
+        path.unlink()
+    assert bench_in("leaderboard").exit_code == 0
+    assert not PAGE.exists()
+
+
+def test_one_page_that_cannot_be_written_does_not_keep_the_others_from_it(bench_in, two_runs):
+    bench_in(*RUN, "--protocol", "label_noise")
+    PAGE.unlink()
+    PAGE.mkdir()
+    other = RESULTS.parent / "label_noise-v1-digits.md"
+    other.unlink()
+    os.mkfifo(RESULTS.parent / "notes.md")  # is not waited for
+    result = bench_in("leaderboard")
+    assert result.exit_code == 2
+    assert result.stderr.startswith(f"error: cannot write {PAGE}: ")
+    assert other.exists()
+
+
+def test_a_name_that_is_no_text_is_told(bench_in, two_runs):
+    name = os.fsdecode(b"\xff.json")
+    shutil.copy(two_runs, RESULTS / name)
+    assert bench_in("leaderboard").exit_code == 0  # an equal copy
+    (RESULTS / name).write_text("mine")
+    result = bench_in("leaderboard")
+    assert result.exit_code == 1
+    assert "skipped the record bench-results/results/\\udcff.json: " in result.stderr
+
+
+def test_the_frame_warns_of_what_it_leaves_out(bench_in, two_runs):
+    UNUSABLE["history"][0](two_runs)
+    with pytest.warns(UserWarning, match="skipped the record .*: history is 'many'"):
+        frame = ResultStore(RESULTS).frame()
+    assert set(frame.method) == {"random"}

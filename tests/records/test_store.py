@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from bench.errors import StoreError
 from bench.records.json_file import FORMAT
 from bench.records.run import SECTIONS, RunResult
+from bench.records.sections import Code
 from bench.records.spec import RunSpec, digest
 from bench.records.store import ResultStore
 
@@ -357,6 +358,13 @@ def test_check_writable_makes_the_folder_and_leaves_it_empty(tmp_path):
     assert list((tmp_path / "a" / "b").iterdir()) == []
 
 
+def test_the_frame_tells_codes_apart(store, make_result):
+    for seed, method in enumerate(["m1", "m2"]):
+        code = Code.read({"core": "c", "plugins": {"method": method}})
+        store.put(make_result(seed=seed, test={"tprd": 0.2}, code=code))
+    assert list(store.frame()["code"]) == ['{"method":"m1"}', '{"method":"m2"}']
+
+
 def test_the_frame_has_a_row_for_each_value(store, make_result):
     store.put(make_result(seed=1, test={"tprd": 0.2, "accuracy": 0.9}, best={"tprd": math.nan, "accuracy": 0.8}))
     store.put(make_result(seed=2, status="diverged"))
@@ -364,7 +372,7 @@ def test_the_frame_has_a_row_for_each_value(store, make_result):
     assert list(frame.columns) == [
         *("key", "protocol", "dataset", "method", "options", "model", "off_recipe"),
         *("dataset_options", "protocol_options", "model_options", "recipe"),
-        *("validation", "seed", "rule", "epoch", "set", "metric", "value"),
+        *("code", "validation", "seed", "rule", "epoch", "set", "metric", "value"),
     ]
     assert frame.fillna(-1.0)[["seed", "rule", "epoch", "set", "metric", "value"]].to_numpy().tolist() == [
         [1, "last", 3, "test", "tprd", 0.2],

@@ -1,6 +1,7 @@
 """The threads of a run: who chooses them, and what the record says of it."""
 
 import math
+import signal
 
 import pytest
 import torch
@@ -108,7 +109,7 @@ def test_stacked_runs_count_together(experiment, store):
 def test_an_interrupted_run_puts_them_back(experiment, store):
     class Interrupted(Watching):
         def losses(self, batch):
-            raise KeyboardInterrupt
+            signal.raise_signal(signal.SIGINT)
 
     with pytest.raises(KeyboardInterrupt):
         one(experiment(Interrupted), store)
@@ -131,4 +132,5 @@ def test_a_model_that_fails_is_told_by_its_training(experiment, store):
     result = one(made, store)
     assert (result.status, result.costs.threads) == ("plugin error", 4)
     assert result.costs.threads_chosen_by == "torch: the forward pass of a sample fails: broken"
-    assert "RuntimeError: broken" in result.error
+    assert "RuntimeError in " in result.error
+    assert "RuntimeError: broken" in result.traceback

@@ -147,6 +147,16 @@ def test_a_process_knows_the_code_that_it_has_loaded(site):
     assert hash_of(["acme_a"], finder) != before
 
 
+def test_an_edit_between_reading_and_a_late_import_is_not_taken_for_what_was_read(site):
+    """The record then has a hash that no later process has, so that the run is repeated."""
+    site({"acme_a.py": "x = 1\n"})
+    finder = Installed()
+    before = hash_of(["acme_a"], finder)
+    site({"acme_a.py": "x = 22\n"})
+    importlib.import_module("acme_a")
+    assert hash_of(["acme_a"], finder) == before != hashed("acme_a")
+
+
 def test_libraries_are_not_followed_and_distributions_of_plugins_are():
     assert not any(map(INSTALLED.follows, ["torch", "numpy", "json", "sklearn"]))
     assert INSTALLED.follows("bench_plugins") and INSTALLED.follows("acme_unheard_of")

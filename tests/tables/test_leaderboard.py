@@ -14,7 +14,9 @@ from bench.plots.select import series_of
 from bench.records.known_code import KnownCode
 from bench.records.run import RunResult
 from bench.records.sections import Code
-from bench.tables.leaderboard import COMMANDS, NOTES, mean_and_error, published, render
+from bench.tables.leaderboard import COMMANDS, NOTES, render
+from bench.tables.papers import published
+from bench.tables.rows import mean_and_error
 
 Make = Callable[..., RunResult]
 PAGE = "class_fairness-v1-digits.md"

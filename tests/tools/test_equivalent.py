@@ -150,7 +150,7 @@ def test_the_hashes_of_a_commit_are_those_of_its_files(record, monkeypatch, tmp_
 
     def commit(changed: dict[str, str]) -> str:
         for name, text in changed.items():
-            (tmp_path / name).parent.mkdir(exist_ok=True)
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / name).write_text(text)
         identity = ["-c", "user.name=a", "-c", "user.email=a@example.org"]
         for words in (["init", "-q"], ["add", "-A"], [*identity, "commit", "-qm", "a change"]):
@@ -170,6 +170,9 @@ def test_the_hashes_of_a_commit_are_those_of_its_files(record, monkeypatch, tmp_
     core = hashes({"bench/loop.py": "x = 2\n"})
     assert core.core != first.core and core.plugins == shared.plugins
     assert core.protocols["class_fairness"] not in (core.core, first.protocols["class_fairness"])
+    named = hashes({"bench/protocols/fairness.py": "x = 1\n"})
+    assert hashes({"bench/loop.py": "x = 3\n"}).protocols == named.protocols
+    assert hashes({"bench/protocols/fairness.py": "x = 2\n"}).protocols != named.protocols
     last = commit({"plugins/erm.py": "from bench_plugins.shared import f\ny = 1\n"})
     tree = equivalent.source_tree(last, tmp_path)
     code = "import bench.loop, bench_plugins.erm, importlib.metadata as m; print(bench.loop.x, bench_plugins.erm.f())"
@@ -178,7 +181,7 @@ def test_the_hashes_of_a_commit_are_those_of_its_files(record, monkeypatch, tmp_
     done = subprocess.run(
         command, cwd=tmp_path / "plugins", env={"PYTHONPATH": str(tree)}, capture_output=True, text=True
     )
-    assert done.stdout.splitlines() == ["2 2", "[2]"]
+    assert done.stdout.splitlines() == ["3 2", "[2]"]
     with pytest.raises(BenchError, match="commit 000000"):
         equivalent.commits_of([record(commit="0" * 40)])
     dirty = replace(record().environment, git=Git(last, True))

@@ -1,0 +1,128 @@
+"""Code that others rely on and that a plugin could replace: torch's, numpy's, Python's own, the core's, other plugins'.
+
+What is compared is which object a name stands for, so that taking stock and comparing cost milliseconds.
+"""
+
+import builtins
+import math
+import random
+import sys
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import torch
+
+FOREIGN = (torch, torch.nn, torch.nn.functional, torch.nn.init, torch.linalg, torch.special, torch.fft, torch.optim)
+FOREIGN += (torch.autograd, torch.random, torch.func, torch.utils.data, np, np.random, np.linalg)  # type: ignore[assignment]
+FOREIGN += (random, math, time, builtins)  # type: ignore[assignment]
+"""Modules whose names are looked after."""
+CLASSES = (torch.Tensor, torch.Generator, torch.Size, torch.autograd.Function, torch.optim.Optimizer, torch.nn.Module)
+"""Classes whose attributes are looked after, beside those of modules and optimisers."""
+CACHES = {"__annotations__", "__annotations_cache__", "__doc__", "__warningregistry__", "__cached__", "__dict__"}
+CACHES |= {"Storage"}  # which follows the default dtype
+MISSING = object()
+SHARED = {"bench", *(module.__name__.partition(".")[0] for module in FOREIGN)}
+"""Packages whose code everything computes with."""
+TORCH = Path(torch.__file__).parent
+
+
+@dataclass(frozen=True)
+class Names:
+    """What the names of a module or a class stand for, or the keys of a dictionary in a module, at one time."""
+
+    title: str
+    place: Any
+    before: dict[Any, Any]
+
+    @property
+    def now(self) -> Mapping[Any, Any]:
+        return self.place if isinstance(self.place, dict) else vars(self.place)
+
+    def replaced(self) -> list[str]:
+        """What stands for something else now; what stood there before stands there again."""
+        now = self.now
+        if len(self.before) == len(now) and all(now.get(name, MISSING) is value for name, value in self.before.items()):
+            return []
+        changed = [name for name, value in self.before.items() if now.get(name, MISSING) is not value]
+        if isinstance(self.place, type):  # a new name in a class hides that of its bases; elsewhere it replaces nothing
+            changed += [name for name, value in now.items() if name not in self.before and _is_code(value)]
+        changed = [name for name in changed if name not in CACHES and not self._is_torchs(name)]
+        changed = [name for name in changed if self._put_back(name)]
+        return [f"{self.title}{f'[{name!r}]' if isinstance(self.place, dict) else f'.{name}'}" for name in changed]
+
+    def _is_torchs(self, name: Any) -> bool:
+        """Whether torch itself has put something around what was there, as it does when its compiler is imported."""
+        around = self.now.get(name)
+        code = getattr(around, "__code__", None)
+        if code is None or getattr(around, "__wrapped__", MISSING) is not self.before.get(name):
+            return False
+        return Path(code.co_filename).is_relative_to(TORCH)
+
+    def _put_back(self, name: Any) -> bool:
+        """Whether it could be done; what cannot be set was set by no plugin either."""
+        try:
+            if isinstance(self.place, dict):
+                self.place[name] = self.before[name]
+            elif name in self.before:
+                setattr(self.place, name, self.before[name])
+            else:
+                delattr(self.place, name)
+        except (AttributeError, TypeError):
+            return False
+        return True
+
+
+class Code:
+    """What the names of modules and classes stand for, at one time.
+
+    Args:
+        packages: those whose modules are looked after too, with their classes and their dictionaries.
+    """
+
+    def __init__(self, packages: Iterable[str]) -> None:
+        self._names = [Names(_title(place), place, dict(vars(place))) for place in _places(set(packages))]
+        for names in list(self._names):
+            if isinstance(names.place, ModuleType) and names.place not in FOREIGN:
+                for name, value in names.before.items():
+                    if isinstance(value, dict) and not name.startswith("__"):
+                        self._names.append(Names(f"{names.title}.{name}", value, dict(value)))
+
+    def put_back(self) -> tuple[list[str], list[str]]:
+        """Names that stand for something else now, with their places; what stood there before stands there again.
+
+        Returns:
+            Those that everything computes with, and those of plugins, which may keep something there for themselves.
+        """
+        shared: list[str] = []
+        of_plugins: list[str] = []
+        for names in self._names:
+            (shared if names.title.partition(".")[0] in SHARED else of_plugins).extend(names.replaced())
+        return shared, of_plugins
+
+
+def _is_code(value: Any) -> bool:
+    """Whether it is a method or a property: copying and abstract classes leave other things in classes."""
+    return callable(value) or hasattr(value, "__get__")
+
+
+def _places(packages: set[str]) -> list[Any]:
+    ours = [m for name, m in list(sys.modules.items()) if m and name.partition(".")[0] in packages]
+    places: list[Any] = [*FOREIGN, *ours, *CLASSES]
+    for module in (torch.nn, torch.optim, *ours):
+        places += [value for value in vars(module).values() if isinstance(value, type) and _is_of(value, module)]
+    return list({id(place): place for place in places}.values())
+
+
+def _is_of(value: type, module: ModuleType) -> bool:
+    return (getattr(value, "__module__", "") or "").startswith(module.__name__)
+
+
+def _title(place: Any) -> str:
+    if isinstance(place, ModuleType):
+        return place.__name__
+    return f"{place.__module__}.{place.__qualname__}"

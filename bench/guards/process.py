@@ -1,0 +1,54 @@
+"""The state of the process around a run: what the run left behind is put back, and told."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from bench.guards.code import Code
+from bench.guards.settings import SETTINGS
+
+FOR_EVALUATIONS = [setting for setting in SETTINGS if setting.evaluations]
+
+
+@dataclass(frozen=True)
+class LeftBehind:
+    """What a run left behind in the process, and what was put back.
+
+    Attributes:
+        code: names that stood for something else. The run computed with them, and so did its evaluations.
+        settings: that had other values, and could change the numbers of what follows; names of plugins too.
+    """
+
+    code: list[str] = field(default_factory=list)
+    settings: list[str] = field(default_factory=list)
+
+
+class ProcessState:
+    """The state of the process at one time. To take stock and to compare takes milliseconds.
+
+    Args:
+        packages: of plugins and of the core, whose names are looked after too.
+    """
+
+    def __init__(self, packages: Iterable[str]) -> None:
+        self._values_by_setting = {setting: setting.value() for setting in SETTINGS}
+        self._code = Code(packages)
+
+    def put_back(self) -> LeftBehind:
+        """Put everything back that is not as it was."""
+        # Before all else, as what is read and put below goes through these names.
+        code, of_plugins = self._code.put_back()
+        told = [(setting, setting.put(before)) for setting, before in self._values_by_setting.items()]
+        return LeftBehind(code, of_plugins + [what for setting, what in told if what and setting.told])
+
+    @contextmanager
+    def undisturbed(self) -> Iterator[None]:
+        """Within, an evaluation computes as before the run; afterwards everything is again as the method has set it."""
+        own = [(setting, setting.value()) for setting in FOR_EVALUATIONS]
+        for setting in FOR_EVALUATIONS:
+            setting.put(self._values_by_setting[setting])
+        try:
+            yield
+        finally:
+            for setting, value in reversed(own):
+                setting.put(value)

@@ -1,0 +1,112 @@
+"""A clock that ends a run which makes no progress, and an observer that hears of progress."""
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+from bench.errors import OptionError, TimedOutError
+from bench.failures import Interrupts
+from bench.training.meter import Meter
+from bench.training.observer import Observer
+
+if TYPE_CHECKING:
+    from bench.training.method import Method
+
+
+class Heard(Observer):
+    """Passes everything on to another observer, after it has called a function.
+
+    Args:
+        observer: that is told. Where it raises KeyboardInterrupt, the program interrupts itself as a user would.
+        interrupts: of the run; one that was heard and swallowed is raised again here.
+        beat: called each time.
+    """
+
+    def __init__(self, observer: Observer, interrupts: Interrupts, beat: Callable[[], None]) -> None:
+        self._observer, self._interrupts, self._beat = observer, interrupts, beat
+
+    def _tell(self, of: str, *what: Any) -> None:
+        self._interrupts.check()
+        self._beat()
+        try:
+            getattr(self._observer, of)(*what)
+        except KeyboardInterrupt:
+            self._interrupts.heard = True
+            raise
+
+    def stage(self, name: str) -> None:
+        self._tell("stage", name)
+
+    def begin(self, method: "Method", epoch: int) -> None:
+        self._tell("begin", method, epoch)
+
+    def step(self, epoch: int, step: int, loss: float | None) -> None:
+        self._tell("step", epoch, step, loss)
+
+    def evaluating(self, epoch: int) -> None:
+        self._tell("evaluating", epoch)
+
+    def evaluated(self, row: dict[str, Any], speed: float) -> None:
+        self._tell("evaluated", row, speed)
+
+    def saved(self, epoch: int) -> None:
+        self._tell("saved", epoch)
+
+    def note(self, text: str) -> None:
+        self._tell("note", text)
+
+
+class Watchdog:
+    """Raises TimedOutError in the main thread when nothing has called `beat` for too long.
+
+    An alarm of the system interrupts whatever Python does, sleeping and waiting for locks too, and rings again each
+    second, in case plugin code handles the error. It cannot interrupt a call of C code that does not return.
+
+    Args:
+        seconds: without progress that are too long; None: nothing is ever too long.
+
+    Raises:
+        OptionError: where there are no alarms, on Windows and in another thread than the main one.
+    """
+
+    def __init__(self, seconds: float | None) -> None:
+        self.seconds = seconds
+        self._heard_at = time.perf_counter()
+        if seconds is not None and not can_ring():
+            raise OptionError("--timeout needs --isolate on this system, which has no alarms (SIGALRM)")
+
+    def beat(self) -> None:
+        """Note progress."""
+        self._heard_at = time.perf_counter()
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """Within this context the clock runs."""
+        if self.seconds is None:
+            yield
+            return
+        self.beat()
+        interval = min(1.0, self.seconds / 4)
+        before = signal.signal(signal.SIGALRM, self._ring)
+        signal.setitimer(signal.ITIMER_REAL, interval, interval)
+        try:
+            yield
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)
+
+    def _ring(self, number: int, frame: FrameType | None) -> None:
+        assert self.seconds is not None
+        # Steps are told of at most once in SHOW_SECONDS.
+        if time.perf_counter() - self._heard_at > self.seconds + Meter.SHOW_SECONDS:
+            self._heard_at = time.perf_counter() - self.seconds  # so that it does not ring while this error is handled
+            raise TimedOutError(f"no progress for {self.seconds:g} seconds")
+
+
+def can_ring() -> bool:
+    """Whether this thread can be interrupted by an alarm."""
+    return hasattr(signal, "setitimer") and threading.current_thread() is threading.main_thread()

@@ -1,0 +1,243 @@
+"""Runs in processes of their own: nothing that they do reaches another one, not even that they end their process.
+
+`work` is the entry of such a process, for whatever starts one: all that it needs is in a `Job`, which can be pickled.
+"""
+
+import contextlib
+import faulthandler
+import multiprocessing
+import os
+import signal
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from bench.data.files import Files
+from bench.errors import BenchError, DataError
+from bench.failures import Interrupts, whole_traceback
+from bench.guards.watchdog import Heard, can_ring
+from bench.records.run import PLUGIN_ERROR, TIMED_OUT
+from bench.runs.experiment import Experiment, Request
+from bench.runs.resolve import resolve
+from bench.training.observer import Observer
+
+GRACE = 5.0
+"""Seconds in which a process that hangs may end itself, and tell where it hung."""
+START = 120.0
+"""Seconds more than its timeout that a process has to import its libraries and to load the data."""
+Watch = Callable[[], AbstractContextManager[Observer]]
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a process of its own does, such as to train runs and to record them.
+
+    Attributes:
+        function: called with the experiment, the seeds, the observer and `how`; known by its name there too.
+        request: what is run.
+        data_dir, allow_unofficial: of the data files (`bench.data.files`).
+        keys: of the runs, which this process must have too.
+        seeds: of the runs.
+        how: further arguments of the function.
+        watch: gives the context with the observer; it shows the progress in that process. None: nothing is shown.
+        trace: a file for what is known of a crash.
+    """
+
+    function: Callable[..., Any]
+    request: Request
+    data_dir: Path
+    allow_unofficial: bool
+    keys: tuple[str, ...]
+    seeds: tuple[int, ...]
+    how: Mapping[str, Any]
+    watch: Watch | None
+    trace: Path
+
+
+def in_own_process(
+    function: Callable[..., Any], experiment: Experiment, seeds: Sequence[int], watch: Watch | None = None, **how: Any
+) -> "Any | Ended":
+    """What a function such as `bench.runs.runner.run` does with these arguments, done by a process of its own.
+
+    An interrupt of this process interrupts that one too, which may write what it has to.
+
+    Args:
+        function: what is called there. It stands in a module, and what it gives can be pickled.
+        experiment: the first argument; resolved from a request, as it is again in that process.
+        seeds: the second argument.
+        watch: gives the context with its argument `observer`, there; can be pickled. None: nothing is shown.
+        how: further arguments that can be pickled. `timeout`: seconds without progress after which the process is
+            ended, if it does not end itself.
+
+    Returns:
+        What the function gives; or how the process ended, if it was before that.
+
+    Raises:
+        BenchError: as the function does.
+    """
+    assert experiment.request and experiment.files, "made by `resolve`"
+    with tempfile.TemporaryDirectory() as folder:
+        job = Job(
+            function=function,
+            request=experiment.request,
+            data_dir=experiment.files.root.absolute(),
+            allow_unofficial=experiment.files.allow_unofficial,
+            keys=tuple(experiment.spec(seed).key for seed in seeds),
+            seeds=tuple(seeds),
+            how=how,
+            watch=watch,
+            trace=Path(folder, "trace"),
+        )
+        answer = _Process(job).answer(how.get("timeout"))
+        if isinstance(answer, Ended) and job.trace.exists():
+            answer = replace(answer, trace=job.trace.read_text(errors="replace"))
+    if isinstance(answer, BaseException):
+        raise answer
+    return answer
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A process that has ended, or was ended, without an answer.
+
+    Attributes:
+        code: its exit code; the number of a signal, below 0.
+        timeout: seconds without progress for which it was ended; None: it ended by something else.
+        trace: what was running in it, if it crashed.
+    """
+
+    code: int
+    timeout: float | None = None
+    trace: str = ""
+
+    @property
+    def failure(self) -> tuple[str, str, str]:
+        """The status, the line and the traceback of the failure of its runs."""
+        return (PLUGIN_ERROR if self.timeout is None else TIMED_OUT), self._told(), self.trace
+
+    def _told(self) -> str:
+        if self.timeout is not None:
+            return f"no progress for {self.timeout:g} seconds, and its process did not listen"
+        if self.code < 0:
+            return f"its process was ended by {signal.Signals(-self.code).name}{_place(self.trace)}"
+        return f"its process ended itself with exit code {self.code}"
+
+
+def _place(trace: str) -> str:
+    """The first line of a dump of `faulthandler`, of the thread that crashed, that is a plugin's."""
+    python, core = str(Path(os.__file__).parent), str(Path(__file__).parents[1])
+    for line in trace.partition("Current thread")[2].splitlines():
+        is_python = python in line and "site-packages" not in line
+        if line.startswith("  File ") and not is_python and f"{os.sep}torch{os.sep}" not in line and core not in line:
+            return f" at {line.strip()}"
+    return ""
+
+
+class _Process:
+    """A process that works on a job."""
+
+    def __init__(self, job: Job) -> None:
+        spawn = multiprocessing.get_context("spawn")
+        self._received, sent = spawn.Pipe(duplex=False)
+        self._process = spawn.Process(target=work, args=(job, sent))
+        with _interrupts_held():
+            self._process.start()
+        sent.close()  # this process' own end, so that the other one's death is the end of the pipe
+
+    def answer(self, timeout: float | None) -> Any:
+        """What `work` sends in the end, or that it has sent nothing. Ends the process in any case."""
+        patience = None if timeout is None else timeout + START
+        try:
+            while self._received.poll(patience):
+                said = self._received.recv()
+                if said is not None:
+                    return said
+                patience = None if timeout is None else timeout + GRACE
+        except EOFError:
+            self._process.join()
+            return Ended(self._process.exitcode or 0)
+        except KeyboardInterrupt:
+            self._interrupt()
+            raise
+        finally:
+            self._process.kill()
+            self._process.join()
+            self._received.close()
+        return Ended(0, timeout)
+
+    def _interrupt(self) -> None:
+        """Interrupt it, and wait until it has written what it has to."""
+        with contextlib.suppress(OSError):
+            os.kill(self._process.pid or 0, signal.SIGINT)
+        with contextlib.suppress(EOFError, OSError):
+            end = time.monotonic() + GRACE
+            while time.monotonic() < end and self._received.poll(end - time.monotonic()):
+                self._received.recv()
+
+
+def work(job: Job, connection: Connection) -> None:
+    """The entry of a process of its own: do a job, and send the results, or the error that passes.
+
+    Every progress sends None. The process ends with this function, whatever a plugin has left running in it.
+    """
+    if hasattr(os, "setsid"):
+        os.setsid()  # a Ctrl-C in the terminal is passed on by the process that started this one, once
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    with job.trace.open("w") as trace:
+        faulthandler.enable(trace)
+        connection.send(_worked(job, lambda: connection.send(None)))
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
+
+
+def _worked(job: Job, beat: Callable[[], None]) -> Any:
+    """What the function of a job gives, or the error that the other process is to raise."""
+    try:
+        experiment = resolve(job.request, Files(job.data_dir, job.allow_unofficial))
+        if tuple(experiment.spec(seed).key for seed in job.seeds) != job.keys:
+            name = experiment.dataset.name
+            return DataError(f"{name} gives other data in another process: leave out --isolate, or mend the data set")
+        beat()
+        how = dict(job.how)
+        if not can_ring():
+            how["timeout"] = None  # the other process looks after it
+        with job.watch() if job.watch else contextlib.nullcontext(Observer()) as watch:
+            return job.function(experiment, job.seeds, observer=Heard(watch, Interrupts(), beat), **how)
+    except KeyboardInterrupt:
+        return KeyboardInterrupt()
+    except BenchError as error:
+        error.__cause__ = error.__context__ = None
+        return error if type(error).__init__ is BenchError.__init__ else BenchError(str(error))
+    except BaseException as error:
+        return RuntimeError(whole_traceback(error))
+
+
+def _end_with(parent: int) -> None:
+    """End this process when the one that started it is gone."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
+
+
+@contextlib.contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Within, no Ctrl-C arrives, and a process that is started here holds it back until it listens."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
