@@ -290,4 +290,10 @@ def as_written(record: Any) -> dict[str, Any]:
         del values["traceback"]
     if "code" in values and not values["code"]["core"]:
         del values["code"]
+    costs = values.get("costs", {})
+    of_stages = [choice for stage in costs.get("stages", []) for choice in stage["meta_step"]]
+    for choice in costs.get("meta_step", []) + of_stages:
+        for name in ("differences_error", "float32_error"):
+            if choice[name] is None:
+                del choice[name]
     return values
