@@ -101,6 +101,8 @@ class MetaStep(Section):
             no such comparison, as in records of earlier versions.
         float32_error: the relative error of the meta-gradient in the run's precision and with its attention kernels,
             against that in float32; None if they were not compared, as in records of earlier versions.
+        outputs_error: the relative error of the derivatives through what the method computes from the logits, against
+            central differences; None if there was no such comparison, as in records of earlier versions.
     """
 
     backend: str
@@ -110,6 +112,7 @@ class MetaStep(Section):
     seconds: float = 0.0
     differences_error: float | None = None
     float32_error: float | None = None
+    outputs_error: float | None = None
 
 
 @dataclass(frozen=True)
