@@ -8,9 +8,10 @@ from typing import Any, TypeVar
 
 from bench.records.json_file import FORMAT, JsonRecord
 from bench.records.known_code import CORE, as_one, hashes_by_use
-from bench.records.sections import About, Code, Costs, Data, Environment, Resolved, Section, Selected, as_written
+from bench.records.sections import About, Code, Costs, Data, Environment, Resolved, Section, Selected
 from bench.records.shape import check_shape
 from bench.records.spec import RunSpec, canonical
+from bench.records.written import as_written
 
 LAST = "last"
 """The selection rule of the last epoch."""
