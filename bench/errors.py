@@ -57,6 +57,10 @@ class PluginFailureError(PluginError):
     """Plugin code that raised something that it should not have: a failure, not bad input, so the exit code is 1."""
 
 
+class ModelError(BenchError):
+    """A model that breaks a rule of models (`bench.models.rules`), found before anything is trained."""
+
+
 class ProtocolError(BenchError):
     """A data set that a protocol cannot use."""
 

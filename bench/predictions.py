@@ -83,7 +83,8 @@ def not_finite(p: Predictions) -> Tensor:
     Returns:
         [..] int64, on the device of the predictions.
     """
-    return (~p.logits.isfinite()).any(-1).sum(-1)
+    least, most = p.logits.amin(-1), p.logits.amax(-1)  # NaN where there is one; far faster than to ask each logit
+    return (~(least.isfinite() & most.isfinite())).sum(-1)
 
 
 def _outside(p: Predictions) -> Tensor:

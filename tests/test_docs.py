@@ -162,3 +162,13 @@ def test_the_readme_names_all_that_is_built_in(kind):
     names = [name for name, offer in offers if offer.plugin.distribution == "reweight-bench"]
     assert len(names) >= 5
     assert [name for name in names if f"`{name.replace('/*', '/resnet50')}`" not in README.read_text()] == []
+
+
+def test_every_promise_names_tests_that_exist():
+    """`docs/guarantees.md`: files of tests, tests by their names, and programs."""
+    named = re.findall(r"`((?:tests|tools)/[^`]+)`", (ROOT / "docs" / "guarantees.md").read_text())
+    assert len(named) > 15
+    for name in named:
+        file, _, test = name.partition("::")
+        source = (ROOT / file).read_text()
+        assert not test or f"def {test}(" in source, name

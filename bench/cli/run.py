@@ -226,6 +226,9 @@ def _tell(results: "Sequence[RunResult]", folder: Path, out: Path) -> bool:
         summary(results)
     pages = dict.fromkeys(str(out / page_name(r.spec.protocol, r.spec.dataset)) for r in results)
     say(f"records in {folder}; tables: {', '.join(pages)}")
+    for r in results:
+        for note in r.notes:
+            say(f"{r.spec.method}, seed {r.spec.seed}: {note}", err=True)
     if unfit := dict.fromkeys(f"not applicable: {r.spec.method}: {r.error}" for r in results if r.unfit):
         say("\n".join(unfit), err=True)
     if failed := [r for r in results if not (r.ok or r.unfit)]:

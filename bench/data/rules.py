@@ -174,6 +174,8 @@ def check_normalisation(dataset: Dataset, train: Split) -> None:
 
 def _check_form(whose: str, name: str, split: Split) -> None:
     """Raises DataError for labels that are no row, for a set without samples, and for tensors that hold no numbers."""
+    if not isinstance(split, Split):
+        raise DataError(f"{whose}: {name} must be a bench.Split, not {type(split).__name__}")
     if split.y.dim() != 1:
         raise DataError(f"{whose}: {name} needs labels [N], one for each sample, not {list(split.y.shape)}")
     if len(split) == 0:

@@ -1,7 +1,8 @@
 """The choice of the backend for a model: backends are tried on a small batch, and compared with what is right there."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +11,7 @@ from torch.autograd import grad
 from bench.errors import MetaStepError, UnknownNameError
 from bench.meta.culprit import culprit
 from bench.meta.functional import Parameters
+from bench.meta.head_trial import HeadTrial
 from bench.meta.passes import PASSES, Head
 from bench.meta.trial import BackendTrial, Comparison
 from bench.records.sections import MetaStep
@@ -53,49 +55,96 @@ def choose(model: nn.Module, x: Tensor, head: Head, backend: str, stacked: bool,
     """
     check_backend(backend)
     start, refused = time.perf_counter(), dict[str, str]()
-    differ = False
     with torch.random.fork_rng([x.device] if x.device.type == "cuda" else []):
         trial = BackendTrial(model, x, stacked)
-        checked = (trial.in_type(torch.float64) or trial) if check else None
+        checks = Checks(trial, x, head, stacked) if check else None
         for name in _order(model, len(x), stacked) if backend == "auto" else [backend]:
             try:
                 if name == "per_sample":
                     _look_at_head(model, x, head)
                 trial.gradient(name)
-                found = checked.compare(name) if checked else Comparison()
+                found = checks.compare(name) if checks else MetaStep(name)
             except MetaStepError as reason:
                 refused[name] = str(reason)
                 continue
-            if not found.wrong:
-                off = trial.float32_error(name) if checked else None
-                seconds = time.perf_counter() - start
-                return MetaStep(name, found.error, found.against, refused, seconds, found.differences_error, off)
-            refused[name] = found.wrong
-            differ |= found.by_differences
+            return replace(found, refused=refused, seconds=time.perf_counter() - start)
         trial.train()  # an error of the model itself is not this one's
         if backend == "auto":
-            raise MetaStepError(_no_backend(refused, checked if differ else None))
+            if checks and (verdict := checks.verdict(refused)):
+                raise MetaStepError(f"{verdict}; mend or replace it, or take the gradient unchecked with --no-check")
+            raise MetaStepError(f"no backend can take the derivatives of this model: {_each(refused)}")
     works = choose(model, x, head, "auto", stacked, check).backend
     raise MetaStepError(f"backend {backend}: {refused[backend]}; backend {works} works for this model")
 
 
-def _no_backend(refused: dict[str, str], differing: BackendTrial | None) -> str:
-    """Why no backend takes a model.
-
-    Args:
-        refused: the reason of each backend.
-        differing: the trial in which central differences have shown that a backend is wrong, if one did.
+class Checks:
+    """What a backend's meta-gradient is compared with: through the model, and through what the method computes from the
+    logits.
     """
-    if differing is None:
-        reasons = "; ".join(f"{name}: {why}" for name, why in refused.items())
-        return f"no backend can take the derivatives of this model: {reasons}"
-    at_fault = culprit(differing.model, differing.x, differing.random)
-    if not at_fault:
-        at_fault = "; ".join(f"{name}: {why}" for name, why in refused.items())
-    return (
-        f"no backend gives the right meta-gradient of this model: {at_fault}; mend or replace it, or take the gradient "
-        f"unchecked with --no-check"
-    )
+
+    def __init__(self, trial: BackendTrial, x: Tensor, head: Head, stacked: bool) -> None:
+        """Make the comparisons of a trial in float64, where that is possible.
+
+        Raises:
+            MetaStepError: if what the method computes from the logits does not depend on them.
+        """
+        self._trial = trial
+        self._exact = trial.in_type(torch.float64) or trial
+        own = HeadTrial(head, (*x.shape[: int(stacked) + 1], trial.logits.shape[-1]), x.device)
+        self._own = own.in_type(torch.float64) or (own if own.can_be_called() else None)
+        self._at_fault = {"model": False, "head": False}
+
+    def compare(self, backend: str) -> MetaStep:
+        """How far a backend's meta-gradient is off from what is right.
+
+        Raises:
+            MetaStepError: if it is wrong, or the backend cannot take the model or the method's outputs.
+        """
+        own = self._compare_head(backend)
+        found = self._exact.compare(backend)
+        self._at_fault["model"] |= found.by_differences
+        if found.wrong:
+            raise MetaStepError(found.wrong)
+        return MetaStep(
+            backend,
+            found.error,
+            found.against,
+            differences_error=found.differences_error,
+            float32_error=self._trial.float32_error(backend),
+            outputs_error=own.differences_error,
+        )
+
+    def _compare_head(self, backend: str) -> Comparison:
+        try:
+            found = self._own.compare(backend) if self._own else Comparison()
+            self._at_fault["head"] |= found.by_differences
+            if found.wrong:
+                raise MetaStepError(found.wrong)
+        except MetaStepError as reason:
+            raise MetaStepError(f"through what the method computes from the logits, {reason}") from reason
+        return found
+
+    def verdict(self, refused: Mapping[str, str]) -> str:
+        """What is at fault where central differences have shown that a backend is wrong; empty if they have not.
+
+        Args:
+            refused: the reason of each backend.
+        """
+        if self._at_fault["model"]:
+            at_fault = culprit(self._exact.model, self._exact.x, self._exact.random)
+            return f"no backend gives the right meta-gradient of this model: {at_fault or _each(refused)}"
+        if self._own and self._at_fault["head"]:
+            at_fault = self._own.fault()
+            at_fault = f"what the method computes from the logits {at_fault}" if at_fault else _each(refused)
+            return f"no backend gives the right meta-gradient: {at_fault}"
+        return ""
+
+
+def _each(refused: Mapping[str, str]) -> str:
+    """The reason of each backend, or the one of all."""
+    if len(set(refused.values())) == 1:
+        return next(iter(refused.values()))
+    return "; ".join(f"{name}: {why}" for name, why in refused.items())
 
 
 def _order(model: nn.Module, samples: int, stacked: bool) -> Sequence[str]:
@@ -112,7 +161,7 @@ def _look_at_head(model: nn.Module, x: Tensor, head: Head) -> None:
     parameters = Parameters(model)
     with torch.no_grad():
         logits = parameters.at(parameters.tensors)(x)
-    losses = head(logits.requires_grad_())
+    losses = head(logits.requires_grad_().clone())  # which a head may change in place
     if losses.shape != x.shape[:1]:
         raise MetaStepError("the outputs are not one loss for each sample")
     (of_even,) = grad(losses[::2].sum(), logits)

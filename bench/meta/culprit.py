@@ -41,7 +41,7 @@ def culprit(model: nn.Module, x: Tensor, random: RandomState) -> str:
         if not trying and names[module] not in faults:
             trying = True
             try:
-                faults[names[module]] = _fault(module, args, kwargs)
+                faults[names[module]] = fault(module, args, kwargs)
             except Exception:  # a module that cannot be tried by itself is not accused
                 faults[names[module]] = ""
             finally:
@@ -68,7 +68,7 @@ def _within(name: str, other: str) -> bool:
     return name != other and (not other or name.startswith(f"{other}."))
 
 
-def _fault(module: nn.Module, args: Any, kwargs: Any) -> str:
+def fault(module: nn.Module, args: Any, kwargs: Any) -> str:
     """What is wrong with the derivatives of a module at these inputs; empty if nothing is."""
     trial = ModuleTrial(module, args, kwargs)
     if not trial.repeats():

@@ -35,7 +35,8 @@ class LookAhead:
             model: the model, or the stack of models.
             backend: one of `bench.meta.BACKENDS`.
             stacked: whether the model is a stack.
-            check: whether the backend is compared with double backward once.
+            check: whether the backend is compared once, on a small batch, with central differences of the virtual step
+                itself, and with double backward.
 
         Raises:
             MetaStepError: for a model without trained parameters.

@@ -97,11 +97,13 @@ class Replay(Pass):
         self.value = self._head(logits)
 
     def derivative(self, direction: Sequence[Tensor]) -> Tensor:
-        with torch.no_grad(), forward_ad.dual_level(), sdpa_kernel(SDPBackend.MATH):
-            tangent = self._tape.derivative(direction, self._place)
+        with forward_ad.dual_level(), sdpa_kernel(SDPBackend.MATH):
+            with torch.no_grad():
+                tangent = self._tape.derivative(direction, self._place)
             if tangent is None:
                 return torch.zeros_like(self.value)
-            return _tangent(self._head(forward_ad.make_dual(self._logits, tangent)))
+            with torch.enable_grad(), _NoTangents():
+                return _tangent(self._head(forward_ad.make_dual(self._logits, tangent)))
 
 
 class Reverse(Pass):
@@ -249,7 +251,7 @@ class _WeightedGradients(torch.autograd.Function):
 
 
 class _NoTangents(TorchFunctionMode):
-    """Under no_grad, as a model may have it within, there are no tangents either: backward sees constants there."""
+    """Under no_grad, as a model or a head may have it within, there are no tangents either: backward sees constants."""
 
     def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         with nullcontext() if torch.is_grad_enabled() else forward_ad._set_fwd_grad_enabled(False):

@@ -24,6 +24,14 @@ STEP = gradient_step(0.1)
 TOLERANCE = 1e-6
 """The largest relative error in float64. An exact backend has 1e-13 (1e-7 if the model casts to float32), a wrong one
 1e-5 or more. A model that casts to fewer digits has as many less here."""
+UNREACHED = (
+    "the logits of the model depend on none of its trained parameters (cut off by a detach, no_grad, argmax, or a "
+    "checkpoint with use_reentrant=True): a look-ahead needs some to step on"
+)
+REENTRANT = (
+    "the model calls torch.utils.checkpoint with use_reentrant=True, which lets no gradient be taken by itself: "
+    "give it use_reentrant=False"
+)
 
 
 @dataclass(frozen=True)
@@ -48,9 +56,9 @@ class Comparison:
 class BackendTrial:
     """A meta-gradient of a copy of the model on a few samples with made-up labels."""
 
-    def __init__(self, model: nn.Module, x: Tensor, stacked: bool) -> None:
+    def __init__(self, model: nn.Module, x: Tensor, stacked: bool, samples: int = SAMPLES) -> None:
         self.model = copy.deepcopy(model)
-        self.x = x.detach().narrow(int(stacked), 0, min(SAMPLES, x.shape[int(stacked)]))
+        self.x = x.detach().narrow(int(stacked), 0, min(samples, x.shape[int(stacked)]))
         self.random = RandomState(x.device)
         self.logits = self._logits()
         self.labels = torch.arange(self.logits[..., 0].numel(), device=x.device) % self.logits.shape[-1]
@@ -113,12 +121,23 @@ class BackendTrial:
         return None
 
     def train(self) -> None:
-        """Make a plain training pass, forward and backward."""
+        """Make a plain training pass, forward and backward.
+
+        Raises:
+            MetaStepError: if the logits depend on no parameter that is trained, or the model has a checkpoint through
+                which no gradient can be taken by itself.
+        """
         parameters = Parameters(self.model)
         with self.random.replayed(), parameters.buffers_spared():
             loss = self._losses(self.model(self.x)).sum()
-            if loss.requires_grad:
+            if not loss.requires_grad:
+                raise MetaStepError(UNREACHED)
+            try:
                 grad(loss, parameters.tensors, allow_unused=True)
+            except RuntimeError as error:
+                if "use_reentrant" in str(error):
+                    raise MetaStepError(REENTRANT) from error
+                raise
 
     def gradient(self, backend: str, precision: AbstractContextManager[Any] | None = None) -> Tensor:
         """The meta-gradient [.., B] by a backend.

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from bench.data.split import Split
-from bench.errors import BenchError, PluginError
+from bench.errors import BenchError, ModelError
 
 SAMPLES = 4
 """Samples in the passes by which a model is checked."""
@@ -35,7 +35,7 @@ def check_model(
         tolerance: EXACT or ROUNDED.
 
     Raises:
-        PluginError: for the first rule that is broken, with the shapes.
+        ModelError: for the first rule that is broken, with the shapes.
     """
     x = next(iter(train.in_order(SAMPLES))).x
     with torch.random.fork_rng([train.device] if train.device.type == "cuda" else []):
@@ -51,14 +51,14 @@ def _check(whose: str, build: Callable[[], nn.Module], x: Tensor, expected: tupl
     lead, classes = expected[:-2], expected[-1]
     model, second = (_built(whose, build, x.shape[len(lead) + 1 :], classes) for _ in range(2))
     if {id(parameter) for parameter in model.parameters()} & {id(parameter) for parameter in second.parameters()}:
-        raise PluginError(f"{whose}: its factory must build a new model at each call: runs would share one")
+        raise ModelError(f"{whose}: its factory must build a new model at each call: runs would share one")
     if lazy := [name for name, parameter in model.named_parameters() if is_lazy(parameter)]:
-        raise PluginError(f"{whose}: {lazy[0]} has no shape yet: initial weights must be there when the model is built")
+        raise ModelError(f"{whose}: {lazy[0]} has no shape yet: initial weights must be there when the model is built")
     _check_same_start(whose, model.state_dict(), second.state_dict())
     model.train()
     logits = _checked_logits(whose, model, x, expected)
     if any(parameter.requires_grad for parameter in model.parameters()) and not logits.requires_grad:
-        raise PluginError(f"{whose}: no gradient reaches its parameters: its logits are detached")
+        raise ModelError(f"{whose}: no gradient reaches its parameters: its logits are detached")
     model.eval()
     before = {name: value.clone() for name, value in model.state_dict().items()}
     with torch.no_grad():
@@ -67,22 +67,22 @@ def _check(whose: str, build: Callable[[], nn.Module], x: Tensor, expected: tupl
         alone = _checked_logits(whose, model, first, (*lead, 1, classes))
     changed = [name for name, value in model.state_dict().items() if not torch.equal(value, before[name])]
     if changed:
-        raise PluginError(f"{whose}: evaluation changes the model's state: {changed[0]}")
+        raise ModelError(f"{whose}: evaluation changes the model's state: {changed[0]}")
     allowed = tolerance * max(1.0, together.abs().max().item())
     if _difference(together, again) > allowed:
-        raise PluginError(f"{whose}: evaluated twice, it gives the same samples other logits: evaluation must be exact")
+        raise ModelError(f"{whose}: evaluated twice, it gives the same samples other logits: evaluation must be exact")
     if _difference(together.narrow(len(lead), 0, 1), alone) > allowed:
-        raise PluginError(f"{whose}: evaluated, a sample's logits depend on the others in its batch")
+        raise ModelError(f"{whose}: evaluated, a sample's logits depend on the others in its batch")
 
 
 def _built(whose: str, build: Callable[[], nn.Module], shape: Sequence[int], classes: int) -> nn.Module:
-    """The model. Raises PluginError where building it fails."""
+    """The model. Raises ModelError where building it fails."""
     try:
         return build()
     except (BenchError, torch.OutOfMemoryError, MemoryError):
         raise
     except Exception as error:
-        raise PluginError(
+        raise ModelError(
             f"{whose} cannot be built for inputs {list(shape)} and {classes} classes: {_in_a_line(error)}"
         ) from error
 
@@ -98,24 +98,24 @@ def check_module(whose: str, model: object) -> nn.Module:
         The model.
 
     Raises:
-        PluginError: for anything else.
+        ModelError: for anything else.
     """
     if not isinstance(model, nn.Module):
         kind = model.__name__ if isinstance(model, type) else type(model).__name__
-        raise PluginError(f"{whose}: its factory must return a torch.nn.Module, not {kind}")
+        raise ModelError(f"{whose}: its factory must return a torch.nn.Module, not {kind}")
     return model
 
 
 def _check_same_start(whose: str, first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> None:
-    """Raises PluginError if a model is built with other weights again: runs of two methods are paired by them."""
+    """Raises ModelError if a model is built with other weights again: runs of two methods are paired by them."""
     if first.keys() != second.keys() or not all(torch.equal(value, second[name]) for name, value in first.items()):
-        raise PluginError(f"{whose}: initial weights must come from torch's global generator alone")
+        raise ModelError(f"{whose}: initial weights must come from torch's global generator alone")
 
 
 def _checked_logits(whose: str, model: nn.Module, x: Tensor, expected: tuple[int, ...]) -> Tensor:
     """The logits of a batch x, of this shape.
 
-    Raises PluginError for a pass that fails, that changes its input, or that gives anything but finite logits.
+    Raises ModelError for a pass that fails, that changes its input, or that gives anything but finite logits.
     """
     mode = "in training" if model.training else "in evaluation"
     given = x.clone()
@@ -124,20 +124,20 @@ def _checked_logits(whose: str, model: nn.Module, x: Tensor, expected: tuple[int
     except (BenchError, torch.OutOfMemoryError, MemoryError):
         raise
     except Exception as error:
-        raise PluginError(f"{whose} fails {mode} on inputs {list(x.shape)}: {_in_a_line(error)}") from error
+        raise ModelError(f"{whose} fails {mode} on inputs {list(x.shape)}: {_in_a_line(error)}") from error
     if not isinstance(logits, Tensor):
-        raise PluginError(f"{whose} returns {type(logits).__name__} {mode}: a model returns its logits as one tensor")
+        raise ModelError(f"{whose} returns {type(logits).__name__} {mode}: a model returns its logits as one tensor")
     if logits.shape != expected:
-        raise PluginError(
+        raise ModelError(
             f"{whose} {mode}: logits have shape {list(logits.shape)}, expected {list(expected)}: for each sample one "
             f"number for each class"
         )
     if not logits.is_floating_point():
-        raise PluginError(f"{whose} {mode}: logits must be floating-point numbers, not {logits.dtype}")
+        raise ModelError(f"{whose} {mode}: logits must be floating-point numbers, not {logits.dtype}")
     if not logits.isfinite().all():
-        raise PluginError(f"{whose} {mode}: logits of the initial model are not finite")
+        raise ModelError(f"{whose} {mode}: logits of the initial model are not finite")
     if not torch.equal(given, x):
-        raise PluginError(f"{whose} {mode} changes its input in place: methods use the batch again")
+        raise ModelError(f"{whose} {mode} changes its input in place: methods use the batch again")
     return logits
 
 

@@ -8,9 +8,10 @@ from typing import Any, TypeVar
 
 from bench.records.json_file import FORMAT, JsonRecord
 from bench.records.known_code import CORE, as_one, hashes_by_use
-from bench.records.sections import About, Code, Costs, Data, Environment, Resolved, Section, Selected, as_written
+from bench.records.sections import About, Code, Costs, Data, Environment, Resolved, Section, Selected
 from bench.records.shape import check_shape
 from bench.records.spec import RunSpec, canonical
+from bench.records.written import as_written
 
 LAST = "last"
 """The selection rule of the last epoch."""
@@ -53,6 +54,7 @@ class RunResult(JsonRecord):
         history: columns with one number for each evaluation, None where it is undefined: epoch, step, train/...,
             val/..., test/... .
         selected: rule -> what it selects. `last` always; `best_val_<metric>` unless validation was trained on.
+        notes: what a reader has to know of the numbers, in sentences. No entry of the file where there is nothing.
     """
 
     spec: RunSpec
@@ -70,6 +72,7 @@ class RunResult(JsonRecord):
     error: str = ""
     traceback: str = ""
     arrays: str = ""
+    notes: list[str] = field(default_factory=list)
 
     @property
     def code_by_use(self) -> dict[str, str]:
@@ -126,8 +129,9 @@ class RunResult(JsonRecord):
     def entries(self) -> dict[str, Any]:
         """NaN is null."""
         fields: dict[str, Any] = _plain(as_written(self))
-        if not self.arrays:
-            del fields["arrays"]
+        for name in ("arrays", "notes"):
+            if not fields[name]:
+                del fields[name]
         return {"format": FORMAT, "key": self.spec.key} | fields
 
     @classmethod

@@ -5,7 +5,7 @@ Their fields are the entries of the JSON files, in this order. Nothing here impo
 
 import copy
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 
@@ -101,6 +101,8 @@ class MetaStep(Section):
             no such comparison, as in records of earlier versions.
         float32_error: the relative error of the meta-gradient in the run's precision and with its attention kernels,
             against that in float32; None if they were not compared, as in records of earlier versions.
+        outputs_error: the relative error of the derivatives through what the method computes from the logits, against
+            central differences; None if there was no such comparison, as in records of earlier versions.
     """
 
     backend: str
@@ -110,6 +112,7 @@ class MetaStep(Section):
     seconds: float = 0.0
     differences_error: float | None = None
     float32_error: float | None = None
+    outputs_error: float | None = None
 
 
 @dataclass(frozen=True)
@@ -274,26 +277,3 @@ MISSING: dict[type[Section], dict[str, Any]] = {
 }
 """What stands for entries that are not in every record: those that records of earlier versions lack, and those that
 are not written where they are empty (`as_written`)."""
-
-
-UNWRITTEN = (("environment", "gpu"), ("environment", "left_behind"), ("about", "units"), ("about", "described"))
-"""Entries of sections that are not written where they are empty."""
-
-
-def as_written(record: Any) -> dict[str, Any]:
-    """The fields of a record, a dataclass with an `environment`, as its file has them."""
-    values = asdict(record)
-    for section, name in UNWRITTEN:
-        if section in values and not values[section][name]:
-            del values[section][name]
-    if not values.get("traceback", True):
-        del values["traceback"]
-    if "code" in values and not values["code"]["core"]:
-        del values["code"]
-    costs = values.get("costs", {})
-    of_stages = [choice for stage in costs.get("stages", []) for choice in stage["meta_step"]]
-    for choice in costs.get("meta_step", []) + of_stages:
-        for name in ("differences_error", "float32_error"):
-            if choice[name] is None:
-                del choice[name]
-    return values

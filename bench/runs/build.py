@@ -81,7 +81,7 @@ def check_model_on(experiment: Experiment, train: Split, streams: RandomStreams,
     """Check the model of the run, or of all stacked runs, on its training data.
 
     Raises:
-        PluginError: for a model that breaks a rule (`bench.models.rules`).
+        ModelError: for a model that breaks a rule (`bench.models.rules`).
     """
     build = model_builder(experiment, train, streams, device)
     exact = device.type == "cpu" and experiment.recipe.precision == "fp32"

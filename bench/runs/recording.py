@@ -1,5 +1,6 @@
 """From finished trainings to the record of a run: all that is known of it, section by section."""
 
+import math
 import os
 import sys
 from dataclasses import dataclass
@@ -78,6 +79,7 @@ def record_of(
     """
     spec = experiment.spec(seed)
     status, error = trained.outcome.status, trained.outcome.error
+    history = _columns(trained.meter.history, place) if trained.meter else {}
     if status == OK and (failure := trained.divergence(place)):
         status, error = DIVERGED, failure
     return RunResult(
@@ -88,7 +90,7 @@ def record_of(
         about=_about(experiment, trained.method or experiment.method),
         resolved=experiment.resolved,
         data=_data(experiment, trained.prepared, place),
-        history=_columns(trained.meter.history, place) if trained.meter else {},
+        history=history,
         selected=trained.selected(place) if status == OK else {},
         costs=_costs(trained, computed),
         environment=environment(experiment.plugins, computed.device, trained.left_behind),
@@ -96,7 +98,18 @@ def record_of(
         error=error,
         traceback=trained.outcome.traceback,
         arrays=digest_of_arrays(trained.arrays(place)) if status == OK else "",
+        notes=[] if experiment.trains_on_val else _undefined(experiment.recipe.select, history),
     )
+
+
+def _undefined(select: str, history: dict[str, list[float]]) -> list[str]:
+    """What is to be said of evaluations at which the metric that epochs are selected by has no value."""
+    values = history.get(f"val/{select}", [])
+    undefined = sum(math.isnan(value) for value in values)
+    if not undefined:
+        return []
+    what = f"validation {select} is undefined (NaN) at {undefined} of {len(values)} evaluations"
+    return [f"{what}: best validation {select} selects {'none' if undefined == len(values) else 'among the others'}"]
 
 
 def _command(experiment: Experiment, spec: RunSpec, computed: Computation) -> str:
@@ -157,7 +170,8 @@ def _data(experiment: Experiment, prepared: Prepared | None, place: int) -> Data
 def _counts(split: Split, run: int, classes: int, groups: int) -> list[list[int]]:
     """Samples of each group (rows; without groups, one row) and class (columns), of one of stacked runs."""
     y, group = (t[run] if t.dim() == 2 else t for t in (split.y, split.group))
-    cell = group * classes + y if groups else y
+    inside = (y >= 0) & (y < classes) & (group >= 0) & ((group < groups) | (groups == 0))  # a failure may be for these
+    cell = (group * classes + y if groups else y)[inside]
     counts: list[list[int]] = cell.bincount(minlength=max(groups, 1) * classes).view(-1, classes).tolist()
     return counts
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bench.errors import DataError, PluginError
+from bench.errors import DataError, ModelError, PluginError
 from bench.offers import check_offer
 
 
@@ -43,5 +43,5 @@ def rules_hold() -> Iterator[None]:
     """Within, a rule that a run would refuse data or a model by is an AssertionError with the same message."""
     try:
         yield
-    except (DataError, PluginError) as error:
+    except (DataError, ModelError) as error:
         raise AssertionError(str(error)) from error

@@ -1,5 +1,7 @@
 """Data and models that break a rule, on the command line: one line, exit code 2, no record and no checkpoint."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from click.testing import CliRunner
@@ -32,8 +34,8 @@ def run_on(tmp_path, monkeypatch):
     registry = bench.registry.load(list(bench.registry.importlib.metadata.entry_points(group="bench")))
     monkeypatch.setattr(bench.registry, "installed", lambda: registry)
 
-    def run(train, test, model=linear, classes=("a", "b")):
-        dataset = Dataset("mine", train, test, classes, RECIPE, reference="made here")
+    def run(train, test, model=linear, classes=("a", "b"), **more):
+        dataset = replace(Dataset("mine", train, test, classes, RECIPE, reference="made here"), **more)
         for kind, value in (("datasets", lambda files: dataset), ("models", model)):
             registry.offers[kind]["mine"] = Offer(value, Plugin("my-plugin", "my-dist", "0.1"))
         words = ["run", "--method", "erm", "--dataset", "mine", "--model", "mine"]
@@ -54,6 +56,16 @@ def test_what_keeps_the_rules_is_run(run_on):
     result, files = run_on(samples(200, 0), samples(100, 1))
     assert result.exit_code == 0
     assert [path.suffix for path in files if path.parent.name == "results" and path.suffix == ".json"] == [".json"]
+
+
+def test_a_selection_metric_that_is_undefined_is_said(run_on):
+    """With validation samples of one class there is no disparity of two."""
+    train = samples(200, 0)
+    val = train.select((train.y == 0).nonzero().squeeze(1))
+    result, _ = run_on(train, samples(100, 1), val=val, recipe=replace(RECIPE, select="tprd"))
+    assert result.exit_code == 0
+    said = "erm, seed 0: validation tprd is undefined (NaN) at 1 of 1 evaluations: best validation tprd selects none"
+    assert said in result.stderr.splitlines()
 
 
 def outside(split: Split) -> Split:

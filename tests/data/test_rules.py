@@ -132,6 +132,7 @@ def test_inputs_that_are_neither_images_nor_vectors_are_refused(x, message):
         ({"test": EMPTY}, "test is empty"),
         ({"val": EMPTY}, "val is empty"),
         ({"test": table(y=table().y * 2)}, r"test has a class outside 0\.\.1"),
+        ({"test": (table().x, table().y)}, "test must be a bench.Split, not tuple"),
         ({"groups": ()}, r"train has a group outside 0\.\.1"),
     ],
 )

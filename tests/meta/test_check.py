@@ -15,7 +15,7 @@ from bench.meta import LookAhead, warning
 from bench.meta.trial import BackendTrial
 from bench.models.precision import in_precision
 from bench.records.sections import MetaStep
-from tests.meta_gradients import Applied, Problem, by_backend
+from tests.meta_gradients import Applied, Problem, by_backend, truth
 
 B = 6
 
@@ -147,9 +147,9 @@ def losses(logits: Tensor) -> Tensor:
     return F.cross_entropy(logits, torch.arange(len(logits)) % 3, reduction="none")
 
 
-def chosen(model: nn.Module, x: Tensor | None = None, **options) -> MetaStep:
+def chosen(model: nn.Module, x: Tensor | None = None, head=losses, **options) -> MetaStep:
     engine = LookAhead(model, **options)
-    engine.outputs(torch.rand(B, 4, generator=torch.Generator().manual_seed(0)) if x is None else x, losses)
+    engine.outputs(torch.rand(B, 4, generator=torch.Generator().manual_seed(0)) if x is None else x, head)
     assert engine.choice is not None
     return engine.choice
 
@@ -251,6 +251,27 @@ def test_a_detached_extractor_does_not_move_and_is_accepted():
     assert chosen(model).differences_error < 1e-6
 
 
+def test_a_gradient_that_differences_cannot_see_is_left_to_double_backward():
+    """The loss changes by less than its last digit, so that all differences are exactly zero."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 8), applied(lambda x: 1e-8 * x), nn.Linear(8, 3).requires_grad_(False))
+    found = chosen(model)
+    assert found.differences_error is None and found.error < 1e-10
+
+
+class Bent(torch.nn.Module):
+    """So steep and bent that differences at no two distances agree."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + 1e-7 * (3e7 * x).sin()
+
+
+def test_a_model_that_is_too_bent_for_differences_is_left_to_double_backward():
+    torch.manual_seed(0)
+    found = chosen(around(Bent()))
+    assert found.error < 1e-4 and found.against == "double backward"
+
+
 @pytest.mark.parametrize("samples", [1, 2])
 def test_batch_norm_over_one_sample_is_compared_too(samples):
     torch.manual_seed(0)
@@ -292,6 +313,125 @@ def test_a_checkpoint_is_run_again_with_the_parameters_of_its_pass():
     saving[2] = Applied(lambda m, x: checkpoint(m.part, x, use_reentrant=False), part=part)
     expected = by_backend(plain, "reverse", problem)
     torch.testing.assert_close(by_backend(saving, "reverse", problem), expected, rtol=1e-12, atol=0)
+
+
+UNREACHED = {
+    "detach": lambda m, x: m.layer(x).detach(),
+    "argmax": lambda m, x: F.one_hot(m.layer(x).argmax(-1), 3).float(),
+    "a layer that is not used": lambda m, x: x[:, :3] * 1.0,
+    "a reentrant checkpoint of everything": lambda m, x: checkpoint(m.layer, x, use_reentrant=True),
+}
+
+
+@pytest.mark.filterwarnings("ignore:None of the inputs have requires_grad")
+@pytest.mark.parametrize("check", [True, False])
+@pytest.mark.parametrize("forward", UNREACHED.values(), ids=UNREACHED.keys())
+def test_a_model_whose_logits_reach_no_parameter_is_refused_in_a_line(forward, check):
+    with pytest.raises(MetaStepError, match=r"^the logits of the model depend on none of its trained parameters .*on$"):
+        chosen(Applied(forward, layer=nn.Linear(4, 3)), check=check)
+
+
+@pytest.mark.filterwarnings("ignore:None of the inputs have requires_grad")
+@pytest.mark.parametrize("backend", ["auto", "reverse"])
+def test_a_reentrant_checkpoint_is_refused_in_a_line(backend):
+    part = Applied(lambda m, x: checkpoint(m.layer, x, use_reentrant=True), layer=nn.Linear(8, 8))
+    with pytest.raises(MetaStepError, match=r"^the model calls torch.utils.checkpoint with .* give it [^;]*=False$"):
+        chosen(around(part), backend=backend)
+
+
+# What a method computes from the logits.
+
+
+def focal(logits: Tensor, cut) -> Tensor:
+    return cut(1 - logits.softmax(-1)[torch.arange(B), torch.arange(B) % 3]) * losses(logits)
+
+
+HEADS = {
+    "the cross-entropy": losses,
+    "the logits": lambda logits: logits,
+    "a hinge": lambda logits: (1 - logits[torch.arange(B), torch.arange(B) % 3]).clamp_min(0),
+    "a focal loss": lambda logits: focal(logits, lambda p: p),
+    "class weights in float32": lambda logits: F.cross_entropy(
+        logits, torch.arange(B) % 3, torch.ones(3), reduction="none"
+    ),
+    "an in-place one": lambda logits: losses(logits.mul_(0.5)),
+    "samples that see each other": lambda logits: losses(logits - logits.mean(0)),
+}
+
+
+@pytest.mark.parametrize("conv", [False, True])
+@pytest.mark.parametrize("head", HEADS.values(), ids=HEADS.keys())
+def test_what_a_method_computes_from_the_logits_is_compared_with_differences(head, conv):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(1, 4, 2), nn.Flatten(), nn.Linear(4, 3)) if conv else around(nn.Tanh())
+    x = torch.rand(B, 1, 2, 2) if conv else None
+    found = chosen(model, x, head)
+    assert found.backend in (("per_sample", "replay") if conv else ("reverse",))
+    assert 0 < found.outputs_error < 0.01
+
+
+def under_no_grad(p: Tensor) -> Tensor:
+    with torch.no_grad():
+        return p.clone()
+
+
+CUT = {
+    "detach": (lambda logits: focal(logits, torch.detach), NOT_THE_DERIVATIVE),
+    "no_grad": (lambda logits: focal(logits, lambda p: under_no_grad(p)), NOT_THE_DERIVATIVE),
+    "straight through": (lambda logits: losses(logits + (logits.round() - logits).detach()), NOT_THE_DERIVATIVE),
+    "a clipped gradient": (lambda logits: losses(Clipped.apply(logits)), NOT_THE_DERIVATIVE),
+    "once differentiable": (lambda logits: losses(Once.apply(logits)), NO_SECOND),
+}
+
+
+@pytest.mark.parametrize(("head", "why"), CUT.values(), ids=CUT.keys())
+def test_a_method_whose_loss_is_cut_is_refused_and_runs_unchecked(head, why):
+    torch.manual_seed(0)
+    model = around(nn.Tanh())
+    with pytest.raises(MetaStepError) as refusal:
+        chosen(model, head=head)
+    message = str(refusal.value)
+    start = "no backend gives the right meta-gradient: what the method computes from the logits"
+    assert message.startswith(f"{start} {why}")
+    assert message.endswith("--no-check") and "\n" not in message
+    assert chosen(model, head=head, check=False).outputs_error is None
+
+
+@pytest.mark.parametrize("backend", ["per_sample", "replay", "dual", "reverse"])
+@pytest.mark.parametrize("cut", [torch.detach, lambda p: under_no_grad(p)], ids=["detach", "no_grad"])
+def test_every_backend_takes_the_derivative_of_a_cut_loss_that_backward_takes(backend, cut):
+    """Against double backward; `replay` had a tangent under no_grad, where backward sees a constant."""
+    torch.manual_seed(0)
+    model, problem = around(nn.Tanh()).double(), Problem((4,), samples=B)
+    parts = {"head": lambda logits: focal(logits, cut)}
+    expected = truth(model, problem, **parts)
+    torch.testing.assert_close(by_backend(model, backend, problem, **parts), expected, rtol=1e-10, atol=0)
+
+
+def test_a_loss_without_second_derivatives_or_forward_mode_is_named_before_training():
+    def margin(logits: Tensor) -> Tensor:
+        return F.multi_margin_loss(logits, torch.arange(B) % 3, reduction="none")
+
+    with pytest.raises(MetaStepError, match=r"reverse: through what the method computes from the logits, .*margin"):
+        chosen(around(nn.Tanh()), head=margin)
+
+
+def test_a_method_whose_loss_does_not_depend_on_the_logits_is_refused():
+    with pytest.raises(MetaStepError, match="what the method computes from the logits does not depend on them"):
+        chosen(around(nn.Tanh()), head=lambda logits: losses(logits.detach()))
+
+
+def test_a_loss_that_cannot_be_called_on_other_logits_counts_as_unchecked():
+    seen = []
+
+    def head(logits: Tensor) -> Tensor:
+        seen.append(logits)
+        if logits.shape != (B, 3) or logits.abs().max() > 1:
+            raise ValueError
+        return losses(logits)
+
+    found = chosen(around(nn.Tanh()), head=head)
+    assert seen and found.outputs_error is None and found.error < 1e-12
 
 
 # Precision.

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.data.split import Split
-from bench.errors import PluginError
+from bench.errors import ModelError
 from bench.models.rules import check_model
 from bench.models.stack import stack
 from bench.testing import toy_split
@@ -56,7 +56,7 @@ FAULTS = {
 def test_a_model_with_a_fault_is_refused_in_a_line(name, only):
     fault, message = FAULTS[name]
     mode = "" if only is None else f"in {'training' if only else 'evaluation'}.*"
-    with pytest.raises(PluginError, match=message) as caught:
+    with pytest.raises(ModelError, match=message) as caught:
         refused(Faulty(fault, only))
     assert str(caught.value).startswith("model mine") and "\n" not in str(caught.value)
     assert re.search(mode, str(caught.value))
@@ -76,7 +76,7 @@ def refused(model: Any, train: Split = TRAIN) -> None:
     ],
 )
 def test_faults_of_one_mode_are_refused(fault, only, message):
-    with pytest.raises(PluginError, match=message):
+    with pytest.raises(ModelError, match=message):
         refused(Faulty(fault, only))
 
 
@@ -90,16 +90,16 @@ def test_a_model_that_evaluation_changes_is_refused():
             self.calls.add_(not self.training)
             return super().forward(x)
 
-    with pytest.raises(PluginError, match="evaluation changes the model's state: calls"):
+    with pytest.raises(ModelError, match="evaluation changes the model's state: calls"):
         refused(Counting())
 
 
 def test_a_model_for_inputs_of_another_shape_is_refused_with_both():
     with pytest.raises(
-        PluginError, match=r"fails in training on inputs \[4, 3\]: RuntimeError: mat1 and mat2.*4x3.*7x2"
+        ModelError, match=r"fails in training on inputs \[4, 3\]: RuntimeError: mat1 and mat2.*4x3.*7x2"
     ):
         refused(nn.Linear(7, 2))
-    with pytest.raises(PluginError, match=r"on inputs \[4, 3, 8, 8\].*"):
+    with pytest.raises(ModelError, match=r"on inputs \[4, 3, 8, 8\].*"):
         refused(nn.Conv2d(1, 2, 3), IMAGES)
 
 
@@ -107,21 +107,21 @@ def test_a_model_that_cannot_be_built_is_refused_with_what_it_was_asked_for():
     def build() -> nn.Module:
         raise ValueError("images\nonly")
 
-    with pytest.raises(PluginError, match=r"cannot be built for inputs \[3\] and 2 classes: ValueError: images only"):
+    with pytest.raises(ModelError, match=r"cannot be built for inputs \[3\] and 2 classes: ValueError: images only"):
         check_model("mine", build, TRAIN, 2)
 
 
 def test_initial_weights_that_differ_or_are_not_there_are_refused():
-    with pytest.raises(PluginError, match="initial weights must come from torch's global generator alone"):
+    with pytest.raises(ModelError, match="initial weights must come from torch's global generator alone"):
         check_model("mine", lambda: nn.Linear(3, 2), TRAIN, 2)  # built without a seed: two draws
-    with pytest.raises(PluginError, match="weight has no shape yet"):
+    with pytest.raises(ModelError, match="weight has no shape yet"):
         refused(nn.LazyLinear(2))
 
 
 def test_one_model_for_every_run_is_refused():
     """It would begin a run with what the run before has learnt."""
     model = nn.Linear(3, 2)
-    with pytest.raises(PluginError, match="must build a new model at each call"):
+    with pytest.raises(ModelError, match="must build a new model at each call"):
         check_model("mine", lambda: nn.Sequential(model), TRAIN, 2)
 
 

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from bench.data.split import Split
-from bench.errors import DataError, PluginError
+from bench.errors import DataError, ModelError
+from bench.metrics import METRICS, Metric
 from bench.protocol import hold_out
 from bench.recipe import Recipe
 from bench.runs.build import begin
@@ -127,7 +128,7 @@ class Second(nn.Module):
 def test_a_model_that_breaks_a_rule_is_refused_before_the_training(store, model, message):
     odd = replace(experiment(method=Untrained), model=model)
     for refused in (lambda: one(odd, store), lambda: begin(odd, [0], CPU, stacked=False)):
-        with pytest.raises(PluginError, match=message):
+        with pytest.raises(ModelError, match=message):
             refused()
     assert list(store.folder.parent.rglob("*.*")) == []
 
@@ -213,5 +214,42 @@ def test_labels_that_change_after_the_check_are_not_counted_elsewhere(store):
         def end_epoch(self, epoch):
             self.task.val.y.add_(1)
 
-    with pytest.raises(PluginError, match=r"val: .* of 40 samples have a class or group that does not exist"):
-        one(experiment(method=Changing), store)
+    result = one(experiment(method=Changing), store)
+    assert result.status == "plugin error"
+    assert "samples have a class or group that does not exist" in result.error
+
+
+def odd_metric(predictions, counts):
+    """Undefined where the first sample is predicted to be of class 1."""
+    return predictions.logits[..., 0, :].argmax(-1).double().masked_fill(predictions.logits[..., 0, 1] > 0, torch.nan)
+
+
+def test_a_metric_that_validation_data_leave_undefined_is_said_in_the_record(store):
+    """With validation samples of one group there is no disparity of two."""
+    alone = drawn("val", lambda split: replace(split, group=split.group * 0))
+    result = one(experiment(alone, select="tprd"), store)
+    assert (result.status, list(result.selected)) == ("ok", ["last"])
+    assert result.notes == [
+        "validation tprd is undefined (NaN) at 3 of 3 evaluations: best validation tprd selects none"
+    ]
+    assert store.get(result.spec).notes == result.notes
+    assert one(experiment(), store).notes == []
+
+
+def test_a_metric_that_is_undefined_at_some_evaluations_is_said_in_the_record(store):
+    class Turning(Method):
+        """In the first epoch it predicts class 1, then class 0."""
+
+        def end_epoch(self, epoch):
+            with torch.no_grad():
+                for parameter in self.model.parameters():
+                    parameter.zero_()
+                self.model[-1][-1].bias[1] = 1.0 if epoch == 0 else -1.0
+
+    given = experiment(method=Turning, select="odd")
+    given = replace(given, known_metrics={**METRICS, "odd": Metric(odd_metric, higher_is_better=True)})
+    result = one(given, store)
+    assert result.selected["best_val_odd"].epoch == 2
+    assert result.notes == [
+        "validation odd is undefined (NaN) at 1 of 3 evaluations: best validation odd selects among the others"
+    ]
