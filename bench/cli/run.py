@@ -1,9 +1,7 @@
 """`bench run`."""
 
-import dataclasses
 import sys
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,17 +27,13 @@ from bench.cli.common import (
 )
 from bench.cli.interrupts import exit_code
 from bench.cli.leaderboard import write_tables
-from bench.cli.summary import summary
+from bench.cli.summary import named_by_each, summary
+from bench.cli.work import check_all, run_all
 from bench.errors import BenchError, OptionError
-from bench.records.files import SUPERSEDED
-from bench.records.spec import OPTION_FIELDS, PAPER, SHARED, SHORTHANDS
+from bench.records.spec import PAPER, SHARED, SHORTHANDS
 
 if TYPE_CHECKING:
-    from bench.cli.turns import Turns
     from bench.records.run import RunResult
-    from bench.records.sections import Resolved
-    from bench.records.spec import RunSpec
-    from bench.records.store import ResultStore
     from bench.runs.experiment import Experiment
 
 
@@ -139,14 +133,14 @@ def run(methods: Sequence[str], seeds: int | None, single: Sequence[int], out: P
     store = ResultStore(out / "results")
     to_run = experiments_asked_for(methods, asked)
     chosen = list(dict.fromkeys(single)) or list(range(seeds or 1))
-    asked["checked"] = _check(to_run, chosen, store, device, asked)
+    check_all(to_run, chosen, store, device, asked)
     store.check_writable()  # not before: a refused command makes no folder
     results: list[RunResult] = []
     others = 0
     try:
         with Claims(store.folder) as claims:
             claims.remove_stale()
-            others = _run_all(to_run, chosen, Turns(store, claims, to_run, chosen), device, asked, results)
+            others = run_all(to_run, chosen, Turns(store, claims, to_run, chosen), device, asked, results)
     except BenchError:
         if results:
             write_tables(out)  # what was run before is not lost
@@ -176,42 +170,6 @@ def _end(
         whole &= _tell([named_by_each(result, asked["each"]) for result in results], folder, out)
     if not whole:
         sys.exit(1)
-
-
-def each_options(spec: "RunSpec", resolved: "Resolved", each: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """The options of `--each` that a run has, with the values that it uses, also where these are the defaults.
-
-    Args:
-        spec: The run.
-        resolved: All of its values.
-        each: The texts of `--each`.
-
-    Returns:
-        Field of a spec -> name of the option -> value.
-    """
-    options: dict[str, dict[str, Any]] = {}
-    for text in each:
-        owner, _, name = text.partition("=")[0].rpartition(".")
-        field = OPTION_FIELDS.get("method" if owner in ("", spec.method) else owner, "")
-        if name in (values := getattr(resolved, field, {})):
-            options.setdefault(field, {})[name] = values[name]
-    return options
-
-
-def named_by_each(result: "RunResult", each: Sequence[str]) -> "RunResult":
-    """The result with a spec that names every option of `--each`, so that each value is told apart in the summary."""
-    options = each_options(result.spec, result.resolved, each)
-    changes: dict[str, Any] = {field: getattr(result.spec, field) | values for field, values in options.items()}
-    return dataclasses.replace(result, spec=dataclasses.replace(result.spec, **changes))
-
-
-def label_of(experiment: "Experiment", each: Sequence[str]) -> str:
-    """The method, and the value that this experiment has of each option of `--each`: `forml[weight_lr=1]`."""
-    spec = experiment.spec(0)
-    none: dict[str, Any] = {field: {} for field in OPTION_FIELDS.values()}
-    only_each = dataclasses.replace(spec, **none | each_options(spec, experiment.resolved, each))
-    changes = [*only_each.changes(["validation"]), *only_each.variant()]
-    return f"{only_each.label()} ({', '.join(changes)})" if changes else only_each.label()
 
 
 def _tell(results: "Sequence[RunResult]", folder: Path, out: Path) -> bool:
@@ -271,144 +229,3 @@ def experiments_asked_for(methods: Sequence[str], asked: Mapping[str, Any]) -> "
     files = Files(asked["data_dir"] or default_root(), allow_unofficial=asked["allow_unofficial_data"])
     with preparing() as files.progress:
         return requests.experiments_of(texts, files, registry)
-
-
-def _missing(experiment: "Experiment", seeds: list[int], store: "ResultStore", asked: dict[str, Any]) -> list[int]:
-    """The seeds that are to be run: those without a record of these data and this code, or all with --force."""
-    from bench.runs.standing import standing
-
-    if asked["force"]:
-        return seeds
-    usable = [seed for seed in seeds if not store.unusable(experiment.spec(seed))]
-    results = {seed: store.get(experiment.spec(seed)) for seed in usable}
-    content = experiment.dataset.content
-    recorded = {seed: result if result and result.has_data(content) else None for seed, result in results.items()}
-    return standing(experiment, recorded, store.folder, keep=asked["keep"]).missing
-
-
-def _check(
-    experiments: "Sequence[Experiment]", seeds: list[int], store: "ResultStore", device: Any, asked: dict[str, Any]
-) -> bool:
-    """Look for bad input before anything is trained. Returns whether that was done: a single run does so itself."""
-    from bench.runs.isolation import in_own_process
-    from bench.runs.runner import check
-
-    missing = [(experiment, _missing(experiment, seeds, store, asked)) for experiment in experiments]
-    if sum(len(group) for _, group in missing) < 2:
-        return False
-    how = {"stacked": asked["stack"], "timeout": asked["timeout"]}
-    for experiment, group in missing:
-        if group and asked["isolate"]:
-            in_own_process(check, experiment, group, device=device, **how)
-        elif group:
-            check(experiment, group, device, **how)
-    return True
-
-
-def _run_all(
-    to_run: "Sequence[Experiment]",
-    seeds: list[int],
-    turns: "Turns",
-    device: Any,
-    asked: dict[str, Any],
-    results: "list[RunResult]",
-) -> int:
-    """Make all runs that no other process makes; then those that another one has left, as it was ended. Returns how
-    many others still make.
-    """
-    waiting, left = [(experiment, seeds) for experiment in to_run], len(to_run) * len(seeds) + 1
-    while (remaining := sum(len(seeds) for _, seeds in waiting)) < left:
-        left = remaining
-        waiting = [(each, _run_seeds(each, seeds, turns, device, asked, results)) for each, seeds in waiting if seeds]
-    return left
-
-
-def _run_seeds(
-    experiment: "Experiment",
-    seeds: list[int],
-    turns: "Turns",
-    device: Any,
-    asked: dict[str, Any],
-    results: "list[RunResult]",
-) -> list[int]:
-    """Run what has no record yet; add the results of all seeds to `results`, each as soon as it is recorded.
-
-    Returns:
-        The seeds of the runs that other processes make.
-    """
-    from bench.runs.standing import standing
-
-    stack, force, store = asked["stack"], asked["force"], turns.store
-    label = label_of(experiment, asked["each"])
-    seeds = seeds if force else _with_usable_records(experiment, label, seeds, store)
-    recorded = {seed: store.get(experiment.spec(seed)) for seed in seeds}
-    content = experiment.dataset.content
-    other_data = [result for result in recorded.values() if result and not result.has_data(content)]
-    recorded |= {result.spec.seed: None for result in other_data}
-    if other_data and not force:
-        say(
-            f"{label}: the data of {experiment.dataset.name} have changed since {len(other_data)} of "
-            f"{len(seeds)} runs, which are repeated; their records are kept in {store.folder / SUPERSEDED}",
-            err=True,
-        )
-    stands = standing(experiment, recorded, store.folder / SUPERSEDED, force, asked["keep"])
-    for line in stands.lines:
-        say(f"{label}: {line}", err=True)
-    results += stands.kept
-    if stands.kept:
-        say(f"{label}: {len(stands.kept)} of {len(seeds)} runs already recorded, not repeated")
-    finished = list(stands.kept)
-    skipped = []
-    missing = stands.missing
-    for group in [missing] if stack and missing else [[seed] for seed in missing]:
-        mine, made, others = turns.take(experiment, group)
-        if mine:
-            made += _run(experiment, label, mine, store, device, asked)
-            turns.release(experiment, mine)
-        results += made
-        finished += made
-        skipped += others
-    turns.discard_checkpoints(experiment, finished)
-    if skipped:
-        turns.say(label, experiment, skipped)
-    return skipped
-
-
-def _run(
-    experiment: "Experiment", label: str, seeds: list[int], store: "ResultStore", device: Any, asked: dict[str, Any]
-) -> "list[RunResult]":
-    """Train and record one run, or those that are stacked, here or in a process of its own."""
-    from bench.cli.progress import observer
-    from bench.runs.isolation import Ended, in_own_process
-    from bench.runs.runner import record_failure
-    from bench.runs.runner import run as run_experiment
-
-    title = f"{label} on {experiment.dataset.name}, seed {', '.join(map(str, seeds))}"
-    watch = partial(observer, title, experiment.recipe, resumes=not asked["force"])
-    how = {name: asked[name] for name in ("backend", "check", "eager", "threads", "timeout", "checked")}
-    how |= {"stacked": asked["stack"], "resume": not asked["force"]}
-    if asked["isolate"]:
-        made = in_own_process(run_experiment, experiment, seeds, watch, store=store, device=device, **how)
-        if isinstance(made, Ended):
-            made = record_failure(experiment, seeds, store, device, made.failure, **how)
-    else:
-        with watch() as watching:
-            made = run_experiment(experiment, seeds, store, device, watching, **how)
-    if left_behind := made[0].environment.left_behind:
-        say(f"{title}: left behind in the process, and put back: {', '.join(left_behind)}", err=True)
-    return made
-
-
-def _with_usable_records(experiment: "Experiment", label: str, seeds: list[int], store: "ResultStore") -> list[int]:
-    """The seeds but those whose record cannot be used, which is said with the label and not touched."""
-    usable = []
-    for seed in seeds:
-        unusable = store.unusable(experiment.spec(seed))
-        for path, why in unusable.items():
-            say(
-                f"{label}, seed {seed}, is left out, as its record cannot be used: {path}: {why}; "
-                f"--force repeats the run and moves the record to {store.folder / SUPERSEDED}",
-                err=True,
-            )
-        usable += [] if unusable else [seed]
-    return usable

@@ -1,14 +1,18 @@
-"""What `bench run` prints of its runs."""
+"""What `bench run` prints of its runs, and what it calls them."""
 
+import dataclasses
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bench.cli.common import say, table
+from bench.records.spec import OPTION_FIELDS
 from bench.text import counts_by_name
 
 if TYPE_CHECKING:
     from bench.records.run import RunResult
-    from bench.records.sections import MetaStep
+    from bench.records.sections import MetaStep, Resolved
+    from bench.records.spec import RunSpec
+    from bench.runs.experiment import Experiment
 
 
 def summary(results: "Sequence[RunResult]") -> None:
@@ -54,3 +58,39 @@ def samples_of(result: "RunResult") -> str:
         parts.append(counts_by_name(result.about.groups, [sum(row) for row in counts], "groups"))
     train = f"{sizes['train']:,} for training ({'; '.join(parts)})"
     return f"{train}, {sizes['val']:,} for validation, {sizes['test']:,} for testing"
+
+
+def each_options(spec: "RunSpec", resolved: "Resolved", each: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """The options of `--each` that a run has, with the values that it uses, also where these are the defaults.
+
+    Args:
+        spec: The run.
+        resolved: All of its values.
+        each: The texts of `--each`.
+
+    Returns:
+        Field of a spec -> name of the option -> value.
+    """
+    options: dict[str, dict[str, Any]] = {}
+    for text in each:
+        owner, _, name = text.partition("=")[0].rpartition(".")
+        field = OPTION_FIELDS.get("method" if owner in ("", spec.method) else owner, "")
+        if name in (values := getattr(resolved, field, {})):
+            options.setdefault(field, {})[name] = values[name]
+    return options
+
+
+def named_by_each(result: "RunResult", each: Sequence[str]) -> "RunResult":
+    """The result with a spec that names every option of `--each`, so that each value is told apart in the summary."""
+    options = each_options(result.spec, result.resolved, each)
+    changes: dict[str, Any] = {field: getattr(result.spec, field) | values for field, values in options.items()}
+    return dataclasses.replace(result, spec=dataclasses.replace(result.spec, **changes))
+
+
+def label_of(experiment: "Experiment", each: Sequence[str]) -> str:
+    """The method, and the value that this experiment has of each option of `--each`: `forml[weight_lr=1]`."""
+    spec = experiment.spec(0)
+    none: dict[str, Any] = {field: {} for field in OPTION_FIELDS.values()}
+    only_each = dataclasses.replace(spec, **none | each_options(spec, experiment.resolved, each))
+    changes = [*only_each.changes(["validation"]), *only_each.variant()]
+    return f"{only_each.label()} ({', '.join(changes)})" if changes else only_each.label()

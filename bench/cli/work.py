@@ -1,0 +1,164 @@
+"""Makes the runs of `bench run`: which of them, in which order, here or in processes of their own."""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from bench.cli.common import say
+from bench.cli.summary import label_of
+from bench.records.files import SUPERSEDED
+
+if TYPE_CHECKING:
+    from bench.cli.turns import Turns
+    from bench.records.run import RunResult
+    from bench.records.store import ResultStore
+    from bench.runs.experiment import Experiment
+
+
+def _missing(experiment: "Experiment", seeds: list[int], store: "ResultStore", asked: dict[str, Any]) -> list[int]:
+    """The seeds that are to be run: those without a record of these data and this code, or all with --force."""
+    from bench.runs.standing import standing
+
+    if asked["force"]:
+        return seeds
+    usable = [seed for seed in seeds if not store.unusable(experiment.spec(seed))]
+    results = {seed: store.get(experiment.spec(seed)) for seed in usable}
+    content = experiment.dataset.content
+    recorded = {seed: result if result and result.has_data(content) else None for seed, result in results.items()}
+    return standing(experiment, recorded, store.folder, keep=asked["keep"]).missing
+
+
+def check_all(
+    experiments: "Sequence[Experiment]", seeds: list[int], store: "ResultStore", device: Any, asked: dict[str, Any]
+) -> None:
+    """Look for bad input before anything is trained or created.
+
+    Args:
+        experiments: all that the command asks for.
+        seeds: of each.
+        store: the records; what has one is not looked at.
+        device: of the trainings.
+        asked: the options of `bench run`, by name.
+
+    Raises:
+        BenchError: for what the user can mend.
+    """
+    from bench.runs.isolation import in_own_process
+    from bench.runs.runner import check
+
+    missing = [(experiment, _missing(experiment, seeds, store, asked)) for experiment in experiments]
+    how = {"stacked": asked["stack"], "timeout": asked["timeout"]}
+    for experiment, group in missing:
+        if group and asked["isolate"]:
+            in_own_process(check, experiment, group, device=device, **how)
+        elif group:
+            check(experiment, group, device, **how)
+
+
+def run_all(
+    to_run: "Sequence[Experiment]",
+    seeds: list[int],
+    turns: "Turns",
+    device: Any,
+    asked: dict[str, Any],
+    results: "list[RunResult]",
+) -> int:
+    """Make all runs that no other process makes; then those that another one has left, as it was ended. Returns how
+    many others still make.
+    """
+    waiting, left = [(experiment, seeds) for experiment in to_run], len(to_run) * len(seeds) + 1
+    while (remaining := sum(len(seeds) for _, seeds in waiting)) < left:
+        left = remaining
+        waiting = [(each, _run_seeds(each, seeds, turns, device, asked, results)) for each, seeds in waiting if seeds]
+    return left
+
+
+def _run_seeds(
+    experiment: "Experiment",
+    seeds: list[int],
+    turns: "Turns",
+    device: Any,
+    asked: dict[str, Any],
+    results: "list[RunResult]",
+) -> list[int]:
+    """Run what has no record yet; add the results of all seeds to `results`, each as soon as it is recorded.
+
+    Returns:
+        The seeds of the runs that other processes make.
+    """
+    from bench.runs.standing import standing
+
+    stack, force, store = asked["stack"], asked["force"], turns.store
+    label = label_of(experiment, asked["each"])
+    seeds = seeds if force else _with_usable_records(experiment, label, seeds, store)
+    recorded = {seed: store.get(experiment.spec(seed)) for seed in seeds}
+    content = experiment.dataset.content
+    other_data = [result for result in recorded.values() if result and not result.has_data(content)]
+    recorded |= {result.spec.seed: None for result in other_data}
+    if other_data and not force:
+        say(
+            f"{label}: the data of {experiment.dataset.name} have changed since {len(other_data)} of "
+            f"{len(seeds)} runs, which are repeated; their records are kept in {store.folder / SUPERSEDED}",
+            err=True,
+        )
+    stands = standing(experiment, recorded, store.folder / SUPERSEDED, force, asked["keep"])
+    for line in stands.lines:
+        say(f"{label}: {line}", err=True)
+    results += stands.kept
+    if stands.kept:
+        say(f"{label}: {len(stands.kept)} of {len(seeds)} runs already recorded, not repeated")
+    finished = list(stands.kept)
+    skipped = []
+    missing = stands.missing
+    for group in [missing] if stack and missing else [[seed] for seed in missing]:
+        mine, made, others = turns.take(experiment, group)
+        if mine:
+            made += _run(experiment, label, mine, store, device, asked)
+            turns.release(experiment, mine)
+        results += made
+        finished += made
+        skipped += others
+    turns.discard_checkpoints(experiment, finished)
+    if skipped:
+        turns.say(label, experiment, skipped)
+    return skipped
+
+
+def _run(
+    experiment: "Experiment", label: str, seeds: list[int], store: "ResultStore", device: Any, asked: dict[str, Any]
+) -> "list[RunResult]":
+    """Train and record one run, or those that are stacked, here or in a process of its own."""
+    from bench.cli.progress import observer
+    from bench.runs.isolation import Ended, in_own_process
+    from bench.runs.runner import record_failure
+    from bench.runs.runner import run as run_experiment
+
+    title = f"{label} on {experiment.dataset.name}, seed {', '.join(map(str, seeds))}"
+    watch = partial(observer, title, experiment.recipe, resumes=not asked["force"])
+    how = {name: asked[name] for name in ("backend", "check", "eager", "threads", "timeout")}
+    how |= {"stacked": asked["stack"], "resume": not asked["force"], "checked": True}
+    if asked["isolate"]:
+        made = in_own_process(run_experiment, experiment, seeds, watch, store=store, device=device, **how)
+        if isinstance(made, Ended):
+            made = record_failure(experiment, seeds, store, device, made.failure, **how)
+    else:
+        with watch() as watching:
+            made = run_experiment(experiment, seeds, store, device, watching, **how)
+    if left_behind := made[0].environment.left_behind:
+        say(f"{title}: left behind in the process, and put back: {', '.join(left_behind)}", err=True)
+    return made
+
+
+def _with_usable_records(experiment: "Experiment", label: str, seeds: list[int], store: "ResultStore") -> list[int]:
+    """The seeds but those whose record cannot be used, which is said with the label and not touched."""
+    usable = []
+    for seed in seeds:
+        unusable = store.unusable(experiment.spec(seed))
+        for path, why in unusable.items():
+            say(
+                f"{label}, seed {seed}, is left out, as its record cannot be used: {path}: {why}; "
+                f"--force repeats the run and moves the record to {store.folder / SUPERSEDED}",
+                err=True,
+            )
+        usable += [] if unusable else [seed]
+    return usable
