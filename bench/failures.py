@@ -147,7 +147,8 @@ class Interrupts:
             if callable(handler):
                 self._before[number] = handler
                 signal.signal(number, self._hear)
-        self._listening = signal.SIGINT in self._before
+        ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN  # as in the background of a shell
+        self._listening = self._listening and (ignored or signal.SIGINT in self._before)
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -13,7 +13,7 @@ from bench.testing import train
 from bench_plugins.methods.erm import ERM
 
 SEEDS = range(5)
-RECIPE = Recipe(optimizer="sgd", lr=0.1, momentum=0.9, epochs=10, batch_size=50, val_batch_size=50)
+RECIPE = Recipe(select="accuracy", optimizer="sgd", lr=0.1, momentum=0.9, epochs=10, batch_size=50, val_batch_size=50)
 Sample = Callable[[int, Generator], Split]
 """(number of samples, generator) -> a split."""
 

@@ -1,10 +1,14 @@
 """What several test files share."""
 
 import os
+import signal
 
 from tests.cores import share, usable_cores
 
 os.environ.update(share(os.environ, usable_cores()))  # before torch is loaded, which reads it then
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in the background of a shell: tests send it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 import dataclasses
 from collections.abc import Callable

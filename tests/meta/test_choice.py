@@ -167,7 +167,7 @@ def test_logits_that_do_not_depend_on_the_parameters_have_no_derivatives(backend
         def forward(self, x: Tensor) -> Tensor:
             return x[:, :3]
 
-    with pytest.raises(MetaStepError, match="no backend can take the derivatives of this model"):
+    with pytest.raises(MetaStepError, match="the logits of the model depend on none of its trained parameters"):
         chosen(Constant(6, 3), (6,), backend=backend)
 
 
@@ -204,7 +204,7 @@ def test_a_wrong_backend_is_found_out():
     found = chosen(conv(nn.BatchNorm2d(4)))
     assert found.backend == "dual"
     assert found.refused["replay"].endswith("off from that by double backward")
-    with pytest.raises(MetaStepError, match=r"backend replay: its meta-gradient is .*; backend dual works"):
+    with pytest.raises(MetaStepError, match=r"backend replay: .*its meta-gradient is .*; backend dual works"):
         chosen(conv(nn.BatchNorm2d(4)), backend="replay")
 
 

@@ -9,6 +9,7 @@ from torch import nn
 
 import bench.runs.threads
 from bench.data.files import Files
+from bench.errors import ModelError
 from bench.recipe import Recipe
 from bench.runs.experiment import Request
 from bench.runs.resolve import resolve
@@ -129,8 +130,6 @@ def test_a_model_that_fails_is_told_by_its_training(experiment, store):
 
     made = experiment()
     object.__setattr__(made, "model", lambda shape, classes, *, hidden: Broken(math.prod(shape), classes))
-    result = one(made, store)
-    assert (result.status, result.costs.threads) == ("plugin error", 4)
-    assert result.costs.threads_chosen_by == "torch: the forward pass of a sample fails: broken"
-    assert "RuntimeError in " in result.error
-    assert "RuntimeError: broken" in result.traceback
+    assert choose_threads(made, 1, CPU, None).chosen_by == "torch: the forward pass of a sample fails: broken"
+    with pytest.raises(ModelError, match=r"^model tiny fails in training on inputs \[4, 3\]: RuntimeError: broken$"):
+        one(made, store)

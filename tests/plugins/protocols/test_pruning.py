@@ -397,7 +397,10 @@ def test_an_interrupted_run_goes_on_in_its_stage_to_the_same_record(
 def test_a_finished_stage_is_kept_however_quick_it_was(experiment, store, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         one(experiment(), store, observer=_Stop("final"))
-    assert sorted(path.name.split(".")[1] for path in (tmp_path / "checkpoints").iterdir()) == ["forgetting", "scoring"]
+    assert sorted(path.name.split(".")[-2] for path in (tmp_path / "checkpoints").iterdir()) == [
+        "forgetting",
+        "scoring",
+    ]
     watch = _Stop()
     assert one(experiment(), store, observer=watch, resume=False).ok
     assert watch.begun == [("forgetting", 0), ("scoring", 0), ("final", 0)]
