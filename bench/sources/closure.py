@@ -1,5 +1,4 @@
-"""From modules to hashes: of a plugin with all that it imports of its own, and of the core. Nothing here imports torch.
-"""
+"""From modules to hashes: a plugin with all that it imports of its own, and the core. Nothing here imports torch."""
 
 import hashlib
 from abc import ABC, abstractmethod
