@@ -1,4 +1,4 @@
-"""What glibc does with memory that is freed. Elsewhere nothing is changed."""
+"""What glibc's allocator does with memory that is freed. On other systems nothing is changed."""
 
 import ctypes
 import sys
@@ -8,14 +8,18 @@ LARGEST = 2**31 - 1
 
 
 def keep_freed_memory() -> None:
-    """Keep it for the next allocation. Given back to the system, as is usual for large blocks, it comes as fresh pages
-    again in the next step, which costs a step on the CPU several percent, and more of them the more memory it needs.
+    """Keep freed memory in this process for the next allocation.
+
+    By default glibc gives large blocks back to the system, and gets them again as fresh pages in the next training
+    step. That costs a step on the CPU several percent, and the more, the more memory it needs.
     """
     _mallopt({M_MMAP_MAX: 0, M_TRIM_THRESHOLD: LARGEST, M_TOP_PAD: 2**26})
 
 
 def return_freed_memory() -> None:
-    """Give blocks above 64 KiB back to the system, so that resident memory is memory in use."""
+    """Give freed blocks of more than 64 KiB back to the system at once, so that resident memory is memory in use. For
+    measurements of memory.
+    """
     _mallopt({M_MMAP_THRESHOLD: 2**16})
 
 

@@ -1,6 +1,7 @@
-"""Code that others rely on and that a plugin could replace: torch's, numpy's, Python's own, the core's, other plugins'.
+"""Code that others rely on and that a plugin could replace: torch's, numpy's, Python's own, the core's and other
+plugins'.
 
-What is compared is which object a name stands for, so that taking stock and comparing cost milliseconds.
+What is compared is which object a name stands for. Taking stock and comparing therefore cost milliseconds.
 """
 
 import builtins
@@ -20,20 +21,26 @@ import torch
 FOREIGN = (torch, torch.nn, torch.nn.functional, torch.nn.init, torch.linalg, torch.special, torch.fft, torch.optim)
 FOREIGN += (torch.autograd, torch.random, torch.func, torch.utils.data, np, np.random, np.linalg)  # type: ignore[assignment]
 FOREIGN += (random, math, time, builtins)  # type: ignore[assignment]
-"""Modules whose names are looked after."""
+"""Modules outside of this project whose names are watched."""
 CLASSES = (torch.Tensor, torch.Generator, torch.Size, torch.autograd.Function, torch.optim.Optimizer, torch.nn.Module)
-"""Classes whose attributes are looked after, beside those of modules and optimisers."""
+"""Classes whose attributes are watched, beside the classes of torch's modules and optimisers."""
 CACHES = {"__annotations__", "__annotations_cache__", "__doc__", "__warningregistry__", "__cached__", "__dict__"}
 CACHES |= {"Storage"}  # which follows the default dtype
 MISSING = object()
 SHARED = {"bench", *(module.__name__.partition(".")[0] for module in FOREIGN)}
-"""Packages whose code everything computes with."""
+"""Packages whose code every run computes with."""
 TORCH = Path(torch.__file__).parent
 
 
 @dataclass(frozen=True)
 class Names:
-    """What the names of a module or a class stand for, or the keys of a dictionary in a module, at one time."""
+    """What the names of one module or class, or the keys of one dictionary of a module, stood for at one time.
+
+    Attributes:
+        title: the full name of the place.
+        place: the module, the class or the dictionary.
+        before: name -> what it stood for.
+    """
 
     title: str
     place: Any
@@ -41,10 +48,16 @@ class Names:
 
     @property
     def now(self) -> Mapping[Any, Any]:
+        """Name -> what it stands for now."""
         return self.place if isinstance(self.place, dict) else vars(self.place)
 
     def replaced(self) -> list[str]:
-        """What stands for something else now; what stood there before stands there again."""
+        """Put back what stood under each name.
+
+        Returns:
+            The full names that stood for something else. Names of caches, and those around which torch itself has put
+            something, are left as they are and are not among these.
+        """
         now = self.now
         if len(self.before) == len(now) and all(now.get(name, MISSING) is value for name, value in self.before.items()):
             return []
@@ -78,10 +91,10 @@ class Names:
 
 
 class Code:
-    """What the names of modules and classes stand for, at one time.
+    """What the names of modules and classes stood for at one time.
 
     Args:
-        packages: those whose modules are looked after too, with their classes and their dictionaries.
+        packages: top packages whose loaded modules are watched too, with their classes and their dictionaries.
     """
 
     def __init__(self, packages: Iterable[str]) -> None:
@@ -93,10 +106,11 @@ class Code:
                         self._names.append(Names(f"{names.title}.{name}", value, dict(value)))
 
     def put_back(self) -> tuple[list[str], list[str]]:
-        """Names that stand for something else now, with their places; what stood there before stands there again.
+        """Put back what stood under each name.
 
         Returns:
-            Those that everything computes with, and those of plugins, which may keep something there for themselves.
+            The full names that stood for something else: those of code that every run computes with, and those of
+            plugins, which may keep something there for themselves.
         """
         shared: list[str] = []
         of_plugins: list[str] = []

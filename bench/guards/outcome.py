@@ -1,4 +1,4 @@
-"""How a run ended: its status and, of a failure, the line and the traceback for its record."""
+"""How a run ended: its status and, where it failed, the message and the traceback for its record."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -13,14 +13,17 @@ from bench.records.run import DIVERGED, NOT_APPLICABLE, OK, OUT_OF_MEMORY, PLUGI
 
 @dataclass
 class Outcome:
-    """Whether all went well; as a context, it takes what is raised within and makes a failure of it.
+    """How a run ended. As a context, it catches what is raised within it and turns it into a failure of the run.
+
+    Three kinds pass through: an interrupt by the user, a StoreError, and a BenchError that is the user's own mistake.
 
     Attributes:
-        parts: what runs, for the line of a failure.
-        interrupts: tells whether the user has interrupted: that passes.
-        is_bad_input: whether a BenchError that is raised now would be the user's own mistake: then it passes too.
-        status: OK or the kind of failure.
-        error, traceback: of a failure.
+        parts: what runs, so that the message of a failure can name it.
+        interrupts: tells whether the user has interrupted.
+        is_bad_input: whether a BenchError that is raised now would be the user's own mistake.
+        status: OK, or the kind of failure (`bench.records.run`).
+        error: the message of the failure, in one line; empty without one.
+        traceback: of the failure; empty where it would tell nothing.
     """
 
     parts: Sequence[Part] = ()
@@ -54,7 +57,13 @@ class Outcome:
         return True
 
     def fail(self, status: str, error: str, traceback: str = "") -> None:
-        """Note a failure. The first one stays: what follows comes from it."""
+        """Note a failure. The first one stays, because later ones may follow from it.
+
+        Args:
+            status: the kind of failure (`bench.records.run`).
+            error: the message, in one line.
+            traceback: what Python prints of it; empty where there is none.
+        """
         if self.ok:
             self.status, self.error, self.traceback = status, error, traceback
 

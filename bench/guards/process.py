@@ -1,4 +1,4 @@
-"""The state of the process around a run: what the run left behind is put back, and told."""
+"""The state of the process around a run: what the run left behind is put back, and named."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -12,11 +12,12 @@ FOR_EVALUATIONS = [setting for setting in SETTINGS if setting.evaluations]
 
 @dataclass(frozen=True)
 class LeftBehind:
-    """What a run left behind in the process, and what was put back.
+    """What a run left behind in the process. By now it has been put back.
 
     Attributes:
-        code: names that stood for something else. The run computed with them, and so did its evaluations.
-        settings: that had other values, and could change the numbers of what follows; names of plugins too.
+        code: names that stood for something else. The run and its evaluations computed with it.
+        settings: in words, settings that had other values and could change the numbers of other runs; names of plugins
+            too.
     """
 
     code: list[str] = field(default_factory=list)
@@ -24,10 +25,10 @@ class LeftBehind:
 
 
 class ProcessState:
-    """The state of the process at one time. To take stock and to compare takes milliseconds.
+    """The state of the process at one time. Taking stock and comparing take milliseconds.
 
     Args:
-        packages: of plugins and of the core, whose names are looked after too.
+        packages: top packages of plugins and of the core, whose names are watched too.
     """
 
     def __init__(self, packages: Iterable[str]) -> None:
@@ -35,7 +36,11 @@ class ProcessState:
         self._code = Code(packages)
 
     def put_back(self) -> LeftBehind:
-        """Put everything back that is not as it was."""
+        """Put back everything that is not as it was.
+
+        Returns:
+            What was put back and has to be told.
+        """
         # Before all else, as what is read and put below goes through these names.
         code, of_plugins = self._code.put_back()
         told = [(setting, setting.put(before)) for setting, before in self._values_by_setting.items()]
@@ -43,7 +48,9 @@ class ProcessState:
 
     @contextmanager
     def undisturbed(self) -> Iterator[None]:
-        """Within, an evaluation computes as before the run; afterwards everything is again as the method has set it."""
+        """Within this context an evaluation computes as before the run. Afterwards everything is again as the method
+        has set it.
+        """
         own = [(setting, setting.value()) for setting in FOR_EVALUATIONS]
         for setting in FOR_EVALUATIONS:
             setting.put(self._values_by_setting[setting])

@@ -19,20 +19,20 @@ from torch.optim import optimizer as optimizers
 from torch.utils._device import DeviceContext
 
 ALIVE: list[Any] = []
-"""Guards of torch that would undo what they do when nothing refers to them any more."""
+"""Guards of torch that are kept here, because they would undo their effect as soon as nothing refers to them."""
 
 
 @dataclass(frozen=True)
 class Setting:
-    """A part of the state of the process.
+    """One part of the state of the process.
 
     Attributes:
         name: in words.
         read: gives its value, which nothing changes afterwards.
         write: puts a value back.
-        told: whether another value could change the numbers of other runs and nothing but a mistake leaves one behind:
-            then it is named. All else is put back without a word, as generators and what libraries set when they are
-            imported.
+        told: whether it is named when a run has left another value behind: one that could change the numbers of other
+            runs, and that only a mistake leaves behind. All else is put back without a word, such as the state of
+            generators and what libraries set when they are imported.
         evaluations: whether evaluations are made with the value from before the run, whatever the method has set.
     """
 
@@ -43,14 +43,21 @@ class Setting:
     evaluations: bool = False
 
     def value(self) -> Any:
-        """UNREADABLE where torch cannot tell."""
+        """The value now; UNREADABLE where reading it raises an error."""
         try:
             return self.read()
         except Exception:
             return UNREADABLE
 
     def put(self, before: Any) -> str:
-        """Put a value back. Returns what was there in words; nothing where it was the same."""
+        """Put a value back.
+
+        Args:
+            before: the value, as from `value`. UNREADABLE changes nothing.
+
+        Returns:
+            What was there in its place, in words; empty where it was the same.
+        """
         now = self.value()
         if before is UNREADABLE or now is before or _equal(now, before):
             return ""
@@ -121,7 +128,7 @@ def _write_modes(value: tuple[tuple[Any, ...], tuple[Any, ...]]) -> None:
 
 
 GLOBAL_HOOKS = [hooks for owner in (modules, optimizers) for name, hooks in vars(owner).items() if "_global_" in name]
-"""Dictionaries of what is called around every module and every optimiser."""
+"""Torch's dictionaries of what is called around every module and every optimiser."""
 
 
 def _read_hooks() -> list[dict[Any, Any]]:
@@ -252,4 +259,4 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("sys.stdout", lambda: sys.stdout, lambda value: setattr(sys, "stdout", value), told=False),
     Setting("sys.stderr", lambda: sys.stderr, lambda value: setattr(sys, "stderr", value), told=False),
 )
-"""Everything that is put back after a run, in this order."""
+"""Everything that is put back after a run, in the order in which it is put back."""

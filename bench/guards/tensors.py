@@ -1,9 +1,9 @@
-"""Whether anything has written to the tensors that runs share, by whatever way.
+"""Whether anything has written to the tensors that runs share, in whatever way.
 
-Torch counts its own operations in place exactly, but not what is written through numpy, `.data` or the storage. So the
-bytes are read: all of them up to FULL_BYTES (180 MB take 0.07 s), and of larger tensors SAMPLE_BYTES in blocks spread
-over them, beside torch's count. A file that is mapped into memory is known exactly, as the kernel counts the pages that
-were written to.
+Torch counts its own operations in place exactly, but not what is written through numpy, `.data` or the storage. The
+bytes are therefore read: all of them up to FULL_BYTES (180 MB take 0.07 s), and of larger tensors SAMPLE_BYTES in
+blocks that are spread over them, beside torch's count. Of a file that is mapped into memory, writing is known exactly,
+because the kernel counts the pages that were written to.
 """
 
 import sys
@@ -22,20 +22,30 @@ from bench.data.split import Split, Splits
 FULL_BYTES = 256_000_000
 SAMPLE_BYTES = 16_000_000
 BLOCKS = 256
-"""Blocks of a sample."""
+"""The number of blocks that make a sample."""
 PAGES = Path("/proc/self/smaps")
 
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """What is compared of a tensor: where and how it lies, and what is known of its content."""
+    """What is compared of a tensor.
+
+    Attributes:
+        layout: where and how it lies in memory.
+        content: a checksum of its bytes; of a large one that of a sample, torch's count of changes, and the written
+            pages.
+    """
 
     layout: tuple[Any, ...]
     content: tuple[int, ...]
 
     @classmethod
     def of(cls, tensor: Tensor) -> "Fingerprint":
-        """Reads the tensor, all or in part."""
+        """Read a tensor, wholly or in part.
+
+        Args:
+            tensor: any tensor, on any device.
+        """
         layout = (tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype, tensor.device)
         if tensor.nbytes <= FULL_BYTES and tensor.device.type == "cpu":
             return cls(layout, (_checksum(tensor),))
@@ -43,7 +53,14 @@ class Fingerprint:
 
 
 class Watched:
-    """Tensors by name, and what they were like when this was made. A tensor of two names is read once."""
+    """Tensors by name, with what they were like when they were added. A tensor that has two names is read once.
+
+    Args:
+        tensors: name -> tensor.
+
+    Attributes:
+        tensors: those that are watched, by name.
+    """
 
     def __init__(self, tensors: Mapping[str, Tensor]) -> None:
         self.tensors: dict[str, Tensor] = {}
@@ -52,7 +69,11 @@ class Watched:
         self.add(tensors)
 
     def add(self, tensors: Mapping[str, Tensor]) -> None:
-        """Watch more tensors from now on. Those that are watched already are not read again."""
+        """Watch more tensors from now on. Those that are watched already are not read again.
+
+        Args:
+            tensors: name -> tensor. A name that is taken gets ` (prepared)` after it.
+        """
         for name, tensor in tensors.items():
             place = (tensor.data_ptr(), tensor.shape, tensor.stride())
             if place not in self._seen:
@@ -62,17 +83,28 @@ class Watched:
             self._seen.add(place)
 
     def changed(self) -> list[str]:
-        """Names of the tensors that are not as they were."""
+        """The names of the tensors that are not as they were."""
         return [name for name, tensor in self.tensors.items() if Fingerprint.of(tensor) != self._before[name]]
 
     def has_content_of(self, other: "Watched") -> bool:
-        """Whether another one's tensors had the same content when it was made."""
+        """Whether another one's tensors had the same names and the same content when they were added.
+
+        Args:
+            other: the other one.
+        """
         mine = {name: seen.content[0] for name, seen in self._before.items()}
         return mine == {name: seen.content[0] for name, seen in other._before.items()}
 
 
 def tensors_of(data: Dataset | Splits) -> dict[str, Tensor]:
-    """All tensors of a data set, or of a run's splits, by names such as `train.x`."""
+    """All tensors of a data set, or of the splits of a run.
+
+    Args:
+        data: the data set or the splits.
+
+    Returns:
+        Name, such as `train.x` -> tensor.
+    """
     return {f"{name}.{field}": getattr(split, field) for name, split in _splits(data) for field in ("x", "y", "group")}
 
 
@@ -87,9 +119,17 @@ def _splits(data: Dataset | Splits) -> Iterator[tuple[str, Split]]:
 
 
 def read_afresh(watched: Watched, data: Dataset) -> bool:
-    """Let the watched tensors of a data set have the content of the same data set, which was loaded again.
+    """Give the watched tensors of a data set the content of the same data set, which was loaded again.
 
-    Whatever holds these tensors sees the new content; nothing is copied. Returns whether it is what it was.
+    Whatever holds these tensors sees the new content; nothing is copied. If the content is not what it was, nothing is
+    done.
+
+    Args:
+        watched: the tensors of the data set.
+        data: the data set that was loaded again.
+
+    Returns:
+        Whether its content is what it was.
     """
     fresh = Watched(tensors_of(data))
     if not watched.has_content_of(fresh):

@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 
 class Heard(Observer):
-    """Passes everything on to another observer, after it has called a function.
+    """An observer that calls a function at each event, and then passes the event on to another observer.
 
     Args:
-        observer: that is told. Where it raises KeyboardInterrupt, the program interrupts itself as a user would.
-        interrupts: of the run; one that was heard and swallowed is raised again here.
-        beat: called each time.
+        observer: the other observer. Where it raises KeyboardInterrupt, the program interrupts itself as a user would.
+        interrupts: those of the run. One that was heard and that plugin code has swallowed is raised again here.
+        beat: called at each event.
     """
 
     def __init__(self, observer: Observer, interrupts: Interrupts, beat: Callable[[], None]) -> None:
@@ -63,14 +63,14 @@ class Heard(Observer):
 class Watchdog:
     """Raises TimedOutError in the main thread when nothing has called `beat` for too long.
 
-    An alarm of the system interrupts whatever Python does, sleeping and waiting for locks too, and rings again each
-    second, in case plugin code handles the error. It cannot interrupt a call of C code that does not return.
+    An alarm of the system interrupts whatever Python does, sleeping and waiting for locks included. It rings again each
+    second, in case plugin code catches the error. It cannot interrupt a call of C code that does not return.
 
     Args:
         seconds: without progress that are too long; None: nothing is ever too long.
 
     Raises:
-        OptionError: where there are no alarms, on Windows and in another thread than the main one.
+        OptionError: where there are no alarms: on Windows, and in any thread but the main one.
     """
 
     def __init__(self, seconds: float | None) -> None:
@@ -80,12 +80,16 @@ class Watchdog:
             raise OptionError("--timeout needs --isolate on this system, which has no alarms (SIGALRM)")
 
     def beat(self) -> None:
-        """Note progress."""
+        """Note that there was progress."""
         self._heard_at = time.perf_counter()
 
     @contextmanager
     def watching(self) -> Iterator[None]:
-        """Within this context the clock runs."""
+        """Within this context the clock runs.
+
+        Raises:
+            TimedOutError: within the context, when there was no progress for too long.
+        """
         if self.seconds is None:
             yield
             return
@@ -108,5 +112,5 @@ class Watchdog:
 
 
 def can_ring() -> bool:
-    """Whether this thread can be interrupted by an alarm."""
+    """Whether an alarm of the system can interrupt this thread."""
     return hasattr(signal, "setitimer") and threading.current_thread() is threading.main_thread()

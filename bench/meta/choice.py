@@ -1,4 +1,6 @@
-"""The choice of the backend for a model: backends are tried on a small batch, and compared with what is right there."""
+"""The choice of the backend for a model: backends are tried on a small batch, and their meta-gradients are checked
+there.
+"""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -21,13 +23,21 @@ SMALL = 10_000_000  # samples times parameters of a dense network below which ca
 
 
 POOR = 0.5
-"""A relative error of the meta-gradient in the run's precision from which on it is poor. On the small batch networks
-without normalisation have 0.01 in bfloat16, and untrained ResNets, whose BatchNorm passes rounding on, 0.05 to 0.15. At
-0.5 the error is half of the gradient, so that the weights of many samples move into the wrong direction."""
+"""The relative error of the meta-gradient in the run's precision from which on it is called poor. On the small batch,
+networks without normalisation have 0.01 in bfloat16, and untrained ResNets, whose BatchNorm passes rounding on, 0.05 to
+0.15. At 0.5 the error is half of the gradient, so that the weights of many samples move into the wrong direction.
+"""
 
 
 def check_backend(name: str) -> None:
-    """Raises UnknownNameError for what is not one of BACKENDS."""
+    """Check the name of a backend.
+
+    Args:
+        name: what a user gave.
+
+    Raises:
+        UnknownNameError: if it is not one of BACKENDS.
+    """
     if name not in BACKENDS:
         raise UnknownNameError("backend", name, BACKENDS)
 
@@ -35,23 +45,26 @@ def check_backend(name: str) -> None:
 def choose(model: nn.Module, x: Tensor, head: Head, backend: str, stacked: bool, check: bool) -> MetaStep:
     """Choose the first backend that takes this model as it is and whose meta-gradient is right.
 
-    A gradient is right if it agrees, in float64, with central differences of the virtual step itself, and with double
-    backward where that exists and agrees with the differences too. The model and the generators are as before
-    afterwards.
+    A meta-gradient is right if it agrees, in float64, with central differences of the virtual step itself, and with
+    double backward where that exists and agrees with the differences too. Afterwards the model and the random
+    generators are as they were.
 
     Args:
         model: the model, or the stack of models.
-        x: [.., B, ...], inputs of a training batch.
+        x: inputs of a training batch, [.., B, *shape].
         head: what is computed from the logits.
-        backend: one of BACKENDS; `auto` tries them by their cost.
+        backend: one of BACKENDS; `auto` tries them in the order of their cost.
         stacked: whether the model is a stack.
-        check: whether gradients are compared at all.
+        check: whether meta-gradients are compared at all.
+
+    Returns:
+        The backend, the errors that were measured, and the reasons against the backends that were tried before it.
 
     Raises:
         UnknownNameError: for an unknown backend.
-        MetaStepError: if no backend takes the model, with all reasons; if none gives the right gradient, with the
-            module that is at fault; if a backend that was asked for by name does not take it, with the reason and a
-            backend that works.
+        MetaStepError: if no backend takes the model, with all reasons; if none gives the right meta-gradient, with the
+            module that is at fault; if a backend that was asked for by name does not take the model, with the reason
+            and a backend that works.
     """
     check_backend(backend)
     start, refused = time.perf_counter(), dict[str, str]()
@@ -78,16 +91,21 @@ def choose(model: nn.Module, x: Tensor, head: Head, backend: str, stacked: bool,
 
 
 class Checks:
-    """What a backend's meta-gradient is compared with: through the model, and through what the method computes from the
-    logits.
+    """The comparisons of a backend's meta-gradient with the right one: through the model, and through what the method
+    computes from the logits. It is not `bench.Checks`, which checks options.
+
+    Args:
+        trial: the trial of the model.
+        x: inputs of a training batch, [.., B, *shape].
+        head: what is computed from the logits.
+        stacked: whether the model is a stack.
+
+    Raises:
+        MetaStepError: if what the method computes from the logits does not depend on them.
     """
 
     def __init__(self, trial: BackendTrial, x: Tensor, head: Head, stacked: bool) -> None:
-        """Make the comparisons of a trial in float64, where that is possible.
-
-        Raises:
-            MetaStepError: if what the method computes from the logits does not depend on them.
-        """
+        """Prepare both comparisons, in float64 where that is possible."""
         self._trial = trial
         self._exact = trial.in_type(torch.float64) or trial
         own = HeadTrial(head, (*x.shape[: int(stacked) + 1], trial.logits.shape[-1]), x.device)
@@ -95,10 +113,16 @@ class Checks:
         self._at_fault = {"model": False, "head": False}
 
     def compare(self, backend: str) -> MetaStep:
-        """How far a backend's meta-gradient is off from what is right.
+        """Compare a backend's meta-gradient with the right one.
+
+        Args:
+            backend: its name.
+
+        Returns:
+            The backend and the errors that were measured.
 
         Raises:
-            MetaStepError: if it is wrong, or the backend cannot take the model or the method's outputs.
+            MetaStepError: if the meta-gradient is wrong, or the backend cannot take the model or the method's outputs.
         """
         own = self._compare_head(backend)
         found = self._exact.compare(backend)
@@ -125,10 +149,13 @@ class Checks:
         return found
 
     def verdict(self, refused: Mapping[str, str]) -> str:
-        """What is at fault where central differences have shown that a backend is wrong; empty if they have not.
+        """What is at fault where central differences have shown that a backend is wrong.
 
         Args:
-            refused: the reason of each backend.
+            refused: backend -> why it was refused.
+
+        Returns:
+            A sentence without its end, for a message; empty if differences have shown nothing wrong.
         """
         if self._at_fault["model"]:
             at_fault = culprit(self._exact.model, self._exact.x, self._exact.random)
@@ -170,7 +197,15 @@ def _look_at_head(model: nn.Module, x: Tensor, head: Head) -> None:
 
 
 def warning(choice: MetaStep) -> str:
-    """What a user should know of a look-ahead's meta-gradient: that it is poor in the run's precision; else empty."""
+    """What a user should know of a look-ahead's meta-gradient.
+
+    Args:
+        choice: the backend and the errors that were measured.
+
+    Returns:
+        A sentence where the meta-gradient is poor in the run's precision (its error is at least POOR); else an empty
+        text.
+    """
     error = choice.float32_error
     if error is None or error < POOR:
         return ""

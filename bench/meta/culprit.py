@@ -1,4 +1,6 @@
-"""Which module makes the meta-gradient of a model wrong: each is tried by itself, on what it is called with."""
+"""Which module makes the meta-gradient of a model wrong: each module is tried by itself, on what the model calls it
+with.
+"""
 
 from typing import Any
 
@@ -10,9 +12,11 @@ from bench.meta.functional import RandomState, buffers_spared
 from bench.trees import instances, mapped
 
 FINE = 1e-6, 1e-5
-"""The distance of a difference in float64, and the largest relative error of a right derivative, which has 1e-8."""
+"""The distance h of a central difference in float64, and the largest relative error of a right derivative, which has
+1e-8.
+"""
 COARSE = 1e-2, 0.05
-"""As FINE, for models that compute in fewer digits."""
+"""The same for models that compute in fewer digits than float64."""
 UNREPEATABLE = (
     "gives two outputs for one input, as it draws from other generators than torch's global ones or keeps "
     "a state that is no buffer"
@@ -22,15 +26,16 @@ NO_SECOND = "has a backward that cannot be differentiated and does not say so (o
 
 
 def culprit(model: nn.Module, x: Tensor, random: RandomState) -> str:
-    """The first module whose derivatives are wrong while those of all modules within it are right, and what they are.
+    """Find the module whose derivatives are wrong: the first one for which those of all modules inside it are right.
 
     Args:
-        model: in float64, and not needed afterwards.
-        x: its inputs.
-        random: the state of the generators before its pass.
+        model: in float64 where possible. It is not needed afterwards.
+        x: its inputs, [.., B, *shape].
+        random: the state of the random generators before its pass.
 
     Returns:
-        `module 2 (Apply) has ...`; empty if no module is at fault by itself.
+        The module and its fault, such as `module 2 (Apply) has a backward that ...`; empty if no module is at fault by
+        itself.
     """
     names = {module: name for name, module in model.named_modules()}
     faults: dict[str, str] = {}
@@ -69,7 +74,18 @@ def _within(name: str, other: str) -> bool:
 
 
 def fault(module: nn.Module, args: Any, kwargs: Any) -> str:
-    """What is wrong with the derivatives of a module at these inputs; empty if nothing is."""
+    """What is wrong with the derivatives of a module.
+
+    Args:
+        module: the module.
+        args, kwargs: what it is called with.
+
+    Returns:
+        The fault in words, UNREPEATABLE, NOT_THE_DERIVATIVE or NO_SECOND; empty if nothing is wrong.
+
+    Raises:
+        Exception: whatever the module raises when it is called by itself.
+    """
     trial = ModuleTrial(module, args, kwargs)
     if not trial.repeats():
         return UNREPEATABLE
@@ -79,9 +95,14 @@ def fault(module: nn.Module, args: Any, kwargs: Any) -> str:
 
 
 class ModuleTrial:
-    """Derivatives of one module at inputs near those that it was called with.
+    """The derivatives of one module, at inputs near those that it was called with.
 
-    The inputs are moved a little, as many are zeros behind a ReLU, where others such as max-pooling have no derivative.
+    The inputs are moved a little, because behind a ReLU many of them are equal zeros, where a function such as
+    max-pooling has no derivative.
+
+    Args:
+        module: the module.
+        args, kwargs: what it is called with.
     """
 
     def __init__(self, module: nn.Module, args: Any, kwargs: Any) -> None:
@@ -103,13 +124,15 @@ class ModuleTrial:
         self._h, self._tolerance = FINE if self._epsilon <= torch.finfo(torch.float64).eps else COARSE
 
     def repeats(self) -> bool:
-        """Whether two passes give the same."""
+        """Whether two passes with the same inputs and the same random numbers give the same outputs, up to rounding."""
         first, second = ([out.detach() for out in self._outputs()] for _ in range(2))
         rtol = 100 * self._epsilon
         return all(torch.allclose(a, b, rtol=rtol, atol=0, equal_nan=True) for a, b in zip(first, second, strict=True))
 
     def is_differentiated_rightly(self) -> bool:
-        """Whether the gradient of <u, outputs> is what differences of it say, along a few directions."""
+        """Whether the gradient of <u, outputs>, for a random u, agrees with central differences along a few random
+        directions.
+        """
         outs = self._outputs()
         if not any(out.requires_grad for out in outs):
             gradients: Any = [torch.zeros_like(t) for t in self._ends]
@@ -126,7 +149,10 @@ class ModuleTrial:
         return max(errors) <= self._tolerance * max(sizes) + noise
 
     def is_differentiated_twice(self) -> bool:
-        """Whether the gradient, which is linear in u, has itself as the derivative along u."""
+        """Whether the gradient of <u, outputs>, which is linear in u, has itself as its derivative along u.
+
+        A module that raises an error here counts as right, because it says by itself that it has no double backward.
+        """
         outs = [(out, u) for out, u in zip(self._outputs(), self._u, strict=True) if out.requires_grad]
         if not outs:
             return True

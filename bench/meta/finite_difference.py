@@ -1,9 +1,9 @@
-"""The truth of the check: the virtual step itself, made with slightly other weights.
+"""What meta-gradients are checked against: the virtual step itself, made with slightly different weights.
 
-What a training does with given weights is run as it stands: the gradient of the weighted loss by a plain backward pass,
-the step, and the validation loss at the stepped parameters. The central difference of that loss between two nearby
+What a training does with given weights is computed as it stands: the gradient of the weighted loss by a plain backward
+pass, the step, and the validation loss at the moved parameters. The central difference of that loss between two nearby
 values of the weights is its derivative, whatever the backward passes of the model contain. No backward pass is
-differentiated for it, so an operator whose derivative is cut or wrong does not make the truth wrong too.
+differentiated for it, so an operator whose derivative is cut or wrong does not make the difference wrong too.
 """
 
 import itertools
@@ -21,34 +21,47 @@ from bench.meta.virtual import VirtualStep
 from bench.trees import instances
 
 DIRECTIONS = 2
-"""Random directions of the weights. A wrong gradient escapes only if its error is orthogonal to all of them."""
+"""The number of random directions of the weights. A wrong gradient escapes only if its error is orthogonal to all of
+them.
+"""
 STEPS = (1e-6, 1e-7, 1e-8)
-"""Distances h of the weights in float64. Right gradients are within 1e-7 then: rounding contributes 1e-16 / h, and a
-kink like that of ReLU seldom lies between two weights so close. Where one does, the next distance decides."""
+"""Distances h of the weights in float64. Right gradients are within 1e-7 of the differences then: rounding contributes
+1e-16 / h, and a kink like that of ReLU seldom lies between two weights so close. Where one does, the next distance
+decides.
+"""
 TOLERANCE = 1e-4
-"""A gradient that is less off is right; the largest relative error seen of a right one is 1e-7."""
+"""A gradient whose relative error is below this is right; the largest error that was seen of a right one is 1e-7."""
 COARSE_STEPS = (1e-3, 3e-3, 1e-2, 3e-2)
-"""Distances where values are rounded to float32 or less, which hides a smaller change of the weights."""
+"""Distances h where values are rounded to float32 or less, which hides a smaller change of the weights."""
 COARSE_TOLERANCE = 2e-3
-"""As TOLERANCE, at COARSE_STEPS: in float32 smooth models have an error of 1e-4."""
+"""The same as TOLERANCE, at COARSE_STEPS: in float32 smooth models have an error of 1e-4."""
 SPREADS = 3
 """A gradient is wrong only if it is this many times as far off as the differences at three neighbouring steps are from
 each other, as rounding, curvature and kinks move those too: no ordinary model is to be refused. Right ones have 1.2 at
 most (ResNets and MobileNets in float32), wrong ones of small models 7 to 100."""
 MOST = 0.05
-"""Differences from which a gradient is farther off, without being shown to be wrong, say nothing."""
+"""The largest relative error that is reported of a gradient that was not shown to be wrong. Beyond it, the differences
+cannot tell anything.
+"""
 
 
 def relative_error(found: Tensor, truth: Tensor) -> float:
-    """The norm of the difference, divided by the larger one of the two norms; 0 if both are zero."""
+    """The norm of the difference of two tensors, divided by the larger one of their norms.
+
+    Args:
+        found, truth: tensors of one shape.
+
+    Returns:
+        A number from 0 to 2; 0 if both are zero.
+    """
     scale = torch.maximum(found.norm(), truth.norm()).clamp_min(torch.finfo(found.dtype).tiny)
     return float((found - truth).norm() / scale)
 
 
 class Differences:
-    """Central differences of the validation loss after a virtual step, as a function of the weights.
+    """Central differences of the validation loss after a virtual step, as a function of the weights in that step.
 
-    All passes start from the same state of the generators. The model's buffers are as before afterwards.
+    All passes start from the same state of the random generators. Afterwards the model's buffers are as they were.
 
     Attributes:
         epsilon: the relative spacing of the coarsest numbers in the training pass.
@@ -68,13 +81,14 @@ class Differences:
         """Make the training pass, which does not depend on the weights.
 
         Args:
-            model: the model, run on the inputs x of the training batch.
+            model: the model.
+            x: inputs of the training batch, [.., B, *shape].
             head: what is computed from the logits.
             inner: the loss of the virtual step.
-            w: [.., B], the weights at which the derivatives are taken.
+            w: the weights at which derivatives are taken, [.., B].
             val: the validation loss.
             step: the virtual step.
-            random: the state of the generators for all passes.
+            random: the state of the random generators for all passes.
         """
         self._parameters = Parameters(model)
         self._inner, self._w, self._val, self._step, self._random = inner, w.detach(), val, step, random
@@ -95,13 +109,13 @@ class Differences:
         """Compare a meta-gradient with the differences.
 
         Args:
-            gradient: [.., B], of the validation loss with respect to the weights.
+            gradient: that of the validation loss with respect to the weights, [.., B].
 
         Returns:
-            Its relative error at the step at which it agrees best, and whether it is right. The error is None, and the
-            gradient counts as right, where the differences cannot tell: those at different steps are too far from each
-            other (kinks, curvature, rounding), or the loss hardly changes. It is infinite where a pass cannot be
-            repeated.
+            Its relative error at the distance at which it agrees best, and whether it is right. The error is None, and
+            the gradient counts as right, where the differences cannot tell: those at different distances are too far
+            from each other (kinks, curvature, rounding), or the loss hardly changes. The error is infinite where a pass
+            cannot be repeated.
         """
         wanted, best = (self._directions * gradient).sum(-1), float("inf")
         least = COARSE_TOLERANCE if self._rounds else TOLERANCE
@@ -141,7 +155,8 @@ class Differences:
 
 
 class Narrowing(TorchFunctionMode):
-    """Finds out whether a model that is given float64 rounds some of its values to fewer digits.
+    """Finds out, while this mode is entered, whether a model that is given float64 rounds some of its values to fewer
+    digits.
 
     Attributes:
         epsilon: the relative spacing of the coarsest numbers that a function has made out of float64.

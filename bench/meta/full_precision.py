@@ -1,4 +1,4 @@
-"""Passes in float32, whatever precision a model asks for, as the measure of what a lower one costs."""
+"""Passes in float32, whatever precision a model asks for: what the run's precision is compared with."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -13,7 +13,13 @@ from bench.meta.tape import DROPOUT, drops
 
 @contextmanager
 def full_precision(device: torch.device) -> Iterator[None]:
-    """Compute without autocast, without TF32 and with the mathematical kernel of attention within this context."""
+    """Compute without autocast, without TF32 and with the mathematical kernel of attention, within this context.
+
+    Attention with dropout keeps its kernel, because another kernel would draw another mask.
+
+    Args:
+        device: where the passes run.
+    """
     with _WithoutAutocast(device.type), _without_tf32() if device.type == "cuda" else nullcontext():
         yield
 

@@ -1,4 +1,4 @@
-"""A model as a function of its parameters, and the state of the generators that its passes draw from."""
+"""A model as a function of its parameters, and the state of the random generators that its passes draw from."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -10,12 +10,23 @@ from torch import Tensor, nn
 from bench.errors import MetaStepError
 
 Net = Callable[[Tensor], Tensor]
-"""The model as a function of its input, with given parameters in place of its own."""
+"""The model as a function of its input, with given values in place of its own parameters."""
 Buffers = Sequence[Tensor | None]
 
 
 class Parameters:
-    """The parameters of a model that are trained, in order. Raises MetaStepError if there are none."""
+    """The trained parameters of a model (`requires_grad`), in the model's order.
+
+    Args:
+        model: the model.
+
+    Attributes:
+        model: the model.
+        tensors: its trained parameters. One that two modules share stands there once.
+
+    Raises:
+        MetaStepError: if the model has no parameter that is trained.
+    """
 
     def __init__(self, model: nn.Module) -> None:
         named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
@@ -38,9 +49,16 @@ class Parameters:
     def at(self, values: Sequence[Tensor], buffers: Buffers | None = None) -> Net:
         """The model with other values of its parameters, as a function of its input.
 
-        A call works on clones of the model's buffers (or of the given ones), because such a pass must not change
-        BatchNorm's running statistics. During a call the model holds these values and clones, so no other thread may
-        call it then. `torch.func.functional_call` does the same at a higher cost.
+        A call works on clones of the model's buffers, because such a pass must not change BatchNorm's running
+        statistics. During a call the model itself holds the values and the clones, so no other thread may call it then.
+        `torch.func.functional_call` does the same at a higher cost.
+
+        Args:
+            values: the values, in the order of `tensors`.
+            buffers: the buffers at the start of each call; None: those of the model.
+
+        Returns:
+            The function.
         """
 
         def net(x: Tensor) -> Tensor:
@@ -51,13 +69,13 @@ class Parameters:
 
     @contextmanager
     def held(self, values: Sequence[Tensor], buffers: Buffers | None = None) -> Iterator[Net]:
-        """The model with other values of its parameters, which it holds until the end of this context.
+        """The model with other values of its parameters, which it holds until this context ends.
 
         A backward pass through a checkpoint (`torch.utils.checkpoint`) runs a part of the model again, with the values
-        that the model holds by then. So it belongs into the context too.
+        that the model holds by then. Such a backward pass therefore belongs into the context too.
 
         Args:
-            values: the values, in the order of the parameters.
+            values: the values, in the order of `tensors`.
             buffers: the buffers at the start of each call; None: those of the model. Calls work on clones.
         """
         originals = [(buffers_of, name, b) for buffers_of in self._buffers for name, b in buffers_of.items()]
@@ -80,22 +98,26 @@ class Parameters:
                 buffers_of[name] = b
 
     def buffers(self) -> Buffers:
-        """The model's buffers as they are now."""
+        """Clones of the model's buffers as they are now, in the order in which `at` and `held` take them."""
         return [None if b is None else b.clone() for buffers in self._buffers for b in buffers.values()]
 
     @contextmanager
     def buffers_spared(self, start: Buffers | None = None) -> Iterator[None]:
-        """Put clones in the place of the model's buffers within this context, so that passes do not change them.
+        """Put clones in the place of the model's buffers within this context, so that passes do not change the buffers.
 
         Args:
-            start: the values of the clones; None: those of the model's buffers.
+            start: the values of the clones, as from `buffers`; None: those of the model's buffers.
         """
         with _clones_in_place(self._buffers, start):
             yield
 
 
 def buffers_spared(model: nn.Module) -> AbstractContextManager[None]:
-    """Put clones in the place of a model's buffers within a context, so that passes do not change them."""
+    """Put clones in the place of a model's buffers within a context, so that passes do not change the buffers.
+
+    Args:
+        model: any module.
+    """
     return _clones_in_place([module._buffers for module in model.modules() if module._buffers], None)
 
 
@@ -113,7 +135,13 @@ def _clones_in_place(places: Sequence[dict[str, Tensor | None]], start: Buffers 
 
 
 class RandomState:
-    """The state of the global generators before a forward pass, so that a second pass draws the same dropout masks."""
+    """The state of torch's global generators before a forward pass, so that a second pass can draw the same dropout
+    masks.
+
+    Args:
+        device: the device of the pass. Of a GPU its generator is kept too, except while an update is captured, which
+            draws no random numbers.
+    """
 
     def __init__(self, device: torch.device) -> None:
         # An update that is captured draws no random numbers.
@@ -124,7 +152,7 @@ class RandomState:
 
     @contextmanager
     def replayed(self) -> Iterator[None]:
-        """Put the generators into this state within this context, and back afterwards."""
+        """Put the generators into this state within this context, and back into their former one afterwards."""
         with torch.random.fork_rng(self._devices):
             torch.set_rng_state(self._cpu)
             for device, state in zip(self._devices, self._cuda, strict=True):
@@ -133,7 +161,14 @@ class RandomState:
 
 
 def same_precision(device: torch.device) -> Callable[[], AbstractContextManager[Any]]:
-    """A function that gives the present autocast, to be entered again later."""
+    """Remember whether autocast is on, and in which dtype, so that it can be entered again later.
+
+    Args:
+        device: the device whose autocast is meant.
+
+    Returns:
+        A function that gives a context in which autocast is as it is now.
+    """
     if not torch.is_autocast_enabled(device.type):
         return nullcontext
     dtype = torch.get_autocast_dtype(device.type)

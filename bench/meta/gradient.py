@@ -1,14 +1,16 @@
-"""The gradient of a validation loss after a virtual step, with respect to what weighted that step.
+"""The gradient of a validation loss after a virtual step, with respect to what weighted the loss of that step.
 
-With a virtual step theta~ = step(theta, g), g = grad_theta inner(outputs(theta), hyper), where `outputs` are what the
-model gives on the training batch (per-sample losses, or logits) and `hyper` is what weights them,
+The virtual step is theta~ = step(theta, g) with g = grad_theta inner(outputs(theta), hyper). Here `outputs` are what
+the model gives on the training batch (per-sample losses, or logits), and `hyper` is what weights them. Then
 
     d val(theta~) / d hyper = d/d hyper < grad_outputs inner(outputs, hyper), J v >,   v = slope * grad val(theta~),
 
-with J the Jacobian of the outputs with respect to theta and slope = d theta~ / d g, element by element (-lr for a
-plain step). J v is one forward-mode pass along v: there is no double backward through the model, and the result is
-exact, also through BatchNorm's coupling of the samples. For `inner = mean(s * losses)` and a plain step this is the
-familiar -lr / B * <grad val, grad l_i> (Ren et al., Learning to Reweight Examples for Robust Deep Learning, 2018).
+with J the Jacobian of the outputs with respect to theta and slope = d theta~ / d g, element by element (-lr for a plain
+step). J v is one forward-mode pass along v. There is no double backward through the model, and the result is exact,
+also where BatchNorm couples the samples.
+
+Source: for `inner = mean(s * losses)` and a plain step this is the familiar -lr / B * <grad val, grad l_i> of Ren et
+al., Learning to Reweight Examples for Robust Deep Learning, 2018.
 """
 
 from collections.abc import Callable, Sequence
@@ -23,7 +25,7 @@ from bench.meta.passes import Head, Pass, Validation
 from bench.meta.virtual import Slope, VirtualStep
 
 Inner = Callable[[Tensor, Sequence[Tensor]], Tensor]
-"""(outputs [.., B, ...], hyper) -> [..], the loss of the virtual step."""
+"""The loss of the virtual step: (outputs [.., B, ...], hyper) -> one value for each run, [..]."""
 
 
 def gradient(
@@ -37,10 +39,13 @@ def gradient(
         hyper: what weights that loss, as leaves that require grad.
         val: the validation loss.
         step: the virtual step; None if the weights are zero: then there is no step, theta~ = theta, and the gradient is
-            the one for each unit of a descent, d val(theta - g) / d hyper.
+            that of a descent of unit size, d val(theta - g) / d hyper.
 
     Returns:
-        One tensor for each of `hyper`.
+        One tensor for each of `hyper`, in its shape.
+
+    Raises:
+        MetaStepError: if the backend cannot take the derivative.
     """
     value = made.value.detach().requires_grad_()
     (u,) = grad(inner(value, hyper).sum(), value, create_graph=True)
@@ -62,13 +67,18 @@ def gradient_by_double_backward(
     step: VirtualStep,
     random: RandomState,
 ) -> tuple[Tensor, ...]:
-    """The meta-gradient by differentiating through the virtual step, as the public codes do: the slow truth for tests.
+    """The meta-gradient by differentiating through the virtual step, as public implementations do. It is slow, and
+    serves as what the fast ways are compared with.
 
     Args:
-        model: the model, run on the inputs x of the training batch.
+        model: the model.
+        x: inputs of the training batch, [.., B, *shape].
         head: what is computed from the logits.
-        inner, hyper, val, step: as for `gradient`.
-        random: the state of the generators for both passes.
+        inner, hyper, val, step: as for `gradient`; there must be a step.
+        random: the state of the random generators, from which both passes draw.
+
+    Returns:
+        One tensor for each of `hyper`, in its shape.
     """
     parameters = Parameters(model)
     with sdpa_kernel(SDPBackend.MATH), parameters.buffers_spared():

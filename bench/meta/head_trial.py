@@ -1,4 +1,6 @@
-"""The trial of what a method computes from the logits: its part of the meta-gradient, without the model's."""
+"""The trial of what a method computes from the logits, its head: the head's part of the meta-gradient without the
+model's.
+"""
 
 from collections.abc import Sequence
 from contextlib import suppress
@@ -16,10 +18,10 @@ CONSTANT = "what the method computes from the logits does not depend on them (de
 
 
 class HeadTrial(BackendTrial):
-    """A meta-gradient through what a method computes from the logits, both in the step and in the validation loss.
+    """The meta-gradient through a method's head, which is used both in the virtual step and in the validation loss.
 
-    It is that of one matrix for each run, which is the identity, on made-up logits. So the method's part of the
-    meta-gradient is tried for the whole batch, whatever the model.
+    The model of this trial is one matrix for each run, the identity, which is applied to made-up logits. The head is
+    thus tried with as many samples as a whole batch has, whatever the model.
     """
 
     def __init__(self, head: Head, shape: Sequence[int], device: torch.device) -> None:
@@ -27,7 +29,7 @@ class HeadTrial(BackendTrial):
 
         Args:
             head: what is computed from the logits.
-            shape: [.., B, C], that of the logits of a training batch.
+            shape: that of the logits of a training batch, [.., B, C].
             device: where they are.
         """
         self._head = head
@@ -35,12 +37,22 @@ class HeadTrial(BackendTrial):
         super().__init__(Matrix(logits), logits, stacked=len(shape) > 2, samples=shape[-2])
 
     def in_type(self, dtype: torch.dtype) -> "HeadTrial | None":
-        """The same trial with another type of numbers; None if the device or the head cannot do it."""
+        """The same trial with another type of numbers.
+
+        Args:
+            dtype: the type of the logits and of the matrix.
+
+        Returns:
+            The trial; None if the device or the head cannot compute in this type.
+
+        Raises:
+            MetaStepError: as `can_be_called` does.
+        """
         other = super().in_type(dtype)
         return other if isinstance(other, HeadTrial) and other.can_be_called() else None
 
     def can_be_called(self) -> bool:
-        """Whether the head gives outputs [.., B, ...] for the made-up logits.
+        """Whether the head takes the made-up logits, and gives outputs [.., B, ...] for them.
 
         Raises:
             MetaStepError: if the outputs do not depend on the logits.
@@ -70,7 +82,11 @@ class HeadTrial(BackendTrial):
 
 
 class Matrix(nn.Module):
-    """Logits [.., B, C] times a matrix of each run, which is the identity."""
+    """The model of a HeadTrial: it multiplies logits [.., B, C] with a matrix [.., C, C] for each run, the identity.
+
+    Args:
+        logits: the logits that it will be called with, for their shape and device.
+    """
 
     def __init__(self, logits: Tensor) -> None:
         super().__init__()
@@ -82,7 +98,11 @@ class Matrix(nn.Module):
 
 
 class Called(nn.Module):
-    """A function as a module."""
+    """A function as a module, so that it can be tried as modules are.
+
+    Args:
+        function: the function of one tensor.
+    """
 
     def __init__(self, function: Head) -> None:
         super().__init__()

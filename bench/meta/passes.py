@@ -1,7 +1,7 @@
 """Training passes: each keeps the graph of its outputs and gives their derivative J v along a direction v.
 
-They differ in how they compute J v and in what it costs. Costs are in units of F, the cost of one forward pass of the
-model; a step of ERM costs 3 F.
+They differ in how they compute J v and in what that costs. Costs are given in units of F, the cost of one forward pass
+of the model; a training step of ERM costs 3 F.
 """
 
 from abc import ABC, abstractmethod
@@ -22,15 +22,25 @@ from bench.meta.tape import Tape
 from bench.meta.virtual import Slope
 
 Head = Callable[[Tensor], Tensor]
-"""Logits [.., B, C] -> outputs [.., B, ...]."""
+"""What a method computes from the logits: logits [.., B, C] -> outputs [.., B, ...]."""
 Validation = Callable[[Net], Tensor]
-"""The loss [..] of a net on validation data."""
+"""The loss on validation data of a net, one value for each run: [..]."""
 
 
 class Pass(ABC):
     """A training pass. J is the Jacobian of its outputs with respect to the parameters.
 
-    value: [.., B, ...], the outputs, attached: backward through them gives the gradients of the parameters.
+    Args:
+        parameters: the model and its trained parameters.
+        x, head: inputs of the training batch, [.., B, *shape], and what is computed from their logits.
+        random: the state of the random generators before the pass.
+        where: names the module that is being run, for messages; by default nothing is named.
+
+    Attributes:
+        value: the outputs [.., B, ...] with their graph: backward through them gives the gradients of the parameters.
+
+    Raises:
+        MetaStepError: if the backend cannot take this model or these outputs.
     """
 
     value: Tensor
@@ -38,7 +48,6 @@ class Pass(ABC):
     def __init__(
         self, parameters: Parameters, x: Tensor, head: Head, random: RandomState, where: Callable[[], str] = str
     ) -> None:
-        """random: the state of the generators now. where: names the module that is being run, for messages."""
         self.parameters, self._x, self._head, self._random = parameters, x, head, random
         self._run(where)
 
@@ -48,14 +57,24 @@ class Pass(ABC):
 
     @abstractmethod
     def derivative(self, direction: Sequence[Tensor]) -> Tensor:
-        """J v, in the shape of `value`, from a direction v in the shapes of the parameters; the graph is kept."""
+        """J v, in the shape of `value`, from one tensor for each parameter, in its shape. The graph is kept.
+
+        Raises:
+            MetaStepError: if the derivative of a function is not known.
+        """
 
     def transposed(self, u: Tensor) -> Sequence[Tensor]:
-        """J^T u, in the shapes of the parameters, from a u in the shape of `value`; the graph is kept."""
+        """J^T u, one tensor for each parameter, from a u in the shape of `value`. The graph is kept."""
         return grad(self.value, self.parameters.tensors, u, retain_graph=True, materialize_grads=True)
 
     def along(self, val: Validation, at: Sequence[Tensor], slope: Slope) -> Tensor:
-        """J v for v = slope * grad val(at), the gradient of a validation loss; of stacked runs, of their sum."""
+        """J v for v = slope * grad val(at), in the shape of `value`.
+
+        Args:
+            val: the validation loss. Of stacked runs, the gradient of the sum of their losses is taken.
+            at: values of the parameters at which it is taken.
+            slope: a factor for all parameters, or a tensor for each.
+        """
         at = [p.detach().requires_grad_() for p in at]
         # replayed, because the training's own draws must not depend on the method
         with self._random.replayed(), self.parameters.held(at) as net:
@@ -67,8 +86,10 @@ class Pass(ABC):
 
 
 class Dual(Pass):
-    """Forward mode: the model is run again on dual tensors, with the same random numbers. 3 F; for every model whose
-    operators have forward-mode derivatives. Attention runs on the math kernel, the only one that has.
+    """Backend `dual`, forward mode: the model is run again on dual tensors, with the same random numbers.
+
+    It costs 3 F and takes every model whose operators have forward-mode derivatives. Attention runs on the mathematical
+    kernel, the only one that has them.
     """
 
     def _run(self, where: Callable[[], str]) -> None:
@@ -85,8 +106,9 @@ class Dual(Pass):
 
 
 class Replay(Pass):
-    """Forward mode along the notes of the training pass: its values are used again, and convolutions, linear and
-    normalisation layers cost one pass of the tangents. 2 F.
+    """Backend `replay`, forward mode along the notes of the training pass (`bench.meta.tape`).
+
+    It costs 2 F, as the values of that pass are used again: most layers need one pass of the tangents alone.
     """
 
     def _run(self, where: Callable[[], str]) -> None:
@@ -107,8 +129,10 @@ class Replay(Pass):
 
 
 class Reverse(Pass):
-    """Twice reverse mode: J^T u is linear in u, and its derivative with respect to u along v is J v. Few operations,
-    so the cheapest where these are small; and for models whose operators have double backward but no forward mode.
+    """Backend `reverse`, reverse mode twice: J^T u is linear in u, and its derivative with respect to u along v is J v.
+
+    It calls few operators, so it is the cheapest where these are small. It also serves models whose operators have
+    double backward but no forward mode.
     """
 
     def _run(self, where: Callable[[], str]) -> None:
@@ -133,8 +157,9 @@ class Reverse(Pass):
 
 
 class PerSample(Pass):
-    """By the deltas of single samples, for models whose samples do not see each other (`bench.meta.per_sample`): 1 F,
-    and as much less for every further backward pass. The outputs must be one loss for each sample.
+    """Backend `per_sample`, for models whose samples do not see each other: by the deltas of `bench.meta.per_sample`.
+
+    It costs 1 F, and saves as much in every further backward pass. The outputs must be one loss for each sample.
     """
 
     def _run(self, where: Callable[[], str]) -> None:
@@ -155,7 +180,7 @@ class PerSample(Pass):
         return weighted_gradients(self._layers, self.parameters.tensors, u)
 
     def derivative(self, direction: Sequence[Tensor | None]) -> Tensor:
-        """As ever; None stands for zero, in the place of a dense layer's weight."""
+        """J v, as for every pass. None in `direction` stands for zero, for which nothing is computed."""
         total = torch.zeros_like(self.value)
         for layer, delta in self._layers:
             v, b = direction[layer.weight], None if layer.bias is None else direction[layer.bias]
@@ -170,8 +195,11 @@ class PerSample(Pass):
         return total
 
     def along(self, val: Validation, at: Sequence[Tensor], slope: Slope) -> Tensor:
-        """A dense weight's part of (J v)_i is sum_j <delta_i, delta'_j> <x_i, x'_j> over the validation samples j,
-        whose inputs and deltas have the dash: for batches smaller than the layer that is less work than v itself.
+        """J v for v = slope * grad val(at), as for every pass.
+
+        A dense weight's part of (J v)_i is sum_j <delta_i, delta'_j> <x_i, x'_j> over the validation samples j, whose
+        inputs and deltas are written with a dash. For batches that are smaller than the layer this is less work than v
+        itself.
         """
         if not isinstance(slope, float):
             return super().along(val, at, slope)
@@ -224,7 +252,13 @@ def _is_small(layer: Layer, delta: Tensor, other: Layer) -> bool:
 def weighted_gradients(
     layers: Sequence[tuple[Layer, Tensor]], parameters: Sequence[Tensor], u: Tensor
 ) -> Sequence[Tensor]:
-    """J^T u, from layers and their deltas."""
+    """J^T u from layers and their deltas: one tensor for each parameter, in its shape and dtype.
+
+    Args:
+        layers: each call of a layer, with the gradients [B, ...] of the samples' losses with respect to its output.
+        parameters: the model's trained parameters, in order.
+        u: [B].
+    """
     sums: list[Tensor | None] = [None] * len(parameters)
     for layer, delta in layers:
         gradients = layer.gradients(layer.x, delta * u.view(-1, *[1] * (delta.dim() - 1)).to(delta.dtype))

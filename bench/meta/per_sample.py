@@ -1,12 +1,13 @@
-"""The layers of models whose samples do not see each other.
+"""The layers of models in which the samples of a batch do not see each other.
 
-In such a model the gradient of sample i's loss for a layer is a product of its input x_i and of delta_i, the gradient
-of that loss for the layer's output. One backward pass down to the outputs of the layers finds all deltas. From then on
-a weighted gradient J^T u is each layer's weight gradient with u_i delta_i, and (J v)_i is <delta_i, layer(x_i; v)>
-summed over the layers: neither needs the rest of the network again.
+In such a model the gradient of sample i's loss with respect to a layer's parameters is a product of two things: the
+layer's input x_i, and delta_i, the gradient of that loss with respect to the layer's output. One backward pass down to
+the outputs of the layers finds all deltas. After that no pass through the rest of the network is needed: J^T u is each
+layer's weight gradient with u_i delta_i in place of delta_i, and (J v)_i is <delta_i, layer(x_i; v)> summed over the
+layers.
 
-With coupled samples (BatchNorm in training mode) this is silently wrong. So a function that is not known to keep
-samples apart is refused.
+With coupled samples (BatchNorm in training mode) these products would be wrong without any error. A function that is
+not known to keep samples apart is therefore refused.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -27,21 +28,26 @@ aten = torch.ops.aten
 
 
 class CoupledError(MetaStepError):
-    """A model that is not known to keep its samples apart."""
+    """Raised for a model that is not known to keep the samples of a batch apart."""
 
 
 Apply = Callable[[Tensor, Tensor, Tensor | None], Tensor]
-"""(x, weight, bias) -> the layer's output, linear in weight and bias together."""
+"""(x, weight, bias) -> the layer's output, which is linear in weight and bias together."""
 Gradients = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
-"""(x, delta) -> the gradients of weight and bias, summed over samples."""
+"""(x, delta) -> the gradients of weight and bias, summed over the samples."""
 
 
 class Layer(NamedTuple):
     """One call of a layer with parameters.
 
-    x: its input [B, ...], detached. edge: where in the graph the gradient for its output is.
-    weight, bias: numbers of its parameters; `bias` None where it has none.
-    dense: whether it is a matrix product of one row for each sample. precision: the autocast that it ran under.
+    Attributes:
+        x: its input [B, ...], detached.
+        edge: the place in the autograd graph at which the gradient with respect to its output arrives.
+        weight, bias: the positions of its parameters among the model's trained ones; `bias` is None where it has none.
+        apply: computes the layer with other parameters.
+        gradients: computes the gradients of its parameters.
+        dense: whether it is a matrix product with one row for each sample.
+        precision: gives the autocast context in which it ran.
     """
 
     x: Tensor
@@ -55,10 +61,22 @@ class Layer(NamedTuple):
 
 
 class Layers(TorchFunctionMode):
-    """Collects the layers that a model calls on a batch. Raises CoupledError for a function that may mix samples."""
+    """Collects the layers that a model calls on a batch, while this mode is entered.
+
+    Args:
+        parameters: the model's trained parameters, in order.
+        samples: B, the number of samples in the batch.
+        where: names the module that is being run, for messages; by default nothing is named.
+
+    Attributes:
+        found: the layers in the order of their calls.
+
+    Raises:
+        CoupledError: within the mode, for a function that may mix samples, uses a parameter in another way than the
+            layers known here, or broadcasts over samples; and for a value whose origin was not seen.
+    """
 
     def __init__(self, parameters: Sequence[Tensor], samples: int, where: Callable[[], str] = str) -> None:
-        """where: names the module that is being run, for messages."""
         super().__init__()
         self.found: list[Layer] = []
         self._number = {id(p): i for i, p in enumerate(parameters)}
@@ -91,7 +109,14 @@ class Layers(TorchFunctionMode):
         return out
 
     def end(self, logits: Tensor) -> None:
-        """Raises CoupledError unless these come from what was seen."""
+        """Check that the logits were computed from what was seen. To be called after the pass.
+
+        Args:
+            logits: the output of the model, [B, C].
+
+        Raises:
+            CoupledError: if they come from a function that torch did not report.
+        """
         if logits.requires_grad and logits.grad_fn not in self._nodes:
             self._refuse("the logits come from no torch function")
 
@@ -118,9 +143,16 @@ class Layers(TorchFunctionMode):
 
 
 class Call(NamedTuple):
-    """What a layer function was called with.
+    """How a layer function was called.
 
-    mixes: whether the first dimension is another than the batch to it. lacks: why there are no gradients, if so.
+    Attributes:
+        x: the input [B, ...].
+        weight, bias: the layer's parameters; None where it has none.
+        apply: computes the layer with other parameters.
+        gradients: computes the gradients of its parameters.
+        mixes: whether the function takes the first dimension for something else than the batch.
+        is_matrix: whether it multiplies with a matrix.
+        lacks: why its gradients cannot be computed here; empty where they can.
     """
 
     x: Tensor

@@ -1,7 +1,14 @@
-"""Forward-mode derivatives of single functions, where the general one would compute more than it needs.
+"""Forward-mode derivatives of single functions, where the general derivative would compute more than it needs.
 
-A rule is called after its function, with the function's arguments (tensors as `Value`s) and its output. It keeps what
-the derivative needs, and returns the derivative: from the tangents of the inputs (None: zero) to that of the output.
+A rule belongs to one torch function and is called right after it, in the training pass:
+
+    rule(keep, out, *arguments) -> derivative
+
+`keep` gives the primal value of an input and has it watched for changes, `out` is the output of the function, and the
+remaining arguments are those of the function itself, with each tensor as a `Value`. The rule keeps what the derivative
+needs and returns the derivative: a function from the tangents of the inputs (None stands for zero) to the tangent of
+the output, in the output's shape. A rule that cannot treat a call returns None, and the tape then uses the general
+derivative.
 """
 
 from collections.abc import Callable
@@ -15,29 +22,47 @@ aten = torch.ops.aten
 
 
 class Value(NamedTuple):
-    """An input: the tensor, and its place on the tape where it depends on the parameters."""
+    """An input of a function on the tape.
+
+    Attributes:
+        tensor: the tensor.
+        place: its number on the tape (`bench.meta.tape`); None where it does not depend on the parameters.
+    """
 
     tensor: Tensor
     place: int | None
 
 
 Tangent = Callable[[int | None], Tensor | None]
-"""The tangent at a place; None where it is zero."""
+"""A function from a place on the tape to the tangent there; None where the tangent is zero."""
 Derivative = Callable[[Tangent], Any]
 Keep = Callable[[Value], Tensor]
-"""The primal value, detached; that it does not change until the derivative is taken is checked."""
+"""A function from an input to its primal value, detached. When the derivative is taken, the tape checks that this value
+has not been changed since.
+"""
 Rule = Callable[..., Derivative | None]
 
 
 def linear(keep: Keep, out: Tensor, input: Value, weight: Value, bias: Value | None = None) -> Derivative:
-    """The derivative of a linear layer."""
+    """The derivative of `F.linear`: dy = dx w^T + x dw^T + db.
+
+    Args:
+        input: [.., features].
+        weight, bias: [outputs, features] and [outputs]; the bias is None where the layer has none.
+    """
     return _affine(keep, F.linear, input, weight, bias)
 
 
 def conv2d(
     keep: Keep, out: Tensor, input: Value, weight: Value, bias: Value | None = None, *window: Any, **named: Any
 ) -> Derivative:
-    """The derivative of a convolution."""
+    """The derivative of `F.conv2d`, which is linear in its input and in its parameters, as `linear` is.
+
+    Args:
+        input: [B, channels, height, width].
+        weight, bias: [outputs, channels / groups, height, width] and [outputs]; the bias is None where there is none.
+        window, named: stride, padding, dilation and groups, as `F.conv2d` takes them.
+    """
     return _affine(keep, lambda x, w, b=None: F.conv2d(x, w, b, *window, **named), input, weight, bias)
 
 
@@ -58,13 +83,26 @@ def _affine(keep: Keep, f: Callable[..., Tensor], x: Value, weight: Value, bias:
 
 
 def relu(keep: Keep, out: Tensor, input: Value, inplace: bool = False) -> Derivative:
-    """The derivative of a rectifier."""
+    """The derivative of a rectifier: the tangent of the input where the output is positive, and 0 elsewhere.
+
+    Only the output is kept, so that it makes no difference whether the function wrote over its input (`inplace`).
+    """
     y, place = keep(Value(out, None)), input.place
     return lambda tangent: aten.threshold_backward(tangent(place), y, 0)
 
 
 def native_dropout(keep: Keep, out: tuple[Tensor, Tensor], x: Value, p: float, train: bool) -> Derivative:
-    """The derivative of dropout, with the mask of the pass that was captured."""
+    """The derivative of dropout, with the mask that the training pass drew.
+
+    Args:
+        out: the output and its mask, which is True where a value was kept.
+        x: the input, of any shape.
+        p: the probability with which a value is set to zero.
+        train: whether dropout is active, which the derivative presumes.
+
+    Returns:
+        The derivative, which gives the tangent of the output, and None for that of the mask.
+    """
     mask, place, scale = out[1], x.place, 0.0 if p == 1 else 1 / (1 - p)
 
     def derivative(tangent: Tangent) -> tuple[Tensor | None, None]:
@@ -75,7 +113,12 @@ def native_dropout(keep: Keep, out: tuple[Tensor, Tensor], x: Value, p: float, t
 
 
 def add(keep: Keep, out: Tensor, input: Value | float, other: Value | float, *, alpha: float = 1) -> Derivative:
-    """The derivative of a sum, whose second term may be multiplied by a number."""
+    """The derivative of `input + alpha * other`, in the output's dtype.
+
+    Args:
+        input, other: the terms, tensors or numbers, which broadcast to the shape of the output.
+        alpha: the factor of the second term.
+    """
     shape, dtype = out.shape, out.dtype
     at_x, at_y = (v.place if isinstance(v, Value) else None for v in (input, other))
 
@@ -101,8 +144,19 @@ def batch_norm(
     momentum: float = 0.1,
     eps: float = 1e-5,
 ) -> Derivative | None:
-    """Per channel, the Jacobian of x -> y in training mode, gamma included, is symmetric, so that its product with a
-    tangent is what backward gives for that tangent as gradient: one kernel.
+    """The derivative of batch normalisation in training mode, through the statistics of the batch.
+
+    For each channel the Jacobian of x -> y, gamma included, is symmetric. Its product with a tangent is therefore what
+    the backward kernel gives for that tangent in the place of a gradient: one kernel, and no Jacobian is formed.
+
+    Args:
+        x: [B, channels, ...].
+        weight, bias: gamma and beta, [channels]; None where the layer has none.
+        training: whether the statistics are those of the batch.
+        eps: what is added to the variance.
+
+    Returns:
+        The derivative; None in evaluation mode, where the general derivative of the affine map is used.
     """
     if not training:
         return None
@@ -151,7 +205,15 @@ def layer_norm(
     bias: Value | None = None,
     eps: float = 1e-5,
 ) -> Derivative:
-    """As `batch_norm`; here gamma differs within what is normalised, so that it multiplies outside."""
+    """The derivative of layer normalisation: as `batch_norm`, but gamma differs within what is normalised together, so
+    the backward kernel is called for a gamma of 1, and its result is multiplied by gamma. It computes in float32 at
+    least, because the kernels do not mix precisions.
+
+    Args:
+        x: [.., *shape].
+        shape: the last dimensions of x, over which is normalised.
+        weight, bias: gamma and beta, in that shape; None where the layer has none.
+    """
 
     def back(dx: Tensor, x: Tensor, mean: Tensor, rstd: Tensor) -> Any:
         return aten.native_layer_norm_backward(dx, x, shape, mean, rstd, None, None, [True, False, False])[0]
@@ -172,7 +234,12 @@ def group_norm(
     bias: Value | None = None,
     eps: float = 1e-5,
 ) -> Derivative:
-    """As `layer_norm`."""
+    """The derivative of group normalisation, computed as that of `layer_norm`.
+
+    Args:
+        x: [B, channels, ...], whose channels are normalised in so many `groups`.
+        weight, bias: gamma and beta, [channels]; None where the layer has none.
+    """
     channels = out.shape[1]
     sizes = (len(out), channels, out[0, 0].numel(), groups)
 
@@ -228,4 +295,6 @@ RULES: dict[Any, Rule] = {
     F.layer_norm: layer_norm,
     F.group_norm: group_norm,
 }
-"""By the function as `torch.overrides` sees it. A rule may return None: the general one then."""
+"""Function -> rule, by the function as `torch.overrides` sees it. Functions without a rule, and calls for which a rule
+returns None, get the general derivative of `bench.meta.tape`.
+"""

@@ -1,9 +1,10 @@
-"""Forward-mode derivatives along the operations of a pass that was run before.
+"""Forward-mode derivatives along the operations of a pass that has already run.
 
 A `Tape` notes the torch functions that a model calls in its training pass, with what their derivatives need of the
-inputs and outputs (mostly what the graph holds anyway). Derivatives then run along the notes: the model's code is not
-run again, its primal values and dropout masks are those of the training pass, and no buffer is moved. Functions with a
-rule (`bench.meta.rules`) cost what their derivative costs; any other is called once more, by itself, on dual tensors.
+inputs and outputs, most of which the autograd graph holds anyway. Derivatives then run along these notes. The model's
+code is not run again, its primal values and dropout masks are those of the training pass, and no buffer is moved. A
+function that has a rule (`bench.meta.rules`) costs what its derivative costs; any other function is called once more,
+by itself, on dual tensors.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -24,7 +25,7 @@ from bench.meta.rules import RULES, Derivative, Tangent, Value
 from bench.trees import instances, mapped
 
 DROPOUT = {F.scaled_dot_product_attention: 4, F.multi_head_attention_forward: 10}
-"""Attention functions, and where among the arguments their dropout is."""
+"""Attention functions -> the position of their dropout probability among the arguments."""
 RANDOM = {
     *DROPOUT,
     *(F.dropout, F.dropout1d, F.dropout2d, F.dropout3d, F.alpha_dropout, F.feature_alpha_dropout),
@@ -34,17 +35,26 @@ RANDOM = {
     *(F.fractional_max_pool2d_with_indices, F.fractional_max_pool3d_with_indices),
     *(torch.lstm, torch.gru, torch.rnn_tanh, torch.rnn_relu),
 }
-"""Functions that may draw random numbers: called again, they must draw the same ones."""
+"""Functions that may draw random numbers. When they are called again for their derivative, they must draw the same
+ones.
+"""
 UNTOLD = {torch.batch_norm, torch.native_batch_norm}
-"""Functions that move buffers without saying so."""
+"""Functions that move buffers without changing their version counters, so that the tape could not notice it."""
 
 
 class UnseenError(MetaStepError):
-    """A model whose values a tape cannot follow."""
+    """Raised for a model whose values a tape cannot follow."""
 
 
 class Note(NamedTuple):
-    """One call of a function. Places number the values that depend on the parameters."""
+    """One call of a function. A place is the number of a value that depends on the parameters.
+
+    Attributes:
+        derivative: from the tangents of the inputs to those of the outputs.
+        inputs: the places of the inputs.
+        outputs: the place of each output; None for one that does not depend on the parameters.
+        precision: gives the autocast context in which the function ran.
+    """
 
     derivative: Derivative
     inputs: set[int]
@@ -53,14 +63,18 @@ class Note(NamedTuple):
 
 
 class Tape(TorchFunctionMode):
-    """Notes what is computed from the parameters while it is entered.
+    """Notes what is computed from the parameters while this mode is entered.
 
-    Raises UnseenError where it loses sight of a value: behind a custom autograd.Function or a scripted function, and
-    where a tensor is changed through one of its views.
+    Args:
+        parameters: the parameters with respect to which derivatives will be taken, in order.
+        where: names the module that is being run, for messages; by default nothing is named.
+
+    Raises:
+        UnseenError: within the mode, where the tape loses sight of a value: behind a custom autograd.Function or a
+            scripted function, and where a tensor is changed through one of its views.
     """
 
     def __init__(self, parameters: Iterable[Tensor], where: Callable[[], str] = str) -> None:
-        """where: names the module that is being run, for messages."""
         super().__init__()
         self._where = where
         self._seen = WeakTensorKeyDictionary()  # tensor -> (its place, its version then)
@@ -83,14 +97,38 @@ class Tape(TorchFunctionMode):
         return out if function is asked else out[0]
 
     def place(self, value: Tensor) -> int | None:
-        """Of the value that the derivative is wanted of; None where it does not depend on the parameters."""
+        """The place of a value whose derivative is wanted. To be called once for it, before `derivative`, which frees
+        the tangents that nothing needs any more.
+
+        Args:
+            value: what the pass has computed, such as the logits.
+
+        Returns:
+            Its place; None where it does not depend on the parameters.
+
+        Raises:
+            UnseenError: if the value comes from no torch function, or was changed through a view.
+        """
         place = self._value(value, [], "the model").place
         if place is not None:
             self._uses[place] += 1
         return place
 
     def derivative(self, direction: Sequence[Tensor], place: int | None) -> Tensor | None:
-        """The tangent at a place along a direction in the parameters' space, to be called within a dual level."""
+        """The tangent at a place, along a direction in the space of the parameters. To be called within a dual level of
+        `torch.autograd.forward_ad`.
+
+        Args:
+            direction: one tensor for each parameter, in its shape.
+            place: from `place`.
+
+        Returns:
+            The tangent in the shape of the value; None where it is zero.
+
+        Raises:
+            UnseenError: if a value of the training pass was changed in place since.
+            MetaStepError: if a function has no forward-mode derivative in torch.
+        """
         if any(tensor._version != version for tensor, version in self._kept):
             raise UnseenError("a value of the training pass was changed in place before the derivative was taken")
         tangents = dict(zip(self._parameters, direction, strict=True))
@@ -203,7 +241,13 @@ def _with_mask(x: Tensor, p: float = 0.5, training: bool = True, inplace: bool =
 
 
 def drops(function: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
-    """Whether it is attention with dropout: another kernel than the tangent's would drop other weights."""
+    """Whether a call is one of attention with dropout. Such a call has to use the mathematical kernel in the training
+    pass too, as other kernels draw other masks.
+
+    Args:
+        function: the function as `torch.overrides` sees it.
+        args, kwargs: its arguments.
+    """
     at = DROPOUT.get(function)
     return at is not None and bool(args[at] if len(args) > at else kwargs.get("dropout_p"))
 

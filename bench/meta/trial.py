@@ -1,4 +1,4 @@
-"""The trial of a backend: meta-gradients of a few samples, and what they are compared with."""
+"""The trial of a backend: the meta-gradient of a few samples, and what it is compared with."""
 
 import copy
 from collections.abc import Callable, Iterator, Sequence
@@ -22,8 +22,9 @@ from bench.meta.virtual import gradient_step
 SAMPLES = 8  # in the small batch
 STEP = gradient_step(0.1)
 TOLERANCE = 1e-6
-"""The largest relative error in float64. An exact backend has 1e-13 (1e-7 if the model casts to float32), a wrong one
-1e-5 or more. A model that casts to fewer digits has as many less here."""
+"""The largest relative error of a right meta-gradient in float64. An exact backend has 1e-13 (1e-7 if the model casts
+to float32), a wrong one 1e-5 or more. For a model that casts to fewer digits, the limit is larger in proportion.
+"""
 UNREACHED = (
     "the logits of the model depend on none of its trained parameters (cut off by a detach, no_grad, argmax, or a "
     "checkpoint with use_reentrant=True): a look-ahead needs some to step on"
@@ -40,10 +41,10 @@ class Comparison:
 
     Attributes:
         error: its relative error against another way to compute it; None if there is none.
-        against: that way, or why there is none.
-        differences_error: its relative error against central differences; None if there are none.
-        wrong: what is wrong with it; empty if nothing is.
-        by_differences: whether it is central differences that show it.
+        against: the name of that way, or why there is none.
+        differences_error: its relative error against central differences; None if they could not tell.
+        wrong: what is wrong with it, in words; empty if nothing is.
+        by_differences: whether central differences have shown that it is wrong.
     """
 
     error: float | None = None
@@ -54,7 +55,22 @@ class Comparison:
 
 
 class BackendTrial:
-    """A meta-gradient of a copy of the model on a few samples with made-up labels."""
+    """The meta-gradient of a copy of a model on a few samples with made-up labels.
+
+    Args:
+        model: the model, or the stack of models; it is copied.
+        x: inputs of a training batch, [.., B, *shape].
+        stacked: whether the model is a stack.
+        samples: how many samples of the batch are used; all if it has fewer.
+
+    Attributes:
+        model: the copy.
+        x: the inputs of the small batch, [.., b, *shape].
+        random: the state of the random generators, from which every pass draws.
+        logits: the model's logits for x, [.., b, C].
+        labels: the made-up labels of all runs, one after another, [.. * b].
+        w: the weights at which meta-gradients are taken, [.., b].
+    """
 
     def __init__(self, model: nn.Module, x: Tensor, stacked: bool, samples: int = SAMPLES) -> None:
         self.model = copy.deepcopy(model)
@@ -68,7 +84,14 @@ class BackendTrial:
         self._against = ""
 
     def in_type(self, dtype: torch.dtype) -> "BackendTrial | None":
-        """The same trial with another type of numbers; None if the device or the model cannot do it."""
+        """The same trial with another type of numbers.
+
+        Args:
+            dtype: the type of the parameters, the buffers and the inputs.
+
+        Returns:
+            The trial; None if the device or the model cannot compute in this type.
+        """
         other = copy.copy(self)
         other._differences, other._truth = None, None
         try:
@@ -82,10 +105,17 @@ class BackendTrial:
         return other if other.logits.dtype == dtype else None
 
     def compare(self, backend: str) -> Comparison:
-        """Compare a backend with central differences; in float64 also with double backward, which has more digits.
+        """Compare a backend's meta-gradient with central differences, and in float64 also with double backward, which
+        has more digits.
 
-        Double backward, or forward mode on the model itself where an operator has no double backward, counts only where
-        it agrees with the differences itself.
+        Double backward counts only where it agrees with the differences itself. Where an operator has no double
+        backward, forward mode on the model (backend `dual`) takes its place, under the same condition.
+
+        Args:
+            backend: its name.
+
+        Returns:
+            The errors, and what is wrong.
 
         Raises:
             MetaStepError: as `gradient` does.
@@ -111,8 +141,14 @@ class BackendTrial:
         return Comparison(error, self._against, off, wrong)
 
     def float32_error(self, backend: str) -> float | None:
-        """The relative error of the meta-gradient in the precision and with the attention kernels of the run, against
-        that in float32 with the mathematical kernel; None if the model cannot do that.
+        """The relative error of the meta-gradient in the run's precision and with its attention kernels, against that
+        in float32 with the mathematical kernel.
+
+        Args:
+            backend: its name.
+
+        Returns:
+            The error; None if the model cannot be computed in float32.
         """
         with suppress(MetaStepError):
             if other := self.in_type(torch.float32):
@@ -121,11 +157,12 @@ class BackendTrial:
         return None
 
     def train(self) -> None:
-        """Make a plain training pass, forward and backward.
+        """Make a plain training pass, forward and backward, so that an error of the model itself shows as what it is.
 
         Raises:
             MetaStepError: if the logits depend on no parameter that is trained, or the model has a checkpoint through
                 which no gradient can be taken by itself.
+            Exception: whatever the model raises.
         """
         parameters = Parameters(self.model)
         with self.random.replayed(), parameters.buffers_spared():
@@ -140,11 +177,14 @@ class BackendTrial:
                 raise
 
     def gradient(self, backend: str, precision: AbstractContextManager[Any] | None = None) -> Tensor:
-        """The meta-gradient [.., B] by a backend.
+        """The meta-gradient of the small batch by a backend.
 
         Args:
             backend: its name.
-            precision: a context in which everything is computed.
+            precision: a context in which everything is computed; None: no other than the present one.
+
+        Returns:
+            The gradient with respect to `w`, [.., b].
 
         Raises:
             MetaStepError: if the backend cannot take the model.
@@ -217,7 +257,15 @@ def _inner(value: Tensor, hyper: Sequence[Tensor]) -> Tensor:
 
 @contextmanager
 def module_names(model: nn.Module) -> Iterator[Callable[[], str]]:
-    """Gives a function that names the module that is being run, or after an exception the one that raised it."""
+    """Within this context, tell which module of a model is being run.
+
+    Args:
+        model: the model.
+
+    Returns:
+        A function that gives the module's name; after an exception, that of the module that raised it; empty outside of
+        all modules.
+    """
     running: list[str] = []
 
     def enter(name: str) -> Callable[..., None]:

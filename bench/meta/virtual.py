@@ -1,8 +1,8 @@
 """Virtual steps: where a gradient would move the parameters, and the derivative of the moved parameters.
 
-Each step acts on every element by itself. So the derivative of the moved parameters with respect to the gradient is a
-diagonal matrix, whose diagonal is the slope. The functions are differentiable in the gradient, and tests compare the
-slope with double backward through them. Nothing here waits for the device.
+Every step here treats each element of a parameter by itself. The derivative of the moved parameters with respect to the
+gradient is therefore a diagonal matrix, and its diagonal is called the slope. The steps are differentiable in the
+gradient, and tests compare the slope with double backward through them. Nothing here waits for the device.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -14,14 +14,24 @@ from torch import Tensor
 from bench.errors import MetaStepError
 
 Slope = float | list[Tensor]
-"""One number for all, or for each parameter a tensor that broadcasts to its shape."""
+"""d moved / d gradient, element by element: one number for all parameters, or for each a tensor that broadcasts to its
+shape.
+"""
 VirtualStep = Callable[[Sequence[Tensor], Sequence[Tensor]], tuple[list[Tensor], Slope]]
-"""(parameters, gradient) -> the moved parameters as new tensors, and d moved / d gradient, element by element."""
+"""(parameters, gradient) -> the moved parameters as new tensors, and the slope."""
 
 
 def gradient_step(lr: float) -> VirtualStep:
-    """theta - lr * g, the look-ahead of L2RW (Ren et al. 2018, Algorithm 1, line 7), Meta-Weight-Net (Shu et al. 2019,
-    equation 3) and FORML (Yan et al. 2022, Algorithm 1, line 7). With a negative lr the step ascends.
+    """The plain virtual step theta - lr * g.
+
+    Args:
+        lr: the size of the step. With a negative size the step ascends.
+
+    Returns:
+        The step, whose slope is -lr.
+
+    Source: the look-ahead of L2RW (Ren et al. 2018, Algorithm 1, line 7), of Meta-Weight-Net (Shu et al. 2019, equation
+    3) and of FORML (Yan et al. 2022, Algorithm 1, line 7).
     """
 
     def step(parameters: Sequence[Tensor], gradient: Sequence[Tensor]) -> tuple[list[Tensor], Slope]:
@@ -31,10 +41,14 @@ def gradient_step(lr: float) -> VirtualStep:
 
 
 def optimizer_step(optimizer: torch.optim.Optimizer) -> VirtualStep:
-    """The next step of an optimiser in its present state, which is not changed.
+    """The step that an optimiser would make next. The optimiser and its state are not changed.
 
-    The optimiser is SGD with momentum, Nesterov and weight decay, or Adam or AdamW, whose second moment depends on the
-    gradient too. It holds the trained parameters of the model, in the order of the model.
+    Args:
+        optimizer: SGD with momentum, Nesterov's momentum and weight decay, or Adam or AdamW, whose second moment
+            depends on the gradient too. It holds the trained parameters of the model, in the model's order.
+
+    Returns:
+        The step. It reads the optimiser's options and state at each call.
 
     Raises:
         MetaStepError: for another kind of optimiser, and for AMSGrad.
@@ -59,12 +73,26 @@ def optimizer_step(optimizer: torch.optim.Optimizer) -> VirtualStep:
 
 
 def virtual_step(kind: Literal["gradient", "optimizer"], optimizer: torch.optim.Optimizer) -> VirtualStep:
-    """A plain `gradient` step with this optimiser's learning rate of the moment, or what the `optimizer` would do."""
+    """The virtual step that an option such as `look_ahead=optimizer` of a method names.
+
+    Args:
+        kind: `gradient` for a plain step with the learning rate that the optimiser has now, or `optimizer` for the step
+            that the optimiser would make.
+        optimizer: the optimiser of the model.
+
+    Returns:
+        The step.
+
+    Raises:
+        MetaStepError: as `optimizer_step` does.
+    """
     return optimizer_step(optimizer) if kind == "optimizer" else gradient_step(optimizer.param_groups[0]["lr"])
 
 
 Rule = Callable[[Tensor, Tensor, Mapping[str, Any], Mapping[str, Any]], tuple[Tensor, Tensor]]
-"""(parameter, gradient, the optimiser's options, its state) -> the moved parameter and the slope."""
+"""(parameter, gradient, the options of the optimiser's group, the parameter's state) -> the moved parameter and the
+slope.
+"""
 
 
 def _sgd(p: Tensor, g: Tensor, group: Mapping[str, Any], state: Mapping[str, Any]) -> tuple[Tensor, Tensor]:

@@ -18,7 +18,14 @@ if TYPE_CHECKING:
 
 
 def digest_of_arrays(arrays: "Arrays") -> str:
-    """12 hex digits of the sha256 of arrays with their names, types and shapes; an empty text for no arrays."""
+    """The digest of arrays with their names, types and shapes.
+
+    Args:
+        arrays: name -> array.
+
+    Returns:
+        12 hex digits of the sha256; empty for no arrays.
+    """
     if not arrays:
         return ""
     digest = hashlib.sha256()
@@ -29,14 +36,18 @@ def digest_of_arrays(arrays: "Arrays") -> str:
 
 
 def read_arrays(path: Path, digest: str) -> "dict[str, np.ndarray[Any, Any]]":
-    """The arrays in a file.
+    """Read the arrays beside a record.
 
     Args:
-        path: of the .npz file.
-        digest: theirs, as their record has it; empty in records of earlier versions, which belong to any arrays.
+        path: the .npz file.
+        digest: that of the arrays, as their record has it; empty in records of earlier versions, and then any arrays
+            are taken.
+
+    Returns:
+        Name -> array.
 
     Raises:
-        StoreError: if they cannot be read, or are those of another record.
+        StoreError: if the file cannot be read, or holds the arrays of another record.
     """
     import numpy as np
 

@@ -1,4 +1,4 @@
-"""The names of checkpoints, by which those of finished runs are known. Nothing here imports torch."""
+"""The names of checkpoints, from which it can be told which runs they belong to. Nothing here imports torch."""
 
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
@@ -10,24 +10,29 @@ from typing import Any
 from bench.records.spec import RunSpec, digest
 
 LONGEST = 100
-"""Characters of the seeds in a name; of more seeds it holds a digest."""
+"""The most characters that the seeds take in a name; where they would take more, a digest stands for them."""
 
 
 def checkpoint_path(records: Path, spec: RunSpec, seeds: Sequence[int], way: Any, source: Any) -> Path:
-    """The file for the training of some runs, which are stacked if there are several: `RUNS.SEEDS.WAY-SOURCE.pt`.
+    """The file for the training of one run, or of stacked runs: `RUNS.SEEDS.WAY-SOURCE.pt`.
 
     Args:
         records: the folder of records; that of the checkpoints is beside it.
-        spec: of one of the runs, which differ in their seeds alone.
+        spec: that of one of the runs, which differ in their seeds alone.
         seeds: of the runs.
-        way: how it is computed, as JSON.
+        way: how it is computed, as JSON: what is computed otherwise rounds otherwise.
         source: the code and the data, as JSON.
     """
     return _folder(records) / f"{_runs(spec)}.{_seeds(seeds)}.{digest(way)}-{digest(source)}.pt"
 
 
 def checkpoints_of(checkpoint: Path) -> list[Path]:
-    """The checkpoints of the same runs that are computed in the same way, and of the stages before, of any source."""
+    """The checkpoints of the same runs, computed in the same way: of any code and data, and of the stages before the
+    evaluated training too.
+
+    Args:
+        checkpoint: one of them, as `checkpoint_path` names it; it need not exist.
+    """
     return list(checkpoint.parent.glob(f"{checkpoint.name.partition('-')[0]}-*.pt"))
 
 

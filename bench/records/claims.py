@@ -49,14 +49,14 @@ LINKS = re.compile(r".+\.\d+\.[0-9a-f]{12}\.claim(\.[0-9a-f]{16})?")
 
 @dataclass(frozen=True)
 class Claim:
-    """One file of a chain.
+    """One file of a chain of claims on a run.
 
     Attributes:
-        path: of the file.
-        token: 16 hex digits, another one for each claim.
-        process: that made it; None where the file is damaged.
-        host, time: for people.
-        touched: when its process last showed that it lives, by the clock of the file system.
+        path: the file.
+        token: 16 hex digits, different for each claim.
+        process: the process that made it; None where the file is damaged.
+        host, time: of the making, for people to read.
+        touched: when its process last showed that it lives, in seconds by the clock of the file system.
     """
 
     path: Path
@@ -68,7 +68,11 @@ class Claim:
 
     @classmethod
     def read(cls, path: Path) -> Self | None:
-        """The claim of this file; None if there is none."""
+        """The claim in a file; None if there is no such file.
+
+        Args:
+            path: the file. One that is damaged is a claim too, of an unknown process.
+        """
         try:
             content, touched = _content(path)
         except FileNotFoundError:
@@ -84,10 +88,10 @@ class Claim:
         return cls(path, token, None, "", "", touched)
 
     def is_stale(self, now: float) -> bool:
-        """Whether its process is dead, or has not been heard of for so long that it must be.
+        """Whether its process is dead, or was not heard of for STALE_SECONDS.
 
         Args:
-            now: by the clock of the file system.
+            now: in seconds by the clock of the file system.
         """
         return bool(self.process and self.process.is_dead) or now - self.touched > STALE_SECONDS
 
@@ -99,7 +103,7 @@ class Claims:
     """What this process holds of the runs of a folder. As a context, it releases all at the end, however it ends.
 
     Args:
-        folder: of the records.
+        folder: the folder of records.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -118,12 +122,15 @@ class Claims:
             self.release(record)
 
     def take(self, record: str) -> bool:
-        """Whether this process holds a run from now on: nobody else held it, or the claim was stale.
+        """Take a run, unless another process holds it.
 
-        Another process may have recorded the run just before, so look for the record afterwards.
+        Another process may have recorded the run just before, so look for its record afterwards.
 
         Args:
             record: the name of the record's file.
+
+        Returns:
+            Whether this process holds the run from now on: nobody else held it, or the claim on it was stale.
 
         Raises:
             StoreError: if no claim can be written.
@@ -148,7 +155,7 @@ class Claims:
         return got is not None
 
     def release(self, record: str) -> None:
-        """Let others have a run. One that others have taken over, as this process seemed dead, is left to them."""
+        """Let others have a run. If others took it over, because this process seemed dead, their claim is left."""
         token = self._held.pop(record, None)
         self._files.pop(record, None)
         chain = self._chain(self._base(record))
@@ -158,16 +165,16 @@ class Claims:
                     claim.path.unlink()
 
     def holder(self, record: str) -> Claim | None:
-        """Who else makes a run; None if nobody does."""
+        """The claim of another process that makes a run; None if nobody else does."""
         chain = self._chain(self._base(record))
         if not chain or record in self._held or chain[-1].is_stale(self._now()):
             return None
         return chain[-1]
 
     def remove_stale(self) -> None:
-        """Remove the claims of dead processes on runs that nobody has asked for again, and what was being recorded.
+        """Remove the claims of dead processes on runs that nobody has asked for again, and what they were recording.
 
-        Arrays are written before their record: where there are only arrays, the process died in between.
+        Arrays are written before their record. Where there are only arrays, the process died in between.
         """
         for base in self.folder.glob("*.claim"):
             match = NAME.fullmatch(base.name)
@@ -181,7 +188,7 @@ class Claims:
                     path.unlink()
 
     def discard_arrays(self, record: str) -> None:
-        """Remove the arrays of a run that this process holds, where they have no record."""
+        """Remove the arrays of a run that this process holds, if they have no record."""
         path = self.folder / record
         if record in self._held and not os.path.lexists(path):
             with suppress(OSError):

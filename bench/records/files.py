@@ -1,4 +1,6 @@
-"""Files that are written whole or not at all, and what is left of them. Nothing here imports torch."""
+"""Files that are written whole or not at all, and what processes that were killed have left. Nothing here imports
+torch.
+"""
 
 import itertools
 import os
@@ -17,20 +19,26 @@ from bench.errors import StoreError
 from bench.records.processes import MARK, Process
 
 PART = re.compile(rf".+\.({MARK})-[0-9a-f]{{8}}\.part")
-"""The names of files and folders that are being made (`part_of`)."""
+"""The form of the names of files and folders that are being made (`part_of`)."""
 ABANDONED_SECONDS = 24 * 3600
-"""So long after its last change, what another machine was making is left of a process that was killed there."""
+"""After so many seconds without a change, what another machine was making counts as left by a process that was killed.
+"""
 
 NO_WAIT = getattr(os, "O_NONBLOCK", 0)
 """The flag by which opening a pipe does not wait for its writer. Windows has none."""
 SUPERSEDED = "superseded"
-"""The subfolder of a folder of records for those that others have taken the place of."""
+"""The name of the subfolder, in a folder of records, for records whose place others have taken."""
 
 
 def check_writable(folder: Path) -> None:
-    """Raise StoreError if a folder cannot be written to. It is not made: that comes with the first file.
+    """Check that a folder can be written to, before hours of computing whose result is to go there. The folder is not
+    made.
 
-    To be called before hours of computing whose result is to be written there.
+    Args:
+        folder: the folder; it need not exist.
+
+    Raises:
+        StoreError: if it cannot be written to.
     """
     existing = folder
     while not existing.exists() and existing != existing.parent:
@@ -42,15 +50,19 @@ def check_writable(folder: Path) -> None:
 
 
 def content_of_file(path: Path, most: int | None = None) -> bytes:
-    """The content of a regular file, or of a link to one: a pipe or a device is not opened to wait for its end.
+    """The content of a regular file, or of a link to one. A pipe or a device is not read, so this never waits for its
+    end.
 
     Args:
         path: the file.
-        most: bytes that it may have; None: any number.
+        most: the bytes that it may have; None: any number.
+
+    Returns:
+        The bytes.
 
     Raises:
         OSError: if it cannot be read.
-        ValueError: if it is no file, or a larger one.
+        ValueError: if it is no regular file, or a larger one.
     """
     with open(path, "rb", opener=_without_waiting) as file:
         about = os.fstat(file.fileno())
@@ -66,15 +78,16 @@ def _without_waiting(path: str, flags: int) -> int:
 
 
 def set_aside(*paths: Path, copy: bool = False) -> Path:
-    """Move files of one folder that differ in their suffixes alone into its subfolder SUPERSEDED. Nothing is replaced
-    there: a name that is taken gets a number.
+    """Move files of one folder that differ in their suffixes alone into its subfolder SUPERSEDED.
+
+    Nothing is replaced there: where a name is taken, the files get a number.
 
     Args:
-        paths: the files, or whatever else has these names; those that do not exist are left out.
-        copy: whether they stay too, so that nothing is missing here until others have taken their place.
+        paths: the files, or whatever else has these names. Those that do not exist are left out.
+        copy: whether to copy them instead, so that nothing is missing here until others have taken their place.
 
     Returns:
-        What the first one is called now.
+        The new path of the first one.
 
     Raises:
         StoreError: if they cannot be moved.
@@ -100,14 +113,14 @@ def set_aside(*paths: Path, copy: bool = False) -> Path:
 
 
 def write_whole(path: Path, content: bytes | Callable[[IO[bytes]], object]) -> None:
-    """Write a file, whole or not at all. It has the permissions that the user's umask leaves.
+    """Write a file, whole or not at all. It gets the permissions that the user's umask leaves.
 
     Args:
         path: the file; its folder is made if it does not exist.
         content: its bytes, or a function that writes them to an open file.
 
     Raises:
-        StoreError: if it cannot be written. Then there is what was there before.
+        StoreError: if it cannot be written. Then what was there before is still there.
     """
     part = part_of(path)
     try:
@@ -127,18 +140,23 @@ def write_whole(path: Path, content: bytes | Callable[[IO[bytes]], object]) -> N
 
 
 def part_of(path: Path) -> Path:
-    """What a file or folder is called while it is being made, each time otherwise: `NAME.PID-MACHINE-START-HEX.part`.
+    """The name of a file or folder while it is being made, a new one each time: `NAME.PID-MACHINE-START-HEX.part`.
 
-    By that name `remove_abandoned` knows whether the process that makes it is still there.
+    From that name `remove_abandoned` knows whether the process that makes it is still alive.
+
+    Args:
+        path: the name that it will have.
     """
     return path.with_name(f"{path.name}.{Process.this().mark}-{secrets.token_hex(4)}.part")
 
 
 def remove_abandoned(folder: Path) -> None:
-    """Remove what a process was making in this folder (`part_of`) when it was killed.
+    """Remove what processes were making in a folder (`part_of`) when they were killed. No other file is touched.
 
-    Of other machines that cannot be known, so what they were making stays for ABANDONED_SECONDS. No other file is
-    touched.
+    Of a process on another machine it cannot be known, so what it was making stays for ABANDONED_SECONDS.
+
+    Args:
+        folder: the folder.
     """
     for path in folder.glob("*.part"):
         match = PART.fullmatch(path.name)

@@ -1,4 +1,4 @@
-"""Records as JSON files: all kinds are written and read here, with a digest by which changes by hand are known.
+"""Records as JSON files. All kinds are written and read here, with a digest that shows changes made by hand.
 
 Nothing here imports torch: tables are made from records alone.
 """
@@ -21,9 +21,9 @@ from bench.records.written import as_written
 
 FORMAT = 1
 HALF = re.compile(r"\\u[dD][89a-fA-F]")
-"""How half a character is written; without its other half no text can be made of it."""
+"""How JSON writes half a character (a surrogate). Without its other half no text can be made of it."""
 LARGEST = 2**27
-"""Bytes of the largest file that is read as a record, a thousand times what one has."""
+"""The bytes of the largest file that is read as a record: a thousand times what a record has."""
 
 
 def _refuse(constant: str) -> None:
@@ -32,25 +32,38 @@ def _refuse(constant: str) -> None:
 
 @dataclass(frozen=True)
 class JsonRecord(ABC):
-    """A record, which is a JSON file."""
+    """A record: a dataclass that is stored as a JSON file."""
 
     @property
     @abstractmethod
     def path(self) -> str:
-        """The name of its file: the same for a repetition."""
+        """The name of its file, which is the same when what it records is repeated."""
 
     def entries(self) -> dict[str, Any]:
-        """What its file holds, the digest apart: the format, and the fields as JSON has them, in their names' order."""
+        """What its file holds without the digest: the format and the fields as JSON has them, in the order of their
+        names.
+        """
         entries: dict[str, Any] = json.loads(canonical({"format": FORMAT} | as_written(self)))
         return entries
 
     @classmethod
     @abstractmethod
     def of(cls, values: dict[str, Any]) -> Self:
-        """From these entries without the format. May raise KeyError, TypeError or AttributeError."""
+        """Make a record of the entries of a file.
+
+        Args:
+            values: name -> value, without the format and the digest.
+
+        Raises:
+            Exception: a KeyError, TypeError, AttributeError or ValueError where the entries do not make a record.
+        """
 
     def check(self) -> None:
-        """Raises ValueError, or an error of access, where parts that tables and pictures read do not fit together."""
+        """Check that the parts which tables and pictures read fit together.
+
+        Raises:
+            Exception: a ValueError, or an error of access, where they do not.
+        """
 
     def values(self) -> dict[str, Any]:
         """The entries with their digest."""
@@ -58,8 +71,11 @@ class JsonRecord(ABC):
         return entries | {"digest": digest(entries)}
 
     def to_json(self) -> str:
-        """One line for each entry, so that a record can be read and compared; last `rows`, where it has any, with a
-        line for each. Raises ValueError for NaN, which JSON does not have.
+        """The text of the file, with a line for each entry, so that records can be read and compared. An entry `rows`
+        comes last, with a line for each row.
+
+        Raises:
+            ValueError: for NaN and infinity, which JSON does not have.
         """
         values = self.values()
         rows = values.pop("rows", None)
@@ -70,8 +86,17 @@ class JsonRecord(ABC):
         return "{\n" + ",\n".join(lines) + "\n}\n"
 
     def save(self, folder: Path) -> Path:
-        """Write it, whole or not at all. What lies under its name and cannot be read is moved into the subfolder
-        SUPERSEDED. Raises StoreError.
+        """Write the record, whole or not at all. What lies under its name and cannot be read is moved into the
+        subfolder SUPERSEDED.
+
+        Args:
+            folder: the folder of records.
+
+        Returns:
+            The file.
+
+        Raises:
+            StoreError: if it cannot be written.
         """
         path = folder / self.path
         if read_all([path], type(self))[1]:
@@ -81,7 +106,14 @@ class JsonRecord(ABC):
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        """Raises ValueError when the text is not a whole record of this format, or was changed."""
+        """Read a record.
+
+        Args:
+            text: the content of its file.
+
+        Raises:
+            ValueError: if it is not a whole record of this format, or was changed by hand.
+        """
         try:
             values = json.loads(text, parse_constant=_refuse)
         except RecursionError:
@@ -92,7 +124,14 @@ class JsonRecord(ABC):
 
     @classmethod
     def from_values(cls, values: dict[str, Any]) -> Self:
-        """From what JSON gives; raises ValueError as `from_json` does."""
+        """Read a record.
+
+        Args:
+            values: what JSON gives of its file.
+
+        Raises:
+            ValueError: as `from_json` does.
+        """
         try:
             entries = dict(values)
             if entries["format"] != FORMAT:
@@ -115,7 +154,15 @@ K = TypeVar("K", bound=JsonRecord)
 
 
 def load(folder: Path, kind: type[K]) -> tuple[list[K], dict[Path, str]]:
-    """All records of a folder by file name, and the files that cannot be used with the reason. Nothing is deleted."""
+    """Read all records of a folder. Nothing is changed.
+
+    Args:
+        folder: the folder; it need not exist.
+        kind: what its records are.
+
+    Returns:
+        The records in the order of their names, and file -> the reason for each that cannot be used.
+    """
     try:
         paths = files_in(folder)
     except OSError as error:
@@ -126,8 +173,13 @@ def load(folder: Path, kind: type[K]) -> tuple[list[K], dict[Path, str]]:
 
 
 def files_in(folder: Path) -> list[Path]:
-    """What may be records: everything whose name ends in `.json`, in the order of the names; nothing where there is no
-    folder. Raises OSError where it cannot be listed.
+    """What may be records: everything in a folder whose name ends in `.json`, in the order of the names.
+
+    Args:
+        folder: the folder; one that does not exist has no records.
+
+    Raises:
+        OSError: if it cannot be listed.
     """
     if not os.path.lexists(folder):
         return []
@@ -135,7 +187,15 @@ def files_in(folder: Path) -> list[Path]:
 
 
 def read_all(paths: Iterable[Path], kind: type[K]) -> tuple[dict[Path, K], dict[Path, str]]:
-    """The records in these files, and the reason for each that holds none."""
+    """Read the records in some files. Files that do not exist are left out.
+
+    Args:
+        paths: the files.
+        kind: what the records are.
+
+    Returns:
+        File -> record, and file -> the reason for each that holds none.
+    """
     records, damaged = {}, {}
     for path in sorted(paths):
         try:
@@ -151,10 +211,16 @@ def read_all(paths: Iterable[Path], kind: type[K]) -> tuple[dict[Path, K], dict[
 
 
 def sort_out(records: Mapping[Path, K]) -> tuple[list[K], dict[Path, str]]:
-    """The records that can be used, each once, and the reason for each file whose record cannot.
+    """Tell which records can be used.
 
-    Equal copies of a record are one record. Of different records of one run none is used, as nothing says which is
-    right, and none that lacks a file of its own name, as the name says which run is meant.
+    Equal copies of a record are one record. Of different records of one run none is used, because nothing says which
+    one is right. Nor is a record none of whose files has its own name, because that name says which run is meant.
+
+    Args:
+        records: file -> record.
+
+    Returns:
+        The records that can be used, each once, and file -> the reason for each that cannot.
     """
     copies_by_name: dict[str, dict[Path, K]] = defaultdict(dict)
     for path, record in records.items():

@@ -16,11 +16,11 @@ class Process:
     """A process of some machine.
 
     Attributes:
-        machine: 8 hex digits for what its number is unique in: the machine since it was started and, in a container,
-            that container.
-        pid: its number.
-        started: when it was started, in the machine's own count; empty where that cannot be told. A number is given to
-            another process later.
+        machine: 8 hex digits that stand for what process numbers are unique in: one start of a machine and, in a
+            container, that container.
+        pid: the number of the process.
+        started: when it was started, in the machine's own count; empty where that cannot be told. It tells processes
+            apart that were given the same number one after another.
     """
 
     machine: str
@@ -29,12 +29,14 @@ class Process:
 
     @classmethod
     def this(cls) -> Self:
-        """The one that asks."""
+        """The process that asks."""
         return cls(_machine(), os.getpid(), _started(os.getpid()))
 
     @property
     def is_dead(self) -> bool:
-        """Whether it has surely ended; False where that cannot be told, as on another machine."""
+        """Whether the process has certainly ended. It is False where that cannot be told, as of a process on another
+        machine.
+        """
         if self.machine != _machine() or sys.platform == "win32":  # where signal 0 would end the process
             return False
         try:
@@ -48,20 +50,27 @@ class Process:
 
     @property
     def mark(self) -> str:
-        """It as a part of a file's name, without `.`."""
+        """The process as a part of a file's name, without a dot."""
         return f"{self.pid}-{self.machine}-{self.started or 0}"
 
     @classmethod
     def of_mark(cls, mark: str) -> Self:
-        """The process of a mark. Raises ValueError for another text."""
+        """The process of a mark.
+
+        Args:
+            mark: what `mark` gave.
+
+        Raises:
+            ValueError: for any other text.
+        """
         pid, machine, started = mark.split("-")
         return cls(machine, int(pid), "" if started == "0" else started)
 
 
 MARK = r"\d+-[0-9a-f]{8}-\d+"
-"""What marks look like, as a regular expression."""
+"""The form of marks, as a regular expression."""
 ENDED = "ended"
-"""In place of the start of a process that has ended, but whose parent has not asked for its exit code."""
+"""Stands for the start of a process that has ended but whose parent has not yet asked for its exit code."""
 
 
 @functools.cache

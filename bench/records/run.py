@@ -14,7 +14,7 @@ from bench.records.spec import RunSpec, canonical
 from bench.records.written import as_written
 
 LAST = "last"
-"""The selection rule of the last epoch."""
+"""The selection rule that takes the model of the last epoch."""
 OK = "ok"
 """The status of a finished run."""
 DIVERGED = "diverged"
@@ -23,38 +23,49 @@ PLUGIN_ERROR = "plugin error"
 TIMED_OUT = "timed out"
 """The status of a run that made no progress for too long."""
 REFUSED = "refused"
-"""The status of a run that cannot use an option, the data or the model, as it turned out after it had begun."""
+"""The status of a run that cannot use an option, the data or the model, as it turned out after the run had begun."""
 NOT_APPLICABLE = "not applicable"
-"""The status of a method that cannot use the data set, model or recipe; no failure."""
+"""The status of a run whose method cannot use the data set, the model or the recipe. It is no failure."""
 
 
 def best_val(metric: str) -> str:
-    """The selection rule of the epoch with the best validation value of a metric."""
+    """The selection rule that takes the epoch with the best validation value of a metric.
+
+    Args:
+        metric: its name.
+    """
     return f"best_val_{metric}"
 
 
 def rule_name(rule: str) -> str:
-    """A selection rule in words."""
+    """A selection rule in words, for tables and messages.
+
+    Args:
+        rule: LAST, or what `best_val` gives.
+    """
     return "last epoch" if rule == LAST else rule.replace(best_val(""), "best validation ")
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunResult(JsonRecord):
-    """All that is known of one run.
+    """The record of one run: all that is known of it.
 
     Attributes:
+        spec: what identifies the run.
         status: OK, or the kind of failure: DIVERGED, OUT_OF_MEMORY, PLUGIN_ERROR, TIMED_OUT or REFUSED; or
             NOT_APPLICABLE.
-        error: the message of a failure, in a line. traceback: of a failure in the code of a plugin; no entry of the
-            file where there is none.
-        arrays: digest of the arrays beside the record (`bench.records.arrays`). No entry of the file where there are
-            none, nor in records of earlier versions.
-        command: the exact command. off_recipe: what differs from the data set's published recipe.
+        command: the exact command that makes the run.
+        off_recipe: what differs from the data set's published recipe.
         about, resolved, data, costs, environment, code: see `bench.records.sections`.
-        history: columns with one number for each evaluation, None where it is undefined: epoch, step, train/...,
-            val/..., test/... .
-        selected: rule -> what it selects. `last` always; `best_val_<metric>` unless validation was trained on.
-        notes: what a reader has to know of the numbers, in sentences. No entry of the file where there is nothing.
+        history: column -> one number for each evaluation, None where it is undefined: epoch, step, train/..., val/...,
+            test/... .
+        selected: rule -> what it selects. `last` always, and `best_val_<metric>` unless the validation data were
+            trained on.
+        error: the message of a failure, in one line.
+        traceback: of a failure in the code of a plugin. The file has no such entry where there is none.
+        arrays: digest of the arrays beside the record (`bench.records.arrays`). The file has no such entry where there
+            are none, nor have records of earlier versions.
+        notes: what a reader has to know of the numbers, in sentences. The file has no such entry where there are none.
     """
 
     spec: RunSpec
@@ -76,11 +87,14 @@ class RunResult(JsonRecord):
 
     @property
     def code_by_use(self) -> dict[str, str]:
-        """Use -> hash of what is known of the code that made the run, equivalent ones as one."""
+        """Use of a plugin, or `core` -> hash, of what is known of the code that made the run. Equivalent codes have one
+        hash.
+        """
         return as_one(hashes_by_use(self.code, self.environment, self.spec.protocol_name))
 
     @property
     def ok(self) -> bool:
+        """Whether the run has finished."""
         return self.status == OK
 
     @property
@@ -89,28 +103,48 @@ class RunResult(JsonRecord):
         return self.status == NOT_APPLICABLE
 
     def has_data(self, content: str) -> bool:
-        """Whether it is of the data with this hash, as far as it says: records of earlier versions have no hash."""
+        """Whether the run is of certain data, as far as it says. Records of earlier versions do not say, and count as
+        such.
+
+        Args:
+            content: the hash of the data.
+        """
         return self.data.content in ("", content)
 
     def class_counts(self, part: str) -> list[int]:
-        """Samples of each class in a part of the data; nothing in records of earlier versions."""
+        """The number of samples of each class in a part of the data.
+
+        Args:
+            part: such as `train`.
+
+        Returns:
+            Counts in the order of the classes; empty in records of earlier versions.
+        """
         return [sum(of_class) for of_class in zip(*self.data.counts.get(part, []), strict=True)]
 
     def reproducible(self) -> dict[str, Any]:
-        """What equal seeds give again to the bit on one machine's CPU: all but the costs, the environment and the
-        hashes of the code. NaN is None, as in the record: it is equal to itself.
+        """The entries that the same seed gives again to the bit on one machine's CPU: all but the costs, the
+        environment and the hashes of the code. NaN is None, as in the file, because it would not be equal to itself.
 
         Stacked runs agree with single ones up to rounding.
         """
         return {k: v for k, v in _plain(as_written(self)).items() if k not in ("costs", "environment", "code")}
 
     def same_as(self, other: "RunResult") -> bool:
-        """Whether a record of the same key has the same numbers and was made by the same code."""
+        """Whether another record of the same key has the same numbers and was made by the same code.
+
+        Args:
+            other: the other record.
+        """
         entries, others = (result.reproducible() for result in (self, other))
         return self.code == other.code and all(entries[name] == others[name] for name in ("history", "selected"))
 
     def check(self) -> None:
-        """Whether tables can read it."""
+        """Check that tables can read the record.
+
+        Raises:
+            ValueError: if they cannot.
+        """
         about, classes = self.about, len(self.about.classes)
         if not about.metrics or not set(about.metrics) <= about.higher_is_better.keys():
             raise ValueError("its metrics are none, or lack a direction")
@@ -127,7 +161,7 @@ class RunResult(JsonRecord):
         return self.spec.path
 
     def entries(self) -> dict[str, Any]:
-        """NaN is null."""
+        """What its file holds without the digest. NaN and infinity are null there."""
         fields: dict[str, Any] = _plain(as_written(self))
         for name in ("arrays", "notes"):
             if not fields[name]:
@@ -157,11 +191,12 @@ SECTIONS: dict[str, type[Section]] = {
 
 @dataclass(frozen=True)
 class SeedRuns:
-    """The finished runs that differ in nothing but the seed, by seed.
+    """The finished runs that differ in nothing but the seed.
 
     Attributes:
-        ambiguous: whether others differ from them in nothing but the defaults, or the data, of their time.
-        older: whether there are runs of the same spec by newer code of a plugin.
+        runs: by seed.
+        ambiguous: whether there are others that differ from these only in the defaults of their time, or in the data.
+        older: whether there are runs of the same spec that newer code of a plugin made.
     """
 
     runs: Mapping[int, RunResult]
@@ -170,12 +205,12 @@ class SeedRuns:
 
     @property
     def first(self) -> RunResult:
-        """That of the smallest seed, for what they have in common."""
+        """The run of the smallest seed, for what all of them have in common."""
         return self.runs[min(self.runs)]
 
     @property
     def of_their_time(self) -> list[str]:
-        """What tells them from those others; empty where there are none."""
+        """What tells ambiguous runs from those others, in words; empty where there are none."""
         if not self.ambiguous:
             return []
         content = self.first.data.content
@@ -186,9 +221,17 @@ S = TypeVar("S", bound=SeedRuns)
 
 
 def by_seed(results: Iterable[RunResult], kind: type[S]) -> list[S]:
-    """The finished runs of each spec and of each content of the data, in the order in which they are met.
+    """Group finished runs: those of one spec and one content of the data belong together.
 
-    Of runs that were made by different code of a plugin, those of the newest code; `of_older_code` has the others.
+    Of runs that different code of a plugin made, only those of the newest code are taken; `of_older_code` has the
+    others.
+
+    Args:
+        results: records, in any order.
+        kind: what to make of each group.
+
+    Returns:
+        The groups, in the order in which they are met.
     """
     groups = [by_code[0] for by_code in _by_code(results)]
     specs = [canonical(asdict(replace(runs[min(runs)].spec, seed=0, settings=""))) for runs in groups]
@@ -197,7 +240,12 @@ def by_seed(results: Iterable[RunResult], kind: type[S]) -> list[S]:
 
 
 def of_older_code(results: Iterable[RunResult], kind: type[S]) -> list[S]:
-    """The finished runs that `by_seed` leaves out, each with those of the same spec, data and code."""
+    """Group the finished runs that `by_seed` leaves out: those of one spec, one content of the data and one code belong
+    together.
+
+    Args:
+        results, kind: as for `by_seed`.
+    """
     return [kind(runs, older=True) for by_code in _by_code(results) for runs in by_code[1:]]
 
 

@@ -11,11 +11,18 @@ from typing import Any, Self
 
 @dataclass(frozen=True)
 class Section:
-    """A part of a record."""
+    """A part of a record: an entry of its file that has entries itself."""
 
     @classmethod
     def read(cls, values: Mapping[str, Any]) -> Self:
-        """From what JSON gives. Raises TypeError where an entry is missing, or is none of this version's."""
+        """Read a section.
+
+        Args:
+            values: what JSON gives; MISSING stands for what records of earlier versions lack.
+
+        Raises:
+            TypeError: where an entry is missing, or is none of this version's.
+        """
         whole = copy.deepcopy(MISSING.get(cls, {})) | dict(values)
         return cls(**whole | cls._nested(whole))
 
@@ -30,14 +37,16 @@ class About(Section):
     """What tables need to know of a run that neither its spec nor its numbers say.
 
     Attributes:
-        metrics: that tables show, the ranking one first.
-        higher_is_better: by metric; None where neither is.
-        units: by metric, of those that are no fractions. No entry of the file where it is empty.
-        described: by metric, in a line, of those that are not the core's own. As `units`.
-        sets: further test sets, in words.
-        select: the metric of the selection rule.
+        metrics: those that tables show, the ranking one first.
+        higher_is_better: metric -> its direction; None where neither is better.
+        units: metric -> unit, of those that are no fractions. The file has no such entry where it is empty.
+        described: metric -> a line about it, of those that are not the core's own. As `units`.
+        sets: further test set -> what it is, in words.
+        select: the metric of the selection rule `best_val_<select>`.
+        groups, classes: their names, in order.
         uses_val, uses_groups: whether the method learns from validation data, and needs the groups.
-        baseline: whether other methods are compared with it.
+        baseline: whether other methods are compared with this one.
+        protocol_reference, dataset_reference: where they are published.
     """
 
     metrics: list[str]
@@ -57,7 +66,9 @@ class About(Section):
 
 @dataclass(frozen=True)
 class Resolved(Section):
-    """Every value that a run depends on, whether given, the recipe's or a default. `options`: the method's."""
+    """Every value that a run depends on, whether it was given, is the recipe's or a default. `options` are the
+    method's.
+    """
 
     recipe: dict[str, Any]
     model_options: dict[str, Any]
@@ -72,11 +83,11 @@ class Data(Section):
 
     Attributes:
         revision: of the data set, as its author states it.
-        content: hash of its tensors; empty in records of earlier versions.
-        unofficial: files without the official checksum -> their own.
-        sizes: samples of each set, and of those that were left out.
-        counts: of those with labels, samples of each group (rows; without groups, one row) and class (columns).
-        planes: probes whose inputs are points of a plane, on which surfaces are drawn.
+        content: hash of its tensors and names; empty in records of earlier versions.
+        unofficial: file without the official checksum -> its own checksum.
+        sizes: set -> number of samples, also of samples that were left out.
+        counts: set with labels -> number of samples of each group (rows; without groups, one row) and class (columns).
+        planes: the probes whose inputs are points of a plane, on which surfaces are drawn.
     """
 
     revision: str
@@ -117,12 +128,12 @@ class MetaStep(Section):
 
 @dataclass(frozen=True)
 class StageCosts(Section):
-    """A training before the one that is evaluated.
+    """What a training before the evaluated one took.
 
     Attributes:
         name: one word.
         seconds: of training.
-        steps: number of updates.
+        steps: the number of updates.
         common: whether the training is the same for every method, so that it is not counted as the method's cost.
         captured: whether its updates were captured and replayed.
         meta_step: the backends of its look-aheads; none if the whole training was done before an interrupt.
@@ -142,21 +153,23 @@ class StageCosts(Section):
 
 @dataclass(frozen=True)
 class Costs(Section):
-    """What a run took; of stacked runs, its share.
+    """What a run took; of stacked runs, the share of one.
 
     Attributes:
-        train_seconds: of the evaluated training, and of those before it that are not the same for every method.
-        steps: updates of these.
+        train_seconds: seconds of the evaluated training, and of those before it that are not the same for every method.
+        steps: the number of updates of these.
         seconds_per_step: of the evaluated training; None without a step.
         stages: the trainings before it.
-        parameters: of the model; None where there is none.
-        peak_memory_bytes: on the GPU. peak_process_bytes: of the process since it began. None where it cannot be told.
+        parameters: the number of the model's parameters; None where there is no model.
+        peak_memory_bytes: on the GPU; None on a CPU.
+        peak_process_bytes: of the process since it began; None where that cannot be told.
         stacked: how many runs were trained at once.
-        captured: whether updates were captured and replayed. eager_because: why not, where they were to be.
+        captured: whether updates were captured and replayed.
+        eager_because: why they were not; empty where they were.
         graph_memory_bytes: what capturing has reserved on the GPU.
-        meta_step: how look-aheads found their derivatives.
-        threads, threads_chosen_by: of torch on the CPU, and what chose the number.
-        load: average number of processes that wanted a core during the last minute; None where it cannot be told.
+        meta_step: how look-aheads took their derivatives.
+        threads, threads_chosen_by: the number of torch's threads on the CPU, and what chose it.
+        load: average number of processes that wanted a core in the last minute; None where that cannot be told.
     """
 
     train_seconds: float
@@ -198,7 +211,12 @@ class Selected(Section):
 
 @dataclass(frozen=True)
 class Git(Section):
-    """The commit of a checkout, and whether it had changes."""
+    """The commit of a checkout.
+
+    Attributes:
+        commit: its hash.
+        dirty: whether the checkout had changes.
+    """
 
     commit: str
     dirty: bool
@@ -213,11 +231,13 @@ class Environment(Section):
 
     Attributes:
         created: date and time, ISO 8601, UTC.
-        versions: of libraries. plugins: use -> plugin and its distribution.
+        python, platform, device: the version of Python, the system, and the name of the processor or GPU.
+        versions: library -> version.
+        plugins: use -> plugin with its distribution and version.
         numerics: what the process asks of matrix products and of algorithms.
-        git: of the source; None where it is no checkout.
-        gpu: what numbers and times depend on there; empty elsewhere, and then no entry of the file.
-        left_behind: what the run had set in the process and was put back after it. As `gpu`.
+        git: the checkout that the source lies in; None where it is none.
+        gpu: what numbers and times depend on there. Empty elsewhere, and then the file has no such entry.
+        left_behind: in words, what the run had set in the process, and what was put back after it. As `gpu`.
     """
 
     created: str
@@ -237,18 +257,18 @@ class Environment(Section):
 
 
 UNKNOWN = "unknown"
-"""The hash of code whose source could not be read. It equals no other, not even itself."""
+"""The hash of code whose source could not be read. It counts as different from every other hash, even from itself."""
 
 
 @dataclass(frozen=True)
 class Code(Section):
-    """The code that made a run, by hashes of its syntax trees (`bench.sources`). Empty in records of earlier versions.
+    """The code that made a run, as hashes of syntax trees (`bench.sources`). Empty in records of earlier versions.
 
     Attributes:
         core: of what training and evaluation run through.
-        plugins: use -> hash of the plugin, for the data set, the protocol, the model, the method and each metric that
+        plugins: use -> hash of the plugin, for the data set, the protocol, the model, the method, and each metric that
             is shown or selected by and is not the core's own.
-        loaded: distribution and version -> plugin -> hash, of all plugins, as one that is not used runs too when it is
+        loaded: distribution and version -> plugin -> hash, of all plugins: also one that takes no part runs, when it is
             imported.
     """
 
@@ -258,7 +278,7 @@ class Code(Section):
 
 
 PLANE_OF_OLDER_RECORDS = "grid"
-"""Records that do not name their planes had one probe of this kind at the most, and this is what it was called."""
+"""The name of the one probe of this kind that a record could have when records did not yet name their planes."""
 MISSING: dict[type[Section], dict[str, Any]] = {
     About: {"sets": {}, "units": {}, "described": {}},
     Resolved: {"dataset_options": {}, "protocol_options": {}},

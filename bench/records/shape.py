@@ -1,4 +1,6 @@
-"""Whether what a file holds has the types that the code says: a digest that is right does not tell."""
+"""Whether what a file holds has the types that the code says. A right digest does not tell it: whoever wrote the file
+may have computed the digest of anything.
+"""
 
 import dataclasses
 import functools
@@ -7,18 +9,21 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 PLAIN = {str, bool, int, float, types.NoneType}
-"""Types of which one value is as good as another."""
+"""Types whose values need no look inside."""
 hints_of = functools.cache(get_type_hints)
 
 
 def check_shape(value: Any, kind: Any, where: str) -> None:
-    """Raises ValueError, which names the place, where a value is not of an annotated type.
+    """Check that a value is of an annotated type.
 
     Args:
-        value: what JSON gave, or dataclasses made of it.
-        kind: a type: a dataclass, `str`, `bool`, `int`, `float` (also an int), None, a union, a list, a mapping whose
+        value: what JSON gave, or dataclasses that were made of it.
+        kind: the type: a dataclass, `str`, `bool`, `int`, `float` (also an int), None, a union, a list, a mapping whose
             keys are texts, or `Any`.
-        where: the place, such as `costs.load`.
+        where: the place in the record, such as `costs.load`, for the message.
+
+    Raises:
+        ValueError: if it is not, with the place, the value and the type.
     """
     origin, arguments = get_origin(kind), get_args(kind)
     if kind is Any:

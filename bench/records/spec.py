@@ -1,4 +1,4 @@
-"""What identifies a run."""
+"""What identifies a run: its settings, and the key that is made of them."""
 
 import hashlib
 import json
@@ -10,11 +10,11 @@ from bench.options import show
 from bench.text import shell_line
 
 SHARED = "shared"
-"""The choice of the training data by which every method trains on the same samples."""
+"""The choice of the training data under which every method trains on the same samples."""
 PAPER = "paper"
-"""The choice by which methods that need no validation data train on them too."""
+"""The choice of the training data under which methods that need no validation data train on them too."""
 SHORTHANDS = ("epochs", "train_size", "batch_size")
-"""Fields of the recipe that are options of `bench run` by themselves."""
+"""Fields of the recipe that have an option of their own in `bench run`."""
 
 
 OPTION_FIELDS = {
@@ -24,27 +24,35 @@ OPTION_FIELDS = {
     "model": "model_options",
     "method": "options",
 }
-"""What has options -> the field of a spec that holds them. `bench run -o` has these names, with a dot, before the name
-of an option; that of methods may be left out.
+"""What has options -> the field of a spec that holds them. `bench run -o` takes these names, with a dot, before the
+name of an option; for methods the name may be left out.
 """
 
 
 def option_name(owner: str, name: str) -> str:
-    """The name of an option for `bench run -o`, of what has it (one of OPTION_FIELDS)."""
+    """The name of an option as `bench run -o` takes it.
+
+    Args:
+        owner: what has the option, one of OPTION_FIELDS.
+        name: the option's own name.
+    """
     return name if owner == "method" else f"{owner}.{name}"
 
 
 @dataclass(frozen=True)
 class RunSpec:
-    """One run, by what differs from the defaults, and a digest of the defaults themselves.
+    """What identifies one run: its parts by name, the options that differ from the defaults, and a digest of all
+    values.
 
     Attributes:
+        dataset, method, model: the names that they are registered as.
         protocol: name/version.
-        options, model_options, dataset_options, protocol_options, recipe: values of the method, the model, the data
-            set, the protocol and the data set's recipe that differ.
+        seed: of the run.
+        options, model_options, dataset_options, protocol_options, recipe: option -> value, of the options of the
+            method, the model, the data set, the protocol and the recipe that differ from the defaults.
         validation: the choice of the training data, SHARED or PAPER.
-        settings: digest of every resolved value (of a recipe, but those that are defaults of `Recipe`) and of the data,
-            so that a changed default is another run.
+        settings: a digest of every resolved value and of the data, so that a changed default makes another run. Fields
+            of the recipe that have the default of `Recipe` are left out of it, so that new fields do not.
     """
 
     dataset: str
@@ -62,12 +70,12 @@ class RunSpec:
 
     @property
     def key(self) -> str:
-        """12 hex digits of the sha256 of the canonical JSON."""
+        """12 hex digits of the sha256 of the spec's canonical JSON."""
         return digest(asdict(self))
 
     @property
     def protocol_name(self) -> str:
-        """Without the version."""
+        """The name of the protocol, without its version."""
         return self.protocol.partition("/")[0]
 
     @property
@@ -77,7 +85,9 @@ class RunSpec:
 
     @property
     def changed(self) -> dict[str, Any]:
-        """All options that differ, by the names that `bench run -o` has for them: those of the recipe first."""
+        """All options that differ from the defaults -> their values, by the names that `bench run -o` takes, the
+        recipe's first.
+        """
         changed: dict[str, Any] = {}
         for owner, field_name in OPTION_FIELDS.items():
             options = getattr(self, field_name)
@@ -85,10 +95,10 @@ class RunSpec:
         return changed
 
     def label(self, hidden: Collection[str] = ()) -> str:
-        """The method, and in brackets those of its options that differ from their defaults: `forml[weight_lr=10]`.
+        """The method, with those of its options that differ from the defaults in brackets: `forml[weight_lr=10]`.
 
         Args:
-            hidden: Options that are left out, as they are told elsewhere.
+            hidden: options that are left out, because they are shown elsewhere.
         """
         options = ",".join(
             f"{name}={show(value)}" for name, value in sorted(self.options.items()) if name not in hidden
@@ -99,7 +109,10 @@ class RunSpec:
         """What differs from the defaults of the model, the recipe and the choice of the training data, for a label.
 
         Args:
-            hidden: Settings that are left out, by the names that `bench run -o` has for them.
+            hidden: settings that are left out, by the names that `bench run -o` takes.
+
+        Returns:
+            Texts such as `lr=0.01` and `model.width=64`.
         """
         parts = _shown("model.", self.model_options, hidden, "model.") + _shown("recipe.", self.recipe, hidden)
         if self.validation == PAPER and "validation" not in hidden:
@@ -107,16 +120,25 @@ class RunSpec:
         return parts
 
     def variant(self, hidden: Collection[str] = ()) -> list[str]:
-        """The changed options of the data set and of the protocol, which make another task.
+        """The options of the data set and of the protocol that differ from the defaults, and so make another task.
 
         Args:
-            hidden: Settings that are left out, by the names that `bench run -o` has for them.
+            hidden: settings that are left out, by the names that `bench run -o` takes.
+
+        Returns:
+            Texts such as `factor=100` and `dataset.size=64`.
         """
         of_dataset = _shown("dataset.", self.dataset_options, hidden, "dataset.")
         return of_dataset + _shown("protocol.", self.protocol_options, hidden)
 
     def command(self, own_model: str, own_protocol: str, flags: Sequence[str] = ()) -> str:
-        """The command that makes this run, without the model and the protocol where they are the data set's own."""
+        """The command that makes this run.
+
+        Args:
+            own_model: the model of the data set's recipe, which is not written out.
+            own_protocol: the protocol of the data set's recipe, which is not written out.
+            flags: further words of the command.
+        """
         words = ["bench", "run", "--method", self.method, "--dataset", self.dataset]
         if self.model != own_model:
             words += ["--model", self.model]
@@ -146,10 +168,18 @@ def _shorthand(option: str) -> str:
 
 
 def canonical(value: Any) -> str:
-    """One text for equal values."""
+    """A value as JSON, such that equal values have the same text.
+
+    Args:
+        value: anything that JSON can hold.
+    """
     return json.dumps(value, sort_keys=True, separators=(",", ":"))
 
 
 def digest(value: Any) -> str:
-    """12 hex digits of the sha256 of a value's canonical text."""
+    """12 hex digits of the sha256 of a value's canonical text.
+
+    Args:
+        value: anything that JSON can hold.
+    """
     return hashlib.sha256(canonical(value).encode()).hexdigest()[:12]

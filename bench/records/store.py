@@ -1,4 +1,6 @@
-"""Records of runs, one JSON file each. Nothing here imports torch: tables are made from records alone."""
+"""The folder of the records of runs, one JSON file each. Nothing here imports torch: tables are made from records
+alone.
+"""
 
 import functools
 import math
@@ -21,32 +23,55 @@ if TYPE_CHECKING:
 
 
 KEY = re.compile(rb'"key"\s*:\s*"([0-9a-f]{12})"')
-"""The entry of a record that has its key; a nested entry of that name looks the same."""
+"""The entry of a record that has its key. A nested entry of that name looks the same, so what is found only may be the
+key.
+"""
 OPTION_COLUMNS = ("dataset_options", "protocol_options", "model_options", "recipe")
-"""Fields of a spec that are columns of `ResultStore.frame`, beside `options`, those of the method."""
+"""Fields of a spec that are columns of `ResultStore.frame`, beside `options`, which are those of the method."""
 
 
 @dataclass(frozen=True)
 class ResultStore:
-    """A folder of records, `dataset.method.seed.key.json`, with the predictions of a run beside its record (.npz)."""
+    """A folder of records, `DATASET.METHOD.SEED.KEY.json`, with the arrays of a run beside its record (.npz).
+
+    Attributes:
+        folder: the folder; it is made with the first record.
+    """
 
     folder: Path
 
     def path(self, spec: RunSpec) -> Path:
-        """The file of the record of a spec."""
+        """The file of a run's record, whether it exists or not.
+
+        Args:
+            spec: that of the run.
+        """
         return self.folder / spec.path
 
     def get(self, spec: RunSpec) -> RunResult | None:
-        """The record of a finished run; None where there is none, or none that can be used (`unusable`)."""
+        """The record of a finished run.
+
+        Args:
+            spec: that of the run.
+
+        Returns:
+            The record; None if there is none, if it tells of a failure, or if it cannot be used (`unusable`).
+        """
         used, unused = self._claiming(spec)
         finished = [result for result in used if result.ok and result.path == spec.path]
         return finished[0] if finished and not unused else None
 
     def unusable(self, spec: RunSpec) -> dict[Path, str]:
-        """The files that may hold the record of a run and cannot be used, with the reason.
+        """Why the record of a run cannot be used.
 
-        These are the file of its name, if it holds no record or that of another run, and all records of the run, if
-        they differ or none has its name.
+        A record cannot be used if the file of its name holds no record, or the record of another run; nor if the folder
+        holds different records of the run, or the run's record under other names alone.
+
+        Args:
+            spec: that of the run.
+
+        Returns:
+            File -> the reason; empty if nothing stands against it. The folder itself stands there if it cannot be read.
         """
         return self._claiming(spec)[1]
 
@@ -64,16 +89,29 @@ class ResultStore:
         return used, {path: why for path, why in damaged.items() if path == own} | unused
 
     def check_writable(self) -> None:
-        """Raises StoreError now rather than after hours of training. The folder is made with the first record."""
+        """Check that records can be written, now rather than after hours of training. The folder is not made for it.
+
+        Raises:
+            StoreError: if they cannot.
+        """
         check_writable(self.folder)
 
     def put(self, result: RunResult, predictions: "Mapping[str, np.ndarray[Any, Any]] | None" = None) -> Path:
-        """Write a record, whole or not at all. Raises StoreError, leaving what was there.
+        """Write a record, whole or not at all.
 
-        predictions: arrays to keep beside it. They are written first: a record never lacks its predictions.
+        A record of other data with the same revision, of other code or with other numbers, and files that cannot be
+        used, are first put into the subfolder SUPERSEDED.
 
-        A record of other data, whose revision is the same, of other code or with other numbers, and what cannot be used
-        are kept in the subfolder SUPERSEDED.
+        Args:
+            result: the record.
+            predictions: name -> array, to be stored beside it. They are written first, so that a record never lacks
+                them.
+
+        Returns:
+            The file of the record.
+
+        Raises:
+            StoreError: if it cannot be written. Then what was there before is still there.
         """
         path = self.path(result.spec)
         before = self.get(result.spec)
@@ -95,15 +133,19 @@ class ResultStore:
         return path
 
     def load(self) -> tuple[list[RunResult], dict[Path, str]]:
-        """All records by file name, and the damaged files with the reason. Nothing is deleted."""
+        """Read all records of the folder. Nothing is changed.
+
+        Returns:
+            The records in the order of their names, and file -> the reason for each that cannot be used.
+        """
         return load(self.folder, RunResult)
 
     def frame(self) -> "pd.DataFrame":
-        """One row for each finished run, selection rule, set and metric, for analysis with pandas.
+        """A table for analysis with pandas: one row for each finished run, selection rule, set and metric.
 
-        Options are JSON texts of what differs from the defaults: rows with other options of the protocol or of the data
-        set are of other tasks. `code` has the hashes of the plugins: rows with others were made by other code.
-        A record that cannot be used is left out with a warning.
+        Options are JSON texts of what differs from the defaults. Rows with other options of the protocol or the data
+        set are of other tasks. The column `code` has the hashes of the plugins: rows with other hashes were made by
+        other code. A record that cannot be used is left out with a warning.
         """
         import pandas as pd
 
@@ -128,7 +170,14 @@ class ResultStore:
 
 
 def keys_in(path: Path) -> frozenset[str]:
-    """What may be the key of the record in a file; empty where it cannot be read."""
+    """What may be the key of the record in a file.
+
+    Args:
+        path: the file.
+
+    Returns:
+        Keys; empty if the file cannot be read.
+    """
     try:
         about = path.stat()
         return _keys_in(path, about.st_mtime_ns, about.st_size)

@@ -4,13 +4,21 @@ from dataclasses import asdict
 from typing import Any
 
 UNWRITTEN = (("environment", "gpu"), ("environment", "left_behind"), ("about", "units"), ("about", "described"))
-"""Entries of sections that are not written where they are empty."""
+"""Section and name of entries that are not written where they are empty."""
 LATER_COMPARISONS = ("differences_error", "float32_error", "outputs_error")
 """Entries of a look-ahead that are not written where nothing was compared."""
 
 
 def as_written(record: Any) -> dict[str, Any]:
-    """The fields of a record, a dataclass with an `environment`, as its file has them."""
+    """The fields of a record as its file has them. Entries that came later are left out where they are empty, so that
+    the records before them stay as they are.
+
+    Args:
+        record: a dataclass with an `environment`.
+
+    Returns:
+        Name -> value; sections are mappings.
+    """
     values = asdict(record)
     for section, name in UNWRITTEN:
         if section in values and not values[section][name]:

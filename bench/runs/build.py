@@ -21,20 +21,24 @@ from bench.training.method import Method
 from bench.training.task import Task
 
 LARGE = 256_000_000
-"""Bytes."""
+"""The bytes of training inputs above which `begin` draws the data of the first seed alone."""
 
 
 def model_builder(
     experiment: Experiment, train: Split, streams: RandomStreams, device: torch.device
 ) -> Callable[[], nn.Module]:
-    """What builds the model of an experiment on a device, at the initial weights of its streams.
+    """Prepare to build the model of an experiment.
 
     Args:
         experiment: whose model it is.
-        train: the training rows, which say the shape of its inputs and, where the data set asks for it, what it
-            normalises them with.
-        streams: the run's, or those of all stacked runs.
+        train: the training rows. They say the shape of the model's inputs and, where the data set asks for it, what
+            these are normalised with.
+        streams: those of the run, or of all stacked runs.
         device: where the model is put.
+
+    Returns:
+        A function that builds the model, or the stack, with the initial weights that the streams say: the same at each
+        call.
     """
     dataset, precision = experiment.dataset, experiment.recipe.precision
     shape = tuple(train.x.shape[train.y.dim() :])
@@ -52,8 +56,17 @@ def model_builder(
 
 
 def splits_of(experiment: Experiment, seed: int) -> Splits:
-    """The data of the run with this seed, with what is fitted on its training rows. Raises DataError for data that
-    break a rule (`bench.data.rules`).
+    """Draw the data of one run, and fit on its training rows what is to be fitted.
+
+    Args:
+        experiment: whose data they are.
+        seed: of the run.
+
+    Returns:
+        The splits, on the CPU.
+
+    Raises:
+        DataError: for data that break a rule (`bench.data.rules`).
     """
     splits = experiment.protocol.splits(experiment.dataset, experiment.recipe, RandomStreams((seed,)))
     if experiment.trains_on_val:
@@ -64,7 +77,19 @@ def splits_of(experiment: Experiment, seed: int) -> Splits:
 
 
 def loaded_splits(experiment: Experiment, streams: RandomStreams, device: torch.device) -> Splits:
-    """The data of the run, or of all stacked runs, on the device."""
+    """Draw the data of the run, or of all stacked runs, and put them on the device.
+
+    Args:
+        experiment: whose data they are.
+        streams: those of the run, or of all stacked runs.
+        device: where the data are put.
+
+    Returns:
+        The splits; those of stacked runs have a leading dimension for the runs.
+
+    Raises:
+        DataError: for data that break a rule (`bench.data.rules`).
+    """
     splits_by_seed = [splits_of(experiment, seed) for seed in streams.seeds]
 
     def join(splits: Sequence[Split]) -> Split:
@@ -80,6 +105,12 @@ def loaded_splits(experiment: Experiment, streams: RandomStreams, device: torch.
 def check_model_on(experiment: Experiment, train: Split, streams: RandomStreams, device: torch.device) -> None:
     """Check the model of the run, or of all stacked runs, on its training data.
 
+    Args:
+        experiment: whose model it is.
+        train: the training data, on the device.
+        streams: those of the run, or of all stacked runs.
+        device: where the model is put.
+
     Raises:
         ModelError: for a model that breaks a rule (`bench.models.rules`).
     """
@@ -89,7 +120,15 @@ def check_model_on(experiment: Experiment, train: Split, streams: RandomStreams,
 
 
 def new_task(experiment: Experiment, splits: Splits, streams: RandomStreams, device: torch.device) -> Task:
-    """What the method of an experiment gets."""
+    """Make what the method of an experiment gets: its data without the test sets, the recipe, and what builds its
+    model.
+
+    Args:
+        experiment: what is run.
+        splits: its data, on the device.
+        streams: those of the run, or of all stacked runs.
+        device: where the model is put.
+    """
     return Task(
         train=splits.train,
         val=splits.val,
@@ -104,7 +143,13 @@ def new_task(experiment: Experiment, splits: Splits, streams: RandomStreams, dev
 
 
 def new_evaluations(experiment: Experiment, splits: Splits, undisturbed: Undisturbed = nullcontext) -> Evaluations:
-    """What evaluates the trainings of an experiment, in the contexts that `undisturbed` gives."""
+    """Make what evaluates the trainings of an experiment.
+
+    Args:
+        experiment: what is run.
+        splits: its data, on the device.
+        undisturbed: gives the context in which each evaluation is made; by default nothing is changed for them.
+    """
     return Evaluations(
         splits,
         groups=len(experiment.protocol.groups(experiment.dataset)),
@@ -119,10 +164,17 @@ def new_evaluations(experiment: Experiment, splits: Splits, undisturbed: Undistu
 
 
 def begin(experiment: Experiment, seeds: Sequence[int], device: torch.device, stacked: bool) -> None:
-    """Do what runs do before their first update: draw the data of every seed, and let the method of the first begin.
+    """Do what runs do before their first update: draw the data of every seed, and let the method of the first seed
+    begin.
 
     Of data larger than LARGE, which splits copy, only those of the first seed are drawn. A method with a `fit` of its
     own, and one whose data a protocol chooses by trainings, begin in their runs alone.
+
+    Args:
+        experiment: what is to be run.
+        seeds: of the runs.
+        device: where they are computed.
+        stacked: whether they are trained at once; then the data and the model of all are made.
 
     Raises:
         Exception: whatever the data set, the protocol, the model or the method raise.

@@ -22,26 +22,27 @@ if TYPE_CHECKING:
 
 
 Undisturbed = Callable[[], AbstractContextManager[None]]
-"""Gives a context in which the state of the process is as it was before the run."""
+"""Gives a context in which the state of the process is as it was before the run (`bench.guards.process`)."""
 
 
 class Evaluations:
-    """The evaluator of a training.
+    """Evaluates the model of a training after some of its epochs, and remembers what the selection rules select.
 
     Args:
-        splits: The validation data, the tests and the probes that are evaluated.
-        groups: The number of groups.
-        group_is_class: Whether the classes are the groups.
-        batch_size: Samples in a forward pass.
-        select: The validation metric of the rule `best_val_<select>`, or None where the validation data are trained on:
-            then `last` is the only rule. Ties go to the earliest epoch.
-        keep_at: Epochs after which the probability of class 1 is stored for each probe.
-        keep_models: Whether the model of each rule is stored, for a run that is not stacked.
-        metrics: What is computed, by name.
-        undisturbed: Gives the context in which each evaluation is made.
+        splits: the validation data, the test sets and the probes that are evaluated.
+        groups: the number of groups.
+        group_is_class: whether the classes are the groups.
+        batch_size: samples in a forward pass.
+        select: the validation metric of the rule `best_val_<select>`, where ties go to the earliest epoch. None if the
+            validation data are trained on: then `last` is the only rule.
+        keep_at: epochs after which the probability of class 1 is stored for each probe.
+        keep_models: whether the model of each rule is stored, for a run that is not stacked.
+        metrics: what is computed, by name.
+        undisturbed: gives the context in which each evaluation is made.
 
     Attributes:
-        failures: Of each run, why it has failed: which logits were not finite first. Empty where all were.
+        failures: for each run, which logits were the first that were not finite; empty where all were finite.
+        model_states: rule -> state of its model, where models are stored.
     """
 
     def __init__(
@@ -72,11 +73,19 @@ class Evaluations:
         self.failures = [""] * runs
 
     def __call__(self, model: nn.Module, epoch: int) -> dict[str, Values]:
-        """Metrics of each set, one value for each run.
+        """Evaluate a model on every set.
+
+        Args:
+            model: the model, or the stack of models.
+            epoch: the number of epochs after which it is evaluated.
+
+        Returns:
+            Set -> metric -> one value for each run.
 
         Raises:
             DivergedError: once every run has had logits that are not finite.
-            PluginError: for labels that have become other than those of the classes and groups.
+            PluginError: if a label is none of the classes or groups, because something changed the data after they were
+                checked.
         """
         with self._undisturbed():
             return self._evaluate(model, epoch)
@@ -100,7 +109,19 @@ class Evaluations:
         return values
 
     def examined(self, model: nn.Module, split: Split) -> dict[str, float]:
-        """Every metric of one model on a further test set. Raises as an evaluation does."""
+        """Every metric of one model on a further test set, for a run that is not stacked.
+
+        Args:
+            model: the model.
+            split: the test set.
+
+        Returns:
+            Metric -> value.
+
+        Raises:
+            DivergedError: if a logit is not finite.
+            PluginError: as an evaluation does.
+        """
         computed, wrong = self._metrics(predict(model, split, self._batch_size), split)
         values, samples = _read({"": computed}, {"": wrong})
         if failure := _failures(samples[""], "a further test set", len(split))[0]:
@@ -137,7 +158,15 @@ class Evaluations:
             self._best[name] = logits.where(keep, self._best[name]) if self._best.get(name) is not None else logits
 
     def selected(self, history: list[dict[str, Any]], run: int) -> dict[str, Selected]:
-        """Rule -> what it selects, of one run."""
+        """What each selection rule selects, of one run.
+
+        Args:
+            history: the rows of the meter, one for each evaluation.
+            run: its position in the stack; 0 for a single run.
+
+        Returns:
+            Rule -> the selected epoch and its metrics. `best_val_<select>` is missing where its metric was always NaN.
+        """
         rules = {LAST: history[-1]["epoch"]}
         if self._select is not None and self._best_epoch[run]:
             rules[best_val(self._select)] = self._best_epoch[run]
@@ -148,8 +177,15 @@ class Evaluations:
         }
 
     def predictions(self, run: int) -> dict[str, "np.ndarray[Any, Any]"]:
-        """Of one run: logits (float32) of every set under each rule, with classes and groups (int16); of each probe
-        the inputs, where they are points of a plane, and the probability of class 1 (float16) at the epochs to keep.
+        """The predictions of one run that are stored beside its record.
+
+        Args:
+            run: its position in the stack; 0 for a single run.
+
+        Returns:
+            Name -> array: `SET/RULE` with the logits of every set under each rule (float32, [n, classes]), `SET/y` and
+            `SET/group` (int16, [n]), `PROBE/x` with the inputs of probes that are points of a plane, and
+            `PROBE/positive/EPOCH` with the probability of class 1 (float16, [n]).
         """
         logits_by_rule = {LAST: self._last}
         if self._select is not None and self._best_epoch[run]:
@@ -168,6 +204,7 @@ class Evaluations:
         return arrays
 
     def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint keeps."""
         return {
             "last": self._last,
             "best": self._best,
@@ -179,6 +216,11 @@ class Evaluations:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a checkpoint.
+
+        Args:
+            state: what `state_dict` gave.
+        """
         self._last, self._best = state["last"], state["best"]
         self._best_value, self._best_epoch = state["best_value"], state["best_epoch"]
         self._positive, self.model_states = state["positive"], state["models"]

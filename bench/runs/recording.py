@@ -1,4 +1,4 @@
-"""From finished trainings to the record of a run: all that is known of it, section by section."""
+"""From finished trainings to the record of a run, section by section."""
 
 import math
 import os
@@ -27,17 +27,17 @@ from bench.training.stages import meta_steps
 
 @dataclass(frozen=True)
 class Computation:
-    """How runs are computed: records tell it, and it makes no other run.
+    """How runs are computed. Records tell it, but it does not make another run.
 
     Attributes:
         device: where.
         stacked: whether the runs were trained at once, with batched operators.
-        runs: how many were; 1 where each is trained by itself.
-        backend, check: how look-aheads find their derivatives, and whether they check themselves (`bench.meta`).
-        eager: whether no update was to be captured by the user's will.
-        eager_because: why none was to be, by that or by another reason; empty where updates were to be captured.
-        threads_asked: of torch on the CPU, by the user's will; None where there is none.
-        threads: those that were taken, and by what they were chosen.
+        runs: how many were trained at once; 1 where each is trained by itself.
+        backend, check: how look-aheads take their derivatives, and whether these are checked (`bench.meta`).
+        eager: whether the user asked to capture no updates.
+        eager_because: why no update is captured, for that or another reason; empty where updates are to be captured.
+        threads_asked: the threads of torch that the user asked for on the CPU; None where the user did not say.
+        threads: those that were taken, and what chose their number.
     """
 
     device: torch.device
@@ -52,7 +52,7 @@ class Computation:
 
     @property
     def flags(self) -> list[str]:
-        """Those of `bench run` that ask for it."""
+        """The flags of `bench run` that ask for this computation."""
         flags = ["--stack"] if self.stacked else []
         if self.backend != "auto":
             flags += ["--backend", self.backend]
@@ -68,14 +68,17 @@ class Computation:
 def record_of(
     experiment: Experiment, seed: int, trained: FinishedTraining, place: int, computed: Computation
 ) -> RunResult:
-    """The record of one run.
+    """Make the record of one run.
 
     Args:
         experiment: what was run.
         seed: of this run.
         trained: the trainings of this run, or of all that were stacked.
-        place: of this run among those that were stacked; else 0.
-        computed: how.
+        place: the position of this run in the stack; 0 for a single run.
+        computed: how it was computed.
+
+    Returns:
+        The record, with what there is if the run has failed.
     """
     spec = experiment.spec(seed)
     status, error = trained.outcome.status, trained.outcome.error

@@ -1,4 +1,4 @@
-"""Runs an experiment: train, evaluate, record."""
+"""Makes the runs of an experiment: each is trained, evaluated and recorded, and kept apart from the others."""
 
 import secrets
 from collections.abc import Iterator, Sequence
@@ -35,16 +35,13 @@ from bench.training.observer import Observer
 
 
 def device_of(name: str) -> torch.device:
-    """The device of a name.
+    """The device that `--device` names.
 
     Args:
         name: `auto` (a GPU if there is one), `cpu`, `cuda` or `cuda:N`.
 
-    Returns:
-        The device.
-
     Raises:
-        DeviceError: if it cannot be used, with those that can.
+        DeviceError: if it cannot be used here; the message lists those that can.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -72,20 +69,36 @@ def run(
     timeout: float | None = None,
     checked: bool = False,
 ) -> list[RunResult]:
-    """Train the experiment with one seed, or with several at once if `stacked`, and record each run.
+    """Train an experiment with each of some seeds at once (`stacked`) or with one seed, and record every run.
 
-    backend, check: how look-aheads find their derivatives, and whether they check themselves (`bench.meta`).
-    eager: capture no updates to replay them (`bench.training.capture`); stacked runs and those on a GPU else do, except
-        with a cyclical learning rate, where no captured update could be used twice, or where the model's mode changes.
-        The record says whether updates were replayed, and else why they were not.
-    threads: of torch on the CPU, for this run alone; None: OMP_NUM_THREADS or a rule says (`bench.runs.threads`).
-    timeout: seconds without progress that end it as a failure (`bench.guards.watchdog`); None: it may take any time.
-    checked: whether bad input was looked for before (`check`). Then all that is raised is a
-        failure of this run; else BenchErrors that are the user's mistake pass before its first update.
+    Whatever is raised within a run is its failure and is recorded with its kind. A method that is not applicable is
+    recorded with the reason. An interrupt passes through and leaves no record; the checkpoint of an interrupted run
+    stays, and the same call goes on from it. What the run leaves behind in the process and in the data is put back.
 
-    Whatever is raised within the run is its failure, recorded with its kind; a method that is not applicable with the
-    reason. An interrupt passes through and leaves no record; the checkpoint of an interrupted run stays, and the same
-    call goes on from it unless told not to. What the run leaves behind in the process and in the data is put back.
+    Args:
+        experiment: what to run.
+        seeds: one seed, or those of the stack.
+        store: where the records go. The checkpoints are in a folder beside it.
+        device: where it is computed.
+        observer: is told of progress; None: nobody is.
+        stacked: whether the runs are trained at once, with batched operators.
+        resume: whether to go on from a checkpoint; otherwise the checkpoints of these runs are deleted.
+        backend, check: how look-aheads take their derivatives, and whether these are checked (`bench.meta`).
+        eager: whether to capture no updates (`bench.training.capture`). Else those of stacked runs and on a GPU are
+            captured, except with a cyclical learning rate, where none could be used twice, and where the model leaves
+            training mode. The record says whether updates were replayed, and why not.
+        threads: of torch on the CPU, for this run alone; None: OMP_NUM_THREADS or a rule decides
+            (`bench.runs.threads`).
+        timeout: seconds without progress after which the run is a failure (`bench.guards.watchdog`); None: no limit.
+        checked: whether bad input was looked for before (`check`). Then every error is a failure of this run.
+
+    Returns:
+        The record of each run, in the order of the seeds.
+
+    Raises:
+        BenchError: for a mistake that the user can mend, before the first update, unless `checked`; and where a record
+            cannot be written, or data that the run has written to cannot be read afresh.
+        KeyboardInterrupt: if the user has interrupted.
     """
     keep_freed_memory()
     if stacked and experiment.unstackable:
@@ -125,13 +138,18 @@ def check(
     timeout: float | None = None,
     observer: Observer | None = None,
 ) -> None:
-    """Look for bad input before anything is trained: whether the data of every seed can be drawn, and the method begin.
+    """Look for bad input before anything is trained: whether the data of every seed can be drawn, and the method can
+    begin.
 
-    All errors that are not bad input are left to the runs, and so is what takes longer than the timeout.
-    Nobody observes it.
+    Errors that are not bad input are left to the runs, and so is what takes longer than the timeout.
+
+    Args:
+        experiment, seeds, device, stacked, timeout: as for `run`.
+        observer: not used; it stands here so that both functions can be called in the same way.
 
     Raises:
-        BenchError: for what the user can mend.
+        BenchError: for a mistake that the user can mend.
+        KeyboardInterrupt: if the user has interrupted.
     """
     with Interrupts() as interrupts:
         outcome = Outcome(experiment.parts, interrupts, is_bad_input=lambda: True)
@@ -152,11 +170,15 @@ def record_failure(
     failure: tuple[str, str, str],
     **how: Any,
 ) -> list[RunResult]:
-    """Record that runs failed of which nothing else is known.
+    """Record that runs failed of which nothing else is known, such as those whose process died.
 
     Args:
-        failure: the status, the line and the traceback.
-        how: further arguments, as those of `run`.
+        experiment, seeds, store, device: as for `run`.
+        failure: the status, the message in one line, and the traceback.
+        how: further arguments of `run`, for the record.
+
+    Returns:
+        The records, in the order of the seeds.
     """
     trained = FinishedTraining(Outcome(experiment.parts))
     status, error, traceback = failure

@@ -1,6 +1,6 @@
 """The trainings of a run: those by which its protocol chooses its data, and the one that is evaluated.
 
-Test data go to evaluations alone: neither methods nor the trainings of protocols see them.
+Test data go to evaluations alone. Neither methods nor the trainings of protocols see them.
 """
 
 import copy
@@ -36,7 +36,17 @@ if TYPE_CHECKING:
 
 @dataclass
 class FinishedTraining:
-    """All that is left of the trainings of a run, or of stacked runs. What a failure came before is None."""
+    """All that is left of the trainings of one run, or of stacked runs. What was not reached before a failure is None
+    or empty.
+
+    Attributes:
+        outcome: how the run ended.
+        method: the method of the experiment.
+        prepared: the method that is evaluated and its data, as the protocol has chosen them.
+        meter: the history, the steps and the seconds of the evaluated training.
+        evaluations: its metrics and predictions.
+        stages: the trainings before it.
+    """
 
     outcome: Outcome
     method: Method | None = None
@@ -55,18 +65,32 @@ class FinishedTraining:
 
     @property
     def has_begun(self) -> bool:
-        """Whether an update was made."""
+        """Whether an update was made, in whichever training."""
         return bool((self.meter and self.meter.steps) or (self.stages and self.stages.done))
 
     def divergence(self, run: int) -> str:
-        """How one of stacked runs diverged; empty where it did not."""
+        """How one of stacked runs has diverged.
+
+        Args:
+            run: its position in the stack; 0 for a single run.
+
+        Returns:
+            The reason in words; empty where the run has not diverged.
+        """
         if self.evaluations and self.evaluations.failures[run]:
             return self.evaluations.failures[run]
         diverged = self.meter is not None and self.meter.diverged[run : run + 1] == [True]
         return "the training loss or a parameter is not finite" if diverged else ""
 
     def selected(self, run: int) -> dict[str, Selected]:
-        """Rule -> what it selects, of one run."""
+        """What each selection rule selects, of one of stacked runs. To be called of finished trainings alone.
+
+        Args:
+            run: its position in the stack; 0 for a single run.
+
+        Returns:
+            Rule -> the selected epoch and its metrics.
+        """
         assert self.meter and self.evaluations
         results_by_rule = self.evaluations.selected(self.meter.history, run)
         for rule, metrics in self.further.items():
@@ -74,7 +98,14 @@ class FinishedTraining:
         return results_by_rule
 
     def arrays(self, run: int) -> "dict[str, np.ndarray[Any, Any]]":
-        """What is kept beside the record."""
+        """What is stored beside the record of one of stacked runs. To be called of finished trainings alone.
+
+        Args:
+            run: its position in the stack; 0 for a single run.
+
+        Returns:
+            Name -> array: predictions, what the meter kept, and what the protocol stores.
+        """
         assert self.prepared and self.meter and self.evaluations
         chosen = {name: values.cpu().numpy() for name, values in self.prepared.arrays.items()}
         return self.evaluations.predictions(run) | self.meter.kept(run) | chosen
@@ -90,12 +121,21 @@ def train(
     how: dict[str, Any],
     undisturbed: Undisturbed,
 ) -> None:
-    """The trainings by which the protocol chooses its data, and the one that is evaluated. A failure passes.
+    """Make the trainings by which the protocol chooses its data, and the one that is evaluated.
 
     Args:
-        trained: filled with what is made, as soon as it is made.
-        how: fields of Task.
-        undisturbed: gives the context in which evaluations are made.
+        experiment: what to train: a copy for this run (`Experiment.private`), as plugins may change it.
+        trained: is filled with what is made, as soon as it is made, so that a failure leaves what there is.
+        streams: the random streams of the run, or of all stacked runs.
+        device: where it is computed.
+        observer: is told of progress.
+        checkpoint: the file of the checkpoint, from which the training goes on where it exists.
+        how: further fields of the Task, on how it is computed.
+        undisturbed: gives the context in which each evaluation is made.
+
+    Raises:
+        PluginError: if the data of the run were written to.
+        Exception: whatever the plugins raise.
     """
 
     def task_on(splits: Splits) -> Task:
@@ -124,7 +164,15 @@ def train(
 
 @contextmanager
 def unchanged(splits: Splits, undisturbed: Undisturbed) -> Iterator[Watched]:
-    """Raises PluginError if what happens within writes to the data of the run, or to what is added to them."""
+    """Within this context nothing may write to the data of the run, or to what is added to them.
+
+    Args:
+        splits: the data.
+        undisturbed: gives the context in which they are compared.
+
+    Raises:
+        PluginError: at the end, if any of them was written to.
+    """
     watched = Watched(tensors_of(splits))
     yield watched
     with undisturbed():

@@ -30,15 +30,17 @@ NOT_OF_A_RUN = {
     "throughput": "times single steps",
 }
 """Rooms and modules of the core that training and evaluation do not run through, and why. All others make the core's
-hash, so that a new module counts until it is named here."""
+hash, so a new module counts until it is named here.
+"""
 
 
 @dataclass(frozen=True)
 class Module:
-    """A module as it is found.
+    """A module as it was found.
 
     Attributes:
-        parsed: its source; None where it has none that can be read, such as one that was typed into a notebook.
+        name: its full name.
+        parsed: its source; None where there is none that can be read, such as that of a module typed into a notebook.
     """
 
     name: str
@@ -50,35 +52,55 @@ class Finder(ABC):
 
     @abstractmethod
     def find(self, module: str) -> Module | None:
-        """A module by its full name; None where there is none."""
+        """Find a module.
+
+        Args:
+            module: its full name.
+
+        Returns:
+            The module; None where there is none of that name.
+        """
 
     @abstractmethod
     def below(self, package: str) -> Iterable[str]:
-        """The full names of all modules in a package, the package itself aside, however deep."""
+        """The full names of all modules in a package, however deep, without the package itself.
+
+        Args:
+            package: its full name.
+        """
 
     @abstractmethod
     def follows(self, package: str) -> bool:
-        """Whether modules of a top package belong to the code of a plugin that imports them, so that they are hashed.
-        Of others, the record has the version of the distribution.
+        """Whether the modules of a package belong to the code of a plugin that imports them, so that they are hashed
+        too. Of other packages, the record has the version of their distribution.
+
+        Args:
+            package: the name of a top package.
         """
 
 
 def parsed(source: str, module: str, is_package: bool) -> Module:
-    """A module whose source is known."""
+    """A module whose source is known.
+
+    Args:
+        source: its text.
+        module: its full name.
+        is_package: whether it is the `__init__` of a package.
+    """
     return Module(module, parse(source, module, is_package))
 
 
 def hash_of(roots: Iterable[str], finder: Finder) -> str:
-    """The hash of modules and of all that they import of their own: 12 hex digits.
-
-    The core is left out, as it has a hash of its own.
+    """Hash some modules together with all that they import of their own. The core is left out, as it has a hash of its
+    own.
 
     Args:
-        roots: Full names of modules.
-        finder: Where they are looked for.
+        roots: full names of the modules.
+        finder: where modules are looked for.
 
     Returns:
-        An empty text where there is no root, or the source of one is not known.
+        12 hex digits; empty where there is no root, or the source of a root or of a module that it leads to is not
+        known.
     """
     met: dict[str, str] = {}
     ahead = {name for root in roots for name in parents(root) if not of_core(name)}
@@ -107,12 +129,20 @@ def _next(source: Parsed, name: str, finder: Finder) -> set[str]:
 
 
 def of_core(module: str) -> bool:
-    """Whether a module is of the core."""
+    """Whether a module belongs to the core, the package `bench`.
+
+    Args:
+        module: its full name.
+    """
     return module.partition(".")[0] == CORE
 
 
 def core_hash(finder: Finder) -> str:
-    """The hash of the modules of the core that training and evaluation run through."""
+    """Hash the modules of the core that training and evaluation run through, 12 hex digits.
+
+    Args:
+        finder: where modules are looked for.
+    """
     hashes = {}
     for name in finder.below(CORE):
         module = finder.find(name)

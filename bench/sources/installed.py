@@ -1,4 +1,4 @@
-"""The modules that are installed, loaded or not. Nothing is imported to look at it, as that would run it."""
+"""The modules that are installed, loaded or not. None is imported in order to be looked at, as that would run it."""
 
 import functools
 import hashlib
@@ -20,15 +20,22 @@ from bench.sources.syntax import Parsed, standard
 class Installed(Finder):
     """The modules of this process.
 
-    A module that was read once stays as it was read, as the process computes with what it has loaded or may load at any
-    time; one that was loaded again (`importlib.reload`) is read again.
+    A module that was read once stays as it was read, because the process computes with what it has loaded or may load
+    at any time. One that was loaded again (`importlib.reload`) is read again.
     """
 
     def __init__(self) -> None:
         self._read: dict[str, tuple[ModuleSpec | None, Module | None]] = {}
 
     def find(self, module: str) -> Module | None:
-        """A module, which has no parsed source where its source is not in a file."""
+        """Find a module.
+
+        Args:
+            module: its full name.
+
+        Returns:
+            The module, without parsed source where its source is not in a file; None where there is none of that name.
+        """
         loaded = getattr(sys.modules.get(module), "__spec__", None)
         before, found = self._read.get(module, (None, None))
         if module not in self._read or (before and loaded and loaded is not before):
@@ -37,7 +44,11 @@ class Installed(Finder):
         return found
 
     def below(self, package: str) -> Iterator[str]:
-        """All modules in the folders of a package."""
+        """The full names of all modules in the folders of a package, however deep, without the package itself.
+
+        Args:
+            package: its full name.
+        """
         spec = _spec_of(package)
         if spec is None or spec.submodule_search_locations is None:
             return
@@ -47,8 +58,13 @@ class Installed(Finder):
                 yield from self.below(info.name)
 
     def follows(self, package: str) -> bool:
-        """All but Python itself and the libraries that are installed: what comes from a distribution that offers
-        plugins, from one that is installed in place (`pip install -e`), and from none.
+        """Whether the modules of a package are hashed with a plugin that imports them.
+
+        They are if the package comes from a distribution that offers plugins, from one that is installed in place (`pip
+        install -e`), or from no distribution. Those of Python itself and of all other libraries are not.
+
+        Args:
+            package: the name of a top package.
         """
         if standard([package]):
             return False
@@ -137,12 +153,24 @@ def _is_in_place(distribution: str) -> bool:
 
 
 def normalized(distribution: str) -> str:
-    """One form of a distribution's name."""
+    """One form of a distribution's name, by which names are compared: lower case, and `-` for `_` and `.`.
+
+    Args:
+        distribution: its name as it is written somewhere.
+    """
     return distribution.lower().replace("_", "-").replace(".", "-")
 
 
 def modules_of(value: Any) -> Iterable[str]:
-    """The modules in which a class with its bases, a function or an object is written, but Python's and libraries'."""
+    """The modules in which something is written, without those of Python and of libraries.
+
+    Args:
+        value: a class, with its bases; a function, also one that is wrapped or partial; or any other object, by its
+            class.
+
+    Returns:
+        Full names, each once.
+    """
     while True:
         inner = getattr(value, "__wrapped__", None) or getattr(value, "func", None)
         if inner is None or isinstance(value, type):

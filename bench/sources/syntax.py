@@ -15,28 +15,30 @@ from typing import Any, TypeVar
 Function = TypeVar("Function", ast.FunctionDef, ast.AsyncFunctionDef)
 
 FOR_TYPES_ALONE = {"typing", "typing_extensions", "collections.abc", "__future__"}
-"""Modules from which nothing is imported that computes."""
+"""Modules from which only names for types are imported, which compute nothing."""
 FIELD_KINDS = re.compile(r"\b(?:ClassVar|InitVar|KW_ONLY)\b")
-"""Words of an annotation that make a field of another kind: it is no parameter, or one that is passed otherwise."""
+"""Words of an annotation that make a field of another kind: it is no parameter of the constructor, or one that is
+passed in another way.
+"""
 READ_NO_TYPES = {"property", "staticmethod", "classmethod", "abstractmethod", "override", "hookimpl", "cached_property"}
-"""Decorators that do not look at annotations. Others may: `singledispatch` and `torch.library.custom_op` do."""
+"""Decorators that do not look at annotations. Others may, as `singledispatch` and `torch.library.custom_op` do."""
 BY_OTHER_NAMES = {
     *("import_module", "__import__", "iter_modules", "walk_packages", "exec_module", "spec_from_file_location"),
     *("run_path", "run_module", "exec", "__getattr__", "lazy_loader"),
 }
-"""Functions by which a module imports what cannot be read off its source."""
+"""Functions and modules by which code can import what cannot be read off its source."""
 IGNORED_FIELDS = {"ctx", "kind", "type_comment", "type_ignores", "type_params"}
-"""Fields of syntax trees that follow from others, or are about types."""
+"""Fields of syntax trees that follow from other fields, or are about types."""
 
 
 @dataclass(frozen=True)
 class Parsed:
-    """A source file.
+    """What is known of a source file.
 
     Attributes:
-        meaning: one text for files that compute the same in the same way.
+        meaning: a text that is the same for files which compute the same in the same way.
         imports: full names of all that is imported anywhere in it: modules, and `module.name` for names of modules.
-        open_ended: whether it imports more than can be read off it, such as a module whose name it computes.
+        open_ended: whether it may import more than can be read off it, such as a module whose name it computes.
     """
 
     meaning: str
@@ -48,9 +50,12 @@ def parse(source: str, module: str, is_package: bool) -> Parsed:
     """Read a source file.
 
     Args:
-        source: Its text. What this Python cannot parse is known by the text itself, and imports nothing.
-        module: The module's full name, from which relative imports start.
-        is_package: Whether it is the `__init__` of a package.
+        source: its text.
+        module: the module's full name, from which relative imports start.
+        is_package: whether it is the `__init__` of a package.
+
+    Returns:
+        What is known of it. A text that this Python cannot parse is its own meaning, and imports nothing.
     """
     try:
         tree = _WithoutWording().visit(ast.parse(source))
@@ -193,12 +198,20 @@ def _above(package: str, level: int) -> str:
 
 
 def parents(module: str) -> Iterator[str]:
-    """The packages that a module lies in, the outermost first, and the module itself: importing it runs them all."""
+    """The packages that a module lies in, the outermost first, and then the module itself: importing it runs them all.
+
+    Args:
+        module: its full name.
+    """
     parts = module.split(".")
     for length in range(1, len(parts) + 1):
         yield ".".join(parts[:length])
 
 
 def standard(modules: Iterable[str]) -> set[str]:
-    """Those of Python itself."""
+    """Those of some modules that are part of Python itself.
+
+    Args:
+        modules: full names.
+    """
     return {module for module in modules if module.partition(".")[0] in sys.stdlib_module_names}
