@@ -33,7 +33,7 @@ class Fingerprint:
     Attributes:
         layout: where and how it lies in memory.
         content: a checksum of its bytes; where it is large or on a GPU, that of a sample, torch's count of changes, and
-            the number of written pages.
+            the kilobytes of its mapped file that were written to in this process.
     """
 
     layout: tuple[Any, ...]
