@@ -32,8 +32,8 @@ class Fingerprint:
 
     Attributes:
         layout: where and how it lies in memory.
-        content: a checksum of its bytes; of a large one that of a sample, torch's count of changes, and the written
-            pages.
+        content: a checksum of its bytes; where it is large or on a GPU, that of a sample, torch's count of changes, and
+            the kilobytes of its mapped file that were written to in this process.
     """
 
     layout: tuple[Any, ...]

@@ -69,7 +69,7 @@ def run(
     timeout: float | None = None,
     checked: bool = False,
 ) -> list[RunResult]:
-    """Train an experiment with each of some seeds at once (`stacked`) or with one seed, and record every run.
+    """Train an experiment with one seed, or with several at once if `stacked`, and record each run.
 
     Whatever is raised within a run is its failure and is recorded with its kind. A method that is not applicable is
     recorded with the reason. An interrupt passes through and leaves no record; the checkpoint of an interrupted run
