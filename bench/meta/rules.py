@@ -96,14 +96,14 @@ def native_dropout(keep: Keep, out: tuple[Tensor, Tensor], x: Value, p: float, t
 
     Args:
         out: the output and its mask, which is True where a value was kept.
-        x: the input, of any shape.
-        p: the probability with which a value is set to zero.
-        train: whether dropout is active, which the derivative presumes.
+        x: the input, of any shape, of which values are set to zero with probability `p`.
+        train: whether dropout is active; without it the output is the input.
 
     Returns:
-        The derivative, which gives the tangent of the output, and None for that of the mask.
+        The tangent of the output, and None for that of the mask.
     """
-    mask, place, scale = out[1], x.place, 0.0 if p == 1 else 1 / (1 - p)
+    mask, place = out[1], x.place
+    scale = 1.0 if train is False else 0.0 if p == 1 else 1 / (1 - p)
 
     def derivative(tangent: Tangent) -> tuple[Tensor | None, None]:
         t = tangent(place)

@@ -508,6 +508,7 @@ CALLS: list[tuple[Any, tuple[Any, ...], dict[str, Any]]] = [
     (Tensor.relu_, (ROWS,), {}),
     (torch.native_dropout, (ROWS, 0.3, True), {}),
     (torch.native_dropout, (ROWS, 1.0, True), {}),
+    (torch.native_dropout, (ROWS, 0.3, False), {}),
     (torch.add, (ROWS, rand(1, 6)), {"alpha": 0.5}),
     (torch.add, (rand(6), ROWS), {}),
     (Tensor.add, (ROWS, 2.0), {}),
