@@ -65,7 +65,8 @@ class Watched:
     def __init__(self, tensors: Mapping[str, Tensor]) -> None:
         self.tensors: dict[str, Tensor] = {}
         self._before: dict[str, Fingerprint] = {}
-        self._seen: set[Any] = set()
+        self._names: dict[Any, str] = {}  # place in memory -> name
+        self._same: list[tuple[Tensor, str]] = []
         self.add(tensors)
 
     def add(self, tensors: Mapping[str, Tensor]) -> None:
@@ -76,11 +77,19 @@ class Watched:
         """
         for name, tensor in tensors.items():
             place = (tensor.data_ptr(), tensor.shape, tensor.stride())
-            if place not in self._seen:
-                unique = name if name not in self.tensors else f"{name} (prepared)"
-                self.tensors[unique] = tensor
-                self._before[unique] = Fingerprint.of(tensor)
-            self._seen.add(place)
+            if place in self._names:
+                self._same.append((tensor, self._names[place]))
+                continue
+            unique = name if name not in self.tensors else f"{name} (prepared)"
+            self._names[place] = unique
+            self.tensors[unique] = tensor
+            self._before[unique] = Fingerprint.of(tensor)
+
+    def replace(self, fresh: Mapping[str, Tensor]) -> None:
+        """Let each tensor, and all others that are the same memory, be the memory of the fresh one of its name."""
+        with torch.no_grad():
+            for tensor, name in [*((tensor, name) for name, tensor in self.tensors.items()), *self._same]:
+                tensor.set_(fresh[name])  # type: ignore[call-overload]
 
     def changed(self) -> list[str]:
         """The names of the tensors that are not as they were."""
@@ -134,9 +143,7 @@ def read_afresh(watched: Watched, data: Dataset) -> bool:
     fresh = Watched(tensors_of(data))
     if not watched.has_content_of(fresh):
         return False
-    with torch.no_grad():
-        for name, tensor in watched.tensors.items():
-            tensor.set_(fresh.tensors[name])  # type: ignore[call-overload]
+    watched.replace(fresh.tensors)
     return True
 
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.data.split import Split
+from bench.errors import PluginError
 
 GPU_NUMBERS = 2**23
 """Numbers in the inputs of one batch on a GPU (2,730 images of CIFAR). With small batches a GPU waits for the host."""
@@ -23,6 +24,9 @@ def predict(model: nn.Module, split: Split, batch_size: int) -> Tensor:
 
     Returns:
         [.., N, C] float32, in the order of the split.
+
+    Raises:
+        PluginError: where the model gives something else than floating-point logits for each sample of a batch.
     """
     model.eval()
     if split.device.type == "cuda":
@@ -34,7 +38,19 @@ def predict(model: nn.Module, split: Split, batch_size: int) -> Tensor:
 
 
 def _logits(model: nn.Module, split: Split, batch_size: int) -> Tensor:
-    return torch.cat([model(batch.x).float() for batch in split.in_order(batch_size)], -2)
+    return torch.cat([_checked(model(batch.x), batch.y) for batch in split.in_order(batch_size)], -2)
+
+
+def _checked(logits: object, y: Tensor) -> Tensor:
+    """A copy, as a model may return the same buffer for the next batch."""
+    if not isinstance(logits, Tensor):
+        raise PluginError(f"the model returns {type(logits).__name__} in evaluation, expected its logits as one tensor")
+    if logits.shape[:-1] != y.shape or not logits.is_floating_point():
+        raise PluginError(
+            f"the model returns {logits.dtype} of {list(logits.shape)} in evaluation for {list(y.shape)} samples, "
+            f"expected floating-point logits, one for each sample and class"
+        )
+    return logits.to(torch.float32, copy=True)
 
 
 def _gpu_batch_size(split: Split, least: int) -> int:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from bench.data.dataset import Dataset
 from bench.data.files import Files
 from bench.failures import Part
+from bench.guards.tensors import Watched
 from bench.metrics import METRICS, Metric, metric_of
 from bench.protocol import Protocol
 from bench.recipe import Recipe
@@ -71,6 +72,8 @@ class Experiment:
     """The data files that it was resolved with."""
     load: Callable[[], Dataset] | None = field(default=None, compare=False)
     """Loads its data set again, as the protocol sees it."""
+    as_loaded: Watched | None = field(default=None, compare=False)
+    """What the tensors of its data set were like when they were loaded."""
     metric_parts: tuple[Part, ...] = ()
     """The metrics of plugins."""
     loaded: tuple[Plugin, ...] = ()

@@ -12,6 +12,7 @@ from bench.data.files import Files
 from bench.data.rules import check_loaded
 from bench.errors import OptionError, PluginError, UnknownNameError
 from bench.failures import Part, plugin_code
+from bench.guards.tensors import Watched, tensors_of
 from bench.metrics import METRICS, Metric, metric_of, require_direction
 from bench.protocol import Protocol
 from bench.recipe import Recipe, check_recipe
@@ -74,13 +75,13 @@ def resolve(
     )
     with plugin_code(*experiment.parts):
         experiment.new_method()  # checks its options, before anything is trained
-    return replace(experiment, plugins=experiment.plugins | _plugins_of_metrics(experiment, registry))
+    return replace(experiment, plugins=_plugins(experiment, registry), as_loaded=Watched(tensors_of(known.dataset)))
 
 
-def _plugins_of_metrics(experiment: Experiment, registry: Registry) -> dict[str, Plugin]:
-    """Use -> plugin, for the metrics that are shown or selected by and are not the core's own."""
+def _plugins(experiment: Experiment, registry: Registry) -> dict[str, Plugin]:
+    """Use -> plugin, also for the metrics that are shown or selected by and are not the core's own."""
     names = {experiment.recipe.select, *map(metric_of, experiment.metrics)} - METRICS.keys()
-    return {f"metric {name}": registry.find("metrics", name).plugin for name in sorted(names)}
+    return experiment.plugins | {f"metric {name}": registry.find("metrics", name).plugin for name in sorted(names)}
 
 
 def _metric_parts(registry: Registry) -> tuple[Part, ...]:

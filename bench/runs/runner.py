@@ -1,7 +1,7 @@
 """Makes the runs of an experiment: each is trained, evaluated and recorded, and kept apart from the others."""
 
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -111,7 +111,7 @@ def run(
         trained.outcome.is_bad_input = lambda: not (checked or trained.has_begun)
         watchdog = Watchdog(timeout)
         heard = Heard(observer or Observer(), interrupts, watchdog.beat)
-        with _kept_apart(experiment, trained) as undisturbed, trained.outcome, watchdog.watching():
+        with _kept_apart(experiment, trained, heard.note) as undisturbed, trained.outcome, watchdog.watching():
             computed = replace(computed, threads=choose_threads(experiment, computed.runs, device, threads))
             checkpoint = _checkpoint(experiment, seeds, store, computed)
             if not resume:
@@ -212,13 +212,15 @@ def _computation(
 
 
 @contextmanager
-def _kept_apart(experiment: Experiment, trained: FinishedTraining) -> Iterator[Undisturbed]:
+def _kept_apart(
+    experiment: Experiment, trained: FinishedTraining, note: Callable[[str], None] = lambda text: None
+) -> Iterator[Undisturbed]:
     """Within, a run is trained. What it leaves behind in the process is put back, and what it did is its failure where
     its own numbers were computed with it. Gives the context for its evaluations.
     """
     packages = {plugin.module.partition(".")[0] for plugin in installed().plugins}
     state = ProcessState({"bench", *packages})
-    watched = Watched(tensors_of(experiment.dataset))
+    watched = _watched(experiment, note)
     try:
         yield state.undisturbed
     finally:
@@ -233,12 +235,25 @@ def _kept_apart(experiment: Experiment, trained: FinishedTraining) -> Iterator[U
             trained.outcome.fail(PLUGIN_ERROR, f"{whose}wrote to data that it may only read: {', '.join(changed)}")
 
 
+def _watched(experiment: Experiment, note: Callable[[str], None]) -> Watched:
+    """The tensors of the data set, as they were loaded: what an earlier run left, such as a `__del__` or a thread, can
+    write to them when that run is over.
+    """
+    watched = Watched(tensors_of(experiment.dataset))
+    while experiment.as_loaded and not experiment.as_loaded.has_content_of(watched):
+        note("what an earlier run left has written to the data, which are read afresh")
+        _read_afresh(experiment, experiment.as_loaded)
+        watched = Watched(tensors_of(experiment.dataset))
+    return watched
+
+
 def _read_afresh(experiment: Experiment, watched: Watched) -> None:
     """Load the data again, as a run has written to them. Raises DataError where that does not give the same data."""
     if not (experiment.load and read_afresh(watched, experiment.load())):
         raise DataError(
-            f"{experiment.method_name} has written to the data of {experiment.dataset.name}, and reading them again "
-            f"does not give the same data: leave out that method, or give each run a process of its own (--isolate)"
+            f"{experiment.method_name}, or what ran before it, has written to the data of {experiment.dataset.name}, "
+            f"and reading them again does not give the same data: leave out that method, or give each run a process of "
+            f"its own (--isolate)"
         )
 
 

@@ -46,3 +46,14 @@ def test_of_a_mapped_file_the_written_pages_are_known(tmp_path, monkeypatch, way
     assert watched.changed() == []
     WAYS[way](x[3000:3100])
     assert watched.changed() == ["x"]
+
+
+def test_tensors_that_are_the_same_memory_are_made_afresh_together():
+    """One of them stayed as it was written to, and was read by the next run."""
+    x = torch.arange(4.0)
+    again = x.view(4)
+    watched = Watched({"x": x, "again": again})
+    x.add_(1)
+    watched.replace({"x": torch.arange(4.0)})
+    assert x.tolist() == again.tolist() == [0, 1, 2, 3]
+    assert x.data_ptr() == again.data_ptr()

@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from bench.data.split import Split
+from bench.errors import PluginError
 from bench.models import predict as module
 from bench.models.predict import _gpu_batch_size, predict
 
@@ -62,3 +63,32 @@ def test_where_memory_is_short_batches_are_as_asked_for(split, monkeypatch, most
 def test_too_little_memory_for_the_batches_asked_for_is_an_error(split, monkeypatch):
     with pytest.raises(torch.OutOfMemoryError):
         predict(Noting(3), split, 4)
+
+
+class Reusing(nn.Module):
+    """Gives its logits in one buffer, which it overwrites at the next call."""
+
+    def forward(self, x):
+        self.buffer = getattr(self, "buffer", torch.empty(4, 2))
+        return self.buffer[: len(x)].copy_(x[:, :2])
+
+
+def test_a_model_may_return_one_buffer_again_and_again(split):
+    """It gave the logits of the last batch for the samples of all batches."""
+    assert torch.equal(predict(Reusing(), split, 4), split.x[:, :2])
+
+
+@pytest.mark.parametrize(
+    ("give", "what"),
+    [
+        (lambda x: (x, x), "returns tuple in evaluation"),
+        (lambda x: x[:3], r"returns torch.float32 of \[3, 3\] in evaluation for \[4\] samples"),
+        (lambda x: x.long(), "returns torch.int64"),
+        (lambda x: x + 0j, "returns torch.complex64"),
+    ],
+)
+def test_what_is_no_logits_of_these_samples_is_named(split, give, what):
+    model = nn.Identity()
+    model.register_forward_hook(lambda module, given, x: give(x))
+    with pytest.raises(PluginError, match=what):
+        predict(model, split, 4)

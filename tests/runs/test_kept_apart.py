@@ -1,6 +1,7 @@
 """Runs of one process: whatever one of them does, the next one's numbers are those that it has by itself."""
 
 import contextlib
+import gc
 import os
 import time
 from dataclasses import replace
@@ -12,6 +13,7 @@ from torch import nn
 from bench import DataError, Method, NotApplicableError, Recipe
 from bench.data.dataset import Dataset
 from bench.errors import OptionError
+from bench.guards.tensors import Watched, tensors_of
 from bench.records.run import RunResult
 from bench.records.store import ResultStore
 from bench.runs.runner import check
@@ -97,6 +99,20 @@ def test_the_next_run_has_the_numbers_that_it_has_by_itself(store, tmp_path, wha
 def test_who_wrote_to_the_data_is_named_with_what(store):
     result = one(experiment(doing(BAD["train"])), store)
     assert result.error == "toy 1: method doing: wrote to data that it may only read: train.x"
+
+
+def test_what_a_run_leaves_and_writes_later_reaches_no_other_run(store, tmp_path):
+    """Its objects are let go after its data were looked at, and write to them then."""
+    made = experiment(Method)
+    alone = one(made, store)
+    later = type("Later", (Method,), {"__del__": lambda self: self.y.copy_(1 - self.y)})
+    later.setup = lambda self: setattr(self, "y", self.task.train.y)
+    made = replace(experiment(later, made.dataset), as_loaded=Watched(tensors_of(made.dataset)))
+    one(made, ResultStore(tmp_path / "other"))
+    gc.collect()
+    assert not made.as_loaded.has_content_of(Watched(tensors_of(made.dataset)))
+    after = one(replace(made, method=Method, method_name="method"), ResultStore(tmp_path / "after"))
+    assert after.reproducible() == alone.reproducible()
 
 
 def test_what_was_left_behind_is_in_the_record(store):
