@@ -147,7 +147,8 @@ def resolve_data(
     own_recipe = dataclasses.replace(own_recipe, protocol=own_recipe.protocol or default)
     recommended = own_recipe.options.get(kind.name, {})
     protocol_options, changed_protocol = _resolve(kind, recommended, given["protocol"], f"protocol {kind.name}")
-    chosen = kind(**protocol_options)
+    with plugin_code(Part("protocol", kind.name, offer.plugin, kind)):
+        chosen = kind(**protocol_options)
     if not loaded:
         dataset = _viewed(chosen, offer, dataset, check=True)
     own_recipe = dataclasses.replace(own_recipe, select=own_recipe.select or kind.select)
