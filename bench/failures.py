@@ -69,6 +69,19 @@ def one_line(error: BaseException, parts: Sequence[Part]) -> str:
     return f"{whose}{type(error).__name__}{where}" + (f": {said}" if said else "")
 
 
+def place_of_exit(error: SystemExit, own: Sequence[str]) -> str:
+    """Where code that is not one's own has ended the program; empty where one's own code has.
+
+    Args:
+        error: that was raised.
+        own: names of modules and packages.
+    """
+    *_, (frame, line) = traceback.walk_tb(error.__traceback__)
+    if any(f"{_module(frame)}.".startswith(f"{name}.") for name in own):
+        return ""
+    return f"{type(error).__name__} in {frame.f_code.co_name}, {_path(frame)}:{line}: {message(error)}"
+
+
 def message(error: BaseException) -> str:
     """The message of an error as one line, of LONGEST characters at the most."""
     try:

@@ -12,7 +12,7 @@ from bench.cli import data, leaderboard, new, plot, run, show, throughput
 from bench.cli.common import DEBUG, debug_option, say
 from bench.cli.interrupts import INTERRUPTS, exit_code
 from bench.errors import BenchError, PluginFailureError
-from bench.failures import whole_traceback
+from bench.failures import place_of_exit, whole_traceback
 from bench.text import IN_ASCII, cut, visible
 
 
@@ -49,6 +49,11 @@ class _Commands(click.Group):
         except KeyboardInterrupt:
             say("\ninterrupted", err=True)
             ctx.exit(exit_code())
+        except SystemExit as error:
+            if place := place_of_exit(error, ("bench.cli", "click")):  # whoever it was, it is not what was asked for
+                say(f"error: a plugin ended the program: {visible(place)}", err=True)
+                ctx.exit(1)
+            raise
 
 
 def _refuse(error: click.UsageError, ctx: click.Context) -> NoReturn:

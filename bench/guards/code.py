@@ -26,6 +26,7 @@ CLASSES = (torch.Tensor, torch.Generator, torch.Size, torch.autograd.Function, t
 """Classes whose attributes are watched, beside the classes of torch's modules and optimisers."""
 CACHES = {"__annotations__", "__annotations_cache__", "__doc__", "__warningregistry__", "__cached__", "__dict__"}
 CACHES |= {"Storage"}  # which follows the default dtype
+CACHES |= {"tzname", "timezone", "altzone", "daylight"}  # which `time.tzset` makes anew, as libraries call it
 MISSING = object()
 SHARED = {"bench", *(module.__name__.partition(".")[0] for module in FOREIGN)}
 """Packages whose code every run computes with."""

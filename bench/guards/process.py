@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from bench.errors import PluginError
 from bench.guards.code import Code
 from bench.guards.settings import SETTINGS
 
@@ -59,3 +60,23 @@ class ProcessState:
         finally:
             for setting, value in reversed(own):
                 setting.put(value)
+
+
+@contextmanager
+def leaving_nothing(whose: str, module: str) -> Iterator[None]:
+    """Within, plugin code runs that is part of no run, such as one that loads data: the state is put back after it.
+
+    Args:
+        whose: what is running, in words.
+        module: of its plugin.
+
+    Raises:
+        PluginError: where it has replaced what other code computes with.
+    """
+    state = ProcessState({"bench", module.partition(".")[0]})
+    try:
+        yield
+    finally:
+        left = state.put_back()
+    if left.code:
+        raise PluginError(f"{whose} replaced {', '.join(left.code)}, with which other code computes too")

@@ -12,6 +12,7 @@ from bench.data.files import Files
 from bench.data.rules import check_loaded
 from bench.errors import OptionError, PluginError, UnknownNameError
 from bench.failures import Part, plugin_code
+from bench.guards.process import leaving_nothing
 from bench.guards.tensors import Watched, tensors_of
 from bench.metrics import METRICS, Metric, metric_of, require_direction
 from bench.protocol import Protocol
@@ -147,7 +148,8 @@ def resolve_data(
     own_recipe = dataclasses.replace(own_recipe, protocol=own_recipe.protocol or default)
     recommended = own_recipe.options.get(kind.name, {})
     protocol_options, changed_protocol = _resolve(kind, recommended, given["protocol"], f"protocol {kind.name}")
-    chosen = kind(**protocol_options)
+    with plugin_code(Part("protocol", kind.name, offer.plugin, kind)):
+        chosen = kind(**protocol_options)
     if not loaded:
         dataset = _viewed(chosen, offer, dataset, check=True)
     own_recipe = dataclasses.replace(own_recipe, select=own_recipe.select or kind.select)
@@ -172,7 +174,8 @@ def resolve_data(
 
 def _viewed(protocol: Protocol, offer: Offer, dataset: Dataset, check: bool = False) -> Dataset:
     """The data set as a protocol sees it."""
-    with plugin_code(Part("protocol", protocol.name, offer.plugin, offer.value)):
+    part = Part("protocol", protocol.name, offer.plugin, offer.value)
+    with leaving_nothing(str(part), offer.plugin.module), plugin_code(part):
         if check:
             protocol.check(dataset)
         return dataclasses.replace(protocol.view(dataset), name=dataset.name, content=dataset.content)
@@ -189,11 +192,12 @@ def load_dataset(name: str, offer: Offer, files: Files, options: Mapping[str, An
 
     Raises:
         PluginError: where it has another name than it is offered by: two data sets of one name would share their
-            records.
+            records; and where the loader has replaced what other code computes with.
         DataError: for one that breaks a rule (`bench.data.rules`).
         PluginFailureError: for whatever the loader raises that is no BenchError.
     """
-    with plugin_code(Part("data set", name, offer.plugin, offer.value)):
+    part = Part("data set", name, offer.plugin, offer.value)
+    with leaving_nothing(str(part), offer.plugin.module), plugin_code(part):
         dataset = offer.value(files, **options)
     if not isinstance(dataset, Dataset):
         raise PluginError(

@@ -7,6 +7,7 @@ from torch.nn.functional import one_hot
 
 from bench.data.split import Split, Splits
 from bench.errors import OptionError
+from bench.failures import plugin_code
 from bench.metrics import evaluate
 from bench.options import show
 from bench.predictions import Predictions
@@ -35,12 +36,14 @@ def check_sizes(experiments: Iterable[Experiment]) -> None:
     Raises:
         OptionError: for a field without effect on these data, or with a value that they cannot have.
         DataError: when there are too few samples.
+        PluginFailureError: for whatever the data set, the protocol or a metric raise that is no BenchError.
     """
     by_task = {canonical(_task(experiment)): experiment for experiment in experiments}
     for experiment in by_task.values():
         _check_effects(experiment)
         if ABOUT_SPLITS & set(experiment.changed["recipe"]):
-            _check_splits(experiment, splits_of(experiment, 0))
+            with plugin_code(*experiment.parts):
+                _check_splits(experiment, splits_of(experiment, 0))
 
 
 def _task(experiment: Experiment) -> list[object]:

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 import warnings
 
 import numpy as np
@@ -115,3 +116,9 @@ def test_an_evaluation_computes_as_before_the_run_and_the_method_goes_on_as_it_w
     assert torch._C._get_function_stack_at(0) is mode
     state.put_back()
     assert torch.is_grad_enabled()
+
+
+def test_what_libraries_make_anew_when_they_are_imported_is_no_replaced_code():
+    state = ProcessState({"bench"})
+    time.tzset()  # as pandas and scikit-learn call it, so that loading `digits` was refused
+    assert state.put_back().code == []
