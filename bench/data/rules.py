@@ -4,6 +4,7 @@ Files of any size are checked without copying them: of uint8 images only the lab
 """
 
 import math
+import unicodedata
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -21,13 +22,15 @@ RESERVED = ("train", "epoch", "step")
 
 
 def check_loaded(dataset: Dataset) -> None:
-    """Check what a protocol draws from: the names, and the labels and the size of each set that the data set brings.
+    """Check what a protocol draws from: the names, and the labels and the size of each set that the data set brings;
+    and that a record can hold what the data set says of itself.
 
     Inputs are checked later, as `fit` may be what makes them valid.
 
     Raises:
         DataError: for the first rule that is broken.
     """
+    _check_about(dataset)
     check_names(dataset.name, "class", dataset.classes)
     if dataset.groups != ():
         check_names(dataset.name, "group", dataset.groups)
@@ -86,6 +89,8 @@ def check_names(whose: str, what: str, names: Sequence[str]) -> None:
     """
     if not isinstance(names, tuple) or not all(isinstance(name, str) and name.strip() for name in names):
         raise DataError(f"{whose}: {what} names must be a tuple of texts that are not empty, not {names!r}")
+    if broken := [name for name in names if any(unicodedata.category(sign) == "Cc" for sign in name)]:
+        raise DataError(f"{whose}: {what} names must be in one line, without control characters, unlike {broken[0]!r}")
     if twice := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
         raise DataError(f"{whose}: {what} names must be distinct, and {join_first(twice, 3)} stands there twice")
     least = 2 if what == "class" else 1
@@ -170,6 +175,24 @@ def check_normalisation(dataset: Dataset, train: Split) -> None:
         raise DataError(f"{dataset.name}: mean and std are given both or neither")
     if any(value <= 0 for value in dataset.std):
         raise DataError(f"{dataset.name}: std has a number that is not above 0: {dataset.std}")
+
+
+def _check_about(dataset: Dataset) -> None:
+    """Raises DataError for fields that no record can hold, and for data that are others each time."""
+    unofficial = [text for entry in dict(dataset.unofficial).items() for text in entry]
+    for name, texts in (
+        ("reference", [dataset.reference]),
+        ("revision", [dataset.revision]),
+        ("unofficial", unofficial),
+    ):
+        if other := [text for text in texts if not isinstance(text, str)]:
+            raise DataError(f"{dataset.name}: `{name}` must be text, not {other[0]!r}")
+    for name, values in (("mean", dataset.mean), ("std", dataset.std)):
+        if not isinstance(values, tuple) or not all(isinstance(value, int | float) for value in values):
+            raise DataError(f"{dataset.name}: `{name}` must be a tuple of numbers, not {type(values).__name__}")
+    for name in ("train", "val", "test", "probes"):
+        if getattr(dataset, name) is not getattr(dataset, name):
+            raise DataError(f"{dataset.name}: `{name}` is another object each time: load the data once")
 
 
 def _check_form(whose: str, name: str, split: Split) -> None:

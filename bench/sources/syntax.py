@@ -65,7 +65,7 @@ def parse(source: str, module: str, is_package: bool) -> Parsed:
         return Parsed(source)
     package = module if is_package else module.rpartition(".")[0]
     names: set[str] = set()
-    open_ended = False
+    open_ended = _passes_on(tree)
     for node in ast.walk(tree):
         found, is_open = _imported_by(node, package)
         names |= found
@@ -176,9 +176,24 @@ def _imported_by(node: ast.AST, package: str) -> tuple[set[str], bool]:
     return set(), False
 
 
+def _passes_on(tree: ast.AST) -> bool:
+    """Whether a function that imports is given another name, or passed on, as `load = importlib.import_module` does."""
+    nodes = list(ast.walk(tree))
+    called = {id(node.func) for node in nodes if isinstance(node, ast.Call)}
+    renamed = {node.asname for node in nodes if isinstance(node, ast.alias) and node.name in BY_OTHER_NAMES} - {None}
+    return any(
+        _name_of(node) in renamed or (_name_of(node) in BY_OTHER_NAMES and id(node) not in called) for node in nodes
+    )
+
+
 def _called(node: ast.Call) -> str:
     """The last name of the function that is called; empty where it has none."""
-    return node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+    return _name_of(node.func)
+
+
+def _name_of(node: ast.AST) -> str:
+    """The last name of `a.b.name`; empty for what is no name."""
+    return node.attr if isinstance(node, ast.Attribute) else getattr(node, "id", "")
 
 
 def _by_text(node: ast.Call, package: str) -> tuple[set[str], bool]:

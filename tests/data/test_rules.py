@@ -134,6 +134,13 @@ def test_inputs_that_are_neither_images_nor_vectors_are_refused(x, message):
         ({"test": table(y=table().y * 2)}, r"test has a class outside 0\.\.1"),
         ({"test": (table().x, table().y)}, "test must be a bench.Split, not tuple"),
         ({"groups": ()}, r"train has a group outside 0\.\.1"),
+        ({"classes": ("no", "y\nes")}, "class names must be in one line, without control characters"),
+        ({"groups": ("a", "b", "\x1b[31mc")}, "group names must be in one line"),
+        ({"reference": None}, "`reference` must be text, not None"),
+        ({"revision": 7}, "`revision` must be text, not 7"),
+        ({"unofficial": {"a.zip": 3}}, "`unofficial` must be text, not 3"),
+        ({"mean": torch.zeros(2), "std": torch.ones(2)}, "`mean` must be a tuple of numbers, not Tensor"),
+        ({"mean": (0.0, torch.ones(())), "std": (1.0, 1.0)}, "`mean` must be a tuple of numbers"),
     ],
 )
 def test_what_a_protocol_would_draw_from_is_refused_before_it_does(parts, message):
@@ -212,3 +219,14 @@ def test_of_uint8_images_only_the_labels_are_read():
 
     one = images(x=torch.zeros(6, 3, 4, 4, dtype=torch.uint8).as_subclass(Unread))
     check_splits(dataset(), GROUPS, Splits(one, one, {"test": one}))
+
+
+def test_data_that_are_others_each_time_are_refused():
+    """Their hash was of some, and the training on others."""
+
+    class Other(Dataset):
+        def __getattribute__(self, name: str) -> Any:
+            return table() if name == "train" else super().__getattribute__(name)
+
+    with pytest.raises(DataError, match="`train` is another object each time: load the data once"):
+        check_loaded(Other("toy", table(), table(), CLASSES, Recipe(), GROUPS))

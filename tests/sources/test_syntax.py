@@ -120,6 +120,9 @@ def test_a_relative_import_of_a_package_starts_from_itself():
         "exec(text)",
         "from acme.parts import *",
         "import lazy_loader as lazy",
+        "from importlib import import_module as load\nload('acme.' + name)",
+        "load = importlib.import_module\nload('acme.' + name)",
+        "parts = list(map(importlib.import_module, names))",
     ],
 )
 def test_imports_that_are_not_written_out_are_known_as_such(source):
