@@ -22,6 +22,7 @@ Nothing here imports torch.
 
 import hashlib
 import json
+import math
 import os
 import platform
 import re
@@ -88,12 +89,13 @@ class Claim:
         return cls(path, token, None, "", "", touched)
 
     def is_stale(self, now: float) -> bool:
-        """Whether its process is dead, or was not heard of for STALE_SECONDS.
+        """Whether its process is dead, or has not been heard of for so long that it must be. None lives in the future:
+        such a claim, of a clock that was set or a file that was copied, would hold its run for ever.
 
         Args:
             now: in seconds by the clock of the file system.
         """
-        return bool(self.process and self.process.is_dead) or now - self.touched > STALE_SECONDS
+        return bool(self.process and self.process.is_dead) or abs(now - self.touched) > STALE_SECONDS
 
     def __str__(self) -> str:
         return f"process {self.process.pid} on {self.host}" if self.process else f"whoever made {self.path}"
@@ -238,7 +240,7 @@ class Claims:
             with part.open("x") as file:
                 return os.fstat(file.fileno()).st_mtime
         except OSError:
-            return 0.0  # nothing can be told, so nothing is stale
+            return math.nan  # nothing can be told, so nothing is stale
         finally:
             with suppress(OSError):
                 part.unlink()

@@ -31,8 +31,8 @@ def render(results: Iterable[RunResult]) -> dict[str, str]:
 
 
 def page_name(protocol: str, dataset: str) -> str:
-    """The file name of a page. protocol: `name/version`."""
-    return f"{protocol.replace('/', '-v')}-{dataset}.md".replace("/", "-")
+    """The file name of a page. protocol: `name/version`; dataset: no name has a `~`, so that `a/b` and `a-b` differ."""
+    return f"{protocol.replace('/', '-v')}-{dataset.replace('/', '~')}.md"
 
 
 def _page(protocol: str, dataset: str, results: Sequence[RunResult]) -> str:

@@ -75,3 +75,13 @@ def test_an_exit_of_our_own_is_none_of_a_plugin():
         end()
     assert place_of_exit(raised.value, ["bench"]).startswith("SystemExit in end, ")
     assert place_of_exit(raised.value, [__name__]) == ""
+
+
+@pytest.mark.parametrize(("module", "said"), [("rich.console", False), ("bench.cli.run", False), ("acme", True)])
+def test_only_an_exit_of_a_plugin_is_said_to_be_one(monkeypatch, module, said):
+    """`rich` ends the program where the output is closed, as by `| head -1`."""
+    names = {"__name__": module}
+    exec("def callback(**asked):\n    raise SystemExit(1)", names)
+    monkeypatch.setattr(main.commands["list"], "callback", names["callback"])
+    result = CliRunner().invoke(main, ["list"])
+    assert (result.exit_code, "a plugin ended the program" in result.stderr) == (1, said)

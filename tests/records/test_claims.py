@@ -97,6 +97,20 @@ def test_that_of_another_machine_is_taken_over_when_it_was_not_touched_for_long(
         assert claims.take(RECORD) == taken
 
 
+@pytest.mark.parametrize(("ahead", "taken"), [(200.0, False), (400.0, True), (10**9, True)])
+def test_one_that_was_touched_in_the_future_holds_no_run_for_ever(tmp_path, ahead, taken):
+    forged(tmp_path, ELSEWHERE, age=-ahead)
+    with Claims(tmp_path) as claims:
+        assert claims.take(RECORD) == taken
+
+
+def test_where_the_time_is_not_known_nothing_is_stale(tmp_path, monkeypatch):
+    forged(tmp_path, ELSEWHERE)
+    claims = Claims(tmp_path)
+    monkeypatch.setattr(module, "part_of", lambda path: tmp_path / "no folder" / "clock")
+    assert claims.holder(RECORD) is not None
+
+
 def test_one_who_took_over_and_died_is_taken_over_too(tmp_path, dead):
     forged(tmp_path, dead)
     forged(tmp_path, dead, "1" * 16, f"{BASE}.{TOKEN}")

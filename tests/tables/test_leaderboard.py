@@ -618,7 +618,7 @@ def test_a_reference_that_is_a_question_ends_with_its_mark(make_result):
 def test_every_protocol_and_data_set_has_a_page(make_result):
     test = {"tprd": 0.0, "accuracy": 1.0}
     results = [make_result(test=test, protocol=p, dataset=d) for p in ("x/1", "x/2") for d in ("b/c", "a")]
-    assert list(render(results)) == ["x-v1-a.md", "x-v1-b-c.md", "x-v2-a.md", "x-v2-b-c.md"]
+    assert list(render(results)) == ["x-v1-a.md", "x-v1-b~c.md", "x-v2-a.md", "x-v2-b~c.md"]
     assert render([]) == {}
 
 
@@ -707,3 +707,9 @@ def test_a_row_says_what_joined_validation_data_do_to_the_ratio_of_the_classes(m
     data = {"counts": {"train": [train], "val": [val]}}
     result = make_result("erm", test={"tprd": 0.1, "accuracy": 0.9}, validation="paper", data=data)
     assert column([result], "Method") == [f"erm (trained on validation data too{said})"]
+
+
+def test_each_task_has_a_page_of_its_own(make_result: Make):
+    """`a/b` is a member of a family of data sets, and `a-b` another data set."""
+    results = [make_result("erm", 0, dataset=name, test={"tprd": 0.1, "accuracy": 0.9}) for name in ("a/b", "a-b")]
+    assert sorted(render(results)) == ["class_fairness-v1-a-b.md", "class_fairness-v1-a~b.md"]
