@@ -89,7 +89,7 @@ def test_text_becomes_a_value_of_the_annotated_type(name, text, value):
 
 BAD_NUMBERS = ["1_000", "٣", "３", " 3 ", "3\n", "0x10", "True", "", "--3", "."]
 NO_WHOLE_NUMBERS = [*BAD_NUMBERS, "1e20", "1e2", str(10**20), str(-(2**63)), 2**63]
-NO_NUMBERS = [*BAD_NUMBERS, "1_0.5", "٠.٥", "０.５", "0x1p3", "1e999", "-inf", "infinity", "e5", True, 10**400]
+NO_NUMBERS = [*BAD_NUMBERS, "1_0.5", "٠.٥", "０.５", "0x1p3", "1e999", "-inf", "infinity", "e5", True]
 
 
 @pytest.mark.parametrize(
@@ -120,6 +120,14 @@ def test_a_value_that_does_not_fit_is_refused_with_what_does(name, text, expecte
     with pytest.raises(OptionError) as caught:
         parsed({name: text})
     assert str(caught.value) == f"option {name}={show(text)} of method target: {expected}"
+
+
+def test_a_number_that_is_too_large_is_refused_in_a_short_line():
+    with pytest.raises(OptionError) as caught:
+        parsed({"rate": 10**400})
+    message = str(caught.value)
+    assert message.startswith("option rate=1000") and len(message) < 200
+    assert message.endswith("... (401 characters) of method target: expected float (default 0.1)")
 
 
 def test_an_unknown_option_is_refused_with_all_that_are_valid():

@@ -13,7 +13,7 @@ from types import FrameType
 NAMES = [name for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 CODES: dict[int, int] = {getattr(signal, name): 128 + getattr(signal, name) for name in NAMES}
 """Signal -> exit code of a command that it ends. Windows has no SIGHUP."""
-APART = 0.25
+APART = 0.5
 """Seconds by which a second signal is later than the first: what is nearer was sent together with it, by a terminal
 that closes or by a program that passes signals on."""
 

@@ -110,11 +110,12 @@ def _run_seeds(
     finished = list(stands.kept)
     skipped = []
     missing = stands.missing
-    for group in [missing] if stack and missing else [[seed] for seed in missing]:
+    for group in _stack(experiment, missing, seeds, store) if stack and missing else [[seed] for seed in missing]:
         mine, made, others = turns.take(experiment, group)
         if mine:
             made += _run(experiment, label, mine, store, device, asked)
             turns.release(experiment, mine)
+        made = [result for result in made if result.spec.seed in missing]
         results += made
         finished += made
         skipped += others
@@ -122,6 +123,13 @@ def _run_seeds(
     if skipped:
         turns.say(label, experiment, skipped)
     return skipped
+
+
+def _stack(experiment: "Experiment", missing: list[int], asked: list[int], store: "ResultStore") -> list[list[int]]:
+    """The one stack of the missing runs: if there is one, that which was ended when some of it were recorded."""
+    from bench.records.checkpoints import interrupted_stack
+
+    return [interrupted_stack(store.folder, experiment.spec(0), missing, asked) or missing]
 
 
 def _run(

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.autograd import grad
 from torch.overrides import TorchFunctionMode
 
-from bench.meta.functional import Parameters, RandomState
+from bench.meta.functional import Parameters, RandomState, normal_numbers
 from bench.meta.gradient import Inner
 from bench.meta.passes import Head, Validation
 from bench.meta.virtual import VirtualStep
@@ -93,9 +93,7 @@ class Differences:
         self._parameters = Parameters(model)
         self._inner, self._w, self._val, self._step, self._random = inner, w.detach(), val, step, random
         self._derivatives: dict[float, Tensor] = {}
-        generator = torch.Generator().manual_seed(0)
-        directions = torch.randn(DIRECTIONS, *w.shape, generator=generator, dtype=torch.float64)
-        self._directions = directions.to(self._w)
+        self._directions = normal_numbers(DIRECTIONS, *w.shape).to(self._w)
         narrowing = Narrowing()
         with self._parameters.buffers_spared():
             with random.replayed(), narrowing:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -12,6 +13,17 @@ from bench.errors import MetaStepError
 Net = Callable[[Tensor], Tensor]
 """The model as a function of its input, with given values in place of its own parameters."""
 Buffers = Sequence[Tensor | None]
+
+
+def normal_numbers(*shape: int) -> Tensor:
+    """Normal random numbers in float64 on the CPU, the same ones at every call.
+
+    They are numpy's: a capture takes an operator of torch that draws for a draw of the update that it is made in.
+
+    Args:
+        shape: that of the numbers.
+    """
+    return torch.from_numpy(np.random.default_rng(0).standard_normal(shape))
 
 
 class Parameters:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from bench.errors import MetaStepError
 from bench.meta.culprit import fault
+from bench.meta.functional import normal_numbers
 from bench.meta.passes import Head
 from bench.meta.trial import BackendTrial
 
@@ -33,7 +34,8 @@ class HeadTrial(BackendTrial):
             device: where they are.
         """
         self._head = head
-        logits = torch.randn(*shape, generator=torch.Generator().manual_seed(0)).to(device)
+        confidence = torch.linspace(0.5, 8, shape[-2]).unsqueeze(1)  # with small gradients and large ones
+        logits = (normal_numbers(*shape).float() * confidence).to(device)
         super().__init__(Matrix(logits), logits, stacked=len(shape) > 2, samples=shape[-2])
 
     def in_type(self, dtype: torch.dtype) -> "HeadTrial | None":

@@ -1,6 +1,6 @@
 """The names of checkpoints, from which it can be told which runs they belong to. Nothing here imports torch."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, replace
 from itertools import groupby
@@ -34,6 +34,29 @@ def checkpoints_of(checkpoint: Path) -> list[Path]:
         checkpoint: one of them, as `checkpoint_path` names it; it need not exist.
     """
     return list(checkpoint.parent.glob(f"{checkpoint.name.partition('-')[0]}-*.pt"))
+
+
+def interrupted_stack(records: Path, spec: RunSpec, missing: Collection[int], asked: Collection[int]) -> list[int]:
+    """The stack of which some runs are recorded and others are not, because it was ended in between.
+
+    The missing runs must be made by the same stack again: in a smaller one they would round otherwise.
+
+    Args:
+        records: the folder of records.
+        spec: of one of the runs.
+        missing: the seeds of the runs that have no record.
+        asked: those that are asked for, of which these are some.
+
+    Returns:
+        The seeds of the smallest stack that has a checkpoint and holds all that are missing, and no run that is not
+        asked for; empty if there is none.
+    """
+    stacks = []
+    for path in _folder(records).glob(f"{_runs(spec)}.*.pt"):
+        with suppress(ValueError):  # its name holds a digest, or it is not ours
+            stacks.append(sorted(_seeds_of(path.name.split(".")[1])))
+    holding = [stack for stack in stacks if set(missing) < set(stack) <= set(asked)]
+    return min(holding, key=lambda stack: (len(stack), stack), default=[])
 
 
 def discard_finished(records: Path, spec: RunSpec, seeds: Iterable[int]) -> None:

@@ -155,6 +155,8 @@ def train(
         if stages.done:
             observer.stage("final")
         stages.run(prepared.method, task, meter)
+        if streams.stacked:
+            meter.save()  # its records are written one after the other, and an interrupt may come in between
         if experiment.protocol.examines and not meter.diverged[0]:
             meter.save()
             observer.note("the trained models are examined on further test data, which may take a while")

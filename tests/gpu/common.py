@@ -27,6 +27,7 @@ from tests.pretended.device import NAME
 CPU = torch.device("cpu")
 CLASSES = tuple("0123456789")
 RECIPE = Recipe(
+    select="accuracy",
     model="resnet18",
     optimizer="sgd",
     lr=0.01,

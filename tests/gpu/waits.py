@@ -61,7 +61,9 @@ def task(device: torch.device, classes: int, build: Callable[..., nn.Module] | N
     """Two epochs of five batches and a small one."""
     size, side = batch(device), 32 if is_gpu(device) else 8
     split = images(5 * size + size // 2, 0, side, classes).to(device)
-    recipe = Recipe(optimizer="sgd", lr=0.01, momentum=0.9, epochs=2, batch_size=size, val_batch_size=20)
+    recipe = Recipe(
+        select="accuracy", optimizer="sgd", lr=0.01, momentum=0.9, epochs=2, batch_size=size, val_batch_size=20
+    )
 
     def new_model() -> nn.Module:
         model = (build or (resnet18 if is_gpu(device) else tiny))((3, side, side), classes)

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from bench.records.checkpoints import checkpoint_path, discard_finished
+from bench.records.checkpoints import checkpoint_path, discard_finished, interrupted_stack
 from bench.records.spec import RunSpec
 
 SPEC = RunSpec("digits", "erm", "mlp", "class_fairness/1", 0)
@@ -47,3 +47,23 @@ def test_checkpoints_whose_runs_are_all_finished_are_removed(tmp_path, seeds, fi
         file.touch()
     discard_finished(records, SPEC, finished)
     assert sorted(path.parent.iterdir()) == sorted(others if gone else [path, stage, *others])
+
+
+@pytest.mark.parametrize(
+    ("missing", "asked", "stack"),
+    [
+        ([2], range(4), [0, 1, 2, 3]),
+        ([0, 3], range(6), [0, 1, 2, 3]),
+        ([0, 1, 2, 3], range(4), []),  # it is the whole stack
+        ([2], range(3), []),  # seed 3 is not asked for
+        ([4], range(8), [4, 5]),  # the smaller of two
+        ([9], range(12), []),
+    ],
+)
+def test_the_missing_runs_of_a_stack_are_made_by_the_same_stack(tmp_path, missing, asked, stack):
+    records = tmp_path / "results"
+    for seeds in (range(4), [4, 5], range(4, 8)):
+        path = checkpoint_path(records, SPEC, seeds, "way", "source")
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    assert interrupted_stack(records, SPEC, missing, asked) == stack

@@ -111,7 +111,8 @@ def test_a_section_without_a_picture_is_named(tmp_path, capsys):
 
 
 def test_a_command_that_draws_nothing_is_named(tmp_path, make_result, store, capfd):
-    store.put(make_result(data={"counts": {"train": [[3, 4]]}, "sizes": {}, "revision": "r1", "unofficial": {}}))
+    counted = {"counts": {"train": [[3, 4]]}, "sizes": {}, "revision": "r1", "unofficial": {}}
+    store.put(make_result(test={"tprd": 0.1, "accuracy": 0.9}, data=counted))
     line = f"bench plot counts --records {store.folder} --dataset digits --file {tmp_path}/a.txt"
     section = f"# P\n\n## Figure 1\n\n```\n{line}\n```\n\n![All](a.txt)\n\n<!-- counts -->\n"
     assert broken(tmp_path, section) == 1

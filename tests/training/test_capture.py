@@ -5,6 +5,7 @@ import dataclasses
 import gc
 import math
 from types import SimpleNamespace
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -122,7 +123,7 @@ class Looking(Method):
 
     uses_val = True
     capturable = True
-    fails: type[Exception] | None = None
+    fails: ClassVar[type[Exception] | None] = None
     updates_before_failing = CapturedUpdate.WARM_UP
 
     def setup(self):
@@ -139,6 +140,13 @@ class Looking(Method):
         losses = self.losses(next(self.stream))
         self.descend(scale * losses.mean())
         return self.losses(batch).detach(), torch.ones(batch.y.shape)
+
+
+def failing(error: type[Exception]) -> Looking:
+    """One that raises in its fourth update."""
+    method = Looking()
+    method.fails = error
+    return method
 
 
 @dataclasses.dataclass
@@ -216,8 +224,8 @@ def test_two_trainings_at_once_do_not_see_each_other():
 
 FAILING = {
     "a value is read": (lambda: Looking(), "the update looks at the value of a tensor"),
-    "any error": (lambda: Looking(KeyError), "in the middle"),
-    "no memory": (lambda: Looking(torch.OutOfMemoryError), "in the middle"),
+    "any error": (lambda: failing(KeyError), "in the middle"),
+    "no memory": (lambda: failing(torch.OutOfMemoryError), "in the middle"),
     "other validation batches": (lambda: Wandering(), "draws other validation batches"),
 }
 
