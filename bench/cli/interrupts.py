@@ -64,21 +64,21 @@ class Interrupts:
     def _say(self, received: socket.socket, numbers: list[int]) -> None:
         """Runs in a thread: Python's C code sends the number of each signal, whatever the main thread does."""
         first = None
-        echoes = 0
+        echo = 0
         with received:
-            while number := received.recv(1):
-                if number[0] not in numbers:
-                    continue
-                name = signal.Signals(number[0]).name
-                if first is None:
-                    _tell(f"\n{name} heard: ends as soon as it can; a second one ends at once")
-                    echoes += self._wake(number[0])
-                    first = time.monotonic()
-                elif echoes:
-                    echoes -= 1
-                elif time.monotonic() - first > APART:
-                    _tell(f"\n{name} heard again: ended at once")
-                    os._exit(CODES[number[0]])
+            while heard := received.recv(64):
+                for number in filter(numbers.__contains__, heard):
+                    if first is None:
+                        _tell(
+                            f"\n{signal.Signals(number).name} heard: ends as soon as it can; a second one ends at once"
+                        )
+                        echo = number if self._wake(number) else 0
+                        first = time.monotonic()
+                    elif number == echo:
+                        echo = 0
+                    elif time.monotonic() - first > APART:
+                        _tell(f"\n{signal.Signals(number).name} heard again: ended at once")
+                        os._exit(CODES[number])
 
     def _wake(self, number: int) -> bool:
         """If the system gave the signal to another thread, the main one sleeps on: send it there. Returns whether."""

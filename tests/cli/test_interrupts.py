@@ -46,7 +46,7 @@ def test_each_signal_ends_a_command_with_its_code_and_no_traceback(name):
 def test_what_is_tidied_up_is_not_interrupted_by_signals_that_come_together(tmp_path):
     """A terminal that closes, or a scheduler, may send several."""
     tidy = f"__import__('pathlib').Path({str(tmp_path / 'tidy')!r}).touch()"
-    code = f"import time\nprint('began', flush=True)\ntry: time.sleep(60)\nfinally: time.sleep(0.5); {tidy}"
+    code = f"import time\ntry: print('began', flush=True); time.sleep(60)\nfinally: time.sleep(0.5); {tidy}"
     process = begun(command(code))
     process.send_signal(signal.SIGHUP)
     process.send_signal(signal.SIGTERM)
