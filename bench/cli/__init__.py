@@ -27,8 +27,9 @@ class _Commands(click.Group):
         return super().main(*args, **kwargs)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Without a word, `bench` shows its help, as `bench --help` does."""
         try:
-            return super().parse_args(ctx, args)
+            return super().parse_args(ctx, args or ["--help"])
         except click.UsageError as error:
             _refuse(error, ctx)
 

@@ -542,6 +542,12 @@ def _interrupted_in_the_third_epoch(evaluations, model, epoch, evaluate=Evaluati
     return evaluate(evaluations, model, epoch)
 
 
+def test_without_a_word_the_help_is_shown(bench_in):
+    alone, asked = bench_in(), bench_in("--help")
+    assert (alone.exit_code, alone.stdout, alone.stderr) == (0, asked.stdout, "")
+    assert alone.stdout.startswith("Usage: ")
+
+
 def test_help_is_quick_because_it_does_not_import_torch():
     code = "import sys; from bench.cli import main; main(['-h'], standalone_mode=False); print('torch' in sys.modules)"
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
