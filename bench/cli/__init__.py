@@ -27,9 +27,8 @@ class _Commands(click.Group):
         return super().main(*args, **kwargs)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Without a word, `bench` shows its help, as `bench --help` does."""
         try:
-            return super().parse_args(ctx, args or ["--help"])
+            return super().parse_args(ctx, args)
         except click.UsageError as error:
             _refuse(error, ctx)
 
@@ -59,8 +58,9 @@ class _Commands(click.Group):
 
 def _refuse(error: click.UsageError, ctx: click.Context) -> NoReturn:
     """Say in one line what is wrong with the words of a command, and end with exit code 2."""
-    if error.ctx and error.message == error.ctx.get_help():
-        raise error  # where no word is given, click shows the help
+    if error.ctx and error.message == error.ctx.get_help():  # a group without a word shows its help, as with --help
+        say(error.message)
+        ctx.exit(0)
     command = error.ctx.command_path if error.ctx else " ".join(filter(None, ["bench", ctx.invoked_subcommand]))
     message = " ".join(error.format_message().split()).removesuffix(".")
     if isinstance(error, click.BadOptionUsage) and "requires an argument" in message:

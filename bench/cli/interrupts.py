@@ -10,8 +10,9 @@ import time
 from collections.abc import Iterator
 from types import FrameType
 
-NAMES = [name for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
-CODES: dict[int, int] = {getattr(signal, name): 128 + getattr(signal, name) for name in NAMES}
+from bench.failures import INTERRUPTING
+
+CODES: dict[int, int] = {number: 128 + number for number in INTERRUPTING}
 """Signal -> exit code of a command that it ends. Windows has no SIGHUP."""
 APART = 0.5
 """Seconds by which a second signal is later than the first: what is nearer was sent together with it, by a terminal

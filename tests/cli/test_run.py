@@ -542,8 +542,9 @@ def _interrupted_in_the_third_epoch(evaluations, model, epoch, evaluate=Evaluati
     return evaluate(evaluations, model, epoch)
 
 
-def test_without_a_word_the_help_is_shown(bench_in):
-    alone, asked = bench_in(), bench_in("--help")
+@pytest.mark.parametrize("group", [[], ["data"]])
+def test_without_a_word_the_help_is_shown(bench_in, group):
+    alone, asked = bench_in(*group), bench_in(*group, "--help")
     assert (alone.exit_code, alone.stdout, alone.stderr) == (0, asked.stdout, "")
     assert alone.stdout.startswith("Usage: ")
 
