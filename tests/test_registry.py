@@ -205,6 +205,18 @@ def test_what_no_family_has_is_unknown(name):
         registry.find("models", name)
 
 
+def test_every_package_is_installed():
+    """Also where the installation is not editable: a package that is not listed is missing there."""
+    root = Path(__file__).parents[1]
+    listed = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["setuptools"]
+    found = {
+        ".".join([name, *path.parent.relative_to(root / folder).parts])
+        for name, folder in listed["package-dir"].items()
+        for path in (root / folder).rglob("__init__.py")
+    }
+    assert sorted(listed["packages"]) == sorted(found)
+
+
 def test_every_plugin_of_this_distribution_is_installed_and_works():
     project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
     registry = installed()
