@@ -12,7 +12,8 @@ from torch import Generator, Tensor
 from bench.errors import DataError
 
 Augment = Callable[[Tensor, Generator], Tensor]
-"""(images [B, C, H, W] float in [0, 1], generator on their device) -> images of the same shape."""
+"""(images [B, C, H, W] float in [0, 1], generator on their device) -> images of the same shape and type. It draws from
+the generator alone, and leaves its input as it is."""
 
 
 class Batch(NamedTuple):
