@@ -119,7 +119,7 @@ def whole_traceback(error: BaseException) -> str:
 
 
 def _origin(error: BaseException, parts: Sequence[Part]) -> tuple[FrameType | None, int, Part | None]:
-    """The frame and the line of the innermost place in a plugin's code, or else in the core's, and the part it is of."""
+    """Frame and line of the innermost place in a plugin's code, or else in the core's, and the part that it is in."""
     places = list(traceback.walk_tb(error.__traceback__))[::-1]
     packages = {_package(name) for part in parts for name in part.modules}
     for frame, line in places:

@@ -135,7 +135,7 @@ class Ended:
 
 
 def _place(trace: str) -> str:
-    """The innermost place in a plugin of the thread that crashed, from the text of `faulthandler`; empty without one."""
+    """The innermost place in a plugin of the thread that crashed, from the text of `faulthandler`; empty if none is."""
     python, core = str(Path(os.__file__).parent), str(Path(__file__).parents[1])
     for line in trace.partition("Current thread")[2].splitlines():
         is_python = python in line and "site-packages" not in line
