@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from bench.training.method import Method
 
 
-class Watch(Protocol):
+class SampleWatch(Protocol):
     """Sees the samples of each epoch of a training, except preparation epochs. Checkpoints hold its state."""
 
     def __call__(self, epoch: Samples) -> None: ...
@@ -80,7 +80,7 @@ class Meter:
         evaluator: Evaluator,
         observer: Observer | None = None,
         checkpoint: Path | None = None,
-        watch: Watch | None = None,
+        watch: SampleWatch | None = None,
     ) -> None:
         self.steps = 0
         self.samples = 0
