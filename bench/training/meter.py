@@ -213,7 +213,7 @@ class Meter:
         self.history.append(row)
         self._observer.evaluated(row, self.samples / self.seconds)
 
-    def kept(self, run: int) -> dict[str, "np.ndarray[Any, Any]"]:
+    def arrays(self, run: int) -> dict[str, "np.ndarray[Any, Any]"]:
         """The arrays that are stored beside a run's record: the weights of the training samples, if they differ."""
         return self._training_values.arrays(self._method, run)
 
