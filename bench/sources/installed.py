@@ -69,7 +69,7 @@ class Installed(Finder):
         if standard([package]):
             return False
         distributions = _distributions().get(package, [])
-        return not distributions or bool({normalized(name) for name in distributions} & _changing())
+        return not distributions or bool({normalized_name(name) for name in distributions} & _changing())
 
 
 INSTALLED = Installed()
@@ -141,7 +141,7 @@ def _changing() -> frozenset[str]:
     """Distributions whose code may change without their version: those of plugins, and those installed in place."""
     offering = {entry.dist.name for entry in importlib.metadata.entry_points(group=GROUP) if entry.dist}
     claimed = {name for names in _distributions().values() for name in names}
-    return frozenset(map(normalized, offering | set(filter(_is_in_place, claimed))))
+    return frozenset(map(normalized_name, offering | set(filter(_is_in_place, claimed))))
 
 
 def _is_in_place(distribution: str) -> bool:
@@ -153,7 +153,7 @@ def _is_in_place(distribution: str) -> bool:
         return False
 
 
-def normalized(distribution: str) -> str:
+def normalized_name(distribution: str) -> str:
     """The form of a distribution's name in which names are compared: lower case, with `-` for `_` and `.`.
 
     Args:

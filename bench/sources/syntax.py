@@ -24,7 +24,7 @@ READ_NO_TYPES = {"property", "staticmethod", "classmethod", "abstractmethod", "o
 """Decorators that do not read annotations. Others may read them, as `singledispatch` and `torch.library.custom_op` do,
 so the annotations of functions under other decorators are kept.
 """
-BY_OTHER_NAMES = {
+DYNAMIC_IMPORTS = {
     *("import_module", "__import__", "iter_modules", "walk_packages", "exec_module", "spec_from_file_location"),
     *("run_path", "run_module", "exec", "__getattr__", "lazy_loader"),
 }
@@ -170,14 +170,14 @@ def _imported_by(node: ast.AST, package: str) -> tuple[set[str], bool]:
     """The full names that a node of a tree imports, and whether it may import others too."""
     if isinstance(node, ast.Import):
         names = {alias.name for alias in node.names}
-        return names, any(name.partition(".")[0] in BY_OTHER_NAMES for name in names)
+        return names, any(name.partition(".")[0] in DYNAMIC_IMPORTS for name in names)
     if isinstance(node, ast.ImportFrom):
         base = ".".join(filter(None, [_above(package, node.level), node.module])) if node.level else node.module or ""
         names = {f"{base}.{alias.name}" for alias in node.names if alias.name != "*"}
-        return names | {base}, len(names) < len(node.names) or base.partition(".")[0] in BY_OTHER_NAMES
+        return names | {base}, len(names) < len(node.names) or base.partition(".")[0] in DYNAMIC_IMPORTS
     if isinstance(node, ast.FunctionDef):
-        return set(), node.name in BY_OTHER_NAMES
-    if isinstance(node, ast.Call) and _called(node) in BY_OTHER_NAMES:
+        return set(), node.name in DYNAMIC_IMPORTS
+    if isinstance(node, ast.Call) and _called(node) in DYNAMIC_IMPORTS:
         return _by_text(node, package)
     return set(), False
 
@@ -186,9 +186,9 @@ def _passes_on(tree: ast.AST) -> bool:
     """Whether a function that imports modules gets another name or is passed on, as in `load = import_module`."""
     nodes = list(ast.walk(tree))
     called = {id(node.func) for node in nodes if isinstance(node, ast.Call)}
-    renamed = {node.asname for node in nodes if isinstance(node, ast.alias) and node.name in BY_OTHER_NAMES} - {None}
+    renamed = {node.asname for node in nodes if isinstance(node, ast.alias) and node.name in DYNAMIC_IMPORTS} - {None}
     return any(
-        _name_of(node) in renamed or (_name_of(node) in BY_OTHER_NAMES and id(node) not in called) for node in nodes
+        _name_of(node) in renamed or (_name_of(node) in DYNAMIC_IMPORTS and id(node) not in called) for node in nodes
     )
 
 
