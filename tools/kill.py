@@ -219,17 +219,24 @@ def start(words: list[str], armed: Callable[[], Any] | None = None) -> int:
 
 
 def finished(process: int) -> int:
-    """The exit code of a process, negative for a signal."""
+    """The exit code of a process, negative for a signal. It is ended if it takes too long or if this one is."""
     deadline = time.monotonic() + LONGEST
-    while True:
-        ended, status = os.waitpid(process, os.WNOHANG)
-        if ended:
-            return os.waitstatus_to_exitcode(status)
-        if time.monotonic() > deadline:
-            os.kill(process, signal.SIGKILL)
-            os.waitpid(process, 0)
-            return 124
-        time.sleep(0.005)
+    try:
+        while time.monotonic() < deadline:
+            ended, status = os.waitpid(process, os.WNOHANG)
+            if ended:
+                return os.waitstatus_to_exitcode(status)
+            time.sleep(0.005)
+    except KeyboardInterrupt:
+        end(process)
+        raise
+    end(process)
+    return 124
+
+
+def end(process: int) -> None:
+    os.kill(process, signal.SIGKILL)
+    os.waitpid(process, 0)
 
 
 def differences(folder: Path, reference: Path) -> list[str]:
@@ -310,7 +317,11 @@ def main() -> int:
         for name in chosen if asked.kills else []:
             words = ["run", "--method", name, *COMMANDS[name].split(), "--seeds", "2", "--threads", "1"]
             cases[name] = Case(words, Path(scratch, f"{name}-killed"), Path(scratch, name))
-        kill(cases, asked.kills, random.Random(asked.seed))
+        try:
+            kill(cases, asked.kills, random.Random(asked.seed))
+        except KeyboardInterrupt:
+            wrong.append("interrupted: the table is of the kills before")
+            asked.processes = 0
         heads = [signal.Signals(number).name for number in EXIT_CODES] + POINTS
         print("| method | rounds | " + " | ".join(heads) + " | wrong |\n" + "| --- " * (len(heads) + 3) + "|")
         for name, case in cases.items():
