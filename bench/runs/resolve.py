@@ -47,7 +47,7 @@ def resolve(
     registry = registry or installed()
     method = registry.find("methods", request.method)
     if request.model:
-        registry.find("models", request.model)  # a wrong name is told before the data are read
+        registry.find("models", request.model)  # so that a wrong name is reported before the data are read
     if request.validation not in (SHARED, PAPER):
         raise OptionError(f"validation {request.validation!r}: expected {SHARED} or {PAPER}")
     given = by_prefix(request.options)
@@ -152,7 +152,7 @@ def resolve_data(
         BenchError: for unknown names and options, and for data that the protocol cannot use.
     """
     if protocol_name:
-        registry.find("protocols", protocol_name)  # a wrong name is told before the data are read
+        registry.find("protocols", protocol_name)  # so that a wrong name is reported before the data are read
     load = registry.find("datasets", name)
     dataset_options, changed_dataset = _resolve(load.value, {}, given["dataset"], f"data set {name}")
     dataset = loaded or load_dataset(name, load, files, dataset_options)
