@@ -30,9 +30,9 @@ class Setting:
         name: what it is, in words.
         read: returns its value, which later changes of the state do not change.
         write: sets it to a value that `read` has returned.
-        told: whether the record names it when a run has left another value behind. It does if the value could change
-            the numbers of other runs and only a mistake leaves it behind. Other settings are put back silently, such as
-            the state of generators and what libraries set when they are imported.
+        told: whether the record names it when a run has left another value behind. It does if the value could
+            change the numbers of other runs and only a mistake leaves it behind. Other settings are put back silently,
+            such as the state of generators and what libraries set when they are imported.
         evaluations: whether evaluations use the value from before the run, whatever the method has set.
     """
 
