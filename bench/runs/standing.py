@@ -1,4 +1,4 @@
-"""Which records of a command stand, and which runs are trained: again, where a plugin's code has changed."""
+"""Which runs of a command keep their records, and which are trained: for the first time, or after a change."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -14,14 +14,14 @@ from bench.runs.experiment import Experiment
 
 @dataclass
 class Standing:
-    """What becomes of the runs that a command asks for.
+    """Which runs of an experiment keep their records, and which are trained.
 
-    A run whose record cannot be used is neither kept nor missing: a line says why.
+    A run whose record cannot be used is in neither list, and a message gives the reason.
 
     Attributes:
-        kept: records of runs that are not trained.
-        missing: seeds of runs that are trained.
-        lines: what a user should know of the records.
+        kept: records of the runs that are not trained.
+        missing: seeds of the runs that are trained.
+        lines: messages for the user: records that cannot be used, other data, and records that other code has made.
     """
 
     kept: list[RunResult] = field(default_factory=list)
@@ -32,14 +32,17 @@ class Standing:
 def standing(
     experiment: Experiment, seeds: Sequence[int], store: ResultStore, force: bool = False, keep: bool = False
 ) -> Standing:
-    """Decide what is trained: runs that have no record of the same data and of the same code of the plugins.
+    """Decide which runs of an experiment are trained: those without a record of the same data and plugin code.
 
     Args:
-        experiment: What is asked for.
-        seeds: Of its runs.
-        store: The records.
-        force: Train all of them.
-        keep: Train no run again because the code of a plugin has changed.
+        experiment: the experiment.
+        seeds: seeds of its runs.
+        store: the folder of the records.
+        force: train all runs, whether they have a record or not.
+        keep: keep records of the same data that other code of a plugin has made, instead of training these runs again.
+
+    Returns:
+        The records that are kept, the seeds that are trained, and the messages for the user.
     """
     if force:
         return Standing(missing=list(seeds))
@@ -65,7 +68,7 @@ def standing(
 
 
 def _unusable(seed: int, found: Found, superseded: Path) -> list[str]:
-    """A line for each file that stands in the way of a run."""
+    """A message for each file that has the place of a run's record and cannot be used."""
     return [
         f"seed {seed} is left out, as its record cannot be used: {path}: {why}; --force repeats the run and moves the "
         f"record to {superseded}"
@@ -74,7 +77,7 @@ def _unusable(seed: int, found: Found, superseded: Path) -> list[str]:
 
 
 def _lines(differences: Sequence[Difference], superseded: Path, keep: bool) -> list[str]:
-    """A line for each kind of difference between the code of the records and that of today."""
+    """A message for each kind of difference between the code of the records and the installed code."""
     lines = []
     if changed := [other for other in differences if other.plugins]:
         uses = {use: hashes for other in changed for use, hashes in other.plugins.items()}
