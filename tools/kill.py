@@ -8,6 +8,7 @@ command at the same time, and must make each run once. The exit code is 1 if any
 
 import argparse
 import functools
+import itertools
 import os
 import random
 import shutil
@@ -263,10 +264,11 @@ def kill(cases: dict[str, Case], kills: int, draw: random.Random) -> None:
     for case in cases.values():
         case.begin()
     done = 0
+    staged = [case for case in cases.values() if "pruning" in case.words]
+    points = itertools.cycle(point for point in POINTS if point != "stage" or staged)  # no other run gets there
     while done < kills:
-        point = POINTS[done % len(POINTS)]
-        staged = [case for case in cases.values() if "pruning" in case.words]
-        case = draw.choice(staged if point == "stage" and staged else list(cases.values()))
+        point = next(points)
+        case = draw.choice(staged if point == "stage" else list(cases.values()))
         nth = draw.randrange(100) if point == "random" else draw.randint(1, 2)
         done += case.hit(Blow(point, draw.choice(list(EXIT_CODES)), nth, draw.random() < 0.5))
     for case in cases.values():
