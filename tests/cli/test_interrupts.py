@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.cli.interrupts import INTERRUPTS
+from bench.cli.interrupts import SIGNALS
 
 CODES = {"SIGINT": 130, "SIGTERM": 143, "SIGHUP": 129}
 HEARD = "import signal; [signal.signal(getattr(signal, name), signal.SIG_DFL) for name in ('SIGINT', 'SIGHUP')]"
@@ -87,7 +87,7 @@ def test_signals_that_are_ignored_stay_ignored():
 
 def test_the_handlers_of_before_are_back_afterwards():
     before = [signal.getsignal(getattr(signal, name)) for name in CODES]
-    with INTERRUPTS.listening():
+    with SIGNALS.listening():
         assert signal.getsignal(signal.SIGTERM) not in before
     assert [signal.getsignal(getattr(signal, name)) for name in CODES] == before
     wakeup = signal.set_wakeup_fd(-1)

@@ -44,7 +44,7 @@ def test_a_record_that_was_copied_to_another_seed_is_not_its_result(bench_in):
     result = bench_in(*RUN, "--seeds", 2)
     assert result.exit_code == 1
     assert result.stderr == (
-        f"erm, seed 1, is left out, as its record cannot be used: {second}: it holds the record that belongs in "
+        f"erm: seed 1 is left out, as its record cannot be used: {second}: it holds the record that belongs in "
         f"{first.name}; --force repeats the run and moves the record to {RESULTS / 'superseded'}\n"
     )
     assert ", 1 seed(s)," in result.stdout
@@ -159,7 +159,7 @@ def test_what_cannot_be_used_is_named_and_kept_and_takes_nothing_down(bench_in, 
     assert "| random (" in PAGE.read_text() and "| erm (" not in PAGE.read_text()
     result = bench_in(*RUN)
     assert (result.exit_code, result.stdout) == (1, "")
-    assert f"erm, seed 0, is left out, as its record cannot be used: {two_runs}: " in result.stderr
+    assert f"erm: seed 0 is left out, as its record cannot be used: {two_runs}: " in result.stderr
     assert {path: (about.st_ino, about.st_size) for path, about in files().items()} == before
 
 
