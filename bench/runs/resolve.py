@@ -20,6 +20,7 @@ from bench.recipe import Recipe, check_recipe
 from bench.records.spec import PAPER, SHARED
 from bench.registry import Offer, Plugin, Registry, installed
 from bench.runs.experiment import OPTION_PREFIXES, Experiment, Request
+from bench.text import join_first
 
 
 def resolve(
@@ -193,7 +194,15 @@ def _viewed(protocol: Protocol, offer: Offer, dataset: Dataset, check: bool = Fa
     with leaving_nothing(str(part), offer.plugin.module), plugin_code(part):
         if check:
             protocol.check(dataset)
-        return dataclasses.replace(protocol.view(dataset), name=dataset.name, content=dataset.content)
+        before = tensors_of(dataset)
+        watched = Watched(before)
+        seen = protocol.view(dataset)
+        # The record has the hash of what was loaded.
+        if written := watched.changed() or sorted(tensors_of(dataset).keys() ^ before.keys()):
+            raise PluginError(
+                f"{part}: its view has written to {join_first(written, 3)} of the data set: copy it first"
+            )
+        return dataclasses.replace(seen, name=dataset.name, content=dataset.content)
 
 
 def load_dataset(name: str, offer: Offer, files: Files, options: Mapping[str, Any]) -> Dataset:

@@ -15,6 +15,7 @@ from bench.data.fitting import fit_on, fitted_dataset, statistics_of_tests
 from bench.data.rules import check_loaded, check_normalisation, check_sets, sets_of
 from bench.data.split import Augment, Split
 from bench.errors import BenchError, OptionError
+from bench.guards.tensors import tensors_of
 from bench.metrics import metric_of
 from bench.protocol import Protocol
 from bench.recipe import check_recipe
@@ -114,10 +115,11 @@ def check_protocol(
         installed().find("metrics", metric_of(column))
     given = dataset or _dataset_for(chosen)
     chosen.check(given)
-    before = copy.deepcopy(given.train)
+    before = copy.deepcopy(tensors_of(given))
     seen = chosen.view(given)
     splits, again, other = (chosen.splits(seen, seen.recipe, RandomStreams((seed,))) for seed in (0, 0, 1))
-    equal(vars(before), vars(given.train), "it changes the data set that it is given")
+    assert before.keys() == tensors_of(given).keys(), "it adds splits to the data set that it is given"
+    equal(before, tensors_of(given), "it changes the data set that it is given")
     assert "test" in splits.tests, "its splits have no test set of the name `test`"
     severe = [f.what for f in audit(seen, chosen, seen.recipe, splits, again) if f.severity == "severe"]
     assert not severe, f"its splits are not what it says of them: {'; '.join(severe)}"
