@@ -121,9 +121,25 @@ def _pictures(kind: str, asked: dict[str, Any]) -> "Iterator[tuple[str, Callable
         spec = one.first.spec
         tasks[spec.protocol, spec.dataset, spec.model].append(one)
     for (protocol, dataset, model), series in tasks.items():
-        name = f"{kind}.{protocol.replace('/', '-v')}.{dataset}.{model}".replace("/", "-")
+        name = picture_name(kind, protocol, dataset, model)
         title = f"{dataset}, {model}, {protocol.split('/')[0].replace('_', ' ')}"
         yield name, lambda series=series, title=title: _draw(kind, series, title, asked)  # type: ignore[misc]
+
+
+def picture_name(kind: str, protocol: str, dataset: str, model: str) -> str:
+    """The file name of a picture, without a suffix; another one for each task and model.
+
+    Args:
+        kind: of the picture.
+        protocol: `name/version`.
+        dataset, model: their names.
+    """
+    from bench.records.spec import digest
+
+    # As of pages (`bench.tables.leaderboard.page_name`): no name has a `~` or an `@`.
+    name = f"{kind}.{protocol.replace('/', '-v')}.{dataset}.{model}".replace("/", "~")
+    one_reading = "." not in protocol + dataset and name.isascii() and name == name.lower()
+    return name if one_reading else f"{name}@{digest([protocol, dataset, model])}"
 
 
 def _chosen(asked: dict[str, Any]) -> "list[Series]":

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from bench.records.sections import Environment
+from bench.records.spec import digest
 from bench.tables.markdown import MARK, code, plain, table
 from bench.throughput.record import WAYS, Quartiles, StepCost, ThroughputRecord, quartiles
 
@@ -68,7 +69,8 @@ def render(records: Iterable[ThroughputRecord]) -> dict[str, str]:
     lines = [f"{MARK}# Throughput", "", NOTES, ""]
     files = {}
     for device, of_device in sorted(by_device.items()):
-        name = f"throughput/{re.sub('[^a-z0-9]+', '-', device.lower()).strip('-')}.svg"
+        name = f"throughput/{re.sub('[^a-z0-9]+', '-', device.lower()).strip('-')}"
+        name += f"@{digest(device)}.svg" if f"{name}.svg" in files else ".svg"  # names may differ in signs alone
         files[name] = picture(of_device)
         lines += [f"## {plain(device)}", "", f"![Time of a step relative to the baseline]({name})", ""]
         for record in of_device:

@@ -8,6 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from bench.cli import main
+from bench.cli.plot import picture_name
 from bench.plots import images
 from bench_plugins.datasets.digits import load_digits
 
@@ -169,3 +170,12 @@ def test_pictures_need_no_torch_and_help_no_matplotlib(records, tmp_path):
     ):
         done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=True)
         assert done.stdout.splitlines()[-1] == loaded
+
+
+def test_each_picture_has_a_name_of_its_own():
+    tasks = [("p/1", "a/b", "m"), ("p/1", "a-b", "m"), ("p/1", "a.b", "c"), ("p/1", "a", "b.c"), ("p/1", "a", "B.c")]
+    tasks += [("p/1", "a", "timm/m"), ("p/1", "a", "timm-m"), ("p-v1/1", "a", "m"), ("p.q/1", "a", "m")]
+    tasks += [("p/1", "q-v1.a", "m")]
+    assert len({picture_name("curves", *task).lower() for task in tasks}) == len(tasks)
+    assert picture_name("curves", "label_shift/1", "moons", "mlp") == "curves.label_shift-v1.moons.mlp"
+    assert picture_name("curves", "p/1", "a", "timm/resnet.a1") == "curves.p-v1.a.timm~resnet.a1"

@@ -1,6 +1,7 @@
 """The throughput benchmark: what it measures, its records, its page and its gate."""
 
 import json
+import re
 import subprocess
 import sys
 from dataclasses import dataclass, replace
@@ -407,6 +408,13 @@ def test_a_record_is_read_as_it_was_written(tmp_path):
     path.write_text(path.read_text().replace("[2, 5]", "[2, 4]"))
     assert [*load(tmp_path, ThroughputRecord)[1]] == [path]
     assert replace(made, conditions=Conditions(rounds=99)).path == made.path != replace(made, name="other").path
+
+
+def test_devices_whose_names_differ_in_signs_alone_have_a_picture_each():
+    devices = ["CPU (a)", "CPU a", "CPU-A"]
+    files = page.render([replace(record(base=[1, 2]), environment=made_up_environment(device=d)) for d in devices])
+    shown = re.findall(r"!\[.*\]\((.*)\)", files[page.PAGE])
+    assert len(set(shown)) == 3 and {page.PAGE, *shown} == set(files)
 
 
 def test_the_page_is_a_pure_function_of_the_records(tmp_path):
