@@ -5,6 +5,7 @@ Only what `bench` never writes is refused. Values of a plugin's metrics may be a
 """
 
 import math
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
@@ -13,7 +14,10 @@ from datetime import datetime
 from bench.metrics import METRICS, metric_of
 from bench.records.sections import About, Costs, Data, Environment, Resolved, Selected
 from bench.records.spec import OPTION_FIELDS, PAPER, SHARED, RunSpec
+from bench.text import shell_line
 
+NAME = re.compile(r"\w[\w./+-]*")
+"""What plugins can offer is named like this (`bench.offers`). Files have these names."""
 ROUNDING = 1e-9
 """By so much a fraction may be outside [0, 1]."""
 Column = Sequence[float | None]
@@ -32,7 +36,10 @@ def check_spec(spec: RunSpec, resolved: Resolved) -> None:
     if spec.seed < 0:
         raise ValueError(f"its seed {spec.seed} is below 0")
     name, _, version = spec.protocol.partition("/")
-    if not (name and version.isascii() and version.isdigit()):
+    for what, known in (("data set", spec.dataset), ("method", spec.method), ("model", spec.model), ("protocol", name)):
+        if not NAME.fullmatch(known):
+            raise ValueError(f"its {what} {known!r} is no name that a plugin can offer")
+    if not (version.isascii() and version.isdigit()):
         raise ValueError(f"its protocol {spec.protocol!r} is not of the form name/version")
     if spec.validation not in (SHARED, PAPER):
         raise ValueError(f"its validation {spec.validation!r} is neither {SHARED} nor {PAPER}")
@@ -41,6 +48,20 @@ def check_spec(spec: RunSpec, resolved: Resolved) -> None:
         for option, value in getattr(spec, section).items():
             if option not in used or used[option] != value:
                 raise ValueError(f"{section}.{option} is {value!r} in its spec, and {used.get(option)!r} as resolved")
+
+
+def check_command(command: str, spec: RunSpec) -> None:
+    """Check that a command is that of a run, as far as the spec says it: its beginning and its end.
+
+    Args:
+        command, spec: of the record.
+
+    Raises:
+        ValueError: for another method, data set or seed.
+    """
+    begin = shell_line(["bench", "run", "--method", spec.method, "--dataset", spec.dataset])
+    if not (f"{command} ".startswith(f"{begin} ") and command.endswith(f" --seed {spec.seed}")):
+        raise ValueError(f"its command is not that of {spec.method} on {spec.dataset} with seed {spec.seed}")
 
 
 def check_about(about: About) -> None:

@@ -8,7 +8,15 @@ from typing import Any, TypeVar
 
 from bench.records.json_file import FORMAT, JsonRecord
 from bench.records.known_code import CORE, as_one, hashes_by_use
-from bench.records.possible import check_about, check_costs, check_data, check_history, check_selected, check_spec
+from bench.records.possible import (
+    check_about,
+    check_command,
+    check_costs,
+    check_data,
+    check_history,
+    check_selected,
+    check_spec,
+)
 from bench.records.sections import About, Code, Costs, Data, Environment, Resolved, Section, Selected
 from bench.records.shape import check_shape
 from bench.records.spec import SHARED, RunSpec, canonical
@@ -160,6 +168,7 @@ class RunResult(JsonRecord):
         if "torch" not in self.environment.versions:
             raise ValueError("it does not say the version of torch")
         check_spec(self.spec, self.resolved)
+        check_command(self.command, self.spec)
         check_about(about)
         check_data(self.data, about, self.ok)
         check_costs(self.costs, self.environment)
