@@ -46,7 +46,7 @@ def model_builder(
 
     def build() -> nn.Module:
         model = experiment.model(shape, len(dataset.classes), **experiment.model_options)
-        return check_module(f"model {experiment.model_name}", model)
+        return check_module(experiment.model_part or f"model {experiment.model_name}", model)
 
     def new_model() -> nn.Module:
         model = initial_model(build, mean, std, streams, device)
@@ -116,7 +116,8 @@ def check_model_on(experiment: Experiment, train: Split, streams: RandomStreams,
     """
     build = model_builder(experiment, train, streams, device)
     exact = device.type == "cpu" and experiment.recipe.precision == "fp32"
-    check_model(experiment.model_name, build, train, len(experiment.dataset.classes), EXACT if exact else ROUNDED)
+    model = experiment.model_part or experiment.model_name
+    check_model(model, build, train, len(experiment.dataset.classes), EXACT if exact else ROUNDED)
 
 
 def new_task(experiment: Experiment, splits: Splits, streams: RandomStreams, device: torch.device) -> Task:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from bench.data.dataset import Dataset
 from bench.data.files import Files
-from bench.failures import Part
 from bench.guards.tensors import Watched
 from bench.metrics import METRICS, Metric, metric_of
+from bench.parts import Part
 from bench.protocol import Protocol
 from bench.recipe import Recipe
 from bench.records.sections import Resolved
@@ -130,7 +130,7 @@ class Experiment:
             "method": ("method", self.method_name, self.method),
             "model": ("model", self.model_name, self.model),
             "protocol": ("protocol", self.protocol.name, type(self.protocol)),
-            "dataset": ("data set", self.dataset.name, None),
+            "dataset": ("data set", self.dataset.name, (self.dataset.augment, self.dataset.fit)),
         }
         parts = [
             Part(kind, name, self.plugins[use], source)
@@ -138,6 +138,11 @@ class Experiment:
             if use in self.plugins
         ]
         return [*parts, *self.metric_parts]
+
+    @property
+    def model_part(self) -> Part | None:
+        """The model as a plugin's; None where it is not known whose it is."""
+        return next((part for part in self.parts if part.kind == "model"), None)
 
     @property
     def trains_on_val(self) -> bool:

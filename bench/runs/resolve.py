@@ -11,10 +11,11 @@ from bench.data.dataset import Dataset
 from bench.data.files import Files
 from bench.data.rules import check_loaded
 from bench.errors import OptionError, PluginError, UnknownNameError
-from bench.failures import Part, plugin_code
+from bench.failures import plugin_code
 from bench.guards.process import leaving_nothing
 from bench.guards.tensors import Watched, tensors_of
 from bench.metrics import METRICS, Metric, metric_of, require_direction
+from bench.parts import Part
 from bench.protocol import Protocol
 from bench.recipe import Recipe, check_recipe
 from bench.records.spec import PAPER, SHARED
