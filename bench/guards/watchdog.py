@@ -1,5 +1,6 @@
 """A clock that ends a run which makes no progress, and an observer that hears of progress."""
 
+import importlib
 import signal
 import threading
 import time
@@ -10,11 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 from bench.errors import OptionError, TimedOutError
 from bench.failures import Interrupts
+from bench.guards.ending import ENDING
 from bench.training.meter import Meter
 from bench.training.observer import Observer
 
 if TYPE_CHECKING:
     from bench.training.method import Method
+
+
+LEAST = 1.0
+"""Seconds that a run has at least to end itself."""
 
 
 class Heard(Observer):
@@ -64,24 +70,30 @@ class Watchdog:
     """Raises TimedOutError in the main thread when nothing has called `beat` for too long.
 
     An alarm of the system interrupts whatever Python does, sleeping and waiting for locks included. It rings again each
-    second, in case plugin code catches the error. It cannot interrupt a call of C code that does not return.
+    second, in case plugin code catches the error. It cannot interrupt a call of C code that does not return. If the
+    same time passes again, a thread ends the process, where that is allowed (`bench.guards.ending`).
 
     Args:
         seconds: without progress that are too long; None: nothing is ever too long.
+        give_up: called by that thread, to write what has to be written. Gives the line that is said.
 
     Raises:
         OptionError: where there are no alarms: on Windows, and in any thread but the main one.
     """
 
-    def __init__(self, seconds: float | None) -> None:
+    def __init__(self, seconds: float | None, give_up: Callable[[], str]) -> None:
         self.seconds = seconds
-        self._heard_at = time.perf_counter()
+        self._give_up = give_up
+        self._progress_at = time.perf_counter()
+        self._quiet_until = 0.0
+        self._over = threading.Event()
+        self._ending = threading.Lock()
         if seconds is not None and not can_ring():
             raise OptionError("--timeout needs --isolate on this system, which has no alarms (SIGALRM)")
 
     def beat(self) -> None:
         """Note that there was progress."""
-        self._heard_at = time.perf_counter()
+        self._progress_at = time.perf_counter()
 
     @contextmanager
     def watching(self) -> Iterator[None]:
@@ -93,8 +105,13 @@ class Watchdog:
         if self.seconds is None:
             yield
             return
+        importlib.import_module(
+            "torch._dynamo"
+        )  # as the first optimiser does, for seconds, and it breaks if interrupted
         self.beat()
         interval = min(1.0, self.seconds / 4)
+        if ENDING.is_allowed:
+            threading.Thread(target=self._end, args=(interval,), daemon=True, name="bench watchdog").start()
         before = signal.signal(signal.SIGALRM, self._ring)
         signal.setitimer(signal.ITIMER_REAL, interval, interval)
         try:
@@ -102,13 +119,30 @@ class Watchdog:
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
             signal.signal(signal.SIGALRM, before)
+            with self._ending:  # so that no run is given up while it is recorded
+                self._over.set()
+
+    def _silence(self) -> float:
+        """Seconds since the last progress, at least. Steps are told of at most once in SHOW_SECONDS."""
+        return time.perf_counter() - self._progress_at - Meter.SHOW_SECONDS
 
     def _ring(self, number: int, frame: FrameType | None) -> None:
         assert self.seconds is not None
-        # Steps are told of at most once in SHOW_SECONDS.
-        if time.perf_counter() - self._heard_at > self.seconds + Meter.SHOW_SECONDS:
-            self._heard_at = time.perf_counter() - self.seconds  # so that it does not ring while this error is handled
+        if self._silence() > self.seconds and time.perf_counter() > self._quiet_until:
+            self._quiet_until = time.perf_counter() + Meter.SHOW_SECONDS  # so that this error can be handled
             raise TimedOutError(f"no progress for {self.seconds:g} seconds")
+
+    def _end(self, interval: float) -> None:
+        """Runs in a thread, as the main one may be in C code, or handle every error."""
+        assert self.seconds is not None
+        while not self._over.wait(interval):
+            with self._ending:
+                if self._silence() > self.seconds + max(self.seconds, LEAST) and not self._over.is_set():
+                    try:
+                        line = self._give_up()
+                    except BaseException as error:  # a full disk, for example
+                        line = f"{type(error).__name__}: {error}"
+                    ENDING.end(line)
 
 
 def can_ring() -> bool:

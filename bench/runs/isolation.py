@@ -4,6 +4,7 @@
 """
 
 import contextlib
+import ctypes
 import faulthandler
 import multiprocessing
 import os
@@ -21,7 +22,7 @@ from typing import Any
 
 from bench.data.files import Files
 from bench.errors import BenchError, DataError
-from bench.failures import Interrupts, whole_traceback
+from bench.failures import INTERRUPTING, Interrupts, whole_traceback
 from bench.guards.watchdog import Heard, can_ring
 from bench.records.run import PLUGIN_ERROR, TIMED_OUT
 from bench.runs.experiment import Experiment, Request
@@ -32,6 +33,8 @@ GRACE = 5.0
 """Seconds in which a process that hangs may end itself, and tell where it hung."""
 START = 120.0
 """Seconds more than its timeout that a process has to import its libraries and to load the data."""
+SET_DEATH_SIGNAL = 1
+"""Of `prctl`, as in the header of Linux."""
 Watch = Callable[[], AbstractContextManager[Observer]]
 
 
@@ -48,6 +51,7 @@ class Job:
         how: further arguments of the function.
         watch: gives the context with the observer; it shows the progress in that process. None: nothing is shown.
         trace: a file for what is known of a crash.
+        parent: the process that waits for this one.
     """
 
     function: Callable[..., Any]
@@ -59,6 +63,7 @@ class Job:
     how: Mapping[str, Any]
     watch: Watch | None
     trace: Path
+    parent: int
 
 
 def in_own_process(
@@ -94,6 +99,7 @@ def in_own_process(
             how=how,
             watch=watch,
             trace=Path(folder, "trace"),
+            parent=os.getpid(),
         )
         answer = _Process(job).answer(how.get("timeout"))
         if isinstance(answer, Ended) and job.trace.exists():
@@ -161,16 +167,23 @@ class _Process:
                     return said
                 patience = None if timeout is None else timeout + GRACE
         except EOFError:
-            self._process.join()
+            self._process.join(GRACE)  # it may live on, without a pipe
             return Ended(self._process.exitcode or 0)
         except KeyboardInterrupt:
             self._interrupt()
             raise
         finally:
-            self._process.kill()
-            self._process.join()
-            self._received.close()
+            self._end()
         return Ended(0, timeout)
+
+    def _end(self) -> None:
+        """End it, and the processes that it has started."""
+        if hasattr(os, "killpg"):
+            with contextlib.suppress(OSError):  # it leads no group yet, or nobody is left in it
+                os.killpg(self._process.pid or 0, signal.SIGKILL)
+        self._process.kill()
+        self._process.join()
+        self._received.close()
 
     def _interrupt(self) -> None:
         """Interrupt it, and wait until it has written what it has to."""
@@ -189,10 +202,11 @@ def work(job: Job, connection: Connection) -> None:
     """
     if hasattr(os, "setsid"):
         os.setsid()  # a Ctrl-C in the terminal is passed on by the process that started this one, once
-    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+    threading.Thread(target=_end_with, args=(job.parent,), daemon=True).start()
+    _end_at_once_with(job.parent)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     if hasattr(signal, "pthread_sigmask"):
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, INTERRUPTING)
     with job.trace.open("w") as trace:
         faulthandler.enable(trace)
         connection.send(_worked(job, lambda: connection.send(None)))
@@ -223,6 +237,14 @@ def _worked(job: Job, beat: Callable[[], None]) -> Any:
         return RuntimeError(whole_traceback(error))
 
 
+def _end_at_once_with(parent: int) -> None:
+    """Have Linux end this process when the one that started it is gone, also while C code lets no thread run."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(SET_DEATH_SIGNAL, signal.SIGKILL)
+        if os.getppid() != parent:  # it had gone before
+            os._exit(1)
+
+
 def _end_with(parent: int) -> None:
     """End this process when the one that started it is gone."""
     while os.getppid() == parent:
@@ -232,11 +254,11 @@ def _end_with(parent: int) -> None:
 
 @contextlib.contextmanager
 def _interrupts_held() -> Iterator[None]:
-    """Within, no Ctrl-C arrives, and a process that is started here holds it back until it listens."""
+    """Within, nothing interrupts, and a process that is started here holds it back until it listens."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, INTERRUPTING)
     try:
         yield
     finally:

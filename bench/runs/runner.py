@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from bench.errors import DataError, DeviceError, OptionError
-from bench.failures import Interrupts
+from bench.failures import Interrupts, hangs
 from bench.guards.allocator import keep_freed_memory
 from bench.guards.outcome import Outcome
 from bench.guards.process import ProcessState
@@ -109,7 +109,15 @@ def run(
     with Interrupts() as interrupts:
         trained = FinishedTraining(Outcome(experiment.parts, interrupts))
         trained.outcome.is_bad_input = lambda: not (checked or trained.has_begun)
-        watchdog = Watchdog(timeout)
+
+        def give_up() -> str:
+            error, traceback = hangs(experiment.parts)
+            trained.outcome.fail(TIMED_OUT, f"{error}: no progress for {timeout:g} seconds", traceback)
+            told = f"failed ({TIMED_OUT}): {trained.outcome.error}"
+            _recorded(experiment, seeds, store, trained, computed)
+            return _ended(told)
+
+        watchdog = Watchdog(timeout, give_up)
         heard = Heard(observer or Observer(), interrupts, watchdog.beat)
         with _kept_apart(experiment, trained, heard.note) as undisturbed, trained.outcome, watchdog.watching():
             computed = replace(computed, threads=choose_threads(experiment, computed.runs, device, threads))
@@ -154,7 +162,7 @@ def check(
     with Interrupts() as interrupts:
         outcome = Outcome(experiment.parts, interrupts, is_bad_input=lambda: True)
         trained = FinishedTraining(outcome)
-        watchdog = Watchdog(timeout)
+        watchdog = Watchdog(timeout, lambda: _ended(f"{hangs(experiment.parts)[0]}, in the checks before the training"))
         with _kept_apart(experiment, trained), outcome, watchdog.watching():
             begin(experiment.private(), seeds, device, stacked)
         if trained.wrote_to:
@@ -185,6 +193,14 @@ def record_failure(
     trained.outcome.fail(status, f"{experiment.parts[0]}: {error}", traceback)
     ways = {name: how[name] for name in ("stacked", "backend", "check", "eager", "threads") if name in how}
     return _recorded(experiment, seeds, store, trained, _computation(experiment, seeds, device, **ways))
+
+
+def _ended(failure: str) -> str:
+    """What is said when the process is ended."""
+    return (
+        f"{failure}: it does not end when it is told to, so the process is ended, and what else was asked for is not "
+        f"run: --isolate keeps the other runs"
+    )
 
 
 def _computation(
