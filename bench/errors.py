@@ -67,6 +67,10 @@ class PluginError(BenchError):
         return error
 
 
+class NamedError(PluginError):
+    """A part of a plugin that did to the process or the data what none may. The message begins with the part."""
+
+
 class PluginFailureError(PluginError):
     """Plugin code that raised something that it should not have: a failure, not bad input, so the exit code is 1."""
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any, Self
 
-from bench.errors import BenchError, PluginError, PluginFailureError
+from bench.errors import BenchError, NamedError, PluginError, PluginFailureError
 from bench.parts import Part, module_of, origin
 
 LONGEST = 500
@@ -29,7 +29,7 @@ def one_line(error: BaseException, parts: Sequence[Part]) -> str:
     frame, line, part = origin(list(traceback.walk_tb(error.__traceback__))[::-1], parts, kind)
     whose = f"{part}: " if part else ""
     if isinstance(error, BenchError):
-        return whose + message(error)
+        return message(error) if isinstance(error, NamedError) else whose + message(error)
     said = message(error)
     return f"{whose}{type(error).__name__}{_where(frame, line)}" + (f": {said}" if said else "")
 

@@ -2,13 +2,16 @@
 
 import functools
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
 from bench.registry import Plugin
 
+Running = Callable[[str], AbstractContextManager[None]]
+"""Gives the context in which code of the part of a kind runs, such as `protocol`, or of one of a name: `metric x`."""
 Places = list[tuple[FrameType, int]]
 """Frames with the lines that they are in, the innermost first."""
 

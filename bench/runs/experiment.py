@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +10,7 @@ from bench.data.dataset import Dataset
 from bench.data.files import Files
 from bench.guards.tensors import Watched
 from bench.metrics import METRICS, Metric, metric_of
-from bench.parts import Part
+from bench.parts import Part, Running
 from bench.protocol import Protocol
 from bench.recipe import Recipe
 from bench.records.sections import Resolved
@@ -76,6 +77,8 @@ class Experiment:
     """What the tensors of its data set were like when they were loaded."""
     metric_parts: tuple[Part, ...] = ()
     """The metrics of plugins."""
+    running: Running = field(default=lambda kind: nullcontext(), compare=False)
+    """Gives the context for code of the part of a kind: that of a run finds out what the part leaves behind."""
     loaded: tuple[Plugin, ...] = ()
     """All plugins that were imported, also those that take no part and those that are broken."""
 
@@ -111,8 +114,12 @@ class Experiment:
         """The method with its options, not yet begun. Raises OptionError for values that it does not take."""
         return self.method(**self.options)
 
-    def private(self) -> "Experiment":
-        """The same experiment for one run: whatever the run changes in it but the tensors is a copy."""
+    def private(self, running: Running) -> "Experiment":
+        """The same experiment for one run: whatever the run changes in it but the tensors is a copy.
+
+        Args:
+            running: gives the contexts of that run.
+        """
         data = self.dataset
         plain = {name: copy.deepcopy(getattr(data, name)) for name in ("recipe", "recipes", "unofficial")}
         own = ("options", "model_options", "dataset_options", "recipe", "own_recipe", "protocol", "changed")
@@ -120,6 +127,7 @@ class Experiment:
             self,
             dataset=replace(data, probes=dict(data.probes), **plain),
             known_metrics=dict(self.known_metrics),
+            running=running,
             **{name: copy.deepcopy(getattr(self, name)) for name in own},
         )
 
