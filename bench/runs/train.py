@@ -7,14 +7,14 @@ import copy
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import nn
 
 from bench.data.rules import check_labels
-from bench.data.split import Splits
+from bench.data.split import Split, Splits
 from bench.errors import PluginError
 from bench.guards.outcome import Outcome
 from bench.guards.tensors import Watched, tensors_of
@@ -161,7 +161,10 @@ def train(
             meter.save()  # its records are written one after the other, and an interrupt may come in between
         if experiment.protocol.examines and not meter.diverged[0]:
             meter.save()
-            observer.note("the trained models are examined on further test data, which may take a while")
+            protocol = experiment.protocol.name
+            observer.note(
+                f"protocol {protocol} examines the trained models on test sets of its own: it may take a while"
+            )
             with undisturbed(), experiment.running("protocol"):
                 trained.further = _examined(experiment, prepared, evaluations, streams)
 
@@ -207,6 +210,21 @@ def _examined(
     for state in evaluations.model_states.values():
         if id(state) not in metrics_by_model:
             model.load_state_dict(state)
-            evaluate = partial(evaluations.examined, model)
+            evaluate = _Examination(experiment.protocol.name, evaluations, model)
             metrics_by_model[id(state)] = experiment.protocol.examine(model, prepared.splits, streams, evaluate)
     return {rule: metrics_by_model[id(state)] for rule, state in evaluations.model_states.items()}
+
+
+@dataclass
+class _Examination:
+    """Evaluates the model of a rule on the test sets that a protocol examines, each under its name or its number."""
+
+    protocol: str
+    evaluations: Evaluations
+    model: nn.Module
+    count: int = 0
+
+    def __call__(self, split: Split, name: str = "") -> Metrics:
+        self.count += 1
+        what = f"test set {name or self.count} that the protocol {self.protocol} examines"
+        return self.evaluations.examined(self.model, split, what)
