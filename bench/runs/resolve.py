@@ -75,7 +75,8 @@ def resolve(
         load=known.load,
         metric_parts=_metric_parts(registry),
     )
-    with plugin_code(*experiment.parts):
+    part = Part("method", request.method, method.plugin, method.value)
+    with leaving_nothing(str(part), method.plugin.module), plugin_code(part):
         experiment.new_method()  # checks its options, before anything is trained
     return replace(experiment, plugins=_plugins(experiment, registry), as_loaded=Watched(tensors_of(known.dataset)))
 
@@ -149,7 +150,8 @@ def resolve_data(
     own_recipe = dataclasses.replace(own_recipe, protocol=own_recipe.protocol or default)
     recommended = own_recipe.options.get(kind.name, {})
     protocol_options, changed_protocol = _resolve(kind, recommended, given["protocol"], f"protocol {kind.name}")
-    with plugin_code(Part("protocol", kind.name, offer.plugin, kind)):
+    part = Part("protocol", kind.name, offer.plugin, kind)
+    with leaving_nothing(str(part), offer.plugin.module), plugin_code(part):
         chosen = kind(**protocol_options)
     if not loaded:
         dataset = _viewed(chosen, offer, dataset, check=True)
