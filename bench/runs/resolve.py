@@ -1,7 +1,8 @@
 """From what was asked for to an experiment: names looked up, options read and checked."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -75,10 +76,16 @@ def resolve(
         load=known.load,
         metric_parts=_metric_parts(registry),
     )
-    part = Part("method", request.method, method.plugin, method.value)
-    with leaving_nothing(str(part), method.plugin.module), plugin_code(part):
+    with _running(Part("method", request.method, method.plugin, method.value)):
         experiment.new_method()  # checks its options, before anything is trained
     return replace(experiment, plugins=_plugins(experiment, registry), as_loaded=Watched(tensors_of(known.dataset)))
+
+
+@contextmanager
+def _running(part: Part) -> Iterator[None]:
+    """Within, code of a part runs that is part of no run."""
+    with leaving_nothing(str(part), part.plugin.module), plugin_code(part):
+        yield
 
 
 def _plugins(experiment: Experiment, registry: Registry) -> dict[str, Plugin]:
@@ -150,8 +157,7 @@ def resolve_data(
     own_recipe = dataclasses.replace(own_recipe, protocol=own_recipe.protocol or default)
     recommended = own_recipe.options.get(kind.name, {})
     protocol_options, changed_protocol = _resolve(kind, recommended, given["protocol"], f"protocol {kind.name}")
-    part = Part("protocol", kind.name, offer.plugin, kind)
-    with leaving_nothing(str(part), offer.plugin.module), plugin_code(part):
+    with _running(Part("protocol", kind.name, offer.plugin, kind)):
         chosen = kind(**protocol_options)
     if not loaded:
         dataset = _viewed(chosen, offer, dataset, check=True)
@@ -177,8 +183,7 @@ def resolve_data(
 
 def _viewed(protocol: Protocol, offer: Offer, dataset: Dataset, check: bool = False) -> Dataset:
     """The data set as a protocol sees it."""
-    part = Part("protocol", protocol.name, offer.plugin, offer.value)
-    with leaving_nothing(str(part), offer.plugin.module), plugin_code(part):
+    with _running(Part("protocol", protocol.name, offer.plugin, offer.value)):
         if check:
             protocol.check(dataset)
         return dataclasses.replace(protocol.view(dataset), name=dataset.name, content=dataset.content)
@@ -199,8 +204,7 @@ def load_dataset(name: str, offer: Offer, files: Files, options: Mapping[str, An
         DataError: for one that breaks a rule (`bench.data.rules`).
         PluginFailureError: for whatever the loader raises that is no BenchError.
     """
-    part = Part("data set", name, offer.plugin, offer.value)
-    with leaving_nothing(str(part), offer.plugin.module), plugin_code(part):
+    with _running(Part("data set", name, offer.plugin, offer.value)):
         dataset = offer.value(files, **options)
     if not isinstance(dataset, Dataset):
         raise PluginError(
