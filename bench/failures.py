@@ -1,4 +1,4 @@
-"""What plugin code raises: told in one line, with the plugin, the kind and the place, and told apart from a Ctrl-C."""
+"""Errors of plugin code: one line that names the plugin and the place, and what tells them from a Ctrl-C."""
 
 import signal
 import sys
@@ -13,17 +13,21 @@ from bench.errors import BenchError, NamedError, PluginError, PluginFailureError
 from bench.parts import Part, module_of, origin
 
 LONGEST = 500
-"""Characters of a message that is told; the traceback has it whole."""
+"""The greatest number of characters of a message in one line; the traceback holds the whole message."""
 INTERRUPTING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
-"""Signals that end a command, where something listens to them."""
+"""Numbers of the signals by which a user interrupts a command. Windows has no SIGHUP."""
 
 
 def one_line(error: BaseException, parts: Sequence[Part]) -> str:
-    """An error of plugin code in a line: distribution, version, kind and name, and the type, the place and the message.
+    """Describe an error of plugin code in one line.
 
     Args:
-        error: that was raised.
-        parts: what was running, what is most likely to have raised it first.
+        error: the error.
+        parts: the parts that were running, the most likely cause of an error first.
+
+    Returns:
+        The distribution, its version, the kind and the name of the part, and the type, place and message of the error.
+        A BenchError is shown without its type and place.
     """
     kind = error.kind if isinstance(error, PluginError) else ""
     frame, line, part = origin(list(traceback.walk_tb(error.__traceback__))[::-1], parts, kind)
@@ -68,11 +72,14 @@ def _where(frame: FrameType | None, line: int) -> str:
 
 
 def place_of_exit(error: SystemExit, own: Sequence[str]) -> str:
-    """Where code that is not one's own has ended the program; empty where one's own code has.
+    """Describe the place of a SystemExit that was raised outside of some packages.
 
     Args:
-        error: that was raised.
-        own: names of modules and packages.
+        error: the SystemExit.
+        own: full names of modules and packages that may end the program.
+
+    Returns:
+        The place and the message in one line; empty if one of these packages has raised it.
     """
     *_, (frame, line) = traceback.walk_tb(error.__traceback__)
     if any(f"{module_of(frame)}.".startswith(f"{name}.") for name in own):
@@ -81,7 +88,11 @@ def place_of_exit(error: SystemExit, own: Sequence[str]) -> str:
 
 
 def message(error: BaseException) -> str:
-    """The message of an error as one line, of LONGEST characters at the most."""
+    """The message of an error in one line of at most LONGEST characters.
+
+    Args:
+        error: the error.
+    """
     try:
         text = " ".join(str(error).split())
     except Exception as broken:  # the plugin's own `__str__`
@@ -90,7 +101,11 @@ def message(error: BaseException) -> str:
 
 
 def whole_traceback(error: BaseException) -> str:
-    """What Python prints of an error, with all that it came from."""
+    """The traceback of an error as Python prints it, with the errors that caused it.
+
+    Args:
+        error: the error.
+    """
     try:
         return "".join(traceback.format_exception(error))
     except Exception:
@@ -98,18 +113,20 @@ def whole_traceback(error: BaseException) -> str:
 
 
 def _path(frame: FrameType) -> str:
-    """The file of a frame, from its top package on."""
+    """The path of a frame's file, starting at the top package."""
     name = frame.f_code.co_filename.replace("\\", "/").rpartition("/")[2]
     module = module_of(frame).split(".")
     return "/".join([*module, name] if name == "__init__.py" else [*module[:-1], name])
 
 
 class Interrupts:
-    """Within this context, tells whether the user has interrupted: a plugin may raise KeyboardInterrupt too, or swallow
-    the real one.
+    """A context that notes whether the user has interrupted.
+
+    A KeyboardInterrupt alone does not show it: a plugin may raise one itself, or catch the user's. Outside of the main
+    thread Python lets nobody handle signals, and every KeyboardInterrupt counts as the user's.
 
     Attributes:
-        heard: whether a signal came. Where signals cannot be listened to, in a thread, every KeyboardInterrupt is real.
+        heard: whether one of the signals INTERRUPTING has come.
     """
 
     def __init__(self) -> None:
@@ -138,21 +155,35 @@ class Interrupts:
         self._before[number](number, frame)
 
     def check(self) -> None:
-        """Raises KeyboardInterrupt if the user has interrupted and something swallowed that."""
+        """Raise again an interrupt that plugin code has caught.
+
+        Raises:
+            KeyboardInterrupt: if the user has interrupted.
+        """
         if self.heard:
             raise KeyboardInterrupt
 
     def are_why(self, error: BaseException) -> bool:
-        """Whether an error is there because the user has interrupted."""
+        """Whether an error was raised because the user has interrupted.
+
+        Args:
+            error: the error.
+        """
         return self.heard or (isinstance(error, KeyboardInterrupt) and not self._listening)
 
 
 @contextmanager
 def plugin_code(*parts: Part) -> Iterator[None]:
-    """Within, whatever plugin code raises is a PluginFailureError with one line; BenchErrors and a Ctrl-C pass.
+    """Within this context, errors of plugin code become a PluginFailureError with one line.
+
+    A BenchError and an interrupt by the user pass through unchanged.
 
     Args:
-        parts: what is running.
+        parts: the parts that are running, the most likely cause of an error first.
+
+    Raises:
+        PluginFailureError: for an error that is no BenchError, KeyboardInterrupt and SystemExit of plugins included.
+        KeyboardInterrupt: if the user has interrupted.
     """
     with Interrupts() as interrupts:
         try:

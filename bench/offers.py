@@ -1,4 +1,4 @@
-"""Whether what a plugin offers can be used: checked when it is loaded, and by the checks of `bench.testing`."""
+"""Checks of what a plugin offers. They are made when a plugin is loaded, and by the checks of `bench.testing`."""
 
 import dataclasses
 import inspect
@@ -17,32 +17,33 @@ NEEDED = {
     "workloads": ("model", "shape"),
     "rivals": ("rival_of", "update"),
 }
-"""Attributes of what is offered, by its kind; data sets and models are functions."""
+"""Kind -> attributes that an offer must have. Data sets and models are functions and need none."""
 
 CLASSES = ("methods", "protocols", "rivals")
-"""Kinds that are offered as classes."""
+"""Kinds whose offers are classes."""
 
 ARGUMENTS = {"datasets": ("files",), "models": ("shape", "classes")}
-"""What functions are called with, besides their options."""
+"""Kind whose offers are functions -> the arguments that they are called with before their options."""
 
 RESERVED = ("dataset", "method", "model", "protocol", "recipe", "seed", "validation")
-"""Names that tables, records and the command line have for something else, so that no option of a method has them."""
+"""Names that no option may have, because tables, records and the command line use them for something else."""
 
 NAME = re.compile(r"\w[\w.+-]*")
+"""The form of a name: it becomes a word of commands and a part of file names."""
 MEMBER = re.compile(r"\w[\w.+-]*/(\*|\w[\w./+-]*)")
-"""What names may look like, as they become words of commands and parts of file names, and those of families."""
+"""The form of the name of a family, such as `timm/*`, and of a member, such as `timm/resnet18`."""
 
 
 def check_offer(kind: str, name: Any, value: Any) -> None:
-    """Check that an offer is what its hook asks for, has options that can be given, and a name that can be typed.
+    """Check that an offer of a plugin is what its hook asks for, and that its name and options can be typed.
 
     Args:
-        kind: one of `bench.registry.KINDS`.
-        name: what it is offered as.
-        value: the class, function or object.
+        kind: what is offered, one of `bench.registry.KINDS`.
+        name: the name that it is offered by.
+        value: the class, function or object that is offered.
 
     Raises:
-        PluginError: with the reason, if it is not.
+        PluginError: for an offer that cannot be used, with the first reason.
     """
     offer = f"bench_{kind} offers {name!r}"
     if not isinstance(name, str) or not (NAME.fullmatch(name) or (kind in ARGUMENTS and MEMBER.fullmatch(name))):
@@ -55,7 +56,7 @@ def check_offer(kind: str, name: Any, value: Any) -> None:
 
 
 def _defects(kind: str, name: Any, value: Any) -> Iterator[str]:
-    """What is wrong, the most basic first."""
+    """Reasons why an offer cannot be used, the most basic one first."""
     if kind in CLASSES and not isinstance(value, type):
         yield f"it is no class, but {value!r}"
     missing = [attribute for attribute in NEEDED.get(kind, ()) if not hasattr(value, attribute)]
@@ -126,7 +127,7 @@ def _defects_of_protocol(value: Any) -> Iterator[str]:
 
 
 def _undecorated(cls: type) -> list[str]:
-    """What looks like options of a class that is not a dataclass: annotated names with a value."""
+    """Names in a class that is no dataclass that were meant as options: annotated names with a value."""
     annotations = vars(cls).get("__annotations__", {})
     return [
         name
@@ -136,7 +137,7 @@ def _undecorated(cls: type) -> list[str]:
 
 
 def _collisions(kind: str, value: type, name: str) -> Iterator[str]:
-    """Why an option cannot have this name."""
+    """Reasons why an option cannot have a name."""
     if kind != "protocols" and name in RESERVED:
         yield f"option {name!r} has a name that means something else in tables and commands: choose another"
     if name in getattr(value, "RESERVED", ()):
@@ -152,7 +153,7 @@ def _collisions(kind: str, value: type, name: str) -> Iterator[str]:
 def _defects_of_function(kind: str, name: str, value: Callable[..., Any]) -> Iterator[str]:
     try:
         options = options_of(value)
-        signature = inspect.signature(value, follow_wrapped=False)  # what is called, such as a member of a family
+        signature = inspect.signature(value, follow_wrapped=False)  # of the function that is called, also for a family
     except Exception as error:
         yield _reason(error)
         return
@@ -182,7 +183,7 @@ VALID = "bool, int, float, str, a Literal of texts and numbers, a tuple[.., ...]
 
 
 def _is_supported(kind: Any) -> bool:
-    """Whether every value of this type can be written on a command line and read again."""
+    """Whether every value of a type can be written on a command line and is read as the same value."""
     if get_origin(kind) in (Union, types.UnionType):
         others = [a for a in get_args(kind) if a is not type(None)]
         return len(others) == 1 and _is_supported(others[0]) and "none" not in map(show, _literals(others[0]))

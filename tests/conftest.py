@@ -21,6 +21,7 @@ from hypothesis import settings
 
 from bench.data.dataset import Dataset
 from bench.data.split import Split
+from bench.metrics import METRICS
 from bench.recipe import Recipe
 from bench.records.run import SECTIONS, RunResult
 from bench.records.sections import Selected
@@ -63,8 +64,8 @@ def make_dataset(make_split: Callable[..., Split]) -> Callable[..., Dataset]:
 def make_result() -> Callable[..., RunResult]:
     """A record as the runner writes it, with what the tests do not look at left out.
 
-    Of a section, what is given is put over the usual entries. `test` holds the test metrics of the last epoch, `best`
-    of the epoch with the best validation accuracy.
+    Of a section, what is given is put over the usual entries. Its history has one evaluation, without its values.
+    `test` holds the test metrics of the last epoch, `best` of the epoch with the best validation accuracy.
     """
 
     def make(
@@ -83,13 +84,12 @@ def make_result() -> Callable[..., RunResult]:
             **{"dataset": "digits", "model": "mlp", "protocol": "class_fairness/1", "method": method, "seed": seed}
             | {name: fields.pop(name) for name in own & fields.keys()}
         )
-        chosen = {"last": test, "best_val_accuracy": best}
         written: dict[str, dict[str, Any]] = {
             "about": {
                 "metrics": list(metrics),
                 "classes": ["no", "yes"],
                 "groups": ["no", "yes"],
-                "higher_is_better": {m: m == "accuracy" for m in metrics},
+                "higher_is_better": {m: METRICS[m].higher_is_better if m in METRICS else False for m in metrics},
                 "select": "accuracy",
                 "uses_val": method == "learner",
                 "uses_groups": False,
@@ -121,8 +121,12 @@ def make_result() -> Callable[..., RunResult]:
             "status": "ok",
             "command": spec.command("mlp", "class_fairness"),
             "off_recipe": [f"recipe.{name}" for name in spec.recipe],
-            "selected": {r: Selected(epoch=3, metrics={"test": dict(m)}) for r, m in chosen.items() if m is not None},
         }
+        if (given | fields)["status"] == "ok":
+            chosen = {"last": test or {}} | ({"best_val_accuracy": best} if best is not None else {})
+            val = {"val": {"accuracy": 0.5}} if best is not None else {}
+            given["history"] = {"epoch": [3], "step": [10]} | ({"val/accuracy": [0.5]} if val else {})
+            given["selected"] = {rule: Selected(3, {"test": dict(values)} | val) for rule, values in chosen.items()}
         for name, entries in written.items():
             given[name] = SECTIONS[name].read(entries | fields.pop(name, {}))
         given["environment"] = made_up_environment(**{"device": device} | fields.pop("environment", {}))

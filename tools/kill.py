@@ -8,6 +8,7 @@ command at the same time, and must make each run once. The exit code is 1 if any
 
 import argparse
 import functools
+import itertools
 import os
 import random
 import shutil
@@ -219,17 +220,24 @@ def start(words: list[str], armed: Callable[[], Any] | None = None) -> int:
 
 
 def finished(process: int) -> int:
-    """The exit code of a process, negative for a signal."""
+    """The exit code of a process, negative for a signal. It is ended if it takes too long or if this one is."""
     deadline = time.monotonic() + LONGEST
-    while True:
-        ended, status = os.waitpid(process, os.WNOHANG)
-        if ended:
-            return os.waitstatus_to_exitcode(status)
-        if time.monotonic() > deadline:
-            os.kill(process, signal.SIGKILL)
-            os.waitpid(process, 0)
-            return 124
-        time.sleep(0.005)
+    try:
+        while time.monotonic() < deadline:
+            ended, status = os.waitpid(process, os.WNOHANG)
+            if ended:
+                return os.waitstatus_to_exitcode(status)
+            time.sleep(0.005)
+    except KeyboardInterrupt:
+        end(process)
+        raise
+    end(process)
+    return 124
+
+
+def end(process: int) -> None:
+    os.kill(process, signal.SIGKILL)
+    os.waitpid(process, 0)
 
 
 def differences(folder: Path, reference: Path) -> list[str]:
@@ -256,10 +264,11 @@ def kill(cases: dict[str, Case], kills: int, draw: random.Random) -> None:
     for case in cases.values():
         case.begin()
     done = 0
+    staged = [case for case in cases.values() if "pruning" in case.words]
+    points = itertools.cycle(point for point in POINTS if point != "stage" or staged)  # no other run gets there
     while done < kills:
-        point = POINTS[done % len(POINTS)]
-        staged = [case for case in cases.values() if "pruning" in case.words]
-        case = draw.choice(staged if point == "stage" and staged else list(cases.values()))
+        point = next(points)
+        case = draw.choice(staged if point == "stage" else list(cases.values()))
         nth = draw.randrange(100) if point == "random" else draw.randint(1, 2)
         done += case.hit(Blow(point, draw.choice(list(EXIT_CODES)), nth, draw.random() < 0.5))
     for case in cases.values():
@@ -310,7 +319,11 @@ def main() -> int:
         for name in chosen if asked.kills else []:
             words = ["run", "--method", name, *COMMANDS[name].split(), "--seeds", "2", "--threads", "1"]
             cases[name] = Case(words, Path(scratch, f"{name}-killed"), Path(scratch, name))
-        kill(cases, asked.kills, random.Random(asked.seed))
+        try:
+            kill(cases, asked.kills, random.Random(asked.seed))
+        except KeyboardInterrupt:
+            wrong.append("interrupted: the table is of the kills before")
+            asked.processes = 0
         heads = [signal.Signals(number).name for number in EXIT_CODES] + POINTS
         print("| method | rounds | " + " | ".join(heads) + " | wrong |\n" + "| --- " * (len(heads) + 3) + "|")
         for name, case in cases.items():

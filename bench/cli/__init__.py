@@ -10,7 +10,7 @@ import click
 from bench import __version__
 from bench.cli import data, leaderboard, new, plot, run, show, throughput
 from bench.cli.common import DEBUG, debug_option, say
-from bench.cli.interrupts import INTERRUPTS, exit_code
+from bench.cli.interrupts import SIGNALS, exit_code
 from bench.errors import BenchError, PluginFailureError
 from bench.failures import place_of_exit, whole_traceback
 from bench.text import IN_ASCII, cut, visible
@@ -33,7 +33,7 @@ class _Commands(click.Group):
             _refuse(error, ctx)
 
     def invoke(self, ctx: click.Context) -> Any:
-        with INTERRUPTS.listening():
+        with SIGNALS.listening():
             return self._invoke(ctx)
 
     def _invoke(self, ctx: click.Context) -> Any:

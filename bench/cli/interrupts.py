@@ -19,7 +19,7 @@ APART = 0.5
 that closes or by a program that passes signals on."""
 
 
-class Interrupts:
+class SignalListener:
     """While a command runs, makes a KeyboardInterrupt of the first signal and ends the process at the second.
 
     Python calls a handler between two of its own steps alone, and one of them may be long: a matrix product, a file
@@ -95,10 +95,10 @@ def _tell(text: str) -> None:
         print(text, file=sys.stderr, flush=True)
 
 
-INTERRUPTS = Interrupts()
-"""Those of this process' command."""
+SIGNALS = SignalListener()
+"""The listener of this process, for the command that runs."""
 
 
 def exit_code() -> int:
     """The exit code of a command that was interrupted: 130, 143 after SIGTERM, 129 after SIGHUP."""
-    return CODES.get(INTERRUPTS.heard or signal.SIGINT, CODES[signal.SIGINT])
+    return CODES.get(SIGNALS.heard or signal.SIGINT, CODES[signal.SIGINT])

@@ -11,6 +11,7 @@ import click
 
 from bench.cli.common import out_option, say, warn_of
 from bench.errors import BenchError, StoreError
+from bench.text import join_first
 
 FOLDERS = ("results", "throughput", "corruptions")
 """Of the records of runs, of steps and of corruptions."""
@@ -28,11 +29,17 @@ def leaderboard(out: Path, check: bool) -> None:
     There is one page for each protocol and data set, one for the throughput and one for the cost of the corruptions.
 
     A record that cannot be used is named and left out of the pages, and no page is removed then. The exit code is 1 if
-    there is one, and 2 if a page cannot be written.
+    there is one, and 2 if a page cannot be written. A page whose records are gone is removed, unless all records are:
+    then the folder may be another than was meant, nothing is changed and the exit code is 2.
     """
     if not any(os.path.lexists(out / folder) for folder in FOLDERS):
         raise BenchError(
             f"{out} has no folder 'results', 'throughput' or 'corruptions' with records: name the folder with --out"
+        )
+    for folder, pages_of_it in _without_records(out).items():
+        raise BenchError(
+            f"{out / folder} holds no records, and there are pages that were made from some: nothing was changed; name "
+            f"the right folder with --out, or remove by hand: {join_first(pages_of_it, 3)}"
         )
     if not check:
         tables = write_tables(out)
@@ -90,13 +97,31 @@ def _write_once(out: Path) -> Tables:
         name = path.relative_to(out).as_posix()
         if name in pages:
             continue
-        if whole and (out / _folder_of(name)).is_dir():
-            path.unlink(missing_ok=True)
-        else:
+        if not whole:
             say(f"warning: left {path} as it is, as not all records could be read", err=True)
+        elif _folder_of(name) in _without_records(out):
+            say(f"warning: left {path} as it is, as {out / _folder_of(name)} holds no records", err=True)
+        else:
+            path.unlink(missing_ok=True)
     if failures:
         raise failures[0]
     return Tables([out / name for name in pages], whole)
+
+
+def _without_records(out: Path) -> dict[str, list[str]]:
+    """The folders that hold no record at all, though there are pages of theirs -> these pages."""
+    from bench.records.json_file import files_in
+
+    pages: dict[str, list[str]] = {folder: [] for folder in FOLDERS}
+    for path in _tables(out):
+        name = path.relative_to(out).as_posix()
+        pages[_folder_of(name)].append(name)
+    empty = {}
+    for folder, names in pages.items():
+        with suppress(OSError):  # it cannot be listed, which is told where it is read
+            if names and not files_in(out / folder):
+                empty[folder] = names
+    return empty
 
 
 def _folder_of(page: str) -> str:

@@ -6,26 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 from bench.cli.common import say
 from bench.cli.summary import label_of
-from bench.records.files import SUPERSEDED
 
 if TYPE_CHECKING:
     from bench.cli.turns import Turns
     from bench.records.run import RunResult
     from bench.records.store import ResultStore
     from bench.runs.experiment import Experiment
-
-
-def _missing(experiment: "Experiment", seeds: list[int], store: "ResultStore", asked: dict[str, Any]) -> list[int]:
-    """The seeds that are to be run: those without a record of these data and this code, or all with --force."""
-    from bench.runs.standing import standing
-
-    if asked["force"]:
-        return seeds
-    usable = [seed for seed in seeds if not store.unusable(experiment.spec(seed))]
-    results = {seed: store.get(experiment.spec(seed)) for seed in usable}
-    content = experiment.dataset.content
-    recorded = {seed: result if result and result.has_data(content) else None for seed, result in results.items()}
-    return standing(experiment, recorded, store.folder, keep=asked["keep"]).missing
+    from bench.runs.standing import Standing
 
 
 def check_all(
@@ -45,10 +32,11 @@ def check_all(
     """
     from bench.runs.isolation import in_own_process
     from bench.runs.runner import check
+    from bench.runs.standing import standing
 
-    missing = [(experiment, _missing(experiment, seeds, store, asked)) for experiment in experiments]
     how = {"stacked": asked["stack"], "timeout": asked["timeout"]}
-    for experiment, group in missing:
+    for experiment in experiments:
+        group = standing(experiment, seeds, store, asked["force"], asked["keep"]).missing
         if group and asked["isolate"]:
             in_own_process(check, experiment, group, device=device, **how)
         elif group:
@@ -88,34 +76,23 @@ def _run_seeds(
     """
     from bench.runs.standing import standing
 
-    stack, force, store = asked["stack"], asked["force"], turns.store
+    store = turns.store
     label = label_of(experiment, asked["each"])
-    seeds = seeds if force else _with_usable_records(experiment, label, seeds, store)
-    recorded = {seed: store.get(experiment.spec(seed)) for seed in seeds}
-    content = experiment.dataset.content
-    other_data = [result for result in recorded.values() if result and not result.has_data(content)]
-    recorded |= {result.spec.seed: None for result in other_data}
-    if other_data and not force:
-        say(
-            f"{label}: the data of {experiment.dataset.name} have changed since {len(other_data)} of "
-            f"{len(seeds)} runs, which are repeated; their records are kept in {store.folder / SUPERSEDED}",
-            err=True,
-        )
-    stands = standing(experiment, recorded, store.folder / SUPERSEDED, force, asked["keep"])
+    stands = standing(experiment, seeds, store, asked["force"], asked["keep"])
     for line in stands.lines:
         say(f"{label}: {line}", err=True)
     results += stands.kept
     if stands.kept:
-        say(f"{label}: {len(stands.kept)} of {len(seeds)} runs already recorded, not repeated")
+        usable = len(stands.kept) + len(stands.missing)
+        say(f"{label}: {len(stands.kept)} of {usable} runs already recorded, not repeated")
     finished = list(stands.kept)
     skipped = []
-    missing = stands.missing
-    for group in _stack(experiment, missing, seeds, store) if stack and missing else [[seed] for seed in missing]:
+    for group in _stack(experiment, stands, store) if asked["stack"] else [[seed] for seed in stands.missing]:
         mine, made, others = turns.take(experiment, group)
         if mine:
             made += _run(experiment, label, mine, store, device, asked)
             turns.release(experiment, mine)
-        made = [result for result in made if result.spec.seed in missing]
+        made = [result for result in made if result.spec.seed in stands.missing]
         results += made
         finished += made
         skipped += others
@@ -125,11 +102,14 @@ def _run_seeds(
     return skipped
 
 
-def _stack(experiment: "Experiment", missing: list[int], asked: list[int], store: "ResultStore") -> list[list[int]]:
-    """The one stack of the missing runs: if there is one, that which was ended when some of it were recorded."""
+def _stack(experiment: "Experiment", stands: "Standing", store: "ResultStore") -> list[list[int]]:
+    """The one stack of the missing runs, if there are any: that which was ended when some of it were recorded."""
     from bench.records.checkpoints import interrupted_stack
 
-    return [interrupted_stack(store.folder, experiment.spec(0), missing, asked) or missing]
+    if not stands.missing:
+        return []
+    asked = stands.missing + [result.spec.seed for result in stands.kept]
+    return [interrupted_stack(store.folder, experiment.spec(0), stands.missing, asked) or stands.missing]
 
 
 def _run(
@@ -155,18 +135,3 @@ def _run(
     if left_behind := made[0].environment.left_behind:
         say(f"{title}: left behind in the process, and put back: {', '.join(left_behind)}", err=True)
     return made
-
-
-def _with_usable_records(experiment: "Experiment", label: str, seeds: list[int], store: "ResultStore") -> list[int]:
-    """The seeds but those whose record cannot be used, which is said with the label and not touched."""
-    usable = []
-    for seed in seeds:
-        unusable = store.unusable(experiment.spec(seed))
-        for path, why in unusable.items():
-            say(
-                f"{label}, seed {seed}, is left out, as its record cannot be used: {path}: {why}; "
-                f"--force repeats the run and moves the record to {store.folder / SUPERSEDED}",
-                err=True,
-            )
-        usable += [] if unusable else [seed]
-    return usable

@@ -35,6 +35,9 @@ def training_batches(
         epoch: for which the order and the augmentation are drawn.
         augment: applied to each batch; None: inputs stay as they are.
         order: [.., n], positions of the samples; None: every sample once, in an order drawn for this epoch.
+
+    Raises:
+        DataError: where `augment` returns inputs of another shape or type.
     """
     if order is None:
         order = streams.draw(lambda g: torch.randperm(len(split), generator=g), "order", epoch)
@@ -43,11 +46,20 @@ def training_batches(
     for index in batches[: number_of_batches(order.shape[-1], batch_size)]:
         batch = split.batch(index)
         if augment and streams.stacked:
-            x = torch.stack([augment(x, g) for x, g in zip(batch.x, generators, strict=True)])
+            x = torch.stack([_augmented(augment, x, g) for x, g in zip(batch.x, generators, strict=True)])
             batch = batch._replace(x=x)
         elif augment:
-            batch = batch._replace(x=augment(batch.x, generators[0]))
+            batch = batch._replace(x=_augmented(augment, batch.x, generators[0]))
         yield batch
+
+
+def _augmented(augment: Augment, x: Tensor, generator: Generator) -> Tensor:
+    """Raises DataError for what is not like the inputs. Whether it is finite is not asked: the answer takes time."""
+    made = augment(x, generator)
+    if not isinstance(made, Tensor) or made.shape != x.shape or made.dtype != x.dtype:
+        got = f"{made.dtype} of {list(made.shape)}" if isinstance(made, Tensor) else f"a {type(made).__name__}"
+        raise DataError(f"the data set's `augment` must return {x.dtype} of {list(x.shape)}, as it gets, not {got}")
+    return made
 
 
 class Draws:

@@ -7,7 +7,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from bench.data.split import Augment, Split
+from bench.data.split import Augment, Split, check_fields
 from bench.errors import DataError
 from bench.recipe import Recipe
 
@@ -46,6 +46,9 @@ class Dataset:
         unofficial: name of each file whose checksum is not the official one -> hash of its content; tables mark rows on
             such data.
         content: hash of the tensors (`bench.data.content`), which `bench` takes when it has loaded the data set.
+
+    Raises:
+        DataError: for a split whose fields have different lengths or other types, and for two ways to normalise.
     """
 
     name: str
@@ -73,6 +76,7 @@ class Dataset:
                 f"{self.name}: inputs are normalised with the constants `mean` and `std`, or with those of the run's "
                 f"training rows (`standardize`), not with both"
             )
+        check_fields({"train": self.train, "val": self.val, "test": self.test, **self.probes}, self.name)
 
     @cached_property
     def shape(self) -> tuple[int, ...]:

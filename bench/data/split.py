@@ -1,7 +1,9 @@
 """Batches and splits of samples, which stay on the device: images as uint8, features as float32."""
 
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import NamedTuple, Self
 
 import torch
@@ -10,7 +12,8 @@ from torch import Generator, Tensor
 from bench.errors import DataError
 
 Augment = Callable[[Tensor, Generator], Tensor]
-"""(images [B, C, H, W] float in [0, 1], generator on their device) -> images of the same shape."""
+"""(images [B, C, H, W] float in [0, 1], generator on their device) -> images of the same shape and type. It draws from
+the generator alone, and leaves its input as it is."""
 
 
 class Batch(NamedTuple):
@@ -49,30 +52,34 @@ class Split:
         y: [N] int64, the class of each sample.
         group: [N] int64, the group of each sample.
 
-    Raises:
-        DataError: for fields of different lengths or of other types.
+    Fields of different lengths or of other types are refused where the split gets its name: in `Dataset` and `Splits`.
     """
 
     x: Tensor
     y: Tensor
     group: Tensor
 
-    def __post_init__(self) -> None:
+    @property
+    def flaw(self) -> str:
+        """What is wrong with the fields, to be said after the name of the split: other types, or different lengths.
+        Empty where nothing is.
+        """
         fields = (self.x, self.y, self.group)
         if not all(isinstance(values, Tensor) for values in fields):
             types = ", ".join(type(values).__name__ for values in fields)
-            raise DataError(f"a split needs x, y and group as tensors, not {types}")
+            return f"needs x, y and group as tensors, not {types}"
         n = self.y.shape
         if self.group.shape != n or self.x.shape[: len(n)] != n:
-            raise DataError(
-                f"a split needs as many classes and groups as inputs: x {list(self.x.shape)}, "
-                f"y {list(n)}, group {list(self.group.shape)}"
+            return (
+                f"needs as many classes and groups as inputs: x {list(self.x.shape)}, y {list(n)}, group "
+                f"{list(self.group.shape)}"
             )
         if self.x.dtype not in (torch.uint8, torch.float32) or {self.y.dtype, self.group.dtype} != {torch.int64}:
-            raise DataError(
-                f"a split needs x as uint8 or float32, y and group as int64, not {self.x.dtype}, {self.y.dtype} and "
+            return (
+                f"needs x as uint8 or float32, y and group as int64, not {self.x.dtype}, {self.y.dtype} and "
                 f"{self.group.dtype}"
             )
+        return ""
 
     def __len__(self) -> int:
         return self.y.shape[-1]
@@ -211,6 +218,9 @@ class Splits:
             nothing. Only the runner sees them.
         target: unlabelled inputs from the distribution of the test data, but none of the test data, which methods see;
             None: there are none.
+
+    Raises:
+        DataError: for a split whose fields have different lengths or other types.
     """
 
     train: Split
@@ -219,7 +229,36 @@ class Splits:
     probes: Mapping[str, Split] = field(default_factory=dict)
     target: Split | None = None
 
+    def __post_init__(self) -> None:
+        check_fields({"train": self.train, "val": self.val, **self.tests, **self.probes, "target": self.target})
+
     @property
     def planes(self) -> tuple[str, ...]:
         """The probes whose inputs are points of a plane, on which surfaces are drawn."""
         return tuple(name for name, split in self.probes.items() if split.x.shape[split.y.dim() :] == (2,))
+
+
+def check_fields(sets: Mapping[str, Split | None], whose: str = "") -> None:
+    """Check the types and the lengths of the fields of some sets.
+
+    Args:
+        sets: by name. What is no split is left to other rules.
+        whose: the name of the data set, where it is known.
+
+    Raises:
+        DataError: for the first set with a flaw, with the place in the code that gave it its name.
+    """
+    for name, split in sets.items():
+        if isinstance(split, Split) and split.flaw:
+            raise DataError(f"{f'{whose}: ' if whose else ''}{name} {split.flaw} (made in {_place()})")
+
+
+def _place() -> str:
+    """Where the code that is running was called from outside this package: `PACKAGE/FILE.py:LINE`."""
+    frame = sys._getframe()
+    while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] in ("bench", "dataclasses"):
+        frame = frame.f_back
+    folders = frame.f_globals.get("__name__", "").split(".")[:-1]
+    path = Path(frame.f_code.co_filename)
+    folders += [path.parent.name] if path.name == "__init__.py" else []
+    return f"{'/'.join([*folders, path.name])}:{frame.f_lineno}"

@@ -1,1 +1,1 @@
-"""What keeps runs of one process apart: its state, the data they share, its memory, and a clock for those that hang."""
+"""Guards that keep the runs of one process apart: its state, the data that runs share, memory, and a clock."""

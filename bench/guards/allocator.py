@@ -1,4 +1,4 @@
-"""What glibc's allocator does with memory that is freed. On other systems nothing is changed."""
+"""Settings of glibc's allocator for freed memory. On systems without glibc the functions do nothing."""
 
 import ctypes
 import sys
@@ -10,15 +10,16 @@ LARGEST = 2**31 - 1
 def keep_freed_memory() -> None:
     """Keep freed memory in this process for the next allocation.
 
-    By default glibc gives large blocks back to the system, and gets them again as fresh pages in the next training
-    step. That costs a step on the CPU several percent, and the more, the more memory it needs.
+    By default glibc returns large freed blocks to the system, and the next training step gets fresh pages for them.
+    That costs several percent of a step on the CPU, and more for steps that need more memory.
     """
     _mallopt({M_MMAP_MAX: 0, M_TRIM_THRESHOLD: LARGEST, M_TOP_PAD: 2**26})
 
 
 def return_freed_memory() -> None:
-    """Give freed blocks of more than 64 KiB back to the system at once, so that resident memory is memory in use. For
-    measurements of memory.
+    """Return freed blocks of more than 64 KiB to the system at once, so that resident memory is memory in use.
+
+    This is for measurements of memory.
     """
     _mallopt({M_MMAP_THRESHOLD: 2**16})
 

@@ -1,7 +1,6 @@
-"""Code that others rely on and that a plugin could replace: torch's, numpy's, Python's own, the core's and other
-plugins'.
+"""Detects code that a run has replaced: functions and classes of torch, numpy, Python, the core and other plugins.
 
-What is compared is which object a name stands for. Taking stock and comparing therefore cost milliseconds.
+For each name, the object that it refers to is compared, not the object's content. That takes milliseconds.
 """
 
 import builtins
@@ -25,22 +24,25 @@ FOREIGN += (random, math, time, builtins)  # type: ignore[assignment]
 CLASSES = (torch.Tensor, torch.Generator, torch.Size, torch.autograd.Function, torch.optim.Optimizer, torch.nn.Module)
 """Classes whose attributes are watched, beside the classes of torch's modules and optimisers."""
 CACHES = {"__annotations__", "__annotations_cache__", "__doc__", "__warningregistry__", "__cached__", "__dict__"}
-CACHES |= {"Storage"}  # which follows the default dtype
-CACHES |= {"tzname", "timezone", "altzone", "daylight"}  # which `time.tzset` makes anew, as libraries call it
+CACHES |= {"Storage"}  # this one follows the default dtype
+CACHES |= {"tzname", "timezone", "altzone", "daylight"}  # libraries call `time.tzset`, which sets them anew
+"""Names that Python and libraries set anew themselves. They are not watched."""
 MISSING = object()
+"""Stands for the object of a name that does not exist."""
 SHARED = {"bench", *(module.__name__.partition(".")[0] for module in FOREIGN)}
-"""Packages whose code every run computes with."""
+"""Top packages whose code every run computes with."""
 TORCH = Path(torch.__file__).parent
+"""The folder of torch's own code."""
 
 
 @dataclass(frozen=True)
 class Names:
-    """What the names of one module or class, or the keys of one dictionary of a module, stood for at one time.
+    """The objects that the names of a module or class, or the keys of a module's dictionary, referred to at one time.
 
     Attributes:
-        title: the full name of the place.
-        place: the module, the class or the dictionary.
-        before: name -> what it stood for.
+        title: full name of the module, the class or the dictionary.
+        place: the module, the class or the dictionary itself.
+        before: name -> the object that it referred to.
     """
 
     title: str
@@ -49,15 +51,15 @@ class Names:
 
     @property
     def now(self) -> Mapping[Any, Any]:
-        """Name -> what it stands for now."""
+        """Name -> the object that it refers to now."""
         return self.place if isinstance(self.place, dict) else vars(self.place)
 
     def replaced(self) -> list[str]:
-        """Put back what stood under each name.
+        """Let each name refer to its former object again.
 
         Returns:
-            The full names that stood for something else. Names of caches, and those around which torch itself has put
-            something, are left as they are and are not among these.
+            The full names that referred to another object. The names in CACHES, and functions that torch itself has
+            wrapped, are left as they are and are not among these.
         """
         now = self.now
         if len(self.before) == len(now) and all(now.get(name, MISSING) is value for name, value in self.before.items()):
@@ -70,7 +72,7 @@ class Names:
         return [f"{self.title}{f'[{name!r}]' if isinstance(self.place, dict) else f'.{name}'}" for name in changed]
 
     def _is_torchs(self, name: Any) -> bool:
-        """Whether torch itself has put something around what was there, as it does when its compiler is imported."""
+        """Whether torch itself has wrapped the former object, as it does when its compiler is imported."""
         around = self.now.get(name)
         code = getattr(around, "__code__", None)
         if code is None or getattr(around, "__wrapped__", MISSING) is not self.before.get(name):
@@ -78,7 +80,7 @@ class Names:
         return Path(code.co_filename).is_relative_to(TORCH)
 
     def _put_back(self, name: Any) -> bool:
-        """Whether it could be done; what cannot be set was set by no plugin either."""
+        """Let a name refer to its former object, if it can be set. If it cannot, no plugin has set it either."""
         try:
             if isinstance(self.place, dict):
                 self.place[name] = self.before[name]
@@ -92,10 +94,12 @@ class Names:
 
 
 class Code:
-    """What the names of modules and classes stood for at one time.
+    """The objects that the names of modules and classes referred to at one time.
+
+    FOREIGN and CLASSES are watched, and the packages.
 
     Args:
-        packages: top packages whose loaded modules are watched too, with their classes and their dictionaries.
+        packages: top packages whose loaded modules are watched, with their classes and dictionaries.
     """
 
     def __init__(self, packages: Iterable[str]) -> None:
@@ -107,11 +111,11 @@ class Code:
                         self._names.append(Names(f"{names.title}.{name}", value, dict(value)))
 
     def put_back(self) -> tuple[list[str], list[str]]:
-        """Put back what stood under each name.
+        """Let each name refer to its former object again.
 
         Returns:
-            The full names that stood for something else: those of code that every run computes with, and those of
-            plugins, which may keep something there for themselves.
+            The full names that referred to another object, in two lists: those of code that every run computes with,
+            and those of plugins, which may store something of their own there.
         """
         shared: list[str] = []
         of_plugins: list[str] = []
@@ -121,7 +125,7 @@ class Code:
 
 
 def _is_code(value: Any) -> bool:
-    """Whether it is a method or a property: copying and abstract classes leave other things in classes."""
+    """Whether a new attribute of a class is a method or a property. Python stores others there, such as caches."""
     return callable(value) or hasattr(value, "__get__")
 
 

@@ -1,4 +1,4 @@
-"""How a run ended: its status and, where it failed, the message and the traceback for its record."""
+"""How a run ended: its status and, if it failed, the message and the traceback for its record."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -14,17 +14,18 @@ from bench.records.run import DIVERGED, NOT_APPLICABLE, OK, OUT_OF_MEMORY, PLUGI
 
 @dataclass
 class Outcome:
-    """How a run ended. As a context, it catches what is raised within it and turns it into a failure of the run.
+    """How a run ended. As a context, it catches errors and turns them into a failure of the run.
 
-    Three kinds pass through: an interrupt by the user, a StoreError, and a BenchError that is the user's own mistake.
+    Three kinds of errors pass through: an interrupt by the user, a StoreError, and a BenchError that is the user's own
+    mistake.
 
     Attributes:
-        parts: what runs, so that the message of a failure can name it.
-        interrupts: tells whether the user has interrupted.
-        is_bad_input: whether a BenchError that is raised now would be the user's own mistake.
+        parts: the parts of plugins that run; the message of a failure names the one that has raised the error.
+        interrupts: notes whether the user has interrupted.
+        is_bad_input: returns whether a BenchError that is raised now is the user's own mistake.
         status: OK, or the kind of failure (`bench.records.run`).
-        error: the message of the failure, in one line; empty without one.
-        traceback: of the failure; empty where it would tell nothing.
+        error: the message of the failure in one line; empty if the run did not fail.
+        traceback: the traceback of the failure; empty if the message says everything.
     """
 
     parts: Sequence[Part] = ()
@@ -36,7 +37,7 @@ class Outcome:
 
     @property
     def ok(self) -> bool:
-        """Whether nothing failed."""
+        """Whether the run has not failed."""
         return self.status == OK
 
     def __enter__(self) -> "Outcome":
@@ -58,19 +59,19 @@ class Outcome:
         return True
 
     def fail(self, status: str, error: str, traceback: str = "") -> None:
-        """Note a failure. The first one stays, because later ones may follow from it.
+        """Note a failure. Only the first one is kept, because later ones may be its consequences.
 
         Args:
             status: the kind of failure (`bench.records.run`).
-            error: the message, in one line.
-            traceback: what Python prints of it; empty where there is none.
+            error: the message in one line.
+            traceback: the traceback as Python prints it; empty if there is none.
         """
         if self.ok:
             self.status, self.error, self.traceback = status, error, traceback
 
 
 def _failure(error: BaseException, parts: Sequence[Part]) -> tuple[str, str, str]:
-    """Status, line and traceback of a failure."""
+    """Status, message in one line, and traceback for an error."""
     if isinstance(error, DivergedError):
         return DIVERGED, message(error), ""
     if isinstance(error, NotApplicableError):

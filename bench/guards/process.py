@@ -1,4 +1,4 @@
-"""The state of the process around a run: what the run left behind is put back, and named."""
+"""The state of the process before a run, which is put back after it; changes that matter are reported."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -13,12 +13,13 @@ FOR_EVALUATIONS = [setting for setting in SETTINGS if setting.evaluations]
 
 @dataclass(frozen=True)
 class LeftBehind:
-    """What a run left behind in the process. By now it has been put back.
+    """What a run had changed in the process and not put back. By now it has been put back.
 
     Attributes:
-        code: names that stood for something else. The run and its evaluations computed with it.
-        settings: in words, settings that had other values and could change the numbers of other runs; names of plugins
-            too.
+        code: full names of shared code that the run had replaced. The run and its evaluations computed with the
+            replacement.
+        settings: settings, in words, whose changed values could have changed the numbers of other runs, and full names
+            of code of plugins that was replaced.
     """
 
     code: list[str] = field(default_factory=list)
@@ -26,10 +27,10 @@ class LeftBehind:
 
 
 class ProcessState:
-    """The state of the process at one time. Taking stock and comparing take milliseconds.
+    """The state of the process when the object was made. Making it and comparing with it take milliseconds.
 
     Args:
-        packages: top packages of plugins and of the core, whose names are watched too.
+        packages: top packages of plugins and of the core, whose code is watched too.
     """
 
     def __init__(self, packages: Iterable[str]) -> None:
@@ -37,20 +38,21 @@ class ProcessState:
         self._code = Code(packages)
 
     def put_back(self) -> LeftBehind:
-        """Put back everything that is not as it was.
+        """Put back everything that has changed since.
 
         Returns:
-            What was put back and has to be told.
+            The changes that the record of the run must name.
         """
-        # Before all else, as what is read and put below goes through these names.
+        # The code is put back first, because settings are read and written by calling it.
         code, of_plugins = self._code.put_back()
         told = [(setting, setting.put(before)) for setting, before in self._values_by_setting.items()]
         return LeftBehind(code, of_plugins + [what for setting, what in told if what and setting.told])
 
     @contextmanager
     def undisturbed(self) -> Iterator[None]:
-        """Within this context an evaluation computes as before the run. Afterwards everything is again as the method
-        has set it.
+        """Within this context, settings that evaluations depend on have their values from before the run.
+
+        Afterwards they have the values that the method had set.
         """
         own = [(setting, setting.value()) for setting in FOR_EVALUATIONS]
         for setting in FOR_EVALUATIONS:
@@ -64,14 +66,14 @@ class ProcessState:
 
 @contextmanager
 def leaving_nothing(whose: str, module: str) -> Iterator[None]:
-    """Within, plugin code runs that is part of no run, such as one that loads data: the state is put back after it.
+    """A context for plugin code outside of runs, such as a loader of data. The state is put back after it.
 
     Args:
-        whose: what is running, in words.
-        module: of its plugin.
+        whose: the part of the plugin that runs, in words.
+        module: full name of its plugin's module.
 
     Raises:
-        PluginError: where it has replaced what other code computes with.
+        PluginError: if it has replaced code that other code computes with.
     """
     state = ProcessState({"bench", module.partition(".")[0]})
     try:

@@ -1,4 +1,4 @@
-"""The state of the process that a run could leave behind for the next one: one table of what is read and put back."""
+"""Settings of the process that a run could leave changed for the next one, in one table with how to put them back."""
 
 import gc
 import os
@@ -19,7 +19,7 @@ from torch.optim import optimizer as optimizers
 from torch.utils._device import DeviceContext
 
 ALIVE: list[Any] = []
-"""Guards of torch that are kept here, because they would undo their effect as soon as nothing refers to them."""
+"""Guard objects of torch. They are stored here because each undoes its effect when nothing refers to it any more."""
 
 
 @dataclass(frozen=True)
@@ -27,13 +27,13 @@ class Setting:
     """One part of the state of the process.
 
     Attributes:
-        name: in words.
-        read: gives its value, which nothing changes afterwards.
-        write: puts a value back.
-        told: whether it is named when a run has left another value behind: one that could change the numbers of other
-            runs, and that only a mistake leaves behind. All else is put back without a word, such as the state of
-            generators and what libraries set when they are imported.
-        evaluations: whether evaluations are made with the value from before the run, whatever the method has set.
+        name: what it is, in words.
+        read: returns its value, which later changes of the state do not change.
+        write: sets it to a value that `read` has returned.
+        told: whether the record names it when a run has left another value behind. It does if the value could
+            change the numbers of other runs and only a mistake leaves it behind. Other settings are put back silently,
+            such as the state of generators and what libraries set when they are imported.
+        evaluations: whether evaluations use the value from before the run, whatever the method has set.
     """
 
     name: str
@@ -43,7 +43,7 @@ class Setting:
     evaluations: bool = False
 
     def value(self) -> Any:
-        """The value now; UNREADABLE where reading it raises an error."""
+        """The present value; UNREADABLE if reading it raises an error."""
         try:
             return self.read()
         except Exception:
@@ -53,10 +53,10 @@ class Setting:
         """Put a value back.
 
         Args:
-            before: the value, as from `value`. UNREADABLE changes nothing.
+            before: a value that `value` has returned. UNREADABLE changes nothing.
 
         Returns:
-            What was there in its place, in words; empty where it was the same.
+            The setting and both values in words; empty if the value was the same.
         """
         now = self.value()
         if before is UNREADABLE or now is before or _equal(now, before):
@@ -68,7 +68,9 @@ class Setting:
 
 
 UNREADABLE = object()
+"""Stands for the value of a setting that could not be read."""
 SHORT = 80
+"""The greatest number of characters of two values that a message shows."""
 
 
 def _equal(one: Any, other: Any) -> bool:
@@ -101,12 +103,12 @@ def _read_deterministic() -> tuple[bool, bool]:
 
 
 def _flushes_denormals() -> bool:
-    """Torch tells nobody, so a number is computed that would be flushed."""
+    """Whether denormal numbers are flushed to zero. Torch has no function for it, so such a number is computed."""
     return not torch.full((), 1e-310, dtype=torch.float64).mul(0.5).item()
 
 
 def _read_modes() -> tuple[tuple[Any, ...], tuple[Any, ...]]:
-    """What lies over torch's functions, a default device too, and over its operators, the lowest first."""
+    """The active modes over torch's functions, such as a default device, and over its operators, the lowest first."""
     functions, operators = torch._C._len_torch_function_stack(), torch._C._len_torch_dispatch_stack()
     return (
         tuple(map(torch._C._get_function_stack_at, range(functions))),
@@ -128,7 +130,7 @@ def _write_modes(value: tuple[tuple[Any, ...], tuple[Any, ...]]) -> None:
 
 
 GLOBAL_HOOKS = [hooks for owner in (modules, optimizers) for name, hooks in vars(owner).items() if "_global_" in name]
-"""Torch's dictionaries of what is called around every module and every optimiser."""
+"""Torch's dictionaries of hooks that are called around every module and every optimiser."""
 
 
 def _read_hooks() -> list[dict[Any, Any]]:
@@ -147,6 +149,7 @@ def _read_signals() -> dict[int, Any]:
 
 
 HANDLED = {getattr(signal, name, None) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGALRM", "SIGCHLD", "SIGPIPE")}
+"""Signals whose handlers are put back; None for those that the system does not have."""
 
 
 def _write_signals(value: dict[int, Any]) -> None:
@@ -174,7 +177,7 @@ def _write_folder(value: str | None) -> None:
 
 def _write_warnings(value: list[Any]) -> None:
     warnings.filters[:] = value  # type: ignore[index]
-    warnings._filters_mutated()  # type: ignore[attr-defined]  # else Python goes on with what it remembers of them
+    warnings._filters_mutated()  # type: ignore[attr-defined]  # without this Python uses what it has cached of them
 
 
 def _read_print_options() -> dict[str, Any]:
@@ -217,7 +220,7 @@ def _write_precisions(value: tuple[str, ...]) -> None:
 
 
 SETTINGS: tuple[Setting, ...] = (
-    # First of all, as what lies over torch's functions would lie over those that are called below.
+    # This comes first, because a mode over torch's functions would change those that are called below.
     Setting("the default device, or a mode over torch's functions", _read_modes, _write_modes, evaluations=True),
     Setting("the default dtype", torch.get_default_dtype, torch.set_default_dtype, evaluations=True),
     Setting("inference mode", torch.is_inference_mode_enabled, _set_inference_mode, evaluations=True),
@@ -247,7 +250,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("handlers of signals", _read_signals, _write_signals),
     Setting("garbage collection", gc.isenabled, _write_gc),
     Setting("numpy's errors", np.geterr, lambda value: np.seterr(**value)),
-    # What a run or a library that it imports may well set.
+    # A run, or a library that it imports, may set these with good reason.
     Setting("the number of threads", torch.get_num_threads, torch.set_num_threads, told=False),
     Setting("generators", _read_generators, _write_generators, told=False),
     Setting("environment variables", lambda: dict(os.environ), _write_environment, told=False),

@@ -1,9 +1,9 @@
-"""Whether anything has written to the tensors that runs share, in whatever way.
+"""Detects whether anything has written to the tensors that runs share.
 
-Torch counts its own operations in place exactly, but not what is written through numpy, `.data` or the storage. The
-bytes are therefore read: all of them up to FULL_BYTES (180 MB take 0.07 s), and of larger tensors SAMPLE_BYTES in
-blocks that are spread over them, beside torch's count. Of a file that is mapped into memory, writing is known exactly,
-because the kernel counts the pages that were written to.
+Torch counts its own operations in place exactly, but not writes through numpy, `.data` or the storage. Therefore the
+bytes are read. Tensors of up to FULL_BYTES are read completely (180 MB take 0.07 s). Of larger ones, blocks of
+SAMPLE_BYTES in total are read, spread over the tensor, and torch's count is compared too. Writes to a file that is
+mapped into memory are detected exactly, because the kernel counts the pages that were written to.
 """
 
 import sys
@@ -20,20 +20,23 @@ from bench.data.dataset import Dataset
 from bench.data.split import Split, Splits
 
 FULL_BYTES = 256_000_000
+"""The size of the largest tensor whose bytes are all read."""
 SAMPLE_BYTES = 16_000_000
+"""The size of the sample of a larger tensor."""
 BLOCKS = 256
 """The number of blocks that make a sample."""
 PAGES = Path("/proc/self/smaps")
+"""Linux's file about the memory of this process, with the pages that were written to."""
 
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """What is compared of a tensor.
+    """What is compared to detect a change of a tensor.
 
     Attributes:
-        layout: where and how it lies in memory.
-        content: a checksum of its bytes; where it is large or on a GPU, that of a sample, torch's count of changes, and
-            the kilobytes of its mapped file that were written to in this process.
+        layout: its place in memory, shape, strides, type and device.
+        content: the checksum of its bytes. For a tensor that is large or on a GPU: the checksum of a sample of its
+            bytes, torch's count of changes, and the kilobytes of its mapped file that this process has written to.
     """
 
     layout: tuple[Any, ...]
@@ -41,7 +44,7 @@ class Fingerprint:
 
     @classmethod
     def of(cls, tensor: Tensor) -> "Fingerprint":
-        """Read a tensor, wholly or in part.
+        """Make the fingerprint of a tensor, reading all of its bytes or a sample.
 
         Args:
             tensor: any tensor, on any device.
@@ -53,13 +56,13 @@ class Fingerprint:
 
 
 class Watched:
-    """Tensors by name, with what they were like when they were added. A tensor that has two names is read once.
+    """Tensors by name, with their fingerprints from when they were added. A tensor with two names is read once.
 
     Args:
         tensors: name -> tensor.
 
     Attributes:
-        tensors: those that are watched, by name.
+        tensors: name -> watched tensor. A tensor with two names stands here once.
     """
 
     def __init__(self, tensors: Mapping[str, Tensor]) -> None:
@@ -73,7 +76,7 @@ class Watched:
         """Watch more tensors from now on. Those that are watched already are not read again.
 
         Args:
-            tensors: name -> tensor. A name that is taken gets ` (prepared)` after it.
+            tensors: name -> tensor. A new tensor whose name is in use gets ` (prepared)` appended to its name.
         """
         for name, tensor in tensors.items():
             place = (tensor.data_ptr(), tensor.shape, tensor.stride())
@@ -86,20 +89,24 @@ class Watched:
             self._before[unique] = Fingerprint.of(tensor)
 
     def replace(self, fresh: Mapping[str, Tensor]) -> None:
-        """Let each tensor, and all others that are the same memory, be the memory of the fresh one of its name."""
+        """Let each watched tensor use the memory of the fresh tensor of its name, without copying.
+
+        Args:
+            fresh: name -> tensor, for all names that are watched.
+        """
         with torch.no_grad():
             for tensor, name in [*((tensor, name) for name, tensor in self.tensors.items()), *self._same]:
                 tensor.set_(fresh[name])  # type: ignore[call-overload]
 
     def changed(self) -> list[str]:
-        """The names of the tensors that are not as they were."""
+        """Names of the watched tensors whose fingerprints have changed."""
         return [name for name, tensor in self.tensors.items() if Fingerprint.of(tensor) != self._before[name]]
 
     def has_content_of(self, other: "Watched") -> bool:
-        """Whether another one's tensors had the same names and the same content when they were added.
+        """Whether the tensors of another `Watched` had the same names and the same content when they were added.
 
         Args:
-            other: the other one.
+            other: the other `Watched`.
         """
         mine = {name: seen.content[0] for name, seen in self._before.items()}
         return mine == {name: seen.content[0] for name, seen in other._before.items()}
@@ -112,7 +119,7 @@ def tensors_of(data: Dataset | Splits) -> dict[str, Tensor]:
         data: the data set or the splits.
 
     Returns:
-        Name, such as `train.x` -> tensor.
+        Name -> tensor. A name is that of the split and of its field, such as `train.x`.
     """
     return {f"{name}.{field}": getattr(split, field) for name, split in _splits(data) for field in ("x", "y", "group")}
 
@@ -128,17 +135,17 @@ def _splits(data: Dataset | Splits) -> Iterator[tuple[str, Split]]:
 
 
 def read_afresh(watched: Watched, data: Dataset) -> bool:
-    """Give the watched tensors of a data set the content of the same data set, which was loaded again.
+    """Undo changes of a data set's tensors with the tensors of the same data set, which was loaded again.
 
-    Whatever holds these tensors sees the new content; nothing is copied. If the content is not what it was, nothing is
-    done.
+    The tensors stay the same objects and get the memory of the new ones; nothing is copied. If the data set that was
+    loaded again has another content than the first one had, nothing is done.
 
     Args:
-        watched: the tensors of the data set.
+        watched: the tensors of the data set, watched since they were first loaded.
         data: the data set that was loaded again.
 
     Returns:
-        Whether its content is what it was.
+        Whether both contents are the same.
     """
     fresh = Watched(tensors_of(data))
     if not watched.has_content_of(fresh):
@@ -153,7 +160,7 @@ def _checksum(tensor: Tensor) -> int:
 
 
 def _sample(tensor: Tensor) -> Tensor:
-    """Blocks of neighbouring samples, spread evenly; all where that is not more."""
+    """Blocks of neighbouring rows, spread evenly over the tensor; all rows of a small tensor."""
     rows = SAMPLE_BYTES // BLOCKS // max(tensor[:1].nbytes, 1)
     rows = max(rows, 1)
     starts = torch.linspace(0, max(len(tensor) - rows, 0), BLOCKS).long().unique().tolist()
@@ -161,7 +168,7 @@ def _sample(tensor: Tensor) -> Tensor:
 
 
 def _written_pages(tensor: Tensor) -> int:
-    """Kilobytes of the mapped file below a tensor that were written to in this process; 0 where that cannot be told."""
+    """Kilobytes of a tensor's mapped file that this process has written to; 0 if the system does not count them."""
     if sys.platform != "linux" or tensor.device.type != "cpu":
         return 0
     first, last, written, inside = tensor.data_ptr(), tensor.data_ptr() + tensor.nbytes, 0, False

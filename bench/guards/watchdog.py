@@ -1,4 +1,4 @@
-"""A clock that ends a run which makes no progress, and an observer that hears of progress."""
+"""A clock that ends a run without progress, and an observer that reports progress to the clock."""
 
 import importlib
 import signal
@@ -27,9 +27,9 @@ class Heard(Observer):
     """An observer that calls a function at each event, and then passes the event on to another observer.
 
     Args:
-        observer: the other observer. Where it raises KeyboardInterrupt, the program interrupts itself as a user would.
-        interrupts: those of the run. One that was heard and that plugin code has swallowed is raised again here.
-        beat: called at each event.
+        observer: the other observer. If it raises KeyboardInterrupt, that counts as an interrupt by the user.
+        interrupts: the interrupts of the run. One that plugin code has caught is raised again at the next event.
+        beat: the function, which is called without arguments.
     """
 
     def __init__(self, observer: Observer, interrupts: Interrupts, beat: Callable[[], None]) -> None:
@@ -67,18 +67,18 @@ class Heard(Observer):
 
 
 class Watchdog:
-    """Raises TimedOutError in the main thread when nothing has called `beat` for too long.
+    """A clock that raises TimedOutError in the main thread when `beat` was not called for too long.
 
-    An alarm of the system interrupts whatever Python does, sleeping and waiting for locks included. It rings again each
-    second, in case plugin code catches the error. It cannot interrupt a call of C code that does not return. If the
-    same time passes again, a thread ends the process, where that is allowed (`bench.guards.ending`).
+    It uses an alarm of the system, which interrupts any Python code, sleeping and waiting for locks included. The alarm
+    comes again each second, because plugin code may catch the error. It cannot interrupt C code that does not return.
+    If the same time passes once more, a thread ends the process, where that is allowed (`bench.guards.ending`).
 
     Args:
-        seconds: without progress that are too long; None: nothing is ever too long.
-        give_up: called by that thread, to write what has to be written. Gives the line that is said.
+        seconds: seconds without progress after which the error is raised; None: it is never raised.
+        give_up: called by that thread before the end, to record the run. It returns the line that is printed.
 
     Raises:
-        OptionError: where there are no alarms: on Windows, and in any thread but the main one.
+        OptionError: if there are no alarms: on Windows, and in every thread but the main one.
     """
 
     def __init__(self, seconds: float | None, give_up: Callable[[], str]) -> None:
@@ -92,7 +92,7 @@ class Watchdog:
             raise OptionError("--timeout needs --isolate on this system, which has no alarms (SIGALRM)")
 
     def beat(self) -> None:
-        """Note that there was progress."""
+        """Note progress: the clock starts anew."""
         self._progress_at = time.perf_counter()
 
     @contextmanager
@@ -100,7 +100,7 @@ class Watchdog:
         """Within this context the clock runs.
 
         Raises:
-            TimedOutError: within the context, when there was no progress for too long.
+            TimedOutError: if there was no progress for too long.
         """
         if self.seconds is None:
             yield

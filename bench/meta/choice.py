@@ -70,7 +70,7 @@ def choose(model: nn.Module, x: Tensor, head: Head, backend: str, stacked: bool,
     start, refused = time.perf_counter(), dict[str, str]()
     with torch.random.fork_rng([x.device] if x.device.type == "cuda" else []):
         trial = BackendTrial(model, x, stacked)
-        checks = Checks(trial, x, head, stacked) if check else None
+        checks = BackendChecks(trial, x, head, stacked) if check else None
         for name in _order(model, len(x), stacked) if backend == "auto" else [backend]:
             try:
                 if name == "per_sample":
@@ -90,9 +90,9 @@ def choose(model: nn.Module, x: Tensor, head: Head, backend: str, stacked: bool,
     raise MetaStepError(f"backend {backend}: {refused[backend]}; backend {works} works for this model")
 
 
-class Checks:
+class BackendChecks:
     """The comparisons of a backend's meta-gradient with the right one: through the model, and through what the method
-    computes from the logits. It is not `bench.Checks`, which checks options.
+    computes from the logits.
 
     Args:
         trial: the trial of the model.

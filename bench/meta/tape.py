@@ -38,7 +38,7 @@ RANDOM = {
 """Functions that may draw random numbers. When they are called again for their derivative, they must draw the same
 ones.
 """
-UNTOLD = {torch.batch_norm, torch.native_batch_norm}
+UNSEEN_CHANGES = {torch.batch_norm, torch.native_batch_norm}
 """Functions that move buffers without changing their version counters, so that the tape could not notice it."""
 
 
@@ -163,7 +163,8 @@ class Tape(TorchFunctionMode):
         outs = out if isinstance(out, tuple | list) else (out,)
         for v, version in zip(values, versions, strict=True):
             changed = v.tensor._version != version and not any(v.tensor is o for o in outs)
-            if (changed and (v.place is not None or rule is None)) or function in UNTOLD:  # again if called again
+            changes_again = changed and (v.place is not None or rule is None)  # if it is called again
+            if changes_again or function in UNSEEN_CHANGES:
                 raise UnseenError(f"{_name(function)} changes a tensor in place{self._in_module()}")
         places = [self._placed(o) for o in outs]
         if any(place is not None for place in places):

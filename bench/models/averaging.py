@@ -9,7 +9,7 @@ from torch.optim.swa_utils import AveragedModel, update_bn
 from bench.data.split import Batch
 
 
-class Average:
+class ParameterAverage:
     """The mean of a model's parameters at several times, as a separate model.
 
     The trained model itself is not changed. Stacked models are averaged too, all their runs at once.

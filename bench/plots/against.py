@@ -118,7 +118,7 @@ def position(series: Series, x: str) -> float | None:
     """
     if x == PARAMETERS:
         return number_of(series.first.costs.parameters)
-    return number_of(series.setting(x))
+    return number_of(series.option_value(x))
 
 
 def axis_of(series: Series, x: str) -> str:
@@ -138,7 +138,7 @@ def axis_of(series: Series, x: str) -> str:
 
 
 def _is_pair(series: Series, x: str) -> bool:
-    value = series.setting(x)
+    value = series.option_value(x)
     return isinstance(value, list | tuple) and len(value) == 2
 
 

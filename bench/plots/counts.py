@@ -43,7 +43,7 @@ def counts(series: Sequence[Series], title: str) -> Figure:
     panels = figure.subplots(1, len(series_by_counts), squeeze=False, sharey=True)[0]
     for axes, (table, one) in zip(panels, series_by_counts.items(), strict=True):
         _bars(axes, np.array(table), about.groups)
-        settings = [f"{name}={show(one.setting(name))}" for name in differ]
+        settings = [f"{name}={show(one.option_value(name))}" for name in differ]
         axes.set_title("\n".join([*settings, f"{np.sum(table):,} samples"]))
         axes.set_xlabel("class")
         if len(about.classes) <= NAMED:

@@ -42,7 +42,7 @@ class Series(SeedRuns):
         changes = ", ".join([*spec.changes(hidden), *spec.variant(hidden), *self.of_their_time])
         return f"{spec.label(hidden)} ({changes})" if changes else spec.label(hidden)
 
-    def setting(self, name: str) -> Any:
+    def option_value(self, name: str) -> Any:
         """A setting as it was used, whether it was changed or not.
 
         Args:
@@ -132,7 +132,7 @@ def matching(
         and protocol in (None, one.first.spec.protocol_name)
         and model in (None, one.first.spec.model)
         and (not methods or one.first.spec.method in methods)
-        and all(show(one.setting(name)) == value for name, value in wanted.items())
+        and all(show(one.option_value(name)) == value for name, value in wanted.items())
     ]
 
 

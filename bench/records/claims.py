@@ -143,9 +143,9 @@ class Claims:
         token = secrets.token_hex(8)
         self._held[record] = token  # an interrupt may come at any time, and releasing what was not got does no harm
         try:
-            part, now = self._write(base, token)
+            part = part_of(base)
             try:
-                got = self._link(part, base, token, now)
+                got = self._link(part, base, token, self._write(part, token))
             finally:
                 part.unlink(missing_ok=True)
         except OSError as error:
@@ -199,18 +199,17 @@ class Claims:
     def _base(self, record: str) -> Path:
         return self.folder / f"{record.removesuffix('.json')}.claim"
 
-    def _write(self, base: Path, token: str) -> tuple[Path, float]:
-        """A new claim under a name of its own, and the time on the clock of the file system."""
-        base.parent.mkdir(parents=True, exist_ok=True)
+    def _write(self, part: Path, token: str) -> float:
+        """Write a new claim under a name of its own. Returns the time on the clock of the file system."""
+        part.parent.mkdir(parents=True, exist_ok=True)
         this = Process.this()
         known = {"machine": this.machine, "pid": this.pid, "started": this.started, "token": token}
         known |= {"host": platform.node(), "time": datetime.now(UTC).isoformat(timespec="seconds")}
-        part = part_of(base)
         with part.open("x") as file:
             json.dump(known, file)
             file.flush()
             os.fsync(file.fileno())
-            return part, os.fstat(file.fileno()).st_mtime
+            return os.fstat(file.fileno()).st_mtime
 
     def _link(self, part: Path, base: Path, token: str, now: float) -> Path | None:
         """Make a claim under the first name that is free, if all that it takes over is stale. Returns the file."""

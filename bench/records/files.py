@@ -10,7 +10,7 @@ import shutil
 import stat
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import IO
@@ -47,6 +47,25 @@ def check_writable(folder: Path) -> None:
         tempfile.TemporaryFile(dir=existing).close()
     except OSError as error:
         raise StoreError(f"cannot write to {folder}: {error.strerror}; name another folder with --out") from error
+
+
+def check_replaceable(files: Iterable[Path], folders: Iterable[Path] = ()) -> None:
+    """Check that files can take their places, before hours of computing whose result they are to hold: that no folder
+    lies there, and no file in the place of a folder. Nothing is made.
+
+    Args:
+        files: what is to be written. A file, or a link, that is there is replaced by it.
+        folders: what is to be made where it does not exist.
+
+    Raises:
+        StoreError: for the first place that is taken.
+    """
+    for path in files:
+        if path.is_dir() and not path.is_symlink():
+            raise StoreError(f"{path} is a folder, and a file is to be written there: move it away")
+    for path in folders:
+        if os.path.lexists(path) and not path.is_dir():
+            raise StoreError(f"{path} is no folder, and files are to be written into it: move it away")
 
 
 def content_of_file(path: Path, most: int | None = None) -> bytes:

@@ -8,9 +8,10 @@ from typing import Any, TypeVar
 
 from bench.records.json_file import FORMAT, JsonRecord
 from bench.records.known_code import CORE, as_one, hashes_by_use
+from bench.records.possible import check_about, check_costs, check_data, check_history, check_selected, check_spec
 from bench.records.sections import About, Code, Costs, Data, Environment, Resolved, Section, Selected
 from bench.records.shape import check_shape
-from bench.records.spec import RunSpec, canonical
+from bench.records.spec import SHARED, RunSpec, canonical
 from bench.records.written import as_written
 
 LAST = "last"
@@ -26,6 +27,7 @@ REFUSED = "refused"
 """The status of a run that cannot use an option, the data or the model, as it turned out after the run had begun."""
 NOT_APPLICABLE = "not applicable"
 """The status of a run whose method cannot use the data set, the model or the recipe. It is no failure."""
+STATUSES = (OK, DIVERGED, OUT_OF_MEMORY, PLUGIN_ERROR, TIMED_OUT, REFUSED, NOT_APPLICABLE)
 
 
 def best_val(metric: str) -> str:
@@ -140,10 +142,10 @@ class RunResult(JsonRecord):
         return self.code == other.code and all(entries[name] == others[name] for name in ("history", "selected"))
 
     def check(self) -> None:
-        """Check that tables can read the record.
+        """Check that tables can read the record, and that what it says can be true.
 
         Raises:
-            ValueError: if they cannot.
+            ValueError: if they cannot, or if it cannot.
         """
         about, classes = self.about, len(self.about.classes)
         if not about.metrics or not set(about.metrics) <= about.higher_is_better.keys():
@@ -151,10 +153,22 @@ class RunResult(JsonRecord):
         check_shape(self.history, dict[str, list[float | None]], "history")
         for rule, selected in self.selected.items():
             check_shape(selected.metrics, dict[str, dict[str, float | None]], f"selected.{rule}.metrics")
+        if self.status not in STATUSES:
+            raise ValueError(f"its status {self.status!r} is none of {', '.join(STATUSES)}")
         if any(len(row) != classes for counts in self.data.counts.values() for row in counts):
             raise ValueError(f"its counts are not of {classes} classes")
         if "torch" not in self.environment.versions:
             raise ValueError("it does not say the version of torch")
+        check_spec(self.spec, self.resolved)
+        check_about(about)
+        check_data(self.data, about, self.ok)
+        check_costs(self.costs, self.environment)
+        check_history(self.history)
+        if self.ok:
+            best = best_val(about.select) if self.spec.validation == SHARED else ""
+            check_selected(self.selected, self.history, LAST, best, about.select)
+        elif self.selected:
+            raise ValueError(f"its status is {self.status}, and yet an epoch was selected")
 
     @property
     def path(self) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 PLAIN = {str, bool, int, float, types.NoneType}
-"""Types whose values need no look inside."""
+"""Types whose values need no look inside: one value of each stands for all of a list or a mapping."""
 hints_of = functools.cache(get_type_hints)
 
 
@@ -29,17 +29,18 @@ def check_shape(value: Any, kind: Any, where: str) -> None:
     if kind is Any:
         return
     if origin in (Union, types.UnionType):
-        if not any(_fits(value, argument, where) for argument in arguments):
+        if type(value) not in arguments and not any(_fits(value, argument, where) for argument in arguments):
             raise _mismatch(value, kind, where)
     elif dataclasses.is_dataclass(kind) and isinstance(value, kind):  # type: ignore[arg-type]
         hints = hints_of(type(value))
         for field in dataclasses.fields(kind):
             check_shape(getattr(value, field.name), hints[field.name], f"{where}.{field.name}".removeprefix("."))
     elif origin in (dict, Mapping) and isinstance(value, dict):
-        for name, entry in value.items():
+        named = dict(zip(map(type, value.values()), value.items(), strict=True))
+        for name, entry in named.values() if named.keys() <= PLAIN else value.items():
             check_shape(entry, arguments[1], f"{where}.{name}")
     elif origin in (list, tuple, Sequence) and isinstance(value, list | tuple):
-        by_type = {type(entry): entry for entry in value}
+        by_type = dict(zip(map(type, value), value, strict=True))
         for entry in by_type.values() if by_type.keys() <= PLAIN else value:  # histories are long
             check_shape(entry, arguments[0], where)
     elif not _is_plain(value, kind):

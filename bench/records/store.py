@@ -6,7 +6,8 @@ import functools
 import math
 import re
 import warnings
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,19 @@ key.
 """
 OPTION_COLUMNS = ("dataset_options", "protocol_options", "model_options", "recipe")
 """Fields of a spec that are columns of `ResultStore.frame`, beside `options`, which are those of the method."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a folder holds of a run.
+
+    Attributes:
+        finished: its record, if it is finished and the record can be used.
+        unusable: file -> the reason why it cannot be used.
+    """
+
+    finished: RunResult | None
+    unusable: dict[Path, str]
 
 
 @dataclass(frozen=True)
@@ -57,9 +71,7 @@ class ResultStore:
         Returns:
             The record; None if there is none, if it tells of a failure, or if it cannot be used (`unusable`).
         """
-        used, unused = self._claiming(spec)
-        finished = [result for result in used if result.ok and result.path == spec.path]
-        return finished[0] if finished and not unused else None
+        return self.find([spec])[0].finished
 
     def unusable(self, spec: RunSpec) -> dict[Path, str]:
         """Why the record of a run cannot be used.
@@ -73,20 +85,37 @@ class ResultStore:
         Returns:
             File -> the reason; empty if nothing stands against it. The folder itself stands there if it cannot be read.
         """
-        return self._claiming(spec)[1]
+        return self.find([spec])[0].unusable
 
-    def _claiming(self, spec: RunSpec) -> tuple[list[RunResult], dict[Path, str]]:
-        """What can be used, and what cannot, of the files that have the name of a run or hold its record."""
-        own = self.path(spec)
+    def find(self, specs: Sequence[RunSpec]) -> list[Found]:
+        """What the folder holds of some runs. All names in the folder are looked at once, for all of the runs.
+
+        Args:
+            specs: those of the runs.
+
+        Returns:
+            What there is of each, in their order.
+        """
+        wanted = {spec.key for spec in specs}
+        files: dict[str, set[Path]] = defaultdict(set)
         try:
-            paths = {path for path in files_in(self.folder) if spec.key in keys_in(path)}
+            for path in files_in(self.folder):
+                for key in keys_in(path) & wanted:
+                    files[key].add(path)
         except OSError as error:
-            return [], {self.folder: f"it cannot be read: {error.strerror}"}
-        records, damaged = read_all(paths | {own}, RunResult)
+            return [Found(None, {self.folder: f"it cannot be read: {error.strerror}"})] * len(specs)
+        return [self._found(spec, files[spec.key]) for spec in specs]
+
+    def _found(self, spec: RunSpec, files: set[Path]) -> Found:
+        """What there is of a run in the file of its name, and in those that hold its key."""
+        own = self.path(spec)
+        records, damaged = read_all(files | {own}, RunResult)
         if own in records and records[own].path != own.name:
             damaged[own] = f"it holds the record that belongs in {records[own].path}"
         used, unused = sort_out({path: record for path, record in records.items() if record.path == own.name})
-        return used, {path: why for path, why in damaged.items() if path == own} | unused
+        unusable = {path: why for path, why in damaged.items() if path == own} | unused
+        finished = next((result for result in used if result.ok), None)
+        return Found(None if unusable else finished, unusable)
 
     def check_writable(self) -> None:
         """Check that records can be written, now rather than after hours of training. The folder is not made for it.
@@ -114,10 +143,11 @@ class ResultStore:
             StoreError: if it cannot be written. Then what was there before is still there.
         """
         path = self.path(result.spec)
-        before = self.get(result.spec)
+        (found,) = self.find([result.spec])
+        before = found.finished
         if before and not (before.has_data(result.data.content) and before.same_as(result)):
             set_aside(path, path.with_suffix(".npz"), copy=True)
-        for other in self.unusable(result.spec):
+        for other in found.unusable:
             if other != self.folder:
                 set_aside(other, other.with_suffix(".npz"))
         if predictions:

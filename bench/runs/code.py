@@ -1,4 +1,4 @@
-"""The code of a run: which hashes it has, and whether a record of the same key was made by it."""
+"""The hashes of the code that a run goes through, and how a record's code differs from what is installed."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,10 +15,17 @@ from bench.sources.installed import INSTALLED, modules_of
 
 
 def code_of(experiment: Experiment) -> Code:
-    """The hashes of what is installed, as far as this experiment runs through it.
+    """Hash the installed code that an experiment runs through: the core and its plugins.
 
-    A plugin is known by the module of its entry point, by those in which its class with its bases or its function is
-    written, and by all that these import of their own (`bench.sources`).
+    The code of a plugin is the module of its entry point, the modules that its function or its class and the bases of
+    the class are written in, and all modules of the plugin's own that these import (`bench.sources`).
+
+    Args:
+        experiment: the experiment.
+
+    Returns:
+        The hash of the core; for each use, such as `method`, the hash of its plugin; and those of all other plugins
+        that were imported. A hash that cannot be computed is UNKNOWN.
     """
     core = core_hash(INSTALLED)
     values: dict[str, Any] = {
@@ -39,7 +46,7 @@ def code_of(experiment: Experiment) -> Code:
 
 
 def _hash(plugin: Plugin | None, value: Any, core: str) -> str:
-    """Of a plugin and of what it offers, as far as there is one; that of the core for what the core offers itself."""
+    """The hash of a plugin and of what it offers, either of which may be None. What the core offers has its hash."""
     modules = [plugin.module] if plugin and plugin.module else []
     modules += modules_of(value) if value is not None else []
     if modules and all(map(of_core, modules)):
@@ -49,12 +56,12 @@ def _hash(plugin: Plugin | None, value: Any, core: str) -> str:
 
 @dataclass(frozen=True)
 class Difference:
-    """Between the code that made a record and what is installed.
+    """How the installed code differs from the code that made a record. It is false if nothing differs.
 
     Attributes:
-        plugins: use -> hash then and hash now, of plugins that have changed.
-        core: hash then and hash now, where it has changed.
-        unknown: the uses of what cannot be compared.
+        plugins: use, such as `method` -> hash of the plugin in the record and hash today, for plugins that differ.
+        core: hash of the core in the record and hash today; None if they are equal or cannot be compared.
+        unknown: uses whose code cannot be compared, because one of the hashes is not known.
     """
 
     plugins: Mapping[str, tuple[str, str]]
@@ -66,7 +73,15 @@ class Difference:
 
 
 def difference(result: RunResult, code: Code) -> Difference:
-    """What is different between a record's code and this; equivalent hashes are one."""
+    """Compare a record's code with installed code. Hashes that are known to be equivalent count as equal.
+
+    Args:
+        result: the record.
+        code: the installed code, from `code_of`.
+
+    Returns:
+        The difference.
+    """
     then = result.code_by_use
     now = as_one({use: one for use, one in ({CORE: code.core} | code.plugins).items() if one != UNKNOWN})
     common = then.keys() & now.keys()

@@ -1,4 +1,4 @@
-"""The machine and the code that a record comes from."""
+"""The machine, the libraries and the state of the source that a record comes from."""
 
 import ast
 import functools
@@ -18,12 +18,20 @@ from bench.records.sections import Environment, Git
 from bench.registry import Plugin
 
 LIBRARIES = ("reweight-bench", "torch", "torchvision", "numpy")
-"""What every run computes with."""
+"""Distributions that every run computes with."""
 
 
 def environment(plugins: Mapping[str, Plugin], device: torch.device, left_behind: Sequence[str] = ()) -> Environment:
-    """Versions, device, how it computes, the plugins used and the state of the source, where it is a git checkout; and
-    what the run had set in the process.
+    """Describe what a run was computed with, for its record.
+
+    Args:
+        plugins: use, such as `method` -> plugin, for all plugins of the run.
+        device: the device of the model.
+        left_behind: settings of the process that the run had changed and not put back, in words.
+
+    Returns:
+        The section of the record: versions, device, how numbers are rounded, plugins, and the git commit if `bench` is
+        imported from a checkout.
     """
     cuda = device.type == "cuda"
     return Environment(
@@ -41,14 +49,21 @@ def environment(plugins: Mapping[str, Plugin], device: torch.device, left_behind
 
 
 def versions(plugins: Iterable[Plugin]) -> dict[str, str]:
-    """Of the libraries that a run computes with: those of every run, and those that its plugins import."""
+    """The versions of the libraries that a run computes with: LIBRARIES, and those that its plugins import.
+
+    Args:
+        plugins: the plugins of the run.
+
+    Returns:
+        Distribution -> its version.
+    """
     imported = {name for plugin in plugins for name in _imported(plugin.module)}
     return {name: version(name) for name in [*LIBRARIES, *sorted(imported - set(LIBRARIES))]}
 
 
 @functools.cache
 def _imported(module: str) -> frozenset[str]:
-    """Distributions that a module of a plugin imports, anywhere in its source; the distribution of bench aside."""
+    """Distributions that a module of a plugin imports anywhere in its source; empty if the source cannot be read."""
     spec = find_spec(module) if module else None
     if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
         return frozenset()
@@ -63,12 +78,12 @@ def _imported(module: str) -> frozenset[str]:
 
 @functools.cache  # it takes half a second
 def _distributions() -> Mapping[str, list[str]]:
-    """Package -> the distributions that it comes from."""
+    """Top package -> the distributions that install it."""
     return packages_distributions()
 
 
 def _numerics() -> dict[str, Any]:
-    """What the process asks of matrix products in float32, and of algorithms that round differently each time."""
+    """The precision of matrix products in float32, and whether torch uses deterministic algorithms only."""
     return {
         "float32_matmul_precision": _float32_matmul_precision(),
         "deterministic_algorithms": torch.are_deterministic_algorithms_enabled(),
@@ -76,7 +91,7 @@ def _numerics() -> dict[str, Any]:
 
 
 def _float32_matmul_precision() -> str | None:
-    """None where it was set by torch's newer names, which this older one cannot tell."""
+    """Torch's setting; None if it was made by torch's newer names, for which this older function raises an error."""
     try:
         return torch.get_float32_matmul_precision()
     except RuntimeError:
@@ -84,10 +99,10 @@ def _float32_matmul_precision() -> str | None:
 
 
 def _gpu(device: torch.device) -> dict[str, Any]:
-    """What the numbers and the times of a run on a GPU depend on.
+    """The GPU, its driver and libraries, and the settings that the numbers and times of a run depend on.
 
-    A convolution of float32 may compute in TF32, which has a mantissa of 10 bits, as float16 has: torch lets it by
-    default, and does not let matrix products.
+    By default torch allows TF32, whose mantissa has 10 bits like that of float16, for convolutions of float32, and
+    does not allow it for matrix products.
     """
     properties, cudnn = torch.cuda.get_device_properties(device), torch.backends.cudnn
     return {
@@ -106,7 +121,7 @@ def _gpu(device: torch.device) -> dict[str, Any]:
 
 @functools.cache  # it takes a second
 def _driver() -> str | None:
-    """Version of the NVIDIA driver, the same for all GPUs of a machine; None where nobody tells."""
+    """Version of the NVIDIA driver, the same for all GPUs of a machine; None if `nvidia-smi` does not give it."""
     asked = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
     try:
         return subprocess.run(asked, capture_output=True, text=True, check=True, timeout=20).stdout.split()[0]
@@ -124,8 +139,9 @@ def _processor() -> str:
 
 
 def _git(plugins: Iterable[Plugin]) -> Git | None:
-    """Commit of the checkout that `bench` is imported from, and whether it has uncommitted changes: in the core, and in
-    the packages of plugins that stand in the same checkout.
+    """Commit of the git checkout that `bench` is imported from; None if it is imported from no checkout.
+
+    Also whether there are uncommitted changes in the core or in the packages of plugins in the same checkout.
     """
     here = Path(__file__).parents[1]
     root = here.parent
@@ -135,7 +151,7 @@ def _git(plugins: Iterable[Plugin]) -> Git | None:
         return subprocess.run(["git", "-C", here, *words], capture_output=True, text=True, check=True).stdout.strip()
 
     try:
-        git("ls-files", "--error-unmatch", __file__)  # else it is installed below somebody else's checkout
+        git("ls-files", "--error-unmatch", __file__)  # fails if another project's checkout holds bench
         changes = git("status", "--porcelain", "--", *map(str, sorted({here, *packages})))
         return Git(git("rev-parse", "HEAD"), dirty=bool(changes))
     except (OSError, subprocess.CalledProcessError):
@@ -143,7 +159,7 @@ def _git(plugins: Iterable[Plugin]) -> Git | None:
 
 
 def _package(module: str) -> Path | None:
-    """The folder of the package that a module of a plugin belongs to, or the file of a module by itself."""
+    """The folder of the top package that a module is in, or the file of a module that is in no package."""
     spec = find_spec(module.partition(".")[0]) if module else None
     if spec is None or spec.origin is None:
         return None

@@ -1,4 +1,4 @@
-"""What a user asks for (`Request`), and what is run (`Experiment`): `bench.runs.resolve` makes one of the other."""
+"""What a user asks for (`Request`) and what is run (`Experiment`). `bench.runs.resolve` makes one from the other."""
 
 import copy
 from collections.abc import Callable, Mapping
@@ -22,17 +22,23 @@ if TYPE_CHECKING:
     from torch import nn
 
 OPTION_PREFIXES = tuple(OPTION_FIELDS)
-"""Prefixes of options."""
+"""Prefixes of options on the command line: `recipe` in `recipe.lr=0.1`."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """What is asked for, by name. None, and an option that is not given, mean the value of the data set's recipe.
+    """What a user asks for: names and options, not yet looked up.
 
     Attributes:
-        options: Values, or their texts, by name. A name without a prefix is an option of the method (`beta`); those of
-            others are `model.width`, `dataset.size`, `protocol.factor` and `recipe.lr`.
-        validation: The choice of the training data, `shared` or `paper` (`bench.records.spec`).
+        dataset: name of the data set.
+        method: name of the method.
+        model: name of the model; None: the one that the data set's recipe names.
+        protocol: name of the protocol; None: the one that the data set's recipe names.
+        options: name -> value, or its text. A name without a prefix is an option of the method (`beta`); the others are
+            written as `model.width`, `dataset.size`, `protocol.factor` and `recipe.lr`. An option that is not here has
+            the value of the data set's recipe, or its default.
+        validation: whether the validation data are training data too for methods that do not learn from them: `shared`
+            or `paper` (`bench.records.spec`).
     """
 
     dataset: str
@@ -45,9 +51,10 @@ class Request:
 
 @dataclass(frozen=True)
 class Experiment:
-    """A method on a data set with everything resolved: all that is left to choose is the seed."""
+    """A method on a data set with everything resolved: only the seed is left to choose."""
 
     dataset: Dataset
+    """The data set as the protocol sees it."""
     dataset_options: dict[str, Any]
     own_recipe: Recipe
     """The data set's recipe under this protocol, as published."""
@@ -55,43 +62,51 @@ class Experiment:
     method_name: str
     method: type[Method]
     options: dict[str, Any]
+    """All options of the method, by name, with their values."""
     model_name: str
     model: "Callable[..., nn.Module]"
     model_options: dict[str, Any]
     recipe: Recipe
+    """The recipe that runs are trained by: the published one with the values that the user gave."""
     changed: dict[str, dict[str, Any]]
+    """Prefix -> the options that differ from their defaults or from the published recipe, by name."""
     validation: str
-    """As asked; `shared` for a method that learns from the validation data, as both are the same for it."""
+    """As in the request; `shared` for a method that learns from the validation data, to which both are the same."""
     plugins: dict[str, Plugin]
+    """Use, such as `method` or `dataset` -> the plugin that offers it."""
     default_protocol: str = ""
-    """The protocol of data sets whose recipe names none."""
+    """Name of the protocol for data sets whose recipe names none."""
     known_metrics: Mapping[str, Metric] = field(default_factory=lambda: METRICS)
-    """All that is computed at every evaluation, by name."""
+    """Name -> metric, for all metrics that every evaluation computes."""
     request: Request | None = None
-    """What it was resolved from, by which another process makes the same experiment; None for one made by hand."""
+    """The request of the experiment, from which another process makes it too; None for one that was made by hand."""
     files: Files | None = field(default=None, compare=False)
-    """The data files that it was resolved with."""
+    """The data files that the data set was loaded from."""
     load: Callable[[], Dataset] | None = field(default=None, compare=False)
-    """Loads its data set again, as the protocol sees it."""
+    """Loads the data set again, as the protocol sees it."""
     as_loaded: Watched | None = field(default=None, compare=False)
-    """What the tensors of its data set were like when they were loaded."""
+    """The tensors of the data set, with fingerprints from when they were loaded."""
     metric_parts: tuple[Part, ...] = ()
-    """The metrics of plugins."""
+    """The metrics of plugins, whose code may raise an error."""
     running: Running = field(default=lambda kind: nullcontext(), compare=False)
-    """Gives the context for code of the part of a kind: that of a run finds out what the part leaves behind."""
+    """Makes the context for code of the part of a kind. That of a run finds out what the part leaves behind."""
     loaded: tuple[Plugin, ...] = ()
-    """All plugins that were imported, also those that take no part and those that are broken."""
+    """All plugins that were imported, including those that the experiment does not use and those that are broken."""
 
     def spec(self, seed: int) -> RunSpec:
-        """What identifies the run with this seed."""
-        # A field that is new and unused, so at its default, makes no other run.
+        """What identifies the run with a seed: its key is a hash of this.
+
+        Args:
+            seed: the seed of the run.
+        """
+        # A field that is at its default changes no key, so that records stay valid when a new field is added.
         usual = Recipe(protocol=self.default_protocol, select=self.protocol.select)
         recipe = {name: value for name, value in self.resolved.recipe.items() if value != getattr(usual, name)}
         data = [self.dataset.revision or self.dataset.content, self.dataset.mean, self.dataset.std]
         data += ["standardize"] if self.dataset.standardize else []
         data += ["fit"] if self.dataset.fit else []
-        # As of a recipe: an option that is off, as new ones are by default. Where that is not its default, it is told
-        # by `changed`.
+        # The same for options of the data set: a new one is off by default. If an older one is on by default and was
+        # turned off, `changed` holds that.
         dataset_options = {name: value for name, value in self.dataset_options.items() if value is not False}
         return RunSpec(
             dataset=self.dataset.name,
@@ -111,14 +126,20 @@ class Experiment:
         )
 
     def new_method(self) -> Method:
-        """The method with its options, not yet begun. Raises OptionError for values that it does not take."""
+        """Make the method with its options, before it has a task.
+
+        Raises:
+            OptionError: for values of options that the method refuses.
+        """
         return self.method(**self.options)
 
     def private(self, running: Running) -> "Experiment":
-        """The same experiment for one run: whatever the run changes in it but the tensors is a copy.
+        """A copy of the experiment for one run, so that what plugins change in it reaches no other run.
+
+        The tensors of the data set are shared, because they may be large; `as_loaded` tells whether they were changed.
 
         Args:
-            running: gives the contexts of that run.
+            running: makes the contexts of that run for code of its parts.
         """
         data = self.dataset
         plain = {name: copy.deepcopy(getattr(data, name)) for name in ("recipe", "recipes", "unofficial")}
@@ -133,7 +154,7 @@ class Experiment:
 
     @property
     def parts(self) -> list[Part]:
-        """The plugins' code that runs in it, what is most likely to raise an error first."""
+        """Everything of plugins whose code runs in the experiment, the most likely cause of an error first."""
         sources = {
             "method": ("method", self.method_name, self.method),
             "model": ("model", self.model_name, self.model),
@@ -154,12 +175,12 @@ class Experiment:
 
     @property
     def trains_on_val(self) -> bool:
-        """Whether the method is trained on the validation data too."""
+        """Whether the validation data are training data too."""
         return self.validation == PAPER and not self.method.uses_val
 
     @property
     def unstackable(self) -> str:
-        """The method or the protocol that cannot be trained stacked; an empty text where both can."""
+        """The method or the protocol that cannot be trained in a stack, in words; empty if both can."""
         if not self.method.stackable:
             return f"method {self.method_name}"
         return "" if self.protocol.stackable else f"protocol {self.protocol.name}"
@@ -178,7 +199,10 @@ class Experiment:
 
     @property
     def off_recipe(self) -> list[str]:
-        """What differs from the data set's published recipe (options of the method, data set and protocol do not)."""
+        """Names of what differs from the data set's published recipe, sorted.
+
+        Options of the method, the data set and the protocol are no part of the recipe and are not among them.
+        """
         published = self.own_recipe
         names = [f"recipe.{name}" for name in self.changed["recipe"]]
         names += [f"model.{name}" for name in self.changed["model"]]
@@ -188,7 +212,11 @@ class Experiment:
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """What tables show, the ranking one first."""
+        """Names of the metrics that tables show; the first one ranks the methods.
+
+        They are the recipe's under its own protocol, if it names any, and the protocol's otherwise. Metrics for two
+        classes are left out if there are more classes.
+        """
         is_own_protocol = self.protocol.name == self.own_recipe.protocol
         named = (is_own_protocol and self.recipe.metrics) or self.protocol.metrics
         binary = len(self.dataset.classes) == 2

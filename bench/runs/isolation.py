@@ -1,6 +1,6 @@
-"""Runs in processes of their own: nothing that they do reaches another one, not even that they end their process.
+"""Runs in processes of their own, so that nothing they do reaches other runs, not even ending the process.
 
-`work` is the entry of such a process, for whatever starts one: all that it needs is in a `Job`, which can be pickled.
+`work` is the function that such a process runs. Everything that it needs is in a `Job`, which can be pickled.
 """
 
 import contextlib
@@ -30,28 +30,30 @@ from bench.runs.resolve import resolve
 from bench.training.observer import Observer
 
 GRACE = 5.0
-"""Seconds in which a process that hangs may end itself, and tell where it hung."""
+"""Seconds that a process has to end itself and to report where it hung, before it is killed."""
 START = 120.0
-"""Seconds more than its timeout that a process has to import its libraries and to load the data."""
+"""Seconds that a process has, in addition to its timeout, to import its libraries and to load the data."""
 SET_DEATH_SIGNAL = 1
-"""Of `prctl`, as in the header of Linux."""
+"""The operation of `prctl` with this name in the header of Linux."""
 Watch = Callable[[], AbstractContextManager[Observer]]
 
 
 @dataclass(frozen=True)
 class Job:
-    """What a process of its own does, such as to train runs and to record them.
+    """The work of a process of its own, such as training runs and recording them.
 
     Attributes:
-        function: called with the experiment, the seeds, the observer and `how`; known by its name there too.
-        request: what is run.
-        data_dir, allow_unofficial: of the data files (`bench.data.files`).
-        keys: of the runs, which this process must have too.
-        seeds: of the runs.
-        how: further arguments of the function.
-        watch: gives the context with the observer; it shows the progress in that process. None: nothing is shown.
-        trace: a file for what is known of a crash.
-        parent: the process that waits for this one.
+        function: the function that is called there with the experiment, the seeds, the observer and `how`. It is
+            pickled by its name, so it stands in a module.
+        request: the request that the experiment is resolved from there.
+        data_dir: folder of the data files (`bench.data.files`).
+        allow_unofficial: as in `Files`.
+        keys: keys of the runs. The experiment must give the same ones there.
+        seeds: seeds of the runs.
+        how: further arguments of the function, by name.
+        watch: makes a context with the observer, which shows the progress there; None: no progress is shown.
+        trace: the file that a crash writes the stacks of its threads to.
+        parent: number of the process that waits for this one.
     """
 
     function: Callable[..., Any]
@@ -69,23 +71,25 @@ class Job:
 def in_own_process(
     function: Callable[..., Any], experiment: Experiment, seeds: Sequence[int], watch: Watch | None = None, **how: Any
 ) -> "Any | Ended":
-    """What a function such as `bench.runs.runner.run` does with these arguments, done by a process of its own.
+    """Call a function such as `bench.runs.runner.run` in a process of its own.
 
-    An interrupt of this process interrupts that one too, which may write what it has to.
+    An interrupt of this process interrupts the other one too, which has GRACE seconds to write its checkpoint.
 
     Args:
-        function: what is called there. It stands in a module, and what it gives can be pickled.
-        experiment: the first argument; resolved from a request, as it is again in that process.
-        seeds: the second argument.
-        watch: gives the context with its argument `observer`, there; can be pickled. None: nothing is shown.
-        how: further arguments that can be pickled. `timeout`: seconds without progress after which the process is
-            ended, if it does not end itself.
+        function: the function that is called there. It stands in a module, and its result can be pickled.
+        experiment: its first argument. It comes from a request, from which it is resolved again there.
+        seeds: its second argument.
+        watch: makes the context with its argument `observer` there; it can be pickled. None: no progress is shown.
+        how: its further arguments, which can be pickled. After `timeout` seconds without progress the process is killed
+            if it does not end itself.
 
     Returns:
-        What the function gives; or how the process ended, if it was before that.
+        The result of the function; an `Ended` if the process ended before it sent one.
 
     Raises:
-        BenchError: as the function does.
+        BenchError: if the function raises it.
+        RuntimeError: with the traceback, for any other error that the function lets pass.
+        KeyboardInterrupt: if the user has interrupted.
     """
     assert experiment.request and experiment.files, "made by `resolve`"
     with tempfile.TemporaryDirectory() as folder:
@@ -111,12 +115,12 @@ def in_own_process(
 
 @dataclass(frozen=True)
 class Ended:
-    """A process that has ended, or was ended, without an answer.
+    """A process that ended, or was killed, before it sent a result.
 
     Attributes:
-        code: its exit code; the number of a signal, below 0.
-        timeout: seconds without progress for which it was ended; None: it ended by something else.
-        trace: what was running in it, if it crashed.
+        code: its exit code; if a signal ended it, the negative number of the signal.
+        timeout: seconds without progress after which it was killed; None: it ended by something else.
+        trace: the stacks of its threads when it crashed; empty if it did not crash.
     """
 
     code: int
@@ -125,7 +129,7 @@ class Ended:
 
     @property
     def failure(self) -> tuple[str, str, str]:
-        """The status, the line and the traceback of the failure of its runs."""
+        """The failure of its runs: status, message in one line, and traceback."""
         return (PLUGIN_ERROR if self.timeout is None else TIMED_OUT), self._told(), self.trace
 
     def _told(self) -> str:
@@ -137,7 +141,7 @@ class Ended:
 
 
 def _place(trace: str) -> str:
-    """The first line of a dump of `faulthandler`, of the thread that crashed, that is a plugin's."""
+    """The innermost place in a plugin of the thread that crashed, from the text of `faulthandler`; empty if none is."""
     python, core = str(Path(os.__file__).parent), str(Path(__file__).parents[1])
     for line in trace.partition("Current thread")[2].splitlines():
         is_python = python in line and "site-packages" not in line
@@ -147,7 +151,7 @@ def _place(trace: str) -> str:
 
 
 class _Process:
-    """A process that works on a job."""
+    """A running process of a job, with the pipe that it answers through."""
 
     def __init__(self, job: Job) -> None:
         spawn = multiprocessing.get_context("spawn")
@@ -155,10 +159,10 @@ class _Process:
         self._process = spawn.Process(target=work, args=(job, sent))
         with _interrupts_held():
             self._process.start()
-        sent.close()  # this process' own end, so that the other one's death is the end of the pipe
+        sent.close()  # then the pipe ends when the other process ends, which holds the only other copy
 
     def answer(self, timeout: float | None) -> Any:
-        """What `work` sends in the end, or that it has sent nothing. Ends the process in any case."""
+        """Wait for the result that `work` sends, or for the end of the process. The process is killed in any case."""
         patience = None if timeout is None else timeout + START
         try:
             while self._received.poll(patience):
@@ -186,7 +190,7 @@ class _Process:
         self._received.close()
 
     def _interrupt(self) -> None:
-        """Interrupt it, and wait until it has written what it has to."""
+        """Interrupt the process, and wait until it has written its checkpoint, GRACE seconds at most."""
         with contextlib.suppress(OSError):
             os.kill(self._process.pid or 0, signal.SIGINT)
         with contextlib.suppress(EOFError, OSError):
@@ -196,9 +200,13 @@ class _Process:
 
 
 def work(job: Job, connection: Connection) -> None:
-    """The entry of a process of its own: do a job, and send the results, or the error that passes.
+    """The function that a process of its own runs: do a job and send its result, or the error to raise.
 
-    Every progress sends None. The process ends with this function, whatever a plugin has left running in it.
+    At each progress it sends None. The process ends with this function, even if a plugin has left threads running.
+
+    Args:
+        job: the job.
+        connection: the end of the pipe to the process that started this one.
     """
     if hasattr(os, "setsid"):
         os.setsid()  # a Ctrl-C in the terminal is passed on by the process that started this one, once
@@ -216,7 +224,7 @@ def work(job: Job, connection: Connection) -> None:
 
 
 def _worked(job: Job, beat: Callable[[], None]) -> Any:
-    """What the function of a job gives, or the error that the other process is to raise."""
+    """The result of a job's function, or the error that the process that started this one is to raise."""
     try:
         experiment = resolve(job.request, Files(job.data_dir, job.allow_unofficial))
         if tuple(experiment.spec(seed).key for seed in job.seeds) != job.keys:
@@ -225,7 +233,7 @@ def _worked(job: Job, beat: Callable[[], None]) -> Any:
         beat()
         how = dict(job.how)
         if not can_ring():
-            how["timeout"] = None  # the other process looks after it
+            how["timeout"] = None  # the process that started this one watches the time
         with job.watch() if job.watch else contextlib.nullcontext(Observer()) as watch:
             return job.function(experiment, job.seeds, observer=Heard(watch, Interrupts(), beat), **how)
     except KeyboardInterrupt:
@@ -254,7 +262,7 @@ def _end_with(parent: int) -> None:
 
 @contextlib.contextmanager
 def _interrupts_held() -> Iterator[None]:
-    """Within, nothing interrupts, and a process that is started here holds it back until it listens."""
+    """Within this context interrupts wait, in a process that is started here too, until that can handle them."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return

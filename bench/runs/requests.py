@@ -1,4 +1,4 @@
-"""From the texts of a command to experiments: the options of each method, and every combination of several values."""
+"""From the texts of a command to experiments: one for each method and each combination of values of `--each`."""
 
 import itertools
 from collections.abc import Mapping, Sequence
@@ -19,13 +19,18 @@ EXAMPLE = "weight_lr=10 or model.hidden=50"
 
 @dataclass(frozen=True)
 class RequestTexts:
-    """What a command asks for, as it was written. None means what the data set's recipe names.
+    """The arguments and options of a command, as the user wrote them.
 
     Attributes:
-        options: texts NAME=VALUE; a name may begin with `METHOD.` or with one of OPTION_PREFIXES and a dot.
-        each: such texts too; of a name that stands in several, each value is an experiment of its own.
+        dataset: name of the data set.
+        methods: names of the methods.
+        model: name of the model; None: the one that the data set's recipe names.
+        protocol: name of the protocol; None: the one that the data set's recipe names.
+        options: texts NAME=VALUE. A name may begin with `METHOD.` or with one of OPTION_PREFIXES and a dot.
+        each: texts NAME=VALUE too. A name may stand in several of them, and each of its values makes experiments of its
+            own.
         validation: as in `Request`.
-        stacked: whether all seeds are trained at once.
+        stacked: whether all seeds are trained at once, as one stack.
     """
 
     dataset: str
@@ -39,10 +44,18 @@ class RequestTexts:
 
 
 def experiments_of(asked: RequestTexts, files: Files, registry: Registry) -> list[Experiment]:
-    """What a command asks for, each experiment once.
+    """Make the experiments of a command. Data that several of them share are loaded once.
+
+    Args:
+        asked: the arguments and options of the command.
+        files: the data files.
+        registry: the plugins.
+
+    Returns:
+        The experiments in the order of `requests_of`, each one once.
 
     Raises:
-        BenchError: for what cannot be run as it is asked for.
+        BenchError: for whatever cannot be run as the command says.
     """
     experiments: list[Experiment] = []
     loaded: dict[str, Dataset] = {}
@@ -60,10 +73,18 @@ def experiments_of(asked: RequestTexts, files: Files, registry: Registry) -> lis
 
 
 def requests_of(asked: RequestTexts, registry: Registry) -> list[Request]:
-    """A request for each combination of values and each method, in this order.
+    """Make a request for each combination of the values of `--each` and each method.
+
+    Args:
+        asked: the arguments and options of the command.
+        registry: the plugins.
+
+    Returns:
+        The requests: of the first combination for all methods, then of the next one.
 
     Raises:
-        OptionError: for options that are malformed, given twice, unclear, or no option of every method.
+        OptionError: for an option that is malformed, is given twice, could mean two things, or is an option of some of
+            the methods only.
     """
     methods = list(dict.fromkeys(asked.methods))
     requests = []
@@ -90,9 +111,10 @@ def _combinations(each: Sequence[str]) -> list[tuple[str, ...]]:
 def _options_by_method(
     given: Mapping[str, str], methods: Sequence[str], registry: Registry
 ) -> dict[str, dict[str, str]]:
-    """Method -> its options: those without its name as prefix, and over them those with it.
+    """Method -> its options. Those with the method's name as prefix replace those without a prefix.
 
-    Raises OptionError for what could mean two things, is given twice, or is an option of some of the methods alone.
+    Raises OptionError for an option that could mean two things, is given twice, or is an option of some of the methods
+    only.
     """
     common: dict[str, str] = {}
     special: dict[str, dict[str, str]] = {method: {} for method in methods}
@@ -116,7 +138,7 @@ def _options_by_method(
 
 
 def _require_of_all(name: str, value: str, methods: Sequence[str], registry: Registry) -> None:
-    """Raises OptionError for an option of some of the methods that others do not have."""
+    """Raises OptionError for an option that some of the methods have and others do not."""
     having = [method for method in methods if name in options_of(registry.find("methods", method).value)]
     lacking = [method for method in methods if method not in having]
     if having and lacking:

@@ -1,4 +1,4 @@
-"""From what was asked for to an experiment: names looked up, options read and checked."""
+"""From a request to an experiment: names are looked up, data are loaded, and options are read and checked."""
 
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
@@ -22,27 +22,35 @@ from bench.recipe import Recipe, check_recipe
 from bench.records.spec import PAPER, SHARED
 from bench.registry import Offer, Plugin, Registry, installed
 from bench.runs.experiment import OPTION_PREFIXES, Experiment, Request
+from bench.text import join_first
 
 
 def resolve(
     request: Request, files: Files, registry: Registry | None = None, loaded: Dataset | None = None
 ) -> Experiment:
-    """Look up every name, load the data and check every option.
+    """Make the experiment of a request: look up every name, load the data and check every option.
 
     Args:
-        request: What is asked for.
-        files: The data files.
-        registry: The plugins; None: those that are installed.
-        loaded: `dataset` of another experiment on the same data set and protocol with the same options of both, which
-            is not loaded again.
+        request: names and options, as the user gave them.
+        files: the data files.
+        registry: the plugins; None: those that are installed.
+        loaded: the `dataset` of another experiment with the same data set, the same protocol and the same options of
+            both; it is used instead of loading the data again. None: the data are loaded.
+
+    Returns:
+        The experiment. Only the seed is left to choose.
 
     Raises:
-        BenchError: for what cannot be run as it is asked for.
+        UnknownNameError: for a name that no plugin offers.
+        OptionError: for an option that does not exist or has a value that is not valid.
+        DataError: for data that cannot be read or that break a rule (`bench.data.rules`).
+        PluginError: for a plugin that does not do what its hook asks for.
+        BenchError: for whatever else keeps the request from being run.
     """
     registry = registry or installed()
     method = registry.find("methods", request.method)
     if request.model:
-        registry.find("models", request.model)  # a wrong name is told before the data are read
+        registry.find("models", request.model)  # so that a wrong name is reported before the data are read
     if request.validation not in (SHARED, PAPER):
         raise OptionError(f"validation {request.validation!r}: expected {SHARED} or {PAPER}")
     given = by_prefix(request.options)
@@ -89,29 +97,32 @@ def _running(part: Part) -> Iterator[None]:
 
 
 def _plugins(experiment: Experiment, registry: Registry) -> dict[str, Plugin]:
-    """Use -> plugin, also for the metrics that are shown or selected by and are not the core's own."""
+    """Use -> plugin, with the metrics of plugins that tables show or that select the epoch."""
     names = {experiment.recipe.select, *map(metric_of, experiment.metrics)} - METRICS.keys()
     return experiment.plugins | {f"metric {name}": registry.find("metrics", name).plugin for name in sorted(names)}
 
 
 def _metric_parts(registry: Registry) -> tuple[Part, ...]:
-    """The metrics of plugins, as what may raise an error."""
+    """The metrics of plugins, as parts of the experiment whose code may raise an error."""
     offers = registry.offers["metrics"].items()
     return tuple(Part("metric", name, o.plugin, o.value.function) for name, o in offers if name not in METRICS)
 
 
 @dataclass(frozen=True)
 class ResolvedData:
-    """A data set as a protocol sees it, with the recipe it is trained by: a run without its model and its method.
+    """A data set as a protocol sees it, with its recipe: an experiment without its model and its method.
 
     Attributes:
-        dataset: As `protocol.view` gives it.
-        own_recipe: The data set's recipe under this protocol, as published.
-        recipe: The recipe with the values that were given.
-        changed: Prefix -> options that differ from their defaults or from the published recipe.
-        default_protocol: The protocol of data sets whose recipe names none.
-        known_metrics: All metrics, those of plugins too.
-        load: Loads the data set again, as `protocol.view` gives it.
+        dataset: the data set, as `protocol.view` returns it.
+        dataset_options: all options of the data set, by name, with their values.
+        protocol: the protocol with its options.
+        own_recipe: the data set's recipe under this protocol, as published.
+        recipe: the recipe that runs are trained by: the published one with the values that the user gave.
+        changed: prefix -> the options that differ from their defaults or from the published recipe, by name.
+        plugins: use (`dataset`, `protocol`) -> the plugin that offers it.
+        default_protocol: name of the protocol for data sets whose recipe names none.
+        known_metrics: name -> metric, of the core and of all plugins.
+        load: loads the data set again and returns it as `protocol.view` does.
     """
 
     dataset: Dataset
@@ -137,16 +148,21 @@ def resolve_data(
     """Look up a data set and its protocol, load the data and check their options, as `resolve` does.
 
     Args:
-        name: The data set.
-        protocol_name: The protocol; None: that of the data set's recipe.
-        given: Options of the data set, the protocol and the recipe, as `by_prefix` gives them.
-        files, registry, loaded: As in `resolve`.
+        name: name of the data set.
+        protocol_name: name of the protocol; None: the one that the data set's recipe names.
+        given: options of the data set, the protocol and the recipe that the user gave, as `by_prefix` returns them.
+        files: the data files.
+        registry: the plugins.
+        loaded: as in `resolve`.
+
+    Returns:
+        The data set with its protocol and its recipe.
 
     Raises:
         BenchError: for unknown names and options, and for data that the protocol cannot use.
     """
     if protocol_name:
-        registry.find("protocols", protocol_name)  # a wrong name is told before the data are read
+        registry.find("protocols", protocol_name)  # so that a wrong name is reported before the data are read
     load = registry.find("datasets", name)
     dataset_options, changed_dataset = _resolve(load.value, {}, given["dataset"], f"data set {name}")
     dataset = loaded or load_dataset(name, load, files, dataset_options)
@@ -182,27 +198,40 @@ def resolve_data(
 
 
 def _viewed(protocol: Protocol, offer: Offer, dataset: Dataset, check: bool = False) -> Dataset:
-    """The data set as a protocol sees it."""
-    with _running(Part("protocol", protocol.name, offer.plugin, offer.value)):
+    """The data set as a protocol sees it. With `check`, the protocol first checks that it can use the data set."""
+    part = Part("protocol", protocol.name, offer.plugin, offer.value)
+    with _running(part):
         if check:
             protocol.check(dataset)
-        return dataclasses.replace(protocol.view(dataset), name=dataset.name, content=dataset.content)
+        before = tensors_of(dataset)
+        watched = Watched(before)
+        seen = protocol.view(dataset)
+        # The record has the hash of what was loaded.
+        if written := watched.changed() or sorted(tensors_of(dataset).keys() ^ before.keys()):
+            raise PluginError(
+                f"{part}: its view has written to {join_first(written, 3)} of the data set: copy it first"
+            )
+        return dataclasses.replace(seen, name=dataset.name, content=dataset.content)
 
 
 def load_dataset(name: str, offer: Offer, files: Files, options: Mapping[str, Any]) -> Dataset:
-    """The data set with the hash of its content.
+    """Load a data set, check it and hash its content.
 
     Args:
-        name: that its loader is offered by.
+        name: the name that the plugin offers the loader by.
         offer: the loader.
         files: the data files.
-        options: of the loader.
+        options: options of the loader, by name.
+
+    Returns:
+        The data set; its field `content` holds the hash.
 
     Raises:
-        PluginError: where it has another name than it is offered by: two data sets of one name would share their
-            records; and where the loader has replaced what other code computes with.
-        DataError: for one that breaks a rule (`bench.data.rules`).
-        PluginFailureError: for whatever the loader raises that is no BenchError.
+        PluginError: if the loader returns no data set; if the data set has another name than the plugin offers it by,
+            because two data sets of one name would share their records; if the loader replaced code that other code
+            computes with.
+        DataError: for a data set that breaks a rule (`bench.data.rules`).
+        PluginFailureError: for an error of the loader that is no BenchError.
     """
     with _running(Part("data set", name, offer.plugin, offer.value)):
         dataset = offer.value(files, **options)
@@ -220,7 +249,13 @@ def load_dataset(name: str, offer: Offer, files: Files, options: Mapping[str, An
 
 
 def by_prefix(options: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """The options of each prefix, without it. Options without a prefix are the method's.
+    """Sort options by their prefix.
+
+    Args:
+        options: name -> value. A name without a prefix is an option of the method.
+
+    Returns:
+        Prefix -> its options, by their names without the prefix. Every prefix of OPTION_PREFIXES is there.
 
     Raises:
         OptionError: for a prefix that is not one of OPTION_PREFIXES.
@@ -238,7 +273,10 @@ def by_prefix(options: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 def _resolve(
     target: Callable[..., Any], recommended: Mapping[str, Any], given: Mapping[str, Any], what: str
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """All options of `target` with their values, and those given that differ from the default or the recommended."""
+    """All options of `target` with their values, and those of them that the user gave and changed.
+
+    An option is changed if its value differs from the recommended one or, where none is recommended, from its default.
+    """
     known = opt.options_of(target)
     defaults = {name: option.default for name, option in known.items()} | opt.parse(known, recommended, what)
     values = defaults | opt.parse(known, given, what)
@@ -246,7 +284,16 @@ def _resolve(
 
 
 def recipe_options(own: Recipe) -> dict[str, opt.Option]:
-    """What can be changed of a recipe, with its own values as defaults."""
+    """The options `recipe.NAME` of a command, with the values of a data set's recipe as their defaults.
+
+    The model, the protocol, and the options of both and of the methods are given in other ways.
+
+    Args:
+        own: the data set's recipe.
+
+    Returns:
+        Name of the field, without the prefix -> option.
+    """
     by_other_means = ("model", "protocol", "model_options", "options", "metrics", "source")
     known = opt.options_of(Recipe).items()
     return {n: opt.Option(o.type, getattr(own, n)) for n, o in known if n not in by_other_means}
@@ -256,7 +303,10 @@ RECIPE_OF_DATA = "the data set's recipe"
 
 
 def _recipe(own: Recipe, given: Mapping[str, Any]) -> tuple[Recipe, dict[str, Any]]:
-    """The recipe with the values given; a budget in epochs replaces one in steps, and the reverse."""
+    """The recipe with the values that the user gave, and those of them that differ from the data set's recipe.
+
+    A budget in epochs replaces one in steps, and the reverse.
+    """
     known = recipe_options(own)
     own = dataclasses.replace(own, **opt.parse(known, {name: getattr(own, name) for name in known}, RECIPE_OF_DATA))
     given = opt.parse(known, given, "the recipe")

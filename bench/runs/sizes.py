@@ -1,4 +1,4 @@
-"""Whether the recipe that was asked for fits the data: sizes, the length of the training and the selection metric."""
+"""Checks that a recipe fits the data: its sizes, the length of the training and the selection metric."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -30,18 +30,23 @@ ABOUT_SPLITS = {
     "milestones",
     "select",
 }
-"""Fields of the recipe that can only be checked with the splits of a run."""
+"""Fields of the recipe that need the splits of a run to be checked."""
 
 
 def check_sizes(experiments: Iterable[Experiment]) -> None:
-    """Check the fields of the recipe that were given against the data, once for all methods with the same recipe.
+    """Check the fields of the recipe that the user gave against the data.
+
+    Experiments that have their data and their recipe in common are checked once. Published recipes are not checked.
+
+    Args:
+        experiments: the experiments of a command.
 
     Raises:
-        OptionError: for a field without effect on these data, or with a value that they cannot have.
-        DataError: when there are too few samples.
-        NamedError: where one of their parts writes to the data, or replaces what other code computes with. What else
-            they leave behind in the process is put back.
-        PluginFailureError: for whatever the data set, the protocol or a metric raise that is no BenchError.
+        OptionError: for a field that has no effect on these data, or a value that does not fit them.
+        DataError: if there are too few samples.
+        NamedError: if one of their parts writes to the data, or replaces what other code computes with. What else they
+            leave behind in the process is put back.
+        PluginFailureError: for an error of the data set, the protocol or a metric that is no BenchError.
     """
     by_task = {canonical(_task(experiment)): experiment for experiment in experiments}
     for experiment in by_task.values():
@@ -55,13 +60,13 @@ def check_sizes(experiments: Iterable[Experiment]) -> None:
 
 
 def _task(experiment: Experiment) -> list[object]:
-    """What the splits depend on."""
+    """Everything that the splits of an experiment depend on, apart from the seed."""
     resolved = experiment.resolved
     return [resolved.recipe, resolved.dataset_options, resolved.protocol_options, experiment.trains_on_val]
 
 
 def _check_effects(experiment: Experiment) -> None:
-    """Refuse fields that have no effect, because of what the data set has or lacks."""
+    """Raises OptionError for fields that have no effect, because of what the data set has or lacks."""
     dataset, given = experiment.dataset, experiment.changed["recipe"]
     for name, split, what in (("val_size", dataset.val, "validation"), ("test_size", dataset.test, "test")):
         if given.get(name) and split is not None:
@@ -96,7 +101,7 @@ def _check_splits(experiment: Experiment, splits: Splits) -> None:
 
 
 def _check_select(experiment: Experiment, val: Split) -> None:
-    """Raises OptionError for a metric that neither right nor wrong predictions give a value on the validation data."""
+    """Raises OptionError for a metric that is undefined on the validation data, for right and for wrong predictions."""
     select, classes = experiment.recipe.select, len(experiment.dataset.classes)
     groups, group_is_class = len(experiment.protocol.groups(experiment.dataset)), experiment.protocol.group_is_class
     metric = {select: experiment.known_metrics[select]}

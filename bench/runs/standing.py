@@ -1,23 +1,27 @@
-"""Which records of a command stand, and which runs are trained: again, where a plugin's code has changed."""
+"""Which runs of a command keep their records, and which are trained: for the first time, or after a change."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from bench.records.files import SUPERSEDED
 from bench.records.known_code import CORE
 from bench.records.run import RunResult
+from bench.records.store import Found, ResultStore
 from bench.runs.code import Difference, code_of, difference
 from bench.runs.experiment import Experiment
 
 
 @dataclass
 class Standing:
-    """What becomes of the runs that a command asks for.
+    """Which runs of an experiment keep their records, and which are trained.
+
+    A run whose record cannot be used is in neither list, and a message gives the reason.
 
     Attributes:
-        kept: records of runs that are not trained.
-        missing: seeds of runs that are trained.
-        lines: what is different between the code of the records and that of today.
+        kept: records of the runs that are not trained.
+        missing: seeds of the runs that are trained.
+        lines: messages for the user: records that cannot be used, other data, and records that other code has made.
     """
 
     kept: list[RunResult] = field(default_factory=list)
@@ -26,34 +30,54 @@ class Standing:
 
 
 def standing(
-    experiment: Experiment,
-    recorded: Mapping[int, RunResult | None],
-    superseded: Path,
-    force: bool = False,
-    keep: bool = False,
+    experiment: Experiment, seeds: Sequence[int], store: ResultStore, force: bool = False, keep: bool = False
 ) -> Standing:
-    """Decide what is trained.
+    """Decide which runs of an experiment are trained: those without a record of the same data and plugin code.
 
     Args:
-        experiment: What is asked for.
-        recorded: Seed -> its finished record, for all seeds that are asked for.
-        superseded: The folder that records are moved to when others take their place.
-        force: Train all of them.
-        keep: Train nothing that has a record.
+        experiment: the experiment.
+        seeds: seeds of its runs.
+        store: the folder of the records.
+        force: train all runs, whether they have a record or not.
+        keep: keep records of the same data that other code of a plugin has made, instead of training these runs again.
+
+    Returns:
+        The records that are kept, the seeds that are trained, and the messages for the user.
     """
-    found = {seed: result for seed, result in recorded.items() if result and not force}
+    if force:
+        return Standing(missing=list(seeds))
+    found = dict(zip(seeds, store.find([experiment.spec(seed) for seed in seeds]), strict=True))
+    finished = {seed: one.finished for seed, one in found.items() if one.finished}
+    of_data = {seed: result for seed, result in finished.items() if result.has_data(experiment.dataset.content)}
     code = code_of(experiment)
-    differences = {seed: difference(result, code) for seed, result in found.items()}
-    again = [] if keep else [seed for seed, other in differences.items() if other.plugins]
+    differences = {seed: difference(result, code) for seed, result in of_data.items()}
+    kept = {seed: result for seed, result in of_data.items() if keep or not differences[seed].plugins}
+    usable = [seed for seed, one in found.items() if not one.unusable]
+    superseded = store.folder / SUPERSEDED
+    lines = [line for seed, one in found.items() for line in _unusable(seed, one, superseded)]
+    if other_data := len(finished) - len(of_data):
+        lines.append(
+            f"the data of {experiment.dataset.name} have changed since {other_data} of {len(usable)} runs, which are "
+            f"repeated; their records are kept in {superseded}"
+        )
     return Standing(
-        kept=[result for seed, result in found.items() if seed not in again],
-        missing=[seed for seed in recorded if seed not in found or seed in again],
-        lines=_lines(list(differences.values()), superseded, keep),
+        kept=list(kept.values()),
+        missing=[seed for seed in usable if seed not in kept],
+        lines=lines + _lines(list(differences.values()), superseded, keep),
     )
 
 
+def _unusable(seed: int, found: Found, superseded: Path) -> list[str]:
+    """A message for each file that has the place of a run's record and cannot be used."""
+    return [
+        f"seed {seed} is left out, as its record cannot be used: {path}: {why}; --force repeats the run and moves the "
+        f"record to {superseded}"
+        for path, why in found.unusable.items()
+    ]
+
+
 def _lines(differences: Sequence[Difference], superseded: Path, keep: bool) -> list[str]:
-    """A line for each kind of difference."""
+    """A message for each kind of difference between the code of the records and the installed code."""
     lines = []
     if changed := [other for other in differences if other.plugins]:
         uses = {use: hashes for other in changed for use, hashes in other.plugins.items()}

@@ -1,8 +1,8 @@
-"""How many of torch's threads a run on the CPU is computed with.
+"""The number of threads that torch computes a run on the CPU with.
 
-A thread pays where it has more to do in an operator than it takes to start it and to wait for the last one. Several
-gain a small model little on a quiet machine. Where another process wants one of the cores, all wait in every operator
-for the thread that is there: then a step takes many times as long as with one thread.
+A further thread pays off if its share of an operator takes longer than starting it and waiting for the slowest thread.
+A small model gains little from several threads, even on a quiet machine. If another process uses one of the cores, all
+threads wait in every operator for the one on that core, and a step takes many times as long as with one thread.
 """
 
 import os
@@ -21,19 +21,20 @@ from bench.streams import RandomStreams
 
 VARIABLE = "OMP_NUM_THREADS"
 FLOPS_A_THREAD = 10_000_000
-"""In the forward pass of a training batch. Measured on two quiet cores: of one thread's time, two take 0.8 to 1.2 below
-twice that (0.7 for a hundred stacked logistic regressions), and 0.5 to 0.85 above. Beside a process that wants one of
-the cores, two took more than 4 times as long as one on `digits`.
+"""FLOPs of the forward pass of a training batch for which the rule takes one more thread. Measured on two quiet cores:
+two threads take 0.8 to 1.2 of the time of one thread below twice this number (0.7 for a hundred stacked logistic
+regressions), and 0.5 to 0.85 of it above. Beside a process that uses one of the cores, two threads took more than 4
+times as long as one thread on `digits`.
 """
 
 
 @dataclass(frozen=True)
 class Threads:
-    """A number of threads, and what chose it.
+    """The number of torch's threads on the CPU, and what chose it.
 
     Attributes:
-        count: of torch's threads on the CPU.
-        chosen_by: the option, the variable or the rule that chose it, as a text for the record.
+        count: the number of threads.
+        chosen_by: the option, the environment variable or the rule that chose the number, as a text for the record.
     """
 
     count: int
@@ -53,19 +54,20 @@ class Threads:
 def choose_threads(experiment: Experiment, runs: int, device: torch.device, asked: int | None) -> Threads:
     """Choose the number of torch's threads on the CPU.
 
-    It is what the user asks for, and else what OMP_NUM_THREADS says. If neither says anything, a rule decides on the
-    CPU: one thread for each FLOPS_A_THREAD of the forward pass of a training batch, of all stacked runs; at least one,
-    and no more than torch has. So it is the same for every method, and their times can be compared; and the rule
-    measures nothing, so that the same command rounds in the same way again. On another device torch's own number stays.
+    The user's own number comes first, then the one in OMP_NUM_THREADS. Without either, a rule decides for models on the
+    CPU: one thread for each FLOPS_A_THREAD of the forward pass of a training batch, all stacked runs together; at least
+    one, and at most as many as torch has. The number is then the same for every method, so that their times can be
+    compared. The rule measures no time, so that the same command rounds in the same way when it is repeated. For models
+    on another device, torch keeps its own number.
 
     Args:
-        experiment: what is run.
-        runs: number of stacked runs.
-        device: of the model.
-        asked: the number that the user asks for; None for none.
+        experiment: the experiment whose model and batch size count.
+        runs: number of stacked runs; 1 for a single run.
+        device: the device of the model.
+        asked: the number that the user gave; None: the user gave none.
 
     Returns:
-        The number, and what chose it.
+        The number of threads, and what chose it.
     """
     every = torch.get_num_threads()
     if asked:
@@ -78,7 +80,7 @@ def choose_threads(experiment: Experiment, runs: int, device: torch.device, aske
         batch_flops = runs * experiment.recipe.batch_size * sample_flops(experiment)
     except NamedError:
         raise
-    except (Exception, SystemExit) as error:  # the training meets it again, and tells it
+    except (Exception, SystemExit) as error:  # the training fails in the same way, and reports it
         return Threads(every, f"torch: the forward pass of a sample fails: {' '.join(str(error).split())}")
     count = max(1, min(every, batch_flops // FLOPS_A_THREAD))
     return Threads(
@@ -87,25 +89,25 @@ def choose_threads(experiment: Experiment, runs: int, device: torch.device, aske
 
 
 def _is_set() -> bool:
-    """Whether OMP_NUM_THREADS says a number: OpenMP passes over anything else."""
+    """Whether OMP_NUM_THREADS holds a number of threads: OpenMP ignores anything else."""
     first = os.environ.get(VARIABLE, "").partition(",")[0].strip()
     return first.isdecimal() and int(first) > 0
 
 
 def sample_flops(experiment: Experiment) -> int:
-    """The FLOPs of the model's forward pass of one sample.
+    """Count the FLOPs of the model's forward pass for one sample.
 
     The model is in evaluation mode, because BatchNorm cannot train on one sample.
 
     Args:
-        experiment: whose model and data set it is.
+        experiment: the experiment with the model and the shape of the data.
 
     Returns:
         The number of FLOPs.
     """
     with experiment.running("data set") if experiment.dataset.fit else nullcontext():
         shape = experiment.dataset.shape
-    x = torch.zeros((1, *shape))  # as batches are, whatever the data are kept as
+    x = torch.zeros((1, *shape))  # batches are float32, in whatever type the data are kept
     nothing = torch.zeros(1, dtype=torch.int64)
     build = model_builder(experiment, Split(x, nothing, nothing), RandomStreams((0,)), torch.device("cpu"))
     with experiment.running("model"), torch.no_grad():

@@ -108,7 +108,7 @@ class FinishedTraining:
         """
         assert self.prepared and self.meter and self.evaluations
         chosen = {name: values.cpu().numpy() for name, values in self.prepared.arrays.items()}
-        return self.evaluations.predictions(run) | self.meter.kept(run) | chosen
+        return self.evaluations.predictions(run) | self.meter.arrays(run) | chosen
 
 
 def train(

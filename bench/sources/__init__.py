@@ -1,1 +1,1 @@
-"""What identifies code: hashes of the syntax trees of the core, and of each plugin with what it imports of its own."""
+"""Hashes that identify code: of the syntax trees of the core, and of each plugin with the modules that it imports."""

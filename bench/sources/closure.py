@@ -1,4 +1,4 @@
-"""From modules to hashes: a plugin with all that it imports of its own, and the core. Nothing here imports torch."""
+"""Hashes of modules: of a plugin with all modules that it imports, and of the core. Nothing here imports torch."""
 
 import hashlib
 from abc import ABC, abstractmethod
@@ -29,18 +29,18 @@ NOT_OF_A_RUN = {
     "text": "words",
     "throughput": "times single steps",
 }
-"""Rooms and modules of the core that training and evaluation do not run through, and why. All others make the core's
-hash, so a new module counts until it is named here.
+"""Module or package of the core that no training or evaluation runs through -> what it does instead. All others are
+part of the core's hash, so a new module counts until it is named here.
 """
 
 
 @dataclass(frozen=True)
 class Module:
-    """A module as it was found.
+    """A module that a Finder has found.
 
     Attributes:
         name: its full name.
-        parsed: its source; None where there is none that can be read, such as that of a module typed into a notebook.
+        parsed: its parsed source; None if there is no source to read, such as for a module made in a notebook.
     """
 
     name: str
@@ -48,7 +48,7 @@ class Module:
 
 
 class Finder(ABC):
-    """Finds modules: those that are installed, or those of a commit."""
+    """Finds modules by their names: the installed ones, or those of a git commit."""
 
     @abstractmethod
     def find(self, module: str) -> Module | None:
@@ -58,12 +58,12 @@ class Finder(ABC):
             module: its full name.
 
         Returns:
-            The module; None where there is none of that name.
+            The module; None if there is no module of that name.
         """
 
     @abstractmethod
     def below(self, package: str) -> Iterable[str]:
-        """The full names of all modules in a package, however deep, without the package itself.
+        """The full names of all modules in a package and its subpackages, without the package itself.
 
         Args:
             package: its full name.
@@ -71,8 +71,9 @@ class Finder(ABC):
 
     @abstractmethod
     def follows(self, package: str) -> bool:
-        """Whether the modules of a package belong to the code of a plugin that imports them, so that they are hashed
-        too. Of other packages, the record has the version of their distribution.
+        """Whether the modules of a package are hashed together with a plugin that imports them.
+
+        Other packages are libraries: a record holds the version of their distribution.
 
         Args:
             package: the name of a top package.
@@ -80,27 +81,28 @@ class Finder(ABC):
 
 
 def parsed(source: str, module: str, is_package: bool) -> Module:
-    """A module whose source is known.
+    """Make a Module from its source.
 
     Args:
-        source: its text.
-        module: its full name.
+        source: the text of the source file.
+        module: the full name of the module.
         is_package: whether it is the `__init__` of a package.
     """
     return Module(module, parse(source, module, is_package))
 
 
 def hash_of(roots: Iterable[str], finder: Finder) -> str:
-    """Hash some modules together with all that they import of their own. The core is left out, as it has a hash of its
-    own.
+    """Hash modules together with all modules that they import, as far as the finder follows them.
+
+    The core is left out, because it has a hash of its own (`core_hash`).
 
     Args:
         roots: full names of the modules.
-        finder: where modules are looked for.
+        finder: finds the modules.
 
     Returns:
-        12 hex digits; empty where there is no root, or the source of a root or of a module that it leads to is not
-        known.
+        12 hex digits; empty if there are no roots, or if the source of a root or of a module that it imports cannot be
+        read.
     """
     met: dict[str, str] = {}
     ahead = {name for root in roots for name in parents(root) if not of_core(name)}
@@ -121,7 +123,7 @@ def hash_of(roots: Iterable[str], finder: Finder) -> str:
 
 
 def _next(source: Parsed, name: str, finder: Finder) -> set[str]:
-    """The modules that a module leads to, among them those that its imports only may name."""
+    """The modules that a module imports, or may import if its source does not show which."""
     names = {step for found in source.imports for step in parents(found)}
     if source.open_ended:
         names |= set(finder.below(name.partition(".")[0]))
@@ -138,10 +140,13 @@ def of_core(module: str) -> bool:
 
 
 def core_hash(finder: Finder) -> str:
-    """Hash the modules of the core that training and evaluation run through, 12 hex digits.
+    """Hash the modules of the core that training and evaluation run through.
 
     Args:
-        finder: where modules are looked for.
+        finder: finds the modules.
+
+    Returns:
+        12 hex digits.
     """
     hashes = {}
     for name in finder.below(CORE):

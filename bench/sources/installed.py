@@ -1,4 +1,4 @@
-"""The modules that are installed, loaded or not. None is imported in order to be looked at, as that would run it."""
+"""The installed modules, loaded or not. No module is imported to be read, because importing would run its code."""
 
 import functools
 import hashlib
@@ -18,10 +18,10 @@ from bench.sources.syntax import Parsed, standard
 
 
 class Installed(Finder):
-    """The modules of this process.
+    """Finds the modules that this process has loaded or can load.
 
-    A module that was read once stays as it was read, because the process computes with what it has loaded or may load
-    at any time. One that was loaded again (`importlib.reload`) is read again.
+    Each module is read once and remembered, because a later change of its file does not change what the process
+    computes with. A module that was loaded again (`importlib.reload`) is read again.
     """
 
     def __init__(self) -> None:
@@ -34,7 +34,7 @@ class Installed(Finder):
             module: its full name.
 
         Returns:
-            The module, without parsed source where its source is not in a file; None where there is none of that name.
+            The module, without parsed source if its source cannot be read; None if there is no module of that name.
         """
         loaded = getattr(sys.modules.get(module), "__spec__", None)
         before, found = self._read.get(module, (None, None))
@@ -44,7 +44,7 @@ class Installed(Finder):
         return found
 
     def below(self, package: str) -> Iterator[str]:
-        """The full names of all modules in the folders of a package, however deep, without the package itself.
+        """The full names of all modules in the folders of a package and its subpackages, without the package itself.
 
         Args:
             package: its full name.
@@ -61,7 +61,7 @@ class Installed(Finder):
         """Whether the modules of a package are hashed with a plugin that imports them.
 
         They are if the package comes from a distribution that offers plugins, from one that is installed in place (`pip
-        install -e`), or from no distribution. Those of Python itself and of all other libraries are not.
+        install -e`), or from no distribution. The modules of Python itself and of all other libraries are not.
 
         Args:
             package: the name of a top package.
@@ -69,10 +69,11 @@ class Installed(Finder):
         if standard([package]):
             return False
         distributions = _distributions().get(package, [])
-        return not distributions or bool({normalized(name) for name in distributions} & _changing())
+        return not distributions or bool({normalized_name(name) for name in distributions} & _changing())
 
 
 INSTALLED = Installed()
+"""The one finder of the process, which remembers what it has read."""
 
 
 def _find(name: str) -> Module | None:
@@ -85,20 +86,20 @@ def _find(name: str) -> Module | None:
     source = _source(spec, name)
     if source is not None:
         return parsed(source, name, is_package)
-    file = spec.origin if spec else getattr(loaded, "__file__", None)  # a script has no spec
+    file = spec.origin if spec else getattr(loaded, "__file__", None)  # the spec of a script is None
     try:
         content = Path(file or "").read_bytes()
     except OSError:
         return Module(name, None)
     if file and file.endswith(".py"):
         return parsed(importlib.util.decode_source(content), name, is_package)
-    return Module(name, Parsed(hashlib.sha256(content).hexdigest()))  # compiled: equal files compute the same
+    return Module(name, Parsed(hashlib.sha256(content).hexdigest()))  # a compiled module: equal files compute the same
 
 
 def _source(spec: ModuleSpec | None, name: str) -> str | None:
-    """What the loader of a module says of its source; None where it has none or does not tell."""
+    """The source of a module from its loader; None if the loader does not give it."""
     loader: Any = spec.loader if spec else None
-    if not hasattr(loader, "get_source"):  # as those of files and of zip archives have it
+    if not hasattr(loader, "get_source"):  # the loaders of files and of zip archives have it
         return None
     try:
         source: str | None = loader.get_source(name)
@@ -108,7 +109,7 @@ def _source(spec: ModuleSpec | None, name: str) -> str | None:
 
 
 def _spec_of(name: str) -> ModuleSpec | None:
-    """Where a module comes from; None where that is not known."""
+    """The spec of a module, which says where it comes from; None if there is none."""
     if module := sys.modules.get(name):
         spec: ModuleSpec | None = getattr(module, "__spec__", None)
         return spec
@@ -122,7 +123,7 @@ def _spec_of(name: str) -> ModuleSpec | None:
 
 
 def _top(finder: Any, name: str) -> ModuleSpec | None:
-    """What a finder of the import system says of a module that lies in no package."""
+    """The spec that a finder of the import system gives for a module that is in no package."""
     if not hasattr(finder, "find_spec"):
         return None
     spec: ModuleSpec | None = finder.find_spec(name, None)
@@ -131,20 +132,20 @@ def _top(finder: Any, name: str) -> ModuleSpec | None:
 
 @functools.cache  # it takes half a second
 def _distributions() -> Mapping[str, list[str]]:
-    """Package -> the distributions that it comes from."""
+    """Top package -> the distributions that install it."""
     return importlib.metadata.packages_distributions()
 
 
 @functools.cache
 def _changing() -> frozenset[str]:
-    """Distributions whose version does not tell their code: those of plugins, and those that are installed in place."""
+    """Distributions whose code may change without their version: those of plugins, and those installed in place."""
     offering = {entry.dist.name for entry in importlib.metadata.entry_points(group=GROUP) if entry.dist}
     claimed = {name for names in _distributions().values() for name in names}
-    return frozenset(map(normalized, offering | set(filter(_is_in_place, claimed))))
+    return frozenset(map(normalized_name, offering | set(filter(_is_in_place, claimed))))
 
 
 def _is_in_place(distribution: str) -> bool:
-    """Whether a distribution was installed with `pip install -e`, as it says itself."""
+    """Whether a distribution was installed with `pip install -e`, according to its metadata."""
     try:
         said = importlib.metadata.distribution(distribution).read_text("direct_url.json")
         return bool(said and json.loads(said).get("dir_info", {}).get("editable"))
@@ -152,24 +153,24 @@ def _is_in_place(distribution: str) -> bool:
         return False
 
 
-def normalized(distribution: str) -> str:
-    """One form of a distribution's name, by which names are compared: lower case, and `-` for `_` and `.`.
+def normalized_name(distribution: str) -> str:
+    """The form of a distribution's name in which names are compared: lower case, with `-` for `_` and `.`.
 
     Args:
-        distribution: its name as it is written somewhere.
+        distribution: the name in any form.
     """
     return distribution.lower().replace("_", "-").replace(".", "-")
 
 
 def modules_of(value: Any) -> Iterable[str]:
-    """The modules in which something is written, without those of Python and of libraries.
+    """The modules that the code of an object is written in, without those of Python and of libraries.
 
     Args:
-        value: a class, with its bases; a function, also one that is wrapped or partial; or any other object, by its
-            class.
+        value: a class, whose bases count too; a function, which may be wrapped or partial; or any other object, for
+            which its class counts.
 
     Returns:
-        Full names, each once.
+        Full names of the modules, each once.
     """
     while True:
         inner = getattr(value, "__wrapped__", None) or getattr(value, "func", None)

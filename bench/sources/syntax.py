@@ -1,8 +1,8 @@
-"""A source file without its wording: what is computed, and what is imported. Nothing here imports torch.
+"""What a source file computes and what it imports, without its wording. Nothing here imports torch.
 
-Comments, docstrings, annotations and imports for types alone change no number, so they are left out. Of an annotated
-field of a class its name, its place and its default stay, as they make the class's constructor; the type goes. It says
-how the text of an option becomes a value, and that value is part of a run's key.
+Comments, docstrings, annotations and imports for types only change no number, so they are left out. For an annotated
+field of a class, the name, the position and the default are kept, because they make the class's constructor. The type
+is left out: it only says how the text of an option becomes a value, and that value is part of a run's key.
 """
 
 import ast
@@ -15,30 +15,33 @@ from typing import Any, TypeVar
 Function = TypeVar("Function", ast.FunctionDef, ast.AsyncFunctionDef)
 
 FOR_TYPES_ALONE = {"typing", "typing_extensions", "collections.abc", "__future__"}
-"""Modules from which only names for types are imported, which compute nothing."""
+"""Modules that only names for annotations are imported from, which compute nothing."""
 FIELD_KINDS = re.compile(r"\b(?:ClassVar|InitVar|KW_ONLY)\b")
-"""Words of an annotation that make a field of another kind: it is no parameter of the constructor, or one that is
-passed in another way.
+"""Words of an annotation that change how a field enters the class's constructor: not at all, by keyword only, or
+without being stored. They are therefore kept.
 """
 READ_NO_TYPES = {"property", "staticmethod", "classmethod", "abstractmethod", "override", "hookimpl", "cached_property"}
-"""Decorators that do not look at annotations. Others may, as `singledispatch` and `torch.library.custom_op` do."""
-BY_OTHER_NAMES = {
+"""Decorators that do not read annotations. Others may read them, as `singledispatch` and `torch.library.custom_op` do,
+so the annotations of functions under other decorators are kept.
+"""
+DYNAMIC_IMPORTS = {
     *("import_module", "__import__", "iter_modules", "walk_packages", "exec_module", "spec_from_file_location"),
     *("run_path", "run_module", "exec", "__getattr__", "lazy_loader"),
 }
-"""Functions and modules by which code can import what cannot be read off its source."""
+"""Functions and modules that can import modules whose names do not stand in the source."""
 IGNORED_FIELDS = {"ctx", "kind", "type_comment", "type_ignores", "type_params"}
-"""Fields of syntax trees that follow from other fields, or are about types."""
+"""Fields of syntax trees that follow from other fields, or that hold types."""
 
 
 @dataclass(frozen=True)
 class Parsed:
-    """What is known of a source file.
+    """A source file, parsed.
 
     Attributes:
-        meaning: a text that is the same for files which compute the same in the same way.
-        imports: full names of all that is imported anywhere in it: modules, and `module.name` for names of modules.
-        open_ended: whether it may import more than can be read off it, such as a module whose name it computes.
+        meaning: the syntax tree as a text without the wording: equal texts compute the same numbers.
+        imports: full names of everything that is imported anywhere in the file: modules, and `module.name` for a name
+            that is imported from a module.
+        open_ended: whether it may import modules that the source does not name, such as one whose name it computes.
     """
 
     meaning: str
@@ -47,15 +50,16 @@ class Parsed:
 
 
 def parse(source: str, module: str, is_package: bool) -> Parsed:
-    """Read a source file.
+    """Parse a source file.
 
     Args:
-        source: its text.
+        source: the text of the file.
         module: the module's full name, from which relative imports start.
         is_package: whether it is the `__init__` of a package.
 
     Returns:
-        What is known of it. A text that this Python cannot parse is its own meaning, and imports nothing.
+        Its meaning and its imports. The meaning of a text that this version of Python cannot parse is the text itself,
+        without imports.
     """
     try:
         tree = _WithoutWording().visit(ast.parse(source))
@@ -74,7 +78,7 @@ def parse(source: str, module: str, is_package: bool) -> Parsed:
 
 
 class _WithoutWording(ast.NodeTransformer):
-    """Takes away what computes nothing."""
+    """Removes from a syntax tree what computes nothing."""
 
     def __init__(self) -> None:
         self._in_class = False
@@ -83,10 +87,10 @@ class _WithoutWording(ast.NodeTransformer):
         return None if isinstance(node.value, ast.Constant) else self.generic_visit(node)
 
     def visit_Pass(self, node: ast.Pass) -> None:
-        """Without docstrings, a body of a docstring alone is empty too."""
+        """Remove `pass`: a body that held only a docstring is empty by now, and equals a body that holds `pass`."""
 
     def visit_TypeAlias(self, node: ast.AST) -> None:
-        """`type Name = ...`."""
+        """Remove `type Name = ...`."""
 
     def visit_Import(self, node: ast.Import) -> ast.AST | None:
         return None if {alias.name for alias in node.names} <= FOR_TYPES_ALONE else node
@@ -135,14 +139,16 @@ class _WithoutWording(ast.NodeTransformer):
 
 
 def _listed(visited: Any) -> list[ast.AST]:
-    """What a visit leaves of a statement: nothing, a node or several."""
+    """The result of a visit as a list, whether it is None, one node or a list of nodes."""
     if visited is None:
         return []
     return visited if isinstance(visited, list) else [visited]
 
 
 def _write(value: Any, parts: list[str]) -> None:
-    """A text of a tree, the same in every version of Python: `ast.dump` names fields that only later versions have."""
+    """Append the text of a syntax tree to `parts`. It is the same in every version of Python, unlike that of
+    `ast.dump`, which names fields that only later versions have.
+    """
     if isinstance(value, ast.AST):
         parts.append(f"({type(value).__name__}")
         for name in value._fields:
@@ -161,43 +167,43 @@ def _write(value: Any, parts: list[str]) -> None:
 
 
 def _imported_by(node: ast.AST, package: str) -> tuple[set[str], bool]:
-    """What a node of a tree imports, and whether it may import more than that."""
+    """The full names that a node of a tree imports, and whether it may import others too."""
     if isinstance(node, ast.Import):
         names = {alias.name for alias in node.names}
-        return names, any(name.partition(".")[0] in BY_OTHER_NAMES for name in names)
+        return names, any(name.partition(".")[0] in DYNAMIC_IMPORTS for name in names)
     if isinstance(node, ast.ImportFrom):
         base = ".".join(filter(None, [_above(package, node.level), node.module])) if node.level else node.module or ""
         names = {f"{base}.{alias.name}" for alias in node.names if alias.name != "*"}
-        return names | {base}, len(names) < len(node.names) or base.partition(".")[0] in BY_OTHER_NAMES
+        return names | {base}, len(names) < len(node.names) or base.partition(".")[0] in DYNAMIC_IMPORTS
     if isinstance(node, ast.FunctionDef):
-        return set(), node.name in BY_OTHER_NAMES
-    if isinstance(node, ast.Call) and _called(node) in BY_OTHER_NAMES:
+        return set(), node.name in DYNAMIC_IMPORTS
+    if isinstance(node, ast.Call) and _called(node) in DYNAMIC_IMPORTS:
         return _by_text(node, package)
     return set(), False
 
 
 def _passes_on(tree: ast.AST) -> bool:
-    """Whether a function that imports is given another name, or passed on, as `load = importlib.import_module` does."""
+    """Whether a function that imports modules gets another name or is passed on, as in `load = import_module`."""
     nodes = list(ast.walk(tree))
     called = {id(node.func) for node in nodes if isinstance(node, ast.Call)}
-    renamed = {node.asname for node in nodes if isinstance(node, ast.alias) and node.name in BY_OTHER_NAMES} - {None}
+    renamed = {node.asname for node in nodes if isinstance(node, ast.alias) and node.name in DYNAMIC_IMPORTS} - {None}
     return any(
-        _name_of(node) in renamed or (_name_of(node) in BY_OTHER_NAMES and id(node) not in called) for node in nodes
+        _name_of(node) in renamed or (_name_of(node) in DYNAMIC_IMPORTS and id(node) not in called) for node in nodes
     )
 
 
 def _called(node: ast.Call) -> str:
-    """The last name of the function that is called; empty where it has none."""
+    """The last name of the function that is called; empty if what is called has no name."""
     return _name_of(node.func)
 
 
 def _name_of(node: ast.AST) -> str:
-    """The last name of `a.b.name`; empty for what is no name."""
+    """The last name of `a.b.name`; empty for a node that is no name."""
     return node.attr if isinstance(node, ast.Attribute) else getattr(node, "id", "")
 
 
 def _by_text(node: ast.Call, package: str) -> tuple[set[str], bool]:
-    """The module that `import_module("...")` names; where it is not written out, any may be meant."""
+    """The module that `import_module("...")` names, and whether it is another one, because no text stands there."""
     texts = [argument.value for argument in node.args[:1] if isinstance(argument, ast.Constant)]
     if _called(node) not in ("import_module", "__import__") or not texts or not isinstance(texts[0], str):
         return set(), True
@@ -207,16 +213,21 @@ def _by_text(node: ast.Call, package: str) -> tuple[set[str], bool]:
 
 
 def _above(package: str, level: int) -> str:
-    """The package from which a relative import of this level starts."""
+    """The package that a relative import with this number of dots starts from."""
     parts = package.split(".")
     return ".".join(parts[: len(parts) - level + 1])
 
 
 def parents(module: str) -> Iterator[str]:
-    """The packages that a module lies in, the outermost first, and then the module itself: importing it runs them all.
+    """The packages that a module is in, the outermost first, and then the module itself.
+
+    Importing the module runs the code of all of them.
 
     Args:
         module: its full name.
+
+    Yields:
+        Full names.
     """
     parts = module.split(".")
     for length in range(1, len(parts) + 1):
@@ -224,9 +235,12 @@ def parents(module: str) -> Iterator[str]:
 
 
 def standard(modules: Iterable[str]) -> set[str]:
-    """Those of some modules that are part of Python itself.
+    """Which modules are part of Python itself.
 
     Args:
         modules: full names.
+
+    Returns:
+        Those of the names that belong to the standard library.
     """
     return {module for module in modules if module.partition(".")[0] in sys.stdlib_module_names}

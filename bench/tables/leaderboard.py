@@ -1,18 +1,22 @@
 """Records -> markdown, a pure function: the same records give the same bytes. Nothing here imports torch."""
 
 import math
+import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 
 from bench.records.known_code import CORE
 from bench.records.run import LAST, RunResult, best_val, rule_name
-from bench.records.spec import SHARED, canonical
+from bench.records.spec import SHARED, canonical, digest
 from bench.tables.comparisons import baselines_of, between_tasks, differences
 from bench.tables.markdown import MARK, code, plain, table
 from bench.tables.papers import beside_the_papers
 from bench.tables.rows import TEST, Row, mean_and_error, older_rows, rows_of
 from bench.tables.stats import mean_se
 from bench.tables.wording import capital, definitions, listed, recipe_line, sizes_line
+
+VERSION = re.compile(r"(?=-v\d+-)")
+"""Where the version of a protocol may stand in the name of a page."""
 
 
 def render(results: Iterable[RunResult]) -> dict[str, str]:
@@ -31,8 +35,18 @@ def render(results: Iterable[RunResult]) -> dict[str, str]:
 
 
 def page_name(protocol: str, dataset: str) -> str:
-    """The file name of a page. protocol: `name/version`; dataset: no name has a `~`, so that `a/b` and `a-b` differ."""
-    return f"{protocol.replace('/', '-v')}-{dataset.replace('/', '~')}.md"
+    """The file name of a page, another one for each task. Where others could be read in it too, it has a digest.
+
+    Args:
+        protocol: `name/version`.
+        dataset: its name.
+    """
+    # No name has a `~` or an `@`, so `a/b` and `a-b` differ, and no name looks as if it had a digest.
+    name = f"{protocol.replace('/', '-v')}-{dataset.replace('/', '~')}"
+    # Where more than one version could stand in it; and some file systems take capitals and accents for others.
+    if len(VERSION.findall(name)) > 1 or not name.isascii() or name != name.lower():
+        name += f"@{digest([protocol, dataset])}"
+    return f"{name}.md"
 
 
 def _page(protocol: str, dataset: str, results: Sequence[RunResult]) -> str:

@@ -86,10 +86,10 @@ def new_step(
         conditions = replace(conditions, eager=True)
     runs = range(workload.stack)
     together = [range(run, run + 1) for run in runs] if way == ONE_BY_ONE else [runs]
-    return Step(method, [task(workload, conditions, build, seeds) for seeds in together])
+    return Step(method, [new_task(workload, conditions, build, seeds) for seeds in together])
 
 
-def task(workload: Workload, conditions: Conditions, build: Callable[..., nn.Module], seeds: Sequence[int]) -> Task:
+def new_task(workload: Workload, conditions: Conditions, build: Callable[..., nn.Module], seeds: Sequence[int]) -> Task:
     """A task as the runner makes it, on random inputs and labels that lie on the device.
 
     The optimiser is plain SGD, the one that adds least to the passes through the model. Look-aheads do not check

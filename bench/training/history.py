@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from bench.data.batches import training_batches
-from bench.models.averaging import Average
+from bench.models.averaging import ParameterAverage
 from bench.training.diagnostics import Diagnostics, Samples, gradient_norm
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class EvaluatedModel:
     """
 
     def __init__(self) -> None:
-        self._average = Average()
+        self._average = ParameterAverage()
 
     def after(self, method: "Method", epochs: int) -> nn.Module | None:
         """The model to evaluate after this number of epochs; None if the recipe asks for no evaluation then.

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from bench.training.method import Method
 
 
-class Watch(Protocol):
+class SampleWatch(Protocol):
     """Sees the samples of each epoch of a training, except preparation epochs. Checkpoints hold its state."""
 
     def __call__(self, epoch: Samples) -> None: ...
@@ -80,7 +80,7 @@ class Meter:
         evaluator: Evaluator,
         observer: Observer | None = None,
         checkpoint: Path | None = None,
-        watch: Watch | None = None,
+        watch: SampleWatch | None = None,
     ) -> None:
         self.steps = 0
         self.samples = 0
@@ -213,7 +213,7 @@ class Meter:
         self.history.append(row)
         self._observer.evaluated(row, self.samples / self.seconds)
 
-    def kept(self, run: int) -> dict[str, "np.ndarray[Any, Any]"]:
+    def arrays(self, run: int) -> dict[str, "np.ndarray[Any, Any]"]:
         """The arrays that are stored beside a run's record: the weights of the training samples, if they differ."""
         return self._training_values.arrays(self._method, run)
 

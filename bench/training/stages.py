@@ -12,7 +12,7 @@ from bench.parts import Running
 from bench.records.sections import MetaStep, StageCosts
 from bench.streams import RandomStreams
 from bench.training.history import NoEvaluations
-from bench.training.meter import Meter, Watch
+from bench.training.meter import Meter, SampleWatch
 from bench.training.method import Method
 from bench.training.observer import Observer
 from bench.training.task import Task
@@ -70,7 +70,7 @@ class Stages:
         self._observer = observer
 
     def train(
-        self, name: str, method: Method, splits: Splits, watch: Watch | None = None, common: bool = False
+        self, name: str, method: Method, splits: Splits, watch: SampleWatch | None = None, common: bool = False
     ) -> None:
         """Train a method as a stage.
 

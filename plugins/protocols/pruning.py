@@ -190,7 +190,7 @@ class Retraining(Method):
 
 
 class MovingAverage:
-    """A `bench.training.meter.Watch`: the moving average over epochs of each sample's weighted loss.
+    """A `bench.training.meter.SampleWatch`: the moving average over epochs of each sample's weighted loss.
 
     The weighted losses are divided by their mean over the epoch, and the average is an exponential one.
 

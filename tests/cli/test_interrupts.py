@@ -1,6 +1,5 @@
 """Signals: a command is ended by each of them in the same way, and says at once that it was heard."""
 
-import os
 import signal
 import subprocess
 import sys
@@ -9,11 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from bench.cli.interrupts import INTERRUPTS
+from bench.cli.interrupts import SIGNALS
+from tests.processes import HEARD, ended_by
 
 CODES = {"SIGINT": 130, "SIGTERM": 143, "SIGHUP": 129}
-HEARD = "import signal; [signal.signal(getattr(signal, name), signal.SIG_DFL) for name in ('SIGINT', 'SIGHUP')]"
-"""A shell's jobs in the background ignore the one, and those of `nohup` the other."""
 LONG = "import torch; a = torch.ones(2600, 2600); torch.set_num_threads(1); [print('began', flush=True), {call}]"
 """A command whose only step is one call of C code."""
 
@@ -87,7 +85,7 @@ def test_signals_that_are_ignored_stay_ignored():
 
 def test_the_handlers_of_before_are_back_afterwards():
     before = [signal.getsignal(getattr(signal, name)) for name in CODES]
-    with INTERRUPTS.listening():
+    with SIGNALS.listening():
         assert signal.getsignal(signal.SIGTERM) not in before
     assert [signal.getsignal(getattr(signal, name)) for name in CODES] == before
     wakeup = signal.set_wakeup_fd(-1)
@@ -96,20 +94,10 @@ def test_the_handlers_of_before_are_back_afterwards():
 
 
 def test_a_run_that_is_ended_by_a_scheduler_goes_on_from_its_checkpoint(tmp_path):
-    words = [sys.executable, "-c", f"{HEARD}; from bench.cli import main; main()", "run", "--method", "erm"]
-    words += ["--dataset", "digits", "--epochs", "2000"]
-    options = {"cwd": tmp_path, "text": True, "stderr": subprocess.PIPE, "stdout": subprocess.DEVNULL}
-    process = subprocess.Popen(words, env=os.environ | {"OMP_NUM_THREADS": "1"}, **options)
+    words = ["run", "--method", "erm", "--dataset", "digits", "--epochs", "2000"]
     checkpoints = tmp_path / "bench-results" / "checkpoints"
-    try:
-        while not list(checkpoints.glob("*.pt")):
-            assert process.poll() is None
-            time.sleep(0.05)
-        process.send_signal(signal.SIGTERM)
-        _, error = process.communicate(timeout=60)
-    finally:
-        process.kill()
-    assert process.returncode == 143
+    code, error = ended_by(signal.SIGTERM, words, tmp_path, lambda: list(checkpoints.glob("*.pt")))
+    assert code == 143
     assert "SIGTERM heard" in error
     assert "the same command goes on after epoch" in error
     assert "give the same command again to go on" in error

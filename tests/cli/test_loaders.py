@@ -1,5 +1,6 @@
 """What loads data, or gives a view of them, is part of no run: nothing of what it sets reaches one."""
 
+import dataclasses
 import random
 from dataclasses import dataclass
 
@@ -35,8 +36,8 @@ def run(tmp_path, monkeypatch):
     registry = bench.registry.load(list(bench.registry.importlib.metadata.entry_points(group="bench")))
     monkeypatch.setattr(bench.registry, "installed", lambda: registry)
 
-    def run(does, where="loader"):
-        known = {"name": "mine", "default": False, "view": lambda self, dataset: [dataset, does()][0]}
+    def run(does, where="loader", view=None):
+        known = {"name": "mine", "default": False, "view": view or (lambda self, dataset: [dataset, does()][0])}
         known |= {} if where == "view" else {"view": GroupFairness.view}
         known |= {"__post_init__": lambda self: does()} if where == "protocol" else {}
         protocol = dataclass(frozen=True)(type("Mine", (GroupFairness,), known))
@@ -86,3 +87,29 @@ def test_what_it_replaces_is_named_and_nothing_is_run(run, monkeypatch, where):
         f"error: my-dist 0.1: {whose} mine replaced torch.nn.functional.cross_entropy, "
         f"with which other code computes too"
     )
+
+
+def shuffled_numpy(self, dataset):
+    dataset.train.y.numpy()[:] = dataset.train.y.numpy()[::-1].copy()
+    return dataset
+
+
+WRITES = {
+    "train.x": lambda self, dataset: [dataset, dataset.train.x.zero_()][0],
+    "train.y": shuffled_numpy,
+    "test.y": lambda self, dataset: [dataset, dataset.test.y.data.fill_(0)][0],
+    "test.group": lambda self, dataset: dataclasses.replace(
+        dataset, test=dataclasses.replace(dataset.test, group=dataset.test.group.sub_(dataset.test.group))
+    ),
+    "far.x": lambda self, dataset: [dataset, dataset.probes.update(far=dataset.test)][0],
+}
+
+
+@pytest.mark.parametrize("what", WRITES)
+def test_a_view_that_writes_into_what_was_loaded_is_named_and_nothing_is_run(run, what):
+    """The hash of the data in the record would be that of others."""
+    result, out = run(None, "view", WRITES[what])
+    assert (result.exit_code, out.exists()) == (2, False)
+    assert result.stderr.startswith("error: my-dist 0.1: protocol mine: its view has written to ")
+    assert what in result.stderr
+    assert result.stderr.count("\n") == 1

@@ -5,7 +5,6 @@ import json
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from bench.runs.evaluation import Evaluations
 from bench.training.checkpoints import Checkpoints
 from bench_plugins.protocols.fairness import ClassFairness
 from tests import twins
+from tests.processes import ended_by
 
 RUN = ["run", "--method", "erm", "--dataset", "digits", "--epochs", "1"]
 
@@ -503,19 +503,9 @@ def test_stacked_runs_are_recorded_one_by_one(bench_in):
 
 
 def test_an_interrupt_leaves_no_record_and_says_how_to_go_on(tmp_path):
-    heard = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"  # a background shell ignores it
-    command = [sys.executable, "-c", f"{heard}; from bench.cli import main; main()"]
-    command += ["run", "--method", "erm", "--dataset", "digits", "--seeds", "500"]
-    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
-    try:
-        while not records(tmp_path / "bench-results"):
-            assert process.poll() is None
-            time.sleep(0.05)
-        process.send_signal(signal.SIGINT)
-        _, error = process.communicate(timeout=60)
-    finally:
-        process.kill()
-    assert process.returncode == 130
+    words = ["run", "--method", "erm", "--dataset", "digits", "--seeds", "500"]
+    code, error = ended_by(signal.SIGINT, words, tmp_path, lambda: records(tmp_path / "bench-results"))
+    assert code == 130
     assert "give the same command again to go on" in error
     assert "Traceback" not in error
     assert not list(tmp_path.rglob("*.part"))

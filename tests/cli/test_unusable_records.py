@@ -9,6 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from bench.cli import main
+from bench.cli.leaderboard import write_tables
 from bench.records.spec import digest
 from bench.records.store import ResultStore
 
@@ -44,7 +45,7 @@ def test_a_record_that_was_copied_to_another_seed_is_not_its_result(bench_in):
     result = bench_in(*RUN, "--seeds", 2)
     assert result.exit_code == 1
     assert result.stderr == (
-        f"erm, seed 1, is left out, as its record cannot be used: {second}: it holds the record that belongs in "
+        f"erm: seed 1 is left out, as its record cannot be used: {second}: it holds the record that belongs in "
         f"{first.name}; --force repeats the run and moves the record to {RESULTS / 'superseded'}\n"
     )
     assert ", 1 seed(s)," in result.stdout
@@ -159,7 +160,7 @@ def test_what_cannot_be_used_is_named_and_kept_and_takes_nothing_down(bench_in, 
     assert "| random (" in PAGE.read_text() and "| erm (" not in PAGE.read_text()
     result = bench_in(*RUN)
     assert (result.exit_code, result.stdout) == (1, "")
-    assert f"erm, seed 0, is left out, as its record cannot be used: {two_runs}: " in result.stderr
+    assert f"erm: seed 0 is left out, as its record cannot be used: {two_runs}: " in result.stderr
     assert {path: (about.st_ino, about.st_size) for path, about in files().items()} == before
 
 
@@ -187,15 +188,54 @@ def unreadable(path):
     path.symlink_to(path.name)  # to itself: it can be listed by nobody
 
 
-@pytest.mark.parametrize("spoil", [unreadable, shutil.rmtree, lambda path: path.rename("elsewhere")])
-def test_pages_stay_where_the_folder_of_their_records_cannot_be_read(bench_in, two_runs, spoil):
-    (RESULTS.parent / "throughput").mkdir()
+def test_pages_stay_where_the_folder_of_their_records_cannot_be_read(bench_in, two_runs):
     text = PAGE.read_text()
-    spoil(RESULTS)
+    unreadable(RESULTS)
     result = bench_in("leaderboard")
     assert PAGE.read_text() == text
     assert f"left {PAGE} as it is" in result.stderr
-    assert result.exit_code == (1 if RESULTS.is_symlink() else 0)
+    assert result.exit_code == 1
+
+
+def emptied(path):
+    for file in path.iterdir():
+        file.unlink()
+
+
+@pytest.mark.parametrize("flags", [[], ["--check"]])
+@pytest.mark.parametrize("spoil", [emptied, shutil.rmtree, lambda path: path.rename("elsewhere")])
+def test_pages_stay_where_there_is_no_record_at_all(bench_in, two_runs, spoil, flags):
+    """Another folder may be meant, or the records may be on a disk that is not there."""
+    (RESULTS.parent / "throughput").mkdir()
+    text = PAGE.read_text()
+    spoil(RESULTS)
+    result = bench_in("leaderboard", *flags)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr == (
+        f"error: {RESULTS} holds no records, and there are pages that were made from some: nothing was changed; name "
+        f"the right folder with --out, or remove by hand: {PAGE.name}\n"
+    )
+    assert PAGE.read_text() == text
+    PAGE.unlink()
+    assert bench_in("leaderboard").exit_code == 0
+
+
+@pytest.mark.parametrize("page", ["throughput.md", "throughput/a.svg", "corruptions.md"])
+def test_pages_of_each_folder_stay_where_it_is_empty(bench_in, two_runs, page):
+    folder = RESULTS.parent / page.partition("/")[0].partition(".")[0]
+    folder.mkdir()
+    (RESULTS.parent / page).write_text(PAGE.read_text())
+    result = bench_in("leaderboard")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert f"error: {folder} holds no records" in result.stderr and page in result.stderr
+    assert (RESULTS.parent / page).exists()
+
+
+def test_other_commands_leave_pages_without_records_too(bench_in, two_runs):
+    emptied(RESULTS)
+    old = PAGE.rename(PAGE.with_name("label_noise-v1-digits.md"))
+    write_tables(RESULTS.parent)
+    assert old.exists()
 
 
 def test_pages_stay_where_all_records_are_of_a_newer_version(bench_in, two_runs):
@@ -207,10 +247,12 @@ def test_pages_stay_where_all_records_are_of_a_newer_version(bench_in, two_runs)
 
 
 def test_a_page_whose_records_are_gone_is_removed(bench_in, two_runs):
-    for path in RESULTS.iterdir():
+    before = set(RESULTS.iterdir())
+    bench_in(*RUN, "--protocol", "label_noise")
+    for path in before:
         path.unlink()
     assert bench_in("leaderboard").exit_code == 0
-    assert not PAGE.exists()
+    assert not PAGE.exists() and PAGE.with_name("label_noise-v1-digits.md").exists()
 
 
 def test_one_page_that_cannot_be_written_does_not_keep_the_others_from_it(bench_in, two_runs):

@@ -139,12 +139,31 @@ def test_a_stacked_epoch_equals_the_single_ones_augmented_too():
     assert not torch.equal(stacked[0].x[0], plain.x)
 
 
-def test_wrong_parts_are_refused():
+@pytest.mark.parametrize("stacked", [False, True])
+@pytest.mark.parametrize(
+    ("augment", "got"),
+    [
+        (lambda x, g: x[1:], r"torch\.float32 of \[3, 1, 2, 2\]"),
+        (lambda x, g: x[:1], r"torch\.float32 of \[1, 1, 2, 2\]"),
+        (lambda x, g: x.flatten(1), r"torch\.float32 of \[4, 4\]"),
+        (lambda x, g: x.half(), r"torch\.float16 of \[4, 1, 2, 2\]"),
+        (lambda x, g: None, "a NoneType"),
+    ],
+)
+def test_an_augmentation_gives_inputs_like_those_that_it_gets(augment, got, stacked):
+    split = Split(torch.rand(8, 1, 2, 2), torch.zeros(8).long(), torch.zeros(8).long())
+    streams = three() if stacked else one(0)
+    with pytest.raises(DataError, match=rf"must return torch\.float32 of \[4, 1, 2, 2\], as it gets, not {got}"):
+        next(training_batches(Split.stack([split] * 3) if stacked else split, 4, streams, 0, augment))
+
+
+def test_wrong_parts_are_told():
     y = torch.zeros(3).long()
-    with pytest.raises(DataError, match=r"x \[4, 2\], y \[3\], group \[3\]"):
-        Split(torch.zeros(4, 2), y, y)
-    with pytest.raises(DataError, match=r"torch\.float64"):
-        Split(torch.zeros(3, 2).double(), y, y)
+    assert Split(torch.zeros(4, 2), y, y).flaw == (
+        "needs as many classes and groups as inputs: x [4, 2], y [3], group [3]"
+    )
+    assert "torch.float64" in Split(torch.zeros(3, 2).double(), y, y).flaw
+    assert Split(torch.zeros(3, 2), y, y).flaw == ""
 
 
 # BalancedBatches

@@ -188,8 +188,29 @@ def test_normalisation_that_does_not_fit_the_inputs_is_refused(parts, message):
     ],
 )
 def test_a_split_has_tensors_of_its_types_and_of_one_length(part, value):
-    with pytest.raises(DataError, match="a split needs"):
-        table(**{part: value})
+    broken = table(**{part: value})
+    for name in ("train", "val", "test"):
+        with pytest.raises(DataError, match=rf"^toy: {name} needs "):
+            dataset(**{name: broken})
+    with pytest.raises(DataError, match=r"^toy: far needs "):
+        dataset(probes={"near": table(), "far": broken})
+    for name in ("train", "val", "target"):
+        with pytest.raises(DataError, match=rf"^{name} needs "):
+            splits(**{name: broken})
+    for sets in ("tests", "probes"):
+        with pytest.raises(DataError, match=r"^fog/1 needs "):
+            splits(**{sets: {"test": table(), "fog/1": broken}})
+
+
+def test_a_flaw_of_a_split_is_told_with_the_place_of_the_code_that_made_it():
+    broken = table(y=torch.zeros(6))
+    with pytest.raises(DataError) as refused:
+        Dataset("toy", table(), broken, CLASSES, Recipe(), GROUPS)
+    line = refused.tb.tb_lineno
+    assert str(refused.value) == (
+        "toy: test needs x as uint8 or float32, y and group as int64, not torch.float32, torch.float32 and "
+        f"torch.int64 (made in tests/data/test_rules.py:{line})"
+    )
 
 
 def test_what_only_looks_odd_is_no_mistake():

@@ -36,26 +36,15 @@ class Square(torch.autograd.Function):
 
 
 class Once(Square):
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx, gradient):
-        (x,) = ctx.saved_tensors
-        return 2 * x * gradient
+    backward = staticmethod(torch.autograd.function.once_differentiable(Square.backward))
 
 
 class OnceWithForwardMode(Once):
-    @staticmethod
-    def jvp(ctx, tangent):
-        (x,) = ctx.saved_tensors
-        return 2 * x * tangent
+    jvp = staticmethod(Square.backward)  # 2 x times a tangent in place of a gradient
 
 
 class WithoutGrad(Square):
-    @staticmethod
-    def backward(ctx, gradient):
-        (x,) = ctx.saved_tensors
-        with torch.no_grad():
-            return 2 * x * gradient
+    backward = staticmethod(torch.no_grad()(Square.backward))
 
 
 class Sign(Square):

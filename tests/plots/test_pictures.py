@@ -56,13 +56,13 @@ def test_series_are_the_runs_that_differ_by_seed(record):
     assert [(s.label(), list(s.runs)) for s in found] == [("a", [1, 0]), ("b", [0]), ("b[beta=0.5]", [0])]
     assert seeds(found) == "1 to 2 seeds"
     assert seeds(found[1:]) == "1 seed"
-    assert found[2].setting("beta") == 0.5
-    assert found[1].setting("beta") is None
+    assert found[2].option_value("beta") == 0.5
+    assert found[1].option_value("beta") is None
 
 
 def test_series_are_in_the_order_of_their_numbers(record):
     found = series_of([record("a", options={"ratio": [1.0, r]}) for r in (16.0, 2.0, 0.25)])
-    assert [s.setting("ratio")[1] for s in found] == [0.25, 2, 16]
+    assert [s.option_value("ratio")[1] for s in found] == [0.25, 2, 16]
 
 
 @pytest.mark.parametrize(

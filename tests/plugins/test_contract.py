@@ -1,11 +1,13 @@
 """The contracts over everything that is installed, and that each contract can be broken."""
 
 import dataclasses
+import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -334,6 +336,33 @@ def test_a_dataset_that_breaks_its_contract_is_found(fields, message):
     check_dataset(DATASET)
     with pytest.raises(AssertionError, match=message):
         check_dataset(dataclasses.replace(DATASET, **fields))
+
+
+def noisy(x: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    return x + torch.rand(x.shape, generator=generator)
+
+
+@pytest.mark.parametrize(
+    ("augment", "message"),
+    [
+        (lambda x, g: x[:, :1], r"returns torch.float32 of \[1, 1\], expected torch.float32 of \[1, 2\]"),
+        (lambda x, g: x.repeat(2, 1), r"of \[2, 2\], expected"),
+        (lambda x, g: x.double(), r"returns torch.float64 of"),
+        (lambda x, g: x.tolist(), "returns a list, expected a tensor"),
+        (lambda x, g: x / 0, "makes inputs that are not finite"),
+        (lambda x, g: x.add_(1), "writes into the inputs"),
+        (lambda x, g: x + torch.rand(1), "draws from another generator"),
+        (lambda x, g: x + random.random(), "draws from another generator"),
+        (lambda x, g: x + float(np.random.rand()), "draws from another generator"),
+        (lambda x, g: x + float(np.random.default_rng().random()), "makes other inputs with the same generator"),
+        (lambda x, g: noisy(x, torch.Generator().manual_seed(g.seed())), "makes other inputs with the same generator"),
+        (lambda x, g: noisy(x, g)[: len(x) // 2 + 1], r"of \[4, 2\], expected torch.float32 of \[6, 2\]"),
+    ],
+)
+def test_an_augmentation_that_breaks_its_contract_is_found(augment, message):
+    check_dataset(dataclasses.replace(DATASET, augment=noisy))
+    with pytest.raises(AssertionError, match=f"its `augment` .*{message}"):
+        check_dataset(dataclasses.replace(DATASET, augment=augment))
 
 
 def test_a_dataset_may_fit_on_training_rows():

@@ -242,3 +242,15 @@ def test_claims_and_arrays_of_dead_processes_are_removed_and_nothing_else(tmp_pa
     with Claims(tmp_path) as claims:
         claims.remove_stale()
     assert sorted(tmp_path.iterdir()) == sorted(kept)
+
+
+@pytest.mark.parametrize("step", ["os.fsync", "os.link", "json.dump"])
+def test_an_interrupt_while_a_claim_is_made_leaves_nothing(tmp_path, monkeypatch, step):
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with Claims(tmp_path) as claims:
+        monkeypatch.setattr(step, interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            claims.take("a.erm.0.0123456789ab.json")
+    assert list(tmp_path.iterdir()) == []

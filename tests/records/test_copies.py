@@ -62,6 +62,18 @@ def test_of_different_records_of_one_run_none_is_used(store, make_result):
     assert store.load() == ([ours, other], {})
 
 
+def test_several_runs_are_looked_for_at_once(store, make_result):
+    """Each as alone: finished, failed, without a record, and under another name."""
+    finished, failed, missing, moved = (make_result(seed=seed) for seed in range(4))
+    store.put(finished)
+    store.put(dataclasses.replace(failed, status="diverged", error="why", selected={}))
+    other = store.put(moved).rename(store.folder / "mine.json")
+    found = store.find([each.spec for each in (moved, missing, failed, finished)])
+    why = f"it holds the record that belongs in {moved.path}: rename it, or move it away"
+    assert [each.finished for each in found] == [None, None, None, finished]
+    assert [each.unusable for each in found] == [{other: why}, {}, {}, {}]
+
+
 def test_a_record_under_another_name_alone_is_named(store, make_result):
     path = store.put(make_result())
     moved = path.rename(store.folder / "mine.json")

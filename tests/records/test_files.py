@@ -9,7 +9,14 @@ from pathlib import Path
 import pytest
 
 from bench.errors import StoreError
-from bench.records.files import ABANDONED_SECONDS, check_writable, part_of, remove_abandoned, write_whole
+from bench.records.files import (
+    ABANDONED_SECONDS,
+    check_replaceable,
+    check_writable,
+    part_of,
+    remove_abandoned,
+    write_whole,
+)
 from bench.records.processes import Process
 
 
@@ -96,3 +103,25 @@ def test_whether_a_folder_can_be_written_is_told_without_making_it(tmp_path, mon
     (tmp_path / "file").touch()
     with pytest.raises(StoreError, match="Not a directory"):
         check_writable(tmp_path / "file" / "a")
+
+
+def test_a_folder_in_the_place_of_a_file_is_found_before(tmp_path):
+    (tmp_path / "a.npz").mkdir()
+    (tmp_path / "b.npz").write_text("earlier")
+    (tmp_path / "c.npz").symlink_to(tmp_path / "a.npz")  # a link is replaced, whatever it points to
+    check_replaceable(tmp_path / name for name in ("b.npz", "c.npz", "d.npz", "e/f.npz"))
+    with pytest.raises(StoreError, match=r"a\.npz is a folder, and a file is to be written there: move it away"):
+        check_replaceable([tmp_path / "b.npz", tmp_path / "a.npz"])
+    with pytest.raises(StoreError, match=r"cannot write .*a\.npz: Is a directory"):  # which is what it foresees
+        write_whole(tmp_path / "a.npz", b"")
+    write_whole(tmp_path / "c.npz", b"new")
+    assert (tmp_path / "c.npz").read_bytes() == b"new"
+
+
+def test_a_file_in_the_place_of_a_folder_is_found_before(tmp_path):
+    (tmp_path / "superseded").write_text("")
+    (tmp_path / "nowhere").symlink_to(tmp_path / "gone")
+    check_replaceable([], [tmp_path, tmp_path / "new"])
+    for name in ("superseded", "nowhere"):
+        with pytest.raises(StoreError, match=f"{name} is no folder, and files are to be written into it"):
+            check_replaceable([], [tmp_path / name])

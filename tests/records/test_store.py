@@ -118,13 +118,14 @@ def test_tuples_survive_as_lists_under_the_same_key(make_result):
 
 
 def test_what_is_not_finite_becomes_null(make_result):
-    result = make_result(test={"tprd": math.nan, "accuracy": 0.5}, history={"train/loss": [1.0, math.inf, -math.inf]})
+    history = {"epoch": [1, 2, 3], "step": [4, 8, 12], "train/loss": [1.0, math.inf, -math.inf]}
+    result = make_result(test={"tprd": math.nan, "accuracy": 0.5}, history=history)
     text = result.to_json()
     assert "NaN" not in text
     assert "Infinity" not in text
     read = RunResult.from_json(text)
     assert read.selected["last"].metrics["test"] == {"tprd": None, "accuracy": 0.5}
-    assert read.history == {"train/loss": [1.0, None, None]}
+    assert read.history["train/loss"] == [1.0, None, None]
 
 
 def test_costs_and_environment_are_not_what_equal_seeds_give_again(make_result):
@@ -387,6 +388,8 @@ def test_the_frame_has_a_row_for_each_value(store, make_result):
     assert frame.fillna(-1.0)[["seed", "rule", "epoch", "set", "metric", "value"]].to_numpy().tolist() == [
         [1, "last", 3, "test", "tprd", 0.2],
         [1, "last", 3, "test", "accuracy", 0.9],
+        [1, "last", 3, "val", "accuracy", 0.5],
         [1, "best_val_accuracy", 3, "test", "tprd", -1.0],  # undefined
         [1, "best_val_accuracy", 3, "test", "accuracy", 0.8],
+        [1, "best_val_accuracy", 3, "val", "accuracy", 0.5],
     ]

@@ -58,8 +58,7 @@ def edited(tmp_path, monkeypatch):
 
 
 def stands(experiment, store, seeds=(0,), **how) -> Standing:
-    recorded = {seed: store.get(experiment.spec(seed)) for seed in seeds}
-    return standing(experiment, recorded, store.folder / "superseded", **how)
+    return standing(experiment, seeds, store, **how)
 
 
 def test_an_edited_method_is_trained_again_and_its_older_record_is_kept(edited, store):

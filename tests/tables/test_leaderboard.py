@@ -1,8 +1,10 @@
 """Tables from hand-made records, cell by cell."""
 
 import math
+import re
 import subprocess
 import sys
+import unicodedata
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -14,7 +16,7 @@ from bench.plots.select import series_of
 from bench.records.known_code import KnownCode
 from bench.records.run import RunResult
 from bench.records.sections import Code
-from bench.tables.leaderboard import COMMANDS, NOTES, render
+from bench.tables.leaderboard import COMMANDS, NOTES, page_name, render
 from bench.tables.papers import published
 from bench.tables.rows import mean_and_error
 
@@ -713,3 +715,28 @@ def test_each_task_has_a_page_of_its_own(make_result: Make):
     """`a/b` is a member of a family of data sets, and `a-b` another data set."""
     results = [make_result("erm", 0, dataset=name, test={"tprd": 0.1, "accuracy": 0.9}) for name in ("a/b", "a-b")]
     assert sorted(render(results)) == ["class_fairness-v1-a-b.md", "class_fairness-v1-a~b.md"]
+
+
+TASKS = [
+    *[("p-v1/2", "x"), ("p/1", "v2-x"), ("p/1", "x-v2-y"), ("p-v1-x/2", "y")],  # where does the version stand?
+    *[("p/1", "mnist"), ("p/1", "MNIST"), ("P/1", "mnist"), ("p/1", "Mnist")],
+    *[("p/1", "a/b"), ("p/1", "a-b"), ("p/1", "a.b"), ("p/1", "a/b/c"), ("p/1", "a//b")],
+    *[("p/11", "x"), ("p/1", "1-x"), ("p/1", "1/x"), ("p-1/1", "x")],
+    *[("p/1", "stra\u00dfe"), ("p/1", "strasse"), ("p/1", "caf\u00e9"), ("p/1", "cafe\u0301")],
+]
+
+
+def test_two_tasks_never_share_a_page(make_result: Make):
+    """Nor where names are the same file in upper and lower case, or with accents composed or not."""
+    names = [page_name(*task) for task in TASKS]
+    same_file = [unicodedata.normalize("NFKD", name).casefold() for name in names]
+    assert len(set(same_file)) == len(names)
+    results = [make_result(protocol=p, dataset=d, test={"tprd": 0.1, "accuracy": 0.9}) for p, d in TASKS]
+    assert sorted(render(results)) == sorted(names)
+
+
+def test_a_page_whose_name_has_one_reading_has_no_digest():
+    assert page_name("label_shift/1", "cat_dog") == "label_shift-v1-cat_dog.md"
+    assert page_name("p/10", "a/b-v2") == "p-v10-a~b-v2.md"
+    assert re.fullmatch(r"p-v1-v2-x@[0-9a-f]{12}\.md", page_name("p-v1/2", "x"))
+    assert re.fullmatch(r"p-v1-MNIST@[0-9a-f]{12}\.md", page_name("p/1", "MNIST"))

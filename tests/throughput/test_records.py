@@ -28,7 +28,7 @@ from bench.throughput.counts import counts
 from bench.throughput.measure import measure, seconds
 from bench.throughput.memory import peak_bytes
 from bench.throughput.record import StepCost, older, paired, regressions
-from bench.throughput.step import new_step, task
+from bench.throughput.step import new_step, new_task
 from bench.throughput.workload import workloads
 from bench.training.capture import CapturedUpdate
 from bench.training.method import Method
@@ -175,7 +175,7 @@ def test_ratios_are_paired_by_round():
 
 def test_a_step_gets_the_batches_of_its_workload():
     workload = replace(TINY, batch_size=6, val_batch_size=4, stack=3)
-    made = task(workload, QUICK, installed().find("models", "logistic").value, range(3))
+    made = new_task(workload, QUICK, installed().find("models", "logistic").value, range(3))
     batch, val = next(made.batches(0)), next(made.val_batches())
     assert (batch.x.shape, val.x.shape) == ((3, 6, 3), (3, 4, 3))
     assert made.train.group.equal(made.train.y)
@@ -192,7 +192,7 @@ def test_a_workload_describes_itself():
 @pytest.mark.parametrize("name", installed().offers["workloads"])
 def test_installed_workloads_fit_their_models(name):
     workload = installed().find("workloads", name).value
-    made = task(workload, QUICK, installed().find("models", workload.model).value, range(workload.stack))
+    made = new_task(workload, QUICK, installed().find("models", workload.model).value, range(workload.stack))
     val, runs = next(made.val_batches()), (workload.stack,) if workload.stack > 1 else ()
     with torch.no_grad():
         assert made.new_model()(val.x).shape == (*runs, workload.val_size, workload.classes)

@@ -111,7 +111,7 @@ def test_a_section_without_a_picture_is_named(tmp_path, capsys):
 
 
 def test_a_command_that_draws_nothing_is_named(tmp_path, make_result, store, capfd):
-    counted = {"counts": {"train": [[3, 4]]}, "sizes": {}, "revision": "r1", "unofficial": {}}
+    counted = {"counts": {"train": [[3, 4]]}, "sizes": {"train": 7}, "revision": "r1", "unofficial": {}}
     store.put(make_result(test={"tprd": 0.1, "accuracy": 0.9}, data=counted))
     line = f"bench plot counts --records {store.folder} --dataset digits --file {tmp_path}/a.txt"
     section = f"# P\n\n## Figure 1\n\n```\n{line}\n```\n\n![All](a.txt)\n\n<!-- counts -->\n"
@@ -131,7 +131,8 @@ def test_damaged_records_are_no_source_of_tables(make_result, store):
 
 
 def test_a_column_that_no_run_has_is_named(make_result, store):
-    store.put(make_result(history={"epoch": [1], "test/accuracy": [0.5]}))
+    history = {"epoch": [3], "step": [10], "test/accuracy": [0.5]}
+    store.put(make_result(test={"accuracy": 0.5}, history=history))
     (one,) = figures.recorded(store.folder)
     with pytest.raises(BenchError, match="the runs of erm have no column test/speed"):
         figures.values_of(one, "test/speed")

@@ -1,5 +1,6 @@
 """The kill test itself: it kills where it says, and it sees what differs."""
 
+import random
 import signal
 import subprocess
 import sys
@@ -72,6 +73,18 @@ def test_what_a_point_names_is_there():
         with tool.Blow(point, signal.SIGKILL, 1, True).armed(1.0):
             assert getattr(owner, name) is not before
         assert getattr(owner, name) is before
+
+
+@pytest.mark.parametrize("protocol", ["pruning", "robustness"])
+def test_every_point_that_runs_get_to_has_its_turn(protocol, tmp_path, monkeypatch):
+    """Also after one at which the command was not killed; only runs with stages get to `stage`."""
+    points = []
+    monkeypatch.setattr(tool.Case, "begin", lambda case: None)
+    monkeypatch.setattr(tool.Case, "finish", lambda case: None)
+    monkeypatch.setattr(tool.Case, "hit", lambda case, blow: points.append(blow.point) or blow.point != "table")
+    tool.kill({"erm": tool.Case([protocol], tmp_path, tmp_path)}, 20, random.Random(0))
+    reached = {*tool.POINTS} - ({"stage"} if protocol == "robustness" else set())
+    assert {*points} == reached
 
 
 def test_a_killed_command_is_given_again_and_ends_with_the_record_of_an_undisturbed_one():

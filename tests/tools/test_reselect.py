@@ -2,17 +2,18 @@
 
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from bench.records.sections import Selected
 from bench.records.store import ResultStore
 from tools.reselect import best_epoch, reselected
 
 PROGRAM = Path(__file__).parents[2] / "tools" / "reselect.py"
 HISTORY = {
     "epoch": [1, 5, 9],
+    "step": [10, 50, 90],
     "val/accuracy": [0.9, 0.8, 0.7],
     "val/balanced_accuracy": [0.5, 0.75, 0.75],
     "val/ece": [None, 0.2, 0.1],
@@ -21,10 +22,19 @@ HISTORY = {
 }
 
 
-def record(make_result, **fields):
-    at_end = {"accuracy": 0.71, "balanced_accuracy": 0.71}
-    at_best = {"accuracy": 0.91, "balanced_accuracy": 0.51}
-    return make_result("erm", test=at_end, best=at_best, history=HISTORY, protocol="imbalance/1", **fields)
+def selected(place):
+    """What a rule selects that selects this evaluation."""
+    metrics = {}
+    for column, values in HISTORY.items():
+        if "/" in column:
+            of, metric = column.split("/")
+            metrics.setdefault(of, {})[metric] = values[place]
+    return Selected(HISTORY["epoch"][place], metrics)
+
+
+def record(make_result, method="erm", protocol="imbalance/1", **fields):
+    chosen = {"last": selected(2), "best_val_accuracy": selected(0)}
+    return make_result(method, history=HISTORY, selected=chosen, protocol=protocol, **fields)
 
 
 def test_the_earliest_of_the_best_evaluations_is_selected(make_result):
@@ -38,7 +48,7 @@ def test_the_earliest_of_the_best_evaluations_is_selected(make_result):
     again = reselected(result, "balanced_accuracy")
     assert list(again.selected) == ["last", "best_val_balanced_accuracy"]
     chosen = again.selected["best_val_balanced_accuracy"]
-    assert (chosen.epoch, chosen.metrics) == (5, {"test": {"accuracy": 0.81, "balanced_accuracy": 0.61}})
+    assert (chosen.epoch, chosen.metrics["test"]) == (5, {"accuracy": 0.81, "balanced_accuracy": 0.61})
     assert (again.about.select, again.resolved.recipe["select"]) == ("balanced_accuracy", "balanced_accuracy")
     assert again.spec == result.spec and again.selected["last"] == result.selected["last"]
 
@@ -53,7 +63,7 @@ def test_a_set_that_is_evaluated_at_the_end_alone_needs_another_run(make_result)
 def test_the_program_changes_the_records_of_such_protocols_alone(make_result, tmp_path):
     store = ResultStore(tmp_path)
     own_choice = record(make_result, seed=1, recipe={"select": "accuracy"})
-    other = replace(make_result("learner"), history=HISTORY)
+    other = record(make_result, "learner", protocol="class_fairness/1")
     results = [record(make_result), own_choice, other]
     for result in results:
         store.put(result)

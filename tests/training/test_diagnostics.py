@@ -193,7 +193,7 @@ def test_a_resumed_training_has_the_same_diagnostics(tmp_path, monkeypatch):
         train(Stopped(), toy_task(epochs=4), checkpoint)
     resumed = trained(Weighted(), toy_task(epochs=4), checkpoint=checkpoint)
     assert same(whole.history, resumed.history)
-    assert np.array_equal(whole.kept(0)["train/weight"], resumed.kept(0)["train/weight"])
+    assert np.array_equal(whole.arrays(0)["train/weight"], resumed.arrays(0)["train/weight"])
 
 
 def test_many_classes_have_no_columns_of_their_own():
@@ -210,10 +210,10 @@ def test_groups_that_are_the_classes_are_recorded_once():
 
 
 def test_the_last_weights_are_kept_with_class_and_group_where_they_differ():
-    assert trained(Method(), toy_task()).kept(0) == {}
+    assert trained(Method(), toy_task()).arrays(0) == {}
     task = toy_task((0, 1), stacked=True)
     method = Drawn()
-    kept = trained(method, task).kept(1)
+    kept = trained(method, task).arrays(1)
     last = method.w[1].roll(-1)  # it was turned once more after the last step
     assert np.array_equal(kept["train/weight"], last.numpy()) and kept["train/weight"].dtype == np.float32
     assert np.array_equal(kept["train/y"], task.train.y[1]) and np.array_equal(kept["train/group"], task.train.group[1])
