@@ -5,6 +5,7 @@ Each message is one line that says what was wrong, what is valid and what to do.
 
 import difflib
 from collections.abc import Iterable
+from typing import Self
 
 from bench.text import cut, join_first
 
@@ -50,7 +51,24 @@ class DataError(BenchError):
 
 
 class PluginError(BenchError):
-    """A plugin that breaks the rules: a misspelt hook, a name that is offered twice, a wrong return value."""
+    """A plugin that breaks the rules: a misspelt hook, a name that is offered twice, a wrong return value.
+
+    Attributes:
+        kind: of the part that breaks them, such as `model`, where the core knows it; empty where its code shows it.
+    """
+
+    kind = ""
+
+    @classmethod
+    def of(cls, kind: str, message: str) -> Self:
+        """The error of a part of a known kind."""
+        error = cls(message)
+        error.kind = kind
+        return error
+
+
+class NamedError(PluginError):
+    """A part of a plugin that did to the process or the data what none may. The message begins with the part."""
 
 
 class PluginFailureError(PluginError):

@@ -1,60 +1,21 @@
 """Errors of plugin code: one line that names the plugin and the place, and what tells them from a Ctrl-C."""
 
-import inspect
 import signal
+import sys
 import threading
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from types import FrameType
 from typing import Any, Self
 
-from bench.errors import BenchError, PluginFailureError
-from bench.registry import Plugin
+from bench.errors import BenchError, NamedError, PluginError, PluginFailureError
+from bench.parts import Part, module_of, origin
 
 LONGEST = 500
 """The greatest number of characters of a message in one line; the traceback holds the whole message."""
 INTERRUPTING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 """Numbers of the signals by which a user interrupts a command. Windows has no SIGHUP."""
-
-
-@dataclass(frozen=True)
-class Part:
-    """Something that a plugin offers and whose code runs, such as a method.
-
-    Attributes:
-        kind: the kind of thing in the singular, such as `method`.
-        name: the name that the plugin offers it by.
-        plugin: the plugin that offers it.
-        source: the class, function or object itself; None: only the plugin's module is known.
-    """
-
-    kind: str
-    name: str
-    plugin: Plugin
-    source: Any = None
-
-    def __str__(self) -> str:
-        return f"{self.plugin.distribution} {self.plugin.version}: {self.kind} {self.name}"
-
-    @property
-    def modules(self) -> set[str]:
-        """Full names of the modules that its code is written in, without those of Python and of the core."""
-        classes = inspect.getmro(self.source) if isinstance(self.source, type) else (self.source,)
-        names = {getattr(each, "__module__", None) or "" for each in classes} | {self.plugin.module}
-        return {name for name in names if _package(name) not in ("", "builtins", "bench", "functools")}
-
-    def owns(self, frame: FrameType) -> bool:
-        """Whether a frame runs a method of this part's object.
-
-        Args:
-            frame: a frame of a traceback.
-        """
-        own = frame.f_locals.get("self")
-        if self.kind == "model":  # a function that makes a module of torch, which is not imported for this
-            return any(base.__module__ == "torch.nn.modules.module" for base in type(own).__mro__)
-        return isinstance(self.source, type) and isinstance(own, self.source)
 
 
 def one_line(error: BaseException, parts: Sequence[Part]) -> str:
@@ -68,13 +29,46 @@ def one_line(error: BaseException, parts: Sequence[Part]) -> str:
         The distribution, its version, the kind and the name of the part, and the type, place and message of the error.
         A BenchError is shown without its type and place.
     """
-    frame, line, part = _origin(error, parts)
+    kind = error.kind if isinstance(error, PluginError) else ""
+    frame, line, part = origin(list(traceback.walk_tb(error.__traceback__))[::-1], parts, kind)
     whose = f"{part}: " if part else ""
     if isinstance(error, BenchError):
-        return whose + message(error)
-    where = f" in {frame.f_code.co_name}, {_path(frame)}:{line}" if frame else ""
+        return message(error) if isinstance(error, NamedError) else whose + message(error)
     said = message(error)
-    return f"{whose}{type(error).__name__}{where}" + (f": {said}" if said else "")
+    return f"{whose}{type(error).__name__}{_where(frame, line)}" + (f": {said}" if said else "")
+
+
+def told(error: BaseException, parts: Sequence[Part]) -> str:
+    """An error in a line without whose it is, for a message that says this: the type, the place in a plugin's code if
+    there is one, and the message.
+
+    Args:
+        error: that was raised.
+        parts: whose code is looked for.
+    """
+    frame, line, part = origin(list(traceback.walk_tb(error.__traceback__))[::-1], parts)
+    is_plugins = frame and part and part.is_package_of(frame)
+    said = message(error)
+    return f"{type(error).__name__}{_where(frame, line) if is_plugins else ''}" + (f": {said}" if said else "")
+
+
+def hangs(parts: Sequence[Part]) -> tuple[str, str]:
+    """Where the main thread is, to be called from another one.
+
+    Args:
+        parts: what is running.
+
+    Returns:
+        In a line, as of an error: distribution, version, kind and name, and the place; and what Python prints of it.
+    """
+    frame = sys._current_frames().get(threading.main_thread().ident or 0)
+    frame_now, line, part = origin(list(traceback.walk_stack(frame)), parts)
+    whose = f"{part}: " if part else ""
+    return f"{whose}it hangs{_where(frame_now, line)}", "".join(traceback.format_stack(frame))
+
+
+def _where(frame: FrameType | None, line: int) -> str:
+    return f" in {frame.f_code.co_name}, {_path(frame)}:{line}" if frame else ""
 
 
 def place_of_exit(error: SystemExit, own: Sequence[str]) -> str:
@@ -88,7 +82,7 @@ def place_of_exit(error: SystemExit, own: Sequence[str]) -> str:
         The place and the message in one line; empty if one of these packages has raised it.
     """
     *_, (frame, line) = traceback.walk_tb(error.__traceback__)
-    if any(f"{_module(frame)}.".startswith(f"{name}.") for name in own):
+    if any(f"{module_of(frame)}.".startswith(f"{name}.") for name in own):
         return ""
     return f"{type(error).__name__} in {frame.f_code.co_name}, {_path(frame)}:{line}: {message(error)}"
 
@@ -118,44 +112,10 @@ def whole_traceback(error: BaseException) -> str:
         return "".join(traceback.format_tb(error.__traceback__))
 
 
-def _origin(error: BaseException, parts: Sequence[Part]) -> tuple[FrameType | None, int, Part | None]:
-    """Frame and line of the innermost place in a plugin's code, or else in the core's, and the part that it is in."""
-    places = list(traceback.walk_tb(error.__traceback__))[::-1]
-    packages = {_package(name) for part in parts for name in part.modules}
-    for frame, line in places:
-        if _package(_module(frame)) in packages:
-            return frame, line, _part_of(frame, parts)
-    likely = parts[0] if parts else None
-    for frame, line in places:
-        if _package(_module(frame)) == "bench" and not _module(frame).startswith("bench.guards."):
-            return frame, line, likely
-    return (*places[0], likely) if places else (None, 0, likely)
-
-
-def _part_of(frame: FrameType, parts: Sequence[Part]) -> Part:
-    """The part that a frame belongs to, by its object, else by its module, else by its package."""
-    module = _module(frame)
-    for part in parts:
-        if part.owns(frame):
-            return part
-    for part in parts:
-        if module in part.modules:
-            return part
-    return next(part for part in parts if _package(module) in map(_package, part.modules))
-
-
-def _module(frame: FrameType) -> str:
-    return str(frame.f_globals.get("__name__", ""))
-
-
-def _package(module: str) -> str:
-    return module.partition(".")[0]
-
-
 def _path(frame: FrameType) -> str:
     """The path of a frame's file, starting at the top package."""
     name = frame.f_code.co_filename.replace("\\", "/").rpartition("/")[2]
-    module = _module(frame).split(".")
+    module = module_of(frame).split(".")
     return "/".join([*module, name] if name == "__init__.py" else [*module[:-1], name])
 
 

@@ -1,9 +1,10 @@
 """The base of all protocols, and the hold-outs that they share."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, ClassVar
+from typing import Protocol as Interface
 
 import torch
 from torch import Tensor, nn
@@ -15,8 +16,20 @@ from bench.recipe import Recipe
 from bench.streams import RandomStreams
 
 Metrics = dict[str, float]
-Evaluate = Callable[[Split], Metrics]
-"""Split -> every metric of the model that is being examined."""
+
+
+class Evaluate(Interface):
+    """Gives every metric of the model that is being examined."""
+
+    def __call__(self, split: Split, name: str = "") -> Metrics:
+        """Evaluate the model.
+
+        Args:
+            split: the test set.
+            name: of the test set, for messages; without one it is known by its number.
+        """
+
+
 if TYPE_CHECKING:
     from bench.training.method import Method
     from bench.training.stages import Stages
@@ -130,7 +143,7 @@ class Protocol(ABC):
             model: the one that the selection rule has chosen.
             splits: the run's, on the device of the model.
             streams: the run's.
-            evaluate: gives the metrics of the model on a split.
+            evaluate: gives the metrics of the model on a split, whose name messages say.
 
         Returns:
             Name of the test set -> metrics.

@@ -62,8 +62,8 @@ timeout_option = click.option(
     "--timeout",
     type=click.FloatRange(min=0, min_open=True),
     metavar="SECONDS",
-    help="End a run as a failure that makes no progress (no step, no evaluation) for so long. A call of C code that "
-    "does not return can be ended only with --isolate.",
+    help="End a run as a failure that makes no progress (no step, no evaluation) for so long. One that cannot be ended "
+    "is recorded after twice that time and ends the command, unless --isolate is given.",
 )
 
 

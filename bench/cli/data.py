@@ -96,8 +96,9 @@ def audit(
     """
     from bench.audit import audit as look
     from bench.cli.progress import preparing
-    from bench.failures import Part, plugin_code
+    from bench.failures import plugin_code
     from bench.options import named_values
+    from bench.parts import Part
     from bench.runs.resolve import by_prefix, resolve_data
     from bench.streams import RandomStreams
 

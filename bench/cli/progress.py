@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Column
 
+from bench.guards.ending import ENDING
 from bench.recipe import Recipe
 from bench.text import visible
 from bench.training.method import Method
@@ -164,7 +165,8 @@ def observer(title: str, recipe: Recipe, resumes: bool = True) -> Iterator[Obser
     with ExitStack() as stack:
         watch: _Watch = _Lines(title, recipe, resumes)
         if sys.stdout.isatty():
-            watch = _Bar(title, recipe, resumes, stack.enter_context(bar(Console())))
+            watch = _Bar(title, recipe, resumes, shown := stack.enter_context(bar(Console())))
+            stack.enter_context(ENDING.before(shown.stop))  # which shows the cursor again
         try:
             yield watch
         except KeyboardInterrupt:

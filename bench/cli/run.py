@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -123,6 +124,7 @@ def run(methods: Sequence[str], seeds: int | None, single: Sequence[int], out: P
     if asked["force"] and asked["keep"]:
         raise OptionError("give --force or --keep, not both")
     from bench.cli.turns import Turns
+    from bench.guards.ending import ENDING
     from bench.meta import check_backend
     from bench.records.claims import Claims
     from bench.records.store import ResultStore
@@ -133,12 +135,14 @@ def run(methods: Sequence[str], seeds: int | None, single: Sequence[int], out: P
     store = ResultStore(out / "results")
     to_run = experiments_asked_for(methods, asked)
     chosen = list(dict.fromkeys(single)) or list(range(seeds or 1))
-    check_all(to_run, chosen, store, device, asked)
+    with ENDING.allowed():
+        check_all(to_run, chosen, store, device, asked)
     store.check_writable()  # not before: a refused command makes no folder
     results: list[RunResult] = []
     others = 0
     try:
-        with Claims(store.folder) as claims:
+        with ExitStack() as held, ENDING.allowed(), ENDING.before(held.close):
+            claims = held.enter_context(Claims(store.folder))
             claims.remove_stale()
             others = run_all(to_run, chosen, Turns(store, claims, to_run, chosen), device, asked, results)
     except BenchError:

@@ -7,7 +7,8 @@ from types import TracebackType
 import torch
 
 from bench.errors import BenchError, DivergedError, NotApplicableError, PluginError, StoreError, TimedOutError
-from bench.failures import Interrupts, Part, message, one_line, whole_traceback
+from bench.failures import Interrupts, message, one_line, whole_traceback
+from bench.parts import Part
 from bench.records.run import DIVERGED, NOT_APPLICABLE, OK, OUT_OF_MEMORY, PLUGIN_ERROR, REFUSED, TIMED_OUT
 
 

@@ -44,11 +44,13 @@ def _logits(model: nn.Module, split: Split, batch_size: int) -> Tensor:
 def _checked(logits: object, y: Tensor) -> Tensor:
     """A copy, as a model may return the same buffer for the next batch."""
     if not isinstance(logits, Tensor):
-        raise PluginError(f"the model returns {type(logits).__name__} in evaluation, expected its logits as one tensor")
+        got = type(logits).__name__
+        raise PluginError.of("model", f"the model returns {got} in evaluation, expected its logits as one tensor")
     if logits.shape[:-1] != y.shape or not logits.is_floating_point():
-        raise PluginError(
+        raise PluginError.of(
+            "model",
             f"the model returns {logits.dtype} of {list(logits.shape)} in evaluation for {list(y.shape)} samples, "
-            f"expected floating-point logits, one for each sample and class"
+            f"expected floating-point logits, one for each sample and class",
         )
     return logits.to(torch.float32, copy=True)
 

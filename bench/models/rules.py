@@ -8,6 +8,8 @@ from torch.nn.parameter import is_lazy
 
 from bench.data.split import Split
 from bench.errors import BenchError, ModelError
+from bench.failures import told
+from bench.parts import Part
 
 SAMPLES = 4
 """Samples in the passes by which a model is checked."""
@@ -17,7 +19,7 @@ rounded."""
 
 
 def check_model(
-    name: str, build: Callable[[], nn.Module], train: Split, classes: int, tolerance: float = EXACT
+    model: str | Part, build: Callable[[], nn.Module], train: Split, classes: int, tolerance: float = EXACT
 ) -> None:
     """Check a model as a run builds it, by a pass in training mode and three in evaluation mode over a few samples.
 
@@ -28,7 +30,7 @@ def check_model(
     passes need more memory than there is, nothing is checked: the training meets it again, and tells it.
 
     Args:
-        name: of the model, for messages.
+        model: the model, or its name where no plugin offers it; for messages.
         build: makes the model at its initial weights, stacked where the data are; the same one at each call.
         train: the training data of the run, on the device of the model.
         classes: number of classes.
@@ -41,12 +43,14 @@ def check_model(
     with torch.random.fork_rng([train.device] if train.device.type == "cuda" else []):
         try:
             shape = (*train.y.shape[:-1], min(len(train), SAMPLES), classes)
-            _check(f"model {name}", build, x, shape, tolerance)
+            _check(model if isinstance(model, Part) else f"model {model}", build, x, shape, tolerance)
         except (torch.OutOfMemoryError, MemoryError):
             return
 
 
-def _check(whose: str, build: Callable[[], nn.Module], x: Tensor, expected: tuple[int, ...], tolerance: float) -> None:
+def _check(
+    whose: str | Part, build: Callable[[], nn.Module], x: Tensor, expected: tuple[int, ...], tolerance: float
+) -> None:
     """`check_model` for a batch x, whose logits must be of the expected shape [.., B, C]."""
     lead, classes = expected[:-2], expected[-1]
     model, second = (_built(whose, build, x.shape[len(lead) + 1 :], classes) for _ in range(2))
@@ -75,7 +79,7 @@ def _check(whose: str, build: Callable[[], nn.Module], x: Tensor, expected: tupl
         raise ModelError(f"{whose}: evaluated, a sample's logits depend on the others in its batch")
 
 
-def _built(whose: str, build: Callable[[], nn.Module], shape: Sequence[int], classes: int) -> nn.Module:
+def _built(whose: str | Part, build: Callable[[], nn.Module], shape: Sequence[int], classes: int) -> nn.Module:
     """The model. Raises ModelError where building it fails."""
     try:
         return build()
@@ -83,11 +87,11 @@ def _built(whose: str, build: Callable[[], nn.Module], shape: Sequence[int], cla
         raise
     except Exception as error:
         raise ModelError(
-            f"{whose} cannot be built for inputs {list(shape)} and {classes} classes: {_in_a_line(error)}"
+            f"{whose} cannot be built for inputs {list(shape)} and {classes} classes: {_in_a_line(error, whose)}"
         ) from error
 
 
-def check_module(whose: str, model: object) -> nn.Module:
+def check_module(whose: str | Part, model: object) -> nn.Module:
     """Check that what a model's factory returns is a module.
 
     Args:
@@ -106,13 +110,13 @@ def check_module(whose: str, model: object) -> nn.Module:
     return model
 
 
-def _check_same_start(whose: str, first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> None:
+def _check_same_start(whose: str | Part, first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> None:
     """Raises ModelError if a model is built with other weights again: runs of two methods are paired by them."""
     if first.keys() != second.keys() or not all(torch.equal(value, second[name]) for name, value in first.items()):
         raise ModelError(f"{whose}: initial weights must come from torch's global generator alone")
 
 
-def _checked_logits(whose: str, model: nn.Module, x: Tensor, expected: tuple[int, ...]) -> Tensor:
+def _checked_logits(whose: str | Part, model: nn.Module, x: Tensor, expected: tuple[int, ...]) -> Tensor:
     """The logits of a batch x, of this shape.
 
     Raises ModelError for a pass that fails, that changes its input, or that gives anything but finite logits.
@@ -124,7 +128,7 @@ def _checked_logits(whose: str, model: nn.Module, x: Tensor, expected: tuple[int
     except (BenchError, torch.OutOfMemoryError, MemoryError):
         raise
     except Exception as error:
-        raise ModelError(f"{whose} fails {mode} on inputs {list(x.shape)}: {_in_a_line(error)}") from error
+        raise ModelError(f"{whose} fails {mode} on inputs {list(x.shape)}: {_in_a_line(error, whose)}") from error
     if not isinstance(logits, Tensor):
         raise ModelError(f"{whose} returns {type(logits).__name__} {mode}: a model returns its logits as one tensor")
     if logits.shape != expected:
@@ -145,5 +149,5 @@ def _difference(logits: Tensor, again: Tensor) -> float:
     return (logits - again).abs().max().item()
 
 
-def _in_a_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+def _in_a_line(error: Exception, whose: str | Part) -> str:
+    return told(error, [whose] if isinstance(whose, Part) else [])

@@ -5,14 +5,16 @@ from contextlib import nullcontext
 from dataclasses import replace
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from bench.data.fitting import fitted, moments
 from bench.data.rules import check_splits
 from bench.data.split import Split, Splits
+from bench.metrics import METRICS, Metric
 from bench.models.initial import initial_model
 from bench.models.precision import in_precision
-from bench.models.rules import EXACT, ROUNDED, check_model, check_module
+from bench.models.rules import EXACT, ROUNDED, SAMPLES, check_model, check_module
+from bench.predictions import Predictions
 from bench.protocol import Protocol
 from bench.runs.evaluation import Evaluations, Undisturbed
 from bench.runs.experiment import Experiment
@@ -46,7 +48,7 @@ def model_builder(
 
     def build() -> nn.Module:
         model = experiment.model(shape, len(dataset.classes), **experiment.model_options)
-        return check_module(f"model {experiment.model_name}", model)
+        return check_module(experiment.model_part or f"model {experiment.model_name}", model)
 
     def new_model() -> nn.Module:
         model = initial_model(build, mean, std, streams, device)
@@ -68,10 +70,13 @@ def splits_of(experiment: Experiment, seed: int) -> Splits:
     Raises:
         DataError: for data that break a rule (`bench.data.rules`).
     """
-    splits = experiment.protocol.splits(experiment.dataset, experiment.recipe, RandomStreams((seed,)))
+    with experiment.running("protocol"):
+        splits = experiment.protocol.splits(experiment.dataset, experiment.recipe, RandomStreams((seed,)))
     if experiment.trains_on_val:
         splits = replace(splits, train=Split.cat([splits.train, splits.val]))
-    splits = fitted(experiment.dataset, splits)
+    if experiment.dataset.fit:
+        with experiment.running("data set"):
+            splits = fitted(experiment.dataset, splits)
     check_splits(experiment.dataset, experiment.protocol.groups(experiment.dataset), splits)
     return splits
 
@@ -114,9 +119,22 @@ def check_model_on(experiment: Experiment, train: Split, streams: RandomStreams,
     Raises:
         ModelError: for a model that breaks a rule (`bench.models.rules`).
     """
+    _try_augmentation(experiment, train, streams)
     build = model_builder(experiment, train, streams, device)
     exact = device.type == "cpu" and experiment.recipe.precision == "fp32"
-    check_model(experiment.model_name, build, train, len(experiment.dataset.classes), EXACT if exact else ROUNDED)
+    model = experiment.model_part or experiment.model_name
+    with experiment.running("model"):
+        check_model(model, build, train, len(experiment.dataset.classes), EXACT if exact else ROUNDED)
+
+
+def _try_augmentation(experiment: Experiment, train: Split, streams: RandomStreams) -> None:
+    """Augment a few samples, so that what the augmentation does to the process is not taken for the method's."""
+    augment = experiment.dataset.augment if experiment.recipe.augment else None
+    if augment is None:
+        return
+    x = next(iter(train.in_order(SAMPLES))).x
+    with experiment.running("data set"):
+        augment((x[0] if streams.stacked else x).clone(), torch.Generator(x.device))
 
 
 def new_task(experiment: Experiment, splits: Splits, streams: RandomStreams, device: torch.device) -> Task:
@@ -158,9 +176,23 @@ def new_evaluations(experiment: Experiment, splits: Splits, undisturbed: Undistu
         select=None if experiment.trains_on_val else experiment.recipe.select,
         keep_at=experiment.recipe.evaluate_at,
         keep_models=experiment.protocol.examines,
-        metrics=experiment.known_metrics,
+        metrics={name: _guarded(experiment, name, metric) for name, metric in experiment.known_metrics.items()},
         undisturbed=undisturbed,
     )
+
+
+def _guarded(experiment: Experiment, name: str, metric: Metric) -> Metric:
+    """The metric; one of a plugin is guarded at its first call, as each costs milliseconds."""
+    called = False
+
+    def function(p: Predictions, counts: Tensor) -> Tensor:
+        nonlocal called
+        context = nullcontext() if called else experiment.running(f"metric {name}")
+        called = True
+        with context:
+            return metric.function(p, counts)
+
+    return metric if METRICS.get(name) is metric else replace(metric, function=function)
 
 
 def begin(experiment: Experiment, seeds: Sequence[int], device: torch.device, stacked: bool) -> None:

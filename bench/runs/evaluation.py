@@ -108,12 +108,13 @@ class Evaluations:
         self._keep_best(values["val"], epoch)
         return values
 
-    def examined(self, model: nn.Module, split: Split) -> dict[str, float]:
+    def examined(self, model: nn.Module, split: Split, name: str) -> dict[str, float]:
         """Every metric of one model on a further test set, for a run that is not stacked.
 
         Args:
             model: the model.
             split: the test set.
+            name: of the test set, for messages.
 
         Returns:
             Metric -> value.
@@ -124,7 +125,7 @@ class Evaluations:
         """
         computed, wrong = self._metrics(predict(model, split, self._batch_size), split)
         values, samples = _read({"": computed}, {"": wrong})
-        if failure := _failures(samples[""], "a further test set", len(split))[0]:
+        if failure := _failures(samples[""], name, len(split))[0]:
             raise DivergedError(failure)
         return {name: value for name, (value,) in values[""].items()}
 

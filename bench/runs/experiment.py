@@ -2,14 +2,15 @@
 
 import copy
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from bench.data.dataset import Dataset
 from bench.data.files import Files
-from bench.failures import Part
 from bench.guards.tensors import Watched
 from bench.metrics import METRICS, Metric, metric_of
+from bench.parts import Part, Running
 from bench.protocol import Protocol
 from bench.recipe import Recipe
 from bench.records.sections import Resolved
@@ -87,6 +88,8 @@ class Experiment:
     """The tensors of the data set, with fingerprints from when they were loaded."""
     metric_parts: tuple[Part, ...] = ()
     """The metrics of plugins, whose code may raise an error."""
+    running: Running = field(default=lambda kind: nullcontext(), compare=False)
+    """Makes the context for code of the part of a kind. That of a run finds out what the part leaves behind."""
     loaded: tuple[Plugin, ...] = ()
     """All plugins that were imported, including those that the experiment does not use and those that are broken."""
 
@@ -130,10 +133,13 @@ class Experiment:
         """
         return self.method(**self.options)
 
-    def private(self) -> "Experiment":
+    def private(self, running: Running) -> "Experiment":
         """A copy of the experiment for one run, so that what plugins change in it reaches no other run.
 
         The tensors of the data set are shared, because they may be large; `as_loaded` tells whether they were changed.
+
+        Args:
+            running: makes the contexts of that run for code of its parts.
         """
         data = self.dataset
         plain = {name: copy.deepcopy(getattr(data, name)) for name in ("recipe", "recipes", "unofficial")}
@@ -142,6 +148,7 @@ class Experiment:
             self,
             dataset=replace(data, probes=dict(data.probes), **plain),
             known_metrics=dict(self.known_metrics),
+            running=running,
             **{name: copy.deepcopy(getattr(self, name)) for name in own},
         )
 
@@ -152,7 +159,7 @@ class Experiment:
             "method": ("method", self.method_name, self.method),
             "model": ("model", self.model_name, self.model),
             "protocol": ("protocol", self.protocol.name, type(self.protocol)),
-            "dataset": ("data set", self.dataset.name, None),
+            "dataset": ("data set", self.dataset.name, (self.dataset.augment, self.dataset.fit)),
         }
         parts = [
             Part(kind, name, self.plugins[use], source)
@@ -160,6 +167,11 @@ class Experiment:
             if use in self.plugins
         ]
         return [*parts, *self.metric_parts]
+
+    @property
+    def model_part(self) -> Part | None:
+        """The model as a plugin's; None where it is not known whose it is."""
+        return next((part for part in self.parts if part.kind == "model"), None)
 
     @property
     def trains_on_val(self) -> bool:

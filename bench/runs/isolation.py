@@ -4,6 +4,7 @@
 """
 
 import contextlib
+import ctypes
 import faulthandler
 import multiprocessing
 import os
@@ -21,7 +22,7 @@ from typing import Any
 
 from bench.data.files import Files
 from bench.errors import BenchError, DataError
-from bench.failures import Interrupts, whole_traceback
+from bench.failures import INTERRUPTING, Interrupts, whole_traceback
 from bench.guards.watchdog import Heard, can_ring
 from bench.records.run import PLUGIN_ERROR, TIMED_OUT
 from bench.runs.experiment import Experiment, Request
@@ -32,6 +33,8 @@ GRACE = 5.0
 """Seconds that a process has to end itself and to report where it hung, before it is killed."""
 START = 120.0
 """Seconds that a process has, in addition to its timeout, to import its libraries and to load the data."""
+SET_DEATH_SIGNAL = 1
+"""The operation of `prctl` with this name in the header of Linux."""
 Watch = Callable[[], AbstractContextManager[Observer]]
 
 
@@ -50,6 +53,7 @@ class Job:
         how: further arguments of the function, by name.
         watch: makes a context with the observer, which shows the progress there; None: no progress is shown.
         trace: the file that a crash writes the stacks of its threads to.
+        parent: number of the process that waits for this one.
     """
 
     function: Callable[..., Any]
@@ -61,6 +65,7 @@ class Job:
     how: Mapping[str, Any]
     watch: Watch | None
     trace: Path
+    parent: int
 
 
 def in_own_process(
@@ -98,6 +103,7 @@ def in_own_process(
             how=how,
             watch=watch,
             trace=Path(folder, "trace"),
+            parent=os.getpid(),
         )
         answer = _Process(job).answer(how.get("timeout"))
         if isinstance(answer, Ended) and job.trace.exists():
@@ -165,16 +171,23 @@ class _Process:
                     return said
                 patience = None if timeout is None else timeout + GRACE
         except EOFError:
-            self._process.join()
+            self._process.join(GRACE)  # it may live on, without a pipe
             return Ended(self._process.exitcode or 0)
         except KeyboardInterrupt:
             self._interrupt()
             raise
         finally:
-            self._process.kill()
-            self._process.join()
-            self._received.close()
+            self._end()
         return Ended(0, timeout)
+
+    def _end(self) -> None:
+        """End it, and the processes that it has started."""
+        if hasattr(os, "killpg"):
+            with contextlib.suppress(OSError):  # it leads no group yet, or nobody is left in it
+                os.killpg(self._process.pid or 0, signal.SIGKILL)
+        self._process.kill()
+        self._process.join()
+        self._received.close()
 
     def _interrupt(self) -> None:
         """Interrupt the process, and wait until it has written its checkpoint, GRACE seconds at most."""
@@ -197,10 +210,11 @@ def work(job: Job, connection: Connection) -> None:
     """
     if hasattr(os, "setsid"):
         os.setsid()  # a Ctrl-C in the terminal is passed on by the process that started this one, once
-    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+    threading.Thread(target=_end_with, args=(job.parent,), daemon=True).start()
+    _end_at_once_with(job.parent)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     if hasattr(signal, "pthread_sigmask"):
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, INTERRUPTING)
     with job.trace.open("w") as trace:
         faulthandler.enable(trace)
         connection.send(_worked(job, lambda: connection.send(None)))
@@ -231,6 +245,14 @@ def _worked(job: Job, beat: Callable[[], None]) -> Any:
         return RuntimeError(whole_traceback(error))
 
 
+def _end_at_once_with(parent: int) -> None:
+    """Have Linux end this process when the one that started it is gone, also while C code lets no thread run."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(SET_DEATH_SIGNAL, signal.SIGKILL)
+        if os.getppid() != parent:  # it had gone before
+            os._exit(1)
+
+
 def _end_with(parent: int) -> None:
     """End this process when the one that started it is gone."""
     while os.getppid() == parent:
@@ -240,11 +262,11 @@ def _end_with(parent: int) -> None:
 
 @contextlib.contextmanager
 def _interrupts_held() -> Iterator[None]:
-    """Within this context a Ctrl-C waits. A process that is started here keeps it waiting until it can handle it."""
+    """Within this context interrupts wait, in a process that is started here too, until that can handle them."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, INTERRUPTING)
     try:
         yield
     finally:

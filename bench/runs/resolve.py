@@ -1,7 +1,8 @@
 """From a request to an experiment: names are looked up, data are loaded, and options are read and checked."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,10 +12,11 @@ from bench.data.dataset import Dataset
 from bench.data.files import Files
 from bench.data.rules import check_loaded
 from bench.errors import OptionError, PluginError, UnknownNameError
-from bench.failures import Part, plugin_code
+from bench.failures import plugin_code
 from bench.guards.process import leaving_nothing
 from bench.guards.tensors import Watched, tensors_of
 from bench.metrics import METRICS, Metric, metric_of, require_direction
+from bench.parts import Part
 from bench.protocol import Protocol
 from bench.recipe import Recipe, check_recipe
 from bench.records.spec import PAPER, SHARED
@@ -82,9 +84,16 @@ def resolve(
         load=known.load,
         metric_parts=_metric_parts(registry),
     )
-    with plugin_code(*experiment.parts):
+    with _running(Part("method", request.method, method.plugin, method.value)):
         experiment.new_method()  # checks its options, before anything is trained
     return replace(experiment, plugins=_plugins(experiment, registry), as_loaded=Watched(tensors_of(known.dataset)))
+
+
+@contextmanager
+def _running(part: Part) -> Iterator[None]:
+    """Within, code of a part runs that is part of no run."""
+    with leaving_nothing(str(part), part.plugin.module), plugin_code(part):
+        yield
 
 
 def _plugins(experiment: Experiment, registry: Registry) -> dict[str, Plugin]:
@@ -164,7 +173,7 @@ def resolve_data(
     own_recipe = dataclasses.replace(own_recipe, protocol=own_recipe.protocol or default)
     recommended = own_recipe.options.get(kind.name, {})
     protocol_options, changed_protocol = _resolve(kind, recommended, given["protocol"], f"protocol {kind.name}")
-    with plugin_code(Part("protocol", kind.name, offer.plugin, kind)):
+    with _running(Part("protocol", kind.name, offer.plugin, kind)):
         chosen = kind(**protocol_options)
     if not loaded:
         dataset = _viewed(chosen, offer, dataset, check=True)
@@ -191,7 +200,7 @@ def resolve_data(
 def _viewed(protocol: Protocol, offer: Offer, dataset: Dataset, check: bool = False) -> Dataset:
     """The data set as a protocol sees it. With `check`, the protocol first checks that it can use the data set."""
     part = Part("protocol", protocol.name, offer.plugin, offer.value)
-    with leaving_nothing(str(part), offer.plugin.module), plugin_code(part):
+    with _running(part):
         if check:
             protocol.check(dataset)
         before = tensors_of(dataset)
@@ -224,8 +233,7 @@ def load_dataset(name: str, offer: Offer, files: Files, options: Mapping[str, An
         DataError: for a data set that breaks a rule (`bench.data.rules`).
         PluginFailureError: for an error of the loader that is no BenchError.
     """
-    part = Part("data set", name, offer.plugin, offer.value)
-    with leaving_nothing(str(part), offer.plugin.module), plugin_code(part):
+    with _running(Part("data set", name, offer.plugin, offer.value)):
         dataset = offer.value(files, **options)
     if not isinstance(dataset, Dataset):
         raise PluginError(

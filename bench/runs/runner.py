@@ -5,17 +5,19 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
 from bench.errors import DataError, DeviceError, OptionError
-from bench.failures import Interrupts
+from bench.failures import Interrupts, hangs
 from bench.guards.allocator import keep_freed_memory
+from bench.guards.guard import Guard
 from bench.guards.outcome import Outcome
 from bench.guards.process import ProcessState
 from bench.guards.tensors import Watched, read_afresh, tensors_of
 from bench.guards.watchdog import Heard, Watchdog
+from bench.parts import Running
 from bench.recipe import Recipe
 from bench.records.checkpoints import checkpoint_path, checkpoints_of
 from bench.records.run import OUT_OF_MEMORY, PLUGIN_ERROR, TIMED_OUT, RunResult
@@ -109,10 +111,19 @@ def run(
     with Interrupts() as interrupts:
         trained = FinishedTraining(Outcome(experiment.parts, interrupts))
         trained.outcome.is_bad_input = lambda: not (checked or trained.has_begun)
-        watchdog = Watchdog(timeout)
+
+        def give_up() -> str:
+            error, traceback = hangs(experiment.parts)
+            trained.outcome.fail(TIMED_OUT, f"{error}: no progress for {timeout:g} seconds", traceback)
+            told = f"failed ({TIMED_OUT}): {trained.outcome.error}"
+            _recorded(experiment, seeds, store, trained, computed)
+            return _ended(told)
+
+        watchdog = Watchdog(timeout, give_up)
         heard = Heard(observer or Observer(), interrupts, watchdog.beat)
-        with _kept_apart(experiment, trained, heard.note) as undisturbed, trained.outcome, watchdog.watching():
-            computed = replace(computed, threads=choose_threads(experiment, computed.runs, device, threads))
+        with _kept_apart(experiment, trained, heard.note) as guarded, trained.outcome, watchdog.watching():
+            private = experiment.private(guarded.running)
+            computed = replace(computed, threads=choose_threads(private, computed.runs, device, threads))
             checkpoint = _checkpoint(experiment, seeds, store, computed)
             if not resume:
                 _discard(checkpoint)
@@ -122,7 +133,7 @@ def run(
             streams = RandomStreams(tuple(seeds), stacked)
             how = {"backend": backend, "check": check, "capture": not computed.eager_because}
             with computed.threads.in_use():
-                train(experiment.private(), trained, streams, device, heard, checkpoint, how, undisturbed)
+                train(private, trained, streams, device, heard, checkpoint, how, guarded.undisturbed)
         results = _recorded(experiment, seeds, store, trained, computed)
         if trained.wrote_to:
             _read_afresh(experiment, trained.wrote_to)
@@ -154,9 +165,9 @@ def check(
     with Interrupts() as interrupts:
         outcome = Outcome(experiment.parts, interrupts, is_bad_input=lambda: True)
         trained = FinishedTraining(outcome)
-        watchdog = Watchdog(timeout)
-        with _kept_apart(experiment, trained), outcome, watchdog.watching():
-            begin(experiment.private(), seeds, device, stacked)
+        watchdog = Watchdog(timeout, lambda: _ended(f"{hangs(experiment.parts)[0]}, in the checks before the training"))
+        with _kept_apart(experiment, trained) as guarded, outcome, watchdog.watching():
+            begin(experiment.private(guarded.running), seeds, device, stacked)
         if trained.wrote_to:
             _read_afresh(experiment, trained.wrote_to)
         interrupts.check()
@@ -187,6 +198,14 @@ def record_failure(
     return _recorded(experiment, seeds, store, trained, _computation(experiment, seeds, device, **ways))
 
 
+def _ended(failure: str) -> str:
+    """What is said when the process is ended."""
+    return (
+        f"{failure}: it does not end when it is told to, so the process is ended, and what else was asked for is not "
+        f"run: --isolate keeps the other runs"
+    )
+
+
 def _computation(
     experiment: Experiment,
     seeds: Sequence[int],
@@ -211,21 +230,29 @@ def _computation(
     )
 
 
+class Guarded(NamedTuple):
+    """The contexts of a run: for its evaluations, and for code of parts other than its method."""
+
+    undisturbed: Undisturbed
+    running: Running
+
+
 @contextmanager
 def _kept_apart(
     experiment: Experiment, trained: FinishedTraining, note: Callable[[str], None] = lambda text: None
-) -> Iterator[Undisturbed]:
+) -> Iterator[Guarded]:
     """Within, a run is trained. What it leaves behind in the process is put back, and what it did is its failure where
-    its own numbers were computed with it. Gives the context for its evaluations.
+    its own numbers were computed with it. Gives the contexts for its evaluations and for parts other than its method.
     """
     packages = {plugin.module.partition(".")[0] for plugin in installed().plugins}
     state = ProcessState({"bench", *packages})
     watched = _watched(experiment, note)
+    guard = Guard(packages, watched, experiment.parts)
     try:
-        yield state.undisturbed
+        yield Guarded(state.undisturbed, guard.running)
     finally:
         left = state.put_back()
-        trained.left_behind = [*left.code, *left.settings]
+        trained.left_behind = [*dict.fromkeys(guard.put_back), *left.code, *left.settings]
         whose = f"{experiment.parts[0]}: " if experiment.parts else ""
         if left.code:
             names = ", ".join(left.code)

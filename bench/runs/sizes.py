@@ -1,6 +1,7 @@
 """Checks that a recipe fits the data: its sizes, the length of the training and the selection metric."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 import torch
 from torch.nn.functional import one_hot
@@ -8,6 +9,8 @@ from torch.nn.functional import one_hot
 from bench.data.split import Split, Splits
 from bench.errors import OptionError
 from bench.failures import plugin_code
+from bench.guards.guard import Guard
+from bench.guards.tensors import Watched, tensors_of
 from bench.metrics import evaluate
 from bench.options import show
 from bench.predictions import Predictions
@@ -41,14 +44,19 @@ def check_sizes(experiments: Iterable[Experiment]) -> None:
     Raises:
         OptionError: for a field that has no effect on these data, or a value that does not fit them.
         DataError: if there are too few samples.
+        NamedError: if one of their parts writes to the data, or replaces what other code computes with. What else they
+            leave behind in the process is put back.
         PluginFailureError: for an error of the data set, the protocol or a metric that is no BenchError.
     """
     by_task = {canonical(_task(experiment)): experiment for experiment in experiments}
     for experiment in by_task.values():
         _check_effects(experiment)
         if ABOUT_SPLITS & set(experiment.changed["recipe"]):
-            with plugin_code(*experiment.parts):
-                _check_splits(experiment, splits_of(experiment, 0))
+            packages = (part.plugin.module.partition(".")[0] for part in experiment.parts)
+            guard = Guard(packages, Watched(tensors_of(experiment.dataset)), experiment.parts)
+            guarded = replace(experiment, running=guard.running)
+            with plugin_code(*experiment.parts), guard.running("protocol"):
+                _check_splits(guarded, splits_of(guarded, 0))
 
 
 def _task(experiment: Experiment) -> list[object]:
@@ -100,6 +108,7 @@ def _check_select(experiment: Experiment, val: Split) -> None:
     values = []
     for predicted in (val.y, (val.y + 1) % classes):
         p = Predictions(one_hot(predicted, classes).float(), val.y, val.group, groups, group_is_class)
-        values.append(evaluate(p, metrics=metric)[select])
+        with experiment.running(f"metric {select}"):
+            values.append(evaluate(p, metrics=metric)[select])
     if torch.stack(values).isnan().all():
         raise OptionError(f"recipe.select={show(select)} is undefined on the validation data")

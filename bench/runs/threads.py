@@ -7,12 +7,13 @@ threads wait in every operator for the one on that core, and a step takes many t
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
 import torch
 
 from bench.data.split import Split
+from bench.errors import NamedError
 from bench.models.operators import flops
 from bench.runs.build import model_builder
 from bench.runs.experiment import Experiment
@@ -77,6 +78,8 @@ def choose_threads(experiment: Experiment, runs: int, device: torch.device, aske
         return Threads(every, f"torch: the model is on {device.type}")
     try:
         batch_flops = runs * experiment.recipe.batch_size * sample_flops(experiment)
+    except NamedError:
+        raise
     except (Exception, SystemExit) as error:  # the training fails in the same way, and reports it
         return Threads(every, f"torch: the forward pass of a sample fails: {' '.join(str(error).split())}")
     count = max(1, min(every, batch_flops // FLOPS_A_THREAD))
@@ -102,8 +105,11 @@ def sample_flops(experiment: Experiment) -> int:
     Returns:
         The number of FLOPs.
     """
-    x = torch.zeros((1, *experiment.dataset.shape))  # batches are float32, in whatever type the data are kept
+    with experiment.running("data set") if experiment.dataset.fit else nullcontext():
+        shape = experiment.dataset.shape
+    x = torch.zeros((1, *shape))  # batches are float32, in whatever type the data are kept
     nothing = torch.zeros(1, dtype=torch.int64)
-    model = model_builder(experiment, Split(x, nothing, nothing), RandomStreams((0,)), torch.device("cpu"))().eval()
-    with torch.no_grad():
+    build = model_builder(experiment, Split(x, nothing, nothing), RandomStreams((0,)), torch.device("cpu"))
+    with experiment.running("model"), torch.no_grad():
+        model = build().eval()
         return flops(lambda: model(x))

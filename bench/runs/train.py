@@ -5,20 +5,20 @@ Test data go to evaluations alone. Neither methods nor the trainings of protocol
 
 import copy
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import nn
 
 from bench.data.rules import check_labels
-from bench.data.split import Splits
+from bench.data.split import Split, Splits
 from bench.errors import PluginError
 from bench.guards.outcome import Outcome
 from bench.guards.tensors import Watched, tensors_of
-from bench.protocol import Metrics, Prepared
+from bench.protocol import Metrics, Prepared, Protocol
 from bench.records.sections import Selected
 from bench.runs.build import check_model_on, loaded_splits, new_evaluations, new_task
 from bench.runs.evaluation import Evaluations, Undisturbed
@@ -144,7 +144,9 @@ def train(
     trained.method = method = experiment.new_method()
     given = loaded_splits(experiment, streams, device)
     trained.prepared = prepared = Prepared(given, method)
-    trained.stages = stages = Stages(task_on, streams, checkpoint, observer, experiment.trains_on_val)
+    trained.stages = stages = Stages(
+        task_on, streams, checkpoint, observer, experiment.trains_on_val, experiment.running
+    )
     check_model_on(experiment, given.train, streams, device)
     with unchanged(given, undisturbed) as watched:
         trained.prepared = prepared = _prepare(experiment, prepared, stages)
@@ -159,8 +161,11 @@ def train(
             meter.save()  # its records are written one after the other, and an interrupt may come in between
         if experiment.protocol.examines and not meter.diverged[0]:
             meter.save()
-            observer.note("the trained models are examined on further test data, which may take a while")
-            with undisturbed():
+            protocol = experiment.protocol.name
+            observer.note(
+                f"protocol {protocol} examines the trained models on test sets of its own: it may take a while"
+            )
+            with undisturbed(), experiment.running("protocol"):
                 trained.further = _examined(experiment, prepared, evaluations, streams)
 
 
@@ -187,7 +192,9 @@ def _prepare(experiment: Experiment, given: Prepared, stages: Stages) -> Prepare
     """What the protocol chooses by trainings of its own, of which no test data are a part."""
     tests, probes = given.splits.tests, given.splits.probes
     blind = replace(given.splits, tests={}, probes={})
-    made = experiment.protocol.prepare(blind, given.method, stages)
+    own = type(experiment.protocol).prepare is not Protocol.prepare
+    with experiment.running("protocol") if own else nullcontext():
+        made = experiment.protocol.prepare(blind, given.method, stages)
     chosen = {"train": made.splits.train, "val": made.splits.val, **made.left_out}
     for name, split in chosen.items():  # the inputs are some of those that were checked
         dataset = experiment.dataset
@@ -203,6 +210,21 @@ def _examined(
     for state in evaluations.model_states.values():
         if id(state) not in metrics_by_model:
             model.load_state_dict(state)
-            evaluate = partial(evaluations.examined, model)
+            evaluate = _Examination(experiment.protocol.name, evaluations, model)
             metrics_by_model[id(state)] = experiment.protocol.examine(model, prepared.splits, streams, evaluate)
     return {rule: metrics_by_model[id(state)] for rule, state in evaluations.model_states.items()}
+
+
+@dataclass
+class _Examination:
+    """Evaluates the model of a rule on the test sets that a protocol examines, each under its name or its number."""
+
+    protocol: str
+    evaluations: Evaluations
+    model: nn.Module
+    count: int = 0
+
+    def __call__(self, split: Split, name: str = "") -> Metrics:
+        self.count += 1
+        what = f"test set {name or self.count} that the protocol {self.protocol} examines"
+        return self.evaluations.examined(self.model, split, what)

@@ -8,6 +8,7 @@ import torch
 
 from bench.data.split import Splits
 from bench.errors import DataError, DivergedError, NotApplicableError, PluginError
+from bench.parts import Running
 from bench.records.sections import MetaStep, StageCosts
 from bench.streams import RandomStreams
 from bench.training.history import NoEvaluations
@@ -45,6 +46,7 @@ class Stages:
         checkpoint: file of the training that is evaluated; the files of stages are named after it.
         observer: told how the trainings go.
         on_val: whether the run's method trains on the validation data too (`--validation paper`).
+        running: gives the context in which each of these trainings is made (`bench.guards.guard`).
 
     Attributes:
         done: the stages that are finished.
@@ -57,10 +59,12 @@ class Stages:
         checkpoint: Path,
         observer: Observer,
         on_val: bool = False,
+        running: Running = lambda kind: nullcontext(),
     ) -> None:
         self.done: list[StageCosts] = []
         self.streams = streams
         self.on_val = on_val
+        self._running = running
         self._new_task = new_task
         self._checkpoint = checkpoint
         self._observer = observer
@@ -83,7 +87,8 @@ class Stages:
         self._observer.stage(name)
         meter = Meter(NoEvaluations(), self._observer, self._checkpoint.with_suffix(f".{name}.pt"), watch)
         try:
-            self.run(method, self._new_task(splits), meter)
+            with self._running("method"):
+                self.run(method, self._new_task(splits), meter)
         except (DivergedError, NotApplicableError) as error:
             raise type(error)(f"{name}: {error}") from error
         meter.save()

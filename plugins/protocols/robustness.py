@@ -126,8 +126,9 @@ class Robustness(ImbalancedTraining):
         extra: list[Metrics] = []
         for name in self.corruptions or tuple(CORRUPTIONS):
             for severity in self.severities:
-                metrics = evaluate(_corrupted(test, name, severity, streams))
-                sets[f"{name}/{severity}"] = self._of_tables(metrics)
+                corrupted = f"{name}/{severity}"
+                metrics = evaluate(_corrupted(test, name, severity, streams), corrupted)
+                sets[corrupted] = self._of_tables(metrics)
                 if name in COMMON:
                     common.append(metrics)
                 elif name in EXTRA:
@@ -138,7 +139,7 @@ class Robustness(ImbalancedTraining):
             sets[EXTRA_CORRUPTED] = _means(extra)
         if self.eps:
             for name, delta in self._perturbations(model, splits.train, streams).items():
-                sets[name] = evaluate(replace(test, x=perturbed(test.x.float().div_(255), delta)))
+                sets[name] = evaluate(replace(test, x=perturbed(test.x.float().div_(255), delta)), name)
         return sets
 
     def _of_tables(self, metrics: Metrics) -> Metrics:

@@ -90,7 +90,12 @@ def in_bytes(split: Split) -> Split:
         (in_bytes(samples(200, 0)), in_bytes(samples(100, 1)), {}, "mine: train has vectors of uint8"),
         (samples(200, 0), samples(100, 1), {"classes": ("a", "a")}, "mine: class names must be distinct"),
         (samples(200, 0), samples(100, 1).select(torch.arange(0)), {}, "mine: test is empty"),
-        (samples(200, 0), samples(100, 1), {"model": pair}, "model mine fails in training on inputs [4, 4]"),
+        (
+            samples(200, 0),
+            samples(100, 1),
+            {"model": pair},
+            "my-dist 0.1: model mine fails in training on inputs [4, 4]",
+        ),
     ],
 )
 def test_what_breaks_a_rule_is_one_line_and_leaves_nothing(run_on, train, test, more, message):

@@ -16,6 +16,7 @@ from bench.recipe import Recipe
 from bench.records.store import ResultStore
 from bench.registry import Offer, Plugin
 from bench.testing import toy_split
+from bench.training.method import Method
 from bench_plugins.protocols.fairness import GroupFairness
 
 PLUGIN = Plugin("my-plugin", "my-dist", "0.1", __name__)
@@ -29,21 +30,25 @@ def data():
 
 @pytest.fixture
 def run(tmp_path, monkeypatch):
-    """Runs ERM on data whose loader, or whose protocol's view, does something first."""
+    """Runs a method on data; their loader, the protocol's view, or the `__post_init__` of the protocol or the method
+    does something first.
+    """
     registry = bench.registry.load(list(bench.registry.importlib.metadata.entry_points(group="bench")))
     monkeypatch.setattr(bench.registry, "installed", lambda: registry)
 
     def run(does, where="loader", view=None):
         known = {"name": "mine", "default": False, "view": view or (lambda self, dataset: [dataset, does()][0])}
-        protocol = dataclass(frozen=True)(
-            type("Mine", (GroupFairness,), known if where == "view" else known | {"view": GroupFairness.view})
-        )
+        known |= {} if where == "view" else {"view": GroupFairness.view}
+        known |= {"__post_init__": lambda self: does()} if where == "protocol" else {}
+        protocol = dataclass(frozen=True)(type("Mine", (GroupFairness,), known))
+        begun = {"__post_init__": lambda self: does()} if where == "method" else {}
+        registry.offers["methods"]["mine"] = Offer(dataclass(type("Mine", (Method,), begun)), PLUGIN)
         registry.offers["protocols"]["mine"] = Offer(protocol, PLUGIN)
         registry.offers["datasets"]["mine"] = Offer(
             lambda files: [data(), does() if where == "loader" else 0][0], PLUGIN
         )
         out = tmp_path / str(random.random())
-        words = ["run", "--method", "erm", "--dataset", "mine", "--protocol", "mine", "--out", str(out)]
+        words = ["run", "--method", "mine", "--dataset", "mine", "--protocol", "mine", "--out", str(out)]
         return CliRunner().invoke(main, words, catch_exceptions=False), out
 
     return run
@@ -57,7 +62,7 @@ SETS = {
 }
 
 
-@pytest.mark.parametrize("where", ["loader", "view"])
+@pytest.mark.parametrize("where", ["loader", "view", "protocol"])
 def test_what_it_sets_is_put_back(run, where):
     numbers = []
     for does in (lambda: None, *SETS.values()):
@@ -70,16 +75,17 @@ def test_what_it_sets_is_put_back(run, where):
     assert not torch.are_deterministic_algorithms_enabled()
 
 
-@pytest.mark.parametrize("where", ["loader", "view"])
+@pytest.mark.parametrize("where", ["loader", "view", "protocol", "method"])
 def test_what_it_replaces_is_named_and_nothing_is_run(run, monkeypatch, where):
     """ERM went up the loss, with status ok."""
     right = functional.cross_entropy
     result, out = run(lambda: setattr(functional, "cross_entropy", lambda *a, **k: -right(*a, **k)), where)
     assert functional.cross_entropy is right
     assert (result.exit_code, out.exists()) == (2, False)
-    whose = {"loader": "data set mine", "view": "protocol mine"}[where]
+    whose = {"loader": "data set", "view": "protocol"}.get(where, where)
     assert result.stderr.strip() == (
-        f"error: my-dist 0.1: {whose} replaced torch.nn.functional.cross_entropy, with which other code computes too"
+        f"error: my-dist 0.1: {whose} mine replaced torch.nn.functional.cross_entropy, "
+        f"with which other code computes too"
     )
 
 

@@ -12,6 +12,8 @@ from bench.data.split import Split
 from bench.errors import ModelError
 from bench.models.rules import check_model
 from bench.models.stack import stack
+from bench.parts import Part
+from bench.registry import Plugin
 from bench.testing import toy_split
 
 TRAIN = toy_split(10, 0)
@@ -144,3 +146,29 @@ def test_a_model_larger_than_the_memory_is_left_to_the_training():
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     refused(Faulty(large))
+
+
+class Net(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        raise TypeError("no forward")
+
+
+def broken() -> nn.Module:
+    raise ValueError("no net")
+
+
+@pytest.mark.parametrize(
+    ("build", "what", "function"),
+    [
+        (Net, "fails in training on inputs [4, 3]", Net.forward),
+        (broken, "cannot be built for inputs [3] and 2", broken),
+    ],
+)
+def test_an_error_in_a_plugin_has_its_distribution_file_and_line(build, what, function):
+    part = Part("model", "net", Plugin("acme", "acme", "0.1", __name__), build)
+    with pytest.raises(ModelError) as raised:
+        check_model(part, build, TRAIN, 2)
+    error, line = raised.value.__cause__, function.__code__.co_firstlineno + 1
+    place = f"{type(error).__name__} in {function.__name__}, tests/models/test_rules.py:{line}: {error}"
+    assert str(raised.value).startswith(f"acme 0.1: model net {what}")
+    assert str(raised.value).endswith(place)

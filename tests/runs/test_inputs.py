@@ -195,17 +195,20 @@ def test_of_stacked_runs_those_fail_whose_logits_are_not_finite(store):
     assert not results[1].selected
 
 
-def test_a_further_test_set_counts_too(store):
+@pytest.mark.parametrize("name", ["", "fog/3"])
+def test_a_test_set_of_the_protocol_counts_too_and_is_named(store, name):
     class Examining(GroupFairness):
         examines = True
 
         def examine(self, model, splits, streams, evaluate):
-            return {"again": evaluate(marked(splits.tests["test"]))}
+            evaluate(splits.tests["test"], "first")
+            return {"again": evaluate(marked(splits.tests["test"]), *([name] if name else []))}
 
     result = one(replace(experiment(Examining()), model=overflowing), store)
     assert (result.status, result.error) == (
         "diverged",
-        "logits that are not finite for 1 of 60 samples of a further test set",
+        f"logits that are not finite for 1 of 60 samples of test set {name or 2} that the protocol group_fairness "
+        f"examines",
     )
 
 

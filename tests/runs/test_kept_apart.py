@@ -4,7 +4,7 @@ import contextlib
 import gc
 import os
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
@@ -12,11 +12,16 @@ from torch import nn
 
 from bench import DataError, Method, NotApplicableError, Recipe
 from bench.data.dataset import Dataset
-from bench.errors import OptionError
+from bench.errors import OptionError, PluginError
 from bench.guards.tensors import Watched, tensors_of
+from bench.metrics import METRICS, Metric
+from bench.parts import Part
+from bench.protocol import Prepared
 from bench.records.run import RunResult
 from bench.records.store import ResultStore
+from bench.registry import Plugin
 from bench.runs.runner import check
+from bench.runs.sizes import check_sizes
 from bench.testing import toy_split
 from bench_plugins.protocols.fairness import GroupFairness
 from tests.experiments import CPU, one, toy_experiment
@@ -126,6 +131,109 @@ def test_data_that_cannot_be_read_again_end_the_command_after_the_record(store):
     with pytest.raises(DataError, match="reading them again does not give the same data"):
         one(broken, store)
     assert store.path(broken.spec(0)).exists()
+
+
+class Net(nn.Module):
+    """Does something in each forward pass, with the training data of its class."""
+
+    def __init__(self, does):
+        super().__init__()
+        self.layer, self.does = nn.Linear(3, 2), does
+
+    def forward(self, x):
+        self.does()
+        return self.layer(x)
+
+
+def by_part(kind, does, method=Method):
+    """An experiment of which a part, the kind says which, does something; it is given the training data."""
+    made = experiment(method)
+    x = made.dataset.train.x
+
+    def act(*_):
+        does(x)
+
+    protocol, dataset, parts = {}, {}, {}
+    if kind == "protocol":
+        protocol["splits"] = lambda self, *given: (act(), GroupFairness.splits(self, *given))[1]
+    elif kind == "further":
+        protocol |= {"examines": True, "examine": lambda self, *given: (act(), {})[1]}
+    elif kind == "data set":
+        dataset["augment"] = lambda x, generator: (act(), x)[1]
+    elif kind == "fit":
+        dataset["fit"] = lambda train: (act(), lambda x: x)[1]
+    elif kind == "model":
+        parts |= {"model": lambda shape, classes, **_: Net(act), "model_options": {}}
+    elif kind == "metric":
+        metric = Metric(lambda p, counts: (act(), p.y.double().mean(-1))[1], higher_is_better=True)
+        parts |= {"known_metrics": METRICS | {"mine": metric}, "metric_parts": (Part("metric", "mine", MINE),)}
+    kind_of_protocol = dataclass(frozen=True)(type("Mine", (GroupFairness,), {"name": "mine", **protocol}))
+    whose = {"method": MINE, "model": MINE, "protocol": MINE, "dataset": MINE}
+    made = replace(made, dataset=replace(made.dataset, **dataset), protocol=kind_of_protocol(), plugins=whose, **parts)
+    return replace(made, recipe=replace(made.recipe, augment=True))
+
+
+MINE = Plugin("mine", "acme", "0.1", __name__)
+OFFENDERS = {
+    "protocol": "protocol mine",
+    "further": "protocol mine",
+    "data set": "data set toy",
+    "fit": "data set toy",
+    "model": "model tiny",
+    "metric": "metric mine",
+}
+
+
+@pytest.mark.parametrize("kind", OFFENDERS)
+def test_the_part_that_writes_to_the_data_is_named(store, kind):
+    result = one(by_part(kind, lambda x: x.data.add_(1)), store)
+    assert result.error == f"acme 0.1: {OFFENDERS[kind]}: wrote to data that it may only read: train.x"
+
+
+@pytest.mark.parametrize("kind", OFFENDERS)
+def test_the_part_that_replaces_code_of_others_is_named(store, kind):
+    result = one(by_part(kind, lambda x: setattr(nn.functional, "linear", lambda *_: None)), store)
+    what = "replaced torch.nn.functional.linear, with which other code computes too"
+    assert result.error == f"acme 0.1: {OFFENDERS[kind]}: {what}"
+
+
+@pytest.mark.parametrize("kind", OFFENDERS)
+def test_what_a_part_sets_is_put_back_and_the_part_is_named(store, kind):
+    result = one(by_part(kind, lambda x: torch.use_deterministic_algorithms(True)), store)
+    assert result.ok, result.error
+    told = result.environment.left_behind[0]
+    assert told.startswith("deterministic algorithms")
+    assert told.endswith(f" by acme 0.1: {OFFENDERS[kind]}")
+    assert not torch.are_deterministic_algorithms_enabled()
+
+
+def test_a_method_is_not_named_for_what_its_protocol_does_with_it(store):
+    class Two(GroupFairness):
+        def prepare(self, splits, method, stages):
+            stages.train("first", type(method)(), splits)
+            return Prepared(splits, method)
+
+    made = replace(experiment(doing(BAD["patch"])), protocol=Two())
+    made = replace(made, plugins={"method": MINE, "protocol": MINE})
+    assert one(made, store).error.startswith("acme 0.1: method doing: replaced torch.nn.functional.linear")
+
+
+CHECKED = {"protocol": "protocol mine", "fit": "data set toy", "metric": "metric mine"}
+
+
+@pytest.mark.parametrize("kind", CHECKED)
+def test_the_checks_of_sizes_leave_nothing_behind(kind):
+    state = torch.get_rng_state()
+    made = by_part(kind, lambda x: (torch.set_default_dtype(torch.float64), torch.manual_seed(7)))
+    select = {"select": "mine"} if kind == "metric" else {"batch_size": 16}
+    made = replace(made, changed=made.changed | {"recipe": select}, recipe=replace(made.recipe, **select))
+    check_sizes([made])
+    assert torch.get_default_dtype() == torch.float32
+    assert torch.equal(torch.get_rng_state(), state)
+    made = by_part(kind, lambda x: x.data.add_(1))
+    made = replace(made, changed=made.changed | {"recipe": select}, recipe=replace(made.recipe, **select))
+    with pytest.raises(PluginError, match=f"^acme 0.1: {CHECKED[kind]}: wrote to data .*: train.x$"):
+        check_sizes([made])
 
 
 def refuse(self):

@@ -63,7 +63,7 @@ def wrong(model: nn.Module, x: torch.Tensor, y: torch.Tensor) -> float:
 
 def examined(protocol: Robustness, splits: Splits, model: nn.Module) -> dict[str, dict[str, float]]:
     evaluations = evaluated(splits)
-    return protocol.examine(model, splits, STREAMS, lambda split: evaluations.examined(model, split))
+    return protocol.examine(model, splits, STREAMS, lambda split, name: evaluations.examined(model, split, name))
 
 
 def test_every_corruption_is_evaluated_and_the_means_are_over_the_common_and_the_extra_ones(splits, model):
@@ -104,7 +104,7 @@ def test_a_random_perturbation_has_the_size_of_the_attack_and_is_the_same_for_al
     protocol, kept = replace(FEW, corruptions=("fog",), severities=(1,)), []
     for number in (0, 1):
         protocol.examine(
-            constant(number), grey, STREAMS, lambda split: kept.append(split.x) or dict.fromkeys(METRICS, 0.0)
+            constant(number), grey, STREAMS, lambda split, name: kept.append(split.x) or dict.fromkeys(METRICS, 0.0)
         )
     _, attacked, found, *_, again = kept
     change = found - grey.tests["test"].x / 255
@@ -113,7 +113,7 @@ def test_a_random_perturbation_has_the_size_of_the_attack_and_is_the_same_for_al
     assert 0.4 < (change > 0).float().mean() < 0.6
     assert torch.equal(found, again) and not torch.equal(found, attacked)
     protocol.examine(
-        constant(0), grey, RandomStreams((4,)), lambda split: kept.append(split.x) or dict.fromkeys(METRICS, 0.0)
+        constant(0), grey, RandomStreams((4,)), lambda split, name: kept.append(split.x) or dict.fromkeys(METRICS, 0.0)
     )
     assert not torch.equal(found, kept[-1])
 
@@ -133,7 +133,7 @@ def test_equal_seeds_corrupt_alike_and_others_do_not(splits, model):
     noise = Robustness(corruptions=("gaussian_noise",), severities=(5,), eps=0.0)
     kept: list[Split] = []
     for seed in (3, 3, 4):
-        noise.examine(model, splits, RandomStreams((seed,)), lambda split: kept.append(split) or {"error": 0.0})
+        noise.examine(model, splits, RandomStreams((seed,)), lambda split, name: kept.append(split) or {"error": 0.0})
     assert torch.equal(kept[0].x, kept[1].x)
     assert not torch.equal(kept[0].x, kept[2].x)
 
@@ -199,6 +199,6 @@ def test_the_model_of_each_rule_is_kept_also_over_an_interrupt(splits):
 def test_metrics_of_an_examined_split_are_those_of_an_evaluated_one(splits, model):
     evaluations = evaluated(splits)
     row = evaluations(model, 1)
-    again = evaluations.examined(model, splits.tests["test"])
+    again = evaluations.examined(model, splits.tests["test"], "test")
     assert {name: value for name, (value,) in row["test"].items()} == pytest.approx(again, nan_ok=True)
     assert not math.isnan(again["error"])
