@@ -46,7 +46,7 @@ class ProcessState:
         # The code is put back first, because settings are read and written by calling it.
         code, of_plugins = self._code.put_back()
         told = [(setting, setting.put(before)) for setting, before in self._values_by_setting.items()]
-        return LeftBehind(code, of_plugins + [what for setting, what in told if what and setting.told])
+        return LeftBehind(code, of_plugins + [what for setting, what in told if what and setting.reported])
 
     @contextmanager
     def undisturbed(self) -> Iterator[None]:

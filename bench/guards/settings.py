@@ -30,7 +30,7 @@ class Setting:
         name: what it is, in words.
         read: returns its value, which later changes of the state do not change.
         write: sets it to a value that `read` has returned.
-        told: whether the record names it when a run has left another value behind. It does if the value could
+        reported: whether the record names it when a run has left another value behind. It does if the value could
             change the numbers of other runs and only a mistake leaves it behind. Other settings are put back silently,
             such as the state of generators and what libraries set when they are imported.
         evaluations: whether evaluations use the value from before the run, whatever the method has set.
@@ -39,7 +39,7 @@ class Setting:
     name: str
     read: Callable[[], Any]
     write: Callable[[Any], Any]
-    told: bool = True
+    reported: bool = True
     evaluations: bool = False
 
     def value(self) -> Any:
@@ -251,15 +251,15 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("garbage collection", gc.isenabled, _write_gc),
     Setting("numpy's errors", np.geterr, lambda value: np.seterr(**value)),
     # A run, or a library that it imports, may set these with good reason.
-    Setting("the number of threads", torch.get_num_threads, torch.set_num_threads, told=False),
-    Setting("generators", _read_generators, _write_generators, told=False),
-    Setting("environment variables", lambda: dict(os.environ), _write_environment, told=False),
-    Setting("filters of warnings", lambda: list(warnings.filters), _write_warnings, told=False),
-    Setting("sys.path", lambda: list(sys.path), lambda value: sys.path.__setitem__(slice(None), value), told=False),
-    Setting("the recursion limit", sys.getrecursionlimit, sys.setrecursionlimit, told=False),
-    Setting("torch's print options", _read_print_options, _write_print_options, told=False),
-    Setting("numpy's print options", np.get_printoptions, lambda value: np.set_printoptions(**value), told=False),
-    Setting("sys.stdout", lambda: sys.stdout, lambda value: setattr(sys, "stdout", value), told=False),
-    Setting("sys.stderr", lambda: sys.stderr, lambda value: setattr(sys, "stderr", value), told=False),
+    Setting("the number of threads", torch.get_num_threads, torch.set_num_threads, reported=False),
+    Setting("generators", _read_generators, _write_generators, reported=False),
+    Setting("environment variables", lambda: dict(os.environ), _write_environment, reported=False),
+    Setting("filters of warnings", lambda: list(warnings.filters), _write_warnings, reported=False),
+    Setting("sys.path", lambda: list(sys.path), lambda value: sys.path.__setitem__(slice(None), value), reported=False),
+    Setting("the recursion limit", sys.getrecursionlimit, sys.setrecursionlimit, reported=False),
+    Setting("torch's print options", _read_print_options, _write_print_options, reported=False),
+    Setting("numpy's print options", np.get_printoptions, lambda value: np.set_printoptions(**value), reported=False),
+    Setting("sys.stdout", lambda: sys.stdout, lambda value: setattr(sys, "stdout", value), reported=False),
+    Setting("sys.stderr", lambda: sys.stderr, lambda value: setattr(sys, "stderr", value), reported=False),
 )
 """Everything that is put back after a run, in the order in which it is put back."""

@@ -23,7 +23,7 @@ LEAST = 1.0
 """Seconds that a run has at least to end itself."""
 
 
-class Heard(Observer):
+class RelayingObserver(Observer):
     """An observer that calls a function at each event, and then passes the event on to another observer.
 
     Args:

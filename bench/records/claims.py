@@ -49,7 +49,7 @@ LINKS = re.compile(r".+\.\d+\.[0-9a-f]{12}\.claim(\.[0-9a-f]{16})?")
 
 
 @dataclass(frozen=True)
-class Claim:
+class RunClaim:
     """One file of a chain of claims on a run.
 
     Attributes:
@@ -166,7 +166,7 @@ class Claims:
                 with suppress(OSError):
                     claim.path.unlink()
 
-    def holder(self, record: str) -> Claim | None:
+    def holder(self, record: str) -> RunClaim | None:
         """The claim of another process that makes a run; None if nobody else does."""
         chain = self._chain(self._base(record))
         if not chain or record in self._held or chain[-1].is_stale(self._now()):
@@ -184,7 +184,7 @@ class Claims:
                 self.discard_arrays(record)
                 self.release(record)
         for path in self.folder.glob("*.claim.*"):
-            claim = Claim.read(path) if LINKS.fullmatch(path.name) else None
+            claim = RunClaim.read(path) if LINKS.fullmatch(path.name) else None
             if claim and claim.is_stale(self._now()) and not path.with_suffix("").exists():
                 with suppress(OSError):  # it took over a claim that is gone since
                     path.unlink()
@@ -221,14 +221,14 @@ class Claims:
             if not _linked(part, target):
                 continue  # another process was quicker: look again who holds it
             # The chain may have been removed after it was read. Its end is removed last, so that its beginning tells.
-            if not chain or ((first := Claim.read(base)) and first.token == chain[0].token):
+            if not chain or ((first := RunClaim.read(base)) and first.token == chain[0].token):
                 return target
             target.unlink(missing_ok=True)
 
-    def _chain(self, base: Path) -> list[Claim]:
+    def _chain(self, base: Path) -> list[RunClaim]:
         """The claims on a run, each of which took over the one before."""
-        chain: list[Claim] = []
-        while claim := Claim.read(_next(base, chain)):
+        chain: list[RunClaim] = []
+        while claim := RunClaim.read(_next(base, chain)):
             chain.append(claim)
         return chain
 
@@ -272,7 +272,7 @@ def _content(path: Path) -> tuple[bytes, float]:
         os.close(descriptor)
 
 
-def _next(base: Path, chain: list[Claim]) -> Path:
+def _next(base: Path, chain: list[RunClaim]) -> Path:
     """The file that takes over the end of a chain, or begins one."""
     return base.with_name(f"{base.name}.{chain[-1].token}") if chain else base
 

@@ -23,7 +23,7 @@ from typing import Any
 from bench.data.files import Files
 from bench.errors import BenchError, DataError
 from bench.failures import INTERRUPTING, Interrupts, whole_traceback
-from bench.guards.watchdog import Heard, can_ring
+from bench.guards.watchdog import RelayingObserver, can_ring
 from bench.records.run import PLUGIN_ERROR, TIMED_OUT
 from bench.runs.experiment import Experiment, Request
 from bench.runs.resolve import resolve
@@ -235,7 +235,7 @@ def _worked(job: Job, beat: Callable[[], None]) -> Any:
         if not can_ring():
             how["timeout"] = None  # the process that started this one watches the time
         with job.watch() if job.watch else contextlib.nullcontext(Observer()) as watch:
-            return job.function(experiment, job.seeds, observer=Heard(watch, Interrupts(), beat), **how)
+            return job.function(experiment, job.seeds, observer=RelayingObserver(watch, Interrupts(), beat), **how)
     except KeyboardInterrupt:
         return KeyboardInterrupt()
     except BenchError as error:

@@ -16,7 +16,7 @@ from bench.guards.guard import Guard
 from bench.guards.outcome import Outcome
 from bench.guards.process import ProcessState
 from bench.guards.tensors import Watched, read_afresh, tensors_of
-from bench.guards.watchdog import Heard, Watchdog
+from bench.guards.watchdog import RelayingObserver, Watchdog
 from bench.parts import Running
 from bench.recipe import Recipe
 from bench.records.checkpoints import checkpoint_path, checkpoints_of
@@ -120,7 +120,7 @@ def run(
             return _ended(told)
 
         watchdog = Watchdog(timeout, give_up)
-        heard = Heard(observer or Observer(), interrupts, watchdog.beat)
+        heard = RelayingObserver(observer or Observer(), interrupts, watchdog.beat)
         with _kept_apart(experiment, trained, heard.note) as guarded, trained.outcome, watchdog.watching():
             private = experiment.private(guarded.running)
             computed = replace(computed, threads=choose_threads(private, computed.runs, device, threads))
