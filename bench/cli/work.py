@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.cli.common import say
 from bench.cli.summary import label_of
+from bench.records.files import SUPERSEDED, check_replaceable
 
 if TYPE_CHECKING:
     from bench.cli.turns import Turns
@@ -37,6 +38,8 @@ def check_all(
     how = {"stacked": asked["stack"], "timeout": asked["timeout"]}
     for experiment in experiments:
         group = standing(experiment, seeds, store, asked["force"], asked["keep"]).missing
+        arrays = (store.path(experiment.spec(seed)).with_suffix(".npz") for seed in group)
+        check_replaceable(arrays, [store.folder / SUPERSEDED])
         if group and asked["isolate"]:
             in_own_process(check, experiment, group, device=device, **how)
         elif group:

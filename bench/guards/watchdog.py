@@ -105,9 +105,8 @@ class Watchdog:
         if self.seconds is None:
             yield
             return
-        importlib.import_module(
-            "torch._dynamo"
-        )  # as the first optimiser does, for seconds, and it breaks if interrupted
+        # The first optimiser imports it, which takes seconds, and an alarm in between would break it.
+        importlib.import_module("torch._dynamo")
         self.beat()
         interval = min(1.0, self.seconds / 4)
         if ENDING.is_allowed:

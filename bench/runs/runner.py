@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from bench.errors import DataError, DeviceError, OptionError
+from bench.errors import DataError, DeviceError, OptionError, StoreError
 from bench.failures import Interrupts, hangs
 from bench.guards.allocator import keep_freed_memory
 from bench.guards.guard import Guard
@@ -337,6 +337,9 @@ def _eager_because(recipe: Recipe, stacked: bool, device: torch.device, eager: b
 
 
 def _discard(checkpoint: Path) -> None:
-    """Delete the checkpoints of these runs."""
+    """Delete the checkpoints of these runs. Raises StoreError where that cannot be done."""
     for path in checkpoints_of(checkpoint):
-        path.unlink()
+        try:
+            path.unlink()
+        except OSError as error:
+            raise StoreError(f"cannot remove {path}: {error.strerror}: remove it by hand") from error

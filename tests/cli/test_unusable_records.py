@@ -283,3 +283,23 @@ def test_the_frame_warns_of_what_it_leaves_out(bench_in, two_runs):
     with pytest.warns(UserWarning, match="skipped the record .*: history is 'many'"):
         frame = ResultStore(RESULTS).frame()
     assert set(frame.method) == {"random"}
+
+
+@pytest.mark.parametrize("kind", ["arrays", "superseded"])
+def test_a_place_that_is_taken_is_told_before_anything_is_trained(bench_in, kind):
+    """A folder where the arrays of the second method belong, and a file in place of the folder of older records."""
+    bench_in("run", "--method", "random", "--dataset", "digits", "--epochs", 1)
+    (random_record,) = RESULTS.glob("*.json")
+    random_record.unlink()
+    taken = random_record.with_suffix(".npz") if kind == "arrays" else RESULTS / "superseded"
+    if kind == "arrays":
+        taken.unlink()
+        taken.mkdir()
+    else:
+        taken.write_text("mine")
+    before = files()
+    result = bench_in(*RUN, "--method", "random")
+    why = "is a folder, and a file" if kind == "arrays" else "is no folder, and files"
+    assert result.exit_code == 2
+    assert result.stderr.startswith(f"error: {taken} {why}") and len(result.stderr.splitlines()) == 1
+    assert files() == before

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from bench.data.split import Split
-from bench.errors import DataError, DivergedError, NotApplicableError, OptionError
+from bench.errors import DataError, DivergedError, NotApplicableError, OptionError, StoreError
 from bench.metrics import evaluate
 from bench.predictions import Predictions
 from bench.recipe import Recipe
@@ -523,3 +523,22 @@ def test_a_method_that_is_not_applicable_is_recorded_with_the_reason(experiment,
     result = one(experiment(Picky), store)
     assert (result.ok, result.unfit, result.error) == (False, True, "picky needs images")
     assert not store.get(result.spec)  # asked again, it is tried again
+
+
+def test_a_checkpoint_that_cannot_be_removed_is_told(experiment, store):
+    """A folder lies in its place. The run is recorded all the same."""
+    places = []
+
+    class Seen(Checkpoints):
+        def begin(self, model):
+            places.append(self.path)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("bench.training.meter.Checkpoints", Seen)
+        result = one(experiment(), store)
+    (place,) = {*places}
+    store.path(result.spec).unlink()
+    place.mkdir(parents=True)
+    with pytest.raises(StoreError, match=f"^cannot remove {place}: .*: remove it by hand$"):
+        one(experiment(), store)
+    assert store.get(result.spec).reproducible() == result.reproducible()
