@@ -207,11 +207,18 @@ def _examined(
 ) -> dict[str, dict[str, Metrics]]:
     """Rule -> metrics by further test set, of the model of the rule; a model of two rules is examined once."""
     model, metrics_by_model = copy.deepcopy(prepared.method.model), {}
+    protocol, evaluated = experiment.protocol, {"val", *prepared.splits.tests, *prepared.splits.probes}
     for state in evaluations.model_states.values():
         if id(state) not in metrics_by_model:
             model.load_state_dict(state)
-            evaluate = _Examination(experiment.protocol.name, evaluations, model)
-            metrics_by_model[id(state)] = experiment.protocol.examine(model, prepared.splits, streams, evaluate)
+            evaluate = _Examination(protocol.name, evaluations, model)
+            further = protocol.examine(model, prepared.splits, streams, evaluate)
+            if taken := sorted(evaluated & further.keys()):
+                raise PluginError(
+                    f"protocol {protocol.name}: its examine names a test set {taken[0]}, which is the name of a set "
+                    f"that is evaluated during training: choose another name"
+                )
+            metrics_by_model[id(state)] = further
     return {rule: metrics_by_model[id(state)] for rule, state in evaluations.model_states.items()}
 
 

@@ -480,6 +480,18 @@ def test_the_model_of_each_rule_is_examined_after_the_training(experiment, store
     assert one(made, store).reproducible() == whole.reproducible()
 
 
+def test_an_examined_set_has_no_name_of_an_evaluated_one(experiment, store):
+    """Its metrics took the place of those that the epoch was recorded with."""
+
+    class Again(Examining):
+        def examine(self, model, splits, streams, evaluate):
+            return {"test": evaluate(splits.tests["test"])}
+
+    result = one(replace(experiment(epochs=1), protocol=Again()), store)
+    assert result.status == "plugin error"
+    assert "protocol examining: its examine names a test set test, which is the name of a set" in result.error
+
+
 def test_a_model_of_two_rules_is_examined_once_and_running_out_of_memory_there_is_recorded(
     experiment, store, monkeypatch
 ):
