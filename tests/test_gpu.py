@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from bench.training.capture_backends import CudaGraphs
+from bench.training.capture.backends import CudaGraphs
 from tests.gpu import GROUPS, checks
 from tests.gpu.__main__ import main
 from tests.pretended import pretended

@@ -20,7 +20,7 @@ from bench.runs.environment import environment
 from bench.runs.experiment import Experiment
 from bench.runs.threads import Threads
 from bench.runs.train import FinishedTraining
-from bench.training.capture import CaptureOutcome
+from bench.training.capture.update import CaptureOutcome
 from bench.training.method import Method
 from bench.training.stages import meta_steps
 

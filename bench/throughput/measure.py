@@ -24,7 +24,7 @@ from bench.throughput.memory import peak_bytes
 from bench.throughput.record import EAGER, ONE_BY_ONE, WAYS, StepCost, ThroughputRecord
 from bench.throughput.step import Step, new_step
 from bench.throughput.workload import Conditions, Workload
-from bench.training.capture import CapturedUpdate
+from bench.training.capture.update import CapturedUpdate
 from bench.training.method import Method
 
 CAPTURING = CapturedUpdate.WARM_UP + 1  # updates after the first, until one is replayed

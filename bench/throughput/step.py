@@ -15,7 +15,7 @@ from bench.registry import Registry
 from bench.streams import RandomStreams
 from bench.throughput.record import EAGER, ONE_BY_ONE
 from bench.throughput.workload import Conditions, Workload
-from bench.training.capture import CapturedUpdate
+from bench.training.capture.update import CapturedUpdate
 from bench.training.method import Method
 from bench.training.task import Task
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from bench.data.split import Batch, Split
 from bench.meta import LookAhead
 from bench.models.predict import predict
-from bench.training.capture import CapturedUpdate, CaptureOutcome
+from bench.training.capture.update import CapturedUpdate, CaptureOutcome
 from bench.training.task import Task
 from bench.trees import instances
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from bench import Batch, Method
 from bench.runs.experiment import Experiment
-from bench.training.capture import FAILED
+from bench.training.capture.update import FAILED
 from bench.training.observer import Observer
 from tests.gpu.common import batch, compare, dataset, exact, experiment, small, trained
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from bench import Method
 from bench.meta import BACKENDS
 from bench.registry import installed
-from bench.training.capture import CapturedUpdate
+from bench.training.capture.update import CapturedUpdate
 from tests.experiments import FEW
 from tests.gpu import each
 from tests.gpu.common import CPU, apart, batch, compare, dataset, exact, experiment, is_gpu, small, trained

@@ -17,7 +17,7 @@ from bench.runs.build import loaded_splits, model_builder, new_evaluations
 from bench.runs.experiment import Experiment
 from bench.runs.runner import run
 from bench.streams import RandomStreams
-from bench.training.capture import FAILED
+from bench.training.capture.update import FAILED
 from bench.training.checkpoints import Checkpoints
 from bench.training.method import Method
 from bench.training.observer import Observer

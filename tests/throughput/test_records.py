@@ -31,7 +31,7 @@ from bench.throughput.memory import peak_bytes
 from bench.throughput.record import StepCost, older, paired, regressions
 from bench.throughput.step import new_step, new_task
 from bench.throughput.workload import workloads
-from bench.training.capture import CapturedUpdate
+from bench.training.capture.update import CapturedUpdate
 from bench.training.method import Method
 from tests.environments import made_up_environment
 

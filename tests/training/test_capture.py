@@ -16,8 +16,8 @@ from torch.torch_version import TorchVersion
 from bench import BalancedBatches, Method
 from bench.registry import installed
 from bench.testing import check_method, toy_task, train
-from bench.training.capture import CapturedUpdate, CaptureOutcome, _first_reason
-from bench.training.capture_backends import CudaGraphs, _no_collection
+from bench.training.capture.backends import CudaGraphs, _no_collection
+from bench.training.capture.update import CapturedUpdate, CaptureOutcome, _first_reason
 
 CAPTURABLE = [name for name, offer in installed().offers["methods"].items() if offer.value.capturable]
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from bench.data.batches import BalancedBatches
 from bench.data.split import Batch
-from bench.training.capture_backends import VALUE, CudaGraphs, Function, Operations, Seeded
+from bench.training.capture.backends import VALUE, CudaGraphs, Function, Operations, Seeded
 from bench.trees import instances
 
 if TYPE_CHECKING:
