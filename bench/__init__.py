@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from bench.training.groups import label_counts as label_counts
     from bench.training.meter import Meter as Meter
     from bench.training.method import Method as Method
+    from bench.training.method import Step as Step
     from bench.training.task import Task as Task
     from bench.training.trials import Trials as Trials
     from bench.training.weights import drawn_order as drawn_order
@@ -49,6 +50,7 @@ _MODULES = {  # public name -> the module of `bench` that defines it
     "Protocol": "protocol",
     "Recipe": "recipe",
     "Split": "data.split",
+    "Step": "training.method",
     "BalancedBatches": "data.batches",
     "RandomStreams": "streams",
     "Task": "training.task",

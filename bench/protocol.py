@@ -99,6 +99,13 @@ class Protocol(ABC):
     reference: ClassVar[str]
     """Where the task is published."""
 
+    @property
+    def needs_gradient(self) -> bool:
+        """Whether it takes the gradient of a trained model, as attacks do. Then methods whose models have none
+        (`Method.differentiable`) are not applicable.
+        """
+        return False
+
     def check(self, dataset: Dataset) -> None:
         """Check that the data set has what the protocol needs.
 

@@ -26,7 +26,7 @@ def summary(results: "Sequence[RunResult]") -> None:
         for rule in row.first.selected:
             values = {metric: list(row.values(metric, rule).values()) for metric in metrics}
             cells.append((rule_name(rule), *(mean_and_error(values[m], row.unit(m)) for m in metrics)))
-        seconds = sum(r.costs.train_seconds for r in row.runs.values()) / len(row.runs)
+        seconds = sum(r.costs.all_seconds for r in row.runs.values()) / len(row.runs)
         task = f" ({row.variant})" if row.variant else ""
         task += ", older code" if row.older else ""
         title = f"{row.name}{task}: test, percent, {len(row.runs)} seed(s), {seconds:.1f} s of training each"

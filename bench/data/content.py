@@ -48,9 +48,8 @@ def _tensors(dataset: Dataset) -> Iterator[tuple[str, Tensor]]:
     probes = {f"probe {name}": split for name, split in sorted(dataset.probes.items())}
     for name, split in {"train": dataset.train, "val": dataset.val, "test": dataset.test, **probes}.items():
         if split is not None:
-            yield f"{name} x", split.x
-            yield f"{name} y", split.y
-            yield f"{name} group", split.group
+            for what, tensor in split.tensors.items():
+                yield f"{name} {what}", tensor
 
 
 def _parts(tensor: Tensor) -> Iterator[memoryview]:

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple, Self
 
@@ -43,6 +44,10 @@ class Batch(NamedTuple):
         return self.y if by == "class" else self.group
 
 
+ORIGIN = "origin"
+"""The column of training data that a method has made, which says where each sample comes from."""
+
+
 @dataclass(frozen=True)
 class Split:
     """Samples of a data set, such as its training data. Stacked runs have one more leading dimension R in every field.
@@ -51,6 +56,8 @@ class Split:
         x: inputs, [N, C, H, W] uint8 or [N, D] float32.
         y: [N] int64, the class of each sample.
         group: [N] int64, the group of each sample.
+        columns: name -> [N, ...], what else is known of each sample, such as its true class, its time or its number.
+            Protocols and pictures can use it; methods do not see it.
 
     Fields of different lengths or of other types are refused where the split gets its name: in `Dataset` and `Splits`.
     """
@@ -58,6 +65,13 @@ class Split:
     x: Tensor
     y: Tensor
     group: Tensor
+    columns: Mapping[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def tensors(self) -> dict[str, Tensor]:
+        """All fields by name; a column by `column NAME`."""
+        columns = {f"column {name}": self.columns[name] for name in sorted(self.columns)}
+        return {"x": self.x, "y": self.y, "group": self.group} | columns
 
     @property
     def flaw(self) -> str:
@@ -79,6 +93,10 @@ class Split:
                 f"needs x as uint8 or float32, y and group as int64, not {self.x.dtype}, {self.y.dtype} and "
                 f"{self.group.dtype}"
             )
+        for name, column in self.columns.items():
+            if not isinstance(column, Tensor) or column.shape[: len(n)] != n:
+                got = list(column.shape) if isinstance(column, Tensor) else type(column).__name__
+                return f"needs a tensor with an entry for each sample as column {name!r}: {list(n)}, not {got}"
         return ""
 
     def __len__(self) -> int:
@@ -108,7 +126,7 @@ class Split:
         if len(sizes := {len(split) for split in splits}) > 1:
             each = " or ".join(f"{size:,}" for size in sorted(sizes))
             raise DataError(f"by the seed the runs have {each} samples, which cannot be stacked: leave out --stack")
-        return cls(*(torch.stack([getattr(s, name) for s in splits]) for name in ("x", "y", "group")))
+        return cls._joined(splits, torch.stack)
 
     @classmethod
     def cat(cls, splits: Sequence[Self]) -> Self:
@@ -121,11 +139,23 @@ class Split:
             The split.
         """
         lead = splits[0].y.dim() - 1
-        return cls(*(torch.cat([getattr(s, name) for s in splits], lead) for name in ("x", "y", "group")))
+        return cls._joined(splits, partial(torch.cat, dim=lead))
+
+    @classmethod
+    def _joined(cls, splits: Sequence[Self], join: Callable[[list[Tensor]], Tensor]) -> Self:
+        """Join each field of several splits, and the columns that all of them have."""
+        x, y, group = (join([getattr(split, name) for split in splits]) for name in ("x", "y", "group"))
+        common = set.intersection(*(set(split.columns) for split in splits))
+        return cls(x, y, group, {name: join([split.columns[name] for split in splits]) for name in sorted(common)})
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Self:
+        """The same change of every field."""
+        columns = {name: change(column) for name, column in self.columns.items()}
+        return replace(self, x=change(self.x), y=change(self.y), group=change(self.group), columns=columns)
 
     def to(self, device: torch.device) -> Self:
         """The split on a device."""
-        return replace(self, x=self.x.to(device), y=self.y.to(device), group=self.group.to(device))
+        return self._each(lambda values: values.to(device))
 
     def select(self, index: Tensor) -> Self:
         """Some samples of an unstacked split.
@@ -137,12 +167,28 @@ class Split:
             The split of these samples.
         """
         index = index.to(self.device)
-        return replace(self, x=self.x[index], y=self.y[index], group=self.group[index])
+        return self._each(lambda values: values[index])
 
     def unlabelled(self) -> Self:
-        """The same inputs without labels: every class and every group is 0 and means nothing."""
+        """The same inputs without labels: every class and every group is 0 and means nothing. Columns are left out."""
         nothing = torch.zeros_like(self.y)
-        return replace(self, y=nothing, group=nothing)
+        return replace(self, y=nothing, group=nothing, columns={})
+
+    def without_columns(self) -> Self:
+        """The same samples with their inputs, classes and groups alone."""
+        return replace(self, columns={})
+
+    def with_origin(self, origin: Tensor) -> Self:
+        """The same samples, as training data that a method has made (`Method.training_data`).
+
+        Args:
+            origin: [N] int64, the position of each sample in the training data that the method was given; below 0 for a
+                sample that is none of these.
+
+        Returns:
+            The split with the column ORIGIN.
+        """
+        return replace(self, columns=dict(self.columns) | {ORIGIN: origin.to(self.device)})
 
     def batch(self, index: Tensor) -> Batch:
         """A batch of some samples.

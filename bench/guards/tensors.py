@@ -121,7 +121,7 @@ def tensors_of(data: Dataset | Splits) -> dict[str, Tensor]:
     Returns:
         Name -> tensor. A name is that of the split and of its field, such as `train.x`.
     """
-    return {f"{name}.{field}": getattr(split, field) for name, split in _splits(data) for field in ("x", "y", "group")}
+    return {f"{name}.{field}": tensor for name, split in _splits(data) for field, tensor in split.tensors.items()}
 
 
 def _splits(data: Dataset | Splits) -> Iterator[tuple[str, Split]]:

@@ -7,10 +7,9 @@ from torch import Tensor
 from torch.distributions import Beta, Dirichlet
 
 from bench.checks import Checks
-from bench.data.split import Batch
 from bench.images.operations import OPERATIONS, check_images, operate
 from bench.training.losses import jensen_shannon, require_cross_entropy
-from bench.training.method import Method
+from bench.training.method import Method, Step
 
 
 @dataclass
@@ -40,8 +39,6 @@ class Mixtures(Method):
         NotApplicableError: in `setup`, for inputs that are not images and for another loss than the cross-entropy.
     """
 
-    stackable = False
-
     severity: float = 3.0
     width: int = 3
     depth: int = 3
@@ -59,7 +56,7 @@ class Mixtures(Method):
         check_images(self.task.train, self.name)
         require_cross_entropy(self.name, self.task.recipe)
 
-    def losses(self, batch: Batch) -> Tensor:
+    def losses(self, batch: Step) -> Tensor:
         """The cross-entropy of each image, plus the divergence of the predictions for it and for two mixtures of it.
 
         Args:

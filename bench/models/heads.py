@@ -57,8 +57,9 @@ def head_of(model: nn.Module, split: Split) -> Head:
     if not layers:
         raise NotApplicableError("the model has no linear layer (nn.Linear), so no head")
     samples = split.y.dim() - 1  # the dimension of the samples
-    first_two = Split(*(field.narrow(samples, 0, 2) for field in (split.x, split.y, split.group)))
-    with _calls(model, layers[-1]) as calls:
+    x, y, group = (field.narrow(samples, 0, 2) for field in (split.x, split.y, split.group))
+    first_two = Split(x, y, group)
+    with calls_of(layers[-1]) as calls, _in_its_mode(model):
         logits = predict(model, first_two, 2)
     outputs = [output.float() for _, output in calls]
     if layers[-1].weight.shape[-2] == 1:
@@ -80,19 +81,31 @@ def features(model: nn.Module, head: Head, split: Split, batch_size: int) -> Ten
     Returns:
         [.., N, D], for all samples in order.
     """
-    with _calls(model, head) as calls:
+    with calls_of(head) as calls, _in_its_mode(model):
         predict(model, split, batch_size)
     return torch.cat([inputs for inputs, _ in calls], -2)
 
 
 @contextmanager
-def _calls(model: nn.Module, layer: Head) -> Iterator[list[tuple[Tensor, Tensor]]]:
-    """The input and the output of each call of a layer within this context, which puts the model back into its mode."""
+def calls_of(layer: Head) -> Iterator[list[tuple[Tensor, Tensor]]]:
+    """The input and the output of each call of a layer within this context.
+
+    Args:
+        layer: the head of a model.
+    """
     calls: list[tuple[Tensor, Tensor]] = []
     hook = layer.register_forward_hook(lambda _, inputs, output: calls.append((inputs[0], output)))
-    training = model.training
     try:
         yield calls
     finally:
         hook.remove()
+
+
+@contextmanager
+def _in_its_mode(model: nn.Module) -> Iterator[None]:
+    """Afterwards the model is in the mode that it was in before."""
+    training = model.training
+    try:
+        yield
+    finally:
         model.train(training)

@@ -115,11 +115,11 @@ def check_costs(costs: Costs, environment: Environment) -> None:
     Raises:
         ValueError: for others.
     """
-    for field in fields(costs):
-        value = getattr(costs, field.name)
-        least = 1 if field.name in ("stacked", "threads") else 0
+    values = {field.name: getattr(costs, field.name) for field in fields(costs)} | costs.outside_seconds
+    for name, value in values.items():
+        least = 1 if name in ("stacked", "threads") else 0
         if isinstance(value, int | float) and not least <= value < math.inf:
-            raise ValueError(f"costs.{field.name} is {value}, expected {least} or more")
+            raise ValueError(f"costs.{name} is {value}, expected {least} or more")
     try:
         datetime.fromisoformat(environment.created)
     except ValueError:

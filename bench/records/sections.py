@@ -47,6 +47,7 @@ class About(Section):
         uses_val, uses_groups: whether the method learns from validation data, and needs the groups.
         baseline: whether other methods are compared with this one.
         protocol_reference, dataset_reference: where they are published.
+        used: what the method says that it has really used, where the recipe does not say it. As `units`.
     """
 
     metrics: list[str]
@@ -62,6 +63,7 @@ class About(Section):
     baseline: bool
     protocol_reference: str
     dataset_reference: str
+    used: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -156,7 +158,10 @@ class Costs(Section):
     """What a run took; of stacked runs, the share of one.
 
     Attributes:
-        train_seconds: seconds of the evaluated training, and of those before it that are not the same for every method.
+        train_seconds: seconds of the epochs of the evaluated training, and of the whole trainings before it that are
+            not the same for every method.
+        outside_seconds: what the evaluated training took outside of its epochs: `setup` before them, `end` after them.
+            Empty in records of earlier versions, and then the file has no such entry.
         steps: the number of updates of these.
         seconds_per_step: of the evaluated training; None without a step.
         stages: the trainings before it.
@@ -187,6 +192,12 @@ class Costs(Section):
     threads: int
     threads_chosen_by: str
     load: float | None
+    outside_seconds: dict[str, float]
+
+    @property
+    def all_seconds(self) -> float:
+        """The seconds of all of the training."""
+        return self.train_seconds + sum(self.outside_seconds.values())
 
     @classmethod
     def _nested(cls, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -280,7 +291,7 @@ class Code(Section):
 PLANE_OF_OLDER_RECORDS = "grid"
 """The name of the one probe of this kind that a record could have when records did not yet name their planes."""
 MISSING: dict[type[Section], dict[str, Any]] = {
-    About: {"sets": {}, "units": {}, "described": {}},
+    About: {"sets": {}, "units": {}, "described": {}, "used": {}},
     Resolved: {"dataset_options": {}, "protocol_options": {}},
     Data: {"content": "", "counts": {}, "planes": [PLANE_OF_OLDER_RECORDS]},
     Costs: {
@@ -291,6 +302,7 @@ MISSING: dict[type[Section], dict[str, Any]] = {
         "meta_step": [],
         "threads_chosen_by": "",
         "load": None,
+        "outside_seconds": {},
     },
     Environment: {"numerics": {}, "gpu": {}, "left_behind": []},
     Code: {"core": "", "plugins": {}, "loaded": {}},

@@ -3,7 +3,14 @@
 from dataclasses import asdict
 from typing import Any
 
-UNWRITTEN = (("environment", "gpu"), ("environment", "left_behind"), ("about", "units"), ("about", "described"))
+UNWRITTEN = (
+    ("environment", "gpu"),
+    ("environment", "left_behind"),
+    ("about", "units"),
+    ("about", "described"),
+    ("about", "used"),
+    ("costs", "outside_seconds"),
+)
 """Section and name of entries that are not written where they are empty."""
 LATER_COMPARISONS = ("differences_error", "float32_error", "outputs_error")
 """Entries of a look-ahead that are not written where nothing was compared."""

@@ -148,8 +148,8 @@ def new_task(experiment: Experiment, splits: Splits, streams: RandomStreams, dev
         device: where the model is put.
     """
     return Task(
-        train=splits.train,
-        val=splits.val,
+        train=splits.train.without_columns(),
+        val=splits.val.without_columns(),
         target=splits.target,
         classes=experiment.dataset.classes,
         groups=experiment.protocol.groups(experiment.dataset),

@@ -90,7 +90,7 @@ def record_of(
         status=status,
         command=_command(experiment, spec, computed),
         off_recipe=experiment.off_recipe,
-        about=_about(experiment, trained.method or experiment.method),
+        about=_about(experiment, trained.method or experiment.method, trained.meter.about if trained.meter else {}),
         resolved=experiment.resolved,
         data=_data(experiment, trained.prepared, place),
         history=history,
@@ -122,7 +122,7 @@ def _command(experiment: Experiment, spec: RunSpec, computed: Computation) -> st
     return spec.command(experiment.own_recipe.model, usual_protocol, [*unofficial, *computed.flags])
 
 
-def _about(experiment: Experiment, method: Method | type[Method]) -> About:
+def _about(experiment: Experiment, method: Method | type[Method], used: dict[str, str]) -> About:
     shown = {column: experiment.known_metrics[metric_of(column)] for column in experiment.metrics}
     foreign = {metric_of(column): metric for column, metric in shown.items() if metric_of(column) not in METRICS}
     return About(
@@ -139,6 +139,7 @@ def _about(experiment: Experiment, method: Method | type[Method]) -> About:
         baseline=method.baseline,
         protocol_reference=experiment.protocol.reference,
         dataset_reference=experiment.dataset.reference,
+        used=used,
     )
 
 
@@ -199,6 +200,7 @@ def _costs(trained: FinishedTraining, computed: Computation) -> Costs:
     before = [stage for stage in stages if not stage.common]
     choices = [choice for stage in before for choice in stage.meta_step] + (meta_steps(method) if method else [])
     steps, seconds = (trained.meter.steps, trained.meter.seconds / computed.runs) if trained.meter else (0, 0.0)
+    outside = trained.meter.outside_seconds if trained.meter else {}
     model, capture = getattr(method, "model", None), getattr(method, "capture", CaptureOutcome())
     return Costs(
         train_seconds=seconds + sum(stage.seconds for stage in before),
@@ -216,6 +218,7 @@ def _costs(trained: FinishedTraining, computed: Computation) -> Costs:
         threads=computed.threads.count,
         threads_chosen_by=computed.threads.chosen_by,
         load=os.getloadavg()[0] if hasattr(os, "getloadavg") else None,  # of the last minute; Windows has none
+        outside_seconds={name: value / computed.runs for name, value in outside.items()},
     )
 
 

@@ -15,7 +15,7 @@ from torch import nn
 
 from bench.data.rules import check_labels
 from bench.data.split import Split, Splits
-from bench.errors import PluginError
+from bench.errors import NotApplicableError, PluginError
 from bench.guards.outcome import Outcome
 from bench.guards.tensors import Watched, tensors_of
 from bench.protocol import Metrics, Prepared, Protocol
@@ -142,6 +142,11 @@ def train(
         return replace(new_task(experiment, splits, streams, device), **how)
 
     trained.method = method = experiment.new_method()
+    if experiment.protocol.needs_gradient and not method.differentiable:
+        raise NotApplicableError(
+            f"the protocol {experiment.protocol.name} takes the gradient of the trained model, and that of "
+            f"{experiment.method_name} has none"
+        )
     given = loaded_splits(experiment, streams, device)
     trained.prepared = prepared = Prepared(given, method)
     trained.stages = stages = Stages(
@@ -159,14 +164,14 @@ def train(
         stages.run(prepared.method, task, meter)
         if streams.stacked:
             meter.save()  # its records are written one after the other, and an interrupt may come in between
-        if experiment.protocol.examines and not meter.diverged[0]:
+        if experiment.protocol.examines and meter.evaluated and not meter.diverged[0]:
             meter.save()
             protocol = experiment.protocol.name
             observer.note(
                 f"protocol {protocol} examines the trained models on test sets of its own: it may take a while"
             )
             with undisturbed(), experiment.running("protocol"):
-                trained.further = _examined(experiment, prepared, evaluations, streams)
+                trained.further = _examined(experiment, prepared, meter.evaluated, evaluations, streams)
 
 
 @contextmanager
@@ -203,17 +208,21 @@ def _prepare(experiment: Experiment, given: Prepared, stages: Stages) -> Prepare
 
 
 def _examined(
-    experiment: Experiment, prepared: Prepared, evaluations: Evaluations, streams: RandomStreams
+    experiment: Experiment,
+    prepared: Prepared,
+    evaluated: nn.Module,
+    evaluations: Evaluations,
+    streams: RandomStreams,
 ) -> dict[str, dict[str, Metrics]]:
     """Rule -> metrics by further test set, of the model of the rule; a model of two rules is examined once."""
-    model, metrics_by_model = copy.deepcopy(prepared.method.model), {}
-    protocol, evaluated = experiment.protocol, {"val", *prepared.splits.tests, *prepared.splits.probes}
+    model, metrics_by_model = copy.deepcopy(evaluated), {}
+    protocol, known_sets = experiment.protocol, {"val", *prepared.splits.tests, *prepared.splits.probes}
     for state in evaluations.model_states.values():
         if id(state) not in metrics_by_model:
             model.load_state_dict(state)
             evaluate = _Examination(protocol.name, evaluations, model)
             further = protocol.examine(model, prepared.splits, streams, evaluate)
-            if taken := sorted(evaluated & further.keys()):
+            if taken := sorted(known_sets & further.keys()):
                 raise PluginError(
                     f"protocol {protocol.name}: its examine names a test set {taken[0]}, which is the name of a set "
                     f"that is evaluated during training: choose another name"

@@ -141,7 +141,7 @@ class Row(SeedRuns):
                 r.costs.stacked,
                 r.costs.captured,
             )
-            seconds[machine].append(r.costs.train_seconds)
+            seconds[machine].append(r.costs.all_seconds)
         return {machine: median(s) for machine, s in seconds.items()}
 
     @property

@@ -11,6 +11,7 @@ Each raises AssertionError with what is broken. The built-in plugins pass the sa
 from bench.testing.data import check_dataset as check_dataset
 from bench.testing.data import check_protocol as check_protocol
 from bench.testing.methods import check_method as check_method
+from bench.testing.methods import find_out as find_out
 from bench.testing.methods import train as train
 from bench.testing.metrics import check_metric as check_metric
 from bench.testing.models import check_model as check_model

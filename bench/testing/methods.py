@@ -1,6 +1,7 @@
 """The contract of a method."""
 
 import dataclasses
+import pickle
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
@@ -10,15 +11,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bench.data.split import Batch
-from bench.errors import DivergedError, NotApplicableError
+from bench.errors import BenchError, NotApplicableError
+from bench.models.predict import predict
 from bench.models.stack import unstack
 from bench.testing.common import documented, equal, same, usable
-from bench.testing.toys import toy_task
+from bench.testing.toys import toy_split, toy_task
 from bench.training.checkpoints import Checkpoints
 from bench.training.history import NoEvaluations
 from bench.training.meter import Meter
-from bench.training.method import Method
+from bench.training.method import Method, Step
+from bench.training.observer import Observer
+from bench.training.state import lost
 from bench.training.task import Task
 
 
@@ -33,12 +36,21 @@ class Interrupted(Meter):
             yield epoch
 
 
+class Strict(Observer):
+    """Does not accept a checkpoint that cannot be written or read."""
+
+    def note(self, text: str) -> None:
+        assert "cannot be read" not in text and not text.startswith("no checkpoint"), text
+
+
 def train(method: Method, task: Task, checkpoint: Path | None = None, meter: Callable[..., Meter] = Meter) -> nn.Module:
-    """The trained model, without evaluation or records. Raises AssertionError for a training that diverges."""
+    """The trained model, without evaluation or records. Raises AssertionError for a training that fails."""
     try:
         with torch.random.fork_rng([]):
-            return method.fit(task, meter(NoEvaluations(), checkpoint=checkpoint))
-    except DivergedError as error:
+            return method.fit(task, meter(NoEvaluations(), Strict(), checkpoint))
+    except (NotApplicableError, AssertionError):
+        raise
+    except BenchError as error:
         raise AssertionError(str(error)) from error
 
 
@@ -58,15 +70,17 @@ def check_method(method: type[Method], options: Mapping[str, Any] | None = None)
 
     task = _task_for(method(**given))
     _check_weights(method(**given), task())
-    state = train(method(**given), task()).state_dict()
+    trained = method(**given)
+    state = _outcome(trained, task())
+    _check_evaluated(trained)
     assert all(v.isfinite().all() for v in state.values()), "training ran into values that are not finite"
-    equal(state, train(method(**given), task()).state_dict(), "two trainings with one seed differ")
-    assert not same(state, train(method(**given), task([5])).state_dict()), "the seed does not matter"
+    equal(state, _outcome(method(**given), task()), "two trainings with one seed differ")
+    assert not same(state, _outcome(method(**given), task([5]))), "the seed does not matter"
     if not method.uses_val:
-        other = train(method(**given), task(val_seed=2)).state_dict()
+        other = _outcome(method(**given), task(val_seed=2))
         equal(state, other, "it declares uses_val = False, and training changes with the validation data")
     if not method(**given).uses_groups:
-        other = train(method(**given), task(regroup=True)).state_dict()
+        other = _outcome(method(**given), task(regroup=True))
         equal(state, other, "it declares uses_groups = False, and training changes with the groups of the samples")
     if method.capturable:
         _check_capture(method, given, task())
@@ -75,6 +89,38 @@ def check_method(method: type[Method], options: Mapping[str, Any] | None = None)
     _check_resume(method, given, task, state)
     if method.stackable:
         _check_stacked(method, given, task)
+
+
+def find_out(method: type[Method], options: Mapping[str, Any] | None = None) -> dict[str, str]:
+    """Find out what a method could declare, whatever it declares: whether runs can be stacked, and updates captured.
+
+    Args:
+        method: the class.
+        options: of it.
+
+    Returns:
+        `stackable` and `capturable` -> the reason why it is not; empty where it is, on a small task.
+    """
+    given = dict(options or {})
+    task = _task_for(method(**given))
+    checks = {
+        "stackable": lambda: _check_stacked(method, given, task),
+        "capturable": lambda: _check_capture(_capturable(method), given, task()),
+    }
+    return {name: _why_not(check) for name, check in checks.items()}
+
+
+def _why_not(check: Callable[[], None]) -> str:
+    try:
+        check()
+    except AssertionError as error:
+        return str(error)
+    return ""
+
+
+def _capturable(method: type[Method]) -> type[Method]:
+    """The same method, but for what it declares."""
+    return type(method.__name__, (method,), {"capturable": True})
 
 
 def _task_for(method: Method) -> Tasks:
@@ -88,11 +134,19 @@ def _task_for(method: Method) -> Tasks:
     raise AssertionError(f"it is not applicable to the small tasks of two classes and two groups: {'; '.join(reasons)}")
 
 
+def _outcome(method: Method, task: Task, checkpoint: Path | None = None) -> dict[str, Tensor]:
+    """What a training ends with: the tensors of the evaluated model, and its logits for the same inputs each time."""
+    model = train(method, task, checkpoint)
+    images = task.train.x.dim() - task.train.y.dim() > 1
+    logits = predict(model, toy_split(30, 99, images), 30)
+    return {name: value for name, value in model.state_dict().items() if isinstance(value, Tensor)} | {"logits": logits}
+
+
 def _check_weights(method: Method, task: Task) -> None:
     """Weights and losses have one entry for each sample, and no gradient goes through the weights."""
     original = method.weights
 
-    def checked(batch: Batch, losses: Tensor) -> Tensor:
+    def checked(batch: Step, losses: Tensor) -> Tensor:
         weights = original(batch, losses)
         assert losses.shape == batch.y.shape, f"losses have shape {list(losses.shape)}, the batch {list(batch.y.shape)}"
         assert weights.shape == losses.shape, f"weights have shape {list(weights.shape)}, losses {list(losses.shape)}"
@@ -103,20 +157,55 @@ def _check_weights(method: Method, task: Task) -> None:
     train(method, task)
 
 
+def _check_evaluated(method: Method) -> None:
+    """What is evaluated has a gradient unless the method says otherwise: protocols attack it."""
+    if not method.differentiable:
+        return
+    x = method.task.train.batch(torch.arange(4)).x.requires_grad_()
+    logits = method.evaluated().eval()(x)
+    assert isinstance(logits, Tensor) and logits.requires_grad, (
+        "the logits of evaluated() have no gradient with respect to the inputs: declare differentiable = False"
+    )
+
+
 def _check_resume(method: type[Method], options: dict[str, Any], task: Tasks, expected: Mapping[str, Tensor]) -> None:
     """Interrupted halfway and resumed from the checkpoint, it ends at the same parameters."""
+    first, again = method(**options), method(**options)
     with tempfile.TemporaryDirectory() as folder:
         checkpoint = Path(folder, "checkpoint.pt")
         seconds = Checkpoints.SECONDS
         Checkpoints.SECONDS = 0.0
         try:
-            train(method(**options), task(), checkpoint, Interrupted)
+            train(first, task(), checkpoint, Interrupted)
             raise AssertionError("its fit does not go through meter.epochs: it is neither evaluated nor resumed")
         except KeyboardInterrupt:
-            resumed = train(method(**options), task(), checkpoint).state_dict()
-            equal(expected, resumed, "a resumed training ends elsewhere: run state must be attributes of the method")
+            resumed = _outcome(again, task(), checkpoint)
         finally:
             Checkpoints.SECONDS = seconds
+    changed = _changed(method, options, task)
+    not_kept = ", ".join(f"self.{name} ({kind})" for name, kind in changed.items())
+    kept = "numbers, texts, tensors, numpy arrays, what has a state_dict, and containers of these"
+    why = f"a checkpoint does not keep {not_kept}, but {kept}" if changed else f"a checkpoint keeps attributes: {kept}"
+    equal(expected, resumed, f"a resumed training ends elsewhere: {why}")
+    assert not changed, f"what changes in a training would be lost: {why}"
+
+
+def _changed(method: type[Method], options: dict[str, Any], task: Tasks) -> dict[str, str]:
+    """Attributes that no checkpoint keeps and that are other ones after a training: name -> the type in the way."""
+    begun, trained = method(**options), method(**options)
+    begun.begin(task())
+    train(trained, task())
+    after = lost(vars(trained))
+    before = {name: _fingerprint(vars(begun).get(name)) for name in after}
+    return {name: kind for name, kind in after.items() if _fingerprint(vars(trained)[name]) != before[name]}
+
+
+def _fingerprint(value: Any) -> bytes:
+    """The same bytes for equal values. Empty for a value that cannot be pickled, of which nothing can be told."""
+    try:
+        return pickle.dumps(value)
+    except Exception:  # as many kinds as there are types
+        return b""
 
 
 def _check_capture(method: type[Method], options: dict[str, Any], task: Task) -> None:
@@ -138,11 +227,14 @@ def _tensors(method: Method) -> dict[str, Tensor]:
 def _check_stacked(method: type[Method], options: dict[str, Any], task: Tasks) -> None:
     """Trained at once, runs end where they end one by one, up to rounding."""
     seeds = (0, 1, 2)
-    stacked = unstack(train(method(**options), task(seeds, stacked=True)))
+    mend = "write losses and weights along the last dimension, or leave out stackable = True"
+    try:
+        stacked = unstack(train(method(**options), task(seeds, stacked=True)))
+    except Exception as error:  # whatever the code of a method raises that was written for a single run
+        raise AssertionError(f"stacked runs fail with {type(error).__name__}: {error}: {mend}") from error
     for seed, model in zip(seeds, stacked, strict=True):
         single = train(method(**options), task([seed])).state_dict()
         for name, value in model.state_dict().items():
             assert torch.allclose(value, single[name], rtol=1e-3, atol=1e-4), (
-                f"stacked runs differ from single ones in {name} (seed {seed}): write losses and weights along the "
-                f"last dimension, or declare stackable = False"
+                f"stacked runs differ from single ones in {name} (seed {seed}): {mend}"
             )

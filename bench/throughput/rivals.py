@@ -41,7 +41,6 @@ class LearnedWeights(Method):
     """
 
     uses_val = True
-    stackable = False
 
     def setup(self) -> None:
         self.val = self.task.val_batches()
@@ -92,7 +91,7 @@ class DoubleBackward(LearnedWeights, ABC):
             self.w[batch.index] = w - lr * gradient
             weights = self.sample_weights(self.w[batch.index], batch.index)
         losses = self.task.loss(self.model(batch.x), batch.y)
-        self.descend(self.objective(batch, losses, weights))
+        self.descend(self.objective(self.as_step(batch), losses, weights))
         return losses.detach(), weights
 
     @abstractmethod

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from bench.data.split import Batch, Split
+from bench.data.split import ORIGIN, Batch, Split
 
 if TYPE_CHECKING:
     import numpy as np
@@ -46,6 +46,18 @@ class Samples(NamedTuple):
     def cat(cls, steps: Sequence["Samples"]) -> "Samples":
         """The samples of the steps of an epoch."""
         return cls(*(torch.cat(parts, -1) for parts in zip(*steps, strict=True)))
+
+    def of_origin(self, train: Split) -> "Samples":
+        """The samples with their positions in the data that the method was given; without those that it has made.
+
+        Args:
+            train: the training data, with their origin where the method has made them (`Method.training_data`).
+        """
+        if ORIGIN not in train.columns:
+            return self
+        origin = train.columns[ORIGIN][self.index]
+        given = origin >= 0
+        return Samples(*(field[given] for field in self._replace(index=origin)))
 
 
 class Diagnostics:
@@ -127,8 +139,8 @@ class Diagnostics:
             run: its number in the stack; 0 if runs are not stacked.
 
         Returns:
-            `train/weight` (float32), `train/y` and `train/group`, [N] in the order of the split. Nothing if all weights
-            are equal.
+            `train/weight` (float32), `train/y` and `train/group`, [N] in the order of the split, and `train/origin` if
+            the method has made its training data. Nothing if all weights are equal.
         """
         if self.weights is None:
             return {}
@@ -136,7 +148,10 @@ class Diagnostics:
         known_weights = weights[~weights.isnan()]
         if not len(known_weights) or known_weights.min() == known_weights.max():
             return {}
-        return {"train/weight": weights.numpy(), "train/y": y.short().numpy(), "train/group": group.short().numpy()}
+        arrays = {"train/weight": weights.numpy(), "train/y": y.short().numpy(), "train/group": group.short().numpy()}
+        if ORIGIN in train.columns:
+            arrays["train/origin"] = train.columns[ORIGIN].cpu().numpy()
+        return arrays
 
     def state_dict(self) -> dict[str, Any]:
         return {"weights": self.weights}
@@ -223,7 +238,7 @@ def gradient_norm(model: nn.Module, stacked: bool) -> Tensor:
     """
     gradients = [p.grad.flatten(1 if stacked else 0) for p in model.parameters() if p.grad is not None]
     if not gradients:
-        first = next(model.parameters())
+        first = next(model.parameters(), torch.zeros(()))  # a model may have none
         return torch.full(first.shape[:1] if stacked else (), math.nan, device=first.device)
     norms = [torch.linalg.vector_norm(g, dim=-1, dtype=torch.float64) for g in gradients]
     norm: Tensor = torch.linalg.vector_norm(torch.stack(norms), dim=0)

@@ -55,8 +55,8 @@ def averages_after(method: "Method", epochs: int) -> bool:
 
 
 class EvaluatedModel:
-    """The model that is evaluated in a training: the trained model, or a model with the mean of its parameters if the
-    recipe averages them (`Recipe.average_from`).
+    """The model that is evaluated in a training: what the method says (`Method.evaluated`), or a model with the mean of
+    its parameters if the recipe averages them (`Recipe.average_from`).
     """
 
     def __init__(self) -> None:
@@ -69,11 +69,11 @@ class EvaluatedModel:
         """
         averages = averages_after(method, epochs)
         if averages:
-            self._average.add(method.model)
+            self._average.add(method.evaluated())
         if not evaluates_after(method, epochs):
             return None
         if not averages:
-            return method.model
+            return method.evaluated()
         task = method.task
         return self._average.model(
             training_batches(task.train, task.recipe.batch_size, task.streams, epochs - 1, task.augment)
@@ -101,14 +101,16 @@ class TrainingValues:
             steps: the samples of each step of the epoch.
 
         Returns:
-            The diagnostics of the steps, the norm of the gradient of the last update, and the method's own diagnostics.
+            The diagnostics of the steps, the norm of the gradient of the last update, and the method's own diagnostics,
+            which are all that there is for an epoch without steps.
         """
-        stacked = method.task.streams.stacked
+        of_method = {name: value.double().reshape(-1).tolist() for name, value in method.diagnostics().items()}
+        if not steps:
+            return of_method
         values = self._diagnostics(steps, method.task)
-        values["gradient_norm"] = gradient_norm(method.model, stacked)
+        values["gradient_norm"] = gradient_norm(method.model, method.task.streams.stacked)
         table = torch.stack([value.double() for value in values.values()])  # so that there is one transfer
         columns = table.reshape(len(values), -1).tolist()
-        of_method = {name: value.double().reshape(-1).tolist() for name, value in method.diagnostics().items()}
         return dict(zip(values, columns, strict=True)) | of_method
 
     def arrays(self, method: "Method", run: int) -> dict[str, "np.ndarray[Any, Any]"]:

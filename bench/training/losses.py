@@ -12,7 +12,12 @@ from bench.recipe import Recipe
 
 
 def cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
-    """The cross-entropy of each sample: logits [.., B, C] and classes y [.., B] -> [.., B]."""
+    """The cross-entropy of each sample: logits [.., B, C] and classes y [.., B] -> [.., B].
+
+    Instead of classes, y may be probabilities of them, [.., B, C] float.
+    """
+    if y.shape == logits.shape:
+        return -(y * logits.log_softmax(-1)).sum(-1)
     if logits.dim() == 2:
         return F.cross_entropy(logits, y, reduction="none")
     return F.cross_entropy(logits.flatten(0, -2), y.flatten(), reduction="none").view(y.shape)
@@ -22,8 +27,13 @@ def hinge(logits: Tensor, y: Tensor) -> Tensor:
     """The hinge loss of each sample, max(0, 1 - (z_y - max of the other z)): logits z [.., B, C], y [.., B] -> [.., B].
 
     It is Crammer and Singer's multi-class hinge. With the logits (0, z) of two classes it is the usual
-    max(0, 1 - (+-1) z).
+    max(0, 1 - (+-1) z). Instead of classes, y may be probabilities of them, [.., B, C] float: then it is the expected
+    loss.
     """
+    if y.shape == logits.shape:
+        classes = torch.arange(y.shape[-1], device=y.device)
+        losses = torch.stack([hinge(logits, c.expand(y.shape[:-1])) for c in classes], -1)
+        return (y * losses).sum(-1)
     of_class = logits.gather(-1, y.unsqueeze(-1)).squeeze(-1)
     of_others = logits.scatter(-1, y.unsqueeze(-1), -torch.inf).amax(-1)
     return F.relu(1 - (of_class - of_others))

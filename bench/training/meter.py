@@ -10,17 +10,16 @@ import torch
 from torch import Tensor, nn
 
 from bench.data.split import Batch
-from bench.errors import DivergedError, PluginError
+from bench.errors import DivergedError, NotApplicableError, PluginError
 from bench.meta import warning
 from bench.training.checkpoints import Checkpoints
 from bench.training.diagnostics import Samples
 from bench.training.history import EvaluatedModel, Evaluator, TrainingValues
+from bench.training.method import Method
 from bench.training.observer import Observer
 
 if TYPE_CHECKING:
     import numpy as np
-
-    from bench.training.method import Method
 
 
 class SampleWatch(Protocol):
@@ -43,14 +42,14 @@ class Stopwatch:
         self._started_at = 0.0
         self._choosing_before = 0.0
 
-    def start(self, method: "Method") -> None:
+    def start(self, method: Method) -> None:
         """Start to measure, when the device is done with its work."""
-        self._started_at = _now(method.task.device)
+        self._started_at = method.task.now()
         self._choosing_before = _choosing(method)
 
-    def stop(self, method: "Method") -> None:
+    def stop(self, method: Method) -> None:
         """Add the seconds since `start`, when the device is done with its work."""
-        seconds = _now(method.task.device) - self._started_at
+        seconds = method.task.now() - self._started_at
         self.seconds += seconds - (_choosing(method) - self._choosing_before)
 
 
@@ -65,8 +64,12 @@ class Meter:
         watch: sees the weights and losses of every sample. It takes no part in the seconds.
 
     Attributes:
-        seconds: of training alone, without evaluations and checkpoints. If the recipe averages the parameters, that is
-            included, with a pass over the training data before each evaluation if the model has BatchNorm.
+        seconds: of the epochs alone, without evaluations and checkpoints. If the recipe averages the parameters, that
+            is included, with a pass over the training data before each evaluation if the model has BatchNorm.
+        outside_seconds: seconds of the training outside of its epochs: `setup`, from the call of the method's `setup`
+            to the first epoch, and `end`, from the last epoch to the return of `fit`.
+        evaluated: what was evaluated last; None before.
+        about: what the method says of itself after the training (`Method.about`).
         steps: number of updates.
         samples: number of samples in these updates, of each run.
         history: one row for each evaluation.
@@ -84,6 +87,9 @@ class Meter:
     ) -> None:
         self.steps = 0
         self.samples = 0
+        self.outside_seconds: dict[str, float] = {}
+        self.evaluated: nn.Module | None = None
+        self.about: dict[str, str] = {}
         self.history: list[dict[str, Any]] = []
         self.diverged: list[bool] = []
         self._evaluator = evaluator
@@ -104,7 +110,7 @@ class Meter:
         """Seconds of training alone."""
         return self._stopwatch.seconds
 
-    def epochs(self, method: "Method") -> Iterator[int]:
+    def epochs(self, method: Method) -> Iterator[int]:
         """Lead through the epochs of a training: what a method's `fit` iterates over.
 
         Before each epoch the learning rate and the random state are set. If the learning rate changes with each update,
@@ -124,8 +130,11 @@ class Meter:
             raise PluginError("a method may go through meter.epochs only once")
         self._begun = True
         self._method = method
+        self.outside_seconds["setup"] = method.task.now() - method.began_at
         self._epoch = -method.preparation_epochs
         self.diverged = [False] * len(method.task.streams.seeds)
+        own_rate = type(method).learning_rate is not Method.learning_rate
+        self._rate_by_step = own_rate or method.task.recipe.schedule == "cyclical"
         self._checkpoints.begin(method.model)
         self._resume()
         self._observer.begin(method, self._epoch)
@@ -140,6 +149,12 @@ class Meter:
             self._stopwatch.stop(method)
             self._note_warnings()
             self._close_epoch(evaluated)
+        self._ended_at = method.task.now()
+
+    def end(self) -> None:
+        """After the return of `fit`."""
+        self.outside_seconds["end"] = self._method.task.now() - self._ended_at
+        self.about = {str(name): str(value) for name, value in self._method.about().items()}
 
     def step(self, batch: Batch, losses: Tensor, weights: Tensor) -> None:
         """Note a step. Until the epoch ends nothing is computed, and the device is not waited for.
@@ -160,7 +175,7 @@ class Meter:
         self.steps += 1
         self.samples += batch.y.shape[-1]
         self._seen.append(Samples.of(batch, losses, weights))
-        if self._method.task.recipe.schedule == "cyclical":
+        if self._rate_by_step:
             set_learning_rate(self._method, self._epoch, len(self._seen))
         time_now = time.perf_counter()
         if time_now - self._shown_at > self.SHOW_SECONDS:
@@ -184,10 +199,12 @@ class Meter:
         if self._epoch > 0:
             self._note_divergence()
         if all(self.diverged):
+            if not self._seen:
+                raise DivergedError(f"a parameter is not finite after epoch {self._epoch}")
             loss = _mean_losses(self._seen)[0]
             raise DivergedError(f"the training loss is {loss:g} in epoch {self._epoch}, or a parameter is not finite")
         if self._watch and self._epoch > 0:
-            self._watch(Samples.cat(self._seen))
+            self._show_samples(self._watch)
         if evaluated is None:
             self._seen.clear()
         else:
@@ -195,10 +212,15 @@ class Meter:
         if self._checkpoints.due:
             self.save()
 
+    def _show_samples(self, watch: SampleWatch) -> None:
+        if not self._seen:
+            raise NotApplicableError("the protocol looks at the samples of each step, and the method makes none")
+        watch(Samples.cat(self._seen).of_origin(self._method.task.train))
+
     def _note_divergence(self) -> None:
-        """Note the runs whose mean loss or one of whose parameters is not finite."""
-        losses = _mean_losses(self._seen)
-        parameters_finite = _finite_runs(self._method.model, self._method.task.streams.stacked)
+        """Note the runs whose mean loss or one of whose parameters is not finite. Without steps there is no loss."""
+        losses = _mean_losses(self._seen) if self._seen else [0.0] * len(self.diverged)
+        parameters_finite = _finite_runs(self._method.model, len(self.diverged))
         for run, (loss, finite) in enumerate(zip(losses, parameters_finite, strict=True)):
             if not (finite and math.isfinite(loss)):
                 self.diverged[run] = True
@@ -208,10 +230,11 @@ class Meter:
         training_values = self._training_values(self._method, self._seen)
         self._seen.clear()  # an evaluation may need this memory
         self._observer.evaluating(self._epoch)
+        self.evaluated = model
         row = {"epoch": self._epoch, "step": self.steps, "train": training_values}
         row |= self._evaluator(model, self._epoch)
         self.history.append(row)
-        self._observer.evaluated(row, self.samples / self.seconds)
+        self._observer.evaluated(row, self.samples / self.seconds if self.seconds else 0.0)
 
     def arrays(self, run: int) -> dict[str, "np.ndarray[Any, Any]"]:
         """The arrays that are stored beside a run's record: the weights of the training samples, if they differ."""
@@ -225,6 +248,7 @@ class Meter:
             {
                 "epoch": self._epoch,
                 "seconds": self.seconds,
+                "outside_seconds": self.outside_seconds,
                 "steps": self.steps,
                 "samples": self.samples,
                 "history": self.history,
@@ -244,6 +268,7 @@ class Meter:
             return
         self._epoch = state["epoch"]
         self._stopwatch.seconds = state["seconds"]
+        self.outside_seconds = state["outside_seconds"]  # as in a run without a break
         self.steps = state["steps"]
         self.samples = state["samples"]
         self.history = state["history"]
@@ -256,21 +281,14 @@ class Meter:
             self._watch.load_state_dict(state["watch"])
 
 
-def set_learning_rate(method: "Method", epoch: int, step: int = 0) -> None:
-    """Give the method's optimiser the learning rate of an update; the first update of an epoch is step 0."""
-    lr = method.task.lr(method.recipe_epoch(epoch), step)
-    for group in method.optimizer.param_groups:
-        group["lr"] = lr
+def set_learning_rate(method: Method, epoch: int, step: int = 0) -> None:
+    """Give the optimisers of the method's task the learning rate of an update; the first one of an epoch is step 0."""
+    rate = method.learning_rate(epoch, step)
+    if rate is not None:
+        method.task.rates.set(rate, method.task.recipe.lr)
 
 
-def _now(device: torch.device) -> float:
-    """The time in seconds when the device is done with its work."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter()
-
-
-def _choosing(method: "Method") -> float:
+def _choosing(method: Method) -> float:
     """The seconds that a method's look-aheads have taken so far to choose and check their backends."""
     return sum(engine.choice.seconds for engine in method.engines() if engine.choice)
 
@@ -281,7 +299,7 @@ def _mean_losses(steps: list[Samples]) -> list[float]:
     return losses.double().reshape(-1).tolist()
 
 
-def _finite_runs(model: nn.Module, stacked: bool) -> list[bool]:
+def _finite_runs(model: nn.Module, runs: int) -> list[bool]:
     """Whether all parameters are finite, for each run."""
-    finite = [p.isfinite().flatten(1 if stacked else 0).all(-1) for p in model.parameters()]
-    return torch.stack(finite).all(0).reshape(-1).tolist()
+    finite = [p.isfinite().reshape(runs, -1).all(-1) for p in model.parameters()]
+    return torch.stack(finite).all(0).tolist() if finite else [True] * runs

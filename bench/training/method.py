@@ -1,21 +1,82 @@
 """The base of all methods: what happens in a training."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
 
-from bench.data.split import Batch, Split
+from bench.data.split import ORIGIN, Batch, Split
+from bench.errors import PluginError
 from bench.meta import LookAhead
+from bench.models.heads import Head, calls_of, head_of
 from bench.models.predict import predict
 from bench.training.capture.update import CapturedUpdate, CaptureOutcome
+from bench.training.state import restore, stored
 from bench.training.task import Task
 from bench.trees import instances
 
 if TYPE_CHECKING:
     from bench.training.meter import Meter
+
+
+HEADS: WeakKeyDictionary[nn.Module, Head] = WeakKeyDictionary()
+"""Model -> its head, as long as the model exists. Two samples have to be predicted to find it."""
+
+
+class Step(Batch):
+    """The training batch of an update, with what else is known in it.
+
+    Attributes:
+        epoch: of the training; below 0 for preparation epochs.
+        number: of the step in the epoch; the first one is 0.
+    """
+
+    epoch: int
+    number: int
+    _method: "Method"
+
+    @classmethod
+    def of(cls, batch: Batch, method: "Method", epoch: int = 0, number: int = 0) -> "Step":
+        """The step of a method on a batch."""
+        step = cls(*batch)
+        step.epoch, step.number, step._method = epoch, number, method
+        return step
+
+    def _replace(self, **fields: Tensor) -> "Step":
+        """The step with other inputs, for which there is another forward pass."""
+        return Step.of(super()._replace(**fields), self._method, self.epoch, self.number)
+
+    @property
+    def logits(self) -> Tensor:
+        """[.., B, C]: the output of the update's forward pass (`Method.forward`), made once, with its graph."""
+        return self._outputs[0]
+
+    @property
+    def features(self) -> Tensor:
+        """[.., B, D]: what goes into the model's head in that pass, with its graph.
+
+        Raises:
+            PluginError: unless the method declares `uses_features`.
+        """
+        features = self._outputs[1]
+        if features is None:
+            raise PluginError("the features of a step are known if the method declares uses_features = True")
+        return features
+
+    @cached_property
+    def _outputs(self) -> tuple[Tensor, Tensor | None]:
+        method = self._method
+        if not method.uses_features:
+            return method.forward(self.x), None
+        if method.model not in HEADS:
+            HEADS[method.model] = head_of(method.model, method.task.train)
+        with calls_of(HEADS[method.model]) as calls:
+            logits = method.forward(self.x)
+        return logits, calls[-1][0]
 
 
 @dataclass
@@ -33,6 +94,7 @@ class Method:
         preparation_epochs: number of epochs before those of the recipe, which are not evaluated.
         training_epochs: number of epochs of the recipe.
         capture: whether updates were replayed.
+        began_at: when `setup` was called, in seconds as `task.now` gives them.
     """
 
     name: ClassVar[str] = ""
@@ -41,8 +103,10 @@ class Method:
     """Whether it learns from the validation data. If not, they do not change its training (a contract test checks)."""
     uses_groups = False
     """Whether it reads the groups of training samples. If that depends on its options, `__post_init__` sets it."""
-    stackable: ClassVar[bool] = True
-    """Whether stacked runs give the results of single runs."""
+    uses_features: ClassVar[bool] = False
+    """Whether it reads the features of a step (`Step.features`); the model then needs a head (`bench.models.heads`)."""
+    stackable: ClassVar[bool] = False
+    """Whether stacked runs give the results of single runs (`bench.testing.find_out` tells)."""
     capturable: ClassVar[bool] = False
     """Whether `update` can be captured and replayed.
 
@@ -50,6 +114,8 @@ class Method:
     and on no Python number that changes between updates, except for the settings of optimisers. Validation batches must
     come from `task.val_batches`, or from `BalancedBatches` in its attributes (also in lists, tuples and dictionaries).
     """
+    differentiable: ClassVar[bool] = True
+    """Whether what is evaluated has a gradient. If not, protocols that attack it are not applicable."""
     baseline: ClassVar[bool] = False
     """Whether tables state other methods' costs and gains relative to it."""
 
@@ -59,6 +125,7 @@ class Method:
         "preparation_epochs",
         "training_epochs",
         "capture",
+        "began_at",
     )
     """Attributes that the training sets, so that no option can have their names; nor those of this class."""
 
@@ -70,7 +137,7 @@ class Method:
             meter: leads through the epochs, and has to be told of each step.
 
         Returns:
-            The trained model, which is `self.model`.
+            The trained model: `self.evaluated()` after the last epoch.
 
         Raises:
             NotApplicableError: if the method cannot use the task.
@@ -81,14 +148,15 @@ class Method:
         update = replayed or self.update
         try:
             for epoch in meter.epochs(self):
+                self.begin_epoch(epoch)
                 self.model.train(self.task.recipe.in_training_mode(self.recipe_epoch(epoch)))
-                for batch in self.batches(epoch):
-                    losses, weights = update(batch)
+                for number, batch in enumerate(self.batches(epoch)):
+                    losses, weights = update(Step.of(batch, self, epoch, number))
                     meter.step(batch, losses, weights)
                 self.end_epoch(epoch)
         finally:  # because the record of a failure says it too
             self.capture = CaptureOutcome.of(replayed, self.capturable)
-        return self.model
+        return self.evaluated()
 
     def begin(self, task: Task) -> None:
         """Do everything that comes before the first epoch."""
@@ -97,12 +165,16 @@ class Method:
         self.preparation_epochs = 0
         self.training_epochs = task.epochs
         self.restart()
+        self.began_at = task.now()
+        self.task = replace(task, train=_with_origin(self.training_data(task), task.train))
         self.setup()
 
     def restart(self) -> None:
         """Make a new model with the run's initial weights, and a new optimiser.
 
-        A captured update would go on with the old ones, so a method that calls this must leave `capturable` False.
+        A captured update would go on with the old ones, so a method that calls this must leave `capturable` False. A
+        method whose model has no parameters, such as one that fits the estimator of a library, overrides this: it sets
+        `model` and makes no optimiser.
         """
         self.model: nn.Module = self.task.new_model()
         self.optimizer = self.task.optimizer(self.model)
@@ -110,13 +182,26 @@ class Method:
     def update(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Make one update of the parameters.
 
+        Args:
+            batch: the `Step`; any other batch counts as the first step (`as_step`).
+
         Returns:
             The losses and the weights that it used, [.., B] each, detached.
         """
-        losses = self.losses(batch)
-        weights = self.weights(batch, losses)
-        self.descend(self.objective(batch, losses, weights))
+        step = self.as_step(batch)
+        losses = self.losses(step)
+        weights = self.weights(step, losses)
+        self.descend(self.objective(step, losses, weights))
         return losses.detach(), weights  # detached, so that the graph is freed before the next update
+
+    def as_step(self, batch: Batch) -> Step:
+        """The batch, if it is a step; or the first step of the first epoch on it."""
+        return batch if isinstance(batch, Step) else Step.of(batch, self)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The forward pass of an update: inputs [.., B, ...] -> logits [.., B, C], with their graph."""
+        outputs: Tensor = self.model(x)
+        return outputs
 
     def descend(self, objective: Tensor) -> None:
         """Make one step of the optimiser down an objective [..]."""
@@ -139,19 +224,77 @@ class Method:
         """The epoch of the recipe whose learning rate, order of the samples and random numbers an epoch uses."""
         return epoch
 
+    def training_data(self, task: Task) -> Split:
+        """The training data that the method trains on, by default those that it is given.
+
+        Methods that resample, synthesise or prune override it. It is called once, before `setup`, and its time counts
+        as a cost of the method. Positions of samples (`Batch.index`) are those in the split that it returns.
+
+        Args:
+            task: as it is given. Afterwards `self.task` is the same with the training data that are returned.
+
+        Returns:
+            A split whose samples say where they come from (`Split.with_origin`).
+        """
+        return task.train
+
+    def about(self) -> dict[str, str]:
+        """What was really used, where the recipe does not say it: name -> words. Called after the training.
+
+        By default these are the optimiser of the model, if it is not the recipe's; the schedule, if `learning_rate` is
+        overridden; and the number of training samples, if the method has made its own. It stands in the record and on
+        the page.
+        """
+        used = {}
+        trained = {id(parameter) for parameter in self.model.parameters()}
+        own = [
+            optimizer
+            for optimizer in instances(torch.optim.Optimizer, vars(self))
+            if optimizer not in self.task.rates
+            and any(id(parameter) in trained for group in optimizer.param_groups for parameter in group["params"])
+        ]
+        if own:
+            used["optimizer"] = ", ".join(map(_described, own))
+        if type(self).learning_rate is not Method.learning_rate:
+            used["schedule"] = "the method's own"
+        if ORIGIN in self.task.train.columns:
+            origin = self.task.train.columns[ORIGIN]
+            made = int((origin < 0).sum())
+            used["training samples"] = f"{len(origin):,}" + (f", of which {made:,} were made" if made else "")
+        return used
+
+    def learning_rate(self, epoch: int, step: int) -> float | None:
+        """The learning rate of an update, for every optimiser that `task.optimizer` has made, and for no other.
+
+        It is asked before each epoch; before each update too where the recipe's rate is cyclical, or where a method has
+        a rate of its own.
+
+        Args:
+            epoch: of the training; below 0 for preparation epochs.
+            step: of the epoch; the first one is 0.
+
+        Returns:
+            The rate, by default the recipe's; None if the method sets the rates of all its optimisers itself.
+        """
+        return self.task.lr(self.recipe_epoch(epoch), step)
+
     def batches(self, epoch: int) -> Iterator[Batch]:
         """The training batches of an epoch."""
         return self.task.batches(self.recipe_epoch(epoch))
 
-    def losses(self, batch: Batch) -> Tensor:
-        """The loss of each sample, [.., B], differentiable."""
-        return self.task.loss(self.model(batch.x), batch.y)
+    def losses(self, batch: Step) -> Tensor:
+        """The loss of each sample, [.., B], differentiable.
 
-    def weights(self, batch: Batch, losses: Tensor) -> Tensor:
+        Args:
+            batch: the training batch, with its logits.
+        """
+        return self.task.loss(self.as_step(batch).logits, batch.y)
+
+    def weights(self, batch: Step, losses: Tensor) -> Tensor:
         """The weight of each sample.
 
         Args:
-            batch: the training batch.
+            batch: the training batch, with its logits.
             losses: [.., B], with their graph.
 
         Returns:
@@ -159,9 +302,20 @@ class Method:
         """
         return torch.ones_like(losses)
 
-    def objective(self, batch: Batch, losses: Tensor, weights: Tensor) -> Tensor:
+    def objective(self, batch: Step, losses: Tensor, weights: Tensor) -> Tensor:
         """The objective that the update descends, [..]."""
         return (weights * losses).mean(-1)
+
+    def evaluated(self) -> nn.Module:
+        """What is evaluated, examined and averaged at an epoch's end, by default `model`: a module that gives logits
+        [.., B, C] for inputs, and whose `state_dict` holds all that these depend on.
+
+        Moving averages and estimators of libraries are examples. Evaluations put it into evaluation mode.
+        """
+        return self.model
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Called before the first step of each epoch."""
 
     def end_epoch(self, epoch: int) -> None:
         """Called after the last step of each epoch."""
@@ -182,22 +336,31 @@ class Method:
         return {}
 
     def state_dict(self) -> dict[str, Any]:
-        """The state for a checkpoint at an epoch's end: every attribute that is a tensor or has a `state_dict`."""
-        state = {}
-        for name, value in vars(self).items():
-            if hasattr(value, "state_dict"):
-                state[name] = value.state_dict()
-            elif isinstance(value, Tensor) and not value.grad_fn:
-                state[name] = value
-        return state
+        """The state for a checkpoint at an epoch's end: every attribute that can be stored (`bench.training.state`)."""
+        return stored(vars(self))
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore the state that `state_dict` gave."""
-        for name, value in state.items():
-            present = getattr(self, name, None)
-            if not isinstance(value, Tensor):
-                getattr(self, name).load_state_dict(value)
-            elif isinstance(present, Tensor) and present.shape == value.shape:
-                present.data.copy_(value)  # in place, because an optimiser may hold the tensor
-            else:
-                setattr(self, name, value)
+        restore(self, state)
+
+
+def _with_origin(made: Split, given: Split) -> Split:
+    """Training data that a method has made. Raises PluginError where they do not say where they come from."""
+    if made is given:
+        return given
+    if made.flaw:
+        raise PluginError(f"`training_data` {made.flaw}")
+    origin = made.columns.get(ORIGIN)
+    if origin is None or origin.dtype != torch.int64 or origin.shape != made.y.shape or origin.amax() >= len(given):
+        raise PluginError(
+            "`training_data` must say where each sample comes from: split.with_origin(positions in task.train, below 0 "
+            "for samples that are none of these), int64, one for each sample"
+        )
+    return made
+
+
+def _described(optimizer: torch.optim.Optimizer) -> str:
+    """The name of an optimiser with the numbers of its first group: `SGD (lr 0.1, momentum 0.9)`."""
+    group = optimizer.param_groups[0]
+    numbers = {name: group[name] for name in ("lr", "momentum", "betas", "weight_decay") if group.get(name)}
+    return f"{type(optimizer).__name__} ({', '.join(f'{name} {value}' for name, value in numbers.items())})"

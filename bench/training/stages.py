@@ -24,14 +24,17 @@ def run_training(method: Method, task: Task, meter: Meter) -> None:
     Within the training the task's GPU is the current one. Afterwards torch's global generators are as before.
 
     Raises:
-        PluginError: if the method does not return the model that was evaluated.
+        PluginError: if the method does not go through all epochs, or returns another model than the evaluated one.
         Exception: whatever the training raises.
     """
     gpus = [task.device] if task.device.type == "cuda" else []
     with torch.random.fork_rng(gpus), torch.cuda.device(task.device) if gpus else nullcontext():
         model = method.fit(task, meter)
-    if model is not method.model or not meter.history or meter.history[-1]["epoch"] != method.training_epochs:
-        raise PluginError("`fit` must return self.model after all of meter.epochs(self), which evaluates it")
+        if not meter.history or meter.history[-1]["epoch"] != method.training_epochs:
+            raise PluginError("`fit` must go through all of meter.epochs(self), which evaluates the model")
+        meter.end()
+    if model not in (method.model, meter.evaluated, method.evaluated()):
+        raise PluginError("`fit` must return self.evaluated(), the model that meter.epochs(self) has evaluated last")
 
 
 class Stages:
@@ -93,7 +96,8 @@ class Stages:
             raise type(error)(f"{name}: {error}") from error
         meter.save()
         choices = meta_steps(method)
-        self.done.append(StageCosts(name, meter.seconds, meter.steps, common, method.capture.captured, choices))
+        seconds = meter.seconds + sum(meter.outside_seconds.values())
+        self.done.append(StageCosts(name, seconds, meter.steps, common, method.capture.captured, choices))
 
     def run(self, method: Method, task: Task, meter: Meter) -> None:
         """Train a method as the function `fit` does.

@@ -2,19 +2,61 @@
 
 import itertools
 import math
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
 
 from bench.data.batches import BalancedBatches, Draws, training_batches
 from bench.data.split import Augment, Batch, Split
-from bench.errors import OptionError
+from bench.errors import OptionError, PluginError
 from bench.meta import LookAhead
 from bench.recipe import Recipe
 from bench.streams import RandomStreams
 from bench.training.losses import LOSSES
+
+
+class Rates:
+    """The learning rates of the optimisers that a task has made, as long as these exist.
+
+    What a group had when its rate was first set is kept in the group as `initial_lr`, as torch's own schedulers do, so
+    that it is part of a checkpoint.
+    """
+
+    def __init__(self) -> None:
+        self._last: WeakKeyDictionary[torch.optim.Optimizer, list[float]] = WeakKeyDictionary()
+
+    def add(self, optimizer: torch.optim.Optimizer) -> None:
+        """From now on set the rates of this optimiser too."""
+        self._last[optimizer] = []
+
+    def __contains__(self, optimizer: torch.optim.Optimizer) -> bool:
+        return optimizer in self._last
+
+    def set(self, rate: float, base: float) -> None:
+        """Give every optimiser the rate of the next update.
+
+        Args:
+            rate: of a group that began with the base rate. One that began with another has as many times the rate.
+            base: the recipe's learning rate.
+
+        Raises:
+            PluginError: where something else has changed a rate since the last call, which would be lost now.
+        """
+        for optimizer, last in self._last.items():
+            for group, before in zip(optimizer.param_groups, last, strict=False):  # groups may have been added
+                if group["lr"] != before:
+                    raise PluginError(
+                        f"the learning rate {group['lr']:g} that the method has set would be replaced by the recipe's: "
+                        f"let `learning_rate` return the rate, or None if the method sets all rates itself"
+                    )
+            for group in optimizer.param_groups:
+                group["lr"] = rate * (group.setdefault("initial_lr", group["lr"]) / base)
+            last[:] = [group["lr"] for group in optimizer.param_groups]
 
 
 @dataclass(frozen=True)
@@ -36,6 +78,7 @@ class Task:
             runner sets it to False if the learning rate changes with each update, because a capture holds it as a
             constant, or if the mode of the model changes.
         draws: how the batches of `val_batches` are drawn; a capture of an update replaces it for a while.
+        rates: sets the learning rates of what `optimizer` has made.
     """
 
     train: Split
@@ -51,11 +94,18 @@ class Task:
     check: bool = True
     capture: bool = False
     draws: Draws = field(default_factory=Draws, repr=False, compare=False)
+    rates: Rates = field(default_factory=Rates, repr=False, compare=False)
 
     @property
     def device(self) -> torch.device:
         """Where the data and the model are."""
         return self.train.device
+
+    def now(self) -> float:
+        """The time in seconds when the device is done with its work. Only differences mean something."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        return time.perf_counter()
 
     @property
     def steps(self) -> int:
@@ -130,22 +180,35 @@ class Task:
             return r.lr + (r.max_lr - r.lr) * (1 - abs(2 * (cycles % 1) - 1))
         return r.lr * r.gamma ** sum(epoch / self.epochs >= fraction for fraction in r.milestones)
 
-    def optimizer(self, model: nn.Module) -> torch.optim.Optimizer:
-        """The recipe's optimiser of the parameters that are trained.
+    def optimizer(self, parameters: nn.Module | Iterable[Tensor] | Iterable[dict[str, Any]]) -> torch.optim.Optimizer:
+        """Make an optimiser of the recipe's kind.
+
+        Its learning rate follows `Method.learning_rate`. Groups with other rates keep their ratio to it.
+
+        Args:
+            parameters: a model, of which those that are trained are taken; or parameters, or groups of parameters, as
+                torch's optimisers take them.
 
         Raises:
             OptionError: for values that the optimiser does not take, and for a model without trained parameters.
         """
-        r = self.recipe
-        parameters = [p for p in model.parameters() if p.requires_grad]
-        if not parameters:
-            raise OptionError(f"the model {type(model).__name__} has no parameter that is trained (requires_grad)")
+        if isinstance(parameters, nn.Module):
+            model = type(parameters).__name__
+            parameters = [p for p in parameters.parameters() if p.requires_grad]
+            if not parameters:
+                raise OptionError(f"the model {model} has no parameter that is trained (requires_grad)")
         try:
-            if r.optimizer == "sgd":
-                return torch.optim.SGD(
-                    parameters, r.lr, r.momentum, weight_decay=r.weight_decay, nesterov=r.nesterov, fused=True
-                )
-            kind = torch.optim.Adam if r.optimizer == "adam" else torch.optim.AdamW
-            return kind(parameters, r.lr, weight_decay=r.weight_decay, fused=True)
+            optimizer = self._optimizer(list(parameters))
         except ValueError as error:
             raise OptionError(f"recipe: {error}") from error
+        self.rates.add(optimizer)
+        return optimizer
+
+    def _optimizer(self, parameters: list[Any]) -> torch.optim.Optimizer:
+        r = self.recipe
+        if r.optimizer == "sgd":
+            return torch.optim.SGD(
+                parameters, r.lr, r.momentum, weight_decay=r.weight_decay, nesterov=r.nesterov, fused=True
+            )
+        kind = torch.optim.Adam if r.optimizer == "adam" else torch.optim.AdamW
+        return kind(parameters, r.lr, weight_decay=r.weight_decay, fused=True)

@@ -84,7 +84,6 @@ class ANT(Method):
     """
 
     name = "ant"
-    stackable = False
 
     eps: float = 0.348
     kernel: Literal[1, 3] = 1

@@ -28,6 +28,7 @@ class BalancedSoftmax(Method):
     """
 
     name = "balanced_softmax"
+    stackable = True
     capturable = True
 
     def setup(self) -> None:

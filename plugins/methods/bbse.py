@@ -33,6 +33,7 @@ class BBSE(Trials):
 
     name = "bbse"
     uses_val = True
+    stackable = True
 
     def setup(self) -> None:
         if self.task.target is None:

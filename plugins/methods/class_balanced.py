@@ -24,6 +24,7 @@ class ClassBalanced(Method):
     """
 
     name = "class_balanced"
+    stackable = True
     capturable = True
 
     beta: float = 0.9999

@@ -40,7 +40,6 @@ class ClassifierRetraining(Method):
     """
 
     name = "classifier_retraining"
-    stackable = False
 
     epochs: int = 10
 

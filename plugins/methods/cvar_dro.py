@@ -85,6 +85,7 @@ class CVaRDRO(Method):
     """
 
     name = "cvar_dro"
+    stackable = True
     capturable = True
 
     uncertainty: Literal["cvar", "chi_square"] = "cvar"

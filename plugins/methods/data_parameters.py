@@ -57,6 +57,7 @@ class DataParameters(Method):
     """
 
     name = "data_parameters"
+    stackable = True
     capturable = True
 
     level: Literal["both", "class", "instance"] = "both"

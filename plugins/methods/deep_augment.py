@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bench import Batch, Checks, Method, hookimpl
+from bench import Batch, Checks, Method, Step, hookimpl
 from bench.images.mixtures import Mixtures
 from bench.images.operations import check_images
 
@@ -114,7 +114,6 @@ class DeepAugment(Method):
     """
 
     name = "deep_augment"
-    stackable = False
 
     share: float = 0.5
     rate: float = 0.1
@@ -152,7 +151,7 @@ class DeepAugment(Method):
         self.autoencoder_optimizer.step()
         return errors.detach(), torch.ones_like(errors)
 
-    def losses(self, batch: Batch) -> Tensor:
+    def losses(self, batch: Step) -> Tensor:
         return super().losses(batch._replace(x=self.distorted(batch.x)))
 
     @torch.no_grad()

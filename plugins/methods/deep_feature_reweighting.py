@@ -68,7 +68,6 @@ class DeepFeatureReweighting(Method):
 
     name = "deep_feature_reweighting"
     uses_val = True
-    stackable = False
 
     repeats: int = 10
     strengths: tuple[float, ...] = (1.0, 0.7, 0.3, 0.1, 0.07, 0.03, 0.01)

@@ -11,6 +11,7 @@ class ERM(Method):
     """Empirical risk minimisation: every sample has the same weight (FORML's "Uniform")."""
 
     name = "erm"
+    stackable = True
     capturable = True
     baseline = True
 

@@ -66,6 +66,7 @@ class FairBatch(Method):
     """
 
     name = "fair_batch"
+    stackable = True
     capturable = True
     uses_groups = True
 

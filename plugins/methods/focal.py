@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bench import Batch, Checks, Method, hookimpl
+from bench import Batch, Checks, Method, Step, hookimpl
 from bench.training.losses import require_cross_entropy
 
 
@@ -47,6 +47,7 @@ class Focal(Method):
     """
 
     name = "focal"
+    stackable = True
     capturable = True
 
     gamma: float = 2.0
@@ -63,7 +64,7 @@ class Focal(Method):
         Checks(self).one_for_each(classes, "alpha")
         self.class_weight = torch.tensor(self.alpha or (1.0,) * len(classes), device=self.task.device)
 
-    def losses(self, batch: Batch) -> Tensor:
+    def losses(self, batch: Step) -> Tensor:
         return focal_loss(super().losses(batch), self.gamma)
 
     def weights(self, batch: Batch, losses: Tensor) -> Tensor:

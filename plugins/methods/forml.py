@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from bench import Batch, Checks, Method, OptionError, hookimpl
+from bench import Batch, Checks, Method, OptionError, Step, hookimpl
 from bench.meta import gradient_step, virtual_step
 from bench.training.groups import group_maxima, group_means
 
@@ -69,6 +69,7 @@ class FORML(Method):
 
     name = "forml"
     uses_val = True
+    stackable = True
     capturable = True
 
     meta_loss: Literal[
@@ -102,18 +103,16 @@ class FORML(Method):
         start = torch.ones if self.weighting == "inverse_square_l1" else torch.zeros
         self.w = start(task.train.y.shape, device=task.device)
 
-    def update(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """One update; where the logits are weighted, the model's output stays logits up to the objective."""
-        if self.weighting != "logits":
-            return super().update(batch)
-        logits = self.engine.outputs(batch.x, lambda logits: logits)
-        losses = self.task.loss(logits, batch.y)
-        weights = self.weights(batch, losses)
-        self.descend(self._weighted(logits, batch, weights))
-        return losses.detach(), weights
+    def forward(self, x: Tensor) -> Tensor:
+        return self.engine.outputs(x, lambda logits: logits)
 
-    def losses(self, batch: Batch) -> Tensor:
+    def losses(self, batch: Step) -> Tensor:
+        if self.weighting == "logits":
+            return super().losses(batch)
         return self.engine.outputs(batch.x, lambda logits: self.task.loss(logits, batch.y))
+
+    def objective(self, batch: Step, losses: Tensor, weights: Tensor) -> Tensor:
+        return self._weighted(batch.logits if self.weighting == "logits" else losses, batch, weights)
 
     def weights(self, batch: Batch, losses: Tensor) -> Tensor:
         """Take one step on w by the meta-gradient; returns the weights of the batch with the new w."""

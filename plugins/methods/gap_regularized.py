@@ -54,6 +54,7 @@ class GapRegularized(Method):
     """
 
     name = "gap_regularized"
+    stackable = True
     capturable = True
     uses_groups = True
 

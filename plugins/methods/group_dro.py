@@ -44,6 +44,7 @@ class GroupDRO(Method):
     """
 
     name = "group_dro"
+    stackable = True
     capturable = True
     uses_groups = True
 

@@ -32,6 +32,7 @@ class ImportanceWeighted(Method):
     """
 
     name = "importance_weighted"
+    stackable = True
     capturable = True
 
     target: tuple[float, ...] = ()

@@ -43,6 +43,7 @@ class JTT(Method):
     """
 
     name = "jtt"
+    stackable = True
 
     identification_epochs: int = 1
     upweight: float = 50.0

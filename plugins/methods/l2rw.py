@@ -51,6 +51,7 @@ class L2RW(Method):
 
     name = "l2rw"
     uses_val = True
+    stackable = True
     capturable = True
 
     start: Literal["zero", "uniform"] = "zero"

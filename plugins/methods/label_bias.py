@@ -58,6 +58,7 @@ class LabelBias(Trials):
     """
 
     name = "label_bias"
+    stackable = True
     uses_groups = True
 
     constraint: Literal["equal_opportunity", "demographic_parity"] | None = None

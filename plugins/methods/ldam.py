@@ -76,6 +76,7 @@ class LDAM(Method):
     """
 
     name = "ldam"
+    stackable = True
     capturable = True
 
     largest_margin: float = 0.5

@@ -33,6 +33,7 @@ class LogitAdjustment(Method):
     """
 
     name = "logit_adjustment"
+    stackable = True
     capturable = True
 
     tau: float = 1.0

@@ -54,6 +54,7 @@ class MetaWeightNet(Method):
 
     name = "meta_weight_net"
     uses_val = True
+    stackable = True
     capturable = True
 
     meta_optimizer: Literal["adam", "sgd"] = "adam"

@@ -92,7 +92,6 @@ class MOEW(Trials):
 
     name = "moew"
     uses_val = True
-    stackable = False
 
     rounds: int = 10
     per_round: int = 5

@@ -27,6 +27,7 @@ class Random(Method):
     """
 
     name = "random"
+    stackable = True
     capturable = True
 
     distribution: Literal["softmax", "rectified", "uniform"] = "softmax"

@@ -34,6 +34,7 @@ class Resample(Method):
     """
 
     name = "resample"
+    stackable = True
     capturable = True
 
     by: Literal["class", "group"] = "class"

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bench import Batch, Checks, Method, hookimpl
+from bench import Checks, Method, Step, hookimpl
 from bench.images.attacks import InputRange
 
 
@@ -55,6 +55,7 @@ class SharedAdversarial(Method):
     """
 
     name = "shared_adversarial"
+    stackable = True
     capturable = True
 
     sharedness: int = 8
@@ -72,11 +73,11 @@ class SharedAdversarial(Method):
     def setup(self) -> None:
         self.range = InputRange.of(self.task.train)
 
-    def losses(self, batch: Batch) -> Tensor:
+    def losses(self, batch: Step) -> Tensor:
         losses = self.sigma * super().losses(batch._replace(x=self.perturbed(batch)))
         return losses if self.sigma == 1 else losses + (1 - self.sigma) * super().losses(batch)
 
-    def perturbed(self, batch: Batch) -> Tensor:
+    def perturbed(self, batch: Step) -> Tensor:
         """The inputs [.., B, ...] of a batch, each heap with its perturbation."""
         training = self.model.training
         self.model.eval()

@@ -27,6 +27,7 @@ class SqrtInverse(Method):
     """
 
     name = "sqrt_inverse"
+    stackable = True
     capturable = True
 
     by: Literal["class", "group"] = "class"

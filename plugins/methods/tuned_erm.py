@@ -41,7 +41,6 @@ class TunedERM(Trials):
 
     name = "tuned_erm"
     uses_val = True
-    stackable = False
 
     trials: int = 20
     lr_factor: float = 10.0

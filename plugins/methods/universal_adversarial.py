@@ -48,6 +48,7 @@ class UniversalAdversarial(Method):
     """
 
     name = "universal_adversarial"
+    stackable = True
     capturable = True
 
     eps: float = 8 / 255

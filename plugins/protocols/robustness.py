@@ -95,6 +95,10 @@ class Robustness(ImbalancedTraining):
     eps: float = 8 / 255
     attack_steps: int = 200
 
+    @property
+    def needs_gradient(self) -> bool:
+        return self.eps > 0
+
     def check(self, dataset: Dataset) -> None:
         super().check(dataset)
         if len(dataset.shape) != 3 or dataset.shape[0] not in (1, 3) or dataset.train.x.dtype != torch.uint8:

@@ -21,7 +21,6 @@ class CapturedLoop(Method):
     as they were; when one of them changes, it is captured anew. On a CPU the same update runs eagerly.
     """
 
-    stackable = False
     rival_of: ClassVar[str] = "erm"
     WARM_UP: ClassVar[int] = 3
 

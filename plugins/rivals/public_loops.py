@@ -25,7 +25,6 @@ class PublicLoop(Method):
     """
 
     uses_val = True
-    stackable = False
 
     def setup(self) -> None:
         self.val = self.task.val_batches()
@@ -78,7 +77,7 @@ class PublicMetaWeightNet(PublicLoop):
         losses = self.task.loss(self.model(batch.x), batch.y)
         with torch.no_grad():
             weights = self.net(losses.unsqueeze(-1)).squeeze(-1)
-        self.descend(self.objective(batch, losses, weights))
+        self.descend(self.objective(self.as_step(batch), losses, weights))
         return losses.detach(), weights
 
 
@@ -104,7 +103,7 @@ class PublicL2RW(PublicLoop):
         if (total := weights.sum()) > 0:
             weights = weights * (len(weights) / total)
         losses = self.task.loss(self.model(batch.x), batch.y)
-        self.descend(self.objective(batch, losses, weights))
+        self.descend(self.objective(self.as_step(batch), losses, weights))
         return losses.detach(), weights
 
 

@@ -17,7 +17,7 @@ from bench.options import options_of
 from bench.registry import installed
 from bench.runs.experiment import Request
 from bench.runs.resolve import resolve
-from bench.testing import check_dataset, check_method, check_model
+from bench.testing import check_dataset, check_method, check_model, find_out
 from tests import twins
 
 DATASETS, MODELS, METHODS = (sorted(installed().offers[kind]) for kind in ("datasets", "models", "methods"))
@@ -106,8 +106,8 @@ class Peeking(Method):
 
 
 @dataclass
-class Forgetful(Method):
-    """Its run state is a number, which no checkpoint has."""
+class Counting(Method):
+    """Its run state is a number."""
 
     def setup(self) -> None:
         self.epochs = 0
@@ -119,9 +119,79 @@ class Forgetful(Method):
         self.epochs += 1
 
 
+class Counter:
+    """An object that no checkpoint keeps."""
+
+    epochs = 0
+
+
+@dataclass
+class Forgetful(Counting):
+    """Its run state is in such an object."""
+
+    def setup(self) -> None:
+        self.counter = Counter()
+
+    def weights(self, batch: Batch, losses: Tensor) -> Tensor:
+        return torch.full_like(losses, 1 + self.counter.epochs)
+
+    def end_epoch(self, epoch: int) -> None:
+        self.counter.epochs += 1
+
+
+@dataclass
+class Idle(Forgetful):
+    """What it would lose changes nothing here, but could elsewhere."""
+
+    def weights(self, batch: Batch, losses: Tensor) -> Tensor:
+        return torch.ones_like(losses)
+
+
+@dataclass
+class OwnSchedule(Method):
+    """It steps a schedule, and lets the recipe's overwrite it."""
+
+    def setup(self) -> None:
+        self.schedule = torch.optim.lr_scheduler.ExponentialLR(self.optimizer, 0.5)
+
+    def end_epoch(self, epoch: int) -> None:
+        self.schedule.step()
+
+
+@dataclass
+class Flattened(Method):
+    """It was written for single runs, and says that it can be stacked."""
+
+    stackable = True
+
+    def weights(self, batch: Batch, losses: Tensor) -> Tensor:
+        return losses.detach()[torch.arange(len(batch.y))].view(len(batch.y))
+
+
+@dataclass
+class Estimating(Method):
+    """What it evaluates has no gradient, and it does not say so."""
+
+    def evaluated(self) -> nn.Module:
+        return NoGradient(self.model)
+
+
+class NoGradient(nn.Module):
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    @torch.no_grad()
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.model(x)
+        return logits
+
+
 @dataclass
 class Mixing(Method):
     """It sums over stacked runs."""
+
+    stackable = True
 
     def weights(self, batch: Batch, losses: Tensor) -> Tensor:
         return losses.detach() / losses.detach().sum()
@@ -197,8 +267,12 @@ GENERATOR = torch.Generator()
     [
         (Attached, "weights must be detached"),
         (Peeking, "declares uses_val = False"),
-        (Forgetful, "a resumed training ends elsewhere"),
-        (Mixing, "stacked runs differ from single ones .* or declare stackable = False"),
+        (Forgetful, r"a resumed training ends elsewhere: a checkpoint does not keep self\.counter \(Counter\)"),
+        (Idle, r"what changes in a training would be lost: a checkpoint does not keep self\.counter \(Counter\)"),
+        (OwnSchedule, "the learning rate .* that the method has set would be replaced by the recipe's"),
+        (Mixing, "stacked runs differ from single ones .* or leave out stackable = True"),
+        (Flattened, "stacked runs fail with .*: write losses and weights along the last dimension"),
+        (Estimating, "declare differentiable = False"),
         (Flat, r"weights have shape \[1\], losses \[16\]"),
         (Column, r"weights have shape \[16, 1\], losses \[16\]"),
         (Averaged, r"losses have shape \[\], the batch \[16\]"),
@@ -230,6 +304,11 @@ def test_a_method_that_declares_what_it_does_passes():
 
     check_method(Declared)
     check_method(Looking)
+    check_method(Counting)
+    assert find_out(Declared)["stackable"].startswith("stacked runs differ from single ones")
+    found = find_out(Counting)
+    assert found["stackable"] == ""
+    assert found["capturable"].startswith("replayed, its updates end elsewhere: it changes state not in place")
 
 
 def test_a_method_that_applies_to_no_small_task_is_told():

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from bench.errors import PluginError
 from bench.meta import LookAhead
 from bench.records.sections import MetaStep
 from bench.testing import toy_task
@@ -20,16 +21,14 @@ def begun(**recipe):
 
 
 @pytest.fixture
-def clock(monkeypatch):
-    clock = SimpleNamespace(now=100.0)
-    monkeypatch.setattr("bench.training.meter.time", SimpleNamespace(perf_counter=lambda: clock.now))
-    return clock
+def clock():
+    return SimpleNamespace(now=100.0)
 
 
 def test_the_stopwatch_leaves_out_what_look_aheads_take_to_choose(clock):
     choice = SimpleNamespace(seconds=2.0)
     engines = [SimpleNamespace(choice=choice), SimpleNamespace(choice=None)]
-    method = SimpleNamespace(task=SimpleNamespace(device=torch.device("cpu")), engines=lambda: engines)
+    method = SimpleNamespace(task=SimpleNamespace(now=lambda: clock.now), engines=lambda: engines)
     stopwatch = Stopwatch()
     for took, chose in ((5.0, 0.0), (4.0, 1.5)):
         stopwatch.start(method)
@@ -40,12 +39,31 @@ def test_the_stopwatch_leaves_out_what_look_aheads_take_to_choose(clock):
     assert stopwatch.seconds == 5.0 + 4.0 - 1.5
 
 
-def test_each_parameter_group_gets_the_rate_of_the_recipe():
-    method = begun(lr=0.5, gamma=0.1, milestones=(0.5,), epochs=4)
-    method.optimizer.add_param_group({"params": [torch.nn.Parameter(torch.zeros(1))], "lr": 7.0})
-    for epoch, rate in ((-1, 0.5), (0, 0.5), (1, 0.5), (2, 0.05), (3, 0.05)):
+def test_parameter_groups_keep_their_ratio_to_the_rate_of_the_recipe():
+    """They used to become equal: groups at 0.001 and 0.5 both had 0.1."""
+    method = begun(lr=0.1, gamma=0.1, milestones=(0.5,), epochs=4)
+    method.optimizer.param_groups[0]["lr"] = 0.001
+    method.optimizer.add_param_group({"params": [torch.nn.Parameter(torch.zeros(1))], "lr": 0.5})
+    for epoch, rates in ((-1, (0.001, 0.5)), (0, (0.001, 0.5)), (2, (0.0001, 0.05)), (3, (0.0001, 0.05))):
         set_learning_rate(method, epoch)
-        assert [group["lr"] for group in method.optimizer.param_groups] == pytest.approx([rate, rate])
+        assert [group["lr"] for group in method.optimizer.param_groups] == pytest.approx(rates)
+
+
+def test_every_optimizer_of_the_task_follows_the_schedule_and_no_other():
+    """A second one never did."""
+    method = begun(lr=0.5, gamma=0.1, milestones=(0.5,), epochs=4)
+    second, own = method.task.optimizer(torch.nn.Linear(2, 2)), torch.optim.SGD(method.model.parameters(), 0.3)
+    for epoch, rate in ((0, 0.5), (1, 0.5), (2, 0.05)):
+        set_learning_rate(method, epoch)
+        assert [o.param_groups[0]["lr"] for o in (method.optimizer, second, own)] == [rate, rate, 0.3]
+
+
+def test_a_rate_that_would_be_overwritten_is_told():
+    method = begun(lr=0.5, epochs=4)
+    set_learning_rate(method, 0)
+    method.optimizer.param_groups[0]["lr"] = 0.25
+    with pytest.raises(PluginError, match=r"the learning rate 0\.25 that the method has set would be replaced"):
+        set_learning_rate(method, 1)
 
 
 def test_a_cyclical_rate_is_that_of_the_update():

@@ -208,7 +208,7 @@ class CapturedUpdate:
     def _update(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         """The update as a function of the tensors of its batches: four of the training batch, then of the others."""
         batches_of_update = iter([Batch(*tensors[i : i + 4]) for i in range(0, len(tensors), 4)])
-        training_batch = next(batches_of_update)
+        training_batch = self._method.as_step(next(batches_of_update))  # the numbers of a step would be constants
         expected_sources = iter(self._sources)
 
         def next_batch(source: BalancedBatches) -> Batch:

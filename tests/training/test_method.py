@@ -1,0 +1,422 @@
+"""What a method may bring of its own: rates, what is evaluated, training data, trainings without steps."""
+
+import copy
+from dataclasses import dataclass, replace
+
+import pytest
+import torch
+from torch import nn
+
+from bench.data.split import Split
+from bench.errors import NotApplicableError, PluginError
+from bench.records.sections import Costs
+from bench.runs.runner import run
+from bench.testing import toy_task
+from bench.training.history import NoEvaluations
+from bench.training.losses import LOSSES
+from bench.training.meter import Meter
+from bench.training.method import Method
+from bench.training.stages import run_training
+from bench_plugins.methods.erm import ERM
+from bench_plugins.protocols.fairness import GroupFairness
+from tests.experiments import CPU, one, toy_experiment
+
+
+class Evaluated(NoEvaluations):
+    """Remembers what was evaluated."""
+
+    def __init__(self):
+        self.seen = []
+
+    def __call__(self, model, epoch):
+        self.seen.append((epoch, model))
+        return {}
+
+
+def trained(method, task=None, evaluator=None):
+    meter = Meter(evaluator or NoEvaluations())
+    run_training(method, task or toy_task(), meter)
+    return meter
+
+
+# Rates
+
+
+@dataclass
+class Cosine(Method):
+    """It has a schedule of torch's for its optimiser, and says so."""
+
+    says_so: bool = True
+
+    def setup(self):
+        self.rates = []
+        self.schedule = torch.optim.lr_scheduler.CosineAnnealingLR(self.optimizer, self.task.epochs)
+
+    def learning_rate(self, epoch, step):
+        return None if self.says_so else super().learning_rate(epoch, step)
+
+    def end_epoch(self, epoch):
+        self.rates.append(self.optimizer.param_groups[0]["lr"])
+        self.schedule.step()
+
+
+def test_a_schedule_of_the_methods_own_is_followed():
+    """It was trained at a constant 0.1, and its row was that of ERM."""
+    method = Cosine()
+    meter = trained(method, toy_task(lr=0.1, epochs=3))
+    assert method.rates == pytest.approx([0.1, 0.075, 0.025])
+    assert meter.about == {"schedule": "the method's own"}
+
+
+def test_a_schedule_that_is_not_told_of_is_refused():
+    with pytest.raises(PluginError, match=r"the learning rate 0\.075 that the method has set would be replaced"):
+        trained(Cosine(says_so=False), toy_task(lr=0.1, epochs=3))
+
+
+@dataclass
+class WarmUp(Method):
+    """Its rate rises with each step of the first epoch."""
+
+    def setup(self):
+        self.rates = []
+
+    def learning_rate(self, epoch, step):
+        return 0.1 * min(1.0, (step + 1) / 5) if epoch == 0 else 0.1
+
+    def update(self, batch):
+        self.rates.append(self.optimizer.param_groups[0]["lr"])
+        return super().update(batch)
+
+
+def test_a_rate_of_the_methods_own_is_asked_for_before_each_step():
+    method = WarmUp()
+    trained(method, toy_task(epochs=2))
+    assert method.rates[:6] == pytest.approx([0.02, 0.04, 0.06, 0.08, 0.1, 0.1])
+
+
+def test_groups_of_parameters_keep_their_ratio_in_a_training():
+    @dataclass
+    class TwoRates(Method):
+        def restart(self):
+            self.model = self.task.new_model()
+            first, *rest = self.model.parameters()
+            self.optimizer = self.task.optimizer([{"params": [first], "lr": 0.001}, {"params": rest, "lr": 0.5}])
+            self.rates = []
+
+        def end_epoch(self, epoch):
+            self.rates.append([group["lr"] for group in self.optimizer.param_groups])
+
+    method = TwoRates()
+    trained(method, toy_task(lr=0.1, gamma=0.1, milestones=(0.5,), epochs=2))
+    assert method.rates == [pytest.approx([0.001, 0.5]), pytest.approx([0.0001, 0.05])]
+
+
+# What is evaluated
+
+
+@dataclass
+class Averaged(Method):
+    """A moving average of the parameters is evaluated."""
+
+    def setup(self):
+        self.average = copy.deepcopy(self.model)
+        self.begun = []
+
+    def begin_epoch(self, epoch):
+        self.begun.append(epoch)
+
+    def end_epoch(self, epoch):
+        with torch.no_grad():
+            for mean, new in zip(self.average.parameters(), self.model.parameters(), strict=True):
+                mean.lerp_(new, 0.5)
+
+    def evaluated(self):
+        return self.average
+
+
+def test_what_the_method_says_is_evaluated():
+    method, evaluator = Averaged(), Evaluated()
+    meter = trained(method, toy_task(epochs=3), evaluator)
+    assert [epoch for epoch, _ in evaluator.seen] == [1, 2, 3]
+    assert {id(model) for _, model in evaluator.seen} == {id(method.average)} == {id(meter.evaluated)}
+    assert method.begun == [0, 1, 2]
+    plain, mean = Method(), None
+    plain.begin(toy_task(epochs=3))
+    mean = [p.detach().clone() for p in plain.model.parameters()]
+    for epoch in range(3):
+        for batch in plain.batches(epoch):
+            plain.update(batch)
+        mean = [0.5 * m + 0.5 * p.detach() for m, p in zip(mean, plain.model.parameters(), strict=True)]
+    for expected, found in zip(mean, method.average.parameters(), strict=True):
+        torch.testing.assert_close(found, expected)
+
+
+def test_the_average_of_the_recipe_is_of_what_the_method_says():
+    method, evaluator = Averaged(), Evaluated()
+    trained(method, toy_task(epochs=2, average_from=0.5), evaluator)
+    states = []
+    again = Averaged()
+    again.begin(toy_task(epochs=2))
+    for epoch in range(2):
+        for batch in again.batches(epoch):
+            again.update(batch)
+        again.end_epoch(epoch)
+        states.append([p.clone() for p in again.average.parameters()])
+    for one_, two, found in zip(*states, evaluator.seen[-1][1].parameters(), strict=True):
+        torch.testing.assert_close(found, (one_ + two) / 2)
+
+
+class Estimator(nn.Module):
+    """Class means of the inputs, which has no parameter: the logits are the negative squared distances."""
+
+    def __init__(self, split, classes):
+        super().__init__()
+        means = [split.x[split.y == c].mean(0) for c in range(classes)]
+        self.register_buffer("means", torch.stack(means))
+
+    def forward(self, x):
+        return -(x.unsqueeze(-2) - self.means).square().sum(-1)
+
+
+@dataclass
+class Nearest(Method):
+    """The nearest class mean: a fit without steps, for a model without parameters."""
+
+    differentiable = False
+
+    def restart(self):
+        self.model = nn.Identity()
+
+    def setup(self):
+        self.training_epochs = 1
+
+    def fit(self, task, meter):
+        self.begin(task)
+        for _ in meter.epochs(self):
+            self.model = Estimator(task.train, len(task.classes))
+        return self.evaluated()
+
+
+RECIPE = {"protocol": "group_fairness", "lr": 0.05, "epochs": 2, "batch_size": 16, "val_size": 40, "test_size": 60}
+
+
+def experiment(method, protocol=None, **recipe):
+    from bench.recipe import Recipe
+
+    return toy_experiment(Recipe(**RECIPE | recipe), protocol or GroupFairness(), method, "shared", {}, {}, ("a", "b"))
+
+
+def test_a_training_without_steps_and_a_model_without_parameters_are_recorded(store):
+    result = one(experiment(Nearest), store)
+    assert result.status == "ok"
+    assert (result.costs.steps, result.costs.parameters, result.costs.seconds_per_step) == (0, 0, None)
+    assert result.history["epoch"] == [1] and not [name for name in result.history if name.startswith("train/")]
+    made = experiment(Nearest)
+    from bench.runs.build import splits_of
+
+    splits = splits_of(made, 0)
+    model = Estimator(splits.train, 2)
+    right = (model(splits.tests["test"].x.float()).argmax(-1) == splits.tests["test"].y).double().mean().item()
+    assert result.selected["last"].metrics["test"]["accuracy"] == pytest.approx(right)
+
+
+def test_a_protocol_that_takes_gradients_is_not_for_a_model_without(store):
+    class Attacking(GroupFairness):
+        name = "attacking"
+        needs_gradient = True
+
+    result = one(experiment(Nearest, Attacking()), store)
+    assert result.status == "not applicable"
+    assert "the protocol attacking takes the gradient of the trained model" in result.error
+
+
+# Costs
+
+
+def test_what_is_not_an_epoch_is_timed_apart(monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr("bench.training.task.time.perf_counter", lambda: clock[0])
+
+    @dataclass
+    class Slow(Method):
+        def training_data(self, task):
+            clock[0] += 2.0
+            return super().training_data(task)
+
+        def setup(self):
+            clock[0] += 3.0
+
+        def begin_epoch(self, epoch):
+            clock[0] += 5.0
+
+        def fit(self, task, meter):
+            model = super().fit(task, meter)
+            clock[0] += 7.0
+            return model
+
+    meter = trained(Slow(), toy_task(epochs=2))
+    assert (meter.seconds, meter.outside_seconds) == (10.0, {"setup": 5.0, "end": 7.0})
+
+
+def test_all_seconds_of_a_training_are_its_cost():
+    costs = Costs.read(
+        {"train_seconds": 10.0, "steps": 1, "seconds_per_step": 10.0, "parameters": 1, "peak_memory_bytes": None}
+        | {"peak_process_bytes": None, "stacked": 1, "threads": 1, "outside_seconds": {"setup": 5.0, "end": 7.0}}
+    )
+    assert costs.all_seconds == 22.0
+
+
+# Training data
+
+
+@dataclass
+class Doubled(Method):
+    """Trains on the second half of its data, and on copies of the first five samples, moved a little."""
+
+    def training_data(self, task):
+        half = torch.arange(len(task.train) // 2, len(task.train))
+        kept = task.train.select(half).with_origin(half)
+        made = task.train.select(torch.arange(5))
+        made = replace(made, x=made.x + 0.01).with_origin(torch.full((5,), -1))
+        return Split.cat([kept, made])
+
+
+def test_training_data_of_the_methods_own_are_trained_on_and_told():
+    method, shown = Doubled(), []
+
+    class Seen:
+        def __call__(self, samples):
+            shown.append(samples)
+
+        def state_dict(self):
+            return {}
+
+        def load_state_dict(self, state):
+            pass
+
+    task = toy_task(epochs=1)
+    meter = Meter(NoEvaluations(), watch=Seen())
+    run_training(method, task, meter)
+    assert len(method.task.train) == 40 and meter.samples == 40
+    assert sorted(shown[0].index.tolist()) == list(range(35, 70))  # positions in what it was given
+    assert torch.equal(task.train.y[shown[0].index], shown[0].y)
+    assert meter.about == {"training samples": "40, of which 5 were made"}
+
+
+def test_training_data_without_their_origin_are_refused():
+    @dataclass
+    class Silent(Method):
+        def training_data(self, task):
+            return task.train.select(torch.arange(10))
+
+    with pytest.raises(PluginError, match=r"must say where each sample comes from: split\.with_origin"):
+        trained(Silent())
+
+
+# One forward pass
+
+
+def test_the_logits_of_a_step_are_computed_once_and_reach_all_parts():
+    passes, steps = [], []
+
+    @dataclass
+    class Confident(Method):
+        def forward(self, x):
+            passes.append(1)
+            return super().forward(x)
+
+        def weights(self, batch, losses):
+            steps.append((batch.epoch, batch.number))
+            return batch.logits.detach().softmax(-1).amax(-1)
+
+        def objective(self, batch, losses, weights):
+            return (weights * losses).mean() + 0.01 * batch.logits.square().mean()
+
+    trained(Confident(), toy_task(epochs=2))
+    assert len(passes) == len(steps) == 10
+    assert steps == [(epoch, number) for epoch in range(2) for number in range(5)]
+
+
+def test_features_reach_a_method_that_asks_for_them():
+    seen = []
+
+    @dataclass
+    class Featured(Method):
+        uses_features = True
+
+        def weights(self, batch, losses):
+            head = self.model[2]
+            seen.append(torch.allclose(head(batch.features), batch.logits))
+            return torch.ones_like(losses)
+
+    trained(Featured(), toy_task(epochs=1))
+    assert seen == [True] * 5
+
+    @dataclass
+    class Undeclared(Featured):
+        uses_features = False
+
+    with pytest.raises(PluginError, match="uses_features = True"):
+        trained(Undeclared(), toy_task(epochs=1))
+
+
+def test_a_step_with_other_inputs_has_another_forward_pass():
+    @dataclass
+    class Shifted(Method):
+        def losses(self, batch):
+            return super().losses(batch._replace(x=batch.x + 1))
+
+    method = Shifted()
+    method.begin(toy_task())
+    batch = next(method.batches(0))
+    expected = method.task.loss(method.model(batch.x + 1), batch.y)
+    assert torch.equal(method.losses(method.as_step(batch)), expected)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("lead", [(), (3,)])
+def test_labels_may_be_probabilities(loss, lead):
+    """The expected loss over classes drawn by them; one-hot labels give the loss of the class."""
+    g = torch.Generator().manual_seed(0)
+    logits = torch.randn(*lead, 6, 4, generator=g)
+    p = torch.rand(*lead, 6, 4, generator=g).softmax(-1)
+    each = [LOSSES[loss](logits, torch.full((*lead, 6), c)) for c in range(4)]
+    torch.testing.assert_close(LOSSES[loss](logits, p), sum(p[..., c] * each[c] for c in range(4)))
+    y = torch.randint(0, 4, (*lead, 6), generator=g)
+    torch.testing.assert_close(LOSSES[loss](logits, nn.functional.one_hot(y, 4).float()), LOSSES[loss](logits, y))
+
+
+# What it declares
+
+
+def test_stacking_has_to_be_declared(store):
+    with pytest.raises(Exception, match="cannot train stacked runs"):
+        run(experiment(Method), [0, 1], store, CPU, stacked=True)
+    assert [result.ok for result in run(experiment(ERM), [0, 1], store, CPU, stacked=True)] == [True, True]
+
+
+def test_an_optimizer_that_is_not_the_recipes_is_told(store):
+    @dataclass
+    class Own(Method):
+        """Its optimiser is another one than the recipe's."""
+
+        def restart(self):
+            self.model = self.task.new_model()
+            self.optimizer = torch.optim.RMSprop(self.model.parameters(), lr=0.01, momentum=0.5)
+
+    result = one(experiment(Own), store)
+    assert result.about.used == {"optimizer": "RMSprop (lr 0.01, momentum 0.5)"}
+    assert one(experiment(ERM), store).about.used == {}
+
+
+def test_the_watch_of_a_protocol_needs_steps():
+    class Never:
+        def __call__(self, samples):
+            raise AssertionError
+
+        def state_dict(self):
+            return {}
+
+    meter = Meter(NoEvaluations(), watch=Never())
+    with pytest.raises(NotApplicableError, match="looks at the samples of each step, and the method makes none"):
+        run_training(Nearest(), toy_task(), meter)
