@@ -360,7 +360,11 @@ def _with_origin(made: Split, given: Split) -> Split:
 
 
 def _described(optimizer: torch.optim.Optimizer) -> str:
-    """The name of an optimiser with the numbers of its first group: `SGD (lr 0.1, momentum 0.9)`."""
-    group = optimizer.param_groups[0]
+    """The name of an optimiser with the numbers of its first group: `SGD (lr 0.1, momentum 0.9)`.
+
+    The rate is that at the beginning, which torch's schedules keep as `initial_lr`.
+    """
+    group = dict(optimizer.param_groups[0])
+    group["lr"] = group.get("initial_lr", group["lr"])
     numbers = {name: group[name] for name in ("lr", "momentum", "betas", "weight_decay") if group.get(name)}
     return f"{type(optimizer).__name__} ({', '.join(f'{name} {value}' for name, value in numbers.items())})"

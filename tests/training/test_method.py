@@ -409,6 +409,18 @@ def test_an_optimizer_that_is_not_the_recipes_is_told(store):
     assert one(experiment(ERM), store).about.used == {}
 
 
+def test_the_rate_that_is_told_is_the_first_one():
+    """It was what the schedule had come to at the end."""
+
+    @dataclass
+    class Annealed(Cosine):
+        def restart(self):
+            self.model = self.task.new_model()
+            self.optimizer = torch.optim.SGD(self.model.parameters(), lr=0.5)
+
+    assert trained(Annealed(), toy_task(epochs=3)).about["optimizer"] == "SGD (lr 0.5)"
+
+
 def test_the_watch_of_a_protocol_needs_steps():
     class Never:
         def __call__(self, samples):
