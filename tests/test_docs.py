@@ -1,32 +1,51 @@
 """The documents: their examples run as they stand, and what they say of the source is so."""
 
+import math
 import re
 import shlex
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import click
 import pytest
 import torch
+from sklearn.ensemble import HistGradientBoostingClassifier
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from bench import Method, NotApplicableError
+from bench import Meter, Method, NotApplicableError, Split, Step
 from bench.cli import main
 from bench.registry import installed
-from bench.testing import check_method, toy_task, train
+from bench.testing import check_method, find_out, toy_task, train
+from bench.training.history import NoEvaluations
+from bench.training.stages import run_training
 from tests.test_architecture import ROOMS, WAYS
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 GUIDE = ROOT / "CONTRIBUTING.md"
-DOCUMENTS = [README, GUIDE, ROOT / "CHANGELOG.md", ROOT / "tools" / "README.md"]
+METHODS = ROOT / "docs" / "methods.md"
+DOCUMENTS = [
+    README,
+    GUIDE,
+    METHODS,
+    ROOT / "docs" / "guarantees.md",
+    ROOT / "CHANGELOG.md",
+    ROOT / "tools" / "README.md",
+]
+
+
+def blocks(document: Path) -> list[str]:
+    """The code that stands in a document."""
+    return re.findall(r"```python\n(.*?)```", document.read_text(), re.DOTALL)
 
 
 def example(name: str, document: Path = GUIDE) -> Any:
     """The class of that name in a document."""
-    blocks = re.findall(r"```python\n(.*?)```", document.read_text(), re.DOTALL)
-    (source,) = (block for block in blocks if f"class {name}" in block)
+    (source,) = (block for block in blocks(document) if f"class {name}" in block)
     names = {"__name__": "guide"}
     exec(compile(source, document.name, "exec", dont_inherit=True), names)
     return names[name]
@@ -172,3 +191,136 @@ def test_every_promise_names_tests_that_exist():
         file, _, test = name.partition("::")
         source = (ROOT / file).read_text()
         assert not test or f"def {test}(" in source, name
+
+
+# Methods that bring their own
+
+
+def code_lines(name: str) -> list[str]:
+    """The lines of code of an example of `docs/methods.md`, imports left out."""
+    (source,) = (block for block in blocks(METHODS) if f"class {name}(" in block)
+    return [line for line in source.splitlines() if line.strip() and not re.match(r"from|import", line)]
+
+
+def with_parts(name: str, **names: Any) -> type[Method]:
+    """A method with the parts that stand alone in the block of `docs/methods.md` in which a function has that name."""
+    (source,) = (block for block in blocks(METHODS) if re.search(rf"^def {name}\(", block, re.MULTILINE))
+    parts = {"torch": torch, **names}
+    exec(compile(source, METHODS.name, "exec", dont_inherit=True), parts)
+    own = {key: value for key, value in parts.items() if f"def {key}(" in source}
+    return dataclass(type("Composed", (Method,), own | {"__doc__": "Composed of parts."}))
+
+
+def trained(method: Method, meter: Meter | None = None, **recipe: Any) -> Meter:
+    meter = meter or Meter(NoEvaluations())
+    run_training(method, toy_task(**recipe), meter)
+    return meter
+
+
+@pytest.mark.parametrize(
+    ("name", "options"), [("WarmRestarts", {"period": 2}), ("CoTeaching", {"ramp": 2}), ("TreeBoosting", {"trees": 2})]
+)
+def test_the_examples_keep_the_contract_and_are_short(name, options):
+    method = example(name, METHODS)
+    check_method(method, options)
+    assert len(code_lines(name)) <= 25
+    assert find_out(method, options).keys() == {"stackable", "capturable"}  # also where states hold more than tensors
+
+
+def test_the_example_with_a_schedule_follows_it():
+    method, rates = example("WarmRestarts", METHODS)(rate=0.5, period=4), []
+    method.begin_epoch = lambda epoch: rates.append(method.optimizer.param_groups[0]["lr"])
+    about = trained(method, epochs=6).about
+    assert rates == pytest.approx([0.25 * (1 + math.cos(math.pi * (epoch % 4) / 4)) for epoch in range(6)])
+    assert about == {"optimizer": "SGD (lr 0.5, momentum 0.9)", "schedule": "cosine, restarted every 4 epochs"}
+    assert find_out(type(method))["stackable"] == ""
+
+
+def test_the_example_with_two_networks_trains_each_on_the_choice_of_the_other():
+    coteaching, task = example("CoTeaching", METHODS), toy_task(epochs=2)
+    assert same(train(coteaching(keep=1.0), task), train(Method(), task))
+    method = coteaching(keep=0.5, ramp=1)
+    method.begin(task)
+    batch = next(method.batches(1))
+    step, before = Step.of(batch, method, epoch=1), [[*net.parameters()] for net in method.nets]
+    assert sorted(before[0][0].flatten().tolist()) == sorted(before[1][0].flatten().tolist())
+    assert not same(*method.nets)
+    losses = [torch.nn.functional.cross_entropy(net(batch.x), batch.y, reduction="none") for net in method.nets]
+    _, weights = method.update(step)
+    smaller = losses[1].argsort()[: len(batch.y) // 2]
+    assert sorted(weights.nonzero().squeeze(1).tolist()) == sorted(smaller.tolist())
+    assert weights[smaller].tolist() == [2.0] * len(smaller)
+    assert find_out(coteaching)["stackable"].startswith("stacked runs fail with RuntimeError: ")
+
+
+def test_the_example_without_a_loop_is_scikit_learns():
+    method, seen = example("TreeBoosting", METHODS)(trees=7), []
+
+    class Evaluated(NoEvaluations):
+        def __call__(self, model, epoch):
+            seen.append(model(task.val.x))
+            return {}
+
+    meter, task = Meter(Evaluated()), toy_task(epochs=2)
+    run_training(method, task, meter)
+    assert (meter.steps, meter.about) == (0, {"optimizer": "scikit-learn's gradient boosting"})
+    theirs = HistGradientBoostingClassifier(max_iter=7).fit(task.train.x.numpy(), task.train.y.numpy())
+    probabilities = theirs.predict_proba(task.val.x.numpy())
+    assert len(seen) == 7
+    torch.testing.assert_close(seen[-1].exp().double(), torch.tensor(probabilities), rtol=1e-6, atol=1e-6)
+
+
+class Trainer:
+    """A loop that calls back, as a library would have it."""
+
+    def __init__(self, model, optimizer, loss, end_of_step, end_of_epoch):
+        self.model, self.optimizer, self.loss = model, optimizer, loss
+        self.end_of_step, self.end_of_epoch = end_of_step, end_of_epoch
+
+    def fit(self, epochs):
+        for batches in epochs:
+            for batch in batches:
+                losses = self.loss(self.model(batch.x), batch.y)
+                self.optimizer.zero_grad()
+                losses.mean().backward()
+                self.optimizer.step()
+                self.end_of_step(batch, losses)
+            self.end_of_epoch()
+
+
+def test_a_library_with_a_loop_of_its_own_trains_the_same(monkeypatch):
+    monkeypatch.setitem(sys.modules, "a_library", SimpleNamespace(Trainer=Trainer))
+    inverted, task = example("Inverted", METHODS), toy_task(epochs=3)
+    check_method(inverted)
+    method, meter = inverted(), Meter(NoEvaluations())
+    run_training(method, task, meter)
+    assert same(method.model, train(Method(), task))
+    assert (meter.steps, [row["epoch"] for row in meter.history]) == (15, [1, 2, 3])
+
+
+def test_an_interrupt_passes_through_a_loop_of_a_library(monkeypatch):
+    class Stopped(Trainer):
+        def fit(self, epochs):
+            raise KeyboardInterrupt
+
+    monkeypatch.setitem(sys.modules, "a_library", SimpleNamespace(Trainer=Stopped))
+    with pytest.raises(KeyboardInterrupt):
+        trained(example("Inverted", METHODS)())
+
+
+def test_the_parts_of_the_page_do_what_it_says():
+    averaged = with_parts("evaluated", AveragedModel=AveragedModel, get_ema_multi_avg_fn=get_ema_multi_avg_fn)
+    check_method(averaged)
+    method = averaged()
+    trained(method, epochs=1)
+    assert method.evaluated() is method.average and same(method.average.module, method.model)  # the first of its values
+
+    method = with_parts("training_data", replace=replace, Split=Split)()
+    about = trained(method, epochs=1).about
+    rare = int(toy_task().train.y.sum())
+    assert about == {"training samples": f"{70 + rare}, of which {rare} were made"}
+    assert method.task.train.y[70:].tolist() == [1] * rare
+
+    stepping = with_parts("objective")
+    stepping.uses_features = True
+    check_method(stepping)

@@ -9,6 +9,7 @@ from bench import Method, hookimpl
 class Trimmed(Method):
     """Trimmed risk minimisation (Shen and Sanghavi 2019): only the fraction `keep` with the smaller losses counts."""
 
+    stackable = True  # False unless declared; `bench.testing.find_out` tells
     keep: float = 0.8  # an option: bench run -o keep=0.7
 
     def weights(self, batch, losses):
