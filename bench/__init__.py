@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from bench.data.split import Augment as Augment
     from bench.data.split import Batch as Batch
     from bench.data.split import Split as Split
+    from bench.data.step import Step as Step
     from bench.errors import BenchError as BenchError
     from bench.errors import DataError as DataError
     from bench.errors import NotApplicableError as NotApplicableError
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from bench.training.groups import label_counts as label_counts
     from bench.training.meter import Meter as Meter
     from bench.training.method import Method as Method
-    from bench.training.method import Step as Step
     from bench.training.task import Task as Task
     from bench.training.trials import Trials as Trials
     from bench.training.weights import drawn_order as drawn_order
@@ -50,7 +50,7 @@ _MODULES = {  # public name -> the module of `bench` that defines it
     "Protocol": "protocol",
     "Recipe": "recipe",
     "Split": "data.split",
-    "Step": "training.method",
+    "Step": "data.step",
     "BalancedBatches": "data.batches",
     "RandomStreams": "streams",
     "Task": "training.task",

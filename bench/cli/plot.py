@@ -266,12 +266,18 @@ def _images(series: "Sequence[Series]", title: str, asked: dict[str, Any]) -> "F
     if len(dataset.shape) != 3:
         raise BenchError(f"{dataset.name} has no images")
     x = splits.train.x
-    places = list(images.extremes(stored["train/weight"]))
+    weights = stored["train/weight"].copy()
+    origin = stored.get("train/origin")
+    if origin is not None:  # the method has made its training data: a sample that is none of the given has no image
+        weights[origin < 0] = float("nan")
+    places = list(images.extremes(weights))
     if "train/position" in stored:  # the protocol has chosen the training data anew
         x = Split.cat([splits.train, splits.val]).x
         places = [stored["train/position"][part] for part in places]
+    if origin is not None:
+        places = [origin[part] for part in places]
     shown = [x[part.tolist()].numpy() for part in places]
-    return images.images(one, stored["train/weight"], stored["train/y"], shown, title)
+    return images.images(one, weights, stored["train/y"], shown, title)
 
 
 def _data_of(result: "RunResult", asked: dict[str, Any]) -> "tuple[Dataset, Splits]":

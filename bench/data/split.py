@@ -46,6 +46,8 @@ class Batch(NamedTuple):
 
 ORIGIN = "origin"
 """The column of training data that a method has made, which says where each sample comes from."""
+TRUE_CLASS = "true_class"
+"""The column with the class of each sample before a protocol changed it, int64; pictures tell these samples apart."""
 
 
 @dataclass(frozen=True)

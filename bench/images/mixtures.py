@@ -7,9 +7,10 @@ from torch import Tensor
 from torch.distributions import Beta, Dirichlet
 
 from bench.checks import Checks
+from bench.data.step import Step
 from bench.images.operations import OPERATIONS, check_images, operate
 from bench.training.losses import jensen_shannon, require_cross_entropy
-from bench.training.method import Method, Step
+from bench.training.method import Method
 
 
 @dataclass

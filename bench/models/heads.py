@@ -1,7 +1,8 @@
 """The head of a classifier, which is its last linear layer, and the features that it takes."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from weakref import WeakKeyDictionary
 
 import torch
 import torch.nn.functional as F
@@ -59,7 +60,7 @@ def head_of(model: nn.Module, split: Split) -> Head:
     samples = split.y.dim() - 1  # the dimension of the samples
     x, y, group = (field.narrow(samples, 0, 2) for field in (split.x, split.y, split.group))
     first_two = Split(x, y, group)
-    with calls_of(layers[-1]) as calls, _in_its_mode(model):
+    with _calls_of(layers[-1]) as calls, _in_its_mode(model):
         logits = predict(model, first_two, 2)
     outputs = [output.float() for _, output in calls]
     if layers[-1].weight.shape[-2] == 1:
@@ -81,13 +82,41 @@ def features(model: nn.Module, head: Head, split: Split, batch_size: int) -> Ten
     Returns:
         [.., N, D], for all samples in order.
     """
-    with calls_of(head) as calls, _in_its_mode(model):
+    with _calls_of(head) as calls, _in_its_mode(model):
         predict(model, split, batch_size)
     return torch.cat([inputs for inputs, _ in calls], -2)
 
 
+HEADS: WeakKeyDictionary[nn.Module, Head] = WeakKeyDictionary()
+"""Model -> its head, as long as the model exists: to find it, two samples have to be predicted."""
+
+
+def with_features(
+    model: nn.Module, split: Split, forward: Callable[[Tensor], Tensor], x: Tensor
+) -> tuple[Tensor, Tensor]:
+    """A forward pass in which the features are kept.
+
+    Args:
+        model: the classifier.
+        split: samples to find its head by.
+        forward: the pass, through the model: inputs -> logits.
+        x: the inputs.
+
+    Returns:
+        The logits [.., B, C] and what went into the head [.., B, D], with their graph.
+
+    Raises:
+        NotApplicableError: if the model has no head.
+    """
+    if model not in HEADS:
+        HEADS[model] = head_of(model, split)
+    with _calls_of(HEADS[model]) as calls:
+        logits = forward(x)
+    return logits, calls[-1][0]
+
+
 @contextmanager
-def calls_of(layer: Head) -> Iterator[list[tuple[Tensor, Tensor]]]:
+def _calls_of(layer: Head) -> Iterator[list[tuple[Tensor, Tensor]]]:
     """The input and the output of each call of a layer within this context.
 
     Args:

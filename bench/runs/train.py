@@ -104,11 +104,17 @@ class FinishedTraining:
             run: its position in the stack; 0 for a single run.
 
         Returns:
-            Name -> array: predictions, what the meter kept, and what the protocol stores.
+            Name -> array: predictions, what the meter kept, with the columns of the given training data where it kept
+            weights, and what the protocol stores.
         """
         assert self.prepared and self.meter and self.evaluations
-        chosen = {name: values.cpu().numpy() for name, values in self.prepared.arrays.items()}
-        return self.evaluations.predictions(run) | self.meter.arrays(run) | chosen
+        of_meter = self.meter.arrays(run)
+        train = self.prepared.splits.train
+        stacked = train.y.dim() == 2
+        given = {f"given/{name}": values[run] if stacked else values for name, values in train.columns.items()}
+        tensors = (given if of_meter else {}) | dict(self.prepared.arrays)
+        chosen = {name: values.cpu().numpy() for name, values in tensors.items()}
+        return self.evaluations.predictions(run) | of_meter | chosen
 
 
 def train(

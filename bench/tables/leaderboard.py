@@ -278,7 +278,18 @@ def _table(title: str, rows: Sequence[Row], rule: str) -> list[str]:
         *table(list(shown), zip(*shown.values(), strict=True)),
         "",
         *_warning(rows, rule),
+        *_used(rows),
     ]
+
+
+def _used(rows: Sequence[Row]) -> list[str]:
+    """A line for each row that was trained with something else than the recipe says."""
+    lines = [
+        f"- {plain(row.name)}: {plain('; '.join(f'{name}: {value}' for name, value in row.first.about.used.items()))}"
+        for row in rows
+        if row.first.about.used
+    ]
+    return ["Trained with something else than the recipe says:", "", *lines, ""] if lines else []
 
 
 def _warning(rows: Sequence[Row], rule: str) -> list[str]:

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from bench.data.step import Step
 from bench.errors import BenchError, NotApplicableError
 from bench.models.predict import predict
 from bench.models.stack import unstack
@@ -19,7 +20,7 @@ from bench.testing.toys import toy_split, toy_task
 from bench.training.checkpoints import Checkpoints
 from bench.training.history import NoEvaluations
 from bench.training.meter import Meter
-from bench.training.method import Method, Step
+from bench.training.method import Method
 from bench.training.observer import Observer
 from bench.training.state import lost
 from bench.training.task import Task

@@ -2,17 +2,16 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
-from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
 
 from bench.data.split import ORIGIN, Batch, Split
+from bench.data.step import Step
 from bench.errors import PluginError
 from bench.meta import LookAhead
-from bench.models.heads import Head, calls_of, head_of
+from bench.models.heads import with_features
 from bench.models.predict import predict
 from bench.training.capture.update import CapturedUpdate, CaptureOutcome
 from bench.training.state import restore, stored
@@ -21,62 +20,6 @@ from bench.trees import instances
 
 if TYPE_CHECKING:
     from bench.training.meter import Meter
-
-
-HEADS: WeakKeyDictionary[nn.Module, Head] = WeakKeyDictionary()
-"""Model -> its head, as long as the model exists. Two samples have to be predicted to find it."""
-
-
-class Step(Batch):
-    """The training batch of an update, with what else is known in it.
-
-    Attributes:
-        epoch: of the training; below 0 for preparation epochs.
-        number: of the step in the epoch; the first one is 0.
-    """
-
-    epoch: int
-    number: int
-    _method: "Method"
-
-    @classmethod
-    def of(cls, batch: Batch, method: "Method", epoch: int = 0, number: int = 0) -> "Step":
-        """The step of a method on a batch."""
-        step = cls(*batch)
-        step.epoch, step.number, step._method = epoch, number, method
-        return step
-
-    def _replace(self, **fields: Tensor) -> "Step":
-        """The step with other inputs, for which there is another forward pass."""
-        return Step.of(super()._replace(**fields), self._method, self.epoch, self.number)
-
-    @property
-    def logits(self) -> Tensor:
-        """[.., B, C]: the output of the update's forward pass (`Method.forward`), made once, with its graph."""
-        return self._outputs[0]
-
-    @property
-    def features(self) -> Tensor:
-        """[.., B, D]: what goes into the model's head in that pass, with its graph.
-
-        Raises:
-            PluginError: unless the method declares `uses_features`.
-        """
-        features = self._outputs[1]
-        if features is None:
-            raise PluginError("the features of a step are known if the method declares uses_features = True")
-        return features
-
-    @cached_property
-    def _outputs(self) -> tuple[Tensor, Tensor | None]:
-        method = self._method
-        if not method.uses_features:
-            return method.forward(self.x), None
-        if method.model not in HEADS:
-            HEADS[method.model] = head_of(method.model, method.task.train)
-        with calls_of(HEADS[method.model]) as calls:
-            logits = method.forward(self.x)
-        return logits, calls[-1][0]
 
 
 @dataclass
@@ -151,7 +94,7 @@ class Method:
                 self.begin_epoch(epoch)
                 self.model.train(self.task.recipe.in_training_mode(self.recipe_epoch(epoch)))
                 for number, batch in enumerate(self.batches(epoch)):
-                    losses, weights = update(Step.of(batch, self, epoch, number))
+                    losses, weights = update(Step.of(batch, self._outputs, epoch, number))
                     meter.step(batch, losses, weights)
                 self.end_epoch(epoch)
         finally:  # because the record of a failure says it too
@@ -196,7 +139,7 @@ class Method:
 
     def as_step(self, batch: Batch) -> Step:
         """The batch, if it is a step; or the first step of the first epoch on it."""
-        return batch if isinstance(batch, Step) else Step.of(batch, self)
+        return batch if isinstance(batch, Step) else Step.of(batch, self._outputs)
 
     def forward(self, x: Tensor) -> Tensor:
         """The forward pass of an update: inputs [.., B, ...] -> logits [.., B, C], with their graph."""
@@ -281,6 +224,12 @@ class Method:
     def batches(self, epoch: int) -> Iterator[Batch]:
         """The training batches of an epoch."""
         return self.task.batches(self.recipe_epoch(epoch))
+
+    def _outputs(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        """The logits of a step, and the features where the method asks for them."""
+        if self.uses_features:
+            return with_features(self.model, self.task.train, self.forward, x)
+        return self.forward(x), None
 
     def losses(self, batch: Step) -> Tensor:
         """The loss of each sample, [.., B], differentiable.

@@ -10,7 +10,7 @@ from torch import Generator, Tensor
 from bench import Checks, hookimpl
 from bench.data.classes import class_number
 from bench.data.dataset import Dataset
-from bench.data.split import Split, Splits
+from bench.data.split import TRUE_CLASS, Split, Splits
 from bench.protocol import Claim, Protocol, by_class, hold_out, with_test
 from bench.recipe import Recipe
 from bench.streams import RandomStreams
@@ -87,7 +87,8 @@ class LabelNoise(Protocol):
                 y[chosen] = (y[chosen] + torch.randint(1, classes, chosen.shape, generator=generator)) % classes
             return y
 
-        return replace(split, y=streams.draw(draw, "label noise", part))
+        columns = dict(split.columns) | {TRUE_CLASS: split.y}
+        return replace(split, y=streams.draw(draw, "label noise", part), columns=columns)
 
     def claims(self, dataset: Dataset) -> dict[str, Claim]:
         claims = super().claims(dataset)

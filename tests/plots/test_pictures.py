@@ -336,3 +336,21 @@ def test_marks_are_told_apart():
     few, many = [*style.lines(12)], [*style.lines(31)]
     assert len(set(few)) == 12
     assert len({color for color, _ in many}) == 31
+
+
+def test_samples_with_a_wrong_label_have_another_colour_in_histograms(record):
+    """Their share of each row is that of all its samples; with training data of a method's own, by their origin."""
+    stored = {
+        "train/weight": np.array([1, 3, 2, 2], dtype=np.float32),
+        "train/group": np.array([0, 1, 1, 1]),
+        "train/y": np.array([0, 1, 1, 1]),
+        "train/origin": np.array([2, 0, 1, -1]),
+        "given/true_class": np.array([0, 1, 0]),  # so of the samples only the second is wrong
+    }
+    figure = histograms(series_of([record()]), [[stored]], "toy")
+    cat, dog = figure.axes
+    assert (len(cat.patches), len(dog.patches)) == (1, 2)
+    wrong = dog.patches[1].get_xy()
+    assert wrong[:, 1].max() == pytest.approx(100 / 3)
+    assert wrong[wrong[:, 1] > 0][:, 0].max() == 1.5
+    assert "Second colour: samples whose label is wrong." in note(figure)

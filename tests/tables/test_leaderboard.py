@@ -674,6 +674,20 @@ def test_tables_and_the_command_line_need_no_torch():
     assert (found.returncode, found.stderr) == (0, "")
 
 
+def test_what_a_method_used_in_place_of_the_recipe_is_told_below_the_table(make_result):
+    """The row of a method with another optimiser stood under the recipe's, without a word."""
+    used = {"optimizer": "SAM (lr 0.1)", "training samples": "120, of which 20 were made"}
+    page = render(
+        [
+            make_result(test={"tprd": 0.5, "accuracy": 0.5}),
+            make_result("sam", test={"tprd": 0.4, "accuracy": 0.5}, about={"used": used}),
+        ]
+    )[PAGE]
+    told = page.partition("Trained with something else than the recipe says:")[2].strip().splitlines()[0]
+    assert told == "- sam: optimizer: SAM (lr 0.1); training samples: 120, of which 20 were made"
+    assert "something else than the recipe" not in render([make_result(test={"tprd": 0.5, "accuracy": 0.5})])[PAGE]
+
+
 def test_selected_models_that_predict_one_class_are_named_below_the_table(make_result):
     """With two classes by the fraction that is predicted as positive: nothing but 0 and 1 is constant."""
     results = [

@@ -164,6 +164,7 @@ def test_a_fraction_of_the_labels_is_wrong(kind):
     found = run(LabelNoise(kind=kind, fraction=0.3), data)
     assert numbers(found.train) == numbers(clean.train)
     before, after = clean.train.y, found.train.y
+    assert torch.equal(found.train.columns["true_class"], before)
     changed = before != after
     noisy = int(0.3 * 176)
     if kind == "one_class":

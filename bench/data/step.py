@@ -1,0 +1,64 @@
+"""The batch of an update, as the parts of a method see it."""
+
+from collections.abc import Callable
+from functools import cached_property
+
+from torch import Tensor
+
+from bench.data.split import Batch
+from bench.errors import PluginError
+
+
+class Step(Batch):
+    """The training batch of an update, with what else is known in it.
+
+    Attributes:
+        epoch: of the training; below 0 for preparation epochs.
+        number: of the step in the epoch; the first one is 0.
+    """
+
+    epoch: int
+    number: int
+    _forward: "Forward"
+
+    @classmethod
+    def of(cls, batch: Batch, forward: "Forward", epoch: int = 0, number: int = 0) -> "Step":
+        """The step on a batch.
+
+        Args:
+            batch: the training batch.
+            forward: the forward pass of the update.
+            epoch, number: as the attributes.
+        """
+        step = cls(*batch)
+        step.epoch, step.number, step._forward = epoch, number, forward
+        return step
+
+    def _replace(self, **fields: Tensor) -> "Step":
+        """The step with other inputs, for which there is another forward pass."""
+        return Step.of(super()._replace(**fields), self._forward, self.epoch, self.number)
+
+    @property
+    def logits(self) -> Tensor:
+        """[.., B, C]: the output of the update's forward pass (`Method.forward`), made once, with its graph."""
+        return self._outputs[0]
+
+    @property
+    def features(self) -> Tensor:
+        """[.., B, D]: what goes into the model's head in that pass, with its graph.
+
+        Raises:
+            PluginError: unless the method declares `uses_features`.
+        """
+        features = self._outputs[1]
+        if features is None:
+            raise PluginError("the features of a step are known if the method declares uses_features = True")
+        return features
+
+    @cached_property
+    def _outputs(self) -> tuple[Tensor, Tensor | None]:
+        return self._forward(self.x)
+
+
+Forward = Callable[[Tensor], tuple[Tensor, Tensor | None]]
+"""Inputs [.., B, ...] -> logits [.., B, C] and, where they are asked for, features [.., B, D]."""
