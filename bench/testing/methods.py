@@ -4,6 +4,7 @@ import dataclasses
 import pickle
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from bench.models.predict import predict
 from bench.models.stack import unstack
 from bench.testing.common import documented, equal, same, usable
 from bench.testing.toys import toy_split, toy_task
+from bench.training.capture.update import CaptureOutcome
 from bench.training.checkpoints import Checkpoints
 from bench.training.history import NoEvaluations
 from bench.training.meter import Meter
@@ -27,12 +29,19 @@ from bench.training.task import Task
 
 
 class Interrupted(Meter):
-    """Interrupts a training halfway."""
+    """Interrupts a training halfway.
+
+    Attributes:
+        raised: whether it has. A library that leads through the training may keep the interrupt to itself.
+    """
+
+    raised = False
 
     def epochs(self, method: Method) -> Iterator[int]:
         whole = method.preparation_epochs + method.training_epochs
         for number, epoch in enumerate(super().epochs(method)):
             if number == whole // 2:
+                self.raised = True
                 raise KeyboardInterrupt
             yield epoch
 
@@ -106,7 +115,7 @@ def find_out(method: type[Method], options: Mapping[str, Any] | None = None) -> 
     task = _task_for(method(**given))
     checks = {
         "stackable": lambda: _check_stacked(method, given, task),
-        "capturable": lambda: _check_capture(_capturable(method), given, task()),
+        "capturable": lambda: _check_captured(_capturable(method), given, task()),
     }
     return {name: _why_not(check) for name, check in checks.items()}
 
@@ -171,21 +180,26 @@ def _check_evaluated(method: Method) -> None:
 
 def _check_resume(method: type[Method], options: dict[str, Any], task: Tasks, expected: Mapping[str, Tensor]) -> None:
     """Interrupted halfway and resumed from the checkpoint, it ends at the same parameters."""
-    first, again = method(**options), method(**options)
+    meters: list[Interrupted] = []
+
+    def interrupted(*given: Any) -> Interrupted:
+        meters.append(Interrupted(*given))
+        return meters[-1]
+
     with tempfile.TemporaryDirectory() as folder:
         checkpoint = Path(folder, "checkpoint.pt")
         seconds = Checkpoints.SECONDS
         Checkpoints.SECONDS = 0.0
         try:
-            train(first, task(), checkpoint, Interrupted)
-            raise AssertionError("its fit does not go through meter.epochs: it is neither evaluated nor resumed")
-        except KeyboardInterrupt:
-            resumed = _outcome(again, task(), checkpoint)
+            with suppress(KeyboardInterrupt):
+                train(method(**options), task(), checkpoint, interrupted)
+            assert meters[0].raised, "its fit does not go through meter.epochs: it is neither evaluated nor resumed"
+            resumed = _outcome(method(**options), task(), checkpoint)
         finally:
             Checkpoints.SECONDS = seconds
     changed = _changed(method, options, task)
     not_kept = ", ".join(f"self.{name} ({kind})" for name, kind in changed.items())
-    kept = "numbers, texts, tensors, numpy arrays, what has a state_dict, and containers of these"
+    kept = "numbers, texts, tensors, numpy arrays, what has a state_dict, and containers of these; no gradients"
     why = f"a checkpoint does not keep {not_kept}, but {kept}" if changed else f"a checkpoint keeps attributes: {kept}"
     equal(expected, resumed, f"a resumed training ends elsewhere: {why}")
     assert not changed, f"what changes in a training would be lost: {why}"
@@ -209,8 +223,14 @@ def _fingerprint(value: Any) -> bytes:
         return b""
 
 
-def _check_capture(method: type[Method], options: dict[str, Any], task: Task) -> None:
-    """CapturedUpdate and replayed, its updates end where they end made one by one."""
+def _check_captured(method: type[Method], options: dict[str, Any], task: Task) -> None:
+    """Its updates are captured, and replayed they end where they end made one by one."""
+    outcome = _check_capture(method, options, task)
+    assert outcome.captured, f"no update was captured: {outcome.eager_because}"
+
+
+def _check_capture(method: type[Method], options: dict[str, Any], task: Task) -> CaptureOutcome:
+    """Where updates are captured, they end replayed where they end made one by one."""
     plain, captured = method(**options), method(**options)
     model, replayed = train(plain, task), train(captured, dataclasses.replace(task, capture=True))
     assert not captured.capture.failed, (
@@ -220,6 +240,7 @@ def _check_capture(method: type[Method], options: dict[str, Any], task: Task) ->
     equal(_tensors(model.state_dict()), _tensors(replayed.state_dict()), why)
     equal(_tensors(plain.state_dict()), _tensors(captured.state_dict()), why)
     equal(plain.diagnostics(), captured.diagnostics(), why)
+    return captured.capture
 
 
 def _tensors(state: Mapping[str, Any]) -> dict[str, Tensor]:

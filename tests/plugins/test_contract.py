@@ -1,5 +1,6 @@
 """The contracts over everything that is installed, and that each contract can be broken."""
 
+import contextlib
 import dataclasses
 import random
 from collections.abc import Callable
@@ -12,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bench import Batch, BenchError, Dataset, Files, Method, NotApplicableError, Recipe, Split
+from bench import Batch, BenchError, Dataset, Files, Meter, Method, NotApplicableError, Recipe, Split, Step, Task
 from bench.options import options_of
 from bench.registry import installed
 from bench.runs.experiment import Request
@@ -309,6 +310,58 @@ def test_a_method_that_declares_what_it_does_passes():
     found = find_out(Counting)
     assert found["stackable"] == ""
     assert found["capturable"].startswith("replayed, its updates end elsewhere: it changes state not in place")
+
+
+def test_a_library_may_keep_an_interrupt_to_itself():
+    """Some end their `fit` quietly at a KeyboardInterrupt, wherever it is raised. A run is interrupted all the same."""
+
+    @dataclass
+    class Quiet(Method):
+        """Its loop ends at an interrupt as if it were done."""
+
+        def fit(self, task: Task, meter: Meter) -> nn.Module:
+            with contextlib.suppress(KeyboardInterrupt):
+                super().fit(task, meter)
+            return self.evaluated()
+
+    @dataclass
+    class Deaf(Quiet):
+        """Nor does it go through the epochs of the meter."""
+
+        def fit(self, task: Task, meter: Meter) -> nn.Module:
+            self.begin(task)
+            for _ in range(2):
+                for batch in self.batches(0):
+                    self.update(batch)
+            return self.evaluated()
+
+    check_method(Quiet)
+    with pytest.raises(AssertionError, match=r"its fit does not go through meter\.epochs"):
+        check_method(Deaf)
+
+
+def test_what_was_never_captured_is_not_found_capturable():
+    @dataclass
+    class OwnLoop(Method):
+        """It makes no updates that could be captured."""
+
+        def fit(self, task: Task, meter: Meter) -> nn.Module:
+            self.begin(task)
+            for epoch in meter.epochs(self):
+                for batch in self.batches(epoch):
+                    meter.step(batch, *self.update(batch))
+            return self.evaluated()
+
+    @dataclass
+    class Noisy(Method):
+        """It draws random numbers."""
+
+        def losses(self, batch: Step) -> Tensor:
+            return super().losses(batch._replace(x=batch.x + torch.rand_like(batch.x)))
+
+    assert find_out(Method)["capturable"] == ""
+    assert find_out(OwnLoop)["capturable"] == "no update was captured: its own `fit` replays no updates"
+    assert find_out(Noisy)["capturable"] == "no update was captured: an update draws random numbers"
 
 
 def test_a_method_that_applies_to_no_small_task_is_told():
