@@ -1,5 +1,6 @@
 """The contract of a method."""
 
+import copy
 import dataclasses
 import pickle
 import tempfile
@@ -85,7 +86,9 @@ def check_method(method: type[Method], options: Mapping[str, Any] | None = None)
     _check_evaluated(trained)
     assert all(v.isfinite().all() for v in state.values()), "training ran into values that are not finite"
     equal(state, _outcome(method(**given), task()), "two trainings with one seed differ")
-    assert not same(state, _outcome(method(**given), task([5]))), "the seed does not matter"
+    of_other_seed = method(**given)
+    assert not same(state, _outcome(of_other_seed, task([5]))), "the seed does not matter"
+    _check_state_of_evaluated(trained, of_other_seed)
     if not method.uses_val:
         other = _outcome(method(**given), task(val_seed=2))
         equal(state, other, "it declares uses_val = False, and training changes with the validation data")
@@ -175,6 +178,16 @@ def _check_evaluated(method: Method) -> None:
     logits = method.evaluated().eval()(x)
     assert isinstance(logits, Tensor) and logits.requires_grad, (
         "the logits of evaluated() have no gradient with respect to the inputs: declare differentiable = False"
+    )
+
+
+def _check_state_of_evaluated(method: Method, other: Method) -> None:
+    """The `state_dict` of what is evaluated makes the same model of that of another training: protocols keep it."""
+    model, copied = method.evaluated(), copy.deepcopy(other.evaluated())
+    copied.load_state_dict(model.state_dict())
+    inputs = toy_split(30, 99, images=method.task.train.x.dim() > 2)
+    assert torch.equal(predict(model, inputs, 30), predict(copied, inputs, 30)), (
+        "the logits of evaluated() depend on more than its state_dict: register buffers, or use get_extra_state"
     )
 
 

@@ -177,6 +177,26 @@ class Estimating(Method):
         return NoGradient(self.model)
 
 
+class Scaled(nn.Module):
+    """Its scale is in no state."""
+
+    def __init__(self, model: nn.Module, scale: float) -> None:
+        super().__init__()
+        self.model, self.scale = model, scale
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.model(x)
+        return self.scale * logits
+
+
+@dataclass
+class Partial(Method):
+    """The state of what it evaluates lacks a number."""
+
+    def evaluated(self) -> nn.Module:
+        return Scaled(self.model, 1.0 + self.task.train.x.mean().item())
+
+
 class NoGradient(nn.Module):
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -274,6 +294,7 @@ GENERATOR = torch.Generator()
         (Mixing, "stacked runs differ from single ones .* or leave out stackable = True"),
         (Flattened, "stacked runs fail with .*: write losses and weights along the last dimension"),
         (Estimating, "declare differentiable = False"),
+        (Partial, r"the logits of evaluated\(\) depend on more than its state_dict"),
         (Flat, r"weights have shape \[1\], losses \[16\]"),
         (Column, r"weights have shape \[16, 1\], losses \[16\]"),
         (Averaged, r"losses have shape \[\], the batch \[16\]"),
