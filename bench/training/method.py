@@ -310,6 +310,7 @@ def _with_origin(made: Split, given: Split) -> Split:
 
 def _described(optimizer: torch.optim.Optimizer) -> str:
     """The name of an optimiser with the numbers of its first group: `SGD (lr 0.1, momentum 0.9)`."""
-    group = optimizer.param_groups[0]
+    group = dict(optimizer.param_groups[0])
+    group["lr"] = group.get("initial_lr", group.get("lr"))  # a schedule may have ended at 0
     numbers = {name: group[name] for name in ("lr", "momentum", "betas", "weight_decay") if group.get(name)}
     return f"{type(optimizer).__name__} ({', '.join(f'{name} {value}' for name, value in numbers.items())})"

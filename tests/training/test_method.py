@@ -409,6 +409,25 @@ def test_an_optimizer_that_is_not_the_recipes_is_told(store):
     assert one(experiment(ERM), store).about.used == {}
 
 
+def test_an_optimizer_is_told_with_the_rate_that_it_began_with():
+    """Its schedule ends at 0, which is no rate that it was trained with."""
+
+    @dataclass
+    class Falling(Method):
+        def restart(self):
+            self.model = self.task.new_model()
+            self.optimizer = torch.optim.RMSprop(self.model.parameters(), lr=0.01)
+            self.schedule = torch.optim.lr_scheduler.CosineAnnealingLR(self.optimizer, self.task.epochs)
+
+        def learning_rate(self, epoch, step):
+            return None
+
+        def end_epoch(self, epoch):
+            self.schedule.step()
+
+    assert trained(Falling()).about["optimizer"] == "RMSprop (lr 0.01)"
+
+
 def test_the_watch_of_a_protocol_needs_steps():
     class Never:
         def __call__(self, samples):
