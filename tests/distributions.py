@@ -9,6 +9,8 @@ import venv
 from collections.abc import Iterable
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[1]
 KINDS = {
     "method": "trimmed",
@@ -23,8 +25,12 @@ KINDS = {
 class Environment:
     """A new virtual environment that sees this one's packages, with some distributions installed."""
 
-    def __init__(self, folder: Path, distributions: Iterable[Path]) -> None:
-        """`folder`: an empty one. The distributions are built from copies, so that nothing is left in their folders."""
+    def __init__(self, folder: Path, distributions: Iterable[Path], libraries: Path | None = None) -> None:
+        """`folder`: an empty one. The distributions are built from copies, so that nothing is left in their folders.
+
+        `libraries`: a file of requirements, each with its version. They come from the package index, without what they
+        need themselves, so that none of this environment's packages is replaced. A test is skipped where there is none.
+        """
         venv.create(folder / "venv", with_pip=False)
         self.python = folder / "venv" / "bin" / "python"
         purelib = sysconfig.get_path("purelib", vars={"base": str(folder / "venv")})
@@ -35,8 +41,15 @@ class Environment:
             copy = folder / distribution.name
             shutil.copytree(distribution, copy, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info", "build"))
             self.sources.append(copy)
-        install = ["-m", "pip", "--python", self.python, "install", "--no-deps", "--no-build-isolation", "--no-index"]
-        run(sys.executable, *install, *self.sources)
+        install = ["-m", "pip", "--python", self.python, "install", "--no-deps"]
+        if libraries:
+            try:
+                run(sys.executable, *install, "-r", libraries)
+            except AssertionError as error:
+                if "from versions: none" not in str(error):
+                    raise
+                pytest.skip(f"the package index cannot be reached, or lacks a library: {str(error).splitlines()[-1]}")
+        run(sys.executable, *install, "--no-build-isolation", "--no-index", *self.sources)
 
     def bench(self, *words: object) -> str:
         """What the command `bench` prints in this environment."""

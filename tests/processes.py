@@ -11,7 +11,9 @@ HEARD = "import signal; [signal.signal(getattr(signal, name), signal.SIG_DFL) fo
 """A shell's jobs in the background ignore the one, and those of `nohup` the other."""
 
 
-def ended_by(number: int, words: list[str], folder: Path, when: Callable[[], object]) -> tuple[int, str]:
+def ended_by(
+    number: int, words: list[str], folder: Path, when: Callable[[], object], python: Path | str = sys.executable
+) -> tuple[int, str]:
     """Start `bench` with these words, and send it a signal.
 
     Args:
@@ -19,12 +21,13 @@ def ended_by(number: int, words: list[str], folder: Path, when: Callable[[], obj
         words: of the command.
         folder: in which it runs, with one thread.
         when: whether it has come so far that the signal is sent.
+        python: the interpreter, of whichever environment.
 
     Returns:
         Its exit code, and what it has written to its stderr.
     """
     process = subprocess.Popen(
-        [sys.executable, "-c", f"{HEARD}; from bench.cli import main; main()", *words],
+        [str(python), "-c", f"{HEARD}; from bench.cli import main; main()", *words],
         cwd=folder,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
         stdout=subprocess.DEVNULL,

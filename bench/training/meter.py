@@ -275,6 +275,8 @@ class Meter:
         self.diverged = state["diverged"]
         self._method.load_state_dict(state["method"])
         self._evaluated_model.load_state_dict(state["average"], self._method.model)
+        if self.history:  # a training that had ended is not evaluated again, but its models may be examined
+            self.evaluated = self._method.evaluated()
         self._training_values.load_state_dict(state["diagnostics"])
         self._evaluator.load_state_dict(state["evaluator"])
         if self._watch:

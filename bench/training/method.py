@@ -314,6 +314,6 @@ def _described(optimizer: torch.optim.Optimizer) -> str:
     The rate is that at the beginning, which torch's schedules keep as `initial_lr`.
     """
     group = dict(optimizer.param_groups[0])
-    group["lr"] = group.get("initial_lr", group["lr"])
+    group["lr"] = group.get("initial_lr", group.get("lr"))
     numbers = {name: group[name] for name in ("lr", "momentum", "betas", "weight_decay") if group.get(name)}
     return f"{type(optimizer).__name__} ({', '.join(f'{name} {value}' for name, value in numbers.items())})"

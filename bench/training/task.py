@@ -207,8 +207,12 @@ class Task:
     def _optimizer(self, parameters: list[Any]) -> torch.optim.Optimizer:
         r = self.recipe
         if r.optimizer == "sgd":
-            return torch.optim.SGD(
+            sgd = torch.optim.SGD(
                 parameters, r.lr, r.momentum, weight_decay=r.weight_decay, nesterov=r.nesterov, fused=True
             )
+            if r.momentum:  # torch's fused descent fails where a parameter gets its first gradient after others
+                for parameter in itertools.chain(*(group["params"] for group in sgd.param_groups)):
+                    sgd.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+            return sgd
         kind = torch.optim.Adam if r.optimizer == "adam" else torch.optim.AdamW
         return kind(parameters, r.lr, weight_decay=r.weight_decay, fused=True)

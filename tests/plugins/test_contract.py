@@ -380,6 +380,20 @@ def test_what_was_never_captured_is_not_found_capturable():
         def losses(self, batch: Step) -> Tensor:
             return super().losses(batch._replace(x=batch.x + torch.rand_like(batch.x)))
 
+    @dataclass
+    class Pretraining(Method):
+        """In its first epoch no gradient reaches the last layer: other parameters have one later."""
+
+        uses_features = True
+
+        def setup(self) -> None:
+            self.preparation_epochs = 1
+
+        def objective(self, batch: Step, losses: Tensor, weights: Tensor) -> Tensor:
+            return losses.mean() if batch.epoch >= 0 else batch.features.square().mean()
+
+    check_method(Pretraining)
+    assert find_out(Pretraining)["capturable"].startswith("replayed, its updates ")
     assert find_out(Method)["capturable"] == ""
     assert find_out(OwnLoop)["capturable"] == "no update was captured: its own `fit` replays no updates"
     assert find_out(Noisy)["capturable"] == "no update was captured: an update draws random numbers"

@@ -1,5 +1,6 @@
 """A whole run: what it records, that it can be repeated to the bit, resumed, and what becomes of failures."""
 
+import signal
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from types import SimpleNamespace
@@ -478,6 +479,23 @@ def test_the_model_of_each_rule_is_examined_after_the_training(experiment, store
     store.path(whole.spec).unlink()
     interrupted(made, store, monkeypatch)
     assert one(made, store).reproducible() == whole.reproducible()
+
+
+def test_a_run_that_was_interrupted_while_its_models_were_examined_is_examined_again(experiment, store):
+    """It was recorded as ok, without the test sets of the protocol."""
+    times = []
+
+    class Stopped(Examining):
+        def examine(self, model, splits, streams, evaluate):
+            times.append(1)
+            if len(times) == 1:
+                signal.raise_signal(signal.SIGINT)
+            return super().examine(model, splits, streams, evaluate)
+
+    made = replace(experiment(epochs=1), protocol=Stopped())
+    with pytest.raises(KeyboardInterrupt):
+        one(made, store)
+    assert "again" in one(made, store).selected["last"].metrics
 
 
 def test_an_examined_set_has_no_name_of_an_evaluated_one(experiment, store):

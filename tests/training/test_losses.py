@@ -245,3 +245,37 @@ def test_the_optimiser_is_the_recipes(recipe, kind, settings):
     (group,) = optimizer.param_groups
     assert {name: group[name] for name in settings} == settings
     assert (group["lr"], group["weight_decay"], group["params"]) == (0.5, 0.25, [model.weight])
+
+
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_a_parameter_may_get_its_first_gradient_later_than_others(nesterov):
+    """As a head that a pretraining leaves alone: torch's fused descent fails there, and the plain one is the truth."""
+    g = torch.Generator().manual_seed(0)
+    begun = [torch.randn(5, generator=g) for _ in range(2)]
+    ours, plain = ([nn.Parameter(values.clone()) for values in begun] for _ in range(2))
+    optimizers = [
+        task(4, lr=0.5, optimizer="sgd", momentum=0.9, weight_decay=0.25, nesterov=nesterov).optimizer(ours),
+        torch.optim.SGD(plain, 0.5, 0.9, weight_decay=0.25, nesterov=nesterov, fused=False, foreach=False),
+    ]
+    for step in range(4):
+        for which in (0, 1) if step >= 2 else (0,):
+            gradient = torch.randn(5, generator=g)
+            for parameters in (ours, plain):
+                parameters[which].grad = gradient.clone()
+        for optimizer in optimizers:
+            optimizer.step()
+    for one, other in zip(ours, plain, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_the_first_step_is_that_of_torch_to_the_bit():
+    begun = torch.randn(1000, generator=torch.Generator().manual_seed(1))
+    ours, torchs = nn.Parameter(begun.clone()), nn.Parameter(begun.clone())
+    optimizer = task(4, lr=0.3, optimizer="sgd", momentum=0.9, weight_decay=0.25).optimizer([ours])
+    other = torch.optim.SGD([torchs], 0.3, 0.9, weight_decay=0.25, fused=True)
+    for _ in range(3):
+        for parameter, each in ((ours, optimizer), (torchs, other)):
+            parameter.square().sum().backward()
+            each.step()
+            each.zero_grad()
+    assert torch.equal(ours, torchs)
