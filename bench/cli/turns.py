@@ -30,6 +30,7 @@ class Turns:
     ) -> None:
         self.store = store
         self.claims = claims
+        self.seeds = list(seeds)
         paths = [store.path(experiment.spec(seed)) for experiment in to_run for seed in seeds]
         self._said: set[str] = set()
         self._before = {path: _identity(path) for path in paths}
@@ -53,6 +54,35 @@ class Turns:
                 self.claims.discard_arrays(spec.path)
                 mine.append(seed)
         return mine, made, others
+
+    def take_whole(
+        self, experiment: "Experiment", stack: Sequence[int], missing: Sequence[int]
+    ) -> "tuple[list[int], list[RunResult], list[int]]":
+        """Claim all runs of a stack, or none: of a stack that was ended when some of its runs were recorded, which must
+        be made again as a whole.
+
+        Args:
+            experiment: whose runs they are.
+            stack: the seeds of the stack.
+            missing: those of them that have no record.
+
+        Returns:
+            As `take`: the seeds of the stack, or the results of what was missing, or the seeds of what was missing.
+        """
+        taken: list[int] = []
+        for seed in stack:
+            if not self.claims.take(experiment.spec(seed).path):
+                self.release(experiment, taken)
+                return [], [], list(missing)
+            taken.append(seed)
+        found = (self._made_meanwhile(self.store.path(experiment.spec(seed))) for seed in missing)
+        made = [result for result in found if result]
+        if len(made) == len(missing):
+            self.release(experiment, taken)
+            return [], made, []
+        for seed in stack:
+            self.claims.discard_arrays(experiment.spec(seed).path)
+        return taken, [], []
 
     def release(self, experiment: "Experiment", seeds: Sequence[int]) -> None:
         """After the runs are recorded."""

@@ -90,8 +90,11 @@ def _run_seeds(
         say(f"{label}: {len(stands.kept)} of {usable} runs already recorded, not repeated")
     finished = list(stands.kept)
     skipped = []
-    for group in _stack(experiment, stands, store) if asked["stack"] else [[seed] for seed in stands.missing]:
-        mine, made, others = turns.take(experiment, group)
+    for group in _stack(experiment, stands, turns) if asked["stack"] else [[seed] for seed in stands.missing]:
+        if len(group) > len(stands.missing):
+            mine, made, others = turns.take_whole(experiment, group, stands.missing)
+        else:
+            mine, made, others = turns.take(experiment, group)
         if mine:
             made += _run(experiment, label, mine, store, device, asked)
             turns.release(experiment, mine)
@@ -105,14 +108,14 @@ def _run_seeds(
     return skipped
 
 
-def _stack(experiment: "Experiment", stands: "Standing", store: "ResultStore") -> list[list[int]]:
+def _stack(experiment: "Experiment", stands: "Standing", turns: "Turns") -> list[list[int]]:
     """The one stack of the missing runs, if there are any: that which was ended when some of it were recorded."""
     from bench.records.checkpoints import interrupted_stack
 
     if not stands.missing:
         return []
-    asked = stands.missing + [result.spec.seed for result in stands.kept]
-    return [interrupted_stack(store.folder, experiment.spec(0), stands.missing, asked) or stands.missing]
+    folder, spec = turns.store.folder, experiment.spec(0)
+    return [interrupted_stack(folder, spec, stands.missing, turns.seeds) or stands.missing]
 
 
 def _run(

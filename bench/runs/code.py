@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.metrics import METRICS, metric_of
-from bench.records.known_code import CORE, as_one
+from bench.records.known_code import CORE, as_one, hashes_by_use
 from bench.records.run import RunResult
 from bench.records.sections import UNKNOWN, Code
 from bench.registry import Plugin
@@ -82,10 +82,11 @@ def difference(result: RunResult, code: Code) -> Difference:
     Returns:
         The difference.
     """
-    then = result.code_by_use
-    now = as_one({use: one for use, one in ({CORE: code.core} | code.plugins).items() if one != UNKNOWN})
+    then = hashes_by_use(result.code, result.environment, result.spec.protocol_name)
+    now = {use: one for use, one in ({CORE: code.core} | code.plugins).items() if one != UNKNOWN}
     common = then.keys() & now.keys()
-    changed = {use: (then[use], now[use]) for use in sorted(common) if then[use] != now[use]}
+    known_then, known_now = as_one(then), as_one(now)
+    changed = {use: (then[use], now[use]) for use in sorted(common) if known_then[use] != known_now[use]}
     core = changed.pop(CORE, None)
     unknown = ({CORE} | code.plugins.keys()) - common
     return Difference(changed, core, tuple(sorted(unknown)))

@@ -7,6 +7,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from bench.cli import main
+from bench.records.checkpoints import checkpoint_path
 from bench.records.claims import Claims
 from bench.records.store import ResultStore
 from bench.training.checkpoints import Checkpoints
@@ -60,6 +61,32 @@ def test_runs_that_another_process_makes_are_skipped_and_named(run, stack, force
         assert {path.name for path in RESULTS.glob("*.claim*")} == held
     assert run("--seeds", "4").exit_code == 0
     assert sorted(recorded()) == [0, 1, 2, 3]
+
+
+def test_an_interrupted_stack_is_made_as_a_whole_or_left_to_the_other(run):
+    """Runs of it that were recorded were counted twice, as recorded and as made by others: exit code 1."""
+    assert run("--seeds", "4", "--stack").exit_code == 0
+    paths = sorted(RESULTS.glob("*.json"))
+    before = {path: json.loads(path.read_text())["history"] for path in paths}
+    spec = ResultStore(RESULTS).load()[0][0].spec
+    checkpoint = checkpoint_path(RESULTS, spec, [0, 1, 2, 3], "way", "source")
+    checkpoint.parent.mkdir(exist_ok=True)
+    checkpoint.write_text("of a stack that was ended after two records")
+    for path in paths[2:]:
+        path.unlink()
+    with Claims(RESULTS) as other:
+        assert all(other.take(path.name) for path in paths)
+        result = run("--seeds", "4", "--stack")
+        assert result.exit_code == 0, result.output
+        assert "2 of 4 runs are made by other processes" in result.output
+    with Claims(RESULTS) as other:
+        assert other.take(paths[0].name)  # a run that is recorded, of the same stack
+        assert run("--seeds", "4", "--stack").exit_code == 0
+        assert sorted(recorded()) == [0, 1]
+        assert {path.name for path in RESULTS.glob("*.claim*")} == {paths[0].with_suffix(".claim").name}
+    assert run("--seeds", "4", "--stack").exit_code == 0
+    assert recorded() == dict.fromkeys(range(4), 4)
+    assert {path: json.loads(path.read_text())["history"] for path in paths} == before
 
 
 def test_where_others_make_all_runs_nothing_is_wrong(run):
