@@ -93,13 +93,14 @@ def _write_once(out: Path) -> Tables:
             write_whole(out / name, text.encode())
         except StoreError as error:
             failures.append(error)
+    empty = _without_records(out)
     for path in _tables(out):
         name = path.relative_to(out).as_posix()
         if name in pages:
             continue
         if not whole:
             say(f"warning: left {path} as it is, as not all records could be read", err=True)
-        elif _folder_of(name) in _without_records(out):
+        elif _folder_of(name) in empty:
             say(f"warning: left {path} as it is, as {out / _folder_of(name)} holds no records", err=True)
         else:
             path.unlink(missing_ok=True)

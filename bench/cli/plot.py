@@ -134,12 +134,10 @@ def picture_name(kind: str, protocol: str, dataset: str, model: str) -> str:
         protocol: `name/version`.
         dataset, model: their names.
     """
-    from bench.records.spec import digest
+    from bench.records.spec import file_name
 
-    # As of pages (`bench.tables.leaderboard.page_name`): no name has a `~` or an `@`.
     name = f"{kind}.{protocol.replace('/', '-v')}.{dataset}.{model}".replace("/", "~")
-    one_reading = "." not in protocol + dataset and name.isascii() and name == name.lower()
-    return name if one_reading else f"{name}@{digest([protocol, dataset, model])}"
+    return file_name(name, [protocol, dataset, model], one_reading="." not in protocol + dataset)
 
 
 def _chosen(asked: dict[str, Any]) -> "list[Series]":

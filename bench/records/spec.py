@@ -183,3 +183,19 @@ def digest(value: Any) -> str:
         value: anything that JSON can hold.
     """
     return hashlib.sha256(canonical(value).encode()).hexdigest()[:12]
+
+
+def file_name(readable: str, identity: Sequence[str], one_reading: bool) -> str:
+    """The name of a file for something that other names identify, another one for each.
+
+    Args:
+        readable: the name for people, made of those; none of them has a `~` or an `@`.
+        identity: the names that identify it.
+        one_reading: whether these can be read off the name in one way alone.
+
+    Returns:
+        The readable name; with a digest where it has another reading, or where some file systems take it for another
+        name, as they do with capitals and accents.
+    """
+    plain = one_reading and readable.isascii() and readable == readable.lower()
+    return readable if plain else f"{readable}@{digest(list(identity))}"

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from bench.records.known_code import CORE
 from bench.records.run import LAST, RunResult, best_val, rule_name
-from bench.records.spec import SHARED, canonical, digest
+from bench.records.spec import SHARED, canonical, file_name
 from bench.tables.comparisons import baselines_of, between_tasks, differences
 from bench.tables.markdown import MARK, code, plain, table
 from bench.tables.papers import beside_the_papers
@@ -43,10 +43,8 @@ def page_name(protocol: str, dataset: str) -> str:
     """
     # No name has a `~` or an `@`, so `a/b` and `a-b` differ, and no name looks as if it had a digest.
     name = f"{protocol.replace('/', '-v')}-{dataset.replace('/', '~')}"
-    # Where more than one version could stand in it; and some file systems take capitals and accents for others.
-    if len(VERSION.findall(name)) > 1 or not name.isascii() or name != name.lower():
-        name += f"@{digest([protocol, dataset])}"
-    return f"{name}.md"
+    one_version = len(VERSION.findall(name)) <= 1
+    return f"{file_name(name, [protocol, dataset], one_version)}.md"
 
 
 def _page(protocol: str, dataset: str, results: Sequence[RunResult]) -> str:
