@@ -7,7 +7,7 @@ import importlib.util
 import json
 import pkgutil
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from typing import Any
@@ -119,7 +119,18 @@ def _spec_of(name: str) -> ModuleSpec | None:
     parent = _spec_of(package)
     if parent is None or parent.submodule_search_locations is None:
         return None
-    return PathFinder.find_spec(name, list(parent.submodule_search_locations))
+    return _inside(list(parent.submodule_search_locations), name)
+
+
+def _inside(folders: Sequence[str], name: str) -> ModuleSpec | None:
+    """The spec of a module of a package that lies in these folders, and need not be imported."""
+    try:
+        return PathFinder.find_spec(name, folders)
+    except KeyError:  # a folder without `__init__`: Python looks the package around it up among the imported ones
+        spec = ModuleSpec(name, None, is_package=True)
+        parts = [Path(folder, name.rpartition(".")[2]) for folder in folders]
+        spec.submodule_search_locations = [str(part) for part in parts if part.is_dir()]
+        return spec
 
 
 def _top(finder: Any, name: str) -> ModuleSpec | None:

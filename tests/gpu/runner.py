@@ -146,6 +146,7 @@ def check_stacked_runs_train_as_single_ones(device: torch.device) -> str:
 
 class _Capturable(Method):
     capturable = True
+    stackable = True
 
 
 def check_evaluations_are_those_of_a_cpu(device: torch.device) -> str:

@@ -47,9 +47,10 @@ def hashed(*roots: str) -> str:
 PACKAGE = {
     "acme_a/__init__.py": "",
     "acme_a/plugin.py": "from . import near\nfrom acme_a.pack.deep import f\n",
-    "acme_a/near.py": "def g():\n    import acme_b.lazy\n",
+    "acme_a/near.py": "def g():\n    import acme_b.lazy\n    import acme_a.plain.folders.far\n",
     "acme_a/pack/__init__.py": "x = 1\n",
     "acme_a/pack/deep.py": "def f(): return 1\n",
+    "acme_a/plain/folders/far.py": "x = 1\n",  # two packages without `__init__` in one that has it
     "acme_a/unused.py": "x = 1\n",
     "acme_b/lazy.py": "import acme_single\n",  # a package without `__init__`
     "acme_single.py": "x = 1\n",
