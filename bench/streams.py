@@ -6,9 +6,11 @@ an epoch boundary draws what it would have drawn without the interrupt.
 """
 
 import hashlib
+import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Generator, Tensor
 
@@ -25,6 +27,17 @@ def derive(seed: int, *purpose: str | int) -> int:
     """
     text = "/".join(map(str, (seed, *purpose)))
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+
+
+def seed_global_generators(seed: int) -> None:
+    """Seed the generators of the process, from which layers and libraries draw: those of torch, numpy and Python.
+
+    Args:
+        seed: below 2**63; numpy takes its last 32 bits.
+    """
+    torch.manual_seed(seed)
+    np.random.seed(seed % 2**32)
+    random.seed(seed)
 
 
 @dataclass(frozen=True)
@@ -44,7 +57,7 @@ class RandomStreams:
         assert self.stacked or len(self.seeds) == 1
 
     def seed(self, *purpose: str | int) -> int:
-        """A seed for torch's global generator; if runs are stacked, that of the first run."""
+        """A seed for the generators of the process; if runs are stacked, that of the first run."""
         return derive(self.seeds[0], *purpose)
 
     def generators(self, *purpose: str | int, device: torch.device | str = "cpu") -> list[Generator]:

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from bench.data.dataset import Dataset
-from bench.data.split import Split, Splits
-from bench.errors import DataError
+from bench.data.split import ORIGIN, Split, Splits
+from bench.errors import DataError, PluginError
 from bench.text import join_first
 
 NUMBERS = 2**22
@@ -223,3 +223,37 @@ def _check_floats(whose: str, name: str, x: Tensor) -> None:
             raise DataError(
                 f"{whose}: {name} has images with values from {least:g} to {most:g}: give them in [0, 1], or as uint8"
             )
+
+
+def check_made(made: Split, given: Split, classes: Sequence[str], groups: Sequence[str]) -> Split:
+    """Check training data that a method has made: they keep the rules of all data, and say where they come from.
+
+    Args:
+        made: what its `training_data` has returned.
+        given: what it was given; may be stacked.
+        classes, groups: their names.
+
+    Returns:
+        What was made.
+
+    Raises:
+        PluginError: for the first rule that is broken.
+    """
+    if made is given:
+        return given
+    whose, name = "`training_data`", "the split that it returns"
+    try:
+        if isinstance(made, Split) and made.flaw:
+            raise DataError(f"{whose}: {name} {made.flaw}")
+        if given.y.dim() == 1:
+            check_sets(whose, {"the given split": given, name: made})
+        check_labels(whose, name, made, classes, groups)
+    except DataError as error:
+        raise PluginError(str(error)) from error
+    origin = made.columns.get(ORIGIN)
+    if origin is None or origin.dtype != torch.int64 or origin.shape != made.y.shape or origin.amax() >= len(given):
+        raise PluginError(
+            "`training_data` must say where each sample comes from: split.with_origin(positions in task.train, below 0 "
+            "for samples that are none of these), int64, one for each sample"
+        )
+    return made

@@ -103,6 +103,7 @@ def run(
         KeyboardInterrupt: if the user has interrupted.
     """
     keep_freed_memory()
+    code_of(experiment)  # reads the sources once, which takes longer than a short timeout allows on a busy machine
     if stacked and experiment.unstackable:
         raise OptionError(f"{experiment.unstackable} cannot train stacked runs: leave out --stack")
     computed = _computation(experiment, seeds, device, stacked, backend, check, eager, threads)

@@ -3,6 +3,7 @@
 import copy
 import dataclasses
 import pickle
+import secrets
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
@@ -17,6 +18,7 @@ from bench.data.step import Step
 from bench.errors import BenchError, NotApplicableError
 from bench.models.predict import predict
 from bench.models.stack import unstack
+from bench.streams import seed_global_generators
 from bench.testing.common import documented, equal, same, usable
 from bench.testing.toys import toy_split, toy_task
 from bench.training.capture.update import CaptureOutcome
@@ -58,6 +60,7 @@ def train(method: Method, task: Task, checkpoint: Path | None = None, meter: Cal
     """The trained model, without evaluation or records. Raises AssertionError for a training that fails."""
     try:
         with torch.random.fork_rng([]):
+            seed_global_generators(secrets.randbits(63))  # nothing may depend on what the process drew before
             return method.fit(task, meter(NoEvaluations(), Strict(), checkpoint))
     except (NotApplicableError, AssertionError):
         raise

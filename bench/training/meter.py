@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from bench.data.split import Batch
 from bench.errors import DivergedError, NotApplicableError, PluginError
 from bench.meta import warning
+from bench.streams import seed_global_generators
 from bench.training.checkpoints import Checkpoints
 from bench.training.diagnostics import Samples
 from bench.training.history import EvaluatedModel, Evaluator, TrainingValues
@@ -140,8 +141,8 @@ class Meter:
         self._observer.begin(method, self._epoch)
         while self._epoch < method.training_epochs:
             set_learning_rate(method, self._epoch)
-            seed = method.task.streams.seed("train", method.recipe_epoch(self._epoch))
-            torch.manual_seed(seed)  # for dropout: a resumed run draws the same numbers
+            # For dropout, and for what libraries draw: a resumed run draws the same numbers.
+            seed_global_generators(method.task.streams.seed("train", method.recipe_epoch(self._epoch)))
             self._stopwatch.start(method)
             yield self._epoch
             self._epoch += 1

@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from bench.data.rules import check_made
 from bench.data.split import ORIGIN, Batch, Split
 from bench.data.step import Step
-from bench.errors import PluginError
 from bench.meta import LookAhead
 from bench.models.heads import with_features
 from bench.models.predict import predict
+from bench.streams import seed_global_generators
 from bench.training.capture.update import CapturedUpdate, CaptureOutcome
 from bench.training.state import restore, stored
-from bench.training.task import Task
+from bench.training.task import Task, described
 from bench.trees import instances
 
 if TYPE_CHECKING:
@@ -103,13 +104,14 @@ class Method:
 
     def begin(self, task: Task) -> None:
         """Do everything that comes before the first epoch."""
+        seed_global_generators(task.streams.seed("begin"))  # for layers that are made here, and for libraries
         self.task = task
         self.capture = CaptureOutcome(eager_because="its own `fit` replays no updates")
         self.preparation_epochs = 0
         self.training_epochs = task.epochs
         self.restart()
         self.began_at = task.now()
-        self.task = replace(task, train=_with_origin(self.training_data(task), task.train))
+        self.task = replace(task, train=check_made(self.training_data(task), task.train, task.classes, task.groups))
         self.setup()
 
     def restart(self) -> None:
@@ -189,15 +191,8 @@ class Method:
         the page.
         """
         used = {}
-        trained = {id(parameter) for parameter in self.model.parameters()}
-        own = [
-            optimizer
-            for optimizer in instances(torch.optim.Optimizer, vars(self))
-            if optimizer not in self.task.rates
-            and any(id(parameter) in trained for group in optimizer.param_groups for parameter in group["params"])
-        ]
-        if own:
-            used["optimizer"] = ", ".join(map(_described, own))
+        if own := self.task.rates.others(instances(torch.optim.Optimizer, vars(self)), self.model):
+            used["optimizer"] = ", ".join(map(described, own))
         if type(self).learning_rate is not Method.learning_rate:
             used["schedule"] = "the method's own"
         if ORIGIN in self.task.train.columns:
@@ -291,29 +286,3 @@ class Method:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore the state that `state_dict` gave."""
         restore(self, state)
-
-
-def _with_origin(made: Split, given: Split) -> Split:
-    """Training data that a method has made. Raises PluginError where they do not say where they come from."""
-    if made is given:
-        return given
-    if made.flaw:
-        raise PluginError(f"`training_data` {made.flaw}")
-    origin = made.columns.get(ORIGIN)
-    if origin is None or origin.dtype != torch.int64 or origin.shape != made.y.shape or origin.amax() >= len(given):
-        raise PluginError(
-            "`training_data` must say where each sample comes from: split.with_origin(positions in task.train, below 0 "
-            "for samples that are none of these), int64, one for each sample"
-        )
-    return made
-
-
-def _described(optimizer: torch.optim.Optimizer) -> str:
-    """The name of an optimiser with the numbers of its first group: `SGD (lr 0.1, momentum 0.9)`.
-
-    The rate is that at the beginning, which torch's schedules keep as `initial_lr`.
-    """
-    group = dict(optimizer.param_groups[0])
-    group["lr"] = group.get("initial_lr", group.get("lr"))
-    numbers = {name: group[name] for name in ("lr", "momentum", "betas", "weight_decay") if group.get(name)}
-    return f"{type(optimizer).__name__} ({', '.join(f'{name} {value}' for name, value in numbers.items())})"

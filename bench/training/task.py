@@ -34,8 +34,15 @@ class Rates:
         """From now on set the rates of this optimiser too."""
         self._last[optimizer] = []
 
-    def __contains__(self, optimizer: torch.optim.Optimizer) -> bool:
-        return optimizer in self._last
+    def others(self, optimizers: Iterable[torch.optim.Optimizer], model: nn.Module) -> list[torch.optim.Optimizer]:
+        """Those optimisers of parameters of a model that are none of these."""
+        trained = {id(parameter) for parameter in model.parameters()}
+        return [
+            optimizer
+            for optimizer in optimizers
+            if optimizer not in self._last
+            and any(id(parameter) in trained for group in optimizer.param_groups for parameter in group["params"])
+        ]
 
     def set(self, rate: float, base: float) -> None:
         """Give every optimiser the rate of the next update.
@@ -216,3 +223,14 @@ class Task:
             return sgd
         kind = torch.optim.Adam if r.optimizer == "adam" else torch.optim.AdamW
         return kind(parameters, r.lr, weight_decay=r.weight_decay, fused=True)
+
+
+def described(optimizer: torch.optim.Optimizer) -> str:
+    """The name of an optimiser with the numbers of its first group: `SGD (lr 0.1, momentum 0.9)`.
+
+    The rate is that at the beginning, which torch's schedules keep as `initial_lr`.
+    """
+    group = dict(optimizer.param_groups[0])
+    group["lr"] = group.get("initial_lr", group.get("lr"))
+    numbers = {name: group[name] for name in ("lr", "momentum", "betas", "weight_decay") if group.get(name)}
+    return f"{type(optimizer).__name__} ({', '.join(f'{name} {value}' for name, value in numbers.items())})"

@@ -1,8 +1,10 @@
 """What a method may bring of its own: rates, what is evaluated, training data, trainings without steps."""
 
 import copy
+import random
 from dataclasses import dataclass, replace
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -313,6 +315,25 @@ def test_training_data_without_their_origin_are_refused():
         trained(Silent())
 
 
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        (lambda split: split.x, "must be a bench.Split, not Tensor"),
+        (lambda split: replace(split, x=split.x / 0), "inputs that are not finite"),
+        (lambda split: replace(split, y=split.y + 7), "a class outside"),
+        (lambda split: replace(split, x=split.x[:, :1]), "inputs of another shape"),
+        (lambda split: split.select(torch.arange(0)), "is empty"),
+    ],
+)
+def test_training_data_that_break_a_rule_of_all_data_are_refused(wrong, told):
+    class Wrong(Method):
+        def training_data(self, task):
+            return wrong(task.train)
+
+    with pytest.raises(PluginError, match=f"`training_data`: the split that it returns .*{told}"):
+        trained(Wrong())
+
+
 # One forward pass
 
 
@@ -432,3 +453,35 @@ def test_the_watch_of_a_protocol_needs_steps():
     meter = Meter(NoEvaluations(), watch=Never())
     with pytest.raises(NotApplicableError, match="looks at the samples of each step, and the method makes none"):
         run_training(Nearest(), toy_task(), meter)
+
+
+# What is drawn from the generators of the process
+
+
+class Drawing(ERM):
+    """Draws from all of them, before the training and in it."""
+
+    name = "drawing"
+
+    def setup(self):
+        self.drawn = [_draws()]
+
+    def begin_epoch(self, epoch):
+        self.drawn.append(_draws())
+
+
+def _draws():
+    return [torch.rand(()).item(), np.random.rand(), random.random()]
+
+
+def test_what_a_method_draws_from_the_generators_of_the_process_depends_on_its_seed_alone():
+    drawn = []
+    for ambient, seed in ((1, 0), (2, 0), (2, 1)):
+        torch.manual_seed(ambient)
+        np.random.seed(ambient)
+        random.seed(ambient)
+        method = Drawing()
+        trained(method, toy_task((seed,)))
+        drawn.append(method.drawn)
+    assert drawn[0] == drawn[1]
+    assert all(one != other for row in zip(drawn[1], drawn[2], strict=True) for one, other in zip(*row, strict=True))
