@@ -163,7 +163,7 @@ class Metric:
             return 0.0 if self.higher_is_better else 1.0
         return -inf if self.higher_is_better else inf
 
-    def about(self) -> str:
+    def details(self) -> str:
         """What `bench show` prints below the description."""
         better = {True: "Higher is better.", False: "Lower is better.", None: "Neither high nor low values are better."}
         unit = "A fraction, shown in percent." if self.unit == "%" else f"Unit: {self.unit}."

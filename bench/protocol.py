@@ -118,7 +118,7 @@ class Protocol(ABC):
         return dataset
 
     @classmethod
-    def about(cls) -> str:
+    def details(cls) -> str:
         """What `bench show` prints below the docstring."""
         metrics = f"Metrics: {', '.join(cls.metrics)}. Epochs are selected by validation {cls.select}."
         return f"Version {cls.version}. {metrics} Reference: {cls.reference}."

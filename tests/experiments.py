@@ -36,6 +36,12 @@ FEW: dict[str, dict[str, Any]] = {
 """Options that make methods short which train many times."""
 
 
+class Plain(Method):
+    """Empirical risk minimisation, which says that it can be stacked."""
+
+    stackable = True
+
+
 def tiny_mlp(shape: tuple[int, ...], classes: int, *, hidden: int = 6) -> nn.Module:
     return nn.Sequential(nn.Linear(shape[0], hidden), nn.Tanh(), nn.Linear(hidden, classes))
 

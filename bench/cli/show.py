@@ -60,8 +60,8 @@ def show(name: str, data_dir: Path | None) -> None:
     """
     for kind, offer in installed().everything(name):
         say(f"{name}: {kind} of plugin {offer.plugin}\n\n{offer.description}\n")
-        if about := getattr(offer.value, "about", None):
-            say(f"{about()}\n")
+        if details := getattr(offer.value, "details", None):
+            say(f"{details()}\n")
         _options(kind, offer.value)
         for show_more in MORE.get(kind, ()):
             show_more(name, offer, data_dir)

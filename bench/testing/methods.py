@@ -14,8 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from bench.data.split import Split
 from bench.data.step import Step
-from bench.errors import BenchError, NotApplicableError
+from bench.errors import DivergedError, NotApplicableError, PluginError
 from bench.models.predict import predict
 from bench.models.stack import unstack
 from bench.streams import seed_global_generators
@@ -57,14 +58,15 @@ class Strict(Observer):
 
 
 def train(method: Method, task: Task, checkpoint: Path | None = None, meter: Callable[..., Meter] = Meter) -> nn.Module:
-    """The trained model, without evaluation or records. Raises AssertionError for a training that fails."""
+    """The trained model, without evaluation or records. Raises AssertionError for a training that fails.
+
+    What a method refuses passes through: an option, the data, or the task.
+    """
     try:
         with torch.random.fork_rng([]):
             seed_global_generators(secrets.randbits(63))  # nothing may depend on what the process drew before
             return method.fit(task, meter(NoEvaluations(), Strict(), checkpoint))
-    except (NotApplicableError, AssertionError):
-        raise
-    except BenchError as error:
+    except (DivergedError, PluginError) as error:
         raise AssertionError(str(error)) from error
 
 
@@ -273,13 +275,20 @@ def _check_stacked(method: type[Method], options: dict[str, Any], task: Tasks) -
     """Trained at once, runs end where they end one by one, up to rounding."""
     seeds = (0, 1, 2)
     mend = "write losses and weights along the last dimension, or leave out stackable = True"
+    together = method(**options)
     try:
-        stacked = unstack(train(method(**options), task(seeds, stacked=True)))
+        stacked = unstack(train(together, task(seeds, stacked=True)))
     except Exception as error:  # whatever the code of a method raises that was written for a single run
         raise AssertionError(f"stacked runs fail with {type(error).__name__}: {error}: {mend}") from error
-    for seed, model in zip(seeds, stacked, strict=True):
-        single = train(method(**options), task([seed])).state_dict()
-        for name, value in model.state_dict().items():
-            assert torch.allclose(value, single[name], rtol=1e-3, atol=1e-4), (
+    inputs = toy_split(30, 99, images=together.task.train.x.dim() > 3)
+    logits = predict(together.evaluated(), Split.stack([inputs] * len(seeds)), 30)
+    for run, (seed, model) in enumerate(zip(seeds, stacked, strict=True)):
+        alone = method(**options)
+        single = train(alone, task([seed])).get_parameter
+        found: dict[str, tuple[Tensor, Tensor]] = {}
+        found |= {name: (value, single(name)) for name, value in model.named_parameters()}
+        found["the logits of evaluated()"] = logits[run], predict(alone.evaluated(), inputs, 30)
+        for name, (value, expected) in found.items():
+            assert torch.allclose(value, expected, rtol=1e-3, atol=1e-4), (
                 f"stacked runs differ from single ones in {name} (seed {seed}): {mend}"
             )

@@ -62,7 +62,8 @@ class Rates:
                         f"let `learning_rate` return the rate, or None if the method sets all rates itself"
                     )
             for group in optimizer.param_groups:
-                group["lr"] = rate * (group.setdefault("initial_lr", group["lr"]) / base)
+                initial = group.setdefault("initial_lr", group["lr"])
+                group["lr"] = rate * (initial / base) if base else initial
             last[:] = [group["lr"] for group in optimizer.param_groups]
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from bench import Batch, Checks, Method, hookimpl
 from bench.training.groups import log_class_counts
@@ -46,11 +46,16 @@ class LogitAdjustment(Method):
         require_cross_entropy(self.name, self.task.recipe)
         shift = self.tau * log_class_counts(self.task)
         if self.how == "post_hoc":
-            self.model.register_forward_hook(lambda model, inputs, logits: logits if model.training else logits - shift)
+            self.model.register_buffer("shift", shift)  # so that it is in the state of what is evaluated
+            self.model.register_forward_hook(_less_shift)
         self.shift = shift if self.how == "loss" else torch.zeros_like(shift)
 
     def losses(self, batch: Batch) -> Tensor:
         return self.task.loss(self.model(batch.x) + self.shift, batch.y)
+
+
+def _less_shift(model: nn.Module, inputs: object, logits: Tensor) -> Tensor:
+    return logits if model.training else logits - model.get_buffer("shift")
 
 
 @hookimpl

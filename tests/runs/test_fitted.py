@@ -23,7 +23,7 @@ from bench.runs.runner import run
 from bench.testing import toy_split, train
 from bench_plugins.protocols.fairness import GroupFairness
 from tests import twins
-from tests.experiments import CPU, toy_experiment
+from tests.experiments import CPU, Plain, toy_experiment
 
 SHORT = {"recipe.steps": 5, "recipe.train_size": 120, "recipe.val_size": 60, "recipe.test_size": 80}
 SHORT |= {"recipe.min_per_group": 1, "recipe.batch_size": 30, "recipe.val_batch_size": 30}
@@ -108,7 +108,7 @@ def test_with_paper_validation_the_validation_rows_are_training_rows() -> None:
 
 
 def standardised(**recipe: object) -> Experiment:
-    made = toy_experiment(RECIPE, GroupFairness(), Method, "shared", recipe, {}, ("a", "b"))
+    made = toy_experiment(RECIPE, GroupFairness(), Plain, "shared", recipe, {}, ("a", "b"))
     return replace(made, dataset=replace(made.dataset, mean=(), std=(), standardize=True))
 
 

@@ -17,7 +17,7 @@ from bench.runs.build import begin
 from bench.runs.runner import run
 from bench.training.method import Method
 from bench_plugins.protocols.fairness import GroupFairness
-from tests.experiments import CPU, one, tiny_mlp, toy_experiment
+from tests.experiments import CPU, Plain, one, tiny_mlp, toy_experiment
 
 RECIPE = Recipe(protocol="group_fairness", lr=0.05, epochs=3, batch_size=16, val_size=40, test_size=60)
 HUGE = 3e38
@@ -44,12 +44,12 @@ def drawn(part, change):
     return type("Changed", (Drawn,), {"part": part, "change": lambda self, split: change(split)})()
 
 
-class Untrained(Method):
+class Untrained(Plain):
     def setup(self):
         raise AssertionError("a training has begun")
 
 
-def experiment(protocol=None, method=Method, **recipe):
+def experiment(protocol=None, method=Plain, **recipe):
     return toy_experiment(RECIPE, protocol or GroupFairness(), method, "shared", recipe, {}, ("a", "b"))
 
 

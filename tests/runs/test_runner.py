@@ -24,14 +24,14 @@ from bench.training.meter import Meter
 from bench.training.method import Method
 from bench.training.observer import Observer
 from bench_plugins.protocols.fairness import GroupFairness
-from tests.experiments import CPU, one, toy_experiment
+from tests.experiments import CPU, Plain, one, toy_experiment
 
 RECIPE = Recipe(protocol="group_fairness", lr=0.05, epochs=4, batch_size=16, val_size=40, test_size=60)
 
 
 @pytest.fixture
 def experiment():
-    def make(method=Method, validation="shared", changes=None, **recipe):
+    def make(method=Plain, validation="shared", changes=None, **recipe):
         kind = GroupFairness()
         return toy_experiment(RECIPE, kind, method, validation, recipe, changes or {}, ("a", "b"))
 
@@ -207,7 +207,7 @@ def test_a_run_goes_on_only_as_it_was_begun(experiment, store, monkeypatch, how,
 
 
 @dataclass
-class Capturable(Method):
+class Capturable(Plain):
     """ERM; or with `looks`, an update that cannot be recorded, whatever it claims."""
 
     capturable = True
@@ -232,7 +232,7 @@ class OfItsOwn(Capturable):
 CAPTURES = {
     "replayed": (Capturable, {}, {}, ""),
     "as asked": (Capturable, {"eager": True}, {}, "--eager"),
-    "not said": (Method, {}, {}, "the method does not say that it can be captured"),
+    "not said": (Plain, {}, {}, "the method does not say that it can be captured"),
     "in vain": (
         type("Looking", (Capturable,), {"looks": True}),
         {},
@@ -414,7 +414,7 @@ def test_a_fit_whose_model_is_not_what_was_evaluated_is_refused(experiment, stor
 
 def test_stacked_runs_diverge_one_by_one(experiment, store):
     @dataclass
-    class Exploding(Method):
+    class Exploding(Plain):
         def weights(self, batch, losses):
             weights = torch.ones_like(losses)
             weights[1] = torch.nan

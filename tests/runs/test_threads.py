@@ -17,7 +17,7 @@ from bench.runs.runner import run
 from bench.runs.threads import choose_threads, sample_flops
 from bench.training.method import Method
 from bench_plugins.protocols.fairness import GroupFairness
-from tests.experiments import CPU, one, toy_experiment
+from tests.experiments import CPU, Plain, one, toy_experiment
 
 RECIPE = Recipe(protocol="group_fairness", epochs=1, batch_size=16, val_size=40, test_size=60)
 
@@ -34,7 +34,7 @@ def four_threads(monkeypatch):
 
 @pytest.fixture
 def experiment():
-    def make(method=Method, **recipe):
+    def make(method=Plain, **recipe):
         return toy_experiment(RECIPE, GroupFairness(), method, "shared", recipe, {}, ("a", "b"))
 
     return make

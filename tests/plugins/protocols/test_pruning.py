@@ -21,7 +21,7 @@ from bench.training.diagnostics import Samples
 from bench.training.method import Method
 from bench.training.observer import Observer
 from bench_plugins.protocols.pruning import Forgetting, MovingAverage, Pruning
-from tests.experiments import CPU, one, toy_experiment
+from tests.experiments import CPU, Plain, one, toy_experiment
 
 RECIPE = Recipe(protocol="pruning", lr=0.05, epochs=4, batch_size=16, val_size=40, test_size=60, val_batch_size=12)
 METHODS = installed().offers["methods"]
@@ -473,7 +473,7 @@ def test_too_few_samples_are_told_before_anything_is_trained(make_dataset, optio
 
 def test_runs_are_not_stacked(experiment, store):
     with pytest.raises(OptionError, match="protocol pruning cannot train stacked runs: leave out --stack"):
-        run(experiment(), [0, 1], store, CPU, stacked=True)
+        run(experiment(Plain), [0, 1], store, CPU, stacked=True)
 
 
 # Tables
