@@ -123,6 +123,12 @@ EFFECTIVE = {
 """Field -> the field that decides whether the first one has an effect."""
 
 
+def changes(before: Recipe, after: Recipe) -> dict[str, str]:
+    """The fields that two recipes differ in: `recipe.NAME` -> the value in the second one, in words."""
+    values = {name: (value, getattr(after, name)) for name, value in vars(before).items()}
+    return {f"recipe.{name}": show(now) for name, (value, now) in values.items() if now != value}
+
+
 def check_recipe(recipe: Recipe, given: Mapping[str, Any]) -> None:
     """Check the values of a recipe, as far as they can be checked without the data.
 

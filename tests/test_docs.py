@@ -266,7 +266,7 @@ def test_the_example_without_a_loop_is_scikit_learns():
 
     meter, task = Meter(Evaluated()), toy_task(epochs=2)
     run_training(method, task, meter)
-    assert (meter.steps, meter.about) == (0, {"optimizer": "scikit-learn's gradient boosting"})
+    assert (meter.steps, meter.about) == (0, {"optimizer": "scikit-learn's gradient boosting", "epochs": "7"})
     theirs = HistGradientBoostingClassifier(max_iter=7).fit(task.train.x.numpy(), task.train.y.numpy())
     probabilities = theirs.predict_proba(task.val.x.numpy())
     assert len(seen) == 7

@@ -48,8 +48,9 @@ class _Watch(Observer):
         self.show(epoch, f"{self.place(epoch - 1)} evaluating")
 
     def evaluated(self, row: dict[str, Any], speed: float) -> None:
-        runs, done = len(row["train"]["loss"]), row["epoch"]
-        self.loss = sum(row["train"]["loss"]) / runs
+        runs, done = len(self.method.task.streams.seeds), row["epoch"]
+        losses = row["train"].get("loss", [])  # an epoch without steps has none
+        self.loss = sum(losses) / runs if losses else float("nan")
         self.metric = sum(row["val"][self.recipe.select]) / runs if "val" in row else float("nan")
         self.speed = runs * speed
         self.show(done, self.place(done - 1), last=done == self.method.training_epochs)

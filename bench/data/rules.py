@@ -245,8 +245,8 @@ def check_made(made: Split, given: Split, classes: Sequence[str], groups: Sequen
     try:
         if isinstance(made, Split) and made.flaw:
             raise DataError(f"{whose}: {name} {made.flaw}")
-        if given.y.dim() == 1:
-            check_sets(whose, {"the given split": given, name: made})
+        for one, other in zip(_runs(given), _runs(made), strict=True):
+            check_sets(whose, {"the given split": one, name: other})
         check_labels(whose, name, made, classes, groups)
     except DataError as error:
         raise PluginError(str(error)) from error
@@ -257,3 +257,10 @@ def check_made(made: Split, given: Split, classes: Sequence[str], groups: Sequen
             "for samples that are none of these), int64, one for each sample"
         )
     return made
+
+
+def _runs(split: Split) -> list[Split]:
+    """The splits of stacked runs; a split that is not stacked, and what is none, as it is."""
+    if not isinstance(split, Split) or split.y.dim() != 2:
+        return [split]
+    return [split.select(torch.tensor(run)) for run in range(len(split.y))]

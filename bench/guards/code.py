@@ -73,11 +73,15 @@ class Names:
 
     def _is_torchs(self, name: Any) -> bool:
         """Whether torch itself has wrapped the former object, as it does when its compiler is imported."""
-        around = self.now.get(name)
-        code = getattr(around, "__code__", None)
-        if code is None or getattr(around, "__wrapped__", MISSING) is not self.before.get(name):
-            return False
-        return Path(code.co_filename).is_relative_to(TORCH)
+        former = self.before[name] if name in self.before else self._inherited(name)
+        known = [former, _wrapped_by_torch(former)]
+        inside = _wrapped_by_torch(self.now.get(name))
+        return inside is not MISSING and any(inside is one for one in known)
+
+    def _inherited(self, name: str) -> Any:
+        """What a class has had of its bases under a name: torch wraps the step of an optimiser in the class itself."""
+        bases = self.place.__mro__[1:] if isinstance(self.place, type) else ()
+        return next((vars(base)[name] for base in bases if name in vars(base)), MISSING)
 
     def _put_back(self, name: Any) -> bool:
         """Let a name refer to its former object, if it can be set. If it cannot, no plugin has set it either."""
@@ -122,6 +126,14 @@ class Code:
         for names in self._names:
             (shared if names.title.partition(".")[0] in SHARED else of_plugins).extend(names.replaced())
         return shared, of_plugins
+
+
+def _wrapped_by_torch(value: Any) -> Any:
+    """What a wrapper of torch's own is around; MISSING if the value is none."""
+    code = getattr(value, "__code__", None)
+    if code is None or not Path(code.co_filename).is_relative_to(TORCH):
+        return MISSING
+    return getattr(value, "__wrapped__", MISSING)
 
 
 def _is_code(value: Any) -> bool:

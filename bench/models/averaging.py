@@ -7,6 +7,26 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel, update_bn
 
 from bench.data.split import Batch
+from bench.errors import NotApplicableError
+
+
+def check_averageable(model: nn.Module) -> None:
+    """Check that there is a mean of a model.
+
+    Args:
+        model: what is to be averaged.
+
+    Raises:
+        NotApplicableError: if it has no parameters, or a state that is no tensor (`get_extra_state`).
+    """
+    name = type(model).__name__
+    if not any(True for _ in model.parameters()):
+        raise NotApplicableError(f"the recipe averages parameters (average_from), and {name} has none")
+    if any(type(module).get_extra_state is not nn.Module.get_extra_state for module in model.modules()):
+        raise NotApplicableError(
+            f"the recipe averages parameters (average_from), and {name} has other state too, of which there is no mean "
+            f"(get_extra_state)"
+        )
 
 
 class ParameterAverage:

@@ -181,14 +181,15 @@ def _counts(split: Split, run: int, classes: int, groups: int) -> list[list[int]
 
 
 def _columns(history: list[dict[str, Any]], run: int) -> dict[str, list[float]]:
-    """The history of one run, by column."""
-    columns: dict[str, list[float]] = {}
+    """The history of one run, by column: NaN where an evaluation has no value, as after an epoch without steps."""
+    rows = []
     for row in history:
+        cells: dict[str, float] = {}
         for name, value in row.items():
-            cells = {f"{name}/{k}": v[run] for k, v in value.items()} if isinstance(value, dict) else {name: value}
-            for column, cell in cells.items():
-                columns.setdefault(column, []).append(cell)
-    return columns
+            cells |= {f"{name}/{k}": v[run] for k, v in value.items()} if isinstance(value, dict) else {name: value}
+        rows.append(cells)
+    columns = dict.fromkeys(column for row in rows for column in row)
+    return {column: [row.get(column, math.nan) for row in rows] for column in columns}
 
 
 def _costs(trained: FinishedTraining, computed: Computation) -> Costs:

@@ -80,7 +80,7 @@ class FinishedTraining:
         if self.evaluations and self.evaluations.failures[run]:
             return self.evaluations.failures[run]
         diverged = self.meter is not None and self.meter.diverged[run : run + 1] == [True]
-        return "the training loss or a parameter is not finite" if diverged else ""
+        return "the training loss, a weight or a parameter is not finite" if diverged else ""
 
     def selected(self, run: int) -> dict[str, Selected]:
         """What each selection rule selects, of one of stacked runs. To be called of finished trainings alone.

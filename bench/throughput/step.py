@@ -8,6 +8,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from bench.data.split import Split
+from bench.errors import NotApplicableError
 from bench.models.initial import initial_model
 from bench.models.precision import in_precision
 from bench.recipe import Recipe
@@ -30,6 +31,8 @@ class Step:
     """
 
     def __init__(self, method: type[Method], tasks: Sequence[Task]) -> None:
+        if method.fit is not Method.fit:
+            raise NotApplicableError("it trains by a `fit` of its own, of which no single step can be timed")
         self.methods = [method() for _ in tasks]
         for begun, task in zip(self.methods, tasks, strict=True):
             begun.begin(task)

@@ -7,7 +7,7 @@ is evaluated.
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -55,9 +55,17 @@ class Samples(NamedTuple):
         """
         if ORIGIN not in train.columns:
             return self
-        origin = train.columns[ORIGIN][self.index]
+        origin = train.columns[ORIGIN].gather(-1, self.index)
         given = origin >= 0
         return Samples(*(field[given] for field in self._replace(index=origin)))
+
+
+class SampleWatch(Protocol):
+    """Sees the samples of each epoch of a training, except preparation epochs. Checkpoints hold its state."""
+
+    def __call__(self, epoch: Samples) -> None: ...
+    def state_dict(self) -> dict[str, Any]: ...
+    def load_state_dict(self, state: dict[str, Any]) -> None: ...
 
 
 class Diagnostics:
@@ -150,7 +158,7 @@ class Diagnostics:
             return {}
         arrays = {"train/weight": weights.numpy(), "train/y": y.short().numpy(), "train/group": group.short().numpy()}
         if ORIGIN in train.columns:
-            arrays["train/origin"] = train.columns[ORIGIN].cpu().numpy()
+            arrays["train/origin"] = train.columns[ORIGIN].view(-1, len(train))[run].cpu().numpy()
         return arrays
 
     def state_dict(self) -> dict[str, Any]:
@@ -243,3 +251,16 @@ def gradient_norm(model: nn.Module, stacked: bool) -> Tensor:
     norms = [torch.linalg.vector_norm(g, dim=-1, dtype=torch.float64) for g in gradients]
     norm: Tensor = torch.linalg.vector_norm(torch.stack(norms), dim=0)
     return norm
+
+
+def mean_losses(steps: Sequence[Samples]) -> list[float]:
+    """The mean loss over all samples of an epoch, for each run; NaN if one of their weights is not finite."""
+    losses = torch.cat([step.losses for step in steps], -1).mean(-1)
+    finite = torch.cat([step.weights for step in steps], -1).isfinite().all(-1)
+    return losses.double().where(finite, math.nan).reshape(-1).tolist()
+
+
+def finite_runs(model: nn.Module, runs: int) -> list[bool]:
+    """Whether all parameters are finite, for each run."""
+    finite = [p.isfinite().reshape(runs, -1).all(-1) for p in model.parameters()]
+    return torch.stack(finite).all(0).tolist() if finite else [True] * runs

@@ -1,13 +1,14 @@
 """The evaluations of a training: after which epochs, of which model, and what the row of each holds."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from bench.data.batches import training_batches
-from bench.models.averaging import ParameterAverage
+from bench.errors import PluginError
+from bench.models.averaging import ParameterAverage, check_averageable
 from bench.training.diagnostics import Diagnostics, Samples, gradient_norm
 
 if TYPE_CHECKING:
@@ -62,6 +63,11 @@ class EvaluatedModel:
     def __init__(self) -> None:
         self._average = ParameterAverage()
 
+    def begin(self, method: "Method") -> None:
+        """Raises NotApplicableError if the recipe averages parameters and what is evaluated has no mean."""
+        if method.task.recipe.average_from is not None:
+            check_averageable(method.evaluated())
+
     def after(self, method: "Method", epochs: int) -> nn.Module | None:
         """The model to evaluate after this number of epochs; None if the recipe asks for no evaluation then.
 
@@ -104,13 +110,15 @@ class TrainingValues:
             The diagnostics of the steps, the norm of the gradient of the last update, and the method's own diagnostics,
             which are all that there is for an epoch without steps.
         """
-        of_method = {name: value.double().reshape(-1).tolist() for name, value in method.diagnostics().items()}
+        of_method = _of_method(method)
         if not steps:
             return of_method
         values = self._diagnostics(steps, method.task)
         values["gradient_norm"] = gradient_norm(method.model, method.task.streams.stacked)
         table = torch.stack([value.double() for value in values.values()])  # so that there is one transfer
         columns = table.reshape(len(values), -1).tolist()
+        if taken := sorted(values.keys() & of_method.keys()):
+            raise PluginError(f"`diagnostics` must not return {taken[0]!r}: the record has a value of that name")
         return dict(zip(values, columns, strict=True)) | of_method
 
     def arrays(self, method: "Method", run: int) -> dict[str, "np.ndarray[Any, Any]"]:
@@ -122,3 +130,14 @@ class TrainingValues:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self._diagnostics.load_state_dict(state)
+
+
+def _of_method(method: "Method") -> Values:
+    """The method's own diagnostics, a number for each run. Raises PluginError where they are others."""
+    runs = len(method.task.streams.seeds)
+    values = method.diagnostics()
+    if not isinstance(values, Mapping) or any(not isinstance(v, Tensor) or v.numel() != runs for v in values.values()):
+        raise PluginError(
+            "`diagnostics` must return a dictionary, name -> tensor [..] with one number, or one for each stacked run"
+        )
+    return {str(name): value.double().reshape(-1).tolist() for name, value in values.items()}

@@ -2,33 +2,32 @@
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import LRScheduler
 
 from bench.data.split import Batch
 from bench.errors import DivergedError, NotApplicableError, PluginError
 from bench.meta import warning
 from bench.streams import seed_global_generators
 from bench.training.checkpoints import Checkpoints
-from bench.training.diagnostics import Samples
+from bench.training.diagnostics import Samples, SampleWatch, finite_runs, mean_losses
 from bench.training.history import EvaluatedModel, Evaluator, TrainingValues
 from bench.training.method import Method
 from bench.training.observer import Observer
+from bench.trees import instances
 
 if TYPE_CHECKING:
     import numpy as np
 
-
-class SampleWatch(Protocol):
-    """Sees the samples of each epoch of a training, except preparation epochs. Checkpoints hold its state."""
-
-    def __call__(self, epoch: Samples) -> None: ...
-    def state_dict(self) -> dict[str, Any]: ...
-    def load_state_dict(self, state: dict[str, Any]) -> None: ...
+OTHER_DATA = (
+    "the method has put other data into self.task, by which its samples can no longer be told: let `training_data` "
+    "return the training data that it makes"
+)
+"""The message for a task whose data are not those that the method began with."""
 
 
 class Stopwatch:
@@ -131,16 +130,20 @@ class Meter:
             raise PluginError("a method may go through meter.epochs only once")
         self._begun = True
         self._method = method
+        _check_epochs(method)
+        self._train = method.task.train
         self.outside_seconds["setup"] = method.task.now() - method.began_at
         self._epoch = -method.preparation_epochs
         self.diverged = [False] * len(method.task.streams.seeds)
         own_rate = type(method).learning_rate is not Method.learning_rate
         self._rate_by_step = own_rate or method.task.recipe.schedule == "cyclical"
+        self._evaluated_model.begin(method)
         self._checkpoints.begin(method.model)
         self._resume()
         self._observer.begin(method, self._epoch)
         while self._epoch < method.training_epochs:
             set_learning_rate(method, self._epoch)
+            method.task.rates.check_schedules(instances(LRScheduler, vars(method)))
             # For dropout, and for what libraries draw: a resumed run draws the same numbers.
             seed_global_generators(method.task.streams.seed("train", method.recipe_epoch(self._epoch)))
             self._stopwatch.start(method)
@@ -153,9 +156,18 @@ class Meter:
         self._ended_at = method.task.now()
 
     def end(self) -> None:
-        """After the return of `fit`."""
-        self.outside_seconds["end"] = self._method.task.now() - self._ended_at
-        self.about = {str(name): str(value) for name, value in self._method.about().items()}
+        """After the return of `fit`.
+
+        Raises:
+            PluginError: for an `about` that is no dictionary.
+        """
+        method = self._method
+        self.outside_seconds["end"] = method.task.now() - self._ended_at
+        of_its_own = method.about()
+        if not isinstance(of_its_own, Mapping):
+            raise PluginError(f"`about` must return a dictionary, name -> words, not {type(of_its_own).__name__}")
+        about = Method.about(method) | dict(of_its_own)
+        self.about = {str(name): str(value) for name, value in about.items()}
 
     def step(self, batch: Batch, losses: Tensor, weights: Tensor) -> None:
         """Note a step. Until the epoch ends nothing is computed, and the device is not waited for.
@@ -176,13 +188,20 @@ class Meter:
         self.steps += 1
         self.samples += batch.y.shape[-1]
         self._seen.append(Samples.of(batch, losses, weights))
-        if self._rate_by_step:
+        if self._rate_by_step and not self._is_last_step:
             set_learning_rate(self._method, self._epoch, len(self._seen))
         time_now = time.perf_counter()
         if time_now - self._shown_at > self.SHOW_SECONDS:
             self._shown_at = time_now
             loss = float(losses.detach().mean()) if losses.device.type == "cpu" else None
             self._observer.step(self._epoch, len(self._seen), loss)
+
+    @property
+    def _is_last_step(self) -> bool:
+        """Whether the epoch is known to have no further step. With batches of its own a method may make any number."""
+        method = self._method
+        own = type(method).batches is not Method.batches
+        return not own and len(self._seen) >= method.task.steps_of(method.recipe_epoch(self._epoch))
 
     def note(self, text: str) -> None:
         """Tell the user something about this training that does not stop it."""
@@ -197,13 +216,19 @@ class Meter:
 
     def _close_epoch(self, evaluated: nn.Module | None) -> None:
         """Do everything that follows an epoch and is not part of the seconds of training."""
+        method = self._method
+        if method.task.train is not self._train:
+            raise PluginError(OTHER_DATA)
+        if self._rate_by_step and method.task.rates.stepped and not self.steps:
+            raise PluginError("the learning rate changes from step to step, so `fit` must tell meter.step of each")
+        method.task.rates.check()
         if self._epoch > 0:
             self._note_divergence()
         if all(self.diverged):
             if not self._seen:
                 raise DivergedError(f"a parameter is not finite after epoch {self._epoch}")
-            loss = _mean_losses(self._seen)[0]
-            raise DivergedError(f"the training loss is {loss:g} in epoch {self._epoch}, or a parameter is not finite")
+            loss = mean_losses(self._seen)[0]
+            raise DivergedError(f"the training loss is {loss:g} in epoch {self._epoch}, or a weight or a parameter is not finite")
         if self._watch and self._epoch > 0:
             self._show_samples(self._watch)
         if evaluated is None:
@@ -216,12 +241,17 @@ class Meter:
     def _show_samples(self, watch: SampleWatch) -> None:
         if not self._seen:
             raise NotApplicableError("the protocol looks at the samples of each step, and the method makes none")
-        watch(Samples.cat(self._seen).of_origin(self._method.task.train))
+        samples = Samples.cat(self._seen).of_origin(self._method.task.train)
+        if not samples.index.numel():
+            raise NotApplicableError(
+                "the protocol looks at the given training samples, and the method uses none of them"
+            )
+        watch(samples)
 
     def _note_divergence(self) -> None:
-        """Note the runs whose mean loss or one of whose parameters is not finite. Without steps there is no loss."""
-        losses = _mean_losses(self._seen) if self._seen else [0.0] * len(self.diverged)
-        parameters_finite = _finite_runs(self._method.model, len(self.diverged))
+        """Note the runs of which the mean loss, a weight or a parameter is not finite."""
+        losses = mean_losses(self._seen) if self._seen else [0.0] * len(self.diverged)  # without steps
+        parameters_finite = finite_runs(self._method.model, len(self.diverged))
         for run, (loss, finite) in enumerate(zip(losses, parameters_finite, strict=True)):
             if not (finite and math.isfinite(loss)):
                 self.diverged[run] = True
@@ -250,6 +280,7 @@ class Meter:
                 "epoch": self._epoch,
                 "seconds": self.seconds,
                 "outside_seconds": self.outside_seconds,
+                "stepped": self._method.task.rates.stepped,
                 "steps": self.steps,
                 "samples": self.samples,
                 "history": self.history,
@@ -275,7 +306,9 @@ class Meter:
         self.history = state["history"]
         self.diverged = state["diverged"]
         self._method.load_state_dict(state["method"])
-        self._evaluated_model.load_state_dict(state["average"], self._method.model)
+        self._method.task.rates.adopt()
+        self._method.task.rates.stepped |= state["stepped"]
+        self._evaluated_model.load_state_dict(state["average"], self._method.evaluated())
         if self.history:  # a training that had ended is not evaluated again, but its models may be examined
             self.evaluated = self._method.evaluated()
         self._training_values.load_state_dict(state["diagnostics"])
@@ -286,23 +319,19 @@ class Meter:
 
 def set_learning_rate(method: Method, epoch: int, step: int = 0) -> None:
     """Give the optimisers of the method's task the learning rate of an update; the first one of an epoch is step 0."""
-    rate = method.learning_rate(epoch, step)
-    if rate is not None:
-        method.task.rates.set(rate, method.task.recipe.lr)
+    method.task.rates.set(method.learning_rate(epoch, step), method.task.recipe.lr)
+
+
+def _check_epochs(method: Method) -> None:
+    """Raises PluginError for numbers of epochs that are none, and for a task with other data than `begin` has made."""
+    numbers = {"preparation_epochs": method.preparation_epochs, "training_epochs": method.training_epochs}
+    for (name, number), least in zip(numbers.items(), (0, 1), strict=True):
+        if not isinstance(number, int) or number < least:
+            raise PluginError(f"{name} must be a whole number of at least {least}, not {number!r}")
+    if method.task.train is not method.begun_task.train or method.task.val is not method.begun_task.val:
+        raise PluginError(OTHER_DATA)
 
 
 def _choosing(method: Method) -> float:
     """The seconds that a method's look-aheads have taken so far to choose and check their backends."""
     return sum(engine.choice.seconds for engine in method.engines() if engine.choice)
-
-
-def _mean_losses(steps: list[Samples]) -> list[float]:
-    """The mean loss over all samples of an epoch, for each run."""
-    losses = torch.cat([step.losses for step in steps], -1).mean(-1)
-    return losses.double().reshape(-1).tolist()
-
-
-def _finite_runs(model: nn.Module, runs: int) -> list[bool]:
-    """Whether all parameters are finite, for each run."""
-    finite = [p.isfinite().reshape(runs, -1).all(-1) for p in model.parameters()]
-    return torch.stack(finite).all(0).tolist() if finite else [True] * runs

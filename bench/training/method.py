@@ -13,6 +13,7 @@ from bench.data.step import Step
 from bench.meta import LookAhead
 from bench.models.heads import with_features
 from bench.models.predict import predict
+from bench.recipe import changes
 from bench.streams import seed_global_generators
 from bench.training.capture.update import CapturedUpdate, CaptureOutcome
 from bench.training.state import restore, stored
@@ -38,6 +39,8 @@ class Method:
         preparation_epochs: number of epochs before those of the recipe, which are not evaluated.
         training_epochs: number of epochs of the recipe.
         capture: whether updates were replayed.
+        begun_task: the task as it was when `setup` was called.
+        began_with: the optimisers of its own that were there after `setup`, in words.
         began_at: when `setup` was called, in seconds as `task.now` gives them.
     """
 
@@ -69,6 +72,8 @@ class Method:
         "preparation_epochs",
         "training_epochs",
         "capture",
+        "begun_task",
+        "began_with",
         "began_at",
     )
     """Attributes that the training sets, so that no option can have their names; nor those of this class."""
@@ -112,7 +117,11 @@ class Method:
         self.restart()
         self.began_at = task.now()
         self.task = replace(task, train=check_made(self.training_data(task), task.train, task.classes, task.groups))
+        self.begun_task = self.task
+        if self.training_epochs == task.epochs:
+            self.training_epochs = self.task.epochs  # as many steps with other data may be other epochs
         self.setup()
+        self.began_with = self._own_optimizers()
 
     def restart(self) -> None:
         """Make a new model with the run's initial weights, and a new optimiser.
@@ -186,20 +195,29 @@ class Method:
     def about(self) -> dict[str, str]:
         """What was really used, where the recipe does not say it: name -> words. Called after the training.
 
-        By default these are the optimiser of the model, if it is not the recipe's; the schedule, if `learning_rate` is
-        overridden; and the number of training samples, if the method has made its own. It stands in the record and on
-        the page.
+        What a method returns is added to what is told of every method, or replaces it. That is, where these are not the
+        recipe's: the optimiser of the model, the schedule, the number of training samples, the numbers of epochs, and
+        changed fields of the recipe. It stands in the record and on the page.
         """
         used = {}
-        if own := self.task.rates.others(instances(torch.optim.Optimizer, vars(self)), self.model):
-            used["optimizer"] = ", ".join(map(described, own))
+        if own := self.began_with or self._own_optimizers():
+            used["optimizer"] = own
+        elif not self.task.rates.stepped:
+            used["optimizer"] = "none of the recipe's"
         if type(self).learning_rate is not Method.learning_rate:
             used["schedule"] = "the method's own"
         if ORIGIN in self.task.train.columns:
-            origin = self.task.train.columns[ORIGIN]
-            made = int((origin < 0).sum())
-            used["training samples"] = f"{len(origin):,}" + (f", of which {made:,} were made" if made else "")
-        return used
+            used["training samples"] = _counted(self.task.train.columns[ORIGIN])
+        if self.preparation_epochs:
+            used["preparation epochs"] = f"{self.preparation_epochs:,}"
+        if self.training_epochs != self.task.epochs:
+            used["epochs"] = f"{self.training_epochs:,}"
+        return used | changes(self.begun_task.recipe, self.task.recipe)
+
+    def _own_optimizers(self) -> str:
+        """Those of the model that `task.optimizer` has not made, in words."""
+        own = self.task.rates.others(instances(torch.optim.Optimizer, vars(self)), self.model)
+        return ", ".join(map(described, own))
 
     def learning_rate(self, epoch: int, step: int) -> float | None:
         """The learning rate of an update, for every optimiser that `task.optimizer` has made, and for no other.
@@ -286,3 +304,15 @@ class Method:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore the state that `state_dict` gave."""
         restore(self, state)
+
+
+def _counted(origin: Tensor) -> str:
+    """How many training samples a method has made, in words: of stacked runs, the least and the most.
+
+    Args:
+        origin: [.., N], of each sample, below 0 where it was made.
+    """
+    made = (origin < 0).sum(-1)
+    least, most = f"{int(made.min()):,}", f"{int(made.max()):,}"
+    text = f"{origin.shape[-1]:,}"
+    return text if most == "0" else f"{text}, of which {least if least == most else f'{least} to {most}'} were made"

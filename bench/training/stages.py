@@ -11,8 +11,9 @@ from bench.errors import DataError, DivergedError, NotApplicableError, PluginErr
 from bench.parts import Running
 from bench.records.sections import MetaStep, StageCosts
 from bench.streams import RandomStreams
+from bench.training.diagnostics import SampleWatch
 from bench.training.history import NoEvaluations
-from bench.training.meter import Meter, SampleWatch
+from bench.training.meter import Meter
 from bench.training.method import Method
 from bench.training.observer import Observer
 from bench.training.task import Task

@@ -5,11 +5,13 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from numbers import Real
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import LRScheduler
 
 from bench.data.batches import BalancedBatches, Draws, training_batches
 from bench.data.split import Augment, Batch, Split
@@ -19,20 +21,98 @@ from bench.recipe import Recipe
 from bench.streams import RandomStreams
 from bench.training.losses import LOSSES
 
+FIRST_RATE = "first_lr"
+"""The entry of a group of parameters with the learning rate that it began with. It is part of a checkpoint."""
+
 
 class Rates:
     """The learning rates of the optimisers that a task has made, as long as these exist.
 
-    What a group had when its rate was first set is kept in the group as `initial_lr`, as torch's own schedulers do, so
-    that it is part of a checkpoint.
+    Attributes:
+        stepped: whether one of them has made a step.
     """
 
     def __init__(self) -> None:
         self._last: WeakKeyDictionary[torch.optim.Optimizer, list[float]] = WeakKeyDictionary()
+        self._rate: float | None = None  # that was set last
+        self._base = 0.0
+        self._left_to_method = False
+        self.stepped = False
 
     def add(self, optimizer: torch.optim.Optimizer) -> None:
-        """From now on set the rates of this optimiser too."""
+        """From now on set the rates of this optimiser too; at once, if a rate was set before."""
+
+        def note(optimizer: torch.optim.Optimizer, *_: object) -> None:
+            self.stepped = True
+            hook.remove()  # so that later steps do not call it
+
+        hook = optimizer.register_step_post_hook(note)
         self._last[optimizer] = []
+        if self._rate is not None:
+            self._note_first(optimizer, math.nan)
+            self._apply(optimizer, self._rate)
+
+    def set(self, rate: float | None, base: float) -> None:
+        """Give every optimiser the rate of the next update.
+
+        Args:
+            rate: of a group that began with the base rate. One that began with another has as many times the rate. None
+                leaves all rates to the method.
+            base: the recipe's learning rate.
+
+        Raises:
+            PluginError: for a rate that is none; and where something else has changed a rate, which would be lost.
+        """
+        if rate is None:
+            for optimizer in self._last:
+                self._note_first(optimizer, self._rate)
+            self._left_to_method, self._rate = True, None
+            return
+        if not (isinstance(rate, Real) and math.isfinite(rate) and rate >= 0):
+            raise PluginError(f"`learning_rate` must return a finite number of at least 0, or None, not {rate!r}")
+        self.check()
+        for optimizer in self._last:
+            self._note_first(optimizer, self._rate)
+        self._left_to_method, self._rate, self._base = False, float(rate), base
+        for optimizer in self._last:
+            self._apply(optimizer, self._rate)
+
+    def _note_first(self, optimizer: torch.optim.Optimizer, rate: float | None) -> None:
+        """Note what each group has begun with. One that was added has had its rate at the rate that was set last."""
+        ratio = self._base / rate if rate and rate > 0 else 1.0
+        for group in optimizer.param_groups:
+            group.setdefault(FIRST_RATE, group.get("initial_lr", group["lr"]) * ratio)  # as a schedule of torch has it
+
+    def _apply(self, optimizer: torch.optim.Optimizer, rate: float) -> None:
+        for group in optimizer.param_groups:
+            first = group[FIRST_RATE]
+            group["lr"] = rate * (first / self._base) if self._base else first
+        optimizer.defaults["lr"] = rate  # of groups that are added
+        self._last[optimizer] = _rates_of(optimizer)
+
+    def check(self) -> None:
+        """Raises PluginError where something else has changed a rate, unless the method sets all of them."""
+        for optimizer, last in self._last.items() if not self._left_to_method else ():
+            for rate, before in zip(_rates_of(optimizer), last, strict=False):  # groups may have been added
+                if rate != before:
+                    raise PluginError(
+                        f"the learning rate {rate:g} that the method has set would be replaced by the recipe's: let "
+                        f"`learning_rate` return the rate, or None if the method sets all rates itself"
+                    )
+
+    def check_schedules(self, schedules: Iterable[LRScheduler]) -> None:
+        """Raises PluginError for a schedule of these optimisers, unless the method sets all rates."""
+        for schedule in schedules:
+            if schedule.optimizer in self._last and not self._left_to_method:
+                raise PluginError(
+                    f"the learning rates that {type(schedule).__name__} sets would be replaced by the recipe's: let "
+                    f"`learning_rate` return None"
+                )
+
+    def adopt(self) -> None:
+        """Take the present rates for those that were set last, as a checkpoint has put them back."""
+        for optimizer in self._last:
+            self._last[optimizer] = _rates_of(optimizer)
 
     def others(self, optimizers: Iterable[torch.optim.Optimizer], model: nn.Module) -> list[torch.optim.Optimizer]:
         """Those optimisers of parameters of a model that are none of these."""
@@ -44,27 +124,9 @@ class Rates:
             and any(id(parameter) in trained for group in optimizer.param_groups for parameter in group["params"])
         ]
 
-    def set(self, rate: float, base: float) -> None:
-        """Give every optimiser the rate of the next update.
 
-        Args:
-            rate: of a group that began with the base rate. One that began with another has as many times the rate.
-            base: the recipe's learning rate.
-
-        Raises:
-            PluginError: where something else has changed a rate since the last call, which would be lost now.
-        """
-        for optimizer, last in self._last.items():
-            for group, before in zip(optimizer.param_groups, last, strict=False):  # groups may have been added
-                if group["lr"] != before:
-                    raise PluginError(
-                        f"the learning rate {group['lr']:g} that the method has set would be replaced by the recipe's: "
-                        f"let `learning_rate` return the rate, or None if the method sets all rates itself"
-                    )
-            for group in optimizer.param_groups:
-                initial = group.setdefault("initial_lr", group["lr"])
-                group["lr"] = rate * (initial / base) if base else initial
-            last[:] = [group["lr"] for group in optimizer.param_groups]
+def _rates_of(optimizer: torch.optim.Optimizer) -> list[float]:
+    return [group["lr"] for group in optimizer.param_groups]
 
 
 @dataclass(frozen=True)
@@ -227,11 +289,7 @@ class Task:
 
 
 def described(optimizer: torch.optim.Optimizer) -> str:
-    """The name of an optimiser with the numbers of its first group: `SGD (lr 0.1, momentum 0.9)`.
-
-    The rate is that at the beginning, which torch's schedules keep as `initial_lr`.
-    """
-    group = dict(optimizer.param_groups[0])
-    group["lr"] = group.get("initial_lr", group.get("lr"))
+    """The name of an optimiser with the numbers of its first group: `SGD (lr 0.1, momentum 0.9)`."""
+    group = optimizer.param_groups[0]
     numbers = {name: group[name] for name in ("lr", "momentum", "betas", "weight_decay") if group.get(name)}
     return f"{type(optimizer).__name__} ({', '.join(f'{name} {value}' for name, value in numbers.items())})"

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import torch
 from click.testing import CliRunner
 
 import bench.registry
@@ -67,6 +68,43 @@ def test_a_run_leaves_records_and_a_table(bench_in):
     assert bench_in("leaderboard", "--check").exit_code == 0
     Path("bench-results/class_fairness-v1-digits.md").write_text("changed by hand")
     assert bench_in("leaderboard", "--check").exit_code == 1
+
+
+class Majority(Method):
+    """Makes no step: its logits are the frequencies of the classes."""
+
+    differentiable = False
+
+    def restart(self):
+        self.model = Frequencies(torch.zeros(len(self.task.classes)))
+
+    def fit(self, task, meter):
+        self.begin(task)
+        for _ in meter.epochs(self):
+            self.model.logits += torch.bincount(task.train.y, minlength=len(task.classes)).log()
+        return self.evaluated()
+
+
+class Frequencies(torch.nn.Module):
+    def __init__(self, logits):
+        super().__init__()
+        self.register_buffer("logits", logits)
+
+    def forward(self, x):
+        return self.logits.expand(len(x), -1)
+
+
+def test_a_method_without_steps_is_run_and_told(bench_in, offering):
+    """From the command line, where progress is shown."""
+    offering("methods", "majority", Majority)
+    result = bench_in("run", "--method", "majority", "--method", "erm", "--dataset", "digits", "--epochs", 2)
+    assert result.exit_code == 0, result.output
+    record = next(json.loads(path.read_text()) for path in records() if "majority" in path.name)
+    assert record["history"]["epoch"] == [1, 2] and record["costs"]["steps"] == 0
+    assert not [column for column in record["history"] if column.startswith("train/")]
+    assert record["about"]["used"] == {"optimizer": "none of the recipe's"}
+    table = bench_in("throughput", "mlp", "--method", "majority", "--rounds", 2, "--no-rivals", "--no-memory").output
+    assert "no single step can be timed" in " ".join(table.split())
 
 
 def test_a_run_names_the_tables_that_it_is_in(bench_in):

@@ -13,6 +13,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import bench.metrics
+from bench.guards.code import Names
 from bench.guards.process import LeftBehind, ProcessState
 
 
@@ -122,3 +123,21 @@ def test_what_libraries_make_anew_when_they_are_imported_is_no_replaced_code():
     state = ProcessState({"bench"})
     time.tzset()  # as pandas and scikit-learn call it, so that loading `digits` was refused
     assert state.put_back().code == []
+
+
+def test_what_torch_wraps_itself_is_not_replaced():
+    """An optimiser that inherits its step gets a wrapper of it in its own class, when the first one is made."""
+
+    class Base(torch.optim.Optimizer):
+        def step(self, closure=None):
+            return None
+
+    class Inherits(Base):
+        pass
+
+    names = Names("acme.Inherits", Inherits, dict(vars(Inherits)))
+    Inherits([torch.zeros(1)], {})
+    assert "step" in vars(Inherits)  # as it is with AdamW, whose base is Adam
+    assert names.replaced() == []
+    Inherits.step = lambda self, closure=None: None
+    assert names.replaced() == ["acme.Inherits.step"]

@@ -1,6 +1,7 @@
 """What a method may bring of its own: rates, what is evaluated, training data, trainings without steps."""
 
 import copy
+import math
 import random
 from dataclasses import dataclass, replace
 
@@ -8,12 +9,15 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.optim.lr_scheduler import LambdaLR
+from torch.optim.swa_utils import AveragedModel
 
 from bench.data.split import Split
-from bench.errors import NotApplicableError, PluginError
+from bench.errors import DivergedError, NotApplicableError, PluginError
 from bench.records.sections import Costs
 from bench.runs.runner import run
 from bench.testing import toy_task
+from bench.training.checkpoints import Checkpoints
 from bench.training.history import NoEvaluations
 from bench.training.losses import LOSSES
 from bench.training.meter import Meter
@@ -21,7 +25,7 @@ from bench.training.method import Method
 from bench.training.stages import run_training
 from bench_plugins.methods.erm import ERM
 from bench_plugins.protocols.fairness import GroupFairness
-from tests.experiments import CPU, one, toy_experiment
+from tests.experiments import CPU, Plain, one, toy_experiment
 
 
 class Evaluated(NoEvaluations):
@@ -71,8 +75,106 @@ def test_a_schedule_of_the_methods_own_is_followed():
 
 
 def test_a_schedule_that_is_not_told_of_is_refused():
-    with pytest.raises(PluginError, match=r"the learning rate 0\.075 that the method has set would be replaced"):
+    with pytest.raises(PluginError, match=r"the learning rates that CosineAnnealingLR sets would be replaced"):
         trained(Cosine(says_so=False), toy_task(lr=0.1, epochs=3))
+
+
+class Warm(ERM):
+    """A schedule that is over after the first epoch."""
+
+    def setup(self):
+        self.schedule = LambdaLR(self.optimizer, lambda epoch: 0.01 if epoch == 0 else 1.0)
+
+
+class LowersOnce(ERM):
+    """Without a schedule that could be seen."""
+
+    def end_epoch(self, epoch):
+        if epoch == 1:
+            self.optimizer.param_groups[0]["lr"] = 0.05
+
+
+@pytest.mark.parametrize("method", [Warm, LowersOnce])
+def test_a_rate_is_never_replaced_in_silence(method, tmp_path, monkeypatch):
+    """Nor by a resume, which puts the changed rate back."""
+
+    monkeypatch.setattr(Checkpoints, "due", True)
+    for _ in range(2):
+        with pytest.raises(PluginError, match="would be replaced by the recipe's"):
+            run_training(method(), toy_task(lr=0.1, epochs=4), Meter(NoEvaluations(), checkpoint=tmp_path / "c.pt"))
+
+
+@pytest.mark.parametrize("rate", [-0.01, math.nan, math.inf, "0.1"])
+def test_what_is_no_rate_is_refused(rate):
+    class Odd(ERM):
+        def learning_rate(self, epoch, step):
+            return rate
+
+    with pytest.raises(PluginError, match="`learning_rate` must return a finite number of at least 0, or None, not"):
+        trained(Odd())
+
+
+def test_rates_left_to_the_method_at_first_begin_later_at_the_recipes():
+    class Sometimes(ERM):
+        def setup(self):
+            self.seen = []
+
+        def learning_rate(self, epoch, step):
+            return None if epoch == 0 else self.task.lr(epoch)
+
+        def begin_epoch(self, epoch):
+            self.seen.append(self.optimizer.param_groups[0]["lr"])
+            if epoch == 0:
+                self.optimizer.param_groups[0]["lr"] = 0.02
+
+    method = Sometimes()
+    trained(method, toy_task(lr=0.1, epochs=4, milestones=(0.5,)))
+    assert method.seen == pytest.approx([0.1, 0.1, 0.01, 0.01])
+
+
+@pytest.mark.parametrize("how", ["another optimizer", "another group", "another group with its rate"])
+def test_what_is_made_after_a_milestone_has_the_present_rate(how):
+    class Later(ERM):
+        def setup(self):
+            self.seen = []
+
+        def begin_epoch(self, epoch):
+            if epoch == 2:
+                more = [torch.nn.Parameter(torch.zeros(1))]
+                if how == "another optimizer":
+                    self.optimizer = self.task.optimizer(self.model)
+                else:
+                    own = {"lr": 0.01} if how.endswith("its rate") else {}
+                    self.optimizer.add_param_group({"params": more} | own)
+            self.seen.append(self.optimizer.param_groups[-1]["lr"])
+
+    method = Later()
+    trained(method, toy_task(lr=0.1, epochs=4, milestones=(0.5,)))
+    assert method.seen == pytest.approx([0.1, 0.1, 0.01, 0.01])
+
+
+def test_no_rate_is_asked_for_after_the_last_step():
+    """A table of rates, one for each step, is long enough."""
+
+    class Table(ERM):
+        def learning_rate(self, epoch, step):
+            return ([0.1] * self.task.steps_of(epoch))[step]
+
+    trained(Table())
+
+
+def test_a_rate_for_each_step_needs_to_be_told_of_the_steps():
+    class Quiet(ERM):
+        def fit(self, task, meter):
+            self.begin(task)
+            for epoch in meter.epochs(self):
+                for batch in self.batches(epoch):
+                    self.update(batch)
+            return self.evaluated()
+
+    trained(Quiet())
+    with pytest.raises(PluginError, match="changes from step to step, so `fit` must tell meter.step of each"):
+        trained(Quiet(), toy_task(schedule="cyclical", max_lr=0.6))
 
 
 @dataclass
@@ -332,6 +434,200 @@ def test_training_data_that_break_a_rule_of_all_data_are_refused(wrong, told):
 
     with pytest.raises(PluginError, match=f"`training_data`: the split that it returns .*{told}"):
         trained(Wrong())
+
+
+def test_a_budget_in_steps_holds_with_training_data_of_another_size():
+    """Doubled data make half as many epochs, and the milestone at half of the steps is reached."""
+
+    class Doubled(ERM):
+        def training_data(self, task):
+            once = task.train.with_origin(torch.arange(len(task.train)))
+            return Split.cat([once, once])
+
+    method = Doubled()
+    task = toy_task(epochs=None, steps=12, batch_size=14, lr=0.1, milestones=(0.5,))  # 70 samples
+    meter = trained(method, task)
+    assert (meter.steps, method.training_epochs, task.epochs) == (12, 2, 3)
+    assert method.optimizer.param_groups[0]["lr"] == pytest.approx(0.01)
+
+
+@pytest.mark.parametrize("when", ["setup", "begin_epoch"])
+def test_other_data_in_the_task_are_refused(when):
+    class Replaces(ERM):
+        def setup(self):
+            self.change("setup")
+
+        def begin_epoch(self, epoch):
+            self.change("begin_epoch")
+
+        def change(self, now):
+            if now == when:
+                self.task = replace(self.task, train=self.task.train.select(torch.arange(20)))
+
+    with pytest.raises(PluginError, match="has put other data into self.task.*let `training_data` return"):
+        trained(Replaces())
+
+
+@pytest.mark.parametrize(
+    ("name", "number"), [("preparation_epochs", -2), ("training_epochs", 0), ("training_epochs", 2.5)]
+)
+def test_numbers_of_epochs_that_are_none_are_refused(name, number):
+    class Odd(ERM):
+        def setup(self):
+            setattr(self, name, number)
+
+    with pytest.raises(PluginError, match=f"{name} must be a whole number of at least [01], not {number}"):
+        trained(Odd())
+
+
+def singles(split: Split) -> list[Split]:
+    return [split.select(torch.tensor(run)) for run in range(len(split.y))]
+
+
+def test_training_data_of_stacked_runs_are_counted_and_told_by_run():
+    class Resampled(Plain):
+        def training_data(self, task):
+            order = torch.stack([torch.arange(20), torch.arange(20) + 20])
+            runs = [split.select(rows) for split, rows in zip(singles(task.train), order, strict=True)]
+            made = Split.stack(runs)
+            return made.with_origin(torch.where(torch.arange(20) < torch.tensor([[3], [5]]), -1, order))
+
+        def weights(self, batch, losses):
+            return 1.0 + batch.index / 20
+
+    meter = trained(Resampled(), toy_task((0, 1), stacked=True))
+    assert meter.about == {"training samples": "20, of which 3 to 5 were made"}
+    origins = [meter.arrays(run)["train/origin"].tolist() for run in (0, 1)]
+    assert origins == [[-1] * 3 + list(range(3, 20)), [-1] * 5 + list(range(25, 40))]
+
+
+# Diagnostics, and what is told
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        ({"mine": torch.zeros(2)}, "one number, or one for each stacked run"),
+        ({"mine": 0.5}, "name -> tensor"),
+        (None, "must return a dictionary"),
+        ({"loss": torch.zeros(())}, "must not return 'loss': the record has a value of that name"),
+    ],
+)
+def test_diagnostics_that_a_record_cannot_hold_are_refused(values, told):
+    class Odd(ERM):
+        def diagnostics(self):
+            return values
+
+    with pytest.raises(PluginError, match=f"`diagnostics` .*{told}"):
+        trained(Odd())
+
+
+def test_diagnostics_may_begin_later(store):
+    class Late(ERM):
+        def end_epoch(self, epoch):
+            self.late = {"late": torch.tensor(float(epoch))} if epoch > 0 else {}
+
+        def diagnostics(self):
+            return self.late
+
+    history = one(experiment(Late), store).history
+    assert len({len(column) for column in history.values()}) == 1
+    assert [value for value in history["train/late"] if value == value] == [1.0]
+
+
+def test_about_tells_of_every_difference_whatever_the_method_adds():
+    class Told(ERM):
+        def setup(self):
+            self.preparation_epochs = 2
+            self.task = replace(self.task, recipe=replace(self.task.recipe, lr=0.3))
+
+        def about(self):
+            return {"why": "because"}
+
+    assert trained(Told()).about == {"preparation epochs": "2", "recipe.lr": "0.3", "why": "because"}
+
+
+def test_an_optimizer_is_told_as_it_began_or_at_least_that_it_is_not_the_recipes():
+    class Own(ERM):
+        def restart(self):
+            super().restart()
+            self.optimizer = torch.optim.SGD(self.model.parameters(), 0.1)
+
+        def end_epoch(self, epoch):
+            self.optimizer.param_groups[0]["lr"] *= 0.5
+
+    class Hidden(ERM):
+        def fit(self, task, meter):
+            self.begin(task)
+            optimizer = torch.optim.SGD(self.model.parameters(), 0.1)
+            for epoch in meter.epochs(self):
+                for batch in self.batches(epoch):
+                    optimizer.zero_grad()
+                    self.losses(batch).mean().backward()
+                    optimizer.step()
+            return self.evaluated()
+
+    assert trained(Own()).about == {"optimizer": "SGD (lr 0.1)"}
+    assert trained(Hidden()).about == {"optimizer": "none of the recipe's"}
+
+
+@pytest.mark.parametrize("about", [["a"], None])
+def test_an_about_that_is_no_dictionary_is_refused(about):
+    with pytest.raises(PluginError, match="`about` must return a dictionary"):
+        trained(type("Odd", (ERM,), {"about": lambda self: about})())
+
+
+def test_weights_that_are_not_finite_are_a_divergence():
+    with pytest.raises(DivergedError):
+        trained(type("Odd", (ERM,), {"update": lambda self, batch: (torch.ones(len(batch.y)), batch.y / 0 * 0)})())
+
+
+# Averages
+
+
+def test_there_is_no_average_of_what_has_no_parameters_or_a_state_of_another_kind():
+    class Extra(nn.Linear):
+        def get_extra_state(self):
+            return 1
+
+        def set_extra_state(self, state):
+            pass
+
+    for module, told in ((nn.Identity(), "Identity has none"), (Extra(3, 2), "Extra has other state too")):
+        kind = type("Odd", (ERM,), {"evaluated": lambda self, module=module: module})
+        with pytest.raises(NotApplicableError, match=f"averages parameters .average_from., and {told}"):
+            trained(kind(), toy_task(average_from=0.5))
+
+
+def test_the_average_of_another_module_is_resumed(tmp_path, monkeypatch):
+    """`evaluated` is not the trained model."""
+
+    class Moving(ERM):
+        def setup(self):
+            self.average = AveragedModel(self.model)
+
+        def end_epoch(self, epoch):
+            self.average.update_parameters(self.model)
+
+        def evaluated(self):
+            return self.average
+
+    class Stops(Meter):
+        def save(self):
+            super().save()
+            if self._epoch == 3:
+                raise KeyboardInterrupt
+
+    def ended(kind, path):
+        meter = kind(NoEvaluations(), checkpoint=path)
+        run_training(Moving(), toy_task(epochs=4, average_from=0.5), meter)
+        return meter.evaluated.state_dict()
+
+    monkeypatch.setattr(Checkpoints, "due", True)
+    with pytest.raises(KeyboardInterrupt):
+        ended(Stops, tmp_path / "c.pt")
+    resumed, whole = ended(Meter, tmp_path / "c.pt"), ended(Meter, None)
+    assert all(torch.equal(resumed[name], value) for name, value in whole.items())
 
 
 # One forward pass
