@@ -228,7 +228,8 @@ class Meter:
             if not self._seen:
                 raise DivergedError(f"a parameter is not finite after epoch {self._epoch}")
             loss = mean_losses(self._seen)[0]
-            raise DivergedError(f"the training loss is {loss:g} in epoch {self._epoch}, or a weight or a parameter is not finite")
+            told = f"the training loss is {loss:g} in epoch {self._epoch}, or a weight or a parameter is not finite"
+            raise DivergedError(told)
         if self._watch and self._epoch > 0:
             self._show_samples(self._watch)
         if evaluated is None:

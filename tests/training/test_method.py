@@ -173,7 +173,7 @@ def test_a_rate_for_each_step_needs_to_be_told_of_the_steps():
             return self.evaluated()
 
     trained(Quiet())
-    with pytest.raises(PluginError, match="changes from step to step, so `fit` must tell meter.step of each"):
+    with pytest.raises(PluginError, match="changes from step to step, so `fit` must tell"):
         trained(Quiet(), toy_task(schedule="cyclical", max_lr=0.6))
 
 
@@ -464,7 +464,7 @@ def test_other_data_in_the_task_are_refused(when):
             if now == when:
                 self.task = replace(self.task, train=self.task.train.select(torch.arange(20)))
 
-    with pytest.raises(PluginError, match="has put other data into self.task.*let `training_data` return"):
+    with pytest.raises(PluginError, match=r"has put other data into self\.task.*let `training_data` return"):
         trained(Replaces())
 
 
