@@ -30,6 +30,10 @@ class Rates:
     def __init__(self) -> None:
         self._last: WeakKeyDictionary[torch.optim.Optimizer, list[float]] = WeakKeyDictionary()
 
+    def __iter__(self) -> Iterator[torch.optim.Optimizer]:
+        """The optimisers."""
+        return iter(self._last)
+
     def add(self, optimizer: torch.optim.Optimizer) -> None:
         """From now on set the rates of this optimiser too."""
         self._last[optimizer] = []
