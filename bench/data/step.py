@@ -10,33 +10,46 @@ from bench.errors import PluginError
 
 
 class Step(Batch):
-    """The training batch of an update, with what else is known in it.
+    """The training batch of an update, with what else is known in it."""
 
-    Attributes:
-        epoch: of the training; below 0 for preparation epochs.
-        number: of the step in the epoch; the first one is 0.
-    """
-
-    epoch: int
-    number: int
     _forward: "Forward"
+    _epoch: int | None
+    _number: int | None
 
     @classmethod
-    def of(cls, batch: Batch, forward: "Forward", epoch: int = 0, number: int = 0) -> "Step":
+    def of(cls, batch: Batch, forward: "Forward", epoch: int | None = 0, number: int | None = 0) -> "Step":
         """The step on a batch.
 
         Args:
             batch: the training batch.
             forward: the forward pass of the update.
-            epoch, number: as the attributes.
+            epoch, number: as the attributes; None in an update that is captured, because a replay would not know them.
         """
         step = cls(*batch)
-        step.epoch, step.number, step._forward = epoch, number, forward
+        step._epoch, step._number, step._forward = epoch, number, forward
         return step
 
     def _replace(self, **fields: Tensor) -> "Step":
         """The step with other inputs, for which there is another forward pass."""
-        return Step.of(super()._replace(**fields), self._forward, self.epoch, self.number)
+        return Step.of(super()._replace(**fields), self._forward, self._epoch, self._number)
+
+    @property
+    def epoch(self) -> int:
+        """The epoch of the training; below 0 for preparation epochs.
+
+        Raises:
+            PluginError: in an update that is captured.
+        """
+        return _known("epoch", self._epoch)
+
+    @property
+    def number(self) -> int:
+        """The number of the step in the epoch; the first one is 0.
+
+        Raises:
+            PluginError: in an update that is captured.
+        """
+        return _known("number", self._number)
 
     @property
     def logits(self) -> Tensor:
@@ -58,6 +71,12 @@ class Step(Batch):
     @cached_property
     def _outputs(self) -> tuple[Tensor, Tensor | None]:
         return self._forward(self.x)
+
+
+def _known(name: str, value: int | None) -> int:
+    if value is None:
+        raise PluginError(f"an update that is captured cannot read batch.{name}: declare capturable = False")
+    return value
 
 
 Forward = Callable[[Tensor], tuple[Tensor, Tensor | None]]

@@ -39,6 +39,10 @@ class Rates:
         self._left_to_method = False
         self.stepped = False
 
+    def __iter__(self) -> Iterator[torch.optim.Optimizer]:
+        """The optimisers."""
+        return iter(self._last)
+
     def add(self, optimizer: torch.optim.Optimizer) -> None:
         """From now on set the rates of this optimiser too; at once, if a rate was set before."""
 

@@ -3,7 +3,9 @@
 import contextlib
 import dataclasses
 import gc
+import itertools
 import math
+import re
 from types import SimpleNamespace
 from typing import ClassVar
 
@@ -15,7 +17,7 @@ from torch.torch_version import TorchVersion
 
 from bench import BalancedBatches, Method
 from bench.registry import installed
-from bench.testing import check_method, toy_task, train
+from bench.testing import check_method, find_out, toy_task, train
 from bench.training.capture.backends import CudaGraphs, _no_collection
 from bench.training.capture.update import CapturedUpdate, CaptureOutcome, _first_reason
 
@@ -127,14 +129,14 @@ class Looking(Method):
     updates_before_failing = CapturedUpdate.WARM_UP
 
     def setup(self):
-        self.calls, self.count = SimpleNamespace(made=0), torch.zeros(())  # such an object is not put back
+        self.calls, self.count = itertools.count(1), torch.zeros(())  # such an object is not put back
         self.stream = iter(self.task.val_batches())
 
     def update(self, batch):
-        self.calls.made += 1
+        made = next(self.calls)
         self.count += 1
         self.descend(self.losses(batch).mean())
-        if self.fails and self.calls.made == self.updates_before_failing + 1:
+        if self.fails and made == self.updates_before_failing + 1:
             raise self.fails("in the middle")
         scale = 0.5 if self.fails or float(self.losses(batch).detach().mean()) > 0 else 1.0
         losses = self.losses(next(self.stream))
@@ -176,13 +178,12 @@ class Drawing(Method):
         self.hidden = (batch for batch in task.val_batches(task.val.y == 1))
         self.made = BalancedBatches(*settings, 2)
         self.more = {"made": [BalancedBatches(*settings, 3, task.val.y == 0)]}
-        self.calls = SimpleNamespace(made=0)
+        self.calls = itertools.count(1)
 
     def losses(self, batch):
         drawn = [next(self.plain), next(self.hidden), next(self.more["made"][0]), next(self.made), next(self.plain)]
         losses = super().losses(batch) + sum(super(Drawing, self).losses(val).mean(-1, keepdim=True) for val in drawn)
-        self.calls.made += 1
-        if self.fails and self.calls.made == CapturedUpdate.WARM_UP + 1:
+        if next(self.calls) == CapturedUpdate.WARM_UP + 1 and self.fails:
             raise KeyError("in the middle")
         return losses
 
@@ -394,3 +395,169 @@ def test_a_method_that_does_not_say_so_is_not_captured(monkeypatch):
     monkeypatch.setattr(Rebinding, "capturable", False)
     monkeypatch.setattr("bench.training.method.CapturedUpdate", lambda *given: pytest.fail("it was captured"))
     train(Rebinding(), dataclasses.replace(toy_task(), capture=True))
+
+
+LATE = 4
+"""The epoch from which the methods below do something else: later than any epoch of the contract's task."""
+
+
+class Switch:
+    """An object that holds a number, and nothing else that would be found."""
+
+    __slots__ = ("scale",)
+
+
+@dataclasses.dataclass
+class Changing(Method):
+    """From an epoch on its objective has another factor, which the update reads in some place.
+
+    `attribute` and the others: the place. `own count`: each update counts itself.
+    """
+
+    capturable = True
+    place: str = "attribute"
+
+    def setup(self):
+        self.scale, self.dictionary, self.object = 1.0, {"a": [1.0]}, SimpleNamespace(scale=1.0)
+        self.slots, self.module, self.tensor = Switch(), nn.Module(), torch.ones(())
+        self.slots.scale = self.module.scale = 1.0
+        self.array, self.function, self.updates = np.ones(2), torch.ones_like, 0
+        self.hidden = SimpleNamespace(optimizer=self.optimizer)
+        self.own = SimpleNamespace(optimizer=torch.optim.SGD(self.model.parameters(), 0.1))
+
+    def begin_epoch(self, epoch):
+        if epoch == LATE:
+            new = {
+                "attribute": lambda: setattr(self, "scale", 0.1),
+                "dictionary": lambda: self.dictionary["a"].__setitem__(0, 0.1),
+                "object": lambda: setattr(self.object, "scale", 0.1),
+                "slots": lambda: setattr(self.slots, "scale", 0.1),
+                "module": lambda: setattr(self.module, "scale", 0.1),
+                "another tensor": lambda: setattr(self, "tensor", torch.tensor(0.1)),
+                "array": lambda: self.array.__imul__(0.1),
+                "function": lambda: setattr(self, "function", torch.zeros_like),
+                "frozen": lambda: self.model[0].requires_grad_(requires_grad=False),
+                "own optimizer": lambda: self.own.optimizer.param_groups[0].update(lr=0.01),
+            }
+            new.get(self.place, lambda: None)()
+
+    def objective(self, batch, losses, weights):
+        scale = {
+            "attribute": lambda: self.scale,
+            "dictionary": lambda: self.dictionary["a"][0],
+            "object": lambda: self.object.scale,
+            "slots": lambda: self.slots.scale,
+            "module": lambda: self.module.scale,
+            "another tensor": lambda: self.tensor,
+            "array": lambda: float(self.array[0]),
+            "function": lambda: self.function(losses.detach()),
+            "epoch": lambda: 0.1 if batch.epoch >= LATE else 1.0,
+            "number": lambda: 0.1 if batch.number == 2 else 1.0,
+            "replaced": lambda: 0.1 if batch._replace(y=1 - batch.y).epoch >= LATE else 1.0,
+            "own count": self.counted,
+        }
+        return scale.get(self.place, lambda: 1.0)() * super().objective(batch, losses, weights).mean()
+
+    def counted(self):
+        self.updates += 1
+        return 0.1 if self.updates > 5 * LATE else 1.0
+
+    def descend(self, objective):
+        if self.place != "own optimizer":
+            return super().descend(objective)
+        self.own.optimizer.zero_grad()
+        objective.backward()
+        self.own.optimizer.step()
+
+
+def trained_both_ways(new, **recipe):
+    """A method trained with plain updates and with captured ones: they end at the same parameters."""
+    plain, captured = new(), new()
+    for method, capture in ((plain, False), (captured, True)):
+        train(method, dataclasses.replace(toy_task(epochs=LATE + 2, **recipe), capture=capture))
+    for one, other in zip(plain.model.parameters(), captured.model.parameters(), strict=True):
+        assert torch.equal(one, other)
+    return captured
+
+
+@pytest.mark.parametrize(
+    "place",
+    ["attribute", "dictionary", "object", "slots", "module", "another tensor", "array", "function", "frozen",
+     "own optimizer"],
+)  # fmt: skip
+def test_what_changes_between_epochs_is_captured_anew(place):
+    unchanged = trained_both_ways(lambda: Changing("nothing"))
+    found = trained_both_ways(lambda: Changing(place))
+    assert found.capture.captured
+    assert not torch.equal(unchanged.model[0].weight, found.model[0].weight)
+
+
+@pytest.mark.parametrize(
+    ("place", "reason"),
+    [
+        ("epoch", r"an update that is captured cannot read batch\.epoch: declare capturable = False"),
+        ("number", r"an update that is captured cannot read batch\.number: declare capturable = False"),
+        ("replaced", r"cannot read batch\.epoch"),
+        ("own count", r"the update changes self\.updates not in place: keep it in a tensor"),
+    ],
+)
+def test_what_differs_between_updates_is_not_captured_and_breaks_the_contract(place, reason):
+    found = trained_both_ways(lambda: Changing(place))
+    assert re.search(reason, found.capture.eager_because) and found.capture.failed
+    with pytest.raises(AssertionError, match=reason):
+        check_method(Changing, {"place": place})
+    assert re.search(reason, find_out(Changing, {"place": place})["capturable"])
+
+
+@dataclasses.dataclass
+class Milestones(Method):
+    """Its optimiser is in an object that has a state: the recipe sets its rate."""
+
+    capturable = True
+
+    def restart(self):
+        super().restart()
+        self.wrapped = Wrapped(self.optimizer)
+        del self.optimizer
+
+    def descend(self, objective):
+        self.wrapped.optimizer.zero_grad()
+        objective.sum().backward()
+        self.wrapped.optimizer.step()
+
+
+class Wrapped:
+    """What has an optimiser, and its state."""
+
+    def __init__(self, optimizer):
+        self.optimizer = optimizer
+        self.state_dict, self.load_state_dict = optimizer.state_dict, optimizer.load_state_dict
+
+
+def test_milestones_reach_an_optimizer_inside_an_object():
+    found = trained_both_ways(Milestones, milestones=(0.5,), gamma=0.1)
+    assert found.capture.captured
+    assert not torch.equal(found.model[0].weight, trained_both_ways(Milestones).model[0].weight)
+    check_method(Milestones)
+
+
+@dataclasses.dataclass
+class ByStep(Method):
+    """Its rate falls with each step, from an epoch on."""
+
+    capturable = True
+    since: int = 0
+
+    def learning_rate(self, epoch, step):
+        return 0.1 / (1 + step + epoch) if epoch >= self.since else 0.1
+
+
+@pytest.mark.parametrize("since", [0, LATE - 1])
+def test_a_rate_that_changes_before_every_update_is_not_captured(since, monkeypatch):
+    captures, original = [], CapturedUpdate._capture
+    monkeypatch.setattr(CapturedUpdate, "_capture", lambda *given: captures.append(1) or original(*given))
+    found = trained_both_ways(lambda: ByStep(since))
+    assert len(captures) < 8  # there are 30 updates
+    assert not found.capture.captured and not found.capture.failed
+    assert found.capture.eager_because.startswith("a setting of an optimiser changes before every update")
+    check_method(ByStep)

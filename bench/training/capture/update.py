@@ -18,7 +18,10 @@ from torch import Tensor, nn
 
 from bench.data.batches import BalancedBatches
 from bench.data.split import Batch
+from bench.data.step import Step
+from bench.errors import PluginError
 from bench.training.capture.backends import VALUE, CudaGraphs, Function, Operations, Seeded
+from bench.training.capture.python_values import changed, python_values, settings
 from bench.trees import instances
 
 if TYPE_CHECKING:
@@ -71,6 +74,11 @@ class CapturedUpdate:
     run's seed. A replay leaves the gradients of the parameters as the update does, until the next replay. Look-aheads
     do not check for gradients that are not finite in captured updates; the end of the epoch does.
 
+    A capture holds as constants what the update reads in Python (`bench.training.capture.python_values`). Where any of
+    it changes between two epochs, or a setting between two updates, such as a learning rate, all is captured anew.
+    Where something changes before each of several updates, they are made one by one, because a capture takes longer
+    than an update. An update that changes it itself, or that reads its epoch or its number, cannot be captured.
+
     If capturing fails, for whatever reason, the method's attributes, its tensors and its state for checkpoints are put
     back as they were before, and this update and all later ones are made one by one. So an error of the update itself
     is raised then.
@@ -87,32 +95,32 @@ class CapturedUpdate:
 
     def __init__(self, method: "Method", note: Callable[[str], None] = lambda text: None) -> None:
         self._method = method
-        self._optimizers = list(instances(torch.optim.Optimizer, vars(method)))
         self._backend = CudaGraphs(method.task.device) if method.task.device.type == "cuda" else Operations()
         self.eager_because = self._backend.unable
         self._note = note
         self._calls: dict[Any, int] = {}
-        self._captures: dict[Any, tuple[Function, list[BalancedBatches]]] = {}
-        self._settings: list[Any] = []
+        self._captures: dict[Any, tuple[Function, list[BalancedBatches], list[nn.Parameter]]] = {}
+        self._settings: dict[str, Any] = {}
+        self._values: dict[str, Any] = {}
+        self._changes = 0  # how many updates in a row had something changed before them
         self._sources: list[BalancedBatches] = []  # what an update draws validation batches from, in order
-        self._parameters: list[nn.Parameter] = []
+        self._parameters: list[nn.Parameter] = []  # those to which an update gives a gradient
 
     def __call__(self, batch: Batch) -> Result:
         if self.eager_because:
             return self._method.update(batch)
-        settings = self._optimizer_settings()
-        if settings != self._settings:  # a capture holds them as constants
-            self._settings = settings
-            self._forget()
+        self._look_for_changes(first_of_epoch=isinstance(batch, Step) and batch.number == 0)
+        if self.eager_because:
+            return self._method.update(batch)
         shape = tuple(t.shape for t in batch)
         if shape not in self._captures:
             self._calls[shape] = self._calls.get(shape, 0) + 1
             if self._calls[shape] <= self.WARM_UP:
                 return self._observed(batch)
             return self._capture(shape, batch)
-        replay, sources = self._captures[shape]
+        replay, sources, parameters = self._captures[shape]
         losses, weights, *gradients = replay(*batch, *_next_tensors(sources))
-        for parameter, gradient in zip(self._parameters, gradients, strict=True):
+        for parameter, gradient in zip(parameters, gradients, strict=True):
             parameter.grad = gradient
         return losses, weights
 
@@ -126,13 +134,30 @@ class CapturedUpdate:
         """Bytes that capturing has reserved on the GPU so far; None on a CPU."""
         return self._backend.memory
 
-    def _optimizer_settings(self) -> list[dict[str, Any]]:
-        """The settings of each group of parameters of each optimiser, such as its learning rate."""
-        settings = []
-        for optimizer in self._optimizers:
-            for group in optimizer.param_groups:
-                settings.append({name: value for name, value in group.items() if name != "params"})
-        return settings
+    def _look_for_changes(self, first_of_epoch: bool) -> None:
+        """Drop all captures if something has changed that they hold; capture no more if it does again and again."""
+        now = settings(vars(self._method), self._optimizers())
+        names, self._settings = changed(self._settings, now), now
+        if first_of_epoch:
+            names += self._changed_values()
+        if not names:
+            self._changes = 0
+            return
+        self._forget()
+        self._changes += 1
+        if self._changes > self.WARM_UP + 1:
+            self.eager_because = f"{_described(names)} changes before every update, so that captures would not pay"
+
+    def _changed_values(self) -> list[str]:
+        """The attributes that hold something else than when this was called last, in whatever depth."""
+        now = python_values(vars(self._method), self._optimizers())
+        names, self._values = changed(self._values, now), now
+        return names
+
+    def _optimizers(self) -> list[torch.optim.Optimizer]:
+        """The optimisers that the method holds in its attributes, and those that its task has made."""
+        held = instances(torch.optim.Optimizer, vars(self._method))
+        return list(dict.fromkeys([*held, *self._method.task.rates]))
 
     def _forget(self) -> None:
         """Drop all captures."""
@@ -149,29 +174,42 @@ class CapturedUpdate:
             with seeded.paused():  # batches draw from their own generators
                 return batches.draw()
 
-        with self._backend.warm_up(self._optimizers), self._drawing(note_and_draw), seeded:
+        with self._backend.warm_up(self._optimizers()), self._drawing(note_and_draw), seeded:
             result = self._method.update(batch)
         self.eager_because = "an update draws random numbers" if seeded.draws else ""
         return result
 
     def _capture(self, shape: Any, batch: Batch) -> Result:
         """CaptureOutcome an update for batches of this shape; if that fails, make it without a capture."""
+        if self._changed_values():
+            self._forget()
         put_back = self._backend.snapshot(self._method)
         positions = [batches.state_dict() for batches in self._sources]
         tensors = [*batch, *_next_tensors(self._sources)]
-        self._parameters = [p for p in self._method.model.parameters() if p.grad is not None]
         try:
             with self._unwatched():
                 function, (losses, weights, *_) = self._backend.capture(self._update, tensors)
         except Exception as error:  # torch raises many kinds, and none of them means that the update itself is wrong
             self._give_up(error)
         else:
-            self._captures[shape] = function, self._sources
+            self._captures[shape] = function, self._sources, self._parameters
             return losses, weights
         put_back()
         for batches, position in zip(self._sources, positions, strict=True):
             batches.load_state_dict(position)
         return self._method.update(batch)
+
+    def _check_unchanged(self) -> None:
+        """Refuse an update that has changed what a replay would not change.
+
+        Raises:
+            PluginError: with the names of the attributes.
+        """
+        if names := self._changed_values():
+            raise PluginError(
+                f"the update changes {_described(names)} not in place: keep it in a tensor that is changed in place "
+                f"(`copy_`, `add_`), or declare capturable = False"
+            )
 
     @contextmanager
     def _drawing(self, by: Callable[[BalancedBatches], Batch]) -> Iterator[None]:
@@ -208,7 +246,8 @@ class CapturedUpdate:
     def _update(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         """The update as a function of the tensors of its batches: four of the training batch, then of the others."""
         batches_of_update = iter([Batch(*tensors[i : i + 4]) for i in range(0, len(tensors), 4)])
-        training_batch = self._method.as_step(next(batches_of_update))  # the numbers of a step would be constants
+        method = self._method
+        training_batch = Step.of(next(batches_of_update), method._outputs, None, None)  # they would be constants
         expected_sources = iter(self._sources)
 
         def next_batch(source: BalancedBatches) -> Batch:
@@ -217,8 +256,15 @@ class CapturedUpdate:
             return next(batches_of_update)
 
         with self._drawing(next_batch):
-            losses, weights = self._method.update(training_batch)
+            losses, weights = method.update(training_batch)
+        self._check_unchanged()
+        self._parameters = [p for p in method.model.parameters() if p.grad is not None]
         return losses, weights, *(p.grad for p in self._parameters if p.grad is not None)
+
+
+def _described(names: Sequence[str]) -> str:
+    """Attributes by these names; the empty one stands for optimisers."""
+    return ", ".join(f"self.{name}" if name else "a setting of an optimiser" for name in dict.fromkeys(names))
 
 
 def _next_tensors(sources: Sequence[BalancedBatches]) -> list[Tensor]:
@@ -231,7 +277,7 @@ def _next_tensors(sources: Sequence[BalancedBatches]) -> list[Tensor]:
 
 def _first_reason(error: BaseException) -> str:
     """The first error in one line: after an error within a CUDA capture, the end of the capture fails too."""
-    if "captur" in str(error) and error.__context__:
+    if "captur" in str(error) and error.__context__ and not isinstance(error, PluginError):
         error = error.__context__
     if "_local_scalar_dense" in str(error):  # the operator behind item(), float(), bool()
         return VALUE
