@@ -5,6 +5,7 @@ list, and a tensor that is a module's parameter, stay what they were.
 """
 
 from collections.abc import Mapping
+from types import SimpleNamespace
 from typing import Any
 
 from bench.training.state.packing import CONSTANT, Packer, UnstorableError
@@ -65,3 +66,8 @@ def restore(owner: Any, state: Mapping[str, Any]) -> None:
     """
     for name, value in Restoration(owner).values(state).items():
         setattr(owner, name, value)
+
+
+def unpacked(state: Mapping[str, Any]) -> dict[str, Any]:
+    """The values that `stored` gave, all made anew: name -> value. Values with a state of their own need `restore`."""
+    return Restoration(SimpleNamespace()).values(state)
