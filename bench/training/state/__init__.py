@@ -5,7 +5,6 @@ list, and a tensor that is a module's parameter, stay what they were.
 """
 
 from collections.abc import Mapping
-from types import SimpleNamespace
 from typing import Any
 
 from bench.training.state.packing import CONSTANT, Packer, UnstorableError
@@ -64,10 +63,10 @@ def restore(owner: Any, state: Mapping[str, Any]) -> None:
         PluginError: where an object that has to be there for its state is not, is another one's too, or does not take
             the state.
     """
-    for name, value in Restoration(owner).values(state).items():
+    for name, value in Restoration(owner, vars(owner)).values(state).items():
         setattr(owner, name, value)
 
 
 def unpacked(state: Mapping[str, Any]) -> dict[str, Any]:
     """The values that `stored` gave, all made anew: name -> value. Values with a state of their own need `restore`."""
-    return Restoration(SimpleNamespace()).values(state)
+    return Restoration(None, {}).values(state)
