@@ -58,18 +58,18 @@ def _check(
         raise ModelError(f"{whose}: its factory must build a new model at each call: runs would share one")
     if lazy := [name for name, parameter in model.named_parameters() if is_lazy(parameter)]:
         raise ModelError(f"{whose}: {lazy[0]} has no shape yet: initial weights must be there when the model is built")
-    _check_same_start(whose, model.state_dict(), second.state_dict())
+    _check_same_start(whose, _tensors(model), _tensors(second))
     model.train()
     logits = _checked_logits(whose, model, x, expected)
     if any(parameter.requires_grad for parameter in model.parameters()) and not logits.requires_grad:
         raise ModelError(f"{whose}: no gradient reaches its parameters: its logits are detached")
     model.eval()
-    before = {name: value.clone() for name, value in model.state_dict().items()}
+    before = {name: value.clone() for name, value in _tensors(model).items()}
     with torch.no_grad():
         together, again = (_checked_logits(whose, model, x, expected) for _ in range(2))
         first = x.narrow(len(lead), 0, 1).contiguous()
         alone = _checked_logits(whose, model, first, (*lead, 1, classes))
-    changed = [name for name, value in model.state_dict().items() if not torch.equal(value, before[name])]
+    changed = [name for name, value in _tensors(model).items() if not torch.equal(value, before[name])]
     if changed:
         raise ModelError(f"{whose}: evaluation changes the model's state: {changed[0]}")
     allowed = tolerance * max(1.0, together.abs().max().item())
@@ -108,6 +108,11 @@ def check_module(whose: str | Part, model: object) -> nn.Module:
         kind = model.__name__ if isinstance(model, type) else type(model).__name__
         raise ModelError(f"{whose}: its factory must return a torch.nn.Module, not {kind}")
     return model
+
+
+def _tensors(model: nn.Module) -> dict[str, Tensor]:
+    """The tensors of a model's state, which may hold other values too (`get_extra_state`)."""
+    return {name: value for name, value in model.state_dict().items() if isinstance(value, Tensor)}
 
 
 def _check_same_start(whose: str | Part, first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> None:

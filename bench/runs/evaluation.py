@@ -1,5 +1,6 @@
 """Evaluates a model on the validation and test data, and keeps the predictions that the selection rules ask for."""
 
+import copy
 import math
 from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -16,6 +17,7 @@ from bench.predictions import Predictions, not_finite, outside
 from bench.records.run import LAST, best_val
 from bench.records.sections import Selected
 from bench.training.history import Values
+from bench.training.state import stored, unpacked
 
 if TYPE_CHECKING:
     import numpy as np
@@ -64,7 +66,7 @@ class Evaluations:
         self._known = metrics
         self._groups, self._group_is_class, self._batch_size = groups, group_is_class, batch_size
         self._select, self._keep_at, self._keep_models = select, keep_at, keep_models
-        self.model_states: dict[str, dict[str, Tensor]] = {}
+        self.model_states: dict[str, dict[str, Any]] = {}
         self._positive: dict[str, Tensor] = {}
         self._last: dict[str, Tensor] = {}
         self._best: dict[str, Tensor] = {}
@@ -104,7 +106,7 @@ class Evaluations:
         if all(self.failures):
             raise DivergedError("; ".join(dict.fromkeys(self.failures)))
         if self._keep_models:
-            self.model_states[LAST] = {name: value.clone() for name, value in model.state_dict().items()}
+            self.model_states[LAST] = _copied(model.state_dict())
         self._keep_best(values["val"], epoch)
         return values
 
@@ -212,7 +214,7 @@ class Evaluations:
             "best_value": self._best_value,
             "best_epoch": self._best_epoch,
             "positive": self._positive,
-            "models": self.model_states,
+            "models": self.model_states | stored(self.model_states),  # what has no packed form makes no checkpoint
             "failures": self.failures,
         }
 
@@ -224,8 +226,13 @@ class Evaluations:
         """
         self._last, self._best = state["last"], state["best"]
         self._best_value, self._best_epoch = state["best_value"], state["best_epoch"]
-        self._positive, self.model_states = state["positive"], state["models"]
+        self._positive, self.model_states = state["positive"], unpacked(state["models"])
         self.failures = state["failures"]
+
+
+def _copied(state: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of a module's state, which may hold more than tensors."""
+    return {name: value.clone() if isinstance(value, Tensor) else copy.deepcopy(value) for name, value in state.items()}
 
 
 def _failures(wrong: Values, name: str, samples: int) -> list[str]:

@@ -32,6 +32,21 @@ class Faulty(nn.Module):
         return self.fault(self.linear(x), x) if self.only in (None, self.training) else self.linear(x)
 
 
+class Extra(Faulty):
+    """A right model whose state holds more than tensors."""
+
+    def get_extra_state(self) -> object:
+        return 2.0
+
+    def set_extra_state(self, state: object) -> None:
+        pass
+
+
+def test_a_model_may_have_a_state_of_more_than_tensors():
+    model = Extra(lambda z, x: z)
+    check_model("mine", lambda: copy.deepcopy(model), TRAIN, 2)
+
+
 FAULTS = {
     "narrow": (lambda z, x: z[:, :1], r"logits have shape \[4, 1\], expected \[4, 2\]"),
     "wide": (lambda z, x: torch.cat([z, z], 1), r"logits have shape \[4, 4\], expected \[4, 2\]"),

@@ -210,7 +210,9 @@ def test_a_container_with_a_function_or_with_its_owner_is_kept(tmp_path):
 
 def test_what_is_one_object_stays_one(tmp_path):
     def made():
-        return SimpleNamespace(best=None, net=nn.BatchNorm1d(2), log=[1], late=None, row=None, state=None, other=[2])
+        net = nn.Sequential(nn.BatchNorm1d(2), nn.Linear(2, 2))
+        parts = {"parts": [net[0], nn.Sequential(net)], "net": net[0]}
+        return SimpleNamespace(best=None, **parts, log=[1], late=None, row=None, state=None, other=[2])
 
     old, new = made(), made()
     old.best, old.late = old.net, old.log

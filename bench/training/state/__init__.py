@@ -63,5 +63,10 @@ def restore(owner: Any, state: Mapping[str, Any]) -> None:
         PluginError: where an object that has to be there for its state is not, is another one's too, or does not take
             the state.
     """
-    for name, value in Restoration(owner).values(state).items():
+    for name, value in Restoration(owner, vars(owner)).values(state).items():
         setattr(owner, name, value)
+
+
+def unpacked(state: Mapping[str, Any]) -> dict[str, Any]:
+    """The values that `stored` gave, all made anew: name -> value. Values with a state of their own need `restore`."""
+    return Restoration(None, {}).values(state)

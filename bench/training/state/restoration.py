@@ -27,10 +27,11 @@ class Restoration:
 
     Args:
         owner: whose attributes they are; it has begun.
+        attributes: what is there: name -> value.
     """
 
-    def __init__(self, owner: Any) -> None:
-        self._owner, self._attributes = owner, dict(vars(owner))
+    def __init__(self, owner: Any, attributes: Mapping[str, Any]) -> None:
+        self._owner, self._attributes = owner, dict(attributes)
         self._made: dict[int, Any] = {}  # id of what was packed -> the object that has its state now
         self._loaded: dict[Any, tuple[Any, str]] = {}  # object or memory -> what was packed for it, and the place
         self._live: dict[Any, Tensor] = {}  # layout of a tensor that was packed -> the one that has its values now
@@ -73,11 +74,12 @@ class Restoration:
             return
         self._note(id(present), id(saved), place)
         self._made[id(saved)] = present
-        state = self._value(None, content, place)
+        plain = Restoration(self._owner, {})._value  # what is loaded are the values, and not the tensors that have them
+        state = plain(None, content, place)
         if kind == "generator":
             next(write for known, (_, write) in GENERATORS.items() if isinstance(present, known))(present, state)
             return
-        metadata, flags = self._value(None, more[0], place)
+        metadata, flags = plain(None, more[0], place)
         if metadata:
             state = OrderedDict(state)
             state._metadata = metadata  # type: ignore[attr-defined]  # the versions of the modules, as `nn.Module.load_state_dict` looks for them

@@ -3,6 +3,7 @@
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -194,6 +195,39 @@ def test_the_model_of_each_rule_is_kept_also_over_an_interrupt(splits):
         biases = {rule: state["1.bias"].tolist() for rule, state in done.model_states.items()}
         assert biases == {"last": [1.0, 0.0], "best_val_accuracy": [0.0, 1.0]}
     assert not evaluated(splits).model_states
+
+
+class Counting(nn.Module):
+    """A model whose state holds more than tensors."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.made = constant(1)
+        self.extra = {"scale": 2.0, "table": np.ones(2), "seen": [0]}
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.made(x)
+
+    def get_extra_state(self) -> object:
+        return self.extra
+
+    def set_extra_state(self, state: object) -> None:
+        self.extra = state
+
+
+def test_a_kept_model_has_its_extra_state_as_it_was_also_over_an_interrupt(splits, tmp_path):
+    evaluations, model = evaluated(splits, keep_models=True), Counting()
+    evaluations(model, 1)
+    model.extra["seen"].append(1)
+    model.extra["table"] += 1
+    torch.save(evaluations.state_dict(), tmp_path / "a.pt")
+    other = evaluated(splits, keep_models=True)
+    other.load_state_dict(torch.load(tmp_path / "a.pt", weights_only=True))
+    for done in (evaluations, other):
+        assert list(done.model_states) == ["last", "best_val_accuracy"]
+        assert done.model_states["last"] is done.model_states["best_val_accuracy"]  # it is examined once
+        model.load_state_dict(done.model_states["last"])
+        assert (model.extra["seen"], model.extra["scale"], model.extra["table"].tolist()) == ([0], 2.0, [1.0, 1.0])
 
 
 def test_metrics_of_an_examined_split_are_those_of_an_evaluated_one(splits, model):
