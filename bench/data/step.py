@@ -42,6 +42,10 @@ class Step(Batch):
         """
         return _known("epoch", self._epoch)
 
+    @epoch.setter
+    def epoch(self, value: int) -> None:
+        self._epoch = value
+
     @property
     def number(self) -> int:
         """The number of the step in the epoch; the first one is 0.
@@ -50,6 +54,10 @@ class Step(Batch):
             PluginError: in an update that is captured.
         """
         return _known("number", self._number)
+
+    @number.setter
+    def number(self, value: int) -> None:
+        self._number = value
 
     @property
     def logits(self) -> Tensor:

@@ -2,76 +2,24 @@
 
 import copy
 import dataclasses
-import pickle
-import secrets
-import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Mapping
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from bench.data.split import Split
-from bench.data.step import Step
-from bench.errors import DivergedError, NotApplicableError, PluginError
+from bench.errors import NotApplicableError, PluginError
 from bench.models.predict import predict
 from bench.models.stack import unstack
-from bench.streams import seed_global_generators
 from bench.testing.common import documented, equal, same, usable
+from bench.testing.resuming import check_resume, differing
 from bench.testing.toys import toy_split, toy_task
+from bench.testing.trainings import Tasks, check_training, train
 from bench.training.capture.update import CaptureOutcome
-from bench.training.checkpoints import Checkpoints
-from bench.training.history import NoEvaluations
-from bench.training.meter import Meter
 from bench.training.method import Method
-from bench.training.observer import Observer
-from bench.training.state import lost
 from bench.training.task import Task
-
-
-class Interrupted(Meter):
-    """Interrupts a training halfway.
-
-    Attributes:
-        raised: whether it has. A library that leads through the training may keep the interrupt to itself.
-    """
-
-    raised = False
-
-    def epochs(self, method: Method) -> Iterator[int]:
-        whole = method.preparation_epochs + method.training_epochs
-        for number, epoch in enumerate(super().epochs(method)):
-            if number == whole // 2:
-                self.raised = True
-                raise KeyboardInterrupt
-            yield epoch
-
-
-class Strict(Observer):
-    """Does not accept a checkpoint that cannot be written or read."""
-
-    def note(self, text: str) -> None:
-        assert "cannot be read" not in text and not text.startswith("no checkpoint"), text
-
-
-def train(method: Method, task: Task, checkpoint: Path | None = None, meter: Callable[..., Meter] = Meter) -> nn.Module:
-    """The trained model, without evaluation or records. Raises AssertionError for a training that fails.
-
-    What a method refuses passes through: an option, the data, or the task.
-    """
-    try:
-        with torch.random.fork_rng([]):
-            seed_global_generators(secrets.randbits(63))  # nothing may depend on what the process drew before
-            return method.fit(task, meter(NoEvaluations(), Strict(), checkpoint))
-    except (DivergedError, PluginError) as error:
-        raise AssertionError(str(error)) from error
-
-
-Tasks = Callable[..., Task]
-"""Makes tasks, as `toy_task` does."""
 
 
 def check_method(method: type[Method], options: Mapping[str, Any] | None = None) -> None:
@@ -85,7 +33,7 @@ def check_method(method: type[Method], options: Mapping[str, Any] | None = None)
     usable("methods", method)
 
     task = _task_for(method(**given))
-    _check_weights(method(**given), task())
+    steps = check_training(method(**given), task())
     trained = method(**given)
     state = _outcome(trained, task())
     _check_evaluated(trained)
@@ -104,7 +52,7 @@ def check_method(method: type[Method], options: Mapping[str, Any] | None = None)
         _check_capture(method, given, task())
         if method.stackable:
             _check_capture(method, given, task((0, 1), stacked=True))
-    _check_resume(method, given, task, state)
+    check_resume(method, given, task, trained, steps)
     if method.stackable:
         _check_stacked(method, given, task)
 
@@ -149,41 +97,34 @@ def _task_for(method: Method) -> Tasks:
             return task
         except NotApplicableError as error:
             reasons.append(str(error))
+        except PluginError as error:
+            raise AssertionError(str(error)) from error
     raise AssertionError(f"it is not applicable to the small tasks of two classes and two groups: {'; '.join(reasons)}")
 
 
-def _outcome(method: Method, task: Task, checkpoint: Path | None = None) -> dict[str, Tensor]:
+def _outcome(method: Method, task: Task) -> dict[str, Tensor]:
     """What a training ends with: the tensors of the evaluated model, and its logits for the same inputs each time."""
-    model = train(method, task, checkpoint)
+    model = train(method, task)
     images = task.train.x.dim() - task.train.y.dim() > 1
     logits = predict(model, toy_split(30, 99, images), 30)
     return _tensors(model.state_dict()) | {"logits": logits}
-
-
-def _check_weights(method: Method, task: Task) -> None:
-    """Weights and losses have one entry for each sample, and no gradient goes through the weights."""
-    original = method.weights
-
-    def checked(batch: Step, losses: Tensor) -> Tensor:
-        weights = original(batch, losses)
-        assert losses.shape == batch.y.shape, f"losses have shape {list(losses.shape)}, the batch {list(batch.y.shape)}"
-        assert weights.shape == losses.shape, f"weights have shape {list(weights.shape)}, losses {list(losses.shape)}"
-        assert not weights.requires_grad, "weights must be detached"
-        return weights
-
-    method.weights = checked  # type: ignore[method-assign]
-    train(method, task)
 
 
 def _check_evaluated(method: Method) -> None:
     """What is evaluated has a gradient unless the method says otherwise: protocols attack it."""
     if not method.differentiable:
         return
-    x = method.task.train.batch(torch.arange(4)).x.requires_grad_()
-    logits = method.evaluated().eval()(x)
-    assert isinstance(logits, Tensor) and logits.requires_grad, (
-        "the logits of evaluated() have no gradient with respect to the inputs: declare differentiable = False"
-    )
+    mend = "the logits of evaluated() have no gradient with respect to the inputs: declare differentiable = False"
+    batch = method.task.train.batch(torch.arange(4))
+    x = (batch.x if batch.x.is_floating_point() else batch.x.float()).requires_grad_()
+    try:
+        logits = method.evaluated().eval()(x)
+        gradient = torch.autograd.grad(logits.sum(), x, allow_unused=True)[0]
+    except Exception as error:  # whatever a library raises
+        raise AssertionError(f"{mend} ({type(error).__name__}: {error})") from error
+    assert gradient is not None, mend
+    classes = len(method.task.classes)
+    assert logits.shape[-1] == classes, f"evaluated() gives {logits.shape[-1]} logits, and there are {classes} classes"
 
 
 def _check_state_of_evaluated(method: Method, other: Method) -> None:
@@ -194,51 +135,6 @@ def _check_state_of_evaluated(method: Method, other: Method) -> None:
     assert torch.equal(predict(model, inputs, 30), predict(copied, inputs, 30)), (
         "the logits of evaluated() depend on more than its state_dict: register buffers, or use get_extra_state"
     )
-
-
-def _check_resume(method: type[Method], options: dict[str, Any], task: Tasks, expected: Mapping[str, Tensor]) -> None:
-    """Interrupted halfway and resumed from the checkpoint, it ends at the same parameters."""
-    meters: list[Interrupted] = []
-
-    def interrupted(*given: Any) -> Interrupted:
-        meters.append(Interrupted(*given))
-        return meters[-1]
-
-    with tempfile.TemporaryDirectory() as folder:
-        checkpoint = Path(folder, "checkpoint.pt")
-        seconds = Checkpoints.SECONDS
-        Checkpoints.SECONDS = 0.0
-        try:
-            with suppress(KeyboardInterrupt):
-                train(method(**options), task(), checkpoint, interrupted)
-            assert meters[0].raised, "its fit does not go through meter.epochs: it is neither evaluated nor resumed"
-            resumed = _outcome(method(**options), task(), checkpoint)
-        finally:
-            Checkpoints.SECONDS = seconds
-    changed = _changed(method, options, task)
-    not_kept = ", ".join(f"self.{name} ({kind})" for name, kind in changed.items())
-    kept = "numbers, texts, tensors, numpy arrays, what has a state_dict, and containers of these; no gradients"
-    why = f"a checkpoint does not keep {not_kept}, but {kept}" if changed else f"a checkpoint keeps attributes: {kept}"
-    equal(expected, resumed, f"a resumed training ends elsewhere: {why}")
-    assert not changed, f"what changes in a training would be lost: {why}"
-
-
-def _changed(method: type[Method], options: dict[str, Any], task: Tasks) -> dict[str, str]:
-    """Attributes that no checkpoint keeps and that are other ones after a training: name -> the type in the way."""
-    begun, trained = method(**options), method(**options)
-    begun.begin(task())
-    train(trained, task())
-    after = lost(vars(trained))
-    before = {name: _fingerprint(vars(begun).get(name)) for name in after}
-    return {name: kind for name, kind in after.items() if _fingerprint(vars(trained)[name]) != before[name]}
-
-
-def _fingerprint(value: Any) -> bytes:
-    """The same bytes for equal values. Empty for a value that cannot be pickled, of which nothing can be told."""
-    try:
-        return pickle.dumps(value)
-    except Exception:  # as many kinds as there are types
-        return b""
 
 
 def _check_captured(method: type[Method], options: dict[str, Any], task: Task) -> None:
@@ -256,12 +152,17 @@ def _check_capture(method: type[Method], options: dict[str, Any], task: Task) ->
     except Exception as error:  # whatever a replay runs into that makes other operations than the update would
         reason = f"replayed, its updates fail with {type(error).__name__}: {error}: leave out capturable = True"
         raise AssertionError(reason) from error
-    assert not captured.capture.failed, (
-        f"{captured.capture.eager_because}: leave values of tensors on the device, or declare capturable = False"
+    reason = captured.capture.eager_because
+    mend = (
+        ""
+        if "capturable = False" in reason
+        else ": leave values of tensors on the device, or declare capturable = False"
     )
+    assert not captured.capture.failed, f"{reason}{mend}"
     why = "replayed, its updates end elsewhere: it changes state not in place, or depends on changing Python numbers"
     equal(_tensors(model.state_dict()), _tensors(replayed.state_dict()), why)
-    equal(_tensors(plain.state_dict()), _tensors(captured.state_dict()), why)
+    differs = differing(plain, captured)
+    assert not differs, f"{why}; {differs} differs"
     equal(plain.diagnostics(), captured.diagnostics(), why)
     return captured.capture
 

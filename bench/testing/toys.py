@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from bench.data.dataset import Dataset
 from bench.data.split import Split
@@ -51,15 +51,15 @@ def toy_task(
 ) -> Task:
     """A task that trains in milliseconds, for one run or for stacked runs, each with data of its own.
 
-    val_seed: other validation data. regroup: the training samples change groups. images: of 8x8 pixels. The target's
-    samples are those of another seed, without labels.
+    val_seed: other validation data. regroup: the training samples have other groups, of other sizes. images: of 8x8
+    pixels. The target's samples are those of another seed, without labels.
     """
     streams = RandomStreams(tuple(seeds), stacked)
     train = [toy_split(70, 10 + seed, images) for seed in seeds]
     val = [toy_split(60, 1000 * val_seed + seed, images) for seed in seeds]
     target = [toy_split(50, 500 + seed, images).unlabelled() for seed in seeds]
     if regroup:
-        train = [dataclasses.replace(split, group=1 - split.group) for split in train]
+        train = [dataclasses.replace(split, group=_other_groups(len(split))) for split in train]
 
     def one(seed: int) -> nn.Module:
         with torch.random.fork_rng([]):
@@ -77,6 +77,10 @@ def toy_task(
         new_model=lambda: stack([one(s) for s in seeds]) if stacked else one(seeds[0]),
         streams=streams,
     )
+
+
+def _other_groups(n: int) -> Tensor:
+    return (torch.rand(n, generator=torch.Generator().manual_seed(7)) < 0.7).long()
 
 
 def toy_dataset(images: bool = False, groups: tuple[str, ...] = ("a", "b")) -> Dataset:

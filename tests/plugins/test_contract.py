@@ -173,8 +173,11 @@ class Flattened(Method):
 class Estimating(Method):
     """What it evaluates has no gradient, and it does not say so."""
 
+    def setup(self) -> None:
+        self.shown = NoGradient(self.model)
+
     def evaluated(self) -> nn.Module:
-        return NoGradient(self.model)
+        return self.shown
 
 
 class Scaled(nn.Module):
@@ -193,8 +196,11 @@ class Scaled(nn.Module):
 class Partial(Method):
     """The state of what it evaluates lacks a number."""
 
+    def setup(self) -> None:
+        self.shown = Scaled(self.model, 1.0 + self.task.train.x.mean().item())
+
     def evaluated(self) -> nn.Module:
-        return Scaled(self.model, 1.0 + self.task.train.x.mean().item())
+        return self.shown
 
 
 class NoGradient(nn.Module):
@@ -271,6 +277,189 @@ class Exploding(Method):
             nn.init.constant_(next(self.model.parameters()), torch.inf)
 
 
+@dataclass
+class Unfreezing(Method):
+    """It freezes a layer in its second epoch, by what no checkpoint keeps."""
+
+    def end_epoch(self, epoch: int) -> None:
+        if epoch == 0:
+            self.losses = lambda batch: 2 * Method.losses(self, batch)  # type: ignore[method-assign]
+
+
+@dataclass
+class Restarting(Method):
+    """Its library's loop begins with epoch 0 each time."""
+
+    def fit(self, task: Task, meter: Meter) -> nn.Module:
+        self.begin(task)
+        epochs = meter.epochs(self)
+        next(epochs, None)
+        for epoch in range(self.training_epochs):
+            for number, batch in enumerate(self.batches(epoch)):
+                meter.step(batch, *self.update(Step.of(batch, self._outputs, epoch, number)))
+            next(epochs, None)
+        return self.evaluated()
+
+
+@dataclass
+class Exiting(Method):
+    """Its library makes an exit of an interrupt, and is right."""
+
+    def fit(self, task: Task, meter: Meter) -> nn.Module:
+        try:
+            return super().fit(task, meter)
+        except KeyboardInterrupt:
+            raise SystemExit(1) from None
+
+
+@dataclass
+class Early(Method):
+    """It leaves the epochs early."""
+
+    def fit(self, task: Task, meter: Meter) -> nn.Module:
+        self.begin(task)
+        epochs = meter.epochs(self)
+        next(epochs)
+        next(epochs)
+        return self.evaluated()
+
+
+@dataclass
+class Anew(Method):
+    """It evaluates another module each time."""
+
+    def evaluated(self) -> nn.Module:
+        return nn.Sequential(self.model)
+
+
+@dataclass
+class Nothing(Method):
+    """It evaluates nothing."""
+
+    def evaluated(self) -> nn.Module:
+        return None  # type: ignore[return-value]
+
+
+@dataclass
+class Returning(Method):
+    """Its fit gives no model."""
+
+    def fit(self, task: Task, meter: Meter) -> nn.Module:
+        super().fit(task, meter)
+        return None  # type: ignore[return-value]
+
+
+@dataclass
+class Listing(Method):
+    """It tells of itself in a list."""
+
+    def about(self) -> dict[str, str]:
+        return ["SGD"]  # type: ignore[return-value]
+
+
+@dataclass
+class Halved(Method):
+    """It tells of every other step."""
+
+    def fit(self, task: Task, meter: Meter) -> nn.Module:
+        self.begin(task)
+        for epoch in meter.epochs(self):
+            for number, batch in enumerate(self.batches(epoch)):
+                losses, weights = self.update(batch)
+                if number % 2:
+                    meter.step(batch, losses, weights)
+        return self.evaluated()
+
+
+@dataclass
+class Writing(Method):
+    """It writes into the training data."""
+
+    def training_data(self, task: Task) -> Split:
+        task.train.x.mul_(2)
+        return task.train
+
+
+@dataclass
+class Boolean(Method):
+    """Its weights are a mask."""
+
+    def weights(self, batch: Batch, losses: Tensor) -> Tensor:
+        return losses.detach() > 0
+
+
+@dataclass
+class Mistaken(Method):
+    """It has a mistake."""
+
+    def weights(self, batch: Batch, losses: Tensor) -> Tensor:
+        return torch.ones_like(losses) * self.missing
+
+
+class Detaching(nn.Module):
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.model(x.detach())
+        return logits
+
+
+class Numpy(Detaching):
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.tensor(x.numpy()[..., :2])
+
+
+@dataclass
+class Cut(Method):
+    """What it evaluates detaches its inputs."""
+
+    def setup(self) -> None:
+        self.shown = Detaching(self.model)
+
+    def evaluated(self) -> nn.Module:
+        return self.shown
+
+
+@dataclass
+class Outside(Cut):
+    """What it evaluates leaves torch."""
+
+    def setup(self) -> None:
+        self.shown = Numpy(self.model)
+
+
+@dataclass
+class Wider(Cut):
+    """What it evaluates knows more classes."""
+
+    def setup(self) -> None:
+        self.shown = nn.Sequential(self.model, nn.Linear(2, 3))
+
+
+@dataclass
+class Sized(Method):
+    """Its weights are the sizes of groups, and it does not say so."""
+
+    def setup(self) -> None:
+        self.sizes = self.task.train.group.bincount().float() / len(self.task.train)
+
+    def weights(self, batch: Batch, losses: Tensor) -> Tensor:
+        return torch.ones_like(losses) * self.sizes.max()
+
+
+@dataclass
+class Plateau(Method):
+    """Its schedule, of which it does not tell, acts later than after these epochs."""
+
+    def setup(self) -> None:
+        self.schedule = torch.optim.lr_scheduler.ReduceLROnPlateau(self.optimizer, patience=9)
+
+    def end_epoch(self, epoch: int) -> None:
+        self.schedule.step(1.0)
+
+
 class Undecorated(Method):
     """It is no dataclass of its own."""
 
@@ -301,6 +490,22 @@ GENERATOR = torch.Generator()
         (Restless, "two trainings with one seed differ"),
         (Fixed, "the seed does not matter"),
         (Exploding, "not finite"),
+        (Unfreezing, r"a resumed training ends elsewhere: .*; self\.model \(Sequential\) differs, interrupted after 1"),
+        (Restarting, r"the resumed fit made 15 steps where 10 were left: go through the epochs"),
+        (Early, r"`fit` must go through all of meter\.epochs"),
+        (Anew, r"evaluated\(\) must return the same module each time: make it in `setup`"),
+        (Nothing, r"evaluated\(\) must return a module of torch, not NoneType"),
+        (Returning, r"`fit` must return self\.evaluated\(\)"),
+        (Listing, r"about\(\) must return a dictionary"),
+        (Halved, r"meter\.step was told of 6 steps, and 15 batches were handed out: tell it of each"),
+        (Writing, "it writes into the data that it may only read"),
+        (Boolean, r"weights must be numbers with a point, not torch\.bool"),
+        (Mistaken, "its training fails with AttributeError: .*missing"),
+        (Cut, "declare differentiable = False"),
+        (Outside, r"declare differentiable = False \(RuntimeError: Can't call numpy"),
+        (Wider, r"evaluated\(\) gives 3 logits, and there are 2 classes"),
+        (Sized, "declares uses_groups = False"),
+        (Plateau, "ReduceLROnPlateau that the method has set would be replaced by the recipe's"),
         (Undecorated, "needs @dataclass"),
         (Undocumented, "needs a docstring"),
         (nn.Linear, "no subclass of bench.Method"),
@@ -327,10 +532,24 @@ def test_a_method_that_declares_what_it_does_passes():
     check_method(Declared)
     check_method(Looking)
     check_method(Counting)
+    check_method(Exiting)
     assert find_out(Declared)["stackable"].startswith("stacked runs differ from single ones")
-    found = find_out(Counting)
-    assert found["stackable"] == ""
-    assert found["capturable"].startswith("replayed, its updates end elsewhere: it changes state not in place")
+    assert find_out(Counting) == {"stackable": "", "capturable": ""}  # captured anew in each epoch
+
+
+def test_updates_that_replays_do_not_repeat_are_found():
+    @dataclass
+    class Gambling(Method):
+        """It draws from a generator that nobody watches."""
+
+        def setup(self) -> None:
+            self.drawn = random.Random(1)
+
+        def objective(self, batch: Step, losses: Tensor, weights: Tensor) -> Tensor:
+            return losses.mean(-1) * self.drawn.random()
+
+    found = find_out(Gambling)["capturable"]
+    assert found.startswith("replayed, its updates end elsewhere: it changes state not in place")
 
 
 def test_a_library_may_keep_an_interrupt_to_itself():
@@ -393,7 +612,7 @@ def test_what_was_never_captured_is_not_found_capturable():
             return losses.mean() if batch.epoch >= 0 else batch.features.square().mean()
 
     check_method(Pretraining)
-    assert find_out(Pretraining)["capturable"].startswith("replayed, its updates ")
+    assert find_out(Pretraining)["capturable"].endswith("cannot read batch.epoch: declare capturable = False")
     assert find_out(Method)["capturable"] == ""
     assert find_out(OwnLoop)["capturable"] == "no update was captured: its own `fit` replays no updates"
     assert find_out(Noisy)["capturable"] == "no update was captured: an update draws random numbers"
