@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from bench.testing.trainings import Tasks, train
 from bench.training.checkpoints import Checkpoints
 from bench.training.meter import Meter
 from bench.training.method import Method
 from bench.training.state import lost
+from bench.trees import instances
 
 KEPT = "numbers, texts, tensors, numpy arrays, what has a state_dict, and containers of these; no gradients"
 FEW = 6  # epochs; a longer training is interrupted once, in its middle
@@ -97,6 +98,9 @@ def _resumed(method: type[Method], options: dict[str, Any], task: Tasks, before:
 
 def differing(one: Method, other: Method) -> str:
     """The first attribute whose state differs after two trainings, with its type; empty if none does."""
+    for method in (one, other):
+        for module in instances(nn.Module, vars(method)):
+            module.eval()  # because evaluations leave it so
     states = [method.state_dict() for method in (one, other)]
     for name in {**states[0], **states[1]}:
         if name != "began_at" and not _alike(states[0].get(name), states[1].get(name)):

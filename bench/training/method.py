@@ -57,9 +57,10 @@ class Method:
     capturable: ClassVar[bool] = False
     """Whether `update` can be captured and replayed.
 
-    It can if it changes its state in place and depends on nothing that a capture would not see: on no value of a tensor
-    and on no Python number that changes between updates, except for the settings of optimisers. Validation batches must
-    come from `task.val_batches`, or from `BalancedBatches` in its attributes (also in lists, tuples and dictionaries).
+    It can if it changes its state in place and depends on nothing that a capture would not see: on no value of a
+    tensor, not on the number of the epoch or of the step, and on nothing in Python that changes within an epoch, except
+    for the settings of optimisers. What changes between epochs is captured anew. Validation batches must come from
+    `task.val_batches`, or from `BalancedBatches` in its attributes (also in lists, tuples and dictionaries).
     """
     differentiable: ClassVar[bool] = True
     """Whether what is evaluated has a gradient. If not, protocols that attack it are not applicable."""

@@ -43,14 +43,22 @@ class Identity:
         return id(self.value)
 
 
-def settings(attributes: Mapping[str, Any], optimizers: Iterable[torch.optim.Optimizer]) -> dict[str, Any]:
+def plain_names(attributes: Mapping[str, Any]) -> list[str]:
+    """The names of the attributes that hold plain values."""
+    return [name for name, value in attributes.items() if isinstance(value, PLAIN)]
+
+
+def settings(
+    attributes: Mapping[str, Any], plain: Iterable[str], optimizers: Iterable[torch.optim.Optimizer]
+) -> dict[str, Any]:
     """The plain attributes, and the settings of optimisers such as their learning rates, as `python_values` gives them.
 
     Args:
         attributes: of the method.
+        plain: names of those that are looked at.
         optimizers: whose settings.
     """
-    found: dict[str, Any] = {name: value for name, value in attributes.items() if isinstance(value, PLAIN)}
+    found: dict[str, Any] = {name: attributes.get(name) for name in plain}
     groups = [group for optimizer in optimizers for group in optimizer.param_groups]
     found[""] = [{name: value for name, value in group.items() if name != "params"} for group in groups]
     return found

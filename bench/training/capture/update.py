@@ -21,7 +21,7 @@ from bench.data.split import Batch
 from bench.data.step import Step
 from bench.errors import PluginError
 from bench.training.capture.backends import VALUE, CudaGraphs, Function, Operations, Seeded
-from bench.training.capture.python_values import changed, python_values, settings
+from bench.training.capture.python_values import changed, plain_names, python_values, settings
 from bench.trees import instances
 
 if TYPE_CHECKING:
@@ -100,6 +100,8 @@ class CapturedUpdate:
         self._note = note
         self._calls: dict[Any, int] = {}
         self._captures: dict[Any, tuple[Function, list[BalancedBatches], list[nn.Parameter]]] = {}
+        self._plain: list[str] = []  # attributes with plain values, and the optimisers, found anew in each epoch
+        self._held: list[torch.optim.Optimizer] = []
         self._settings: dict[str, Any] = {}
         self._values: dict[str, Any] = {}
         self._changes = 0  # how many updates in a row had something changed before them
@@ -136,7 +138,10 @@ class CapturedUpdate:
 
     def _look_for_changes(self, first_of_epoch: bool) -> None:
         """Drop all captures if something has changed that they hold; capture no more if it does again and again."""
-        now = settings(vars(self._method), self._optimizers())
+        attributes = vars(self._method)
+        if first_of_epoch or not self._plain:
+            self._plain, self._held = plain_names(attributes), self._optimizers()
+        now = settings(attributes, self._plain, self._held)
         names, self._settings = changed(self._settings, now), now
         if first_of_epoch:
             names += self._changed_values()
