@@ -6,7 +6,6 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from torch.optim.lr_scheduler import LRScheduler
 
 from bench.data.split import Batch, Split
 from bench.data.step import Step
@@ -18,7 +17,6 @@ from bench.training.method import Method
 from bench.training.observer import Observer
 from bench.training.stages import run_training
 from bench.training.task import Task
-from bench.trees import instances
 
 Tasks = Callable[..., Task]
 """Makes tasks, as `toy_task` does."""
@@ -44,15 +42,14 @@ def train(method: Method, task: Task, checkpoint: Path | None = None, meter: Cal
         raise AssertionError(str(error)) from error
 
 
-class Counted(Meter):
-    """Counts the epochs."""
+class Asked(Meter):
+    """Knows whether it was asked for epochs."""
 
-    begun = 0
+    asked = False
 
     def epochs(self, method: Method) -> Iterator[int]:
-        for epoch in super().epochs(method):
-            self.begun += 1
-            yield epoch
+        self.asked = True
+        yield from super().epochs(method)
 
 
 def check_training(method: Method, task: Task) -> int:
@@ -66,13 +63,13 @@ def check_training(method: Method, task: Task) -> int:
     """
     given = [(split, _copies(split)) for split in (task.train, task.val)]
     handed = _watched(method)
-    meter = Counted(NoEvaluations(), Strict())
+    meter = Asked(NoEvaluations(), Strict())
     try:
         run_training(method, task, meter)
     except BenchError as error:
         if not isinstance(error, DivergedError | PluginError):
             raise
-        assert meter.begun, "its fit does not go through meter.epochs: it is neither evaluated nor resumed"
+        assert meter.asked, "its fit does not go through meter.epochs: it is neither evaluated nor resumed"
         _check_module(method)
         raise AssertionError(str(error)) from error
     except AssertionError:
@@ -86,7 +83,6 @@ def check_training(method: Method, task: Task) -> int:
     )
     for split, copies in given:
         assert all(map(torch.equal, _copies(split), copies)), "it writes into the data that it may only read: copy them"
-    _check_schedules(method)
     return meter.steps
 
 
@@ -124,18 +120,6 @@ def _check_module(method: Method) -> None:
     module = method.evaluated()
     assert isinstance(module, nn.Module), f"evaluated() must return a module of torch, not {type(module).__name__}"
     assert module is method.evaluated(), "evaluated() must return the same module each time: make it in `setup`"
-
-
-def _check_schedules(method: Method) -> None:
-    """A schedule of the method's own is told: it may act only after more epochs than these."""
-    if type(method).learning_rate is not Method.learning_rate:
-        return
-    for schedule in instances(LRScheduler, vars(method)):
-        kind = type(schedule).__name__
-        assert schedule.optimizer not in set(method.task.rates), (
-            f"the learning rate of {kind} that the method has set would be replaced by the recipe's: "
-            f"let `learning_rate` return None, or make the optimiser without task.optimizer"
-        )
 
 
 def _copies(split: Split) -> list[Tensor]:
