@@ -1,7 +1,6 @@
 """The batch of an update, as the parts of a method see it."""
 
 from collections.abc import Callable
-from functools import cached_property
 
 from torch import Tensor
 
@@ -15,6 +14,7 @@ class Step(Batch):
     _forward: "Forward"
     _epoch: int | None
     _number: int | None
+    _known: tuple[Tensor, Tensor | None] | None = None
 
     @classmethod
     def of(cls, batch: Batch, forward: "Forward", epoch: int | None = 0, number: int | None = 0) -> "Step":
@@ -25,7 +25,7 @@ class Step(Batch):
             forward: the forward pass of the update.
             epoch, number: as the attributes; None in an update that is captured, because a replay would not know them.
         """
-        step = cls(*batch)
+        step = cls._make(batch)
         step._epoch, step._number, step._forward = epoch, number, forward
         return step
 
@@ -76,9 +76,12 @@ class Step(Batch):
             raise PluginError("the features of a step are known if the method declares uses_features = True")
         return features
 
-    @cached_property
+    @property
     def _outputs(self) -> tuple[Tensor, Tensor | None]:
-        return self._forward(self.x)
+        """Kept by hand: `functools.cached_property` takes a lock in Python 3.11, which costs more than the rest."""
+        if self._known is None:
+            self._known = self._forward(self.x)
+        return self._known
 
 
 def _known(name: str, value: int | None) -> int:
