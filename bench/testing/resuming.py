@@ -101,6 +101,7 @@ def differing(one: Method, other: Method) -> str:
     for method in (one, other):
         for module in instances(nn.Module, vars(method)):
             module.eval()  # because evaluations leave it so
+    one.load_state_dict(one.state_dict())  # as the other one was: an optimiser may add settings when it is loaded
     states = [method.state_dict() for method in (one, other)]
     for name in {**states[0], **states[1]}:
         if name != "began_at" and not _alike(states[0].get(name), states[1].get(name)):

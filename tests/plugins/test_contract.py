@@ -758,3 +758,81 @@ def test_a_dataset_may_fit_on_training_rows():
 
     check_dataset(dataclasses.replace(DATASET, test=None, fit=scaled))
     check_dataset(dataclasses.replace(DATASET, test=None, standardize=True))
+
+
+@dataclass
+class Averaging(Method):
+    """Its objective is averaged over stacked runs too, which its own Adam hides."""
+
+    stackable = True
+
+    def restart(self) -> None:
+        self.model = self.task.new_model()
+        self.optimizer = torch.optim.Adam(self.model.parameters(), 0.01)
+
+    def objective(self, batch: Batch, losses: Tensor, weights: Tensor) -> Tensor:
+        return losses.mean()
+
+
+@dataclass
+class Flattening(Method):
+    """The gradient of what is evaluated is 0 at every input."""
+
+    def setup(self) -> None:
+        self.flat = WithoutSlope(self.model)
+
+    def evaluated(self) -> nn.Module:
+        return self.flat
+
+
+class WithoutSlope(nn.Module):
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.model(x.detach()) + 0 * x.sum(-1, keepdim=True)
+        return logits
+
+
+@dataclass
+class Uncallable(Method):
+    """What is evaluated cannot be called."""
+
+    def setup(self) -> None:
+        self.kept = nn.Bilinear(1, 1, 1)
+
+    def evaluated(self) -> nn.Module:
+        return self.kept
+
+
+@pytest.mark.parametrize(
+    ("method", "told"),
+    [
+        (Averaging, "stacked runs have other gradients than single ones .* do not average over runs"),
+        (Flattening, "no gradient with respect to the inputs: declare differentiable = False"),
+        (Uncallable, "what is evaluated fails with TypeError"),
+    ],
+)
+def test_what_only_some_settings_show_is_found(method: type[Method], told: str) -> None:
+    with pytest.raises(AssertionError, match=told):
+        check_method(method)
+    find_out(method)  # says something, and raises nothing
+
+
+def test_an_optimizer_that_adds_settings_when_it_is_loaded_is_no_lost_state() -> None:
+    class Adding(torch.optim.SGD):
+        def __setstate__(self, state: dict[str, Any]) -> None:
+            super().__setstate__(state)
+            for group in self.param_groups:
+                group.setdefault("added", False)
+
+    @dataclass
+    class Own(Method):
+        """With its own optimiser."""
+
+        def restart(self) -> None:
+            self.model = self.task.new_model()
+            self.optimizer = Adding(self.model.parameters(), 0.1)
+
+    check_method(Own)
