@@ -1,7 +1,7 @@
 """scikit-learn: a training without steps, of a model without parameters."""
 
+import pickle
 from dataclasses import dataclass
-from itertools import islice
 
 import torch
 from sklearn.ensemble import HistGradientBoostingClassifier
@@ -11,16 +11,21 @@ from bench import Method
 
 
 class Trees(nn.Module):
-    """The log-probabilities of the first `count` rounds. Its state is their number: the data give the trees again."""
+    """The log-probabilities of an estimator, which is its state."""
 
     def __init__(self):
         super().__init__()
         self.estimator = HistGradientBoostingClassifier(warm_start=True, early_stopping=False, random_state=0)
-        self.register_buffer("count", torch.tensor(0))
 
     def forward(self, x):
-        stages = self.estimator.staged_predict_proba(x.flatten(1).cpu().numpy())
-        return torch.as_tensor(next(islice(stages, int(self.count) - 1, None)), device=x.device).log().float()
+        probabilities = self.estimator.predict_proba(x.flatten(1).cpu().numpy())
+        return torch.as_tensor(probabilities, device=x.device).log().float()
+
+    def get_extra_state(self):
+        return pickle.dumps(self.estimator).hex()
+
+    def set_extra_state(self, state):
+        self.estimator = pickle.loads(bytes.fromhex(state))
 
 
 @dataclass
@@ -30,19 +35,12 @@ class Boosting(Method):
     differentiable = False
 
     def restart(self):
-        self.model = Trees().to(self.task.device)
+        self.model = Trees()
 
     def fit(self, task, meter):
         self.begin(task)
-        for epoch in meter.epochs(self):
-            self.grow(5 * (epoch + 1))
-        return self.evaluated()
-
-    def grow(self, count):
         given = next(self.task.train.in_order(len(self.task.train)))
-        self.model.estimator.set_params(max_iter=count).fit(given.x.flatten(1).cpu().numpy(), given.y.cpu().numpy())
-        self.model.count.fill_(count)
-
-    def load_state_dict(self, state):
-        super().load_state_dict(state)
-        self.grow(int(self.model.count))
+        x, y = given.x.flatten(1).cpu().numpy(), given.y.cpu().numpy()
+        for epoch in meter.epochs(self):
+            self.model.estimator.set_params(max_iter=5 * (epoch + 1)).fit(x, y)
+        return self.evaluated()
