@@ -97,7 +97,10 @@ def _resumed(method: type[Method], options: dict[str, Any], task: Tasks, before:
 
 
 def differing(one: Method, other: Method) -> str:
-    """The first attribute whose state differs after two trainings, with its type; empty if none does."""
+    """The first attribute whose state differs after two trainings, with its type; empty if none does.
+
+    Both are left in evaluation mode, and the first one has loaded its own state.
+    """
     for method in (one, other):
         for module in instances(nn.Module, vars(method)):
             module.eval()  # because evaluations leave it so
