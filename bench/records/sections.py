@@ -208,16 +208,38 @@ class Costs(Section):
 
 
 @dataclass(frozen=True)
+class Counts(Section):
+    """What a model predicts for the samples of a set, counted by group (rows) and class (columns). Where the group is
+    the class, or there is one group, there is one row.
+
+    With the number of samples of each group and class (`Data.counts`), all rates of each group follow.
+
+    Attributes:
+        right: the samples of this group and class that are predicted to be of this class.
+        predicted: the samples of this group, of whatever class, that are predicted to be of this class.
+    """
+
+    right: list[list[int]]
+    predicted: list[list[int]]
+
+
+@dataclass(frozen=True)
 class Selected(Section):
     """What a selection rule selects.
 
     Attributes:
         epoch: the number of epochs of the training after which the model was selected.
         metrics: set -> metric -> value; NaN or None where it is undefined.
+        counts: labelled set -> what is predicted for its samples. Empty in records of earlier versions.
     """
 
     epoch: int
     metrics: dict[str, dict[str, Any]]
+    counts: dict[str, Counts] = field(default_factory=dict)
+
+    @classmethod
+    def _nested(cls, values: Mapping[str, Any]) -> dict[str, Any]:
+        return {"counts": {name: Counts.read(of_set) for name, of_set in values.get("counts", {}).items()}}
 
 
 @dataclass(frozen=True)
