@@ -24,7 +24,8 @@ from bench.data.split import Split
 from bench.metrics import METRICS
 from bench.recipe import Recipe
 from bench.records.run import SECTIONS, RunResult
-from bench.records.sections import Selected
+from bench.records.sections import Selected, Selections
+from bench.records.sidecar import Sidecar
 from bench.records.spec import RunSpec
 from bench.records.store import ResultStore
 from tests.environments import made_up_environment
@@ -125,8 +126,10 @@ def make_result() -> Callable[..., RunResult]:
         if (given | fields)["status"] == "ok":
             chosen = {"last": test or {}} | ({"best_val_accuracy": best} if best is not None else {})
             val = {"val": {"accuracy": 0.5}} if best is not None else {}
-            given["history"] = {"epoch": [3], "step": [10]} | ({"val/accuracy": [0.5]} if val else {})
-            given["selected"] = {rule: Selected(3, {"test": dict(values)} | val) for rule, values in chosen.items()}
+            given["beside"] = Sidecar({"epoch": [3], "step": [10]} | ({"val/accuracy": [0.5]} if val else {}))
+            given["sidecar"] = given["beside"].digest
+            selected = {rule: Selected(3, {"test": dict(values)} | val) for rule, values in chosen.items()}
+            given["selected"] = Selections.of(selected, {"accuracy"})
         for name, entries in written.items():
             given[name] = SECTIONS[name].read(entries | fields.pop(name, {}))
         given["environment"] = made_up_environment(**{"device": device} | fields.pop("environment", {}))

@@ -16,7 +16,7 @@ from functools import cache
 from pathlib import Path
 
 from bench.errors import BenchError
-from bench.plots.select import Array, Series, matching, mean_and_band, series_of, shared
+from bench.plots.select import Array, Series, matching, mean_and_band, series_of, shared, with_sidecars
 from bench.records.store import ResultStore
 from bench.tables.markdown import table
 
@@ -135,7 +135,7 @@ def recorded(folder: Path) -> list[Series]:
     results, damaged = ResultStore(folder).load()
     if damaged:
         raise BenchError(f"damaged records: {', '.join(map(str, damaged))}; `bench leaderboard` says why")
-    return series_of(results)
+    return [with_sidecars(one, ResultStore(folder)) for one in series_of(results)]
 
 
 def sections(page: Path = PAGE) -> list[Section]:

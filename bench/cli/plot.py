@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bench.cli.common import data_dir_option, installed, say, settings_option, unofficial_option, warn_of
-from bench.errors import BenchError, OptionError, StoreError
+from bench.errors import BenchError, OptionError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -117,7 +117,7 @@ def _suffix(file: Path, names: "Sequence[str]") -> str:
 def _pictures(kind: str, asked: dict[str, Any]) -> "Iterator[tuple[str, Callable[[], Figure]]]":
     """The file name, without a suffix, of each picture and the function that draws it."""
     tasks: dict[tuple[str, str, str], list[Series]] = defaultdict(list)
-    for one in _chosen(asked):
+    for one in _chosen(kind, asked):
         spec = one.first.spec
         tasks[spec.protocol, spec.dataset, spec.model].append(one)
     for (protocol, dataset, model), series in tasks.items():
@@ -140,10 +140,10 @@ def picture_name(kind: str, protocol: str, dataset: str, model: str) -> str:
     return file_name(name, [protocol, dataset, model], one_reading="." not in protocol + dataset)
 
 
-def _chosen(asked: dict[str, Any]) -> "list[Series]":
+def _chosen(kind: str, asked: dict[str, Any]) -> "list[Series]":
     """The series that are asked for. Raises BenchError, which lists those that exist, where there are none."""
     from bench.options import named_values
-    from bench.plots.select import matching, series_of
+    from bench.plots.select import matching, series_of, with_sidecars
     from bench.records.run import LAST
     from bench.records.store import ResultStore
 
@@ -169,7 +169,9 @@ def _chosen(asked: dict[str, Any]) -> "list[Series]":
     if not selected:
         others = {f"{s.first.spec.method} on {s.first.spec.dataset} ({s.first.spec.model})" for s in recorded}
         raise BenchError(f"no such finished run in {asked['records']}; there is: {', '.join(sorted(others)) or 'none'}")
-    return selected
+    if kind in ("counts", "weight", "capacity"):  # they need nothing but the records
+        return selected
+    return [with_sidecars(one, ResultStore(asked["records"])) for one in selected]
 
 
 def _draw(kind: str, series: "Sequence[Series]", title: str, asked: dict[str, Any]) -> "Figure":
@@ -200,7 +202,7 @@ def _draw(kind: str, series: "Sequence[Series]", title: str, asked: dict[str, An
         case "surfaces":
             return _surfaces(series, f"{title}: decision surfaces over training", asked)
         case "histograms":
-            weighted, arrays = _weighted(series, asked["records"])
+            weighted, arrays = _weighted(series)
             return weights.histograms(weighted, arrays, f"{title}: weights of the last epoch")
         case _:
             return _images(series, f"{title}: images by weight in the last epoch", asked)
@@ -211,22 +213,11 @@ def _over_training(series: "Sequence[Series]", columns: list[str]) -> list[str]:
     return [c for c in columns if all(one.column(c) is not None for one in series)] or columns
 
 
-def _arrays(result: "RunResult", records: Path) -> "Arrays":
-    """The arrays that are stored beside a record. Raises BenchError where they are missing, or those of another one."""
-    from bench.records.arrays import read_arrays
-    from bench.records.store import ResultStore
-
-    try:
-        return read_arrays(ResultStore(records).path(result.spec).with_suffix(".npz"), result.arrays)
-    except StoreError as error:
-        raise StoreError(f"{error}; the same run makes it again: {result.command} --force") from error
-
-
 def _surfaces(series: "Sequence[Series]", title: str, asked: dict[str, Any]) -> "Figure":
     """The surfaces of the first run of each series; its training data are read from the data files."""
     from bench.plots import surfaces
 
-    arrays = [_arrays(one.first, asked["records"]) for one in series]
+    arrays = [one.first.arrays for one in series]
     surfaces.epochs_of(arrays)  # raises before any data file is read
     points = []
     for one in series:
@@ -235,12 +226,12 @@ def _surfaces(series: "Sequence[Series]", title: str, asked: dict[str, Any]) -> 
     return surfaces.surfaces(series, arrays, points, title)
 
 
-def _weighted(series: "Sequence[Series]", records: Path) -> "tuple[list[Series], list[list[Arrays]]]":
+def _weighted(series: "Sequence[Series]") -> "tuple[list[Series], list[list[Arrays]]]":
     """The series whose runs have stored weights, and the arrays of each of their runs. Raises BenchError for none."""
     weighted = []
     arrays_of_weighted = []
     for one in series:
-        arrays = [_arrays(run, records) for run in one.runs.values()]
+        arrays = [run.arrays for run in one.runs.values()]
         if all("train/weight" in of_run for of_run in arrays):
             weighted.append(one)
             arrays_of_weighted.append(arrays)
@@ -254,7 +245,7 @@ def _images(series: "Sequence[Series]", title: str, asked: dict[str, Any]) -> "F
     from bench.data.split import Split
     from bench.plots import images
 
-    weighted, arrays = _weighted(series, asked["records"])
+    weighted, arrays = _weighted(series)
     if len(weighted) > 1:
         labels = ", ".join(one.label() for one in weighted)
         raise BenchError(f"images are of one method with its settings: choose one of {labels} with --method or -o")

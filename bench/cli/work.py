@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from bench.cli.common import say
 from bench.cli.summary import label_of
 from bench.records.files import SUPERSEDED, check_replaceable
+from bench.records.sidecar import SUFFIX
 
 if TYPE_CHECKING:
     from bench.cli.turns import Turns
@@ -38,8 +39,9 @@ def check_all(
     how = {"stacked": asked["stack"], "timeout": asked["timeout"]}
     for experiment in experiments:
         group = standing(experiment, seeds, store, asked["force"], asked["keep"]).missing
-        arrays = (store.path(experiment.spec(seed)).with_suffix(".npz") for seed in group)
-        check_replaceable(arrays, [store.folder / SUPERSEDED])
+        records = [store.path(experiment.spec(seed)) for seed in group]
+        folders = {folder for path in records for folder in (path.parent.parent, path.parent, path.parent / SUPERSEDED)}
+        check_replaceable([path.with_suffix(SUFFIX) for path in records], sorted(folders))
         if group and asked["isolate"]:
             in_own_process(check, experiment, group, device=device, **how)
         elif group:

@@ -2,11 +2,13 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 from torch import Tensor
 
 from bench.data.dataset import Dataset
+from bench.data.split import Split
 
 PART = 2**26
 """Bytes that are hashed at once, so that a memory map is read in parts and never held whole."""
@@ -31,15 +33,39 @@ def content_of(dataset: Dataset, report: Report = lambda what, fraction: None) -
     """
     tensors = dict(_tensors(dataset))
     total = sum(tensor.nbytes for tensor in tensors.values())
-    digest = hashlib.sha256(json.dumps([dataset.classes, dataset.groups]).encode())
+
+    def told(done: int) -> None:
+        if total >= LONG:
+            report(f"hashing {dataset.name} ({total / 1e9:,.1f} GB)", done / total)
+
+    return _hash([dataset.classes, dataset.groups], tensors, told)
+
+
+def content_of_splits(splits: Mapping[str, Split]) -> str:
+    """The hash of the samples of some sets, such as the test sets that a run has drawn.
+
+    Args:
+        splits: name -> samples.
+
+    Returns:
+        12 hexadecimal digits.
+    """
+    tensors = {f"{name} {what}": one for name, split in splits.items() for what, one in split.tensors.items()}
+    return _hash(sorted(splits), tensors)
+
+
+def _hash(names: Any, tensors: Mapping[str, Tensor], told: Callable[[int], None] = lambda done: None) -> str:
+    """12 hexadecimal digits for tensors by name and the names of their classes, groups or sets. `told` gets the bytes
+    that are done.
+    """
+    digest = hashlib.sha256(json.dumps(names).encode())
     done = 0
     for name, tensor in tensors.items():
         digest.update(json.dumps([name, str(tensor.dtype), list(tensor.shape)]).encode())
         for part in _parts(tensor):
             digest.update(part)
             done += len(part)
-            if total >= LONG:
-                report(f"hashing {dataset.name} ({total / 1e9:,.1f} GB)", done / total)
+            told(done)
     return digest.hexdigest()[:12]
 
 

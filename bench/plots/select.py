@@ -1,15 +1,18 @@
 """Runs that differ in nothing but the seed, as what a picture draws: a line, a row or a panel."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.errors import StoreError
 from bench.options import show
 from bench.plots.loss_ratio import column
 from bench.records.run import LAST, RunResult, SeedRuns, by_seed
 from bench.records.spec import OPTION_FIELDS, SHARED
+from bench.records.store import ResultStore
 
 Array = NDArray[np.float64]
 Arrays = Mapping[str, NDArray[Any]]
@@ -103,6 +106,25 @@ def series_of(results: Iterable[RunResult]) -> list[Series]:
         The series in the order of their labels, with numbers in the order of their values.
     """
     return sorted(by_seed(results, Series), key=lambda s: (s.first.spec.method, _order(s)))
+
+
+def with_sidecars(series: Series, store: ResultStore) -> Series:
+    """The same series, whose runs have what lies beside their records.
+
+    Args:
+        series: the series.
+        store: the folder that its records were read from.
+
+    Raises:
+        StoreError: where it is missing, or belongs to another record.
+    """
+    runs = {}
+    for seed, run in series.runs.items():
+        try:
+            runs[seed] = replace(run, beside=store.sidecar(run))
+        except StoreError as error:
+            raise StoreError(f"{error}; the same run makes it again: {run.command} --force") from error
+    return replace(series, runs=runs)
 
 
 def matching(

@@ -38,6 +38,7 @@ from typing import Self
 from bench.errors import StoreError
 from bench.records.files import part_of
 from bench.records.processes import Process
+from bench.records.sidecar import SUFFIX
 
 BEAT_SECONDS = 20.0
 STALE_SECONDS = 300.0
@@ -129,7 +130,7 @@ class Claims:
         Another process may have recorded the run just before, so look for its record afterwards.
 
         Args:
-            record: the name of the record's file.
+            record: the record's file, in the folder of records.
 
         Returns:
             Whether this process holds the run from now on: nobody else held it, or the claim on it was stale.
@@ -176,25 +177,25 @@ class Claims:
     def remove_stale(self) -> None:
         """Remove the claims of dead processes on runs that nobody has asked for again, and what they were recording.
 
-        Arrays are written before their record. Where there are only arrays, the process died in between.
+        A sidecar is written before its record. Where there is only a sidecar, the process died in between.
         """
-        for base in self.folder.glob("*.claim"):
-            match = NAME.fullmatch(base.name)
+        for base in self.folder.rglob("*.claim"):
+            match = NAME.fullmatch(base.relative_to(self.folder).as_posix())
             if match and self.holder(record := f"{match[1]}.json") is None and self.take(record):
-                self.discard_arrays(record)
+                self.discard_sidecar(record)
                 self.release(record)
-        for path in self.folder.glob("*.claim.*"):
+        for path in self.folder.rglob("*.claim.*"):
             claim = RunClaim.read(path) if LINKS.fullmatch(path.name) else None
             if claim and claim.is_stale(self._now()) and not path.with_suffix("").exists():
                 with suppress(OSError):  # it took over a claim that is gone since
                     path.unlink()
 
-    def discard_arrays(self, record: str) -> None:
-        """Remove the arrays of a run that this process holds, if they have no record."""
+    def discard_sidecar(self, record: str) -> None:
+        """Remove the sidecar of a run that this process holds, if it has no record."""
         path = self.folder / record
         if record in self._held and not os.path.lexists(path):
             with suppress(OSError):
-                path.with_suffix(".npz").unlink()
+                path.with_suffix(SUFFIX).unlink()
 
     def _base(self, record: str) -> Path:
         return self.folder / f"{record.removesuffix('.json')}.claim"

@@ -8,18 +8,17 @@ import os
 import re
 from abc import ABC, abstractmethod
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
 from bench.errors import BenchError
-from bench.records.files import content_of_file, set_aside, write_whole
+from bench.records.files import SUPERSEDED, content_of_file, set_aside, write_whole
+from bench.records.sections import as_written
 from bench.records.shape import check_shape
 from bench.records.spec import canonical, digest
-from bench.records.written import as_written
 
-FORMAT = 1
 HALF = re.compile(r"\\u[dD][89a-fA-F]")
 """How JSON writes half a character (a surrogate). Without its other half no text can be made of it."""
 LARGEST = 2**27
@@ -34,17 +33,34 @@ def _refuse(constant: str) -> None:
 class JsonRecord(ABC):
     """A record: a dataclass that is stored as a JSON file."""
 
+    FORMAT: ClassVar[int] = 1
+    """The number of the form of its file, raised when older programs could not read it any more."""
+
     @property
     @abstractmethod
     def path(self) -> str:
-        """The name of its file, which is the same when what it records is repeated."""
+        """Its file in the folder of records, `NAME` or `FOLDER/NAME`: the same when what it records is repeated."""
+
+    @property
+    def file(self) -> str:
+        """The name of its file, without its folder."""
+        return self.path.rpartition("/")[2]
 
     def entries(self) -> dict[str, Any]:
         """What its file holds without the digest: the format and the fields as JSON has them, in the order of their
         names.
         """
-        entries: dict[str, Any] = json.loads(canonical({"format": FORMAT} | as_written(self)))
+        entries: dict[str, Any] = json.loads(canonical({"format": self.FORMAT} | as_written(self)))
         return entries
+
+    @classmethod
+    def upgraded(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """The entries of a file of an older format as those of this one.
+
+        Args:
+            values: name -> value, with the format and without the digest.
+        """
+        return values
 
     @classmethod
     @abstractmethod
@@ -71,7 +87,7 @@ class JsonRecord(ABC):
         return entries | {"digest": digest(entries)}
 
     def to_json(self) -> str:
-        """The text of the file, with a line for each entry, so that records can be read and compared. An entry `rows`
+        """The text of the file, with a line for each field, so that records can be read and compared. An entry `rows`
         comes last, with a line for each row.
 
         Raises:
@@ -79,7 +95,7 @@ class JsonRecord(ABC):
         """
         values = self.values()
         rows = values.pop("rows", None)
-        lines = [f"{json.dumps(name)}: {json.dumps(value, allow_nan=False)}" for name, value in values.items()]
+        lines = [_lines(name, value) for name, value in values.items()]
         if rows is not None:
             row_lines = ",\n".join(f" {json.dumps(row, allow_nan=False)}" for row in rows)
             lines.append(f'"rows": [\n{row_lines}\n]')
@@ -134,13 +150,16 @@ class JsonRecord(ABC):
         """
         try:
             entries = dict(values)
-            if entries["format"] != FORMAT:
-                newer = isinstance(entries["format"], int) and entries["format"] > FORMAT
+            form = entries["format"]
+            if type(form) is not int or not 1 <= form <= cls.FORMAT:
+                newer = type(form) is int and form > cls.FORMAT
                 why = ": it was written by a newer version of bench" if newer else ""
-                raise ValueError(f"format {entries['format']}, expected {FORMAT}{why}")
+                raise ValueError(f"format {form}, expected {cls.FORMAT}{why}")
             known_digest = entries.pop("digest")
             if digest(entries) != known_digest:
                 raise ValueError(f"its content does not have its digest {known_digest}: it was changed by hand")
+            if form != cls.FORMAT:
+                entries = cls.upgraded(entries)
             del entries["format"]
             record = cls.of(entries)
             check_shape(record, cls, "")
@@ -148,6 +167,18 @@ class JsonRecord(ABC):
             return record
         except (TypeError, AttributeError, LookupError, ArithmeticError, RecursionError, BenchError) as error:
             raise ValueError(f"not a record: {error}") from error
+
+
+def _lines(name: str, value: Any, depth: int = 0) -> str:
+    """An entry of a file: of what has fields, a line for each field; of what has entries itself by name, for each of
+    these.
+    """
+    start = f"{' ' * depth}{json.dumps(name)}: "
+    split = isinstance(value, dict) and value and (depth == 0 or all(isinstance(one, dict) for one in value.values()))
+    if not split:
+        return start + json.dumps(value, allow_nan=False, separators=(",", ":"))
+    inside = ",\n".join(_lines(name, one, depth + 1) for name, one in value.items())
+    return f"{start}{{\n{inside}\n{' ' * depth}}}"
 
 
 K = TypeVar("K", bound=JsonRecord)
@@ -173,17 +204,25 @@ def load(folder: Path, kind: type[K]) -> tuple[list[K], dict[Path, str]]:
 
 
 def files_in(folder: Path) -> list[Path]:
-    """What may be records: everything in a folder whose name ends in `.json`, in the order of the names.
+    """What may be records: everything in a folder and its subfolders whose name ends in `.json`, in the order of the
+    paths. Subfolders that are called SUPERSEDED, or whose names begin with a dot, are left out.
 
     Args:
         folder: the folder; one that does not exist has no records.
 
     Raises:
-        OSError: if it cannot be listed.
+        OSError: if it, or a subfolder, cannot be listed.
     """
-    if not os.path.lexists(folder):
-        return []
-    return sorted(Path(entry) for entry in os.scandir(folder) if entry.name.endswith(".json"))
+    return sorted(_files_in(folder)) if os.path.lexists(folder) else []
+
+
+def _files_in(folder: Path) -> Iterator[Path]:
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.endswith(".json"):
+                yield Path(entry)
+            elif entry.is_dir(follow_symlinks=False) and entry.name != SUPERSEDED and not entry.name.startswith("."):
+                yield from _files_in(Path(entry))
 
 
 def read_all(paths: Iterable[Path], kind: type[K]) -> tuple[dict[Path, K], dict[Path, str]]:
@@ -227,13 +266,20 @@ def sort_out(records: Mapping[Path, K]) -> tuple[list[K], dict[Path, str]]:
         copies_by_name[record.path][path] = record
     used: list[K] = []
     unused: dict[Path, str] = {}
-    for name, copies in sorted(copies_by_name.items()):
+    for _, copies in sorted(copies_by_name.items()):
         first, *others = copies.values()
         if any(other != first for other in others):
-            names = ", ".join(path.name for path in copies)
+            names = ", ".join(_told_apart(copies))
             unused |= dict.fromkeys(copies, f"{names} are different records of one run: move all but one away")
-        elif name not in {path.name for path in copies}:
-            unused |= dict.fromkeys(copies, f"it holds the record that belongs in {name}: rename it, or move it away")
+        elif first.file not in {path.name for path in copies}:
+            why = f"it holds the record that belongs in {first.path}: rename it, or move it away"
+            unused |= dict.fromkeys(copies, why)
         else:
             used.append(first)
     return used, unused
+
+
+def _told_apart(paths: Iterable[Path]) -> list[str]:
+    """The names of files; with their folders, where these alone tell them apart."""
+    names = [path.name for path in paths]
+    return names if len(set(names)) == len(names) else [str(path) for path in paths]

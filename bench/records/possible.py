@@ -12,7 +12,7 @@ from dataclasses import fields
 from datetime import datetime
 
 from bench.metrics import METRICS, metric_of
-from bench.records.sections import About, Costs, Data, Environment, Resolved, Selected
+from bench.records.sections import VAL, About, Costs, Data, Environment, Resolved, Selections
 from bench.records.spec import OPTION_FIELDS, PAPER, SHARED, RunSpec
 from bench.text import shell_line
 
@@ -21,6 +21,7 @@ NAME = re.compile(r"\w[\w./+-]*")
 ROUNDING = 1e-9
 """By so much a fraction may be outside [0, 1]."""
 Column = Sequence[float | None]
+Table = Sequence[Sequence[int]]
 
 
 def check_spec(spec: RunSpec, resolved: Resolved) -> None:
@@ -65,14 +66,16 @@ def check_command(command: str, spec: RunSpec) -> None:
 
 
 def check_about(about: About) -> None:
-    """Check what the tables say of metrics that are the core's own.
+    """Check that the tables have metrics, and what they say of those that are the core's own.
 
     Args:
         about: of the record.
 
     Raises:
-        ValueError: for another direction or unit than the metric has.
+        ValueError: for no metric, and for another direction or unit than the metric has.
     """
+    if not about.metrics or not set(about.metrics) <= about.higher_is_better.keys():
+        raise ValueError("its metrics are none, or lack a direction")
     for column in about.metrics:
         metric = METRICS.get(metric_of(column))
         if metric and about.higher_is_better[column] != metric.higher_is_better:
@@ -99,6 +102,8 @@ def check_data(data: Data, about: About, finished: bool) -> None:
             raise ValueError(f"it has counts of {name}, and no size")
         if len(rows) not in (1, len(about.groups)):
             raise ValueError(f"its counts of {name} are of {len(rows)} groups, not of {len(about.groups)}")
+        if any(len(row) != len(about.classes) for row in rows):
+            raise ValueError(f"its counts of {name} are not of {len(about.classes)} classes")
         if any(count < 0 for row in rows for count in row):
             raise ValueError(f"its counts of {name} have a number below 0")
         total, size = sum(map(sum, rows)), data.sizes[name]
@@ -163,57 +168,104 @@ def _whole_numbers(history: Mapping[str, Column], name: str) -> list[int]:
     return numbers
 
 
-def check_selected(
-    selected: Mapping[str, Selected], history: Mapping[str, Column], last: str, best: str, select: str
+def check_selected(selected: Selections, data: Data, about: About, last: str, best: str) -> None:
+    """Check what the rules of a finished run have selected.
+
+    Args:
+        selected, data, about: of the record.
+        last: the rule that takes the last epoch.
+        best: the rule that takes the best validation value; empty where the validation data were trained on.
+
+    Raises:
+        ValueError: for other rules, values that metrics do not have, and counts that do not add up.
+    """
+    rules = list(selected.epochs)
+    if last not in rules or not {*rules} <= {last, best}:
+        raise ValueError(f"it has selected by {', '.join(rules) or 'nothing'}, expected {last}{best and f', {best}'}")
+    if best in rules and selected.epochs[best] > selected.epochs[last]:
+        raise ValueError(f"selected.{best} is of epoch {selected.epochs[best]}, which is after the last one")
+    for name, metrics in selected.metrics.items():
+        for metric, values in metrics.items():
+            if len(values) != len(rules):
+                raise ValueError(f"selected.metrics.{name}.{metric} has {len(values)} values for {len(rules)} rules")
+            _check_values(f"selected.metrics.{name}.{metric}", metric, values)
+    for name, of_rules in selected.counts.items():
+        if of_rules.keys() != {"right", "predicted"} or any(len(tables) != len(rules) for tables in of_rules.values()):
+            raise ValueError(f"selected.counts.{name} has not right and predicted of {len(rules)} rules")
+        for place, (right, predicted) in enumerate(zip(of_rules["right"], of_rules["predicted"], strict=True)):
+            _check_counts(f"selected.counts.{name}", data.counts.get(name, []), right, predicted)
+            _check_accuracy(name, selected.metrics.get(name, {}), place, data, right)
+
+
+def _check_counts(where: str, samples: Table, right: Table, predicted: Table) -> None:
+    """Raises ValueError unless predictions can be counted so: by group (rows) and class (columns)."""
+    shapes = [[len(row) for row in table] for table in (samples, right, predicted)]
+    if not shapes[0] == shapes[1] == shapes[2]:
+        raise ValueError(f"{where} has not the groups and classes of its samples")
+    for there, hits, calls in zip(samples, right, predicted, strict=True):
+        if sum(there) != sum(calls):
+            raise ValueError(f"{where} predicts a class for {sum(calls):,} of {sum(there):,} samples of a group")
+        if any(not 0 <= hit <= min(of_class, call) for of_class, hit, call in zip(there, hits, calls, strict=True)):
+            raise ValueError(f"{where} has more right predictions of a class than samples or predictions, or below 0")
+
+
+def _check_accuracy(
+    name: str, metrics: Mapping[str, Sequence[float | None]], place: int, data: Data, right: Table
 ) -> None:
+    """Raises ValueError unless the accuracy of a set is the share of its right predictions."""
+    accuracy = metrics["accuracy"][place] if "accuracy" in metrics else None
+    share = sum(map(sum, right)) / max(data.sizes[name], 1)
+    if accuracy is not None and abs(accuracy - share) > ROUNDING:
+        raise ValueError(f"selected.metrics.{name}.accuracy is {accuracy}, and {share} by its counts")
+
+
+def check_beside(selected: Selections, history: Mapping[str, Column], last: str, select: str) -> None:
     """Check that the rules of a finished run have selected what its history says.
 
     Args:
-        selected, history: of the record; the history as `check_history` accepts it.
+        selected: of the record.
+        history: beside the record, as `check_history` accepts it.
         last: the rule that takes the last epoch.
-        best: the rule that takes the best validation value; empty where the validation data were trained on.
-        select: the metric of that rule.
+        select: the metric of the other rule.
 
     Raises:
         ValueError: where they have not.
     """
     epochs = history.get("epoch", [])
     if not epochs:
-        raise ValueError("it has finished, and its history is empty")
-    expected = {last: len(epochs) - 1}
-    values = history.get(f"val/{select}", []) if best else []
-    if any(value is not None for value in values):
-        expected[best] = _best_of(values, select)
-    if selected.keys() != expected.keys():
-        rules, names = (", ".join(sorted(of)) or "nothing" for of in (selected, expected))
-        raise ValueError(f"it has selected by {rules}, expected {names}")
-    for rule, choice in selected.items():
-        if choice.epoch not in epochs:
-            raise ValueError(f"selected.{rule} is of epoch {choice.epoch}, which is not in its history")
-        place = epochs.index(choice.epoch)
-        if place != expected[rule] and (rule == last or select in METRICS):
-            raise ValueError(f"selected.{rule} is of epoch {choice.epoch}, expected {epochs[expected[rule]]}")
-        _check_metrics(f"selected.{rule}", choice, history, place)
+        raise ValueError("its run has finished, and its history is empty")
+    values = history.get(f"{VAL}/{select}", [])
+    for place_of_rule, (rule, epoch) in enumerate(selected.epochs.items()):
+        if epoch not in epochs:
+            raise ValueError(f"{rule} has selected epoch {epoch}, which is not in its history")
+        place = epochs.index(epoch)
+        expected = len(epochs) - 1 if rule == last else _best_of(values, select)
+        if place != expected and (rule == last or select in METRICS):
+            raise ValueError(f"{rule} has selected epoch {epoch}, expected {epochs[expected]}")
+        for name, metrics in selected.metrics.items():
+            for metric, of_rules in metrics.items():
+                if column := history.get(f"{name}/{metric}"):
+                    _check_equal(f"{name}/{metric}", of_rules[place_of_rule], column[place])
+
+
+def _check_equal(where: str, selected: float | None, recorded: float | None) -> None:
+    """Raises ValueError unless both are the same number, up to rounding: a sum may have had another order."""
+    if selected is None or recorded is None:
+        same = selected is recorded
+    else:
+        same = math.isclose(selected, recorded, rel_tol=ROUNDING, abs_tol=ROUNDING)
+    if not same:
+        raise ValueError(f"{where} is {recorded} in its history, and {selected} in its record")
 
 
 def _best_of(values: Column, select: str) -> int:
     """The first place of the best value. Of a metric of a plugin, the direction is not known here."""
     sign = -1 if select in METRICS and METRICS[select].higher_is_better is False else 1
-    return max(range(len(values)), key=lambda place: -math.inf if (value := values[place]) is None else sign * value)
-
-
-def _check_metrics(where: str, choice: Selected, history: Mapping[str, Column], place: int) -> None:
-    """Raises ValueError unless the metrics of a selected epoch are those of its history, as far as this has them."""
-    for name, metrics in choice.metrics.items():
-        for metric, value in metrics.items():
-            _check_values(f"{where}.{name}/{metric}", metric, [value])
-    for column, values in history.items():
-        of, _, metric = column.rpartition("/")
-        if of.partition("/")[0] in ("", "train"):
-            continue
-        if metric not in (metrics := choice.metrics.get(of, {})) or metrics[metric] != values[place]:
-            value = metrics.get(metric, "missing")
-            raise ValueError(f"{where}.{of}/{metric} is {value}, and {values[place]} in its history")
+    best, place = -math.inf, 0
+    for number, value in enumerate(values):
+        if value is not None and sign * value > best:
+            best, place = sign * value, number
+    return place
 
 
 def _check_values(where: str, metric: str, values: Column) -> None:

@@ -1,26 +1,30 @@
 """The record of a run, and the rules by which a model of its training is selected."""
 
-import math
+import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, TypeVar
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
-from bench.records.json_file import FORMAT, JsonRecord
+from bench.errors import StoreError
+from bench.records.format_1 import upgraded
+from bench.records.json_file import JsonRecord
 from bench.records.known_code import CORE, as_one, hashes_by_use
 from bench.records.possible import (
     check_about,
     check_command,
     check_costs,
     check_data,
-    check_history,
     check_selected,
     check_spec,
 )
-from bench.records.sections import About, Code, Costs, Data, Environment, Resolved, Section, Selected
-from bench.records.shape import check_shape
+from bench.records.sections import About, Code, Costs, Data, Environment, Resolved, Section, Selections, as_written
+from bench.records.sidecar import Sidecar
 from bench.records.spec import SHARED, RunSpec, canonical
-from bench.records.written import as_written
+
+if TYPE_CHECKING:
+    from bench.records.sidecar import Arrays
 
 LAST = "last"
 """The selection rule that takes the model of the last epoch."""
@@ -58,7 +62,8 @@ def rule_name(rule: str) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class RunResult(JsonRecord):
-    """The record of one run: all that is known of it.
+    """The record of one run: what tables read, and what identifies the run. The history and the predictions lie beside
+    it (`bench.records.sidecar`).
 
     Attributes:
         spec: what identifies the run.
@@ -67,33 +72,58 @@ class RunResult(JsonRecord):
         command: the exact command that makes the run.
         off_recipe: what differs from the data set's published recipe.
         about, resolved, data, costs, environment, code: see `bench.records.sections`.
-        history: column -> one number for each evaluation, None where it is undefined: epoch, step, train/..., val/...,
-            test/... .
         selected: rule -> what it selects. `last` always, and `best_val_<metric>` unless the validation data were
             trained on.
         error: the message of a failure, in one line.
-        traceback: of a failure in the code of a plugin. The file has no such entry where there is none.
-        arrays: digest of the arrays beside the record (`bench.records.arrays`). The file has no such entry where there
-            are none, nor have records of earlier versions.
-        notes: what a reader has to know of the numbers, in sentences. The file has no such entry where there are none.
+        traceback: of a failure in the code of a plugin.
+        sidecar: digest of what lies beside the record; empty where there is nothing.
+        completed: where what lies beside the record comes from a repetition of the run, which gave the same numbers to
+            the bit: its date, and the hash of its core. Empty where it comes from the run itself.
+        notes: what a reader has to know of the numbers, in sentences.
+        beside: what lies beside the record, of a run that has just been made; None for a record that was read. The
+            file has no such entry.
     """
+
+    FORMAT: ClassVar[int] = 2
 
     spec: RunSpec
     status: str
     command: str
-    off_recipe: list[str]
+    off_recipe: list[str] = field(default_factory=list)
     about: About
     resolved: Resolved
     data: Data
-    history: dict[str, list[Any]] = field(default_factory=dict)
-    selected: dict[str, Selected] = field(default_factory=dict)
+    selected: Selections = field(default_factory=Selections)
     costs: Costs
     environment: Environment
-    code: Code = field(default_factory=lambda: Code.read({}))
+    code: Code = field(default_factory=Code)
     error: str = ""
     traceback: str = ""
-    arrays: str = ""
+    sidecar: str = ""
+    completed: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    beside: Sidecar | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def history(self) -> Mapping[str, list[Any]]:
+        """Column -> one number for each evaluation, of a run that has just been made.
+
+        Raises:
+            StoreError: for a record that was read: `ResultStore.sidecar` reads its history.
+        """
+        if self.beside is None:
+            raise self._not_read()
+        return self.beside.history
+
+    @property
+    def arrays(self) -> "Arrays":
+        """Name -> array, of what lies beside the record. Raises StoreError as `history` does."""
+        if self.beside is None:
+            raise self._not_read()
+        return self.beside.arrays
+
+    def _not_read(self) -> StoreError:
+        return StoreError(f"what lies beside the record of run {self.spec.key} was not read: ask the store for it")
 
     @property
     def code_by_use(self) -> dict[str, str]:
@@ -134,11 +164,11 @@ class RunResult(JsonRecord):
 
     def reproducible(self) -> dict[str, Any]:
         """The entries that the same seed gives again to the bit on one machine's CPU: all but the costs, the
-        environment and the hashes of the code. NaN is None, as in the file, because it would not be equal to itself.
+        environment and the hashes of the code. The digest of what lies beside the record is one of them.
 
         Stacked runs agree with single ones up to rounding.
         """
-        return {k: v for k, v in _plain(as_written(self)).items() if k not in ("costs", "environment", "code")}
+        return {name: value for name, value in self.entries().items() if name not in ("costs", "environment", "code")}
 
     def same_as(self, other: "RunResult") -> bool:
         """Whether another record of the same key has the same numbers and was made by the same code.
@@ -146,8 +176,7 @@ class RunResult(JsonRecord):
         Args:
             other: the other record.
         """
-        entries, others = (result.reproducible() for result in (self, other))
-        return self.code == other.code and all(entries[name] == others[name] for name in ("history", "selected"))
+        return (self.code, self.selected, self.sidecar) == (other.code, other.selected, other.sidecar)
 
     def check(self) -> None:
         """Check that tables can read the record, and that what it says can be true.
@@ -155,27 +184,18 @@ class RunResult(JsonRecord):
         Raises:
             ValueError: if they cannot, or if it cannot.
         """
-        about, classes = self.about, len(self.about.classes)
-        if not about.metrics or not set(about.metrics) <= about.higher_is_better.keys():
-            raise ValueError("its metrics are none, or lack a direction")
-        check_shape(self.history, dict[str, list[float | None]], "history")
-        for rule, selected in self.selected.items():
-            check_shape(selected.metrics, dict[str, dict[str, float | None]], f"selected.{rule}.metrics")
         if self.status not in STATUSES:
             raise ValueError(f"its status {self.status!r} is none of {', '.join(STATUSES)}")
-        if any(len(row) != classes for counts in self.data.counts.values() for row in counts):
-            raise ValueError(f"its counts are not of {classes} classes")
         if "torch" not in self.environment.versions:
             raise ValueError("it does not say the version of torch")
         check_spec(self.spec, self.resolved)
         check_command(self.command, self.spec)
-        check_about(about)
-        check_data(self.data, about, self.ok)
+        check_about(self.about)
+        check_data(self.data, self.about, self.ok)
         check_costs(self.costs, self.environment)
-        check_history(self.history)
         if self.ok:
-            best = best_val(about.select) if self.spec.validation == SHARED else ""
-            check_selected(self.selected, self.history, LAST, best, about.select)
+            best = best_val(self.about.select) if self.spec.validation == SHARED else ""
+            check_selected(self.selected, self.data, self.about, LAST, best)
         elif self.selected:
             raise ValueError(f"its status is {self.status}, and yet an epoch was selected")
 
@@ -185,11 +205,13 @@ class RunResult(JsonRecord):
 
     def entries(self) -> dict[str, Any]:
         """What its file holds without the digest. NaN and infinity are null there."""
-        fields: dict[str, Any] = _plain(as_written(self))
-        for name in ("arrays", "notes"):
-            if not fields[name]:
-                del fields[name]
-        return {"format": FORMAT, "key": self.spec.key} | fields
+        fields: dict[str, Any] = as_written(self)
+        fields.pop("beside", None)
+        return {"format": self.FORMAT, "key": self.spec.key} | fields
+
+    @classmethod
+    def upgraded(cls, values: dict[str, Any]) -> dict[str, Any]:
+        return upgraded(values)
 
     @classmethod
     def of(cls, values: dict[str, Any]) -> "RunResult":
@@ -197,19 +219,33 @@ class RunResult(JsonRecord):
         spec = RunSpec(**values["spec"])
         if key != spec.key:
             raise ValueError(f"its key {key} is not that of its spec, {spec.key}")
-        sections = {name: section.read(values.get(name, {})) for name, section in SECTIONS.items()}
-        selected = {rule: Selected.read(choice) for rule, choice in values["selected"].items()}
-        return cls(**values | sections | {"spec": spec, "selected": selected})
+        if "beside" in values:
+            raise ValueError("it has an entry beside")
+        sections = {
+            name: _section(name, json.dumps(values[name])) if name in SHARED_SECTIONS else section.read(values[name])
+            for name, section in SECTIONS.items()
+            if name in values
+        }
+        return cls(**values | sections | {"spec": spec})
+
+
+@lru_cache(maxsize=10_000)
+def _section(name: str, text: str) -> Section:
+    """A section that is the same in many records, read once. Nobody may change it."""
+    return SECTIONS[name].read(json.loads(text))
 
 
 SECTIONS: dict[str, type[Section]] = {
     "about": About,
     "resolved": Resolved,
     "data": Data,
+    "selected": Selections,
     "costs": Costs,
     "environment": Environment,
     "code": Code,
 }
+SHARED_SECTIONS = ("about", "resolved", "code")
+"""Those that are the same in many records."""
 
 
 @dataclass(frozen=True)
@@ -306,14 +342,3 @@ def _with_known_content(results: Sequence[RunResult]) -> list[RunResult]:
 
 def _revision(result: RunResult) -> str:
     return canonical([result.spec.dataset, result.spec.dataset_options, result.data.revision])
-
-
-def _plain(value: Any) -> Any:
-    """JSON has no NaN and no infinity."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, dict):
-        return {k: _plain(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(v) for v in value]
-    return value

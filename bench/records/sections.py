@@ -1,12 +1,21 @@
-"""The sections of records, and what stands for entries that records of earlier versions lack.
+"""The sections of records: their fields are the entries of the JSON files, in this order. Nothing here imports torch.
 
-Their fields are the entries of the JSON files, in this order. Nothing here imports torch.
+A field that has its default is not written, so that a later field changes no file that was written before it.
 """
 
-import copy
-from collections.abc import Mapping
+import dataclasses
+import json
+import math
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, Self
+
+from bench.metrics import metric_of
+from bench.recipe import Recipe
+
+VAL = "val"
+"""The set of the validation data."""
 
 
 @dataclass(frozen=True)
@@ -18,65 +27,121 @@ class Section:
         """Read a section.
 
         Args:
-            values: what JSON gives; MISSING stands for what records of earlier versions lack.
+            values: what JSON gives. A field that is missing has its default.
 
         Raises:
-            TypeError: where an entry is missing, or is none of this version's.
+            TypeError: where a field without a default is missing, or an entry is none of this version's.
         """
-        whole = copy.deepcopy(MISSING.get(cls, {})) | dict(values)
-        return cls(**whole | cls._nested(whole))
+        return cls(**dict(values) | cls._nested(values))
 
     @classmethod
     def _nested(cls, values: Mapping[str, Any]) -> dict[str, Any]:
-        """Entries that are sections themselves, read."""
+        """Entries that are not in memory as they are in the file, such as sections, read."""
         return {}
 
+    def written(self) -> dict[str, Any]:
+        """The section as its file has it."""
+        return {name: as_written(value) for name, value in _told(self)}
 
-@dataclass(frozen=True)
+
+def as_written(value: Any) -> Any:
+    """A value as files have it: sections and other dataclasses as mappings, NaN and infinity as None.
+
+    Args:
+        value: anything that a record holds.
+    """
+    if isinstance(value, Section):
+        return value.written()
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {name: as_written(one) for name, one in _told(value)}
+    if isinstance(value, Mapping):
+        return {name: as_written(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [as_written(one) for one in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def _told(record: Any) -> Iterator[tuple[str, Any]]:
+    """The fields that do not have their defaults."""
+    for one in dataclasses.fields(record):
+        value = getattr(record, one.name)
+        default = one.default if one.default_factory is dataclasses.MISSING else one.default_factory()
+        if value != default or type(value) is not type(default):
+            yield one.name, value
+
+
+@cache
+def usual_recipe() -> dict[str, Any]:
+    """The defaults of recipes, which never change, as JSON has them."""
+    usual: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(Recipe())))
+    return usual
+
+
+@dataclass(frozen=True, kw_only=True)
 class About(Section):
     """What tables need to know of a run that neither its spec nor its numbers say.
 
     Attributes:
         metrics: those that tables show, the ranking one first.
         higher_is_better: metric -> its direction; None where neither is better.
-        units: metric -> unit, of those that are no fractions. The file has no such entry where it is empty.
-        described: metric -> a line about it, of those that are not the core's own. As `units`.
+        units: metric -> unit, of those that are no fractions.
+        described: metric -> a line about it, of those that are not the core's own.
         sets: further test set -> what it is, in words.
         select: the metric of the selection rule `best_val_<select>`.
         groups, classes: their names, in order.
         uses_val, uses_groups: whether the method learns from validation data, and needs the groups.
         baseline: whether other methods are compared with this one.
         protocol_reference, dataset_reference: where they are published.
-        used: what the method says that it has really used, where the recipe does not say it. As `units`.
+        used: what the method says that it has really used, where the recipe does not say it.
     """
 
     metrics: list[str]
     higher_is_better: dict[str, bool | None]
-    units: dict[str, str]
-    described: dict[str, str]
-    sets: dict[str, str]
+    units: dict[str, str] = field(default_factory=dict)
+    described: dict[str, str] = field(default_factory=dict)
+    sets: dict[str, str] = field(default_factory=dict)
     select: str
     groups: list[str]
     classes: list[str]
-    uses_val: bool
-    uses_groups: bool
-    baseline: bool
+    uses_val: bool = False
+    uses_groups: bool = False
+    baseline: bool = False
     protocol_reference: str
     dataset_reference: str
-    used: dict[str, str]
+    used: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Resolved(Section):
     """Every value that a run depends on, whether it was given, is the recipe's or a default. `options` are the
     method's.
+
+    Of the recipe, the file has those values that are not the defaults of `Recipe`, which never change.
     """
 
-    recipe: dict[str, Any]
-    model_options: dict[str, Any]
-    dataset_options: dict[str, Any]
-    protocol_options: dict[str, Any]
-    options: dict[str, Any]
+    recipe: dict[str, Any] = field(default_factory=dict)
+    model_options: dict[str, Any] = field(default_factory=dict)
+    dataset_options: dict[str, Any] = field(default_factory=dict)
+    protocol_options: dict[str, Any] = field(default_factory=dict)
+    options: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def _nested(cls, values: Mapping[str, Any]) -> dict[str, Any]:
+        return {"recipe": usual_recipe() | values.get("recipe", {})}
+
+    def written(self) -> dict[str, Any]:
+        """The section as its file has it."""
+        recipe: dict[str, Any] = as_written(self.recipe)
+        usual = usual_recipe()
+        unusual = {name: value for name, value in recipe.items() if name not in usual or not _same(value, usual[name])}
+        return super().written() | {"recipe": unusual}
+
+
+def _same(value: Any, usual: Any) -> bool:
+    """Whether JSON writes both in the same way."""
+    return json.dumps(value) == json.dumps(usual)
 
 
 @dataclass(frozen=True)
@@ -86,18 +151,20 @@ class Data(Section):
     Attributes:
         revision: of the data set, as its author states it.
         content: hash of its tensors and names; empty in records of earlier versions.
+        tests: hash of the test sets as this run drew them; empty in records of earlier versions.
         unofficial: file without the official checksum -> its own checksum.
         sizes: set -> number of samples, also of samples that were left out.
         counts: set with labels -> number of samples of each group (rows; without groups, one row) and class (columns).
         planes: the probes whose inputs are points of a plane, on which surfaces are drawn.
     """
 
-    revision: str
-    content: str
-    unofficial: dict[str, str]
-    sizes: dict[str, int]
-    counts: dict[str, list[list[int]]]
-    planes: list[str]
+    revision: str = ""
+    content: str = ""
+    tests: str = ""
+    unofficial: dict[str, str] = field(default_factory=dict)
+    sizes: dict[str, int] = field(default_factory=dict)
+    counts: dict[str, list[list[int]]] = field(default_factory=dict)
+    planes: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -144,16 +211,16 @@ class StageCosts(Section):
     name: str
     seconds: float
     steps: int
-    common: bool
-    captured: bool
-    meta_step: list[MetaStep]
+    common: bool = False
+    captured: bool = False
+    meta_step: list[MetaStep] = field(default_factory=list)
 
     @classmethod
     def _nested(cls, values: Mapping[str, Any]) -> dict[str, Any]:
-        return {"meta_step": [MetaStep.read(choice) for choice in values["meta_step"]]}
+        return {"meta_step": [MetaStep.read(choice) for choice in values.get("meta_step", [])]}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Costs(Section):
     """What a run took; of stacked runs, the share of one.
 
@@ -161,7 +228,7 @@ class Costs(Section):
         train_seconds: seconds of the epochs of the evaluated training, and of the whole trainings before it that are
             not the same for every method.
         outside_seconds: what the evaluated training took outside of its epochs: `setup` before them, `end` after them.
-            Empty in records of earlier versions, and then the file has no such entry.
+            Empty in records of earlier versions.
         steps: the number of updates of these.
         seconds_per_step: of the evaluated training; None without a step.
         stages: the trainings before it.
@@ -169,6 +236,7 @@ class Costs(Section):
         peak_memory_bytes: on the GPU; None on a CPU.
         peak_process_bytes: of the process since it began; None where that cannot be told.
         stacked: how many runs were trained at once.
+        stack: their seeds, if they are several; empty in records of earlier versions.
         captured: whether updates were captured and replayed.
         eager_because: why they were not; empty where they were.
         graph_memory_bytes: what capturing has reserved on the GPU.
@@ -178,21 +246,22 @@ class Costs(Section):
     """
 
     train_seconds: float
+    outside_seconds: dict[str, float] = field(default_factory=dict)
     steps: int
-    seconds_per_step: float | None
-    stages: list[StageCosts]
-    parameters: int | None
-    peak_memory_bytes: int | None
-    peak_process_bytes: int | None
-    stacked: int
-    captured: bool
-    eager_because: str
-    graph_memory_bytes: int | None
-    meta_step: list[MetaStep]
+    seconds_per_step: float | None = None
+    stages: list[StageCosts] = field(default_factory=list)
+    parameters: int | None = None
+    peak_memory_bytes: int | None = None
+    peak_process_bytes: int | None = None
+    stacked: int = 1
+    stack: list[int] = field(default_factory=list)
+    captured: bool = False
+    eager_because: str = ""
+    graph_memory_bytes: int | None = None
+    meta_step: list[MetaStep] = field(default_factory=list)
     threads: int
-    threads_chosen_by: str
-    load: float | None
-    outside_seconds: dict[str, float]
+    threads_chosen_by: str = ""
+    load: float | None = None
 
     @property
     def all_seconds(self) -> float:
@@ -202,13 +271,13 @@ class Costs(Section):
     @classmethod
     def _nested(cls, values: Mapping[str, Any]) -> dict[str, Any]:
         return {
-            "stages": [StageCosts.read(stage) for stage in values["stages"]],
-            "meta_step": [MetaStep.read(choice) for choice in values["meta_step"]],
+            "stages": [StageCosts.read(stage) for stage in values.get("stages", [])],
+            "meta_step": [MetaStep.read(choice) for choice in values.get("meta_step", [])],
         }
 
 
 @dataclass(frozen=True)
-class Counts(Section):
+class Counts:
     """What a model predicts for the samples of a set, counted by group (rows) and class (columns). Where the group is
     the class, or there is one group, there is one row.
 
@@ -224,8 +293,8 @@ class Counts(Section):
 
 
 @dataclass(frozen=True)
-class Selected(Section):
-    """What a selection rule selects.
+class Selected:
+    """What one selection rule selects.
 
     Attributes:
         epoch: the number of epochs of the training after which the model was selected.
@@ -237,9 +306,73 @@ class Selected(Section):
     metrics: dict[str, dict[str, Any]]
     counts: dict[str, Counts] = field(default_factory=dict)
 
+
+@dataclass(frozen=True)
+class Selections(Section, Mapping[str, Selected]):
+    """What the selection rules select: a mapping of rule -> Selected, which is stored by set and metric, with a list
+    of one value for each rule.
+
+    Attributes:
+        epochs: rule -> the number of epochs after which its model was selected. The lists below have the order of these
+            rules.
+        metrics: set -> metric -> its value under each rule; None where it is undefined. Of the validation data these
+            are the metrics that tables show or epochs are selected by; the history has the others.
+        counts: labelled set -> `right` and `predicted` (`Counts`) -> under each rule, by group and class. Empty in
+            records of earlier versions.
+    """
+
+    epochs: dict[str, int] = field(default_factory=dict)
+    metrics: dict[str, dict[str, list[float | None]]] = field(default_factory=dict)
+    counts: dict[str, dict[str, list[list[list[int]]]]] = field(default_factory=dict)
+
     @classmethod
-    def _nested(cls, values: Mapping[str, Any]) -> dict[str, Any]:
-        return {"counts": {name: Counts.read(of_set) for name, of_set in values.get("counts", {}).items()}}
+    def of(cls, selected: Mapping[str, Selected], shown: Collection[str]) -> Self:
+        """Put together what the rules select.
+
+        Args:
+            selected: rule -> what it selects. A metric that some rules lack is None under these.
+            shown: the metrics of the validation data that are taken over (`shown_metrics`).
+        """
+        choices = list(selected.values())
+        metrics: dict[str, dict[str, list[float | None]]] = {}
+        for name in dict.fromkeys(name for choice in choices for name in choice.metrics):
+            of_set = [choice.metrics.get(name, {}) for choice in choices]
+            known = dict.fromkeys(metric for values in of_set for metric in values if name != VAL or metric in shown)
+            metrics[name] = {metric: [_finite(values.get(metric)) for values in of_set] for metric in known}
+        counts = {}
+        for name in dict.fromkeys(name for choice in choices for name in choice.counts):
+            of_rules = [choice.counts[name] for choice in choices]
+            counts[name] = {what: [getattr(one, what) for one in of_rules] for what in ("right", "predicted")}
+        return cls({rule: choice.epoch for rule, choice in selected.items()}, metrics, counts)
+
+    def __getitem__(self, rule: str) -> Selected:
+        epoch = self.epochs[rule]
+        place = list(self.epochs).index(rule)
+        return Selected(
+            epoch,
+            {name: {metric: values[place] for metric, values in of.items()} for name, of in self.metrics.items()},
+            {name: Counts(of["right"][place], of["predicted"][place]) for name, of in self.counts.items()},
+        )
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.epochs)
+
+    def __len__(self) -> int:
+        return len(self.epochs)
+
+
+def shown_metrics(columns: Iterable[str], select: str) -> set[str]:
+    """The metrics that tables show or epochs are selected by.
+
+    Args:
+        columns: of the tables.
+        select: the metric of the selection rule.
+    """
+    return {*map(metric_of, columns), select}
+
+
+def _finite(value: float | None) -> float | None:
+    return None if value is None or not math.isfinite(value) else value
 
 
 @dataclass(frozen=True)
@@ -258,7 +391,7 @@ class Git(Section):
         return f"commit {self.commit[:12]}{' with changes' if self.dirty else ''}"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Environment(Section):
     """The machine and the code that a record comes from.
 
@@ -269,8 +402,8 @@ class Environment(Section):
         plugins: use -> plugin with its distribution and version.
         numerics: what the process asks of matrix products and of algorithms.
         git: the checkout that the source lies in; None where it is none.
-        gpu: what numbers and times depend on there. Empty elsewhere, and then the file has no such entry.
-        left_behind: in words, what the run had set in the process, and what was put back after it. As `gpu`.
+        gpu: what numbers and times depend on there; empty elsewhere.
+        left_behind: in words, what the run had set in the process, and what was put back after it.
     """
 
     created: str
@@ -279,14 +412,14 @@ class Environment(Section):
     plugins: dict[str, str]
     device: str
     platform: str
-    numerics: dict[str, Any]
-    git: Git | None
-    gpu: dict[str, Any]
-    left_behind: list[str]
+    numerics: dict[str, Any] = field(default_factory=dict)
+    git: Git | None = None
+    gpu: dict[str, Any] = field(default_factory=dict)
+    left_behind: list[str] = field(default_factory=list)
 
     @classmethod
     def _nested(cls, values: Mapping[str, Any]) -> dict[str, Any]:
-        return {"git": Git.read(values["git"]) if values["git"] else None}
+        return {"git": Git.read(values["git"]) if values.get("git") else None}
 
 
 UNKNOWN = "unknown"
@@ -301,33 +434,10 @@ class Code(Section):
         core: of what training and evaluation run through.
         plugins: use -> hash of the plugin, for the data set, the protocol, the model, the method, and each metric that
             is shown or selected by and is not the core's own.
-        loaded: distribution and version -> plugin -> hash, of all plugins: also one that takes no part runs, when it is
+        loaded: distribution and version -> one hash of all its plugins: also one that takes no part runs, when it is
             imported.
     """
 
-    core: str
-    plugins: dict[str, str]
-    loaded: dict[str, dict[str, str]]
-
-
-PLANE_OF_OLDER_RECORDS = "grid"
-"""The name of the one probe of this kind that a record could have when records did not yet name their planes."""
-MISSING: dict[type[Section], dict[str, Any]] = {
-    About: {"sets": {}, "units": {}, "described": {}, "used": {}},
-    Resolved: {"dataset_options": {}, "protocol_options": {}},
-    Data: {"content": "", "counts": {}, "planes": [PLANE_OF_OLDER_RECORDS]},
-    Costs: {
-        "stages": [],
-        "captured": False,
-        "eager_because": "",
-        "graph_memory_bytes": None,
-        "meta_step": [],
-        "threads_chosen_by": "",
-        "load": None,
-        "outside_seconds": {},
-    },
-    Environment: {"numerics": {}, "gpu": {}, "left_behind": []},
-    Code: {"core": "", "plugins": {}, "loaded": {}},
-}
-"""What stands for entries that are not in every record: those that records of earlier versions lack, and those that
-are not written where they are empty (`as_written`)."""
+    core: str = ""
+    plugins: dict[str, str] = field(default_factory=dict)
+    loaded: dict[str, str] = field(default_factory=dict)

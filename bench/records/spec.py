@@ -79,9 +79,16 @@ class RunSpec:
         return self.protocol.partition("/")[0]
 
     @property
+    def folder(self) -> str:
+        """The subfolder of the records of this task, `PROTOCOL-vN/DATASET`."""
+        names = self.protocol.replace("/", "-v"), self.dataset.replace("/", "~")
+        return "/".join(file_name(name, [name], one_reading=True) for name in names)
+
+    @property
     def path(self) -> str:
-        """The name of the record's file."""
-        return f"{self.dataset}.{self.method}.{self.seed}.{self.key}.json".replace("/", "-")
+        """The file of the record, in the folder of records: in the subfolder of its task."""
+        name = f"{self.dataset}.{self.method}.{self.seed}.{self.key}.json".replace("/", "-")
+        return f"{self.folder}/{name}"
 
     @property
     def changed(self) -> dict[str, Any]:

@@ -1,25 +1,29 @@
-"""The folder of the records of runs, one JSON file each. Nothing here imports torch: tables are made from records
-alone.
+"""The folder of the records of runs, one JSON file each, with what lies beside it. Nothing here imports torch: tables
+are made from records alone.
 """
 
 import functools
+import json
 import math
 import re
 import warnings
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from bench.errors import StoreError
 from bench.records.files import check_writable, content_of_file, set_aside, write_whole
+from bench.records.format_1 import sidecar_of
 from bench.records.json_file import LARGEST, files_in, load, read_all, sort_out
 from bench.records.known_code import CORE
 from bench.records.run import RunResult
+from bench.records.sidecar import LARGEST as LARGEST_SIDECAR
+from bench.records.sidecar import SUFFIX, Sidecar
 from bench.records.spec import RunSpec, canonical
 
 if TYPE_CHECKING:
-    import numpy as np
     import pandas as pd
 
 
@@ -38,15 +42,20 @@ class Found:
     Attributes:
         finished: its record, if it is finished and the record can be used.
         unusable: file -> the reason why it cannot be used.
+        files: those that hold the record, if it can be used: equal copies.
     """
 
     finished: RunResult | None
     unusable: dict[Path, str]
+    files: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)
 class ResultStore:
-    """A folder of records, `DATASET.METHOD.SEED.KEY.json`, with the arrays of a run beside its record (.npz).
+    """A folder of records, `PROTOCOL-vN/DATASET/DATASET.METHOD.SEED.KEY.json`, each with its sidecar (`.xz`).
+
+    Records of earlier versions, which lie in the folder itself, are read too. The subfolder SUPERSEDED has those whose
+    place others have taken.
 
     Attributes:
         folder: the folder; it is made with the first record.
@@ -88,7 +97,8 @@ class ResultStore:
         return self.find([spec])[0].unusable
 
     def find(self, specs: Sequence[RunSpec]) -> list[Found]:
-        """What the folder holds of some runs. All names in the folder are looked at once, for all of the runs.
+        """What the folder holds of some runs: in files of their names, wherever these lie, and in files of other names
+        in the folders of their tasks. These folders are looked at once, for all of the runs.
 
         Args:
             specs: those of the runs.
@@ -96,26 +106,30 @@ class ResultStore:
         Returns:
             What there is of each, in their order.
         """
-        wanted = {spec.key for spec in specs}
+        wanted = {spec.key: self.path(spec).name for spec in specs}
+        tasks = {self.folder, *(self.path(spec).parent for spec in specs)}
         files: dict[str, set[Path]] = defaultdict(set)
         try:
             for path in files_in(self.folder):
-                for key in keys_in(path) & wanted:
-                    files[key].add(path)
+                for key in _keys_in_name(path) | (keys_in(path) if path.parent in tasks else frozenset()):
+                    if key in wanted:
+                        files[key].add(path)
         except OSError as error:
             return [Found(None, {self.folder: f"it cannot be read: {error.strerror}"})] * len(specs)
         return [self._found(spec, files[spec.key]) for spec in specs]
 
     def _found(self, spec: RunSpec, files: set[Path]) -> Found:
-        """What there is of a run in the file of its name, and in those that hold its key."""
+        """What there is of a run in the files of its name, and in those that hold its key."""
         own = self.path(spec)
         records, damaged = read_all(files | {own}, RunResult)
-        if own in records and records[own].path != own.name:
-            damaged[own] = f"it holds the record that belongs in {records[own].path}"
-        used, unused = sort_out({path: record for path, record in records.items() if record.path == own.name})
-        unusable = {path: why for path, why in damaged.items() if path == own} | unused
+        for path, record in records.items():
+            if path.name == own.name and record.path != spec.path:
+                damaged[path] = f"it holds the record that belongs in {record.path}"
+        copies = {path: record for path, record in records.items() if record.path == spec.path}
+        used, unused = sort_out(copies)
+        unusable = {path: why for path, why in damaged.items() if path.name == own.name} | unused
         finished = next((result for result in used if result.ok), None)
-        return Found(None if unusable else finished, unusable)
+        return Found(None, unusable) if unusable else Found(finished, {}, tuple(copies))
 
     def check_writable(self) -> None:
         """Check that records can be written, now rather than after hours of training. The folder is not made for it.
@@ -125,16 +139,15 @@ class ResultStore:
         """
         check_writable(self.folder)
 
-    def put(self, result: RunResult, predictions: "Mapping[str, np.ndarray[Any, Any]] | None" = None) -> Path:
-        """Write a record, whole or not at all.
+    def put(self, result: RunResult) -> Path:
+        """Write a record, whole or not at all, and what lies beside it before that, so that a record never lacks it.
 
         A record of other data with the same revision, of other code or with other numbers, and files that cannot be
-        used, are first put into the subfolder SUPERSEDED.
+        used, are first put into the subfolder SUPERSEDED. So are files of the run that lie elsewhere, as those of
+        earlier versions do.
 
         Args:
-            result: the record.
-            predictions: name -> array, to be stored beside it. They are written first, so that a record never lacks
-                them.
+            result: the record, with what lies beside it (`RunResult.beside`).
 
         Returns:
             The file of the record.
@@ -146,21 +159,45 @@ class ResultStore:
         (found,) = self.find([result.spec])
         before = found.finished
         if before and not (before.has_data(result.data.content) and before.same_as(result)):
-            set_aside(path, path.with_suffix(".npz"), copy=True)
-        for other in found.unusable:
-            if other != self.folder:
-                set_aside(other, other.with_suffix(".npz"))
-        if predictions:
-            import numpy as np
-
-            write_whole(path.with_suffix(".npz"), lambda file: np.savez_compressed(file, **predictions))  # type: ignore[arg-type]
+            set_aside(*_files_of(path), copy=True)
+        for other in (*found.unusable, *found.files):
+            if other != self.folder and (other != path or other in found.unusable):
+                set_aside(*_files_of(other))
+        beside = path.with_suffix(SUFFIX)
+        if result.beside is not None and result.sidecar:
+            write_whole(beside, result.beside.to_bytes())
         try:
             result.save(self.folder)
         except BaseException:
-            if predictions and not path.exists():  # they would be of no record
-                path.with_suffix(".npz").unlink(missing_ok=True)
+            if result.sidecar and not path.exists():  # it would be of no record
+                beside.unlink(missing_ok=True)
             raise
         return path
+
+    def sidecar(self, result: RunResult) -> Sidecar:
+        """What lies beside a record.
+
+        Args:
+            result: the record, as this folder has it.
+
+        Raises:
+            StoreError: if it is missing, damaged, or belongs to another record.
+        """
+        if result.beside is not None:
+            return result.beside
+        files = self.find([result.spec])[0].files or (self.path(result.spec),)
+        if not result.sidecar:
+            return _sidecar_of_format_1(files[0])
+        places = [file.with_suffix(SUFFIX) for file in files]
+        beside = next((place for place in places if place.exists()), places[0])
+        try:
+            return Sidecar.from_bytes(content_of_file(beside, LARGEST_SIDECAR), result.sidecar)
+        except FileNotFoundError as error:
+            raise StoreError(f"{beside} is missing") from error
+        except OSError as error:
+            raise StoreError(f"{beside} cannot be read: {error.strerror}") from error
+        except (StoreError, ValueError) as error:
+            raise StoreError(f"{beside}: {error}") from error
 
     def load(self) -> tuple[list[RunResult], dict[Path, str]]:
         """Read all records of the folder. Nothing is changed.
@@ -197,6 +234,22 @@ class ResultStore:
             for metric, value in metrics.items()
         ]
         return pd.DataFrame(rows)
+
+
+def _files_of(path: Path) -> tuple[Path, ...]:
+    """The file of a record and all that may lie beside it, in this and in earlier versions."""
+    return path, path.with_suffix(SUFFIX), path.with_suffix(".npz")
+
+
+def _sidecar_of_format_1(path: Path) -> Sidecar:
+    """What a record of the first format holds itself, and what lies beside it. Of a later one, nothing."""
+    values = json.loads(content_of_file(path, LARGEST))
+    return sidecar_of(values, path.with_suffix(".npz")) if "history" in values else Sidecar()
+
+
+def _keys_in_name(path: Path) -> frozenset[str]:
+    """What may be the key of the record in a file, by its name."""
+    return frozenset(path.name.split(".")[-2:-1])
 
 
 def keys_in(path: Path) -> frozenset[str]:

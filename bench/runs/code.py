@@ -8,6 +8,7 @@ from bench.metrics import METRICS, metric_of
 from bench.records.known_code import CORE, as_one, hashes_by_use
 from bench.records.run import RunResult
 from bench.records.sections import UNKNOWN, Code
+from bench.records.spec import digest
 from bench.registry import Plugin
 from bench.runs.experiment import Experiment
 from bench.sources.closure import core_hash, hash_of, of_core
@@ -24,8 +25,8 @@ def code_of(experiment: Experiment) -> Code:
         experiment: the experiment.
 
     Returns:
-        The hash of the core; for each use, such as `method`, the hash of its plugin; and those of all other plugins
-        that were imported. A hash that cannot be computed is UNKNOWN.
+        The hash of the core; for each use, such as `method`, the hash of its plugin; and for each distribution, one
+        hash of all its plugins that were imported. A hash that cannot be computed is UNKNOWN.
     """
     core = core_hash(INSTALLED)
     values: dict[str, Any] = {
@@ -42,7 +43,7 @@ def code_of(experiment: Experiment) -> Code:
     for plugin in experiment.loaded:
         of_distribution = loaded.setdefault(f"{plugin.distribution} {plugin.version}", {})
         of_distribution[plugin.name] = _hash(plugin, None, core)
-    return Code(core, plugins, loaded)
+    return Code(core, plugins, {name: digest(sorted(hashes.items())) for name, hashes in loaded.items()})
 
 
 def _hash(plugin: Plugin | None, value: Any, core: str) -> str:

@@ -8,12 +8,13 @@ from typing import Any
 
 import torch
 
+from bench.data.content import content_of_splits
 from bench.data.split import Split
 from bench.metrics import METRICS, metric_of
 from bench.protocol import Prepared
-from bench.records.arrays import digest_of_arrays
 from bench.records.run import DIVERGED, OK, RunResult
-from bench.records.sections import About, Costs, Data
+from bench.records.sections import About, Costs, Data, Selections, shown_metrics
+from bench.records.sidecar import Sidecar
 from bench.records.spec import RunSpec
 from bench.runs.code import code_of
 from bench.runs.environment import environment
@@ -32,7 +33,7 @@ class Computation:
     Attributes:
         device: where.
         stacked: whether the runs were trained at once, with batched operators.
-        runs: how many were trained at once; 1 where each is trained by itself.
+        seeds: of the runs that were trained at once; empty where each is trained by itself.
         backend, check: how look-aheads take their derivatives, and whether these are checked (`bench.meta`).
         eager: whether the user asked to capture no updates.
         eager_because: why no update is captured, for that or another reason; empty where updates are to be captured.
@@ -42,13 +43,18 @@ class Computation:
 
     device: torch.device
     stacked: bool
-    runs: int
+    seeds: tuple[int, ...]
     backend: str
     check: bool
     eager: bool
     eager_because: str
     threads_asked: int | None
     threads: Threads
+
+    @property
+    def runs(self) -> int:
+        """How many were trained at once."""
+        return max(1, len(self.seeds))
 
     @property
     def flags(self) -> list[str]:
@@ -85,23 +91,26 @@ def record_of(
     history = _columns(trained.meter.history, place) if trained.meter else {}
     if status == OK and (failure := trained.divergence(place)):
         status, error = DIVERGED, failure
+    beside = Sidecar(history, trained.arrays(place) if status == OK else {})
+    about = _about(experiment, trained.method or experiment.method, trained.meter.about if trained.meter else {})
+    shown = shown_metrics(about.metrics, about.select)
     return RunResult(
         spec=spec,
         status=status,
         command=_command(experiment, spec, computed),
         off_recipe=experiment.off_recipe,
-        about=_about(experiment, trained.method or experiment.method, trained.meter.about if trained.meter else {}),
+        about=about,
         resolved=experiment.resolved,
         data=_data(experiment, trained.prepared, place),
-        history=history,
-        selected=trained.selected(place) if status == OK else {},
+        selected=Selections.of(trained.selected(place) if status == OK else {}, shown),
         costs=_costs(trained, computed),
         environment=environment(experiment.plugins, computed.device, trained.left_behind),
         code=code_of(experiment),
         error=error,
         traceback=trained.outcome.traceback,
-        arrays=digest_of_arrays(trained.arrays(place)) if status == OK else "",
+        sidecar=beside.digest,
         notes=[] if experiment.trains_on_val else _undefined(experiment.recipe.select, history),
+        beside=beside,
     )
 
 
@@ -155,7 +164,7 @@ def _data(experiment: Experiment, prepared: Prepared | None, place: int) -> Data
     """Without sizes where a failure came before the splits were drawn."""
     revision, unofficial = experiment.dataset.revision, dict(experiment.dataset.unofficial)
     if prepared is None:
-        return Data(revision, experiment.dataset.content, unofficial, sizes={}, counts={}, planes=[])
+        return Data(revision=revision, content=experiment.dataset.content, unofficial=unofficial)
     splits = prepared.splits
     labelled = {"train": splits.train, "val": splits.val, **splits.tests, **prepared.left_out}
     sizes = {name: len(split) for name, split in (labelled | dict(splits.probes)).items()}
@@ -164,6 +173,7 @@ def _data(experiment: Experiment, prepared: Prepared | None, place: int) -> Data
     return Data(
         revision=revision,
         content=experiment.dataset.content,
+        tests=content_of_splits({name: _of_run(split, place) for name, split in splits.tests.items()}),
         unofficial=unofficial,
         sizes=sizes,
         counts={name: _counts(split, place, classes, groups) for name, split in labelled.items()},
@@ -171,9 +181,15 @@ def _data(experiment: Experiment, prepared: Prepared | None, place: int) -> Data
     )
 
 
+def _of_run(split: Split, run: int) -> Split:
+    """The inputs, classes and groups of one of stacked runs."""
+    x, y, group = (t[run] if split.y.dim() == 2 else t for t in (split.x, split.y, split.group))
+    return Split(x, y, group)
+
+
 def _counts(split: Split, run: int, classes: int, groups: int) -> list[list[int]]:
     """Samples of each group (rows; without groups, one row) and class (columns), of one of stacked runs."""
-    y, group = (t[run] if t.dim() == 2 else t for t in (split.y, split.group))
+    y, group = (t[run] if split.y.dim() == 2 else t for t in (split.y, split.group))
     inside = (y >= 0) & (y < classes) & (group >= 0) & ((group < groups) | (groups == 0))  # a failure may be for these
     cell = (group * classes + y if groups else y)[inside]
     counts: list[list[int]] = cell.bincount(minlength=max(groups, 1) * classes).view(-1, classes).tolist()
@@ -212,6 +228,7 @@ def _costs(trained: FinishedTraining, computed: Computation) -> Costs:
         peak_memory_bytes=trained.peak_memory,
         peak_process_bytes=_peak_process_bytes(),
         stacked=computed.runs,
+        stack=list(computed.seeds),
         captured=capture.captured,
         eager_because="" if capture.captured else computed.eager_because or capture.eager_because,
         graph_memory_bytes=capture.memory_bytes,

@@ -221,7 +221,7 @@ def _computation(
     return Computation(
         device=device,
         stacked=stacked,
-        runs=len(seeds) if stacked else 1,
+        seeds=tuple(seeds) if stacked else (),
         backend=backend,
         check=check,
         eager=eager,
@@ -299,7 +299,7 @@ def _recorded(
     for place, seed in enumerate(seeds):
         result = record_of(experiment, seed, trained, place, computed)
         if result.ok or not store.get(result.spec):  # a failure does not replace a result
-            store.put(result, trained.arrays(place) if result.ok else None)
+            store.put(result)
         results.append(result)
     if trained.outcome.status not in (OUT_OF_MEMORY, TIMED_OUT):  # these may go well another time, from where they are
         _discard(_checkpoint(experiment, seeds, store, computed))

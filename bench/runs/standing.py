@@ -53,7 +53,7 @@ def standing(
     differences = {seed: difference(result, code) for seed, result in of_data.items()}
     kept = {seed: result for seed, result in of_data.items() if keep or not differences[seed].plugins}
     usable = [seed for seed, one in found.items() if not one.unusable]
-    superseded = store.folder / SUPERSEDED
+    superseded = store.path(experiment.spec(0)).parent / SUPERSEDED
     lines = [line for seed, one in found.items() for line in _unusable(seed, one, superseded)]
     if other_data := len(finished) - len(of_data):
         lines.append(

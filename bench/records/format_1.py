@@ -1,0 +1,86 @@
+"""Records of format 1, which hold their history themselves, as entries of the format of today. Nothing here imports
+torch.
+"""
+
+from collections.abc import Mapping
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from zipfile import BadZipFile
+
+from bench.errors import StoreError
+from bench.records.files import content_of_file
+from bench.records.sections import Selected, Selections, as_written, shown_metrics
+from bench.records.sidecar import Sidecar, digest_of
+from bench.records.spec import digest
+
+if TYPE_CHECKING:
+    import numpy as np
+
+PLANE = "grid"
+"""The name of the one probe of points of a plane that a record could have when records did not yet name their planes.
+"""
+
+
+def upgraded(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The entries of a record.
+
+    What lay beside it then has no digest of today's kind, so the record has none either.
+
+    Args:
+        values: the entries of its file, without the digest.
+    """
+    entries = dict(values)
+    for name in ("history", "arrays"):
+        entries.pop(name, None)
+    data = entries["data"]
+    entries["data"] = {"planes": [name for name in data["sizes"] if name == PLANE]} | data
+    about = entries["about"]
+    selected = {rule: Selected(choice["epoch"], choice["metrics"]) for rule, choice in entries["selected"].items()}
+    entries["selected"] = as_written(Selections.of(selected, shown_metrics(about["metrics"], about["select"])))
+    if "code" in entries:
+        loaded = {name: digest(sorted(hashes.items())) for name, hashes in entries["code"]["loaded"].items()}
+        entries["code"] = entries["code"] | {"loaded": loaded}
+    return entries
+
+
+def sidecar_of(values: Mapping[str, Any], arrays: Path) -> Sidecar:
+    """What lies beside a record.
+
+    Args:
+        values: the entries of its file.
+        arrays: the .npz file of its arrays; it need not exist if the record does not say that there are some.
+
+    Raises:
+        StoreError: if the arrays cannot be read, or are those of another record.
+    """
+    digest_of_arrays = values.get("arrays", "")
+    beside = read_arrays(arrays, digest_of_arrays) if digest_of_arrays or arrays.exists() else {}
+    return Sidecar(values["history"], beside)
+
+
+def read_arrays(path: Path, digest: str) -> "dict[str, np.ndarray[Any, Any]]":
+    """Read the arrays beside a record.
+
+    Args:
+        path: the .npz file.
+        digest: that of the arrays, as their record has it; empty where it has none, and then any arrays are taken.
+
+    Returns:
+        Name -> array.
+
+    Raises:
+        StoreError: if the file cannot be read, or holds the arrays of another record.
+    """
+    import numpy as np
+
+    try:
+        with np.load(BytesIO(content_of_file(path))) as file:
+            arrays = dict(file)
+    except FileNotFoundError as error:
+        raise StoreError(f"{path} is missing") from error
+    except (OSError, ValueError, EOFError, BadZipFile) as error:
+        raise StoreError(f"{path} cannot be read: {error}") from error
+    if digest and digest_of(arrays) != digest:
+        raise StoreError(f"{path} does not hold the arrays of its record: their digest is not {digest}")
+    return arrays

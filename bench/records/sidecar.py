@@ -1,0 +1,210 @@
+"""What lies beside a record: the history of the training and the predictions. It is read only when it is asked for.
+
+A sidecar is one file, `xz` of two parts: a line of JSON with the format and the name, type, shape and form of each
+array, and the bytes of the arrays in that order. All of it is lossless. The forms make it smaller:
+
+- `plain`: the bytes as they are.
+- `planes`: of numbers of two bytes, the second bytes of all, then the first ones. A second byte holds the sign and the
+  exponent, which differ little.
+- `steps`: of whole numbers, the difference of each from the one before.
+- `after NAME`: the array NAME, whose type and shape it has, is subtracted as if both held whole numbers; then `planes`.
+  Predictions under two selection rules are alike.
+
+Numpy is imported where it is needed, because tables read no sidecars.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import lzma
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from bench.errors import StoreError
+from bench.records.spec import canonical
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    Array = np.ndarray[Any, Any]
+    Arrays = Mapping[str, Array]
+
+FORMAT = 1
+SUFFIX = ".xz"
+"""The ending of a sidecar's name, in the place of the record's `.json`."""
+HISTORY = "history/"
+"""What the names of the columns of the history begin with."""
+LARGEST = 2**33
+"""The bytes of the largest sidecar that is read."""
+WHOLE = ("epoch", "step")
+"""Columns of the history that hold whole numbers."""
+TRAIN = "train/"
+"""Columns of the history that begin with this are diagnostics, and are stored as float32. All others are float64."""
+
+
+@dataclass(frozen=True)
+class Sidecar:
+    """What lies beside a record.
+
+    Attributes:
+        history: column -> one number for each evaluation, None where it is undefined: epoch, step, train/..., val/...,
+            test/... .
+        arrays: name -> array: `SET/RULE` with the predictions of a test set under a selection rule, `SET/index`,
+            `SET/y` and `SET/group` with its samples, and what methods and protocols store.
+    """
+
+    history: Mapping[str, list[Any]] = field(default_factory=dict)
+    arrays: Arrays = field(default_factory=dict)
+
+    @cached_property
+    def digest(self) -> str:
+        """12 hex digits of the sha256 of all arrays with their names, types and shapes; empty if there are none."""
+        return digest_of(self._all)
+
+    @cached_property
+    def _all(self) -> dict[str, Array]:
+        """The columns of the history and the arrays, as they are stored: little-endian, in one piece."""
+        import numpy as np
+
+        arrays = {f"{HISTORY}{name}": _column(name, values) for name, values in self.history.items()}
+        arrays |= self.arrays
+        return {name: np.ascontiguousarray(array, array.dtype.newbyteorder("<")) for name, array in arrays.items()}
+
+    def to_bytes(self) -> bytes:
+        """The content of the file."""
+        entries, parts = [], []
+        for name, array in self._all.items():
+            form, content = _encoded(name, self._all)
+            entries.append([name, array.dtype.str, list(array.shape), form])
+            parts.append(content)
+        head = canonical({"format": FORMAT, "arrays": entries}).encode()
+        return lzma.compress(b"\n".join([head, b"".join(parts)]), preset=9 | lzma.PRESET_EXTREME)
+
+    @classmethod
+    def from_bytes(cls, content: bytes, digest: str) -> Sidecar:
+        """Read a sidecar.
+
+        Args:
+            content: of the file.
+            digest: as the record has it.
+
+        Raises:
+            StoreError: if the content is damaged, of a newer version, or belongs to another record.
+        """
+        try:
+            head, _, rest = lzma.decompress(content).partition(b"\n")
+            about = json.loads(head)
+            form = about["format"]
+        except (lzma.LZMAError, EOFError, ValueError, LookupError, TypeError) as error:
+            raise StoreError(f"it is no sidecar of a record: {error}") from error
+        if form != FORMAT:
+            raise StoreError(f"its format is {form!r}, expected {FORMAT}: it was written by another version of bench")
+        try:
+            arrays = _decoded(about["arrays"], rest)
+        except (ValueError, LookupError, TypeError, ArithmeticError) as error:
+            raise StoreError(f"it is damaged: {error}") from error
+        if (found := digest_of(arrays)) != digest:
+            raise StoreError(f"it does not belong to its record: its digest is {found}, expected {digest}")
+        history = {name.removeprefix(HISTORY): _values(a) for name, a in arrays.items() if name.startswith(HISTORY)}
+        return cls(history, {name: a for name, a in arrays.items() if not name.startswith(HISTORY)})
+
+
+def digest_of(arrays: Mapping[str, Array]) -> str:
+    """12 hex digits of the sha256 of arrays with their names, types and shapes; empty for none.
+
+    Args:
+        arrays: name -> array.
+    """
+    if not arrays:
+        return ""
+    digest = hashlib.sha256()
+    for name, array in sorted(arrays.items()):
+        digest.update(json.dumps([name, array.dtype.str, list(array.shape)]).encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()[:12]
+
+
+def _column(name: str, values: Sequence[float | None]) -> Array:
+    """A column of the history as an array, with NaN for None."""
+    import numpy as np
+
+    if name in WHOLE:
+        return np.array(values, np.int64)
+    numbers = [math.nan if value is None else value for value in values]
+    return np.array(numbers, np.float32 if name.startswith(TRAIN) else np.float64)
+
+
+def _values(array: Array) -> list[float | None]:
+    """A column of the history, with None for NaN."""
+    return [None if isinstance(value, float) and math.isnan(value) else value for value in array.tolist()]
+
+
+def _encoded(name: str, arrays: Mapping[str, Array]) -> tuple[str, bytes]:
+    """The form of an array and its bytes in that form."""
+    import numpy as np
+
+    array = arrays[name]
+    if array.dtype == np.float16:
+        bits = array.view(np.uint16)
+        before = _alike(name, arrays)
+        if before:
+            bits = bits - arrays[before].view(np.uint16)
+        return f"after {before}" if before else "planes", _planes(bits)
+    if array.dtype.kind in "iu" and array.ndim == 1 and array.dtype.itemsize > 1:
+        return "steps", np.diff(array, prepend=array.dtype.type(0)).tobytes()
+    return "plain", array.tobytes()
+
+
+def _alike(name: str, arrays: Mapping[str, Array]) -> str:
+    """The first array of the same set, type and shape, if it comes before this one; empty where there is none."""
+    own, of_set = arrays[name], f"{name.rpartition('/')[0]}/"
+    alike = (other for other, array in arrays.items() if other.startswith(of_set) and _kind(array) == _kind(own))
+    first = next(alike)
+    return "" if first == name else first
+
+
+def _kind(array: Array) -> tuple[Any, ...]:
+    return array.dtype, array.shape
+
+
+def _planes(bits: Array) -> bytes:
+    """The bytes of 16-bit numbers: the high bytes of all, then the low ones."""
+    return (bits >> 8).astype("u1").tobytes() + (bits & 255).astype("u1").tobytes()
+
+
+def _decoded(entries: Sequence[Any], rest: bytes) -> dict[str, Array]:
+    """The arrays of a file. Raises ValueError, LookupError or TypeError where it does not hold them."""
+    import numpy as np
+
+    arrays: dict[str, Array] = {}
+    begin = 0
+    for name, kind, shape, form in entries:
+        dtype = np.dtype(kind)
+        end = begin + math.prod(shape) * dtype.itemsize
+        content = rest[begin:end]
+        if dtype.hasobject or len(content) != end - begin:
+            raise ValueError(f"{name} is cut off")
+        arrays[name] = _of_form(form, content, dtype, arrays).reshape(shape)
+        begin = end
+    if begin != len(rest):
+        raise ValueError(f"it has {len(rest) - begin} bytes too many")
+    return arrays
+
+
+def _of_form(form: str, content: bytes, dtype: np.dtype[Any], before: Mapping[str, Array]) -> Array:
+    """An array, without its shape, of its bytes in a form."""
+    import numpy as np
+
+    if form == "plain":
+        return np.frombuffer(content, dtype)
+    if form == "steps":
+        return np.frombuffer(content, dtype).cumsum(dtype=dtype)
+    high, low = np.frombuffer(content, "u1").reshape(2, -1).astype(np.uint16)
+    bits = high << 8 | low
+    if form != "planes":
+        bits = bits + before[form.removeprefix("after ")].view(np.uint16).reshape(-1)
+    return bits.view(dtype)

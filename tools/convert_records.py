@@ -1,0 +1,201 @@
+"""Brings the records of a folder into the format of today, in place.
+
+Give it for a folder with records of earlier versions:
+
+    python tools/convert_records.py leaderboards/results
+
+Each record is read with its digest verified, written anew with what lies beside it (its history, and its predictions
+where there are some) in the folder of its task, read again and compared; then its old files are removed. Keys, numbers,
+costs and hashes of code stay as they are, so the pages stay the same to the byte. What is of today's format is left
+alone, so an interrupted conversion goes on when the command is given again. Records that cannot be used are named and
+left as they are, and the exit code is 1.
+
+With `--complete FOLDER`, records without predictions get those of the same runs in another folder of records: of
+repetitions of their own commands, by whatever code. What lies beside a record is replaced only where the repetition
+gave the same numbers to the bit, its history included. The metrics of scores are an exception: since format 2 they are
+defined on the stored predictions, so those of the repetition are taken over. The record says when and by which code
+it was completed.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from bench.errors import BenchError, StoreError
+from bench.records.run import RunResult
+from bench.records.sidecar import SUFFIX, Sidecar
+from bench.records.store import ResultStore
+
+SCORES = ("ece",)
+"""Metrics of scores, which format 2 defines anew: from the stored predictions."""
+
+
+def convert(folder: Path) -> dict[Path, str]:
+    """Convert all records of a folder.
+
+    Args:
+        folder: the folder of records.
+
+    Returns:
+        File -> the reason for each that was left as it is.
+    """
+    store = ResultStore(folder)
+    results, left = store.load()
+    for result in results:
+        try:
+            convert_one(store, result)
+        except StoreError as error:
+            left[store.path(result.spec)] = str(error)
+    return left
+
+
+def convert_one(store: ResultStore, result: RunResult) -> None:
+    """Convert one record. Raises StoreError where what lies beside it cannot be read, and then nothing is changed."""
+    old = [path for path in store.find([result.spec])[0].files if path != store.path(result.spec)]
+    old = old or ([] if result.sidecar or not result.ok else [store.path(result.spec)])
+    if not old:
+        return
+    beside = compact(what_is_there(store, result, old[0]))
+    made = replace(result, sidecar=beside.digest, beside=beside)
+    write(store, made)
+    for path in old:
+        for suffix in (".json", ".npz"):
+            if path.with_suffix(suffix) != store.path(result.spec):
+                path.with_suffix(suffix).unlink(missing_ok=True)
+
+
+def what_is_there(store: ResultStore, result: RunResult, path: Path) -> Sidecar:
+    """What lies beside a record of format 1: its history alone, where its arrays were not kept."""
+    if path.with_suffix(".npz").exists():
+        return store.sidecar(result)
+    return Sidecar(json.loads(path.read_text("utf-8"))["history"])
+
+
+def write(store: ResultStore, result: RunResult) -> None:
+    """Write a record and what lies beside it, and compare what is read with it. Raises StoreError if it differs."""
+    path = store.path(result.spec)
+    assert result.beside is not None
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.with_suffix(SUFFIX).write_bytes(result.beside.to_bytes())
+    result.save(store.folder)
+    again = RunResult.from_json(path.read_text("utf-8"))
+    Sidecar.from_bytes(path.with_suffix(SUFFIX).read_bytes(), again.sidecar)
+    if again != result:
+        raise StoreError(f"{path} is not what was to be written")
+
+
+def compact(beside: Sidecar) -> Sidecar:
+    """What lay beside a record of format 1, in the form of today: of predictions, those of the test sets and probes, as
+    `bench.predictions.stored` has them; weights as float16; classes and groups in the smallest type.
+    """
+    if not beside.arrays:
+        return beside
+    import numpy as np
+
+    arrays: dict[str, Any] = {}
+    for name, array in beside.arrays.items():
+        if name.startswith("val/"):
+            continue
+        if array.dtype == np.float32 and array.ndim == 2 and not name.endswith("/x"):
+            arrays[name] = _stored(array)
+        elif name == "train/weight":
+            arrays[name] = np.clip(array, *_limits()).astype(np.float16)
+        elif array.dtype == np.int16 and array.size and array.min() >= 0 and array.max() < 256:
+            arrays[name] = array.astype(np.uint8)
+        else:
+            arrays[name] = array
+    return Sidecar(beside.history, arrays)
+
+
+def _stored(logits: Any) -> Any:
+    import torch
+
+    from bench.predictions import stored
+
+    return stored(torch.from_numpy(logits)).numpy()
+
+
+def _limits() -> tuple[float, float]:
+    import numpy as np
+
+    about = np.finfo(np.float16)
+    return float(about.min), float(about.max)
+
+
+def complete(folder: Path, repetitions: Path) -> dict[Path, str]:
+    """Give predictions to the records that have none.
+
+    Args:
+        folder: the folder of records.
+        repetitions: the folder of records of the same runs, with predictions.
+
+    Returns:
+        File -> the reason for each record that a repetition did not complete.
+    """
+    store, other = ResultStore(folder), ResultStore(repetitions)
+    repeated = {result.spec.key: result for result in other.load()[0] if result.ok}
+    left = {}
+    for result in store.load()[0]:
+        again = repeated.get(result.spec.key)
+        if again is None or has_predictions(before := store.sidecar(result)):
+            continue
+        beside = other.sidecar(again)
+        if different := difference(result, before, again, beside):
+            left[store.path(result.spec)] = f"a repetition gives another {different}"
+            continue
+        git = again.environment.git
+        by = {"created": again.environment.created, "core": again.code.core} | ({"commit": git.commit} if git else {})
+        data = replace(result.data, tests=again.data.tests)
+        made = replace(result, selected=again.selected, data=data, completed=by, sidecar=beside.digest, beside=beside)
+        write(store, made)
+    return left
+
+
+def has_predictions(beside: Sidecar) -> bool:
+    """Whether there are predictions in what lies beside a record."""
+    return any(name.endswith("/index") for name in beside.arrays)
+
+
+def difference(result: RunResult, before: Sidecar, again: RunResult, beside: Sidecar) -> str:
+    """What is not the same to the bit in a repetition; empty where all is. The repetition may have further metrics."""
+    if again.data.content and not result.has_data(again.data.content):
+        return "hash of the data"
+    for what in ("sizes", "counts"):
+        if getattr(result.data, what) != getattr(again.data, what):
+            return f"data.{what}"
+    if result.selected.epochs != {rule: again.selected.epochs.get(rule) for rule in result.selected.epochs}:
+        return "epoch"
+    for name, metrics in result.selected.metrics.items():
+        if changed := _changed(metrics, again.selected.metrics.get(name, {})):
+            return f"{name}/{changed}"
+    return _changed(Sidecar.from_bytes(before.to_bytes(), before.digest).history, beside.history)
+
+
+def _changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
+    """The first entry whose values are not the same, but for metrics of scores; empty where there is none."""
+    names = (name for name in before if name.rpartition("/")[2] not in SCORES)
+    return next((name for name in names if before[name] != after.get(name)), "")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, help="the folder of records")
+    parser.add_argument("--complete", type=Path, metavar="FOLDER", help="records of repetitions, with predictions")
+    asked = parser.parse_args()
+    try:
+        left = convert(asked.folder)
+        if asked.complete:
+            left |= complete(asked.folder, asked.complete)
+    except BenchError as error:
+        sys.exit(f"error: {error}")
+    for path, why in left.items():
+        print(f"left as it is: {path}: {why}", file=sys.stderr)
+    sys.exit(1 if left else 0)
+
+
+if __name__ == "__main__":
+    main()
