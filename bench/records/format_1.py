@@ -10,7 +10,9 @@ from zipfile import BadZipFile
 
 from bench.errors import StoreError
 from bench.records.files import content_of_file
+from bench.records.possible import check_beside, check_history
 from bench.records.sections import Selected, Selections, as_written, shown_metrics
+from bench.records.shape import check_shape
 from bench.records.sidecar import Sidecar, digest_of
 from bench.records.spec import digest
 
@@ -22,22 +24,32 @@ PLANE = "grid"
 """
 
 
-def upgraded(values: Mapping[str, Any]) -> dict[str, Any]:
+def upgraded(values: Mapping[str, Any], last: str, ok: str) -> dict[str, Any]:
     """The entries of a record.
 
     What lay beside it then has no digest of today's kind, so the record has none either.
 
     Args:
         values: the entries of its file, without the digest.
+        last: the selection rule that takes the last epoch.
+        ok: the status of a finished run.
+
+    Raises:
+        ValueError: for a history that cannot be true, or that does not give what was selected.
     """
     entries = dict(values)
-    for name in ("history", "arrays"):
-        entries.pop(name, None)
+    history = entries.pop("history")
+    entries.pop("arrays", None)
+    check_shape(history, dict[str, list[float | None]], "history")
+    check_history(history)
     data = entries["data"]
     entries["data"] = {"planes": [name for name in data["sizes"] if name == PLANE]} | data
     about = entries["about"]
     selected = {rule: Selected(choice["epoch"], choice["metrics"]) for rule, choice in entries["selected"].items()}
-    entries["selected"] = as_written(Selections.of(selected, shown_metrics(about["metrics"], about["select"])))
+    selections = Selections.of(selected, shown_metrics(about["metrics"], about["select"]))
+    if entries["status"] == ok:
+        check_beside(selections, history, last, about["select"])
+    entries["selected"] = as_written(selections)
     if "code" in entries:
         loaded = {name: digest(sorted(hashes.items())) for name, hashes in entries["code"]["loaded"].items()}
         entries["code"] = entries["code"] | {"loaded": loaded}

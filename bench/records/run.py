@@ -211,7 +211,7 @@ class RunResult(JsonRecord):
 
     @classmethod
     def upgraded(cls, values: dict[str, Any]) -> dict[str, Any]:
-        return upgraded(values)
+        return upgraded(values, LAST, OK)
 
     @classmethod
     def of(cls, values: dict[str, Any]) -> "RunResult":
