@@ -24,10 +24,10 @@ from bench.data.split import Split
 from bench.metrics import METRICS
 from bench.recipe import Recipe
 from bench.records.run import SECTIONS, RunResult
-from bench.records.sections import Selected, Selections
+from bench.records.selections import Selected, Selections
 from bench.records.sidecar import Sidecar
 from bench.records.spec import RunSpec
-from bench.records.store import ResultStore
+from bench.store.results import ResultStore
 from tests.environments import made_up_environment
 
 settings.register_profile("bench", deadline=None, derandomize=True)  # a loaded machine fails no test

@@ -12,10 +12,10 @@ from bench.data.dataset import Dataset
 from bench.protocol import Protocol
 from bench.recipe import Recipe
 from bench.records.run import RunResult
-from bench.records.store import ResultStore
 from bench.registry import Plugin
 from bench.runs.experiment import OPTION_PREFIXES, Experiment
 from bench.runs.runner import run
+from bench.store.results import ResultStore
 from bench.testing import toy_split
 from bench.training.method import Method
 

@@ -131,7 +131,7 @@ def test_what_comes_last_is_imported_by_the_command_line_alone(late):
 
 @pytest.mark.parametrize(
     "name",
-    ["errors", "options", "records.spec", "tables.stats", "records.store", "tables.leaderboard", "registry", "cli"],
+    ["errors", "options", "records.spec", "tables.stats", "store.results", "tables.leaderboard", "registry", "cli"],
 )
 def test_what_must_start_quickly_does_not_lead_to_torch(name):
     reached, ahead = set(), {f"bench.{name}"}

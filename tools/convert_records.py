@@ -28,7 +28,7 @@ from typing import Any
 from bench.errors import BenchError, StoreError
 from bench.records.run import RunResult
 from bench.records.sidecar import SUFFIX, Sidecar
-from bench.records.store import ResultStore
+from bench.store.results import ResultStore
 
 SCORES = ("ece",)
 """Metrics of scores, which format 2 defines anew: from the stored predictions."""

@@ -35,9 +35,9 @@ from bench.records.known_code import CORE, Commit, KnownCode
 from bench.records.run import RunResult
 from bench.records.sections import UNKNOWN
 from bench.records.spec import canonical, digest
-from bench.records.store import ResultStore
 from bench.sources.closure import Finder, Module, core_hash, hash_of, parsed
 from bench.sources.installed import INSTALLED
+from bench.store.results import ResultStore
 
 ROOT = Path(__file__).parents[1]
 FILE = ROOT / "bench/records/equivalent.json"

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from bench.errors import BenchError
 from bench.plots.select import Array, Series, matching, mean_and_band, series_of, shared, with_sidecars
-from bench.records.store import ResultStore
+from bench.store.results import ResultStore
 from bench.tables.markdown import table
 
 ROOT = Path(__file__).parents[1]

@@ -104,7 +104,7 @@ def step_cells(record: "ThroughputRecord", row: "StepCost") -> list[str]:
 
 
 def cifar100(logs: Path, records: Path) -> Table:
-    from bench.records.store import ResultStore
+    from bench.store.results import ResultStore
     from bench.tables.rows import rows_of
 
     results = [r for r in ResultStore(records / "results").load()[0] if r.spec.dataset == "cifar100"]

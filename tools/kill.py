@@ -29,9 +29,9 @@ from unittest.mock import patch
 import numpy as np
 
 from bench.cli import main as bench
-from bench.records.store import ResultStore
 from bench.runs import runner
 from bench.runs.evaluation import Evaluations
+from bench.store.results import ResultStore
 from bench.training.checkpoints import Checkpoints
 from bench.training.stages import Stages
 
@@ -51,7 +51,7 @@ COMMANDS = {
 EXIT_CODES = {signal.SIGKILL: -signal.SIGKILL, signal.SIGTERM: 143, signal.SIGINT: 130}
 WRITERS = {
     "checkpoint": "bench.training.checkpoints.write_whole",
-    "arrays": "bench.records.store.write_whole",
+    "arrays": "bench.store.results.write_whole",
     "record": "bench.records.json_file.write_whole",
     "table": "bench.records.files.write_whole",
 }

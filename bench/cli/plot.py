@@ -145,7 +145,7 @@ def _chosen(kind: str, asked: dict[str, Any]) -> "list[Series]":
     from bench.options import named_values
     from bench.plots.select import matching, series_of, with_sidecars
     from bench.records.run import LAST
-    from bench.records.store import ResultStore
+    from bench.store.results import ResultStore
 
     if not os.path.lexists(asked["records"]):
         raise BenchError(f"{asked['records']} is not a folder: name the folder of the records with --records")

@@ -126,9 +126,9 @@ def run(methods: Sequence[str], seeds: int | None, single: Sequence[int], out: P
     from bench.cli.turns import Turns
     from bench.guards.ending import ENDING
     from bench.meta import check_backend
-    from bench.records.claims import Claims
-    from bench.records.store import ResultStore
     from bench.runs.runner import device_of
+    from bench.store.claims import Claims
+    from bench.store.results import ResultStore
 
     check_backend(asked["backend"])
     device = device_of(asked["device"])

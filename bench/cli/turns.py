@@ -5,14 +5,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.cli.common import say
-from bench.records.checkpoints import discard_finished
-from bench.records.claims import Claims
 from bench.records.json_file import read_all
 from bench.records.run import RunResult
+from bench.store.checkpoints import discard_finished
+from bench.store.claims import Claims
 
 if TYPE_CHECKING:
-    from bench.records.store import ResultStore
     from bench.runs.experiment import Experiment
+    from bench.store.results import ResultStore
 
 
 class Turns:

@@ -12,9 +12,9 @@ from bench.records.sidecar import SUFFIX
 if TYPE_CHECKING:
     from bench.cli.turns import Turns
     from bench.records.run import RunResult
-    from bench.records.store import ResultStore
     from bench.runs.experiment import Experiment
     from bench.runs.standing import Standing
+    from bench.store.results import ResultStore
 
 
 def check_all(
@@ -112,7 +112,7 @@ def _run_seeds(
 
 def _stack(experiment: "Experiment", stands: "Standing", turns: "Turns") -> list[list[int]]:
     """The one stack of the missing runs, if there are any: that which was ended when some of it were recorded."""
-    from bench.records.checkpoints import interrupted_stack
+    from bench.store.checkpoints import interrupted_stack
 
     if not stands.missing:
         return []

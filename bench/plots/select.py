@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 from bench.errors import StoreError
 from bench.options import show
 from bench.plots.loss_ratio import column
-from bench.records.run import LAST, RunResult, SeedRuns, by_seed
+from bench.records.run import LAST, RunResult
+from bench.records.seeds import SeedRuns, by_seed
 from bench.records.spec import OPTION_FIELDS, SHARED
-from bench.records.store import ResultStore
+from bench.store.results import ResultStore
 
 Array = NDArray[np.float64]
 Arrays = Mapping[str, NDArray[Any]]

@@ -1,1 +1,1 @@
-"""What is kept of a run: its settings, its result and the folder of all of them."""
+"""What is kept of a run: its settings, its record, and what lies beside it."""

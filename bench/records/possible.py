@@ -12,7 +12,8 @@ from dataclasses import fields
 from datetime import datetime
 
 from bench.metrics import METRICS, metric_of
-from bench.records.sections import VAL, About, Costs, Data, Environment, Resolved, Selections
+from bench.records.sections import About, Costs, Data, Environment, Resolved
+from bench.records.selections import VAL, Selections
 from bench.records.spec import OPTION_FIELDS, PAPER, SHARED, RunSpec
 from bench.text import shell_line
 

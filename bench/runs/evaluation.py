@@ -15,7 +15,7 @@ from bench.metrics import METRICS, Metric, evaluate
 from bench.models.predict import predict
 from bench.predictions import Predictions, not_finite, outside
 from bench.records.run import LAST, best_val
-from bench.records.sections import Selected
+from bench.records.selections import Selected
 from bench.training.history import Values
 from bench.training.state import stored, unpacked
 

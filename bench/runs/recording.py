@@ -13,7 +13,8 @@ from bench.data.split import Split
 from bench.metrics import METRICS, metric_of
 from bench.protocol import Prepared
 from bench.records.run import DIVERGED, OK, RunResult
-from bench.records.sections import About, Costs, Data, Selections, shown_metrics
+from bench.records.sections import About, Costs, Data
+from bench.records.selections import Selections, shown_metrics
 from bench.records.sidecar import Sidecar
 from bench.records.spec import RunSpec
 from bench.runs.code import code_of

@@ -19,10 +19,8 @@ from bench.guards.tensors import Watched, read_afresh, tensors_of
 from bench.guards.watchdog import RelayingObserver, Watchdog
 from bench.parts import Running
 from bench.recipe import Recipe
-from bench.records.checkpoints import checkpoint_path, checkpoints_of
 from bench.records.run import OUT_OF_MEMORY, PLUGIN_ERROR, TIMED_OUT, RunResult
 from bench.records.sections import UNKNOWN
-from bench.records.store import ResultStore
 from bench.registry import installed
 from bench.runs.build import begin
 from bench.runs.code import code_of
@@ -32,6 +30,8 @@ from bench.runs.experiment import Experiment
 from bench.runs.recording import Computation, record_of
 from bench.runs.threads import Threads, choose_threads
 from bench.runs.train import FinishedTraining, train
+from bench.store.checkpoints import checkpoint_path, checkpoints_of
+from bench.store.results import ResultStore
 from bench.streams import RandomStreams
 from bench.training.observer import Observer
 

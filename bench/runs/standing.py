@@ -7,9 +7,9 @@ from pathlib import Path
 from bench.records.files import SUPERSEDED
 from bench.records.known_code import CORE
 from bench.records.run import RunResult
-from bench.records.store import Found, ResultStore
 from bench.runs.code import Difference, code_of, difference
 from bench.runs.experiment import Experiment
+from bench.store.results import Found, ResultStore
 
 
 @dataclass

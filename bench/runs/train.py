@@ -19,7 +19,7 @@ from bench.errors import NotApplicableError, PluginError
 from bench.guards.outcome import Outcome
 from bench.guards.tensors import Watched, tensors_of
 from bench.protocol import Metrics, Prepared, Protocol
-from bench.records.sections import Selected
+from bench.records.selections import Selected
 from bench.runs.build import check_model_on, loaded_splits, new_evaluations, new_task
 from bench.runs.evaluation import Evaluations, Undisturbed
 from bench.runs.experiment import Experiment

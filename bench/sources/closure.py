@@ -23,6 +23,7 @@ NOT_OF_A_RUN = {
     "runs.requests": "reads the options of a command, whose values are in the key",
     "runs.standing": "says which records stand",
     "sources": "these hashes",
+    "store": "the folder of what a run gives",
     "tables": "shows records",
     "templates": "texts for new plugins",
     "testing": "checks plugins, and is called by no training",

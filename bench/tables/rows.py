@@ -9,7 +9,8 @@ from typing import Any
 
 from bench.options import show
 from bench.records.known_code import CORE
-from bench.records.run import RunResult, SeedRuns, by_seed, of_older_code
+from bench.records.run import RunResult
+from bench.records.seeds import SeedRuns, by_seed, of_older_code
 from bench.records.spec import PAPER, canonical
 from bench.tables.stats import mean_se
 from bench.tables.wording import code_line, usual_recipe

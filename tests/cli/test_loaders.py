@@ -13,8 +13,8 @@ import bench.registry
 from bench.cli import main
 from bench.data.dataset import Dataset
 from bench.recipe import Recipe
-from bench.records.store import ResultStore
 from bench.registry import Offer, Plugin
+from bench.store.results import ResultStore
 from bench.testing import toy_split
 from bench.training.method import Method
 from bench_plugins.protocols.fairness import GroupFairness

@@ -7,9 +7,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from bench.cli import main
-from bench.records.checkpoints import checkpoint_path
-from bench.records.claims import Claims
-from bench.records.store import ResultStore
+from bench.store.checkpoints import checkpoint_path
+from bench.store.claims import Claims
+from bench.store.results import ResultStore
 from bench.training.checkpoints import Checkpoints
 from bench.training.method import Method
 

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from bench.cli import main
 from bench.cli.leaderboard import write_tables
 from bench.records.spec import digest
-from bench.records.store import ResultStore
+from bench.store.results import ResultStore
 
 RUN = ["run", "--method", "erm", "--dataset", "digits", "--epochs", "1"]
 RESULTS = Path("bench-results/results")

@@ -16,10 +16,10 @@ from bench.data.files import Files
 from bench.data.split import Split
 from bench.recipe import Recipe
 from bench.records.run import RunResult
-from bench.records.store import ResultStore
 from bench.runs.experiment import Experiment, Request
 from bench.runs.resolve import resolve
 from bench.runs.runner import run
+from bench.store.results import ResultStore
 from bench.throughput.counts import sync_debug_mode
 from bench_plugins.datasets.cifar import flip_and_translate
 from tests.pretended.device import NAME

@@ -10,12 +10,12 @@ from torch import Tensor, nn
 from bench import Files, Method, RandomStreams, Trials
 from bench.models.predict import predict
 from bench.models.stack import unstack
-from bench.records.store import ResultStore
 from bench.registry import installed
 from bench.runs.build import model_builder
 from bench.runs.experiment import Request
 from bench.runs.resolve import resolve
 from bench.runs.runner import run
+from bench.store.results import ResultStore
 from bench.testing import toy_task
 from bench.training.checkpoints import Checkpoints
 from bench.training.history import NoEvaluations

@@ -11,11 +11,11 @@ from bench.data.files import Files
 from bench.errors import PluginError, UnknownNameError
 from bench.metrics import METRICS, Metric, evaluate
 from bench.predictions import Predictions
-from bench.records.store import ResultStore
 from bench.registry import Offer, Plugin, Registry, installed
 from bench.runs.experiment import Request
 from bench.runs.resolve import resolve
 from bench.runs.runner import run
+from bench.store.results import ResultStore
 from bench.tables.leaderboard import render
 from bench.testing import check_metric, toy_dataset
 from bench_plugins.protocols.fairness import GroupFairness

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from bench.records.checkpoints import checkpoint_path, discard_finished, interrupted_stack
 from bench.records.spec import RunSpec
+from bench.store.checkpoints import checkpoint_path, discard_finished, interrupted_stack
 
 SPEC = RunSpec("digits", "erm", "mlp", "class_fairness/1", 0)
 

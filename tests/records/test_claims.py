@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from bench.records import claims as module
-from bench.records.claims import Claims
 from bench.records.processes import Process
+from bench.store.claims import Claims
 
 RECORD = "digits.erm.0.0123456789ab.json"
 BASE = "digits.erm.0.0123456789ab.claim"

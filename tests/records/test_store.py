@@ -19,7 +19,7 @@ from bench.records.json_file import FORMAT
 from bench.records.run import SECTIONS, RunResult
 from bench.records.sections import Code
 from bench.records.spec import RunSpec, digest
-from bench.records.store import ResultStore
+from bench.store.results import ResultStore
 
 SPEC = RunSpec("digits", "erm", "mlp", "class_fairness/1", 3, options={"beta": 0.5})
 

@@ -13,11 +13,11 @@ import pytest
 
 import bench.runs.isolation
 from bench import Files
-from bench.records.store import ResultStore
 from bench.runs.experiment import Request
 from bench.runs.isolation import Ended, in_own_process
 from bench.runs.resolve import resolve
 from bench.runs.runner import record_failure, run
+from bench.store.results import ResultStore
 from tests.distributions import ROOT
 from tests.experiments import CPU
 

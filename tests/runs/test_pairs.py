@@ -12,10 +12,10 @@ import pytest
 from bench import Dataset, Files
 from bench.options import options_of
 from bench.records.run import RunResult
-from bench.records.store import ResultStore
 from bench.registry import installed
 from bench.runs.experiment import Request
 from bench.runs.resolve import resolve
+from bench.store.results import ResultStore
 from tests import twins
 from tests.experiments import FEW, one
 

@@ -16,8 +16,8 @@ from bench.metrics import evaluate
 from bench.predictions import Predictions
 from bench.recipe import Recipe
 from bench.records.run import RunResult
-from bench.records.store import ResultStore
 from bench.runs.runner import run
+from bench.store.results import ResultStore
 from bench.training import stages as training
 from bench.training.checkpoints import Checkpoints
 from bench.training.meter import Meter

@@ -666,7 +666,7 @@ def test_the_order_of_the_records_does_not_matter(make_result, data):
 
 def test_tables_and_the_command_line_need_no_torch():
     code = (
-        "import sys, bench, bench.tables.leaderboard, bench.cli, bench.records.store\n"
+        "import sys, bench, bench.tables.leaderboard, bench.cli, bench.store.results\n"
         "bench.tables.leaderboard.render([])\n"
         "sys.exit(', '.join(m for m in ('torch', 'numpy', 'pandas', 'scipy') if m in sys.modules) or 0)"
     )

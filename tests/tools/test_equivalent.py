@@ -14,7 +14,7 @@ from bench.errors import BenchError
 from bench.records.known_code import Commit, KnownCode
 from bench.records.run import RunResult
 from bench.records.sections import Code, Git
-from bench.records.store import ResultStore
+from bench.store.results import ResultStore
 from tools import equivalent
 from tools.equivalent import Candidate, Changed, Findings, candidates_of, changes_of, choose, difference, entries
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from bench.records.json_file import load
-from bench.records.store import ResultStore
+from bench.store.results import ResultStore
 from bench.throughput import ThroughputRecord
 
 ROOT = Path(__file__).parents[2]

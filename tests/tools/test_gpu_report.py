@@ -3,7 +3,7 @@
 import dataclasses
 import re
 
-from bench.records.store import ResultStore
+from bench.store.results import ResultStore
 from bench.throughput import Conditions, ThroughputRecord, Workload
 from bench.throughput.record import StepCost
 from tests.environments import made_up_environment

@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from bench.records.store import ResultStore
+from bench.store.results import ResultStore
 from tests.tools.test_programs import TOOLS
 from tools import kill as tool
 

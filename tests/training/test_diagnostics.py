@@ -10,10 +10,10 @@ from scipy import stats
 from torch import nn
 
 from bench import Batch, Files, Method
-from bench.records.store import ResultStore
 from bench.runs.experiment import Request
 from bench.runs.resolve import resolve
 from bench.runs.runner import run
+from bench.store.results import ResultStore
 from bench.testing import toy_task, train
 from bench.training.checkpoints import Checkpoints
 from bench.training.diagnostics import MAX_LABELS, Diagnostics, Samples, churn, correlation, entropy, gradient_norm

@@ -11,11 +11,11 @@ from scipy.spatial.distance import jensenshannon
 from torch import Tensor, nn
 
 from bench import Files, Method, NotApplicableError, RandomStreams, Recipe, Split, Task
-from bench.records.store import ResultStore
 from bench.registry import installed
 from bench.runs import runner
 from bench.runs.experiment import Request
 from bench.runs.resolve import resolve
+from bench.store.results import ResultStore
 from bench.testing import toy_task, train
 from bench.training.losses import LOSSES, cross_entropy, hinge, jensen_shannon, require_cross_entropy
 

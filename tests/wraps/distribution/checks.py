@@ -9,8 +9,8 @@ from bench_wraps import bench_methods
 from sklearn.ensemble import HistGradientBoostingClassifier
 
 from bench import Meter, Method, Recipe
-from bench.records.store import ResultStore
 from bench.runs.build import splits_of
+from bench.store.results import ResultStore
 from bench.testing import check_method, find_out, toy_task
 from bench.training.history import NoEvaluations
 from bench.training.stages import run_training
