@@ -11,11 +11,11 @@ from zipfile import BadZipFile
 from bench.errors import StoreError
 from bench.records.files import content_of_file
 from bench.records.possible import check_beside, check_history
-from bench.records.sections import as_written
 from bench.records.selections import Selected, Selections, shown_metrics
 from bench.records.shape import check_shape
 from bench.records.sidecar import Sidecar, digest_of
 from bench.records.spec import digest
+from bench.records.written import as_written
 
 if TYPE_CHECKING:
     import numpy as np

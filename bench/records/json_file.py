@@ -15,9 +15,9 @@ from typing import Any, ClassVar, Self, TypeVar
 
 from bench.errors import BenchError
 from bench.records.files import SUPERSEDED, content_of_file, set_aside, write_whole
-from bench.records.sections import as_written
 from bench.records.shape import check_shape
 from bench.records.spec import canonical, digest
+from bench.records.written import as_written
 
 HALF = re.compile(r"\\u[dD][89a-fA-F]")
 """How JSON writes half a character (a surrogate). Without its other half no text can be made of it."""

@@ -18,10 +18,11 @@ from bench.records.possible import (
     check_selected,
     check_spec,
 )
-from bench.records.sections import About, Code, Costs, Data, Environment, Resolved, Section, as_written
+from bench.records.sections import About, Code, Costs, Data, Environment, Resolved
 from bench.records.selections import Selections
 from bench.records.sidecar import Sidecar
 from bench.records.spec import SHARED, RunSpec
+from bench.records.written import Section, as_written
 
 if TYPE_CHECKING:
     from bench.records.sidecar import Arrays

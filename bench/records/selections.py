@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 from bench.metrics import metric_of
-from bench.records.sections import Section
+from bench.records.written import Section
 
 VAL = "val"
 """The set of the validation data."""
