@@ -8,9 +8,10 @@ from typing import Any, NoReturn
 import click
 
 from bench import __version__
-from bench.cli import data, leaderboard, new, plot, run, show, throughput
+from bench.cli import data, leaderboard, new, plot, run, throughput
 from bench.cli.common import DEBUG, debug_option, say
 from bench.cli.interrupts import SIGNALS, exit_code
+from bench.cli.store import show, verify
 from bench.errors import BenchError, PluginFailureError
 from bench.failures import place_of_exit, whole_traceback
 from bench.text import IN_ASCII, cut, visible
@@ -95,6 +96,7 @@ def main() -> None:
     bench throughput resnet18                       time a training step of each method
     bench leaderboard                               render tables from the records
     bench plot fraction                             draw pictures from the records
+    bench verify-store                              look for defects in the records
     bench new method my_method                      begin a plugin of your own, ready to install
     """
 
@@ -106,6 +108,7 @@ COMMANDS = (
     throughput.throughput,
     leaderboard.leaderboard,
     plot.plot,
+    verify.verify_store,
     data.data,
     new.new,
 )

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from bench.errors import BenchError
 from bench.options import GREATEST, convert
 from bench.text import visible
 
@@ -121,6 +122,14 @@ def installed(refuse_duplicates: bool = True) -> "Registry":
     for plugin, why in plugins.broken.items():
         say(f"warning: plugin {plugin} could not be loaded: {why}", err=True)
     return plugins
+
+
+def folder_of_records(out: Path) -> Path:
+    """The folder of the records of runs. Raises BenchError where there is none."""
+    folder = out / "results"
+    if not folder.is_dir():
+        raise BenchError(f"{out} has no folder 'results' with records: name the folder with --out")
+    return folder
 
 
 def say(text: object, err: bool = False) -> None:

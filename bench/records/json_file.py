@@ -203,26 +203,27 @@ def load(folder: Path, kind: type[K]) -> tuple[list[K], dict[Path, str]]:
     return used, dict(sorted((damaged | unused).items()))
 
 
-def files_in(folder: Path) -> list[Path]:
+def files_in(folder: Path, *endings: str) -> list[Path]:
     """What may be records: everything in a folder and its subfolders whose name ends in `.json`, in the order of the
     paths. Subfolders that are called SUPERSEDED, or whose names begin with a dot, are left out.
 
     Args:
         folder: the folder; one that does not exist has no records.
+        endings: of the names, if others are asked for.
 
     Raises:
         OSError: if it, or a subfolder, cannot be listed.
     """
-    return sorted(_files_in(folder)) if os.path.lexists(folder) else []
+    return sorted(_files_in(folder, endings or (".json",))) if os.path.lexists(folder) else []
 
 
-def _files_in(folder: Path) -> Iterator[Path]:
+def _files_in(folder: Path, endings: tuple[str, ...]) -> Iterator[Path]:
     with os.scandir(folder) as entries:
         for entry in entries:
-            if entry.name.endswith(".json"):
+            if entry.name.endswith(endings):
                 yield Path(entry)
             elif entry.is_dir(follow_symlinks=False) and entry.name != SUPERSEDED and not entry.name.startswith("."):
-                yield from _files_in(Path(entry))
+                yield from _files_in(Path(entry), endings)
 
 
 def read_all(paths: Iterable[Path], kind: type[K]) -> tuple[dict[Path, K], dict[Path, str]]:

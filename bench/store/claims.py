@@ -161,7 +161,7 @@ class Claims:
         """Let others have a run. If others took it over, because this process seemed dead, their claim is left."""
         token = self._held.pop(record, None)
         self._files.pop(record, None)
-        chain = self._chain(self._base(record))
+        chain = _chain(self._base(record))
         if chain and chain[-1].token == token:
             for claim in chain:
                 with suppress(OSError):
@@ -169,7 +169,7 @@ class Claims:
 
     def holder(self, record: str) -> RunClaim | None:
         """The claim of another process that makes a run; None if nobody else does."""
-        chain = self._chain(self._base(record))
+        chain = _chain(self._base(record))
         if not chain or record in self._held or chain[-1].is_stale(self._now()):
             return None
         return chain[-1]
@@ -215,7 +215,7 @@ class Claims:
     def _link(self, part: Path, base: Path, token: str, now: float) -> Path | None:
         """Make a claim under the first name that is free, if all that it takes over is stale. Returns the file."""
         while True:
-            chain = self._chain(base)
+            chain = _chain(base)
             if chain and not chain[-1].is_stale(now):
                 return None
             target = _next(base, chain)
@@ -225,13 +225,6 @@ class Claims:
             if not chain or ((first := RunClaim.read(base)) and first.token == chain[0].token):
                 return target
             target.unlink(missing_ok=True)
-
-    def _chain(self, base: Path) -> list[RunClaim]:
-        """The claims on a run, each of which took over the one before."""
-        chain: list[RunClaim] = []
-        while claim := RunClaim.read(_next(base, chain)):
-            chain.append(claim)
-        return chain
 
     def _now(self) -> float:
         """The time on the clock of the file system, which may be another machine's."""
@@ -271,6 +264,28 @@ def _content(path: Path) -> tuple[bytes, float]:
         return b"", touched
     finally:
         os.close(descriptor)
+
+
+def holder_of(record: Path, now: float) -> RunClaim | None:
+    """The claim of the process that makes a run. Nothing is changed.
+
+    Args:
+        record: the file of the run's record, whether it exists or not.
+        now: in seconds by the clock of the file system.
+
+    Returns:
+        The claim; None if no process makes the run.
+    """
+    chain = _chain(record.with_suffix(".claim"))
+    return chain[-1] if chain and not chain[-1].is_stale(now) else None
+
+
+def _chain(base: Path) -> list[RunClaim]:
+    """The claims on a run, each of which took over the one before."""
+    chain: list[RunClaim] = []
+    while claim := RunClaim.read(_next(base, chain)):
+        chain.append(claim)
+    return chain
 
 
 def _next(base: Path, chain: list[RunClaim]) -> Path:

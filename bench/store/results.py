@@ -3,7 +3,6 @@ are made from records alone.
 """
 
 import functools
-import json
 import math
 import re
 import warnings
@@ -13,15 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.errors import StoreError
 from bench.records.files import check_writable, content_of_file, set_aside, write_whole
-from bench.records.format_1 import sidecar_of
 from bench.records.json_file import LARGEST, files_in, load, read_all, sort_out
 from bench.records.known_code import CORE
 from bench.records.run import RunResult
-from bench.records.sidecar import LARGEST as LARGEST_SIDECAR
 from bench.records.sidecar import SUFFIX, Sidecar
 from bench.records.spec import RunSpec, canonical
+from bench.store.beside import files_of, sidecar_of_file
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -159,10 +156,10 @@ class ResultStore:
         (found,) = self.find([result.spec])
         before = found.finished
         if before and not (before.has_data(result.data.content) and before.same_as(result)):
-            set_aside(*_files_of(path), copy=True)
+            set_aside(*files_of(path), copy=True)
         for other in (*found.unusable, *found.files):
             if other != self.folder and (other != path or other in found.unusable):
-                set_aside(*_files_of(other))
+                set_aside(*files_of(other))
         beside = path.with_suffix(SUFFIX)
         if result.beside is not None and result.sidecar:
             write_whole(beside, result.beside.to_bytes())
@@ -172,6 +169,8 @@ class ResultStore:
             if result.sidecar and not path.exists():  # it would be of no record
                 beside.unlink(missing_ok=True)
             raise
+        if not result.sidecar:  # one that a kill has left is of no record
+            beside.unlink(missing_ok=True)
         return path
 
     def sidecar(self, result: RunResult) -> Sidecar:
@@ -186,18 +185,7 @@ class ResultStore:
         if result.beside is not None:
             return result.beside
         files = self.find([result.spec])[0].files or (self.path(result.spec),)
-        if not result.sidecar:
-            return _sidecar_of_format_1(files[0])
-        places = [file.with_suffix(SUFFIX) for file in files]
-        beside = next((place for place in places if place.exists()), places[0])
-        try:
-            return Sidecar.from_bytes(content_of_file(beside, LARGEST_SIDECAR), result.sidecar)
-        except FileNotFoundError as error:
-            raise StoreError(f"{beside} is missing") from error
-        except OSError as error:
-            raise StoreError(f"{beside} cannot be read: {error.strerror}") from error
-        except (StoreError, ValueError) as error:
-            raise StoreError(f"{beside}: {error}") from error
+        return sidecar_of_file(result, next((file for file in files if file.with_suffix(SUFFIX).exists()), files[0]))
 
     def load(self) -> tuple[list[RunResult], dict[Path, str]]:
         """Read all records of the folder. Nothing is changed.
@@ -234,17 +222,6 @@ class ResultStore:
             for metric, value in metrics.items()
         ]
         return pd.DataFrame(rows)
-
-
-def _files_of(path: Path) -> tuple[Path, ...]:
-    """The file of a record and all that may lie beside it, in this and in earlier versions."""
-    return path, path.with_suffix(SUFFIX), path.with_suffix(".npz")
-
-
-def _sidecar_of_format_1(path: Path) -> Sidecar:
-    """What a record of the first format holds itself, and what lies beside it. Of a later one, nothing."""
-    values = json.loads(content_of_file(path, LARGEST))
-    return sidecar_of(values, path.with_suffix(".npz")) if "history" in values else Sidecar()
 
 
 def _keys_in_name(path: Path) -> frozenset[str]:

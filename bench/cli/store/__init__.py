@@ -1,0 +1,1 @@
+"""The commands that show what is installed and recorded, and those that keep folders of records in order."""

@@ -1,0 +1,227 @@
+"""What is wrong in a folder of records is named, each kind of it, and nothing is changed."""
+
+import dataclasses
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from bench.cli import main
+from bench.records.sidecar import Sidecar
+from bench.records.spec import digest
+from bench.store.claims import Claims
+from bench.store.results import ResultStore
+from bench.store.verify import Recomputed, verify
+from tests.store.made import BEST, logits, predicted
+
+
+@pytest.fixture
+def two(make_result, tmp_path):
+    """A folder with two records, whose predictions are what they count; its files."""
+    store = ResultStore(tmp_path / "results")
+    return [store.put(predicted(make_result, seed=seed)) for seed in (0, 1)]
+
+
+def problems(path: Path, **more) -> dict[str, str]:
+    """File -> what is wrong with it."""
+    folder = next(parent for parent in path.parents if parent.name == "results")
+    return {file.name: "; ".join(of) for file, of in verify(folder, **more).problems.items()}
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def test_a_whole_folder_has_no_problem(two, tmp_path):
+    before = contents(tmp_path)
+    found = verify(tmp_path / "results")
+    assert (found.records, found.sidecars, found.with_predictions, dict(found.problems)) == (2, 2, 2, {})
+    assert contents(tmp_path) == before
+
+
+def test_a_folder_that_is_empty_or_is_none_has_no_problem(tmp_path):
+    for folder in (tmp_path, tmp_path / "nothing"):
+        found = verify(folder)
+        assert (found.records, found.sidecars, dict(found.problems)) == (0, 0, {})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_sidecar_without_a_record_is_named_until_the_run_is_made_again(two, make_result, tmp_path):
+    two[0].unlink()
+    found = problems(two[0])
+    assert found.keys() == {two[0].with_suffix(".xz").name} and "it has no record" in found.popitem()[1]
+    ResultStore(tmp_path / "results").put(predicted(make_result, seed=0))
+    assert problems(two[0]) == {}
+
+
+def test_a_sidecar_whose_run_is_being_made_is_none_without_a_record(two, tmp_path):
+    two[0].unlink()
+    with Claims(tmp_path / "results") as claims:
+        assert claims.take(two[0].relative_to(tmp_path / "results").as_posix())
+        assert problems(two[0]) == {}
+
+
+def test_a_failure_that_takes_the_place_of_what_a_kill_left_has_no_sidecar(two, make_result, tmp_path):
+    two[0].unlink()
+    ResultStore(tmp_path / "results").put(make_result(seed=0, status="diverged", error="of old age"))
+    assert problems(two[0]) == {}
+    assert not two[0].with_suffix(".xz").exists()
+
+
+def other(make_result, seed):
+    """What lies beside a record with another history."""
+    history = {"epoch": [1, 2, 3], "step": [5, 10, 15], "val/accuracy": [0.5, 0.8, 0.6]}
+    return Sidecar(history, dict(predicted(make_result, seed=seed).arrays)).to_bytes()
+
+
+def damage(name):
+    """What is done to the first record, and a part of what is said of it."""
+
+    def of_sidecar(change):
+        return lambda first, second, make: change(first.with_suffix(".xz"), second.with_suffix(".xz"), make)
+
+    return {
+        "no sidecar": (of_sidecar(lambda one, two, make: one.unlink()), "xz is missing; restore it"),
+        "an empty sidecar": (of_sidecar(lambda one, two, make: one.write_bytes(b"")), "it is no sidecar"),
+        "half a sidecar": (of_sidecar(lambda one, two, make: one.write_bytes(two.read_bytes()[:99])), "no sidecar"),
+        "another sidecar": (of_sidecar(lambda o, t, make: o.write_bytes(other(make, 0))), "does not belong to its"),
+        "a folder for a sidecar": (
+            of_sidecar(lambda o, t, make: (o.unlink(), o.mkdir())),
+            "cannot be read: Is a directory",
+        ),
+        "a record that was edited": (lambda o, t, make: o.write_text(o.read_text().replace("0.75", "0.7")), "by hand"),
+        "half a record": (lambda o, t, make: o.write_bytes(o.read_bytes()[:300]), "give the command of its run again"),
+        "the record of another run": (lambda o, t, make: shutil.copy(t, o), "holds the record that belongs in"),
+        "a newer record": (lambda o, t, make: o.write_text('{"format": 3}'), "use that version"),
+    }[name]
+
+
+DAMAGES = [
+    *("no sidecar", "an empty sidecar", "half a sidecar", "another sidecar", "a folder for a sidecar"),
+    *("a record that was edited", "half a record", "the record of another run", "a newer record"),
+]
+
+
+@pytest.mark.parametrize("name", DAMAGES)
+def test_damage_is_named(name, two, make_result):
+    harm, expected = damage(name)
+    harm(*two, make_result)
+    found = problems(two[0])
+    assert found.keys() <= {path.name for path in (two[0], two[0].with_suffix(".xz"))}
+    assert expected in found[two[0].name]
+
+
+def test_a_record_in_another_folder_or_under_another_name_is_named(two):
+    wrong = two[0].parent.parent / "elsewhere"
+    wrong.mkdir()
+    for path in (two[0], two[0].with_suffix(".xz")):
+        path.rename(wrong / path.name)
+    for path in (two[1], two[1].with_suffix(".xz")):
+        path.rename(path.with_stem("mine"))
+    found = problems(two[0])
+    assert f"it belongs in class_fairness-v1/digits/{two[0].name}" in found[two[0].name]
+    assert "rename it" in found["mine.json"]
+    assert found.keys() == {two[0].name, "mine.json"}
+
+
+def test_different_records_of_one_run_are_named(two, make_result, tmp_path):
+    (copy,) = [ResultStore(tmp_path / "results" / "copy").put(predicted(make_result, seed=0, seconds=9.0))]
+    found = verify(tmp_path / "results").problems
+    assert found.keys() == {two[0], copy}
+    assert str(copy) in found[two[0]][0] and "move all but one away" in found[two[0]][0]
+
+
+def test_foreign_files_are_named_and_other_names_are_not(two):
+    (two[0].parent / "notes.json").write_text("{}")
+    (two[0].parent / "notes.txt").write_text("mine")
+    (two[0].parent / "superseded").mkdir()
+    (two[0].parent / "superseded" / "old.json").write_text("{}")
+    assert problems(two[0]).keys() == {"notes.json"}
+
+
+def test_stale_claims_are_named_and_held_ones_are_not(two, tmp_path):
+    code = "import os, pathlib, sys; from bench.store.claims import Claims; c = Claims(pathlib.Path(sys.argv[1]))"
+    code += "; assert c.take(sys.argv[2]); os.kill(os.getpid(), 9)"
+    folder = tmp_path / "results"
+    record = two[0].relative_to(folder).as_posix()
+    assert subprocess.run([sys.executable, "-c", code, str(folder), record]).returncode == -9
+    with Claims(folder) as claims:
+        claims.take(two[1].relative_to(folder).as_posix())
+        found = problems(two[0])
+    assert found.keys() == {two[0].with_suffix(".claim").name}
+    old = two[0].with_name(f"{two[0].stem}.claim.0123456789abcdef")
+    old.write_text("")
+    two[0].with_suffix(".claim").unlink()
+    os.utime(old, (time.time() - 9999,) * 2)
+    assert problems(two[0]).keys() == {old.name}
+
+
+WRONG = {
+    "a sample twice": ({"test/index": np.array([7, 7, 5, 1])}, "has a sample twice"),
+    "a number below 0": ({"test/index": np.array([7, -1, 5, 1])}, "below 0"),
+    "no samples": ({"test/y": None}, "test/y is missing"),
+    "no index": ({"test/index": None}, "test/index is missing"),
+    "too many samples": ({"test/y": np.zeros(5, np.uint8)}, "test/y has shape [5]"),
+    "fractions": ({"test/y": np.zeros(4)}, "whole numbers"),
+    "a class that is none": ({"test/y": np.array([0, 0, 2, 1])}, "none of 2"),
+    "other classes": ({"test/y": np.array([0, 1, 1, 1])}, "as many samples of each class"),
+    "another order of the classes": ({"test/y": np.array([1, 0, 0, 0])}, "does not give the counts"),
+    "other predictions": ({"test/last": logits(BEST)}, "test/last does not give the counts"),
+    "a rule without predictions": ({"test/last": None}, "test/last is missing"),
+    "another number of classes": ({"test/last": np.zeros((4, 3), np.float16)}, "expected 4 samples and 2 classes"),
+    "NaN": ({"test/last": np.full((4, 2), np.nan, np.float16)}, "not relative to the largest"),
+    "logits of another scale": ({"test/last": logits(BEST) + np.float16(1)}, "not relative to the largest"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_predictions_that_are_not_those_of_the_record_are_named(name, make_result, tmp_path):
+    arrays, expected = WRONG[name]
+    path = ResultStore(tmp_path / "results").put(predicted(make_result, arrays))
+    assert expected in problems(path)[path.name]
+
+
+def test_a_history_that_is_not_that_of_the_record_is_named(make_result, tmp_path):
+    result = predicted(make_result)
+    beside = Sidecar({**result.history, "test/tprd": [1.0, 0.5, 1.0]}, result.arrays)
+    path = ResultStore(tmp_path / "results").put(dataclasses.replace(result, beside=beside, sidecar=beside.digest))
+    assert "test/tprd is 0.5 in its history" in problems(path)[path.name]
+
+
+def test_what_is_recomputed_is_compared_and_counted(two, tmp_path):
+    def recompute(result, beside):
+        return Recomputed(3, ["test/ece is 2"] if result.spec.seed else [])
+
+    found = verify(tmp_path / "results", recompute)
+    assert (found.recomputed, found.values) == (2, 6)
+    assert list(found.problems) == [two[1]] and "test/ece is 2" in found.problems[two[1]][0]
+
+
+def test_the_command_says_it_in_lines(two, tmp_path):
+    def verified():
+        return CliRunner().invoke(main, ["verify-store", "--out", str(tmp_path)], catch_exceptions=False)
+
+    done = verified()
+    assert (done.exit_code, done.stderr) == (0, "")
+    assert done.stdout.startswith("2 records, 2 sidecars, 2 with predictions") and "0 problems" in done.stdout
+    two[1].unlink()
+    values = json.loads(two[0].read_text()) | {"off_recipe": ["nothing\x1b[31m"]}
+    del values["digest"]
+    two[0].write_text(json.dumps(values | {"digest": digest(values)}))
+    two[0].with_suffix(".xz").unlink()
+    done = verified()
+    assert done.exit_code == 1 and len(done.stderr.splitlines()) == 2 and "2 problems" in done.stdout
+
+
+def test_the_command_refuses_a_folder_without_records(tmp_path):
+    for out in (tmp_path, tmp_path / "nothing"):
+        done = CliRunner().invoke(main, ["verify-store", "--out", str(out)])
+        assert done.exit_code == 2 and "has no folder 'results'" in done.stderr
+    assert list(tmp_path.iterdir()) == []
