@@ -27,6 +27,7 @@ from typing import Any
 
 from bench.errors import BenchError, StoreError
 from bench.records.run import RunResult
+from bench.records.sections import Completed
 from bench.records.sidecar import SUFFIX, Sidecar
 from bench.store.results import ResultStore
 
@@ -147,8 +148,7 @@ def complete(folder: Path, repetitions: Path) -> dict[Path, str]:
         if different := difference(result, before, again, beside):
             left[store.path(result.spec)] = f"a repetition gives another {different}"
             continue
-        git = again.environment.git
-        by = {"created": again.environment.created, "core": again.code.core} | ({"commit": git.commit} if git else {})
+        by = Completed(again.environment.created, again.code.core, again.environment.git)
         data = replace(result.data, tests=again.data.tests)
         made = replace(result, selected=again.selected, data=data, completed=by, sidecar=beside.digest, beside=beside)
         write(store, made)
@@ -172,7 +172,7 @@ def difference(result: RunResult, before: Sidecar, again: RunResult, beside: Sid
     for name, metrics in result.selected.metrics.items():
         if changed := _changed(metrics, again.selected.metrics.get(name, {})):
             return f"{name}/{changed}"
-    return _changed(Sidecar.from_bytes(before.to_bytes(), before.digest).history, beside.history)
+    return _changed(before.as_stored.history, beside.as_stored.history)
 
 
 def _changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:

@@ -74,6 +74,11 @@ class Sidecar:
         arrays |= self.arrays
         return {name: np.ascontiguousarray(array, array.dtype.newbyteorder("<")) for name, array in arrays.items()}
 
+    @property
+    def as_stored(self) -> Sidecar:
+        """As it is read again: the columns of the history have the precision that they are stored with."""
+        return Sidecar._of(self._all)
+
     def to_bytes(self) -> bytes:
         """The content of the file."""
         entries, parts = [], []
@@ -109,6 +114,11 @@ class Sidecar:
             raise StoreError(f"it is damaged: {error}") from error
         if (found := digest_of(arrays)) != digest:
             raise StoreError(f"it does not belong to its record: its digest is {found}, expected {digest}")
+        return cls._of(arrays)
+
+    @classmethod
+    def _of(cls, arrays: Arrays) -> Sidecar:
+        """A sidecar of the arrays of its file, the columns of the history among them."""
         history = {name.removeprefix(HISTORY): _values(a) for name, a in arrays.items() if name.startswith(HISTORY)}
         return cls(history, {name: a for name, a in arrays.items() if not name.startswith(HISTORY)})
 
