@@ -31,8 +31,9 @@ if TYPE_CHECKING:
     import numpy as np
 
     Array = np.ndarray[Any, Any]
-    Arrays = Mapping[str, Array]
 
+Arrays = Mapping[str, Any]
+"""Name -> array of numpy."""
 FORMAT = 1
 SUFFIX = ".xz"
 """The ending of a sidecar's name, in the place of the record's `.json`."""
