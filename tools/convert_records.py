@@ -26,9 +26,10 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import BenchError, StoreError
+from bench.records.files import write_whole
 from bench.records.run import RunResult
 from bench.records.sections import Completed
-from bench.records.sidecar import SUFFIX, Sidecar
+from bench.records.sidecar import Sidecar, sidecar_path, sidecars_of
 from bench.store.results import ResultStore
 
 SCORES = ("ece",)
@@ -80,12 +81,13 @@ def write(store: ResultStore, result: RunResult) -> None:
     """Write a record and what lies beside it, and compare what is read with it. Raises StoreError if it differs."""
     path = store.path(result.spec)
     assert result.beside is not None
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.with_suffix(SUFFIX).write_bytes(result.beside.to_bytes())
+    write_whole(sidecar_path(path, result.sidecar), result.beside.to_bytes())
     result.save(store.folder)
+    for left in sidecars_of(path):
+        if left != sidecar_path(path, result.sidecar):
+            left.unlink()
     again = RunResult.from_json(path.read_text("utf-8"))
-    Sidecar.from_bytes(path.with_suffix(SUFFIX).read_bytes(), again.sidecar)
-    if again != result:
+    if again != result or ResultStore(store.folder).sidecar(again).digest != result.sidecar:
         raise StoreError(f"{path} is not what was to be written")
 
 
