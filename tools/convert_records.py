@@ -1,4 +1,4 @@
-"""Brings the records of a folder into the format of today, in place.
+"""Makes records of today's format of those of earlier versions, in place.
 
 Give it for a folder with records of earlier versions:
 
