@@ -20,8 +20,8 @@ from bench.protocol import Prepared
 from bench.records.run import RunResult
 from bench.records.store import ResultStore
 from bench.registry import Plugin
+from bench.runs.requests import check_sizes
 from bench.runs.runner import check
-from bench.runs.sizes import check_sizes
 from bench.testing import toy_split
 from bench_plugins.protocols.fairness import GroupFairness
 from tests.experiments import CPU, one, toy_experiment
