@@ -93,7 +93,7 @@ def write(store: ResultStore, result: RunResult) -> None:
 
 def compact(beside: Sidecar) -> Sidecar:
     """What lay beside a record of format 1, in the form of today: of predictions, those of the test sets and probes, as
-    `bench.predictions.stored` has them; weights as float16; classes and groups in the smallest type.
+    `bench.predictions.stored_logits` has them; weights as float16; classes and groups in the smallest type.
     """
     if not beside.arrays:
         return beside
@@ -117,9 +117,9 @@ def compact(beside: Sidecar) -> Sidecar:
 def _stored(logits: Any) -> Any:
     import torch
 
-    from bench.predictions import stored
+    from bench.predictions import stored_logits
 
-    return stored(torch.from_numpy(logits)).numpy()
+    return stored_logits(torch.from_numpy(logits)).numpy()
 
 
 def _limits() -> tuple[float, float]:
