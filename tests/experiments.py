@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -79,3 +80,9 @@ def one(experiment: Experiment, store: ResultStore, seed: int = 0, **more: Any) 
     """Of a run with one seed."""
     (result,) = run(experiment, [seed], store, CPU, **more)
     return result
+
+
+def kept_arrays(result: RunResult, store: ResultStore) -> dict[str, np.ndarray[Any, Any]]:
+    """What is stored beside a record."""
+    with np.load(store.path(result.spec).with_suffix(".npz")) as kept:
+        return dict(kept)

@@ -30,6 +30,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import BenchError
+from bench.metrics import metric_of
 from bench.records.files import write_whole
 from bench.records.known_code import CORE, Commit, KnownCode
 from bench.records.run import RunResult
@@ -44,6 +45,8 @@ FILE = ROOT / "bench/records/equivalent.json"
 FOLDERS = {"bench": "bench", "bench_plugins": "plugins"}
 """Top package -> its folder in the source tree."""
 PROJECT = "pyproject.toml"
+SCORES = ("ece",)
+"""Metrics of scores."""
 TRIES = 2
 """How many records of a hash are run again, if the numbers of the first ones differ."""
 OVERHEAD = 10.0
@@ -224,7 +227,7 @@ def run_again(runs: Mapping[int, RunResult], trees: Path, data_dir: Path | None,
     """Run records again.
 
     Args:
-        runs: The records by seed; several were stacked.
+        runs: The records by seed, with what lies beside them; several were stacked.
         trees: Folder of the source trees of commits, each made when it is first needed.
         data_dir: Folder of the data files; None: the default one.
         deadline: Time after which nothing is begun, in seconds since the epoch.
@@ -240,8 +243,7 @@ def run_again(runs: Mapping[int, RunResult], trees: Path, data_dir: Path | None,
     except BenchError as error:
         return f"it cannot be run: {error}"
     for seed, now_made in today.items():
-        before, after = numbers_of(then[seed]), numbers_of(now_made)
-        before["selected"] = {rule: one for rule, one in before["selected"].items() if rule in after["selected"]}
+        before, after = numbers_of(then[seed], now_made), numbers_of(now_made, now_made)
         if different := difference(before, after):
             return f"{different} is not the same"
     return ""
@@ -303,7 +305,8 @@ def run_commit(runs: Mapping[int, RunResult], trees: Path, data_dir: Path | None
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "bench.cli", *words, "--out", folder]
         done = subprocess.run(command, capture_output=True, text=True, cwd=folder, env=os.environ | threads)
-        again = {one.spec.seed: one for one in ResultStore(Path(folder) / "results").load()[0] if one.ok}
+        store = ResultStore(Path(folder) / "results")
+        again = {one.spec.seed: replace(one, beside=store.sidecar(one)) for one in store.load()[0] if one.ok}
     if again.keys() != runs.keys():
         last = (done.stderr.strip() or "no record").splitlines()[-1]
         raise BenchError(f"its commit does not run here: {last}")
@@ -334,11 +337,30 @@ def source_tree(commit: str, trees: Path) -> Path:
     return tree
 
 
-def numbers_of(result: RunResult) -> dict[str, Any]:
-    """What must be the same to the bit, as JSON has it."""
-    numbers: dict[str, Any] = json.loads(canonical(result.reproducible()))
-    data = {name: numbers["data"][name] for name in ("sizes", "counts")}
-    return {"data": data, "history": numbers["history"], "selected": numbers["selected"]}
+def numbers_of(result: RunResult, today: RunResult) -> dict[str, Any]:
+    """What must be the same to the bit, as JSON has it.
+
+    Records of before format 2 had metrics of scores of predictions that were not rounded yet, so these do not count.
+
+    Args:
+        result: the record, with what lies beside it.
+        today: the record of the same run today, whose rules count.
+    """
+    left_out = () if result.data.tests else SCORES
+    assert result.beside is not None
+    history = {name: of for name, of in result.beside.as_stored.history.items() if metric_of(name) not in left_out}
+    selected = {
+        rule: {
+            name: {metric: value for metric, value in metrics.items() if metric not in left_out}
+            for name, metrics in choice.metrics.items()
+        }
+        | {"epoch": choice.epoch}
+        for rule, choice in result.selected.items()
+        if rule in today.selected
+    }
+    data = {"sizes": result.data.sizes, "counts": result.data.counts}
+    numbers: dict[str, Any] = json.loads(canonical({"data": data, "history": history, "selected": selected}))
+    return numbers
 
 
 LATE = "there was no time left"
@@ -407,8 +429,10 @@ def choose(
     return chosen
 
 
-def find_out(candidates: Sequence[Candidate], seconds: float, jobs: int, data_dir: Path | None) -> Findings:
-    """Run the chosen records again, several at a time, as long as there is time."""
+def find_out(
+    candidates: Sequence[Candidate], store: ResultStore, seconds: float, jobs: int, data_dir: Path | None
+) -> Findings:
+    """Run the chosen records of a store again, several at a time, as long as there is time."""
     findings, tried = Findings(), set[str]()
     deadline = time.time() + seconds
     running: dict[Future[str], Candidate] = {}
@@ -424,7 +448,8 @@ def find_out(candidates: Sequence[Candidate], seconds: float, jobs: int, data_di
                 if time.time() + candidate.seconds > deadline:
                     findings.add(candidate, LATE)
                     continue
-                running[pool.submit(run_again, candidate.runs, Path(trees), data_dir, deadline)] = candidate
+                runs = {seed: replace(run, beside=store.sidecar(run)) for seed, run in candidate.runs.items()}
+                running[pool.submit(run_again, runs, Path(trees), data_dir, deadline)] = candidate
             if not running:
                 return findings
             done = next((future for future in running if future.done()), None)
@@ -465,7 +490,8 @@ def main(words: Sequence[str] | None = None) -> int:
 def _main(asked: argparse.Namespace) -> int:
     import torch
 
-    results, damaged = ResultStore(asked.records).load()
+    store = ResultStore(asked.records)
+    results, damaged = store.load()
     if damaged:
         raise BenchError(f"damaged records: {', '.join(map(str, damaged))}; `bench leaderboard` says why")
     before = json.loads(asked.file.read_text("utf-8")) if asked.file.exists() else {"commits": {}, "equivalent": []}
@@ -478,7 +504,7 @@ def _main(asked: argparse.Namespace) -> int:
         Candidate(one.runs, frozenset(change for change in one.changes if change not in shown_before))
         for one in candidates
     ]
-    findings = find_out(fresh, asked.seconds, asked.jobs, asked.data_dir)
+    findings = find_out(fresh, store, asked.seconds, asked.jobs, asked.data_dir)
     recorded = {one for result in results for one in (result.code.core, *result.code.plugins.values())}
     listed = entries(before["equivalent"], findings.sure, recorded)
     values = {"commits": {name: vars(commit) for name, commit in known.commits.items()}, "equivalent": listed}

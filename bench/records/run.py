@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from bench.errors import StoreError
 from bench.records.format_1 import upgraded
@@ -18,14 +18,11 @@ from bench.records.possible import (
     check_selected,
     check_spec,
 )
-from bench.records.sections import About, Code, Costs, Data, Environment, Resolved
+from bench.records.sections import About, Code, Completed, Costs, Data, Environment, Resolved
 from bench.records.selections import Selections
-from bench.records.sidecar import Sidecar
+from bench.records.sidecar import Arrays, Sidecar
 from bench.records.spec import SHARED, RunSpec
 from bench.records.written import Section, as_written
-
-if TYPE_CHECKING:
-    from bench.records.sidecar import Arrays
 
 LAST = "last"
 """The selection rule that takes the model of the last epoch."""
@@ -78,8 +75,8 @@ class RunResult(JsonRecord):
         error: the message of a failure, in one line.
         traceback: of a failure in the code of a plugin.
         sidecar: digest of what lies beside the record; empty where there is nothing.
-        completed: where what lies beside the record comes from a repetition of the run, which gave the same numbers to
-            the bit: its date, and the hash of its core. Empty where it comes from the run itself.
+        completed: the repetition that gave what lies beside the record, and the same numbers to the bit; None where it
+            comes from the run itself.
         notes: what a reader has to know of the numbers, in sentences.
         beside: what lies beside the record, of a run that has just been made; None for a record that was read. The
             file has no such entry.
@@ -101,7 +98,7 @@ class RunResult(JsonRecord):
     error: str = ""
     traceback: str = ""
     sidecar: str = ""
-    completed: dict[str, str] = field(default_factory=dict)
+    completed: Completed | None = None
     notes: list[str] = field(default_factory=list)
     beside: Sidecar | None = field(default=None, compare=False, repr=False)
 
@@ -117,7 +114,7 @@ class RunResult(JsonRecord):
         return self.beside.history
 
     @property
-    def arrays(self) -> "Arrays":
+    def arrays(self) -> Arrays:
         """Name -> array, of what lies beside the record. Raises StoreError as `history` does."""
         if self.beside is None:
             raise self._not_read()
@@ -244,6 +241,7 @@ SECTIONS: dict[str, type[Section]] = {
     "costs": Costs,
     "environment": Environment,
     "code": Code,
+    "completed": Completed,
 }
 SHARED_SECTIONS = ("about", "resolved", "code")
 """Those that are the same in many records."""

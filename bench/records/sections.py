@@ -1,4 +1,4 @@
-"""The sections of records: their fields are the entries of the JSON files, in this order. Nothing here imports torch."""
+"""The sections of records: their fields are the entries of the files, in this order. Nothing here imports torch."""
 
 import json
 from collections.abc import Mapping
@@ -246,6 +246,25 @@ class Environment(Section):
     git: Git | None = None
     gpu: dict[str, Any] = field(default_factory=dict)
     left_behind: list[str] = field(default_factory=list)
+
+    @classmethod
+    def _nested(cls, values: Mapping[str, Any]) -> dict[str, Any]:
+        return {"git": Git.read(values["git"]) if values.get("git") else None}
+
+
+@dataclass(frozen=True)
+class Completed(Section):
+    """The repetition of a run that gave what lies beside its record.
+
+    Attributes:
+        created: when it was made: date and time, ISO 8601, UTC.
+        core: the hash of the core that made it.
+        git: the checkout that its source lies in; None where it is none.
+    """
+
+    created: str
+    core: str
+    git: Git | None = None
 
     @classmethod
     def _nested(cls, values: Mapping[str, Any]) -> dict[str, Any]:

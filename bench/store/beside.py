@@ -8,7 +8,7 @@ from bench.records.files import content_of_file
 from bench.records.format_1 import sidecar_of
 from bench.records.json_file import LARGEST as LARGEST_RECORD
 from bench.records.run import RunResult
-from bench.records.sidecar import LARGEST, SUFFIX, Sidecar
+from bench.records.sidecar import LARGEST, Sidecar, sidecar_path, sidecars_of
 
 ARRAYS = ".npz"
 """The ending of the file of arrays that lay beside records of format 1."""
@@ -20,7 +20,7 @@ def files_of(file: Path) -> tuple[Path, ...]:
     Args:
         file: that of the record.
     """
-    return file, file.with_suffix(SUFFIX), file.with_suffix(ARRAYS)
+    return file, *sidecars_of(file), file.with_suffix(ARRAYS)
 
 
 def sidecar_of_file(result: RunResult, file: Path) -> Sidecar:
@@ -46,7 +46,7 @@ def content_beside(result: RunResult, file: Path) -> tuple[bytes, Sidecar]:
     Raises:
         StoreError: as `sidecar_of_file` does.
     """
-    path = file.with_suffix(SUFFIX)
+    path = sidecar_path(file, result.sidecar)
     try:
         content = content_of_file(path, LARGEST)
         return content, Sidecar.from_bytes(content, result.sidecar)

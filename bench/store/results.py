@@ -16,7 +16,7 @@ from bench.records.files import check_writable, content_of_file, set_aside, writ
 from bench.records.json_file import LARGEST, files_in, load, read_all, sort_out
 from bench.records.known_code import CORE
 from bench.records.run import RunResult
-from bench.records.sidecar import SUFFIX, Sidecar
+from bench.records.sidecar import Sidecar, sidecar_path, sidecars_of
 from bench.records.spec import RunSpec, canonical
 from bench.store.beside import files_of, sidecar_of_file
 
@@ -49,7 +49,7 @@ class Found:
 
 @dataclass(frozen=True)
 class ResultStore:
-    """A folder of records, `PROTOCOL-vN/DATASET/DATASET.METHOD.SEED.KEY.json`, each with its sidecar (`.xz`).
+    """A folder of records, `PROTOCOL-vN/DATASET/DATASET.METHOD.SEED.KEY.json`, each with its sidecar (`.DIGEST.xz`).
 
     Records of earlier versions, which lie in the folder itself, are read too. The subfolder SUPERSEDED has those whose
     place others have taken.
@@ -156,21 +156,20 @@ class ResultStore:
         (found,) = self.find([result.spec])
         before = found.finished
         if before and not (before.has_data(result.data.content) and before.same_as(result)):
-            set_aside(*files_of(path), copy=True)
+            set_aside(path, sidecar_path(path, before.sidecar), path.with_suffix(".npz"), copy=True)
         for other in (*found.unusable, *found.files):
             if other != self.folder and (other != path or other in found.unusable):
                 set_aside(*files_of(other))
-        beside = path.with_suffix(SUFFIX)
-        if result.beside is not None and result.sidecar:
-            write_whole(beside, result.beside.to_bytes())
+        digest_in_use = before.sidecar if before else ""
         try:
+            if result.beside is not None and result.sidecar:
+                write_whole(sidecar_path(path, result.sidecar), result.beside.to_bytes())
             result.save(self.folder)
-        except BaseException:
-            if result.sidecar and not path.exists():  # it would be of no record
-                beside.unlink(missing_ok=True)
-            raise
-        if not result.sidecar:  # one that a kill has left is of no record
-            beside.unlink(missing_ok=True)
+            digest_in_use = result.sidecar
+        finally:  # what no record names goes: the new sidecar if its record could not be written, else the old one
+            for left in sidecars_of(path):
+                if left != sidecar_path(path, digest_in_use):
+                    left.unlink(missing_ok=True)
         return path
 
     def sidecar(self, result: RunResult) -> Sidecar:
@@ -185,7 +184,8 @@ class ResultStore:
         if result.beside is not None:
             return result.beside
         files = self.find([result.spec])[0].files or (self.path(result.spec),)
-        return sidecar_of_file(result, next((file for file in files if file.with_suffix(SUFFIX).exists()), files[0]))
+        places = (file for file in files if sidecar_path(file, result.sidecar).exists())
+        return sidecar_of_file(result, next(places, files[0]))
 
     def load(self) -> tuple[list[RunResult], dict[Path, str]]:
         """Read all records of the folder. Nothing is changed.

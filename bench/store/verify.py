@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.errors import StoreError
-from bench.records.files import SUPERSEDED
 from bench.records.json_file import files_in, read_all
 from bench.records.possible import check_beside, check_history
 from bench.records.run import LAST, RunResult
-from bench.records.sidecar import SUFFIX, Sidecar
+from bench.records.sidecar import NAME as SIDECAR
+from bench.records.sidecar import SUFFIX, Sidecar, sidecar_path
 from bench.store.beside import ARRAYS, is_format_1, sidecar_of_file
 from bench.store.claims import LINKS, RunClaim, holder_of
 from bench.store.claims import NAME as CLAIM
@@ -74,43 +74,112 @@ def verify(folder: Path, recompute: Recompute | None = None) -> Verified:
     Returns:
         What there is, and what is wrong.
     """
-    found = Verified()
-    copies: dict[str, dict[Path, str]] = defaultdict(dict)
+    verifying = _Verifying(folder, recompute)
     try:
-        beside = files_in(folder, SUFFIX, ARRAYS)
-        for path in files_in(folder):
-            _verify_file(folder, path, found, copies, recompute)
+        verifying.all()
     except OSError as error:
-        found.add(Path(error.filename or folder), f"it cannot be read: {error.strerror}")
-        return found
-    for files in copies.values():
-        if len(set(files.values())) > 1:
-            for path in files:
-                others = ", ".join(str(other) for other in files if other != path)
-                found.add(path, f"{others} is another record of the same run: move all but one away")
-    now = time.time()
-    for path in beside:
-        _verify_that_it_has_a_record(path, found, now)
-    for path in _stale_claims(folder, now):
-        found.add(path, "the process that held the run is gone: the next `bench run` into this folder removes it")
-    return found
+        verifying.found.add(Path(error.filename or folder), f"it cannot be read: {error.strerror}")
+    return verifying.found
 
 
-def _verify_file(
-    folder: Path, path: Path, found: Verified, copies: dict[str, dict[Path, str]], recompute: Recompute | None
-) -> None:
-    """Verify what may be a record, and what lies beside it."""
-    records, damaged = read_all([path], RunResult)
-    for why in damaged.values():
-        found.add(path, f"{why}; {_way_out(path, why)}")
-    for result in records.values():
-        found.records += 1
-        copies[result.path][path] = result.values()["digest"]
-        if path.name != result.file:
-            found.add(path, f"it holds the record that belongs in {result.path}: rename it, or move it away")
-        elif path != folder / result.path and not (path.parent == folder and is_format_1(path)):
-            found.add(path, f"it belongs in {result.path}: move it there, with what lies beside it")
-        _verify_beside(result, path, found, recompute)
+@dataclass
+class _Verifying:
+    """One look at a folder.
+
+    Attributes:
+        copies: file of a record as its spec has it -> file where it was read -> its digest.
+        named: file of a record -> its sidecar, as the record names it; None where it names none.
+    """
+
+    folder: Path
+    recompute: Recompute | None
+    found: Verified = field(default_factory=Verified)
+    copies: dict[str, dict[Path, str]] = field(default_factory=lambda: defaultdict(dict))
+    named: dict[Path, Path | None] = field(default_factory=dict)
+
+    def all(self) -> None:
+        """Verify everything. Raises OSError for a folder that cannot be listed."""
+        beside = files_in(self.folder, SUFFIX, ARRAYS)  # before the records, which are written later
+        for path in files_in(self.folder):
+            self._file(path)
+        for files in self.copies.values():
+            if len(set(files.values())) > 1:
+                for path in files:
+                    others = ", ".join(str(other) for other in files if other != path)
+                    self.found.add(path, f"{others} is another record of the same run: move all but one away")
+        now = time.time()
+        for path in beside:
+            if why := self._without_record(path, now):
+                self.found.add(path, why)
+        for path in _stale_claims(self.folder, now):
+            what = "the process that held the run is gone: the next `bench run` into this folder removes it"
+            self.found.add(path, what)
+
+    def _file(self, path: Path) -> None:
+        """Verify what may be a record, and what lies beside it."""
+        records, damaged = read_all([path], RunResult)
+        for why in damaged.values():
+            self.found.add(path, f"{why}; {_way_out(path, why)}")
+        for result in records.values():
+            self.found.records += 1
+            self.copies[result.path][path] = result.values()["digest"]
+            self.named[path] = sidecar_path(path, result.sidecar) if result.sidecar else None
+            if path.name != result.file:
+                self.found.add(path, f"it holds the record that belongs in {result.path}: rename it, or move it away")
+            elif path != self.folder / result.path and not (path.parent == self.folder and is_format_1(path)):
+                self.found.add(path, f"it belongs in {result.path}: move it there, with what lies beside it")
+            self._beside(result, path)
+
+    def _beside(self, result: RunResult, path: Path) -> None:
+        """Verify what lies beside a record against it."""
+        try:
+            beside = sidecar_of_file(result, path)
+        except StoreError as error:
+            what = str(error).removeprefix(f"{path.parent}{os.sep}")
+            self.found.add(path, f"{what}; restore it from a copy, or repeat the run: {result.command} --force")
+            return
+        self.found.sidecars += bool(result.sidecar)
+        different: list[str] = []
+        try:
+            check_history(beside.history)
+            if result.ok:
+                check_beside(result.selected, beside.history, LAST, result.about.select)
+        except ValueError as error:
+            different.append(str(error))
+        if result.ok:
+            different += self._predictions(result, beside)
+        for what in different:
+            self.found.add(path, f"{what}, by what lies beside it; repeat the run: {result.command} --force")
+
+    def _predictions(self, result: RunResult, beside: Sidecar) -> Sequence[str]:
+        """What is different in predictions, and in the metrics that are computed of them."""
+        if not sets_predicted(result, beside):
+            return []
+        self.found.with_predictions += 1
+        different = check_predictions(result, beside)
+        if different or self.recompute is None:
+            return different
+        again = self.recompute(result, beside)
+        self.found.recomputed += again.values > 0
+        self.found.values += again.values
+        return again.different
+
+    def _without_record(self, path: Path, now: float) -> str:
+        """Why what may lie beside a record lies beside none; empty where it does."""
+        match = SIDECAR.fullmatch(path.name)
+        if not match and path.suffix == SUFFIX:
+            return "no sidecar has such a name, so move it away"
+        record = path.with_name(f"{match[1]}.json") if match else path.with_suffix(".json")
+        if holder_of(record, now) or not os.path.lexists(path):  # its record is being written
+            return ""
+        if not os.path.lexists(record):
+            return (
+                f"it has no record {record.name}: writing was cut off between the two; give the command of that run "
+                f"again, which replaces it, or move it away"
+            )
+        if match and record in self.named and self.named[record] != path:
+            return f"{record.name} is of another sidecar: it was left by a process that was killed, so remove it"
+        return ""
 
 
 def _way_out(path: Path, why: str) -> str:
@@ -120,61 +189,6 @@ def _way_out(path: Path, why: str) -> str:
     if NAME.fullmatch(path.name):
         return "restore it from a copy, or give the command of its run again with --force"
     return "no record has such a name, so move it away if it is none"
-
-
-def _verify_beside(result: RunResult, path: Path, found: Verified, recompute: Recompute | None) -> None:
-    """Verify what lies beside a record against it."""
-    place = path.with_suffix(SUFFIX)
-    try:
-        beside = sidecar_of_file(result, path)
-    except StoreError as error:
-        what = str(error).removeprefix(f"{path.parent}{os.sep}")
-        found.add(path, f"{what}; restore it from a copy, or repeat the run: {result.command} --force")
-        return
-    if result.sidecar:
-        found.sidecars += 1
-    elif os.path.lexists(place):
-        found.add(place, f"{path.name} says that nothing lies beside it: move it away")
-    different: list[str] = []
-    try:
-        check_history(beside.history)
-        if result.ok:
-            check_beside(result.selected, beside.history, LAST, result.about.select)
-    except ValueError as error:
-        different.append(str(error))
-    if result.ok:
-        different += _verify_predictions(result, beside, found, recompute)
-    for what in different:
-        found.add(path, f"{what}, as {place.name} has it; repeat the run: {result.command} --force")
-
-
-def _verify_predictions(
-    result: RunResult, beside: Sidecar, found: Verified, recompute: Recompute | None
-) -> Sequence[str]:
-    """What is different in predictions, and in the metrics that are computed of them."""
-    if not sets_predicted(result, beside):
-        return []
-    found.with_predictions += 1
-    different = check_predictions(result, beside)
-    if different or recompute is None:
-        return different
-    again = recompute(result, beside)
-    found.recomputed += again.values > 0
-    found.values += again.values
-    return again.different
-
-
-def _verify_that_it_has_a_record(path: Path, found: Verified, now: float) -> None:
-    """A sidecar is written before its record: where there is none, the process was killed in between or is at work."""
-    record = path.with_suffix(".json")
-    if os.path.lexists(record) or holder_of(record, now):
-        return
-    if not os.path.lexists(record) and os.path.lexists(path):
-        found.add(
-            path,
-            f"it has no record {record.name}: writing was cut off between the two; give the command of that run "
-            f"again, which replaces it, or move it to {SUPERSEDED}/",
-        )
 
 
 def _stale_claims(folder: Path, now: float) -> list[Path]:

@@ -29,6 +29,12 @@ def two(make_result, tmp_path):
     return [store.put(predicted(make_result, seed=seed)) for seed in (0, 1)]
 
 
+def beside(path: Path) -> Path:
+    """The sidecar of a record that is, or was, there."""
+    (found,) = path.parent.glob(f"{path.stem}.*.xz")
+    return found
+
+
 def problems(path: Path, **more) -> dict[str, str]:
     """File -> what is wrong with it."""
     folder = next(parent for parent in path.parents if parent.name == "results")
@@ -56,7 +62,7 @@ def test_a_folder_that_is_empty_or_is_none_has_no_problem(tmp_path):
 def test_a_sidecar_without_a_record_is_named_until_the_run_is_made_again(two, make_result, tmp_path):
     two[0].unlink()
     found = problems(two[0])
-    assert found.keys() == {two[0].with_suffix(".xz").name} and "it has no record" in found.popitem()[1]
+    assert found.keys() == {beside(two[0]).name} and "it has no record" in found.popitem()[1]
     ResultStore(tmp_path / "results").put(predicted(make_result, seed=0))
     assert problems(two[0]) == {}
 
@@ -68,11 +74,22 @@ def test_a_sidecar_whose_run_is_being_made_is_none_without_a_record(two, tmp_pat
         assert problems(two[0]) == {}
 
 
+def test_what_a_kill_left_beside_an_older_record_is_named_until_the_next_one(two, make_result, tmp_path):
+    left = two[0].with_name(f"{two[0].stem}.0123456789ab.xz")
+    for name in (left.name, "mine.xz"):
+        (two[0].parent / name).write_bytes(beside(two[0]).read_bytes())
+    found = problems(two[0])
+    assert found.keys() == {left.name, "mine.xz"}
+    assert "left by a process that was killed" in found[left.name] and "no sidecar has such a name" in found["mine.xz"]
+    ResultStore(tmp_path / "results").put(predicted(make_result, seed=0))
+    assert problems(two[0]).keys() == {"mine.xz"}
+
+
 def test_a_failure_that_takes_the_place_of_what_a_kill_left_has_no_sidecar(two, make_result, tmp_path):
     two[0].unlink()
     ResultStore(tmp_path / "results").put(make_result(seed=0, status="diverged", error="of old age"))
     assert problems(two[0]) == {}
-    assert not two[0].with_suffix(".xz").exists()
+    assert len(list(two[0].parent.glob("*.xz"))) == 1
 
 
 def other(make_result, seed):
@@ -85,7 +102,7 @@ def damage(name):
     """What is done to the first record, and a part of what is said of it."""
 
     def of_sidecar(change):
-        return lambda first, second, make: change(first.with_suffix(".xz"), second.with_suffix(".xz"), make)
+        return lambda first, second, make: change(beside(first), beside(second), make)
 
     return {
         "no sidecar": (of_sidecar(lambda one, two, make: one.unlink()), "xz is missing; restore it"),
@@ -112,19 +129,20 @@ DAMAGES = [
 @pytest.mark.parametrize("name", DAMAGES)
 def test_damage_is_named(name, two, make_result):
     harm, expected = damage(name)
+    names = {two[0].name, beside(two[0]).name}
     harm(*two, make_result)
     found = problems(two[0])
-    assert found.keys() <= {path.name for path in (two[0], two[0].with_suffix(".xz"))}
+    assert found.keys() <= names
     assert expected in found[two[0].name]
 
 
 def test_a_record_in_another_folder_or_under_another_name_is_named(two):
     wrong = two[0].parent.parent / "elsewhere"
     wrong.mkdir()
-    for path in (two[0], two[0].with_suffix(".xz")):
+    for path in (two[0], beside(two[0])):
         path.rename(wrong / path.name)
-    for path in (two[1], two[1].with_suffix(".xz")):
-        path.rename(path.with_stem("mine"))
+    for path in (beside(two[1]), two[1]):
+        path.rename(path.with_name(path.name.replace(two[1].stem, "mine")))
     found = problems(two[0])
     assert f"it belongs in class_fairness-v1/digits/{two[0].name}" in found[two[0].name]
     assert "rename it" in found["mine.json"]
@@ -215,7 +233,7 @@ def test_the_command_says_it_in_lines(two, tmp_path):
     values = json.loads(two[0].read_text()) | {"off_recipe": ["nothing\x1b[31m"]}
     del values["digest"]
     two[0].write_text(json.dumps(values | {"digest": digest(values)}))
-    two[0].with_suffix(".xz").unlink()
+    beside(two[0]).unlink()
     done = verified()
     assert done.exit_code == 1 and len(done.stderr.splitlines()) == 2 and "2 problems" in done.stdout
 
