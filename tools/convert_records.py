@@ -18,7 +18,6 @@ it was completed.
 """
 
 import argparse
-import json
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
@@ -30,6 +29,7 @@ from bench.records.files import write_whole
 from bench.records.run import RunResult
 from bench.records.sections import Completed
 from bench.records.sidecar import Sidecar, sidecar_path, sidecars_of
+from bench.store.conversion import converted
 from bench.store.results import ResultStore
 
 SCORES = ("ece",)
@@ -61,27 +61,19 @@ def convert_one(store: ResultStore, result: RunResult) -> None:
     old = old or ([] if result.sidecar or not result.ok else [store.path(result.spec)])
     if not old:
         return
-    beside = compact(what_is_there(store, result, old[0]))
-    made = replace(result, sidecar=beside.digest, beside=beside)
-    write(store, made)
+    write(store, converted(result, old[0]))
     for path in old:
         for suffix in (".json", ".npz"):
             if path.with_suffix(suffix) != store.path(result.spec):
                 path.with_suffix(suffix).unlink(missing_ok=True)
 
 
-def what_is_there(store: ResultStore, result: RunResult, path: Path) -> Sidecar:
-    """What lies beside a record of format 1: its history alone, where its arrays were not kept."""
-    if path.with_suffix(".npz").exists():
-        return store.sidecar(result)
-    return Sidecar(json.loads(path.read_text("utf-8"))["history"])
-
-
 def write(store: ResultStore, result: RunResult) -> None:
     """Write a record and what lies beside it, and compare what is read with it. Raises StoreError if it differs."""
     path = store.path(result.spec)
     assert result.beside is not None
-    write_whole(sidecar_path(path, result.sidecar), result.beside.to_bytes())
+    if result.sidecar:
+        write_whole(sidecar_path(path, result.sidecar), result.beside.to_bytes())
     result.save(store.folder)
     for left in sidecars_of(path):
         if left != sidecar_path(path, result.sidecar):
@@ -89,44 +81,6 @@ def write(store: ResultStore, result: RunResult) -> None:
     again = RunResult.from_json(path.read_text("utf-8"))
     if again != result or ResultStore(store.folder).sidecar(again).digest != result.sidecar:
         raise StoreError(f"{path} is not what was to be written")
-
-
-def compact(beside: Sidecar) -> Sidecar:
-    """What lay beside a record of format 1, in the form of today: of predictions, those of the test sets and probes, as
-    `bench.predictions.stored_logits` has them; weights as float16; classes and groups in the smallest type.
-    """
-    if not beside.arrays:
-        return beside
-    import numpy as np
-
-    arrays: dict[str, Any] = {}
-    for name, array in beside.arrays.items():
-        if name.startswith("val/"):
-            continue
-        if array.dtype == np.float32 and array.ndim == 2 and not name.endswith("/x"):
-            arrays[name] = _stored(array)
-        elif name == "train/weight":
-            arrays[name] = np.clip(array, *_limits()).astype(np.float16)
-        elif array.dtype == np.int16 and array.size and array.min() >= 0 and array.max() < 256:
-            arrays[name] = array.astype(np.uint8)
-        else:
-            arrays[name] = array
-    return Sidecar(beside.history, arrays)
-
-
-def _stored(logits: Any) -> Any:
-    import torch
-
-    from bench.predictions import stored_logits
-
-    return stored_logits(torch.from_numpy(logits)).numpy()
-
-
-def _limits() -> tuple[float, float]:
-    import numpy as np
-
-    about = np.finfo(np.float16)
-    return float(about.min), float(about.max)
 
 
 def complete(folder: Path, repetitions: Path) -> dict[Path, str]:

@@ -11,7 +11,7 @@ from bench import __version__
 from bench.cli import data, leaderboard, new, plot, run, throughput
 from bench.cli.common import DEBUG, debug_option, say
 from bench.cli.interrupts import SIGNALS, exit_code
-from bench.cli.store import show, verify
+from bench.cli.store import merge, show, verify
 from bench.errors import BenchError, PluginFailureError
 from bench.failures import place_of_exit, whole_traceback
 from bench.text import IN_ASCII, cut, visible
@@ -97,6 +97,7 @@ def main() -> None:
     bench leaderboard                               render tables from the records
     bench plot fraction                             draw pictures from the records
     bench verify-store                              look for defects in the records
+    bench merge machine_1 machine_2                 take records of several folders into one
     bench new method my_method                      begin a plugin of your own, ready to install
     """
 
@@ -109,6 +110,7 @@ COMMANDS = (
     leaderboard.leaderboard,
     plot.plot,
     verify.verify_store,
+    merge.merge,
     data.data,
     new.new,
 )

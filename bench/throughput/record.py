@@ -170,7 +170,7 @@ class ThroughputRecord(JsonRecord):
     def of(cls, values: dict[str, Any]) -> "ThroughputRecord":
         workload, conditions = values["workload"], values["conditions"]
         values["workload"] = Workload(**workload | {"shape": tuple(workload["shape"])})
-        values["conditions"] = Conditions(**conditions | {"methods": tuple(conditions["methods"])})
+        values["conditions"] = Conditions(**conditions | {"methods": tuple(conditions.get("methods", ()))})
         values["environment"] = Environment.read(values["environment"])
         return cls(**values | {"rows": [StepCost(**row) for row in values["rows"]]})
 

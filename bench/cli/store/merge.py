@@ -1,0 +1,108 @@
+"""`bench merge`."""
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from bench.cli.common import out_option, say
+from bench.cli.interrupts import exit_code
+from bench.cli.leaderboard import FOLDERS, write_tables
+from bench.errors import BenchError
+
+if TYPE_CHECKING:
+    from bench.records.json_file import JsonRecord
+    from bench.store.merging import Merged
+
+
+@click.command()
+@click.argument(
+    "folders",
+    metavar="DIR...",
+    nargs=-1,
+    required=True,
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+)
+@out_option
+def merge(folders: Sequence[Path], out: Path) -> None:
+    """Take the records of output folders into one, such as those of several machines.
+
+    Each DIR is an output folder, or a folder of records in one. Records that are there already stay as they are. Where
+    both have a record of one run, with other numbers or by other code, both are named and nothing is changed; so is
+    what cannot be read, and records whose sidecars are missing or damaged. The exit code is then 1. Two records of a
+    run that differ in costs and dates alone are one. Records of earlier versions are written in the form of today.
+
+    An interrupt leaves whole records, and giving the same command again takes the rest.
+    """
+    from bench.store.merging import Merged, merge
+
+    sources = [_sources(folder) for folder in folders]  # each is looked at before anything is written
+    merged = Merged()
+    try:
+        for source in sources:
+            for name, path in source.items():
+                if (out / name).resolve() == path.resolve():
+                    say(f"left out {path}: it is the folder that is merged into", err=True)
+                    continue
+                merge(path, out / name, _kinds()[name], merged)
+    except KeyboardInterrupt:
+        if merged.written:
+            write_tables(out)
+        taken = f"{len(merged.written):,} records were taken into {out}"
+        say(f"\ninterrupted: {taken}; give the same command again to go on", err=True)
+        sys.exit(exit_code())
+    whole = write_tables(out).whole if os.path.lexists(out) else True
+    _tell(merged, out)
+    sys.exit(1 if merged.conflicts or merged.left or not whole else 0)
+
+
+def _sources(folder: Path) -> dict[str, Path]:
+    """The folders of records in an output folder, or the one that this is, by the name that it has in one."""
+    from bench.records.json_file import files_in
+    from bench.store.verify import NAME
+
+    found = {name: folder / name for name in FOLDERS if (folder / name).is_dir()}
+    if found:
+        return found
+    own = Path(os.path.abspath(folder)).name
+    if own in FOLDERS:
+        return {own: folder}
+    try:
+        if any(NAME.fullmatch(path.name) for path in files_in(folder)):
+            return {FOLDERS[0]: folder}
+    except OSError as error:
+        raise BenchError(f"{error.filename} cannot be read: {error.strerror}") from error
+    raise BenchError(
+        f"{folder} has no folder {', '.join(FOLDERS)} with records, and is none of these: name another one"
+    )
+
+
+def _kinds() -> "Mapping[str, type[JsonRecord]]":
+    """What the records of each folder are."""
+    from bench.records.run import RunResult
+    from bench.throughput import ThroughputRecord, corruptions
+
+    return dict(zip(FOLDERS, (RunResult, ThroughputRecord, corruptions.CorruptionCosts), strict=True))
+
+
+def _tell(merged: "Merged", out: Path) -> None:
+    """Name what was not taken over, and count the rest."""
+    for path, why in merged.left.items():
+        say(f"left {path}: {why}", err=True)
+    for path, why in merged.conflicts.items():
+        say(f"conflict: {path}: {why}; nothing was changed, so move one of the two away", err=True)
+    parts = [f"took {len(merged.written):,} records into {out}"]
+    if merged.there:
+        parts.append(f"{merged.there:,} were there already")
+    if merged.other_costs:
+        parts.append(f"{merged.other_costs:,} differ(s) from those there in costs and dates alone, which stay")
+    if merged.completed:
+        parts.append(f"{merged.completed:,} that were there got their missing sidecars")
+    if merged.conflicts:
+        parts.append(f"{len(merged.conflicts):,} conflict(s)")
+    if merged.left:
+        parts.append(f"{len(merged.left):,} file(s) left")
+    say("; ".join(parts))

@@ -1,0 +1,283 @@
+"""Folders of records are merged without loss: nothing is replaced, and what is not taken is named."""
+
+import dataclasses
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from bench.cli import main
+from bench.records.run import RunResult
+from bench.records.sections import Code
+from bench.records.selections import Selections
+from bench.records.sidecar import Sidecar, sidecars_of
+from bench.store import merging
+from bench.store.claims import Claims
+from bench.store.merging import Merged, merge
+from bench.store.results import ResultStore
+from bench.store.verify import verify
+from tests.store.made import predicted
+
+
+def put(folder: Path, *results: RunResult) -> list[Path]:
+    return [ResultStore(folder).put(result) for result in results]
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def merged(source: Path, target: Path) -> Merged:
+    """What one merge says; nothing of the source changes, and the target is whole."""
+    before = contents(source)
+    found = Merged()
+    merge(source, target, RunResult, found)
+    assert contents(source) == before
+    assert dict(verify(target).problems) == {}
+    return found
+
+
+def test_each_record_is_taken_once_and_byte_by_byte(make_result, tmp_path):
+    results = [predicted(make_result, seed=seed) for seed in range(3)]
+    put(tmp_path / "a", *results[:2])
+    put(tmp_path / "b", *results[1:], make_result(seed=9, status="diverged", error="it did"))
+    first, second = (merged(tmp_path / name, tmp_path / "all") for name in "ab")
+    assert (len(first.written), first.there, len(second.written), second.there) == (2, 0, 2, 1)
+    assert contents(tmp_path / "all") == contents(tmp_path / "a") | contents(tmp_path / "b")
+    again = merged(tmp_path / "b", tmp_path / "all")
+    assert (again.written, again.there, again.conflicts, again.left) == ([], 3, {}, {})
+
+
+def test_other_costs_dates_and_machines_are_no_conflict_and_what_is_there_stays(make_result, tmp_path):
+    put(tmp_path / "a", predicted(make_result))
+    put(tmp_path / "b", predicted(make_result, seconds=9.0, device="CPU B"))
+    before = contents(tmp_path / "a")
+    found = merged(tmp_path / "b", tmp_path / "a")
+    assert (found.other_costs, found.there, found.conflicts, found.written) == (1, 0, {}, [])
+    assert contents(tmp_path / "a") == before
+
+
+def other_numbers(result):
+    chosen = dict(result.selected)
+    last = dataclasses.replace(
+        chosen["last"], metrics={"test": {"accuracy": 0.75, "tprd": 0.5}, "val": {"accuracy": 0.7}}
+    )
+    selected = Selections.of(chosen | {"last": last}, {"accuracy"})
+    beside = Sidecar({**result.history, "test/tprd": [1.0, 1 / 3, 0.5]}, result.arrays)
+    return dataclasses.replace(result, selected=selected, beside=beside, sidecar=beside.digest)
+
+
+def other_history(result):
+    beside = Sidecar({**result.history, "train/loss": [2.0, 1.0, 0.25]}, result.arrays)
+    return dataclasses.replace(result, beside=beside, sidecar=beside.digest)
+
+
+CONFLICTS = {
+    "numbers": (other_numbers, "numbers (test/tprd under last is 1.0 there, 0.5 here)"),
+    "history": (other_history, "numbers (in the history or the predictions)"),
+    "code": (lambda r: dataclasses.replace(r, code=Code("0123456789ab", {"method": "0" * 12})), "other code"),
+    "notes": (lambda r: dataclasses.replace(r, notes=["beware"]), "other notes"),
+    "data": (
+        lambda r: dataclasses.replace(r, data=dataclasses.replace(r.data, content="a" * 12)),
+        "numbers (in data)",
+    ),
+    "failure": (
+        lambda r: dataclasses.replace(r, status="diverged", error="it did", selected=Selections()),
+        "status 'ok' there, 'diverged' here",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CONFLICTS)
+def test_different_records_of_one_run_are_a_conflict_and_the_rest_is_taken(name, make_result, tmp_path):
+    change, expected = CONFLICTS[name]
+    (there,) = put(tmp_path / "a", predicted(make_result))
+    (here, _) = put(tmp_path / "b", change(predicted(make_result)), predicted(make_result, seed=5))
+    before = contents(tmp_path / "a")
+    found = merged(tmp_path / "b", tmp_path / "a")
+    assert len(found.written) == 1 and found.left == {}
+    assert found.conflicts.keys() == {here}
+    assert expected in found.conflicts[here] and str(there) in found.conflicts[here]
+    after = contents(tmp_path / "a")
+    assert {name: after[name] for name in before} == before
+
+
+def test_a_record_under_another_name_in_the_target_is_found(make_result, tmp_path):
+    (path,) = put(tmp_path / "a", predicted(make_result))
+    for file in (*sidecars_of(path), path):
+        file.rename(file.with_name(file.name.replace(path.stem, "mine")))
+    put(tmp_path / "b", other_numbers(predicted(make_result)))
+    found = Merged()
+    merge(tmp_path / "b", tmp_path / "a", RunResult, found)
+    assert (len(found.conflicts), found.written) == (1, [])
+
+
+DAMAGES = {
+    "no sidecar": lambda record, beside: beside.unlink(),
+    "half a sidecar": lambda record, beside: beside.write_bytes(beside.read_bytes()[:50]),
+    "half a record": lambda record, beside: record.write_bytes(record.read_bytes()[:200]),
+    "a newer record": lambda record, beside: record.write_text('{"format": 3}'),
+    "a foreign file": lambda record, beside: record.write_text("[]"),
+    "an edited record": lambda record, beside: record.write_text(record.read_text().replace("0.75", "0.5")),
+    "another name": lambda record, beside: record.rename(record.with_name("mine.json")),
+    "a link to nothing": lambda record, beside: (record.unlink(), record.symlink_to("nothing")),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGES)
+def test_what_cannot_be_used_is_named_and_left(name, make_result, tmp_path):
+    path, _ = put(tmp_path / "b", predicted(make_result), predicted(make_result, seed=1))
+    DAMAGES[name](path, sidecars_of(path)[0])
+    found = merged(tmp_path / "b", tmp_path / "a")
+    assert len(found.written) == 1 and len(found.left) == 1
+    assert len([*(tmp_path / "a").rglob("*.*")]) == 2
+
+
+def test_a_damaged_file_in_the_place_of_a_record_is_named_and_stays(make_result, tmp_path):
+    (there,) = put(tmp_path / "a", predicted(make_result))
+    (here,) = put(tmp_path / "b", predicted(make_result))
+    there.write_text("half")
+    before = contents(tmp_path / "a")
+    found = Merged()
+    merge(tmp_path / "b", tmp_path / "a", RunResult, found)
+    assert found.left.keys() == {here} and "is in its place" in found.left[here]
+    assert contents(tmp_path / "a") == before
+
+
+def test_a_record_whose_sidecar_is_missing_gets_it_from_an_equal_one(make_result, tmp_path):
+    (there,) = put(tmp_path / "a", predicted(make_result))
+    put(tmp_path / "b", predicted(make_result, seconds=9.0))
+    sidecars_of(there)[0].unlink()
+    found = merged(tmp_path / "b", tmp_path / "a")
+    assert (found.completed, found.other_costs) == (1, 1)
+
+
+@pytest.mark.parametrize("writes", range(1, 6))
+def test_an_interrupt_leaves_whole_records_and_the_next_one_goes_on(writes, make_result, tmp_path, monkeypatch):
+    put(tmp_path / "b", *(predicted(make_result, seed=seed) for seed in range(3)))
+    real, count = merging.write_whole, iter(range(1, 99))
+
+    def interrupted(path, content):
+        if next(count) == writes:
+            raise KeyboardInterrupt
+        real(path, content)
+
+    monkeypatch.setattr(merging, "write_whole", interrupted)
+    found = Merged()
+    with pytest.raises(KeyboardInterrupt):
+        merge(tmp_path / "b", tmp_path / "a", RunResult, found)
+    assert dict(verify(tmp_path / "a").problems) == {}
+    assert len(found.written) == (writes - 1) // 2
+    monkeypatch.undo()
+    assert len(merged(tmp_path / "b", tmp_path / "a").written) == 3 - len(found.written)
+    assert contents(tmp_path / "a") == contents(tmp_path / "b")
+
+
+def test_a_run_that_another_process_makes_is_left(make_result, tmp_path):
+    (path,) = put(tmp_path / "b", predicted(make_result))
+    record = path.relative_to(tmp_path / "b").as_posix()
+    found = Merged()
+    with Claims(tmp_path / "a") as claims:
+        claims.take(record)
+        merge(tmp_path / "b", tmp_path / "a", RunResult, found)
+    assert "another process makes this run" in found.left[path]
+    assert [*(tmp_path / "a").rglob("*.json")] == []
+
+
+def test_records_of_format_1_are_written_in_the_form_of_today(make_result, tmp_path):
+    """As an older version wrote them: flat, with the history as an entry."""
+    from bench.records.spec import digest
+
+    result = predicted(make_result)
+    values = json.loads(result.to_json())
+    chosen = {rule: dataclasses.asdict(one) for rule, one in result.selected.items()}
+    for one in chosen.values():
+        del one["counts"]
+    values |= {"format": 1, "history": dict(result.history), "arrays": "", "selected": chosen}
+    del values["sidecar"], values["digest"]
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / result.file).write_text(json.dumps(values | {"digest": digest(values)}))
+    found = merged(tmp_path / "b", tmp_path / "a")
+    assert [path.relative_to(tmp_path / "a").as_posix() for path in found.written] == [result.path]
+    (taken,) = ResultStore(tmp_path / "a").load()[0]
+    assert ResultStore(tmp_path / "a").sidecar(taken).history == result.history
+    assert merged(tmp_path / "b", tmp_path / "a").there == 1
+    again = merged(tmp_path / "a", tmp_path / "b")
+    assert (again.there, again.written) == (1, [])
+
+
+# The command
+
+
+def bench(*words):
+    return CliRunner().invoke(main, [str(word) for word in words], catch_exceptions=False)
+
+
+@pytest.fixture
+def machines(make_result, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    put(Path("m1/results"), predicted(make_result))
+    put(Path("m2/results"), predicted(make_result, seconds=2.0), predicted(make_result, seed=1))
+
+
+def test_the_command_merges_output_folders_and_writes_the_pages(machines):
+    done = bench("merge", "m1", "m2/results", "--out", "all")
+    assert (done.exit_code, done.stderr) == (0, "")
+    expected = "took 2 records into all; 1 differ(s) from those there in costs and dates alone, which stay\n"
+    assert done.stdout == expected
+    assert Path("all/class_fairness-v1-digits.md").exists()
+    assert bench("leaderboard", "--out", "all", "--check").exit_code == 0
+    done = bench("merge", "m1", "all", "m2", "--out", "all")
+    assert done.exit_code == 0 and done.stderr == "left out all/results: it is the folder that is merged into\n"
+
+
+def test_the_command_names_conflicts_and_what_is_left(machines, make_result):
+    put(Path("m3/results"), other_numbers(predicted(make_result)), predicted(make_result, seed=4))
+    Path("m3/results/notes.json").write_text("{}")
+    done = bench("merge", "m1", "m3", "--out", "all")
+    assert done.exit_code == 1
+    assert [line.split(":")[0] for line in done.stderr.splitlines()] == ["left m3/results/notes.json", "conflict"]
+    assert done.stdout == "took 2 records into all; 1 conflict(s); 1 file(s) left\n"
+
+
+def test_bad_folders_are_refused_before_anything_is_written(machines):
+    Path("empty").mkdir()
+    Path("file").write_text("")
+    Path("notes").mkdir()
+    Path("notes/a.json").write_text("{}")
+    for wrong in ("nothing", "empty", "file", "notes"):
+        done = bench("merge", "m1", wrong, "--out", "all")
+        assert (done.exit_code, len(done.stderr.splitlines()), done.stdout) == (2, 1, ""), done.stderr
+    assert bench("merge", "--out", "all").exit_code == 2
+    assert not Path("all").exists()
+
+
+def test_an_empty_store_is_merged_as_none(machines):
+    Path("empty/results").mkdir(parents=True)
+    done = bench("merge", "empty", "--out", "all")
+    assert (done.exit_code, done.stdout) == (0, "took 0 records into all\n")
+    assert not Path("all").exists()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_that_cannot_be_written_to_is_refused(machines):
+    Path("all").mkdir(mode=0o500)
+    done = bench("merge", "m1", "--out", "all")
+    assert done.exit_code == 2 and "cannot write to" in done.stderr
+
+
+def test_records_of_costs_are_merged_too(machines):
+    source = Path(__file__).parents[2] / "leaderboards"
+    for name in ("throughput", "corruptions"):
+        shutil.copytree(source / name, Path("m1") / name)
+    assert bench("merge", "m1", "--out", "all").exit_code == 0
+    for name in ("throughput", "corruptions"):
+        copied = contents(Path("all") / name)
+        assert {
+            n: text for n, text in contents(Path("m1") / name).items() if n.endswith(".json")
+        }.items() <= copied.items()
+    done = bench("merge", "m1", "--out", "all")
+    assert done.exit_code == 0 and done.stdout.startswith("took 0 records into all;")
