@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -82,7 +81,6 @@ def one(experiment: Experiment, store: ResultStore, seed: int = 0, **more: Any) 
     return result
 
 
-def kept_arrays(result: RunResult, store: ResultStore) -> dict[str, np.ndarray[Any, Any]]:
+def kept_arrays(result: RunResult, store: ResultStore) -> dict[str, Any]:
     """What is stored beside a record."""
-    with np.load(store.path(result.spec).with_suffix(".npz")) as kept:
-        return dict(kept)
+    return dict(store.sidecar(replace(result, beside=None)).arrays)

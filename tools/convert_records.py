@@ -104,7 +104,7 @@ def complete(folder: Path, repetitions: Path) -> dict[Path, str]:
         if different := difference(result, before, again, beside):
             left[store.path(result.spec)] = f"a repetition gives another {different}"
             continue
-        by = Completed(again.environment.created, again.code.core, again.environment.git)
+        by = Completed(again.environment.created, again.code.core, again.code.plugins, again.environment.git)
         data = replace(result.data, tests=again.data.tests)
         made = replace(result, selected=again.selected, data=data, completed=by, sidecar=beside.digest, beside=beside)
         write(store, made)

@@ -46,6 +46,16 @@ HISTORY = "history/"
 """What the names of the columns of the history begin with."""
 LARGEST = 2**33
 """The bytes of the largest sidecar that is read."""
+LARGEST_HEAD = 2**24
+"""The bytes of the longest list of arrays that is read."""
+USUAL = 2**28
+"""So many bytes of arrays are read of any sidecar."""
+DENSEST = 100
+"""Of more bytes than USUAL, so many are read for each byte of the file. Predictions are never pressed so much, and a
+small file that was made to fill the memory is.
+"""
+MEMORY = 2**28
+"""The bytes of memory that `xz` may take for itself: its largest preset takes a quarter."""
 WHOLE = ("epoch", "step")
 """Columns of the history that hold whole numbers."""
 TRAIN = "train/"
@@ -78,7 +88,7 @@ class Sidecar:
 
         arrays = {f"{HISTORY}{name}": _column(name, values) for name, values in self.history.items()}
         arrays |= self.arrays
-        return {name: np.ascontiguousarray(array, array.dtype.newbyteorder("<")) for name, array in arrays.items()}
+        return {name: np.asarray(array, array.dtype.newbyteorder("<"), order="C") for name, array in arrays.items()}
 
     @property
     def as_stored(self) -> Sidecar:
@@ -93,7 +103,10 @@ class Sidecar:
             entries.append([name, array.dtype.str, list(array.shape), form])
             parts.append(content)
         head = canonical({"format": FORMAT, "arrays": entries}).encode()
-        return lzma.compress(b"\n".join([head, b"".join(parts)]), preset=9 | lzma.PRESET_EXTREME)
+        content = b"\n".join([head, b"".join(parts)])
+        window = min(max(len(content), 2**12), 2**26)  # more would take memory and time, and press nothing more
+        filters = [{"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME, "dict_size": window}]
+        return lzma.compress(content, filters=filters)
 
     @classmethod
     def from_bytes(cls, content: bytes, digest: str) -> Sidecar:
@@ -107,16 +120,16 @@ class Sidecar:
             StoreError: if the content is damaged, of a newer version, or belongs to another record.
         """
         try:
-            head, _, rest = lzma.decompress(content).partition(b"\n")
+            head, _, rest = _unpacked(content).partition(b"\n")
             about = json.loads(head)
             form = about["format"]
-        except (lzma.LZMAError, EOFError, ValueError, LookupError, TypeError) as error:
+        except (lzma.LZMAError, EOFError, ValueError, LookupError, TypeError, RecursionError) as error:
             raise StoreError(f"it is no sidecar of a record: {error}") from error
         if form != FORMAT:
             raise StoreError(f"its format is {form!r}, expected {FORMAT}: it was written by another version of bench")
         try:
             arrays = _decoded(about["arrays"], rest)
-        except (ValueError, LookupError, TypeError, ArithmeticError) as error:
+        except (ValueError, LookupError, TypeError, ArithmeticError, SyntaxError) as error:
             raise StoreError(f"it is damaged: {error}") from error
         if (found := digest_of(arrays)) != digest:
             raise StoreError(f"it does not belong to its record: its digest is {found}, expected {digest}")
@@ -170,8 +183,9 @@ def _column(name: str, values: Sequence[float | None]) -> Array:
 
     if name in WHOLE:
         return np.array(values, np.int64)
-    numbers = [math.nan if value is None else value for value in values]
-    return np.array(numbers, np.float32 if name.startswith(TRAIN) else np.float64)
+    numbers = np.array([math.nan if value is None else value for value in values], np.float64)
+    with np.errstate(over="ignore"):  # what is too large for float32 is infinity
+        return numbers.astype(np.float32) if name.startswith(TRAIN) else numbers
 
 
 def _values(array: Array) -> list[float | None]:
@@ -185,10 +199,10 @@ def _encoded(name: str, arrays: Mapping[str, Array]) -> tuple[str, bytes]:
 
     array = arrays[name]
     if array.dtype == np.float16:
-        bits = array.view(np.uint16)
+        bits = array.reshape(-1).view(np.uint16)
         before = _alike(name, arrays)
         if before:
-            bits = bits - arrays[before].view(np.uint16)
+            bits = bits - arrays[before].reshape(-1).view(np.uint16)
         return f"after {before}" if before else "planes", _planes(bits)
     if array.dtype.kind in "iu" and array.ndim == 1 and array.dtype.itemsize > 1:
         return "steps", np.diff(array, prepend=array.dtype.type(0)).tobytes()
@@ -197,9 +211,10 @@ def _encoded(name: str, arrays: Mapping[str, Array]) -> tuple[str, bytes]:
 
 def _alike(name: str, arrays: Mapping[str, Array]) -> str:
     """The first array of the same set, type and shape, if it comes before this one; empty where there is none."""
-    own, of_set = arrays[name], f"{name.rpartition('/')[0]}/"
-    alike = (other for other, array in arrays.items() if other.startswith(of_set) and _kind(array) == _kind(own))
-    first = next(alike)
+    own, of_set = arrays[name], name.rpartition("/")[0]
+    first = next(
+        other for other, array in arrays.items() if other.rpartition("/")[0] == of_set and _kind(array) == _kind(own)
+    )
     return "" if first == name else first
 
 
@@ -212,6 +227,23 @@ def _planes(bits: Array) -> bytes:
     return (bits >> 8).astype("u1").tobytes() + (bits & 255).astype("u1").tobytes()
 
 
+def _unpacked(content: bytes) -> bytes:
+    """What `xz` has pressed. The memory is not taken before it is known to be of a sidecar's size. Raises LZMAError,
+    EOFError or ValueError where it is not.
+    """
+    stream = lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=MEMORY)
+    begin = stream.decompress(content, max_length=LARGEST_HEAD)
+    if len(begin) == LARGEST_HEAD and b"\n" not in begin:
+        raise ValueError(f"its first line has more than {LARGEST_HEAD:,} bytes")
+    most = max(USUAL, DENSEST * len(content))
+    rest = b"" if stream.eof else stream.decompress(b"", max_length=most)
+    if not stream.eof and len(rest) == most:
+        raise ValueError(f"it has more than {most:,} bytes")
+    if not stream.eof or stream.unused_data:
+        raise EOFError("it is cut off" if not stream.eof else f"{len(stream.unused_data)} bytes follow its end")
+    return begin + rest
+
+
 def _decoded(entries: Sequence[Any], rest: bytes) -> dict[str, Array]:
     """The arrays of a file. Raises ValueError, LookupError or TypeError where it does not hold them."""
     import numpy as np
@@ -220,9 +252,11 @@ def _decoded(entries: Sequence[Any], rest: bytes) -> dict[str, Array]:
     begin = 0
     for name, kind, shape, form in entries:
         dtype = np.dtype(kind)
+        if dtype.str != kind or dtype.hasobject:
+            raise ValueError(f"{name} is of the type {kind!r}")
         end = begin + math.prod(shape) * dtype.itemsize
         content = rest[begin:end]
-        if dtype.hasobject or len(content) != end - begin:
+        if len(content) != end - begin:
             raise ValueError(f"{name} is cut off")
         arrays[name] = _of_form(form, content, dtype, arrays).reshape(shape)
         begin = end
@@ -242,5 +276,5 @@ def _of_form(form: str, content: bytes, dtype: np.dtype[Any], before: Mapping[st
     high, low = np.frombuffer(content, "u1").reshape(2, -1).astype(np.uint16)
     bits = high << 8 | low
     if form != "planes":
-        bits = bits + before[form.removeprefix("after ")].view(np.uint16).reshape(-1)
+        bits = bits + before[str(form).removeprefix("after ")].view(np.uint16).reshape(-1)
     return bits.view(dtype)

@@ -181,7 +181,7 @@ class Evaluations:
             rule: Selected(
                 epochs[rule],
                 {s: {m: v[run] for m, v in rows[epochs[rule]][s].items()} for s in self._sets},
-                {name: self._counts(name, logits, run) for name, logits in kept.items() if name not in self._probes},
+                {name: self._counts(name, kept[name], run) for name in self._stored if name not in self._probes},
             )
             for rule, kept in self._kept(run).items()
         }

@@ -107,11 +107,7 @@ def check(result: RunResult, experiment: Experiment, store: ResultStore) -> None
             assert np.array_equal(y, split.y) and np.array_equal(group, split.group)
             by_hand = counted(arrays[f"{name}/{rule}"], y, group, len(result.about.classes), rows(result, experiment))
             assert [chosen.counts[name].right, chosen.counts[name].predicted] == by_hand
-        assert chosen.counts.keys() == {"val", *splits.tests}
-        of_val = chosen.counts["val"]
-        assert sum(map(sum, of_val.predicted)) == result.data.sizes["val"]
-        right = sum(map(sum, of_val.right)) / result.data.sizes["val"]
-        assert chosen.metrics["val"]["accuracy"] == right
+        assert chosen.counts.keys() == splits.tests.keys()
     assert store.get(result.spec) is not None  # what cannot be true is refused there
 
 
