@@ -76,8 +76,9 @@ def test_a_sidecar_whose_run_is_being_made_is_none_without_a_record(two, tmp_pat
 
 def test_what_a_kill_left_beside_an_older_record_is_named_until_the_next_one(two, make_result, tmp_path):
     left = two[0].with_name(f"{two[0].stem}.0123456789ab.xz")
+    content = beside(two[0]).read_bytes()
     for name in (left.name, "mine.xz"):
-        (two[0].parent / name).write_bytes(beside(two[0]).read_bytes())
+        (two[0].parent / name).write_bytes(content)
     found = problems(two[0])
     assert found.keys() == {left.name, "mine.xz"}
     assert "left by a process that was killed" in found[left.name] and "no sidecar has such a name" in found["mine.xz"]
