@@ -1,5 +1,9 @@
 """The metrics: functions of predictions, computed on the device of the predictions without waiting for it.
 
+The predictions are those that are stored (`bench.predictions.stored_logits`): of each sample, how far its logits are
+below the largest one, rounded to float16. So a metric that is computed from a file of predictions is the run's to the
+last bit, also one that no plugin offered when the run was made. Counts of predicted classes are as of the raw logits.
+
 Every metric here is a fraction in [0, 1]. Every function takes one run, or several runs that are stacked along leading
 dimensions, written `..` in the shapes below. Plugins offer further metrics by the hook `bench_metrics`, as this module
 does itself.
@@ -88,7 +92,8 @@ def ece(p: Predictions, counts: Tensor) -> Tensor:
     """Expected calibration error: mean distance of confidence and accuracy in 15 equal bins of the confidence.
 
     Guo, Pleiss, Sun, Weinberger 2017, equations 2 and 3; bins are closed on the right. The confidence is the predicted
-    class's softmax, also where the loss in training was not the cross entropy.
+    class's softmax, also where the loss in training was not the cross entropy. Departure: it is the softmax of the
+    stored predictions, whose logits are rounded to float16.
     """
     confidence = p.logits.double().softmax(-1).amax(-1)
     gap = (p.logits.argmax(-1) == p.y).double() - confidence
@@ -130,7 +135,9 @@ class Metric:
     Attributes:
         function: `function(p, counts)` with the predictions p and `counts = confusion(p)` [.., G, C, C] int64 gives
             [..] float64, one value for each run, NaN where the metric is undefined. It computes on the device of the
-            predictions and does not wait for it. Its docstring says what the metric is; tables show the first line.
+            predictions and does not wait for it. The logits of p are float32, relative to the largest one of the
+            sample, which is 0, and rounded as they are stored: the raw scale of logits is not known. Its docstring
+            says what the metric is; tables show the first line.
         higher_is_better: whether the higher of two values is the better one; None if neither is.
         unit: `%` for a fraction, which tables show in percent; otherwise the unit of the values, such as `nats`, which
             tables show as they are.
@@ -235,6 +242,7 @@ def evaluate(p: Predictions, labelled: bool = True, metrics: Mapping[str, Metric
     """Compute metrics of predictions.
 
     Args:
+        p: the predictions; in runs with logits as they are stored.
         labelled: whether the samples have labels; if not, the metrics that need labels are left out.
         metrics: by name; None: those of this module.
 

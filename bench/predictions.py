@@ -1,4 +1,7 @@
-"""What a model predicts, and what is counted of it: confusion and rates.
+"""What a model predicts: the form in which it is stored, and what is counted of it: confusion and rates.
+
+Predictions are stored as float16, and every metric is defined on these stored values, so that what is computed from a
+file is what the run has computed.
 
 A rate whose denominator is zero, such as the true positive rate of a group without positives, is undefined: it is
 NaN. This module does not import torch, because `bench.metrics` imports it, which tables read.
@@ -7,12 +10,56 @@ NaN. This module does not import torch, because `bench.metrics` imports it, whic
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from math import nan
+from typing import TYPE_CHECKING, Any
 
 from bench.errors import BenchError, ProtocolError
 
 if TYPE_CHECKING:
+    import numpy as np
     from torch import Tensor
+
+MOST = 65504.0
+"""The largest number of float16."""
+NEAREST_TO_ZERO = -(2.0**-24)
+"""The negative number of float16 that is nearest to 0."""
+
+
+def stored_logits(logits: Tensor) -> Tensor:
+    """The form in which logits are stored: how far each is below the largest one of its sample, in float16.
+
+    The predicted class is the same, and so is the set of largest logits: a logit below the largest one never becomes
+    0. The softmax changes by the rounding alone, which is 0.05 % of the distance, and a distance above 65,504 becomes
+    65,504.
+
+    Args:
+        logits: [.., N, C] float.
+
+    Returns:
+        [.., N, C] float16, at most 0, on the device of the logits, which is not waited for. NaN for all logits of a
+        sample that has one that is not finite.
+    """
+    largest = logits.amax(-1, keepdim=True)
+    finite = largest.isfinite() & logits.amin(-1, keepdim=True).isfinite()
+    below = (logits - largest).clamp_(-MOST, NEAREST_TO_ZERO).half()
+    return below.masked_fill_(logits == largest, 0.0).masked_fill_(~finite, nan)
+
+
+def whole_numbers(numbers: Tensor) -> np.ndarray[Any, Any]:
+    """Whole numbers as an array of the smallest type that holds all of them.
+
+    Args:
+        numbers: integers on any device.
+
+    Returns:
+        The array, of uint8, int16, int32 or int64.
+    """
+    array = numbers.cpu().numpy()
+    least, most = (int(array.min()), int(array.max())) if array.size else (0, 0)
+    for kind, bottom, top in (("uint8", 0, 2**8), ("int16", -(2**15), 2**15), ("int32", -(2**31), 2**31)):
+        if bottom <= least and most < top:
+            return array.astype(kind)
+    return array
 
 
 @dataclass(frozen=True)

@@ -79,3 +79,8 @@ def one(experiment: Experiment, store: ResultStore, seed: int = 0, **more: Any) 
     """Of a run with one seed."""
     (result,) = run(experiment, [seed], store, CPU, **more)
     return result
+
+
+def kept_arrays(result: RunResult, store: ResultStore) -> dict[str, Any]:
+    """What is stored beside a record."""
+    return dict(store.sidecar(replace(result, beside=None)).arrays)

@@ -1,4 +1,4 @@
-"""Brings the records of a folder into the format of today, in place.
+"""Makes records of today's format of those of earlier versions, in place.
 
 Give it for a folder with records of earlier versions:
 
@@ -26,9 +26,10 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import BenchError, StoreError
+from bench.records.files import write_whole
 from bench.records.run import RunResult
 from bench.records.sections import Completed
-from bench.records.sidecar import SUFFIX, Sidecar
+from bench.records.sidecar import Sidecar, sidecar_path, sidecars_of
 from bench.store.results import ResultStore
 
 SCORES = ("ece",)
@@ -80,18 +81,19 @@ def write(store: ResultStore, result: RunResult) -> None:
     """Write a record and what lies beside it, and compare what is read with it. Raises StoreError if it differs."""
     path = store.path(result.spec)
     assert result.beside is not None
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.with_suffix(SUFFIX).write_bytes(result.beside.to_bytes())
+    write_whole(sidecar_path(path, result.sidecar), result.beside.to_bytes())
     result.save(store.folder)
+    for left in sidecars_of(path):
+        if left != sidecar_path(path, result.sidecar):
+            left.unlink()
     again = RunResult.from_json(path.read_text("utf-8"))
-    Sidecar.from_bytes(path.with_suffix(SUFFIX).read_bytes(), again.sidecar)
-    if again != result:
+    if again != result or ResultStore(store.folder).sidecar(again).digest != result.sidecar:
         raise StoreError(f"{path} is not what was to be written")
 
 
 def compact(beside: Sidecar) -> Sidecar:
     """What lay beside a record of format 1, in the form of today: of predictions, those of the test sets and probes, as
-    `bench.predictions.stored` has them; weights as float16; classes and groups in the smallest type.
+    `bench.predictions.stored_logits` has them; weights as float16; classes and groups in the smallest type.
     """
     if not beside.arrays:
         return beside
@@ -115,9 +117,9 @@ def compact(beside: Sidecar) -> Sidecar:
 def _stored(logits: Any) -> Any:
     import torch
 
-    from bench.predictions import stored
+    from bench.predictions import stored_logits
 
-    return stored(torch.from_numpy(logits)).numpy()
+    return stored_logits(torch.from_numpy(logits)).numpy()
 
 
 def _limits() -> tuple[float, float]:
@@ -148,7 +150,7 @@ def complete(folder: Path, repetitions: Path) -> dict[Path, str]:
         if different := difference(result, before, again, beside):
             left[store.path(result.spec)] = f"a repetition gives another {different}"
             continue
-        by = Completed(again.environment.created, again.code.core, again.environment.git)
+        by = Completed(again.environment.created, again.code.core, again.code.plugins, again.environment.git)
         data = replace(result.data, tests=again.data.tests)
         made = replace(result, selected=again.selected, data=data, completed=by, sidecar=beside.digest, beside=beside)
         write(store, made)

@@ -1,11 +1,11 @@
 """Makes the list of codes that give the same numbers, bench/records/equivalent.json, from committed records run again.
 
 Records hold hashes of the code that made them; those of older records come from their commits. Where a hash is no
-longer that of today, this program runs the shortest of its records again. A record from another processor, which rounds
-otherwise, is made anew by the code of its commit first. If all numbers are the same to the bit, the hash of then and
-that of today are noted as equivalent, with the key of the record: `bench run` and the pages take them for one. Records
-whose numbers differ are named and show nothing. Give it after changes that were meant to change no number, and commit
-the list.
+longer that of today, this program runs the shortest of its records again, unless a record was completed by today's code
+(`tools/convert_records.py`), which shows the same. A record from another processor, which rounds otherwise, is made
+anew by the code of its commit first. If all numbers are the same to the bit, the hash of then and that of today are
+noted as equivalent, with the key of the record: `bench run` and the pages take them for one. Records whose numbers
+differ are named and show nothing. Give it after changes that were meant to change no number, and commit the list.
 """
 
 import argparse
@@ -174,11 +174,27 @@ def changes_of(result: RunResult, known: KnownCode) -> set[Changed]:
     hashes = own if result.code.core else known.of_commit(result.environment, result.spec.protocol_name)
     changes = set()
     for use, old in hashes.items():
-        told = result.environment.plugins.get(use, "").partition(" ")[0]
-        name = CORE if use == CORE else told or plugin_of_protocol(result.spec.protocol_name)
+        name = plugin_of(result, use)
         if old != UNKNOWN and now(name) not in (old, UNKNOWN):
             changes.add(Changed(name, old, now(name)))
     return changes
+
+
+def shown_by_completion(result: RunResult, known: KnownCode) -> set[Changed]:
+    """The changes since a record was made that its completion shows to be equivalent: the repetition that gave its
+    predictions gave the same numbers to the bit.
+    """
+    by = result.completed
+    if by is None:
+        return set()
+    then = {plugin_of(result, use): one for use, one in ({CORE: by.core} | by.plugins).items()}
+    return {change for change in changes_of(result, known) if then.get(change.of) == change.new}
+
+
+def plugin_of(result: RunResult, use: str) -> str:
+    """The name of the plugin of a record that has a use, or CORE."""
+    told = result.environment.plugins.get(use, "").partition(" ")[0]
+    return CORE if use == CORE else told or plugin_of_protocol(result.spec.protocol_name)
 
 
 # Runs
@@ -430,10 +446,15 @@ def choose(
 
 
 def find_out(
-    candidates: Sequence[Candidate], store: ResultStore, seconds: float, jobs: int, data_dir: Path | None
-) -> Findings:
-    """Run the chosen records of a store again, several at a time, as long as there is time."""
-    findings, tried = Findings(), set[str]()
+    findings: Findings,
+    candidates: Sequence[Candidate],
+    store: ResultStore,
+    seconds: float,
+    jobs: int,
+    data_dir: Path | None,
+) -> None:
+    """Run the chosen records of a store again, several at a time, as long as there is time, and add what they show."""
+    tried: set[str] = set()
     deadline = time.time() + seconds
     running: dict[Future[str], Candidate] = {}
     with (
@@ -451,7 +472,7 @@ def find_out(
                 runs = {seed: replace(run, beside=store.sidecar(run)) for seed, run in candidate.runs.items()}
                 running[pool.submit(run_again, runs, Path(trees), data_dir, deadline)] = candidate
             if not running:
-                return findings
+                return
             done = next((future for future in running if future.done()), None)
             if done is None:
                 time.sleep(0.1)
@@ -504,7 +525,11 @@ def _main(asked: argparse.Namespace) -> int:
         Candidate(one.runs, frozenset(change for change in one.changes if change not in shown_before))
         for one in candidates
     ]
-    findings = find_out(fresh, store, asked.seconds, asked.jobs, asked.data_dir)
+    findings = Findings()
+    for result in results:
+        for change in shown_by_completion(result, known):
+            findings.equal[change].add(result.spec.key)
+    find_out(findings, fresh, store, asked.seconds, asked.jobs, asked.data_dir)
     recorded = {one for result in results for one in (result.code.core, *result.code.plugins.values())}
     listed = entries(before["equivalent"], findings.sure, recorded)
     values = {"commits": {name: vars(commit) for name, commit in known.commits.items()}, "equivalent": listed}

@@ -1,9 +1,10 @@
-"""Writes docs/record.schema.json, the JSON Schema of the records of runs, from the types of `bench.records`.
+"""Makes docs/record.schema.json, the JSON Schema of the records of runs, from the types of `bench.records`.
 
 Give it after a change of these types, and commit the file. A field without a default is required; a field that is left
 out has its default. A record of an earlier format has other entries; `bench` reads it all the same.
 """
 
+import argparse
 import dataclasses
 import inspect
 import json
@@ -96,5 +97,10 @@ def text() -> str:
     return json.dumps(schema(), indent=1) + "\n"
 
 
-if __name__ == "__main__":
+def main() -> None:
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     FILE.write_text(text())
+
+
+if __name__ == "__main__":
+    main()

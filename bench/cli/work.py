@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 from bench.cli.common import say
 from bench.cli.summary import label_of
 from bench.records.files import SUPERSEDED, check_replaceable
-from bench.records.sidecar import SUFFIX
 
 if TYPE_CHECKING:
     from bench.cli.turns import Turns
@@ -41,7 +40,7 @@ def check_all(
         group = standing(experiment, seeds, store, asked["force"], asked["keep"]).missing
         records = [store.path(experiment.spec(seed)) for seed in group]
         folders = {folder for path in records for folder in (path.parent.parent, path.parent, path.parent / SUPERSEDED)}
-        check_replaceable([path.with_suffix(SUFFIX) for path in records], sorted(folders))
+        check_replaceable([], sorted(folders))
         if group and asked["isolate"]:
             in_own_process(check, experiment, group, device=device, **how)
         elif group:

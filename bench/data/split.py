@@ -48,6 +48,8 @@ ORIGIN = "origin"
 """The column of training data that a method has made, which says where each sample comes from."""
 TRUE_CLASS = "true_class"
 """The column with the class of each sample before a protocol changed it, int64; pictures tell these samples apart."""
+POSITION = "position in the data set"
+"""The column of test sets, in a run alone, that says where each sample is in the data that its protocol was given."""
 
 
 @dataclass(frozen=True)

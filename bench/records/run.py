@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from bench.errors import StoreError
 from bench.records.format_1 import upgraded
@@ -20,12 +20,9 @@ from bench.records.possible import (
 )
 from bench.records.sections import About, Code, Completed, Costs, Data, Environment, Resolved
 from bench.records.selections import Selections
-from bench.records.sidecar import Sidecar
+from bench.records.sidecar import Arrays, Sidecar
 from bench.records.spec import SHARED, RunSpec, check_command
 from bench.records.written import Section, as_written
-
-if TYPE_CHECKING:
-    from bench.records.sidecar import Arrays
 
 LAST = "last"
 """The selection rule that takes the model of the last epoch."""
@@ -117,7 +114,7 @@ class RunResult(JsonRecord):
         return self.beside.history
 
     @property
-    def arrays(self) -> "Arrays":
+    def arrays(self) -> Arrays:
         """Name -> array, of what lies beside the record. Raises StoreError as `history` does."""
         if self.beside is None:
             raise self._not_read()

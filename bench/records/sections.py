@@ -259,11 +259,13 @@ class Completed(Section):
     Attributes:
         created: when it was made: date and time, ISO 8601, UTC.
         core: the hash of the core that made it.
+        plugins: use -> hash of the plugin, as for `Code`.
         git: the checkout that its source lies in; None where it is none.
     """
 
     created: str
     core: str
+    plugins: dict[str, str] = field(default_factory=dict)
     git: Git | None = None
 
     @classmethod

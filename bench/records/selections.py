@@ -37,7 +37,7 @@ class Selected:
     Attributes:
         epoch: the number of epochs of the training after which the model was selected.
         metrics: set -> metric -> value; NaN or None where it is undefined.
-        counts: labelled set -> what is predicted for its samples. Empty in records of earlier versions.
+        counts: test set -> what is predicted for its samples. Empty in records of earlier versions.
     """
 
     epoch: int
@@ -55,7 +55,7 @@ class Selections(Section, Mapping[str, Selected]):
             rules.
         metrics: set -> metric -> its value under each rule; None where it is undefined. Of the validation data these
             are the metrics that tables show or epochs are selected by; the history has the others.
-        counts: labelled set -> `right` and `predicted` (`Counts`) -> under each rule, by group and class. Empty in
+        counts: test set -> `right` and `predicted` (`Counts`) -> under each rule, by group and class. Empty in
             records of earlier versions.
     """
 

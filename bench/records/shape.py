@@ -5,12 +5,17 @@ may have computed the digest of anything.
 import dataclasses
 import functools
 import types
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
-PLAIN = {str, bool, int, float, types.NoneType}
-"""Types whose values need no look inside: one value of each stands for all of a list or a mapping."""
-hints_of = functools.cache(get_type_hints)
+PLAIN = {str: {str}, bool: {bool}, int: {int}, float: {int, float}, types.NoneType: {types.NoneType}}
+"""Type whose values need no look inside -> the types that JSON gives for it."""
+
+
+@functools.cache
+def hints_of(kind: Any) -> dict[str, Any]:
+    """The types of the fields of a dataclass."""
+    return get_type_hints(kind)
 
 
 def check_shape(value: Any, kind: Any, where: str) -> None:
@@ -25,25 +30,60 @@ def check_shape(value: Any, kind: Any, where: str) -> None:
     Raises:
         ValueError: if it is not, with the place, the value and the type.
     """
+    if not _quick(kind)(value):
+        _check(value, kind, where)
+
+
+@functools.cache
+def _quick(kind: Any) -> Callable[[Any], bool]:
+    """A quick test for a type. Where it fails, `_check` has the last word: it takes longer and says what is wrong."""
     origin, arguments = get_origin(kind), get_args(kind)
     if kind is Any:
-        return
+        return lambda value: True
+    if (plain := _plain(kind)) is not None:
+        return lambda value: type(value) in plain
     if origin in (Union, types.UnionType):
-        if type(value) not in arguments and not any(_fits(value, argument, where) for argument in arguments):
+        tests = [_quick(argument) for argument in arguments]
+        return lambda value: any(test(value) for test in tests)
+    if dataclasses.is_dataclass(kind):
+        hints = get_type_hints(kind)
+        fields = [(field.name, _quick(hints[field.name])) for field in dataclasses.fields(kind)]
+        return lambda value: type(value) is kind and all(test(getattr(value, name)) for name, test in fields)
+    if origin in (dict, Mapping, list, Sequence):
+        inner = arguments[-1]
+        expected = dict if origin in (dict, Mapping) else list
+        entries: Callable[[Any], Any] = dict.values if expected is dict else iter
+        of_entry, plain_entry = _quick(inner), _plain(inner)
+        if plain_entry is not None:
+            return lambda value: type(value) is expected and plain_entry.issuperset(map(type, entries(value)))
+        return lambda value: type(value) is expected and all(map(of_entry, entries(value)))
+    return lambda value: False
+
+
+def _plain(kind: Any) -> set[type] | None:
+    """The types of the values of a type without parts, or of a union of these; None for another type."""
+    kinds = get_args(kind) if get_origin(kind) in (Union, types.UnionType) else (kind,)
+    known = [PLAIN.get(types.NoneType if one is None else one) for one in kinds]
+    return set().union(*known) if None not in known else None  # type: ignore[arg-type]
+
+
+def _check(value: Any, kind: Any, where: str) -> None:
+    """As `check_shape`, with every part looked at."""
+    origin, arguments = get_origin(kind), get_args(kind)
+    if origin in (Union, types.UnionType):
+        if not any(_fits(value, argument, where) for argument in arguments):
             raise _mismatch(value, kind, where)
     elif dataclasses.is_dataclass(kind) and isinstance(value, kind):  # type: ignore[arg-type]
         hints = hints_of(type(value))
         for field in dataclasses.fields(kind):
             check_shape(getattr(value, field.name), hints[field.name], f"{where}.{field.name}".removeprefix("."))
     elif origin in (dict, Mapping) and isinstance(value, dict):
-        named = dict(zip(map(type, value.values()), value.items(), strict=True))
-        for name, entry in named.values() if named.keys() <= PLAIN else value.items():
+        for name, entry in value.items():
             check_shape(entry, arguments[1], f"{where}.{name}")
     elif origin in (list, tuple, Sequence) and isinstance(value, list | tuple):
-        by_type = dict(zip(map(type, value), value, strict=True))
-        for entry in by_type.values() if by_type.keys() <= PLAIN else value:  # histories are long
+        for entry in value:
             check_shape(entry, arguments[0], where)
-    elif not _is_plain(value, kind):
+    elif kind is not Any and not _is_plain(value, kind):
         raise _mismatch(value, kind, where)
 
 

@@ -15,13 +15,16 @@ Numpy is imported where it is needed, because tables read no sidecars.
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import lzma
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.errors import StoreError
@@ -31,11 +34,14 @@ if TYPE_CHECKING:
     import numpy as np
 
     Array = np.ndarray[Any, Any]
-    Arrays = Mapping[str, Array]
 
+Arrays = Mapping[str, Any]
+"""Name -> array of numpy."""
 FORMAT = 1
 SUFFIX = ".xz"
-"""The ending of a sidecar's name, in the place of the record's `.json`."""
+NAME = re.compile(r"(.+)\.([0-9a-f]{12})\.xz")
+"""The name of a sidecar: that of its record without `.json`, and its digest. So a new one never replaces that of an
+older record, which stays whole until the new record is written."""
 HISTORY = "history/"
 """What the names of the columns of the history begin with."""
 LARGEST = 2**33
@@ -134,6 +140,26 @@ class Sidecar:
         """A sidecar of the arrays of its file, the columns of the history among them."""
         history = {name.removeprefix(HISTORY): _values(a) for name, a in arrays.items() if name.startswith(HISTORY)}
         return cls(history, {name: a for name, a in arrays.items() if not name.startswith(HISTORY)})
+
+
+def sidecar_path(record: Path, digest: str) -> Path:
+    """The file of what lies beside a record.
+
+    Args:
+        record: the file of the record.
+        digest: as the record has it.
+    """
+    return record.with_suffix(f".{digest}{SUFFIX}")
+
+
+def sidecars_of(record: Path) -> list[Path]:
+    """All files that may lie beside a record: its sidecar, and those that a killed process has left.
+
+    Args:
+        record: the file of the record; it need not exist.
+    """
+    paths = record.parent.glob(f"{glob.escape(record.stem)}.*{SUFFIX}")
+    return sorted(path for path in paths if (match := NAME.fullmatch(path.name)) and match[1] == record.stem)
 
 
 def digest_of(arrays: Mapping[str, Array]) -> str:

@@ -7,9 +7,10 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
+from bench.data.dataset import Dataset
 from bench.data.fitting import fitted, moments
 from bench.data.rules import check_splits
-from bench.data.split import Split, Splits
+from bench.data.split import POSITION, Split, Splits
 from bench.metrics import METRICS, Metric
 from bench.models.initial import initial_model
 from bench.models.precision import in_precision
@@ -71,7 +72,8 @@ def splits_of(experiment: Experiment, seed: int) -> Splits:
         DataError: for data that break a rule (`bench.data.rules`).
     """
     with experiment.running("protocol"):
-        splits = experiment.protocol.splits(experiment.dataset, experiment.recipe, RandomStreams((seed,)))
+        numbered = _numbered(experiment.dataset)
+        splits = _numbered_in_tests(experiment.protocol.splits(numbered, experiment.recipe, RandomStreams((seed,))))
     if experiment.trains_on_val:
         splits = replace(splits, train=Split.cat([splits.train, splits.val]))
     if experiment.dataset.fit:
@@ -79,6 +81,35 @@ def splits_of(experiment: Experiment, seed: int) -> Splits:
             splits = fitted(experiment.dataset, splits)
     check_splits(experiment.dataset, experiment.protocol.groups(experiment.dataset), splits)
     return splits
+
+
+def _numbered(dataset: Dataset) -> Dataset:
+    """The data set with a column for the position of each sample that test sets are made of: those of its test data, or
+    of its training data where it has no others.
+    """
+
+    def numbered(split: Split) -> Split:
+        positions = torch.arange(len(split), dtype=torch.int32, device=split.device)
+        return replace(split, columns=dict(split.columns) | {POSITION: positions})
+
+    if dataset.test:
+        return replace(dataset, test=numbered(dataset.test))
+    return replace(dataset, train=numbered(dataset.train))
+
+
+def _numbered_in_tests(splits: Splits) -> Splits:
+    """The splits with that column in the test sets alone."""
+
+    def without(split: Split) -> Split:
+        return replace(split, columns={name: of for name, of in split.columns.items() if name != POSITION})
+
+    return replace(
+        splits,
+        train=without(splits.train),
+        val=without(splits.val),
+        probes={name: without(split) for name, split in splits.probes.items()},
+        target=without(splits.target) if splits.target else None,
+    )
 
 
 def loaded_splits(experiment: Experiment, streams: RandomStreams, device: torch.device) -> Splits:
@@ -176,9 +207,18 @@ def new_evaluations(experiment: Experiment, splits: Splits, undisturbed: Undistu
         select=None if experiment.trains_on_val else experiment.recipe.select,
         keep_at=experiment.recipe.evaluate_at,
         keep_models=experiment.protocol.examines,
-        metrics={name: _guarded(experiment, name, metric) for name, metric in experiment.known_metrics.items()},
+        metrics=guarded_metrics(experiment),
         undisturbed=undisturbed,
     )
+
+
+def guarded_metrics(experiment: Experiment) -> dict[str, Metric]:
+    """The metrics of an experiment by name. An error of one of a plugin, at its first call, names that plugin.
+
+    Args:
+        experiment: what is run.
+    """
+    return {name: _guarded(experiment, name, metric) for name, metric in experiment.known_metrics.items()}
 
 
 def _guarded(experiment: Experiment, name: str, metric: Metric) -> Metric:

@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from bench.data.split import Split, Splits
+from bench.data.split import POSITION, Split, Splits
 from bench.errors import DivergedError, PluginError
 from bench.metrics import METRICS, Metric, evaluate
 from bench.models.predict import predict
-from bench.predictions import Predictions, not_finite, outside
+from bench.predictions import Predictions, not_finite, outside, stored_logits, whole_numbers
+from bench.protocol import Metrics
 from bench.records.run import LAST, best_val
-from bench.records.selections import Selected
+from bench.records.selections import Counts, Selected
+from bench.runs.rescoring import counts, scores
 from bench.training.history import Values
 from bench.training.state import stored, unpacked
 
@@ -29,6 +31,8 @@ Undisturbed = Callable[[], AbstractContextManager[None]]
 
 class Evaluations:
     """Evaluates the model of a training after some of its epochs, and remembers what the selection rules select.
+
+    Metrics are taken of predictions in the form in which these are stored (`bench.predictions.stored_logits`).
 
     Args:
         splits: the validation data, the test sets and the probes that are evaluated.
@@ -61,7 +65,8 @@ class Evaluations:
     ) -> None:
         self._undisturbed = undisturbed
         self._sets: dict[str, Split] = {"val": splits.val, **splits.tests, **splits.probes}
-        self._probes = set(splits.probes)
+        self._tests, self._probes = set(splits.tests), set(splits.probes)
+        self._stored = [*splits.tests, *splits.probes]
         self._planes = splits.planes
         self._known = metrics
         self._groups, self._group_is_class, self._batch_size = groups, group_is_class, batch_size
@@ -96,13 +101,13 @@ class Evaluations:
         computed, wrong = {}, {}
         for name, split in self._sets.items():
             logits = predict(model, split, self._batch_size)
-            computed[name], wrong[name] = self._metrics(logits, split, labelled=name not in self._probes)
-            self._last[name] = logits
+            self._last[name] = predictions = stored_logits(logits)
+            computed[name], wrong[name] = self._metrics(predictions, split, labelled=name not in self._probes)
             if name in self._probes and epoch in self._keep_at:
                 self._positive[f"{name}/positive/{epoch}"] = logits.softmax(-1)[..., 1].half()
         values, samples = _read(computed, wrong)
-        for name, counts in samples.items():
-            self._note_failures(name, counts, epoch)
+        for name, of_set in samples.items():
+            self._note_failures(name, of_set, epoch)
         if all(self.failures):
             raise DivergedError("; ".join(dict.fromkeys(self.failures)))
         if self._keep_models:
@@ -125,17 +130,17 @@ class Evaluations:
             DivergedError: if a logit is not finite.
             PluginError: as an evaluation does.
         """
-        computed, wrong = self._metrics(predict(model, split, self._batch_size), split)
+        computed, wrong = self._metrics(stored_logits(predict(model, split, self._batch_size)), split)
         values, samples = _read({"": computed}, {"": wrong})
         if failure := _failures(samples[""], name, len(split))[0]:
             raise DivergedError(failure)
         return {name: value for name, (value,) in values[""].items()}
 
     def _metrics(
-        self, logits: Tensor, split: Split, labelled: bool = True
+        self, predictions: Tensor, split: Split, labelled: bool = True
     ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """The metrics of one set, and the numbers of its samples that have none."""
-        p = Predictions(logits, split.y, split.group, self._groups, self._group_is_class)
+        """The metrics of one set, of predictions as they are stored, and the numbers of its samples that have none."""
+        p = Predictions(predictions.float(), split.y, split.group, self._groups, self._group_is_class)
         wrong = {"not finite": not_finite(p)} | ({"outside": outside(p)} if labelled else {})
         return evaluate(p, labelled, self._known), wrong
 
@@ -170,40 +175,88 @@ class Evaluations:
         Returns:
             Rule -> the selected epoch and its metrics. `best_val_<select>` is missing where its metric was always NaN.
         """
-        rules = {LAST: history[-1]["epoch"]}
-        if self._select is not None and self._best_epoch[run]:
-            rules[best_val(self._select)] = self._best_epoch[run]
+        epochs = {LAST: history[-1]["epoch"], self._best_rule: self._best_epoch[run]}
         rows = {row["epoch"]: row for row in history}
         return {
-            rule: Selected(epoch, {s: {m: v[run] for m, v in rows[epoch][s].items()} for s in self._sets})
-            for rule, epoch in rules.items()
+            rule: Selected(
+                epochs[rule],
+                {s: {m: v[run] for m, v in rows[epochs[rule]][s].items()} for s in self._sets},
+                {name: self._counts(name, kept[name], run) for name in self._stored if name not in self._probes},
+            )
+            for rule, kept in self._kept(run).items()
         }
 
+    @property
+    def _best_rule(self) -> str:
+        return best_val(self._select or "")
+
+    def _kept(self, run: int) -> dict[str, dict[str, Tensor]]:
+        """Rule -> the predictions of every set. Without the best epoch where the metric of its rule was always NaN."""
+        best = {self._best_rule: self._best} if self._select is not None and self._best_epoch[run] else {}
+        return {LAST: self._last} | best
+
+    def _counts(self, name: str, predictions: Tensor, run: int) -> Counts:
+        """What a rule's model of one run predicts for a set, counted."""
+        split = self._sets[name]
+        logits, y, group = (self._of_run(name, values, run).numpy() for values in (predictions, split.y, split.group))
+        return counts(logits, y, group, self._groups, self._group_is_class)
+
+    def _of_run(self, name: str, values: Tensor, run: int) -> Tensor:
+        """The part of one run, on the CPU, of values of a set."""
+        stacked = self._sets[name].y.dim() == 2
+        return (values[run] if stacked else values).cpu()
+
+    def rescored(self, run: int, metrics: Mapping[str, Metric]) -> dict[str, dict[str, Metrics]]:
+        """Every metric of the stored predictions of one run, computed from what is stored.
+
+        Args:
+            run: its position in the stack; 0 for a single run.
+            metrics: what is computed, by name.
+
+        Returns:
+            Rule -> test set or probe -> metric -> value.
+        """
+        arrays = self.predictions(run)
+
+        def of_set(name: str, rule: str) -> Metrics:
+            logits, y, group = (arrays.get(f"{name}/{part}") for part in (rule, "y", "group"))
+            assert logits is not None
+            return scores(logits, y, group, self._groups, self._group_is_class, metrics)
+
+        return {rule: {name: of_set(name, rule) for name in self._stored} for rule in self._kept(run)}
+
     def predictions(self, run: int) -> dict[str, "np.ndarray[Any, Any]"]:
-        """The predictions of one run that are stored beside its record.
+        """The predictions of one run that are stored beside its record: those of all sets but the validation data.
 
         Args:
             run: its position in the stack; 0 for a single run.
 
         Returns:
-            Name -> array: `SET/RULE` with the logits of every set under each rule (float32, [n, classes]), `SET/y` and
-            `SET/group` (int16, [n]), `PROBE/x` with the inputs of probes that are points of a plane, and
-            `PROBE/positive/EPOCH` with the probability of class 1 (float16, [n]).
+            Name -> array:
+
+            - `SET/RULE`: the predictions for a test set or a probe under each rule, [n, classes] float16
+              (`bench.predictions.stored_logits`).
+            - `TEST/y`, `TEST/group`: the class and the group of each sample, [n] of the smallest type of integers that
+              holds them.
+            - `TEST/index`: [n] int32, the position of each sample in the data set's test data, or in its training data
+              where it brings no others; in the test set itself where the protocol has made the samples anew.
+            - `PROBE/x`: the inputs of probes that are points of a plane.
+            - `PROBE/positive/EPOCH`: the probability of class 1, [n] float16.
         """
-        logits_by_rule = {LAST: self._last}
-        if self._select is not None and self._best_epoch[run]:
-            logits_by_rule[best_val(self._select)] = self._best
         arrays = {}
-        for name, split in self._sets.items():
-            stacked = split.y.dim() == 2
-            parts = {"y": split.y.short(), "group": split.group.short()}
+        for name in self._stored:
+            split = self._sets[name]
+            for rule, kept in self._kept(run).items():
+                arrays[f"{name}/{rule}"] = self._of_run(name, kept[name], run).numpy()
             if name in self._planes:
-                parts["x"] = split.x
-            parts |= {rule: logits[name].float() for rule, logits in logits_by_rule.items()}
-            for part, values in parts.items():
-                arrays[f"{name}/{part}"] = (values[run] if stacked else values).cpu().numpy()
+                arrays[f"{name}/x"] = self._of_run(name, split.x, run).numpy()
+            if name in self._tests:
+                for part, values in (("y", split.y), ("group", split.group)):
+                    arrays[f"{name}/{part}"] = whole_numbers(self._of_run(name, values, run))
+                place = split.columns.get(POSITION, torch.arange(len(split), dtype=torch.int32).expand(split.y.shape))
+                arrays[f"{name}/index"] = self._of_run(name, place, run).numpy()
         for name, values in self._positive.items():
-            arrays[name] = (values[run] if values.dim() == 2 else values).cpu().numpy()
+            arrays[name] = self._of_run(name.partition("/")[0], values, run).numpy()
         return arrays
 
     def state_dict(self) -> dict[str, Any]:

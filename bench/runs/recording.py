@@ -3,7 +3,7 @@
 import math
 import os
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -221,10 +221,10 @@ def _costs(trained: FinishedTraining, computed: Computation) -> Costs:
     outside = trained.meter.outside_seconds if trained.meter else {}
     model, capture = getattr(method, "model", None), getattr(method, "capture", CaptureOutcome())
     return Costs(
-        train_seconds=seconds + sum(stage.seconds for stage in before),
+        train_seconds=_microseconds(seconds + sum(stage.seconds for stage in before)),
         steps=steps + sum(stage.steps for stage in before),
-        seconds_per_step=seconds / steps if steps else None,
-        stages=stages,
+        seconds_per_step=round(seconds / steps, 9) if steps else None,
+        stages=[replace(stage, seconds=_microseconds(stage.seconds)) for stage in stages],
         parameters=sum(p.numel() for p in model.parameters()) // computed.runs if model else None,
         peak_memory_bytes=trained.peak_memory,
         peak_process_bytes=_peak_process_bytes(),
@@ -236,9 +236,16 @@ def _costs(trained: FinishedTraining, computed: Computation) -> Costs:
         meta_step=choices,
         threads=computed.threads.count,
         threads_chosen_by=computed.threads.chosen_by,
-        load=os.getloadavg()[0] if hasattr(os, "getloadavg") else None,  # of the last minute; Windows has none
-        outside_seconds={name: value / computed.runs for name, value in outside.items()},
+        load=round(os.getloadavg()[0], 2)
+        if hasattr(os, "getloadavg")
+        else None,  # of the last minute; Windows has none
+        outside_seconds={name: _microseconds(value / computed.runs) for name, value in outside.items()},
     )
+
+
+def _microseconds(seconds: float) -> float:
+    """Seconds without digits that no clock means."""
+    return round(seconds, 6)
 
 
 def _peak_process_bytes() -> int | None:

@@ -20,7 +20,7 @@ from bench.guards.outcome import Outcome
 from bench.guards.tensors import Watched, tensors_of
 from bench.protocol import Metrics, Prepared, Protocol
 from bench.records.selections import Selected
-from bench.runs.build import check_model_on, loaded_splits, new_evaluations, new_task
+from bench.runs.build import check_model_on, guarded_metrics, loaded_splits, new_evaluations, new_task
 from bench.runs.evaluation import Evaluations, Undisturbed
 from bench.runs.experiment import Experiment
 from bench.streams import RandomStreams
@@ -56,6 +56,8 @@ class FinishedTraining:
     stages: Stages | None = None
     peak_memory: int | None = None
     """Bytes on the GPU, while it trained."""
+    rescored: dict[int, dict[str, dict[str, Metrics]]] = field(default_factory=dict)
+    """Run -> rule -> metrics by test set and probe, of the predictions that are stored."""
     further: dict[str, dict[str, Metrics]] = field(default_factory=dict)
     """Rule -> metrics by test set, of the examined models."""
     left_behind: list[str] = field(default_factory=list)
@@ -93,8 +95,9 @@ class FinishedTraining:
         """
         assert self.meter and self.evaluations
         results_by_rule = self.evaluations.selected(self.meter.history, run)
-        for rule, metrics in self.further.items():
-            results_by_rule[rule].metrics.update(metrics)
+        for metrics_by_rule in (self.rescored[run], self.further):
+            for rule, metrics in metrics_by_rule.items():
+                results_by_rule[rule].metrics.update(metrics)
         return results_by_rule
 
     def arrays(self, run: int) -> "dict[str, np.ndarray[Any, Any]]":
@@ -170,6 +173,8 @@ def train(
         stages.run(prepared.method, task, meter)
         if streams.stacked:
             meter.save()  # its records are written one after the other, and an interrupt may come in between
+        with undisturbed():
+            trained.rescored = _rescored(experiment, trained, evaluations)
         if experiment.protocol.examines and meter.evaluated and not meter.diverged[0]:
             meter.save()
             protocol = experiment.protocol.name
@@ -211,6 +216,15 @@ def _prepare(experiment: Experiment, given: Prepared, stages: Stages) -> Prepare
         dataset = experiment.dataset
         check_labels(dataset.name, name, split, dataset.classes, experiment.protocol.groups(dataset))
     return replace(made, splits=replace(made.splits, tests=tests, probes=probes))
+
+
+def _rescored(
+    experiment: Experiment, trained: FinishedTraining, evaluations: Evaluations
+) -> dict[int, dict[str, dict[str, Metrics]]]:
+    """What the records say of the stored predictions of each run that has not diverged."""
+    finished = [run for run in range(len(evaluations.failures)) if not trained.divergence(run)]
+    metrics = guarded_metrics(experiment)
+    return {run: evaluations.rescored(run, metrics) for run in finished}
 
 
 def _examined(

@@ -38,7 +38,7 @@ from typing import Self
 from bench.errors import StoreError
 from bench.records.files import part_of
 from bench.records.processes import Process
-from bench.records.sidecar import SUFFIX
+from bench.records.sidecar import sidecars_of
 
 BEAT_SECONDS = 20.0
 STALE_SECONDS = 300.0
@@ -194,8 +194,9 @@ class Claims:
         """Remove the sidecar of a run that this process holds, if it has no record."""
         path = self.folder / record
         if record in self._held and not os.path.lexists(path):
-            with suppress(OSError):
-                path.with_suffix(SUFFIX).unlink()
+            for left in sidecars_of(path):
+                with suppress(OSError):
+                    left.unlink()
 
     def _base(self, record: str) -> Path:
         return self.folder / f"{record.removesuffix('.json')}.claim"

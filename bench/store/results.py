@@ -20,7 +20,7 @@ from bench.records.json_file import LARGEST, files_in, load, read_all, sort_out
 from bench.records.known_code import CORE
 from bench.records.run import RunResult
 from bench.records.sidecar import LARGEST as LARGEST_SIDECAR
-from bench.records.sidecar import SUFFIX, Sidecar
+from bench.records.sidecar import Sidecar, sidecar_path, sidecars_of
 from bench.records.spec import RunSpec, canonical
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class Found:
 
 @dataclass(frozen=True)
 class ResultStore:
-    """A folder of records, `PROTOCOL-vN/DATASET/DATASET.METHOD.SEED.KEY.json`, each with its sidecar (`.xz`).
+    """A folder of records, `PROTOCOL-vN/DATASET/DATASET.METHOD.SEED.KEY.json`, each with its sidecar (`.DIGEST.xz`).
 
     Records of earlier versions, which lie in the folder itself, are read too. The subfolder SUPERSEDED has those whose
     place others have taken.
@@ -159,19 +159,20 @@ class ResultStore:
         (found,) = self.find([result.spec])
         before = found.finished
         if before and not (before.has_data(result.data.content) and before.same_as(result)):
-            set_aside(*_files_of(path), copy=True)
+            set_aside(path, sidecar_path(path, before.sidecar), path.with_suffix(".npz"), copy=True)
         for other in (*found.unusable, *found.files):
             if other != self.folder and (other != path or other in found.unusable):
                 set_aside(*_files_of(other))
-        beside = path.with_suffix(SUFFIX)
-        if result.beside is not None and result.sidecar:
-            write_whole(beside, result.beside.to_bytes())
+        digest_in_use = before.sidecar if before else ""
         try:
+            if result.beside is not None and result.sidecar:
+                write_whole(sidecar_path(path, result.sidecar), result.beside.to_bytes())
             result.save(self.folder)
-        except BaseException:
-            if result.sidecar and not path.exists():  # it would be of no record
-                beside.unlink(missing_ok=True)
-            raise
+            digest_in_use = result.sidecar
+        finally:  # what no record names goes: the new sidecar if its record could not be written, else the old one
+            for left in sidecars_of(path):
+                if left != sidecar_path(path, digest_in_use):
+                    left.unlink(missing_ok=True)
         return path
 
     def sidecar(self, result: RunResult) -> Sidecar:
@@ -188,7 +189,7 @@ class ResultStore:
         files = self.find([result.spec])[0].files or (self.path(result.spec),)
         if not result.sidecar:
             return _sidecar_of_format_1(files[0])
-        places = [file.with_suffix(SUFFIX) for file in files]
+        places = [sidecar_path(file, result.sidecar) for file in files]
         beside = next((place for place in places if place.exists()), places[0])
         try:
             return Sidecar.from_bytes(content_of_file(beside, LARGEST_SIDECAR), result.sidecar)
@@ -238,7 +239,7 @@ class ResultStore:
 
 def _files_of(path: Path) -> tuple[Path, ...]:
     """The file of a record and all that may lie beside it, in this and in earlier versions."""
-    return path, path.with_suffix(SUFFIX), path.with_suffix(".npz")
+    return path, *sidecars_of(path), path.with_suffix(".npz")
 
 
 def _sidecar_of_format_1(path: Path) -> Sidecar:

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from bench.metrics import Metric, evaluate
-from bench.predictions import Predictions, confusion
+from bench.predictions import Predictions, confusion, stored_logits
 from bench.testing.common import usable
 
 
@@ -14,7 +14,7 @@ def check_metric(metric: Metric) -> None:
     usable("metrics", metric)
     assert metric.summary, "its function needs a docstring; the first line is shown beside tables"
     g = torch.Generator().manual_seed(0)
-    logits = torch.randn(3, 90, 2, generator=g)
+    logits = stored_logits(torch.randn(3, 90, 2, generator=g)).float()
     y, group = torch.randint(0, 2, (2, 3, 90), generator=g)
     stacked = _measured(metric, logits, y, group)
     one_by_one = torch.stack([_measured(metric, *of) for of in zip(logits, y, group, strict=True)])
@@ -25,8 +25,8 @@ def check_metric(metric: Metric) -> None:
     if not metric.needs_labels:
         other = _measured(metric, logits, 1 - y, 1 - group)
         assert torch.allclose(stacked, other, equal_nan=True), "it declares needs_labels = False, and looks at labels"
-    right = torch.nn.functional.one_hot(y, 2) * 20.0
-    best, worst = (_measured(metric, values, y, group) for values in (right, -right))
+    right, wrong = ((torch.nn.functional.one_hot(of, 2) - 1) * 20.0 for of in (y, 1 - y))
+    best, worst = (_measured(metric, values, y, group) for values in (right, wrong))
     if metric.unit == "%":
         values = torch.cat([stacked, best, worst]).nan_to_num(0.0)
         assert ((values >= 0) & (values <= 1)).all(), "its unit is %, and its values are not in [0, 1]"

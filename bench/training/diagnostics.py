@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.data.split import ORIGIN, Batch, Split
+from bench.predictions import MOST, whole_numbers
 
 if TYPE_CHECKING:
     import numpy as np
@@ -147,8 +148,9 @@ class Diagnostics:
             run: its number in the stack; 0 if runs are not stacked.
 
         Returns:
-            `train/weight` (float32), `train/y` and `train/group`, [N] in the order of the split, and `train/origin` if
-            the method has made its training data. Nothing if all weights are equal.
+            `train/weight` (float16; one beyond its range is the largest that it holds), `train/y` and `train/group`
+            (the smallest type of integers that holds them), [N] in the order of the split, and `train/origin` if the
+            method has made its training data. Nothing if all weights are equal.
         """
         if self.weights is None:
             return {}
@@ -156,7 +158,12 @@ class Diagnostics:
         known_weights = weights[~weights.isnan()]
         if not len(known_weights) or known_weights.min() == known_weights.max():
             return {}
-        arrays = {"train/weight": weights.numpy(), "train/y": y.short().numpy(), "train/group": group.short().numpy()}
+        weights = weights.clamp(-MOST, MOST).half()
+        arrays = {
+            "train/weight": weights.numpy(),
+            "train/y": whole_numbers(y),
+            "train/group": whole_numbers(group),
+        }
         if ORIGIN in train.columns:
             arrays["train/origin"] = train.columns[ORIGIN].view(-1, len(train))[run].cpu().numpy()
         return arrays

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from bench.data.split import Batch
+from bench.models.predict import predict
 from bench.recipe import Recipe
 from bench.records.run import RunResult
 from bench.runs.build import loaded_splits, model_builder, new_evaluations
@@ -158,9 +159,9 @@ def check_evaluations_are_those_of_a_cpu(device: torch.device) -> str:
     values, logits = [], []
     with exact():
         for place in (device, CPU):
-            evaluations = new_evaluations(given, loaded_splits(given, streams, place))
-            values.append(evaluations(copy.deepcopy(model).to(place), 1))
-            logits.append(evaluations.predictions(0)["test/last"])
+            splits, here = loaded_splits(given, streams, place), copy.deepcopy(model).to(place)
+            values.append(new_evaluations(given, splits)(here, 1))
+            logits.append(predict(here, splits.tests["test"], given.recipe.eval_batch_size).cpu().numpy())
     far = float(np.abs(logits[0] - logits[1]).max() / np.abs(logits[1]).max())
     assert far < 1e-3, f"logits differ by {far:.1e} of the largest"
     for name, expected in values[1].items():

@@ -69,9 +69,10 @@ def check_the_hand_written_loop_trains_as_erm_does(device: torch.device) -> str:
     by_hand = replace(given, method=_Captured, method_name="captured_loop")
     with exact():
         (_, found), (_, expected) = (trained(made, device, eager=True) for made in (by_hand, given))
-    far = float(np.abs(found["test/last"] - expected["test/last"]).max())
+    logits, others = (of["test/last"].astype(np.float32) for of in (found, expected))
+    far = float((np.abs(logits - others) - 2.0**-10 * np.abs(others)).max())  # but for one rounding to float16
     assert far < 1e-3, f"logits differ by {far:.1e}"
-    return f"logits {'bit for bit' if far == 0 else f'up to {far:.1e}'}"
+    return f"logits {'bit for bit' if np.array_equal(logits, others) else f'up to {max(far, 0):.1e} and float16'}"
 
 
 class _Captured(CapturedLoop):

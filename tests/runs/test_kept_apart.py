@@ -19,8 +19,8 @@ from bench.parts import Part
 from bench.protocol import Prepared
 from bench.records.run import RunResult
 from bench.registry import Plugin
+from bench.runs.requests import check_sizes
 from bench.runs.runner import check
-from bench.runs.sizes import check_sizes
 from bench.store.results import ResultStore
 from bench.testing import toy_split
 from bench_plugins.protocols.fairness import GroupFairness

@@ -13,10 +13,21 @@ from bench.cli import main
 from bench.errors import BenchError
 from bench.records.known_code import Commit, KnownCode
 from bench.records.run import RunResult
-from bench.records.sections import Code, Git
+from bench.records.sections import Code, Completed, Git
+from bench.records.sidecar import Sidecar
 from bench.store.results import ResultStore
 from tools import equivalent
-from tools.equivalent import Candidate, Changed, Findings, candidates_of, changes_of, choose, difference, entries
+from tools.equivalent import (
+    Candidate,
+    Changed,
+    Findings,
+    candidates_of,
+    changes_of,
+    choose,
+    difference,
+    entries,
+    shown_by_completion,
+)
 
 COMMITTED = equivalent.ROOT / "leaderboards/results"
 
@@ -43,7 +54,8 @@ def test_a_run_is_the_same_and_an_altered_record_is_not(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     words = "run --method erm --dataset digits --epochs 2 --train-size 100 --seeds 2 --stack --threads 1 --out out"
     assert CliRunner().invoke(main, words.split()).exit_code == 0
-    records = {result.spec.seed: result for result in ResultStore(tmp_path / "out/results").load()[0]}
+    store = ResultStore(tmp_path / "out/results")
+    records = {one.spec.seed: replace(one, beside=store.sidecar(one)) for one in store.load()[0]}
     later = time.time() + 1000
 
     def again(runs: dict[int, RunResult], until: float = later) -> str:
@@ -51,7 +63,7 @@ def test_a_run_is_the_same_and_an_altered_record_is_not(tmp_path, monkeypatch):
 
     assert again(records) == ""
     assert again(records, time.time() - 1) == equivalent.LATE
-    altered = replace(records[1], history=records[1].history | {"train/loss": [0.5, 0.5]})
+    altered = replace(records[1], beside=Sidecar(dict(records[1].history) | {"train/loss": [0.5, 0.5]}))
     assert again({0: records[0], 1: altered}) == "history train/loss is not the same"
     other = replace(records[1], spec=replace(records[1].spec, settings="other", seed=0))
     assert again({0: other}) == "it cannot be run: its settings have another key today"
@@ -82,6 +94,14 @@ def test_the_changes_of_a_record_are_its_hashes_that_are_not_todays(today, recor
     assert changes_of(record(commit="c2"), KNOWN) == set()
     own = Code.read({"core": "core-new", "plugins": {"method": "erm-older"}})
     assert changes_of(replace(record(), code=own), KNOWN) == {Changed("erm", "erm-older", "erm-new")}
+
+
+def test_a_completed_record_shows_what_a_run_would(today, record, monkeypatch):
+    monkeypatch.setattr(equivalent, "plugin_of_protocol", lambda name: "fairness")
+    by = Completed("2026-11-28T00:00:00+00:00", "core-new", {"method": "erm-new", "protocol": "fairness-between"})
+    assert shown_by_completion(replace(record(), completed=by), KNOWN) == {A, B}  # the protocol has changed since
+    assert shown_by_completion(replace(record(), completed=replace(by, core="core-between")), KNOWN) == {B}
+    assert shown_by_completion(record(), KNOWN) == set()
 
 
 def test_stacked_runs_are_run_again_together_or_not_at_all(today, record, monkeypatch):

@@ -25,13 +25,14 @@ def first_line(path: Path) -> str:
 def test_there_are_programs_of_both_languages():
     assert [path.name for path in SCRIPTS] == ["gpu.sh"]
     assert [path.name for path in MODULES] == [
+        "convert_records.py",
         "corruptions.py",
         "equivalent.py",
         "figures.py",
         "fuzz.py",
         "gpu_report.py",
         "kill.py",
-        "reselect.py",
+        "record_schema.py",
     ]
 
 

@@ -215,8 +215,21 @@ def test_the_last_weights_are_kept_with_class_and_group_where_they_differ():
     method = Drawn()
     kept = trained(method, task).arrays(1)
     last = method.w[1].roll(-1)  # it was turned once more after the last step
-    assert np.array_equal(kept["train/weight"], last.numpy()) and kept["train/weight"].dtype == np.float32
+    assert np.array_equal(kept["train/weight"], last.numpy().astype(np.float16))
     assert np.array_equal(kept["train/y"], task.train.y[1]) and np.array_equal(kept["train/group"], task.train.group[1])
+    assert [kept[f"train/{part}"].dtype for part in ("weight", "y", "group")] == ["float16", "uint8", "uint8"]
+
+
+def test_a_kept_weight_beyond_float16_is_its_largest_number():
+    @dataclass
+    class Heavy(Drawn):
+        def weights(self, batch, losses):
+            return super().weights(batch, losses) * 1e6
+
+    method = Heavy()
+    kept = trained(method, toy_task()).arrays(0)["train/weight"]
+    expected = (method.w.roll(-1) * 1e6).clamp(max=65504).numpy().astype(np.float16)
+    assert np.array_equal(kept, expected) and kept.max() == 65504
 
 
 def test_probes_are_kept_at_the_epochs_that_are_asked_for(tmp_path):
@@ -230,9 +243,10 @@ def test_probes_are_kept_at_the_epochs_that_are_asked_for(tmp_path):
         assert result.history["epoch"] == [1, 3, 4, 5]
         kept = np.load(store.path(result.spec).with_suffix(".npz"))
         names = {name for name in kept.files if name.startswith("grid/")}
-        assert names == {f"grid/{n}" for n in ("x", "y", "group", "last", "best_val_ece", "positive/1", "positive/3")}
+        assert names == {f"grid/{n}" for n in ("x", "last", "best_val_ece", "positive/1", "positive/3")}
+        assert kept["grid/last"].dtype == np.float16
         positive = kept["grid/positive/3"]
-        assert positive.dtype == np.float16 and positive.shape == kept["grid/y"].shape
+        assert positive.dtype == np.float16 and positive.shape == kept["grid/last"].shape[:1]
         fraction = result.history["grid/fraction_positive"][1]
         assert (positive.astype(float) > 0.5).mean() == pytest.approx(fraction, abs=0.01)  # but where float16 is 0.5
     columns = kept["grid/x"].reshape(50, 50, 2)  # row by row
