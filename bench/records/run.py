@@ -77,6 +77,8 @@ class RunResult(JsonRecord):
         sidecar: digest of what lies beside the record; empty where there is nothing.
         completed: the repetition that gave what lies beside the record, and the same numbers to the bit; None where it
             comes from the run itself.
+        rescored: metric -> hash of its code, for those that were computed of the predictions after the run
+            (`bench.store.rescored`).
         notes: what a reader has to know of the numbers, in sentences.
         beside: what lies beside the record, of a run that has just been made; None for a record that was read. The
             file has no such entry.
@@ -99,6 +101,7 @@ class RunResult(JsonRecord):
     traceback: str = ""
     sidecar: str = ""
     completed: Completed | None = None
+    rescored: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     beside: Sidecar | None = field(default=None, compare=False, repr=False)
 
