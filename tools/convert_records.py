@@ -4,11 +4,10 @@ Give it for a folder with records of earlier versions:
 
     python tools/convert_records.py leaderboards/results
 
-Each record is read with its digest verified, written anew with what lies beside it (its history, and its predictions
-where there are some) in the folder of its task, read again and compared; then its old files are removed. Keys, numbers,
-costs and hashes of code stay as they are, so the pages stay the same to the byte. What is of today's format is left
-alone, so an interrupted conversion goes on when the command is given again. Records that cannot be used are named and
-left as they are, and the exit code is 1.
+Each record is read with its digest verified, written anew in the folder of its task with its history beside it, read
+again and compared; then its old files are removed. Keys, numbers, costs and hashes of code stay as they are, so the
+pages stay the same to the byte. What is of today's format is left alone, so an interrupted conversion goes on when the
+command is given again. Records that cannot be used are named and left as they are, and the exit code is 1.
 
 With `--complete FOLDER`, records without predictions get those of the same runs in another folder of records: of
 repetitions of their own commands, by whatever code. What lies beside a record is replaced only where the repetition

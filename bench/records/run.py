@@ -12,16 +12,16 @@ from bench.records.json_file import JsonRecord
 from bench.records.known_code import as_one, hashes_by_use
 from bench.records.possible import (
     check_about,
-    check_command,
     check_costs,
     check_data,
+    check_names_of_beside,
     check_selected,
     check_spec,
 )
 from bench.records.sections import About, Code, Completed, Costs, Data, Environment, Resolved
 from bench.records.selections import Selections
 from bench.records.sidecar import Arrays, Sidecar
-from bench.records.spec import SHARED, RunSpec
+from bench.records.spec import SHARED, RunSpec, check_command
 from bench.records.written import Section, as_written
 
 LAST = "last"
@@ -194,6 +194,7 @@ class RunResult(JsonRecord):
         check_about(self.about)
         check_data(self.data, self.about, self.ok)
         check_costs(self.costs, self.environment)
+        check_names_of_beside(self.sidecar, self.completed)
         if self.ok:
             best = best_val(self.about.select) if self.spec.validation == SHARED else ""
             check_selected(self.selected, self.data, self.about, LAST, best)
