@@ -91,6 +91,7 @@ def main() -> None:
     \b
     bench list                                      list what is installed
     bench show forml                                show what it is, and its options
+    bench show 3f2a                                 show the record of the run whose key begins so
     bench run --method forml --dataset digits       train, evaluate and record
     bench data audit mnist                          look for defects in the data
     bench throughput resnet18                       time a training step of each method
