@@ -353,7 +353,7 @@ run_seed() {
     done
 }
 
-has_record() { grep -qs '^"status": "ok"' "$records/results/cifar100.$1.$2."*.json; }
+has_record() { grep -qs '^"status": "ok"' "$records/results/"{,*/*/}"cifar100.$1.$2."*.json; }
 
 # --- the command line
 
