@@ -1,0 +1,119 @@
+"""Records -> columns: what of a record stands in which column. Nothing here imports torch."""
+
+import json
+import math
+import os
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any
+
+from bench.records.run import RunResult
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Task = tuple[str, str]
+"""The protocol, `name/version`, and the data set of runs: those of one task are compared in tables."""
+SETTINGS = ("dataset", "method", "model", "protocol", "validation", "settings")
+"""Columns of texts that identify a run, together with its options and its seed."""
+OPTIONS = ("options", "model_options", "dataset_options", "protocol_options", "recipe")
+"""Columns of the options that differ from the defaults, as JSON."""
+SECTIONS = ("about", "resolved", "data", "code")
+"""Columns of sections that many runs have in common, as JSON."""
+SHARED = (*SETTINGS, *OPTIONS, *SECTIONS, "environment", "status", "off_recipe", "layout")
+"""Columns whose texts are stored once for all runs that have the same. `environment` is without the date; `layout`
+names the `values`, as JSON `[[rule, ...], [[set, [metric, ...]], ...]]`: under each rule, by set and metric.
+"""
+OWN = ("key", "path", "created", "command", "error", "costs")
+"""Columns of texts that each run has for itself; the last three as JSON."""
+COSTS = {
+    "seconds": "float64",
+    "steps": "int64",
+    "parameters": "int64",
+    "peak_memory_bytes": "int64",
+    "peak_process_bytes": "int64",
+    "threads": "int64",
+    "stacked": "int64",
+    "captured": "bool",
+    "load": "float64",
+}
+"""Columns of costs -> their type. `seconds` are those of all of the training; the others have the name of the entry."""
+STAMP = ("changed", "altered", "size", "inode")
+"""Columns that tell whether a file is still the one that was read: the times of its last change, and of the last change
+of what the file system knows of it, in nanoseconds; its size in bytes; its number.
+"""
+Stamp = tuple[int, int, int, int]
+NO_STAMP: Stamp = (0, 0, 0, 0)
+as_json = json.JSONEncoder(separators=(",", ":"), default=vars).encode
+"""Values and sections as JSON, with names in the order that they have in the record."""
+
+
+class Lines:
+    """Collects the columns of records, those of each task apart."""
+
+    def __init__(self) -> None:
+        self._tasks: dict[Task, dict[str, list[Any]]] = {}
+        self._sections: dict[int, tuple[Any, str]] = {}
+
+    def add(self, result: RunResult, file: str = "", stamp: Stamp = NO_STAMP) -> None:
+        """Add a record.
+
+        Args:
+            result: the record.
+            file: its file, by its name within the folder of records.
+            stamp: of the file, before it was read.
+        """
+        task = result.spec.protocol, result.spec.dataset
+        columns = self._tasks.setdefault(task, defaultdict(list))
+        for name, value in self._entries(result).items():
+            columns[name].append(value)
+        for name, number in zip(STAMP, stamp, strict=True):
+            columns[name].append(number)
+        columns["file"].append(os.fsencode(file))  # a name need not be a text
+
+    def _entries(self, result: RunResult) -> dict[str, Any]:
+        spec = result.spec
+        layout, values = _selected(result)
+        environment = dict(vars(result.environment))
+        entries = {name: getattr(spec, name) for name in SETTINGS}
+        entries |= {name: as_json(getattr(spec, name)) for name in OPTIONS}
+        entries |= {name: self._text(getattr(result, name)) for name in SECTIONS}
+        entries |= {"created": environment.pop("created"), "environment": as_json(environment)}
+        entries |= {"status": result.status, "off_recipe": as_json(result.off_recipe)}
+        entries |= {"key": spec.key, "path": result.path, "command": as_json(result.command)}
+        entries |= {"error": as_json(result.error), "costs": as_json(result.costs)}
+        entries |= {name: getattr(result.costs, "all_seconds" if name == "seconds" else name) for name in COSTS} | {
+            "seed": spec.seed
+        }
+        return entries | {"layout": layout, "epochs": list(result.selected.epochs.values()), "values": values}
+
+    def _text(self, section: Any) -> str:
+        """The text of a section; of an object that many records share it is made once."""
+        known = self._sections.get(id(section))
+        if known is None:
+            known = self._sections[id(section)] = section, as_json(section)  # held, so that no other gets its id
+        return known[1]
+
+    def tables(self) -> "dict[Task, pa.Table]":
+        """The columns of each task that were collected."""
+        return {task: _table(columns) for task, columns in self._tasks.items()}
+
+
+def _selected(result: RunResult) -> tuple[str, list[float]]:
+    """The names of the values that a record has of its selected models, and these values; NaN for an undefined one."""
+    names = []
+    values: list[float] = []
+    for of, metrics in result.selected.metrics.items():
+        names.append([of, list(metrics)])
+        for of_rules in metrics.values():
+            values += [math.nan if value is None else value for value in of_rules]
+    return as_json([list(result.selected.epochs), names]), values
+
+
+def _table(columns: dict[str, list[Any]]) -> "pa.Table":
+    import pyarrow as pa
+
+    kinds = dict.fromkeys(SHARED, pa.dictionary(pa.int32(), pa.string())) | dict.fromkeys(OWN, pa.string())
+    kinds |= {name: pa.type_for_alias(kind) for name, kind in COSTS.items()} | {"seed": pa.int64()}
+    kinds |= dict.fromkeys(STAMP, pa.int64()) | {"inode": pa.uint64(), "file": pa.binary()}
+    kinds |= {"epochs": pa.list_(pa.int64()), "values": pa.large_list(pa.float64())}
+    return pa.table({name: pa.array(columns[name], kind) for name, kind in kinds.items()})
