@@ -52,6 +52,7 @@ class Lines:
 
     def __init__(self) -> None:
         self._tasks: dict[Task, dict[str, list[Any]]] = {}
+        self._codes: dict[tuple[Task, str], dict[str, int]] = defaultdict(dict)
         self._sections: dict[int, tuple[Any, str]] = {}
 
     def add(self, result: RunResult, file: str = "", stamp: Stamp = NO_STAMP) -> None:
@@ -66,25 +67,31 @@ class Lines:
         columns = self._tasks.setdefault(task, defaultdict(list))
         for name, value in self._entries(result).items():
             columns[name].append(value)
+        for name, text in self._shared(result).items():
+            codes = self._codes[task, name]
+            columns[name].append(codes.setdefault(text, len(codes)))
         for name, number in zip(STAMP, stamp, strict=True):
             columns[name].append(number)
         columns["file"].append(os.fsencode(file))  # a name need not be a text
 
     def _entries(self, result: RunResult) -> dict[str, Any]:
+        """The entries of a record in the columns that are not of shared texts."""
+        entries: dict[str, Any] = {name: getattr(result.costs, name, None) for name in COSTS}
+        entries |= {"seconds": result.costs.all_seconds, "seed": result.spec.seed}
+        entries |= {"key": result.spec.key, "path": result.path, "created": result.environment.created}
+        entries |= {"command": as_json(result.command), "error": as_json(result.error)}
+        entries["costs"] = as_json(result.costs)
+        return entries | {"epochs": list(result.selected.epochs.values()), "values": _values(result)}
+
+    def _shared(self, result: RunResult) -> dict[str, str]:
+        """The texts of a record in the columns of shared texts."""
         spec = result.spec
-        layout, values = _selected(result)
-        environment = dict(vars(result.environment))
-        entries = {name: getattr(spec, name) for name in SETTINGS}
-        entries |= {name: as_json(getattr(spec, name)) for name in OPTIONS}
-        entries |= {name: self._text(getattr(result, name)) for name in SECTIONS}
-        entries |= {"created": environment.pop("created"), "environment": as_json(environment)}
-        entries |= {"status": result.status, "off_recipe": as_json(result.off_recipe)}
-        entries |= {"key": spec.key, "path": result.path, "command": as_json(result.command)}
-        entries |= {"error": as_json(result.error), "costs": as_json(result.costs)}
-        entries |= {name: getattr(result.costs, "all_seconds" if name == "seconds" else name) for name in COSTS} | {
-            "seed": spec.seed
-        }
-        return entries | {"layout": layout, "epochs": list(result.selected.epochs.values()), "values": values}
+        environment = {name: value for name, value in vars(result.environment).items() if name != "created"}
+        texts = {name: getattr(spec, name) for name in SETTINGS}
+        texts |= {name: as_json(getattr(spec, name)) for name in OPTIONS}
+        texts |= {name: self._text(getattr(result, name)) for name in SECTIONS}
+        texts |= {"environment": as_json(environment), "off_recipe": as_json(result.off_recipe)}
+        return texts | {"status": result.status, "layout": _layout(result)}
 
     def _text(self, section: Any) -> str:
         """The text of a section; of an object that many records share it is made once."""
@@ -95,25 +102,31 @@ class Lines:
 
     def tables(self) -> "dict[Task, pa.Table]":
         """The columns of each task that were collected."""
-        return {task: _table(columns) for task, columns in self._tasks.items()}
+        return {task: self._table(task, columns) for task, columns in self._tasks.items()}
+
+    def _table(self, task: Task, columns: dict[str, list[Any]]) -> "pa.Table":
+        import pyarrow as pa
+
+        kinds = dict.fromkeys(OWN, pa.string()) | {name: pa.type_for_alias(kind) for name, kind in COSTS.items()}
+        kinds |= {"seed": pa.int64()} | dict.fromkeys(STAMP, pa.int64()) | {"inode": pa.uint64(), "file": pa.binary()}
+        kinds |= {"epochs": pa.list_(pa.int64()), "values": pa.large_list(pa.float64())}
+        arrays = {name: pa.array(columns[name], kind) for name, kind in kinds.items()}
+        for name in SHARED:
+            codes, texts = pa.array(columns[name], pa.int32()), pa.array(self._codes[task, name], pa.string())
+            arrays[name] = pa.DictionaryArray.from_arrays(codes, texts)
+        return pa.table(arrays)
 
 
-def _selected(result: RunResult) -> tuple[str, list[float]]:
-    """The names of the values that a record has of its selected models, and these values; NaN for an undefined one."""
-    names = []
+def _layout(result: RunResult) -> str:
+    """The names of the values that a record has of its selected models."""
+    sets = [[of, list(metrics)] for of, metrics in result.selected.metrics.items()]
+    return as_json([list(result.selected.epochs), sets])
+
+
+def _values(result: RunResult) -> list[float]:
+    """The values of these names; NaN for an undefined one."""
     values: list[float] = []
-    for of, metrics in result.selected.metrics.items():
-        names.append([of, list(metrics)])
+    for metrics in result.selected.metrics.values():
         for of_rules in metrics.values():
             values += [math.nan if value is None else value for value in of_rules]
-    return as_json([list(result.selected.epochs), names]), values
-
-
-def _table(columns: dict[str, list[Any]]) -> "pa.Table":
-    import pyarrow as pa
-
-    kinds = dict.fromkeys(SHARED, pa.dictionary(pa.int32(), pa.string())) | dict.fromkeys(OWN, pa.string())
-    kinds |= {name: pa.type_for_alias(kind) for name, kind in COSTS.items()} | {"seed": pa.int64()}
-    kinds |= dict.fromkeys(STAMP, pa.int64()) | {"inode": pa.uint64(), "file": pa.binary()}
-    kinds |= {"epochs": pa.list_(pa.int64()), "values": pa.large_list(pa.float64())}
-    return pa.table({name: pa.array(columns[name], kind) for name, kind in kinds.items()})
+    return values

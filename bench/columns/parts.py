@@ -1,5 +1,6 @@
 """Many files of records are read part by part, on all cores that this process may use. Nothing here imports torch."""
 
+import gc
 import os
 import pickle
 import signal
@@ -128,6 +129,7 @@ class _Reader:
 def serve() -> None:
     """Answer each job on the standard input with what `read_part` gives, until there is none."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that started this one ends it
+    gc.disable()  # what records are made of has no circles, and there is much of it
     while True:
         try:
             job = pickle.load(sys.stdin.buffer)
