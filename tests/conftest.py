@@ -65,8 +65,9 @@ def make_dataset(make_split: Callable[..., Split]) -> Callable[..., Dataset]:
 def make_result() -> Callable[..., RunResult]:
     """A record as the runner writes it, with what the tests do not look at left out.
 
-    Of a section, what is given is put over the usual entries. Its history has one evaluation, without its values.
-    `test` holds the test metrics of the last epoch, `best` of the epoch with the best validation accuracy.
+    Of a section, what is given is put over the usual entries. Beside it lie `arrays` and `history`: two
+    evaluations, without their values, unless given.
+    `test` holds the test metrics of the last epoch, 3, `best` of the epoch with the best validation accuracy.
     """
 
     def make(
@@ -78,6 +79,8 @@ def make_result() -> Callable[..., RunResult]:
         device: str = "CPU A",
         metrics: tuple[str, ...] = ("tprd", "accuracy"),
         unofficial: dict[str, str] | None = None,
+        history: dict[str, list[Any]] | None = None,
+        arrays: dict[str, Any] | None = None,
         **fields: Any,
     ) -> RunResult:
         own = {field.name for field in dataclasses.fields(RunSpec)} - {"method", "seed"}
@@ -126,9 +129,13 @@ def make_result() -> Callable[..., RunResult]:
         if (given | fields)["status"] == "ok":
             chosen = {"last": test or {}} | ({"best_val_accuracy": best} if best is not None else {})
             val = {"val": {"accuracy": 0.5}} if best is not None else {}
-            given["beside"] = Sidecar({"epoch": [3], "step": [10]} | ({"val/accuracy": [0.5]} if val else {}))
+            usual = {"epoch": [2, 3], "step": [5, 10]} | ({"val/accuracy": [0.5, 0.5]} if val else {})
+            given["beside"] = Sidecar(usual if history is None else history, arrays or {})
             given["sidecar"] = given["beside"].digest
-            selected = {rule: Selected(3, {"test": dict(values)} | val) for rule, values in chosen.items()}
+            selected = {
+                rule: Selected(3 if rule == "last" else 2, {"test": dict(values)} | val)
+                for rule, values in chosen.items()
+            }
             given["selected"] = Selections.of(selected, {"accuracy"})
         for name, entries in written.items():
             given[name] = SECTIONS[name].read(entries | fields.pop(name, {}))

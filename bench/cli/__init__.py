@@ -11,7 +11,7 @@ from bench import __version__
 from bench.cli import data, leaderboard, new, plot, run, throughput
 from bench.cli.common import DEBUG, debug_option, say
 from bench.cli.interrupts import SIGNALS, exit_code
-from bench.cli.store import merge, show, verify
+from bench.cli.store import merge, rescore, show, verify
 from bench.errors import BenchError, PluginFailureError
 from bench.failures import place_of_exit, whole_traceback
 from bench.text import IN_ASCII, cut, visible
@@ -98,6 +98,7 @@ def main() -> None:
     bench plot fraction                             draw pictures from the records
     bench verify-store                              look for defects in the records
     bench merge machine_1 machine_2                 take records of several folders into one
+    bench rescore --metric NAME                     compute a metric of the stored predictions
     bench new method my_method                      begin a plugin of your own, ready to install
     """
 
@@ -111,6 +112,7 @@ COMMANDS = (
     plot.plot,
     verify.verify_store,
     merge.merge,
+    rescore.rescore,
     data.data,
     new.new,
 )

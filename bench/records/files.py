@@ -97,9 +97,10 @@ def _without_waiting(path: str, flags: int) -> int:
 
 
 def set_aside(*paths: Path, copy: bool = False) -> Path:
-    """Move files of one folder that differ in their suffixes alone into its subfolder SUPERSEDED.
+    """Move files of one folder, whose names begin with that of the first one without its suffix, into its subfolder
+    SUPERSEDED.
 
-    Nothing is replaced there: where a name is taken, the files get a number.
+    Nothing is replaced there: where a name is taken, the files get a number after that beginning.
 
     Args:
         paths: the files, or whatever else has these names. Those that do not exist are left out.
@@ -111,10 +112,10 @@ def set_aside(*paths: Path, copy: bool = False) -> Path:
     Raises:
         StoreError: if they cannot be moved.
     """
-    folder = paths[0].parent / SUPERSEDED
+    folder, stem = paths[0].parent / SUPERSEDED, paths[0].stem
     for number in itertools.count():
         count = f".{number}" if number else ""
-        moved = [folder / f"{path.stem}{count}{path.suffix}" for path in paths]
+        moved = [folder / f"{stem}{count}{path.name.removeprefix(stem)}" for path in paths]
         if not any(map(os.path.lexists, moved)):
             break
     try:

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 from zipfile import BadZipFile
 
 from bench.errors import StoreError
+from bench.metrics import metric_of
 from bench.records.files import content_of_file
-from bench.records.possible import check_beside, check_history
-from bench.records.selections import Selected, Selections, shown_metrics
+from bench.records.possible import Column, check_beside, check_history, check_values
+from bench.records.selections import VAL, Selected, Selections, shown_metrics
 from bench.records.shape import check_shape
-from bench.records.sidecar import Sidecar, digest_of
-from bench.records.spec import digest
+from bench.records.sidecar import TRAIN, Sidecar, digest_of
+from bench.records.spec import SHARED, digest
 from bench.records.written import as_written
 
 if TYPE_CHECKING:
@@ -49,12 +50,37 @@ def upgraded(values: Mapping[str, Any], last: str, ok: str) -> dict[str, Any]:
     selected = {rule: Selected(choice["epoch"], choice["metrics"]) for rule, choice in entries["selected"].items()}
     selections = Selections.of(selected, shown_metrics(about["metrics"], about["select"]))
     if entries["status"] == ok:
-        check_beside(selections, history, last, about["select"])
+        best = f"{VAL}/{about['select']}" if entries["spec"].get("validation", SHARED) == SHARED else ""
+        _check_selected(selected, history, best)
+        of_val = {metric for choice in selected.values() for metric in choice.metrics.get(VAL, {})}
+        check_beside(Selections.of(selected, of_val), history, last, about["select"])
     entries["selected"] = as_written(selections)
     if "code" in entries:
         loaded = {name: digest(sorted(hashes.items())) for name, hashes in entries["code"]["loaded"].items()}
         entries["code"] = entries["code"] | {"loaded": loaded}
     return entries
+
+
+def _check_selected(selected: Mapping[str, Selected], history: Mapping[str, Column], best: str) -> None:
+    """Check that there is what a finished run has selected.
+
+    Args:
+        selected, history: of the record.
+        best: the column that epochs are selected by; empty where the validation data were trained on.
+
+    Raises:
+        ValueError: for a rule or a metric that is missing, and for values that metrics do not have.
+    """
+    if len(selected) < 2 and any(value is not None for value in history.get(best, [])):
+        raise ValueError(f"it has selected by {', '.join(selected) or 'nothing'}, and {best} has a best epoch")
+    columns = [column for column in history if "/" in column and not column.startswith(TRAIN)]
+    for rule, choice in selected.items():
+        values = {f"{name}/{metric}": value for name, of in choice.metrics.items() for metric, value in of.items()}
+        for column in columns:
+            if column not in values:
+                raise ValueError(f"selected.{rule}.{column} is missing")
+        for column, value in values.items():
+            check_values(f"selected.{rule}.{column}", metric_of(column), [value])
 
 
 def sidecar_of(values: Mapping[str, Any], arrays: Path) -> Sidecar:

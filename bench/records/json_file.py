@@ -197,7 +197,7 @@ def load(folder: Path, kind: type[K]) -> tuple[list[K], dict[Path, str]]:
     try:
         paths = files_in(folder)
     except OSError as error:
-        return [], {folder: f"it cannot be read: {error.strerror}"}
+        return [], {Path(error.filename or folder): f"it cannot be read: {error.strerror}"}
     records, damaged = read_all(paths, kind)
     used, unused = sort_out(records)
     return used, dict(sorted((damaged | unused).items()))
@@ -205,7 +205,8 @@ def load(folder: Path, kind: type[K]) -> tuple[list[K], dict[Path, str]]:
 
 def files_in(folder: Path, *endings: str) -> list[Path]:
     """What may be records: everything in a folder and its subfolders whose name ends in `.json`, in the order of the
-    paths. Subfolders that are called SUPERSEDED, or whose names begin with a dot, are left out.
+    paths. Subfolders that are called SUPERSEDED, or whose names begin with a dot, are left out. Links to folders are
+    followed, and each folder is looked at once.
 
     Args:
         folder: the folder; one that does not exist has no records.
@@ -214,16 +215,21 @@ def files_in(folder: Path, *endings: str) -> list[Path]:
     Raises:
         OSError: if it, or a subfolder, cannot be listed.
     """
-    return sorted(_files_in(folder, endings or (".json",))) if os.path.lexists(folder) else []
+    return sorted(_files_in(folder, endings or (".json",), set())) if os.path.lexists(folder) else []
 
 
-def _files_in(folder: Path, endings: tuple[str, ...]) -> Iterator[Path]:
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.name.endswith(endings):
-                yield Path(entry)
-            elif entry.is_dir(follow_symlinks=False) and entry.name != SUPERSEDED and not entry.name.startswith("."):
-                yield from _files_in(Path(entry), endings)
+def _files_in(folder: Path, endings: tuple[str, ...], known: set[tuple[int, int]]) -> Iterator[Path]:
+    about = folder.stat()
+    if (identity := (about.st_dev, about.st_ino)) in known:
+        return
+    known.add(identity)
+    with os.scandir(folder) as found:
+        entries = list(found)
+    for entry in sorted(entries, key=lambda entry: entry.is_symlink()):  # a folder is found under its own name first
+        if entry.name.endswith(endings):
+            yield Path(entry)
+        elif entry.is_dir() and entry.name != SUPERSEDED and not entry.name.startswith("."):
+            yield from _files_in(Path(entry), endings, known)
 
 
 def read_all(paths: Iterable[Path], kind: type[K]) -> tuple[dict[Path, K], dict[Path, str]]:

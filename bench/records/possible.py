@@ -12,17 +12,17 @@ from dataclasses import fields
 from datetime import datetime
 
 from bench.metrics import METRICS, metric_of
-from bench.records.sections import About, Costs, Data, Environment, Resolved
-from bench.records.selections import VAL, Selections
+from bench.records.sections import About, Completed, Costs, Data, Environment, Resolved
+from bench.records.selections import VAL, Selections, Table, check_counts
 from bench.records.spec import OPTION_FIELDS, PAPER, SHARED, RunSpec
-from bench.text import shell_line
 
 NAME = re.compile(r"\w[\w./+-]*")
 """What plugins can offer is named like this (`bench.offers`). Files have these names."""
+DIGEST = re.compile("[0-9a-f]{12}")
+"""The form of a digest."""
 ROUNDING = 1e-9
 """By so much a fraction may be outside [0, 1]."""
 Column = Sequence[float | None]
-Table = Sequence[Sequence[int]]
 
 
 def check_spec(spec: RunSpec, resolved: Resolved) -> None:
@@ -50,20 +50,6 @@ def check_spec(spec: RunSpec, resolved: Resolved) -> None:
         for option, value in getattr(spec, section).items():
             if option not in used or used[option] != value:
                 raise ValueError(f"{section}.{option} is {value!r} in its spec, and {used.get(option)!r} as resolved")
-
-
-def check_command(command: str, spec: RunSpec) -> None:
-    """Check that a command is that of a run, as far as the spec says it: its beginning and its end.
-
-    Args:
-        command, spec: of the record.
-
-    Raises:
-        ValueError: for another method, data set or seed.
-    """
-    begin = shell_line(["bench", "run", "--method", spec.method, "--dataset", spec.dataset])
-    if not (f"{command} ".startswith(f"{begin} ") and command.endswith(f" --seed {spec.seed}")):
-        raise ValueError(f"its command is not that of {spec.method} on {spec.dataset} with seed {spec.seed}")
 
 
 def check_about(about: About) -> None:
@@ -126,10 +112,33 @@ def check_costs(costs: Costs, environment: Environment) -> None:
         least = 1 if name in ("stacked", "threads") else 0
         if isinstance(value, int | float) and not least <= value < math.inf:
             raise ValueError(f"costs.{name} is {value}, expected {least} or more")
+    _check_date("environment.created", environment.created)
+
+
+def check_names_of_beside(sidecar: str, completed: Completed | None) -> None:
+    """Check the digest of what lies beside a record, and where that comes from.
+
+    Args:
+        sidecar, completed: of the record.
+
+    Raises:
+        ValueError: for what is no digest or no date, and for a repetition that gave nothing.
+    """
+    if sidecar and not DIGEST.fullmatch(sidecar):
+        raise ValueError(f"sidecar is {sidecar!r}, which is no digest")
+    if completed is None:
+        return
+    if not sidecar:
+        raise ValueError("it was completed by a repetition, and nothing lies beside it")
+    _check_date("completed.created", completed.created)
+
+
+def _check_date(where: str, text: str) -> None:
+    """Raises ValueError unless a text is a date and time."""
     try:
-        datetime.fromisoformat(environment.created)
+        datetime.fromisoformat(text)
     except ValueError:
-        raise ValueError(f"environment.created is {environment.created!r}, which is no date") from None
+        raise ValueError(f"{where} is {text!r}, which is no date") from None
 
 
 def check_history(history: Mapping[str, Column]) -> None:
@@ -156,7 +165,7 @@ def check_history(history: Mapping[str, Column]) -> None:
             raise ValueError(f"history.{name} has {len(column)} values for {len(epochs)} epochs")
     for name, column in history.items():
         if not name.startswith("train/"):
-            _check_values(f"history.{name}", metric_of(name), column)
+            check_values(f"history.{name}", metric_of(name), column)
 
 
 def _whole_numbers(history: Mapping[str, Column], name: str) -> list[int]:
@@ -183,31 +192,46 @@ def check_selected(selected: Selections, data: Data, about: About, last: str, be
     rules = list(selected.epochs)
     if last not in rules or not {*rules} <= {last, best}:
         raise ValueError(f"it has selected by {', '.join(rules) or 'nothing'}, expected {last}{best and f', {best}'}")
+    for rule, epoch in selected.epochs.items():
+        if epoch < 0:
+            raise ValueError(f"selected.{rule} is of epoch {epoch}, which is below 0")
     if best in rules and selected.epochs[best] > selected.epochs[last]:
         raise ValueError(f"selected.{best} is of epoch {selected.epochs[best]}, which is after the last one")
     for name, metrics in selected.metrics.items():
         for metric, values in metrics.items():
             if len(values) != len(rules):
                 raise ValueError(f"selected.metrics.{name}.{metric} has {len(values)} values for {len(rules)} rules")
-            _check_values(f"selected.metrics.{name}.{metric}", metric, values)
+            check_values(f"selected.metrics.{name}.{metric}", metric, values)
+    if best in rules:
+        _check_best(selected, about.select, best, last)
+    _check_all_counts(selected, data)
+
+
+def _check_best(selected: Selections, select: str, best: str, last: str) -> None:
+    """Raises ValueError unless the best epoch is at least as good as the last, by the metric that it was selected by,
+    and the same where it is the last one.
+    """
+    values = selected.metrics.get(VAL, {}).get(select)
+    if values is None:
+        raise ValueError(f"selected.metrics.{VAL}.{select} is missing, by which {best} has selected")
+    of_rule = dict(zip(selected.epochs, values, strict=True))
+    if select in METRICS and _best_of([of_rule[best], of_rule[last]], select) != 0:
+        raise ValueError(f"selected.{best} has {VAL}/{select} {of_rule[best]}, and the last epoch {of_rule[last]}")
+    if selected.epochs[best] == selected.epochs[last] and selected[best] != selected[last]:
+        raise ValueError(f"selected.{best} is of the last epoch, and has other values than selected.{last}")
+
+
+def _check_all_counts(selected: Selections, data: Data) -> None:
+    """Raises ValueError unless the predictions that were counted add up to the samples, and to the accuracies."""
     for name, of_rules in selected.counts.items():
-        if of_rules.keys() != {"right", "predicted"} or any(len(tables) != len(rules) for tables in of_rules.values()):
-            raise ValueError(f"selected.counts.{name} has not right and predicted of {len(rules)} rules")
+        rules = len(selected)
+        if of_rules.keys() != {"right", "predicted"} or any(len(tables) != rules for tables in of_rules.values()):
+            raise ValueError(f"selected.counts.{name} has not right and predicted of {rules} rules")
+        if name not in data.counts:
+            raise ValueError(f"selected.counts.{name} is of a set whose samples were not counted")
         for place, (right, predicted) in enumerate(zip(of_rules["right"], of_rules["predicted"], strict=True)):
-            _check_counts(f"selected.counts.{name}", data.counts.get(name, []), right, predicted)
+            check_counts(f"selected.counts.{name}", data.counts[name], right, predicted)
             _check_accuracy(name, selected.metrics.get(name, {}), place, data, right)
-
-
-def _check_counts(where: str, samples: Table, right: Table, predicted: Table) -> None:
-    """Raises ValueError unless predictions can be counted so: by group (rows) and class (columns)."""
-    shapes = [[len(row) for row in table] for table in (samples, right, predicted)]
-    if not shapes[0] == shapes[1] == shapes[2]:
-        raise ValueError(f"{where} has not the groups and classes of its samples")
-    for there, hits, calls in zip(samples, right, predicted, strict=True):
-        if sum(there) != sum(calls):
-            raise ValueError(f"{where} predicts a class for {sum(calls):,} of {sum(there):,} samples of a group")
-        if any(not 0 <= hit <= min(of_class, call) for of_class, hit, call in zip(there, hits, calls, strict=True)):
-            raise ValueError(f"{where} has more right predictions of a class than samples or predictions, or below 0")
 
 
 def _check_accuracy(
@@ -269,8 +293,17 @@ def _best_of(values: Column, select: str) -> int:
     return place
 
 
-def _check_values(where: str, metric: str, values: Column) -> None:
-    """Raises ValueError for infinity, and for values of a metric of the core that are no fractions."""
+def check_values(where: str, metric: str, values: Column) -> None:
+    """Check the values of a metric.
+
+    Args:
+        where: the place in the record, for the message.
+        metric: its name.
+        values: None where undefined.
+
+    Raises:
+        ValueError: for infinity, and for values of a metric of the core that are no fractions.
+    """
     known = [value for value in values if value is not None]
     if not known:
         return

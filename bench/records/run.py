@@ -12,16 +12,16 @@ from bench.records.json_file import JsonRecord
 from bench.records.known_code import as_one, hashes_by_use
 from bench.records.possible import (
     check_about,
-    check_command,
     check_costs,
     check_data,
+    check_names_of_beside,
     check_selected,
     check_spec,
 )
 from bench.records.sections import About, Code, Completed, Costs, Data, Environment, Resolved
 from bench.records.selections import Selections
 from bench.records.sidecar import Arrays, Sidecar
-from bench.records.spec import SHARED, RunSpec
+from bench.records.spec import SHARED, RunSpec, check_command
 from bench.records.written import Section, as_written
 
 LAST = "last"
@@ -77,6 +77,8 @@ class RunResult(JsonRecord):
         sidecar: digest of what lies beside the record; empty where there is nothing.
         completed: the repetition that gave what lies beside the record, and the same numbers to the bit; None where it
             comes from the run itself.
+        rescored: metric -> hash of its code, for those that were computed of the predictions after the run
+            (`bench.store.rescored`).
         notes: what a reader has to know of the numbers, in sentences.
         beside: what lies beside the record, of a run that has just been made; None for a record that was read. The
             file has no such entry.
@@ -99,6 +101,7 @@ class RunResult(JsonRecord):
     traceback: str = ""
     sidecar: str = ""
     completed: Completed | None = None
+    rescored: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     beside: Sidecar | None = field(default=None, compare=False, repr=False)
 
@@ -191,6 +194,7 @@ class RunResult(JsonRecord):
         check_about(self.about)
         check_data(self.data, self.about, self.ok)
         check_costs(self.costs, self.environment)
+        check_names_of_beside(self.sidecar, self.completed)
         if self.ok:
             best = best_val(self.about.select) if self.spec.validation == SHARED else ""
             check_selected(self.selected, self.data, self.about, LAST, best)

@@ -1,7 +1,7 @@
 """What the selection rules of a run select, as a section of its record. Nothing here imports torch."""
 
 import math
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -10,6 +10,8 @@ from bench.records.written import Section
 
 VAL = "val"
 """The set of the validation data."""
+Table = Sequence[Sequence[int]]
+"""Numbers by group (rows) and class (columns)."""
 
 
 @dataclass(frozen=True)
@@ -105,6 +107,30 @@ def shown_metrics(columns: Iterable[str], select: str) -> set[str]:
         select: the metric of the selection rule.
     """
     return {*map(metric_of, columns), select}
+
+
+def check_counts(where: str, samples: Table, right: Table, predicted: Table) -> None:
+    """Check that predictions can be counted so, by group (rows) and class (columns).
+
+    Args:
+        where: the place in the record, for the message.
+        samples: how many there are.
+        right, predicted: as in `Counts`.
+
+    Raises:
+        ValueError: if they cannot.
+    """
+    shapes = [[len(row) for row in table] for table in (samples, right, predicted)]
+    if not shapes[0] == shapes[1] == shapes[2]:
+        raise ValueError(f"{where} has not the groups and classes of its samples")
+    for there, hits, calls in zip(samples, right, predicted, strict=True):
+        if sum(there) != sum(calls):
+            raise ValueError(f"{where} predicts a class for {sum(calls):,} of {sum(there):,} samples of a group")
+        if any(not 0 <= hit <= min(of_class, call) for of_class, hit, call in zip(there, hits, calls, strict=True)):
+            raise ValueError(f"{where} has more right predictions of a class than samples or predictions, or below 0")
+        wrong = sum(there) - sum(hits)
+        if any(of_class + call - 2 * hit > wrong for of_class, hit, call in zip(there, hits, calls, strict=True)):
+            raise ValueError(f"{where} has more wrong predictions of a class than samples of the others")
 
 
 def _finite(value: float | None) -> float | None:

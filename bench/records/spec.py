@@ -160,6 +160,20 @@ class RunSpec:
         return shell_line([*words, *flags, "--seed", str(self.seed)])
 
 
+def check_command(command: str, spec: RunSpec) -> None:
+    """Check that a command is that of a run, as far as the spec says it: its beginning and its end.
+
+    Args:
+        command, spec: of the record.
+
+    Raises:
+        ValueError: for another method, data set or seed.
+    """
+    begin = shell_line(["bench", "run", "--method", spec.method, "--dataset", spec.dataset])
+    if not (f"{command} ".startswith(f"{begin} ") and command.endswith(f" --seed {spec.seed}")):
+        raise ValueError(f"its command is not that of {spec.method} on {spec.dataset} with seed {spec.seed}")
+
+
 def _shown(prefix: str, options: Mapping[str, Any], hidden: Collection[str], shown_prefix: str = "") -> list[str]:
     """`name=value` of each option whose name, with its prefix, is not hidden; with the prefix that is shown."""
     return [

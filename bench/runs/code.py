@@ -9,7 +9,7 @@ from bench.records.known_code import CORE, as_one, hashes_by_use
 from bench.records.run import RunResult
 from bench.records.sections import UNKNOWN, Code
 from bench.records.spec import digest
-from bench.registry import Plugin
+from bench.registry import Offer, Plugin
 from bench.runs.experiment import Experiment
 from bench.sources.closure import core_hash, hash_of, of_core
 from bench.sources.installed import INSTALLED, modules_of
@@ -53,6 +53,15 @@ def _hash(plugin: Plugin | None, value: Any, core: str) -> str:
     if modules and all(map(of_core, modules)):
         return core
     return hash_of(modules, INSTALLED) or UNKNOWN
+
+
+def code_of_metric(offer: Offer) -> str:
+    """The hash of the installed code of a metric, UNKNOWN where it cannot be computed.
+
+    Args:
+        offer: the metric with its plugin.
+    """
+    return _hash(offer.plugin, offer.value.function, core_hash(INSTALLED))
 
 
 @dataclass(frozen=True)

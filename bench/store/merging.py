@@ -9,12 +9,13 @@ from typing import Any, Generic, TypeVar
 
 from bench.errors import StoreError
 from bench.records.files import check_writable, content_of_file, write_whole
-from bench.records.json_file import JsonRecord, files_in, read_all, sort_out
+from bench.records.json_file import JsonRecord, files_in, read_all
 from bench.records.run import RunResult
 from bench.records.sidecar import sidecar_path, sidecars_of
 from bench.store.beside import content_beside, is_format_1
 from bench.store.claims import Claims
 from bench.store.conversion import converted
+from bench.store.reading import records_with_files
 from bench.store.results import keys_in
 
 R = TypeVar("R", bound=JsonRecord)
@@ -58,21 +59,17 @@ def merge(source: Path, target: Path, kind: type[JsonRecord], merged: Merged) ->
     Raises:
         StoreError: if the target cannot be written to.
     """
-    try:
-        records, damaged = read_all(files_in(source), kind)
-    except OSError as error:
-        merged.left[Path(error.filename or source)] = f"it cannot be read: {error.strerror}"
+    records, unused = records_with_files(source, kind)
+    merged.left |= unused
+    if not records:
         return
-    used, unused = sort_out(records)
-    merged.left |= damaged | unused
-    files = {record.path: file for file, record in reversed(records.items()) if file.name == record.file}
     taking = _Taking(target, kind, merged)
     check_writable(target)
     with Claims(target) as claims:
         if target.is_dir():
             claims.remove_stale()
-        for record in used:
-            taking.take(record, files[record.path], claims)
+        for record, files in records:
+            taking.take(record, files[0], claims)
 
 
 @dataclass

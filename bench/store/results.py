@@ -110,7 +110,8 @@ class ResultStore:
                     if key in wanted:
                         files[key].add(path)
         except OSError as error:
-            return [Found(None, {self.folder: f"it cannot be read: {error.strerror}"})] * len(specs)
+            folder = Path(error.filename or self.folder)
+            return [Found(None, {folder: f"it cannot be read: {error.strerror}"})] * len(specs)
         return [self._found(spec, files[spec.key]) for spec in specs]
 
     def _found(self, spec: RunSpec, files: set[Path]) -> Found:
@@ -148,17 +149,17 @@ class ResultStore:
             The file of the record.
 
         Raises:
-            StoreError: if it cannot be written. Then what was there before is still there.
+            StoreError: if it cannot be written. Then what was there before is still there, or in SUPERSEDED.
         """
         path = self.path(result.spec)
         (found,) = self.find([result.spec])
         before = found.finished
-        if before and not (before.has_data(result.data.content) and before.same_as(result)):
+        if before and path in found.files and not (before.has_data(result.data.content) and before.same_as(result)):
             set_aside(path, sidecar_path(path, before.sidecar), path.with_suffix(".npz"), copy=True)
         for other in (*found.unusable, *found.files):
-            if other != self.folder and (other != path or other in found.unusable):
+            if other.suffix == ".json" and (other != path or other in found.unusable):  # and no folder of records
                 set_aside(*files_of(other))
-        digest_in_use = before.sidecar if before else ""
+        (digest_in_use,) = [one.sidecar for one in read_all([path], RunResult)[0].values()] or [""]
         try:
             if result.beside is not None and result.sidecar:
                 write_whole(sidecar_path(path, result.sidecar), result.beside.to_bytes())

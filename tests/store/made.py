@@ -14,6 +14,10 @@ LAST, BEST = [0, 0, 0, 0], [0, 1, 0, 1]
 """The predicted classes after epoch 3, and after the best epoch, 2."""
 
 
+TPRD = 1 - 2 / 3
+"""After the best epoch: two of three samples of class 0, and the one of class 1, are right."""
+
+
 def logits(classes: list[int]) -> np.ndarray[Any, Any]:
     """[4, 2] as they are stored: 0 for the predicted class, less for the other."""
     return np.array([[0.0, -1.5] if guess == 0 else [-0.25, 0.0] for guess in classes], np.float16)
@@ -27,7 +31,7 @@ def predicted(make_result: Callable[..., RunResult], arrays: dict[str, Any] | No
     """
     history: dict[str, list[Any]] = {"epoch": [1, 2, 3], "step": [5, 10, 15], "train/loss": [2.0, 1.0, 0.5]}
     history |= {"val/accuracy": [0.5, 0.8, 0.7], "val/tprd": [0.3, 0.2, 0.1]}
-    history |= {"test/accuracy": [0.5, 0.75, 0.75], "test/tprd": [1.0, 1 / 3, 1.0]}
+    history |= {"test/accuracy": [0.5, 0.75, 0.75], "test/tprd": [1.0, TPRD, 1.0]}
     known: dict[str, Any] = {"test/last": logits(LAST), "test/best_val_accuracy": logits(BEST)}
     known |= {"test/y": np.array(Y, np.uint8), "test/group": np.array(Y, np.uint8)}
     known |= {"test/index": np.array([7, 3, 5, 1], np.int32)}
@@ -40,7 +44,7 @@ def predicted(make_result: Callable[..., RunResult], arrays: dict[str, Any] | No
         ),
         "best_val_accuracy": Selected(
             2,
-            {"test": {"accuracy": 0.75, "tprd": 1 / 3}, "val": {"accuracy": 0.8}},
+            {"test": {"accuracy": 0.75, "tprd": TPRD}, "val": {"accuracy": 0.8}},
             {"test": Counts([[2, 1]], [[2, 2]])},
         ),
     }

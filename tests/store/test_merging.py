@@ -19,7 +19,7 @@ from bench.store.claims import Claims
 from bench.store.merging import Merged, merge
 from bench.store.results import ResultStore
 from bench.store.verify import verify
-from tests.store.made import predicted
+from tests.store.made import TPRD, predicted
 
 
 def put(folder: Path, *results: RunResult) -> list[Path]:
@@ -66,7 +66,7 @@ def other_numbers(result):
         chosen["last"], metrics={"test": {"accuracy": 0.75, "tprd": 0.5}, "val": {"accuracy": 0.7}}
     )
     selected = Selections.of(chosen | {"last": last}, {"accuracy"})
-    beside = Sidecar({**result.history, "test/tprd": [1.0, 1 / 3, 0.5]}, result.arrays)
+    beside = Sidecar({**result.history, "test/tprd": [1.0, TPRD, 0.5]}, result.arrays)
     return dataclasses.replace(result, selected=selected, beside=beside, sidecar=beside.digest)
 
 

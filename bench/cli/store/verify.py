@@ -1,11 +1,21 @@
 """`bench verify-store`."""
 
 import sys
+from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from bench.cli.common import folder_of_records, out_option, say
+from bench.cli.common import folder_of_records, installed, out_option, say
+from bench.cli.store.metrics import guarded_metrics
+
+if TYPE_CHECKING:
+    from bench.metrics import Metric
+    from bench.records.run import RunResult
+    from bench.records.sidecar import Sidecar
+    from bench.store.verify import Recomputed
 
 
 @click.command("verify-store")
@@ -13,18 +23,32 @@ from bench.cli.common import folder_of_records, out_option, say
 def verify_store(out: Path) -> None:
     """Read all records of runs and what lies beside them, and name what is wrong.
 
-    Each record is compared with its sidecar: the digest, the history, and the predictions with their counts. Nothing is
-    changed; each line says what to do. The exit code is 1 if something is wrong.
+    Each record is compared with its sidecar: the digest, the history, and the predictions with their counts and with
+    all metrics that are installed, to the last bit. Nothing is changed; each line says what to do. The exit code is 1
+    if something is wrong.
     """
     from bench.store.verify import verify
 
-    found = verify(folder_of_records(out))
+    found = verify(folder_of_records(out), _recompute)
     for path, problems in sorted(found.problems.items()):
         for what in problems:
             say(f"{path}: {what}", err=True)
     wrong = sum(map(len, found.problems.values()))
     say(
-        f"{found.records:,} records, {found.sidecars:,} sidecars, {found.with_predictions:,} with predictions, "
-        f"{wrong:,} problems"
+        f"{found.records:,} records, {found.sidecars:,} sidecars, {found.with_predictions:,} with predictions "
+        f"({found.values:,} values of {found.recomputed:,} computed again), {wrong:,} problems"
     )
     sys.exit(1 if wrong else 0)
+
+
+@cache
+def _metrics() -> "Mapping[str, Metric]":
+    """All that are installed. Only a folder with predictions asks for them, as it takes torch."""
+    return guarded_metrics(installed())
+
+
+def _recompute(result: "RunResult", beside: "Sidecar") -> "Recomputed":
+    from bench.runs.rescoring import scores
+    from bench.store.rescored import recomputed
+
+    return recomputed(result, beside, _metrics(), scores)

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from bench.records import claims as module
 from bench.records.processes import Process
+from bench.records.sidecar import sidecar_path
+from bench.store import claims as module
 from bench.store.claims import Claims
 
 RECORD = "digits.erm.0.0123456789ab.json"
@@ -227,14 +228,17 @@ def test_one_that_seemed_dead_leaves_the_run_to_its_successor(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_claims_and_arrays_of_dead_processes_are_removed_and_nothing_else(tmp_path, dead):
-    """Arrays are an orphan's only where the claim shows that their process died: records may be renamed by hand."""
+def test_claims_and_sidecars_of_dead_processes_are_removed_and_nothing_else(tmp_path, dead):
+    """A sidecar is an orphan only where the claim shows that their process died: records may be renamed by hand."""
     other = RECORD.replace(".0.", ".1.")
     forged(tmp_path, dead)
     forged(tmp_path, dead, name=BASE.replace(".0.", ".1."))
     forged(tmp_path, dead, name=f"{BASE.replace('.0.', '.2.')}.{TOKEN}")
-    (tmp_path / RECORD).with_suffix(".npz").touch()
-    kept = [tmp_path / other, (tmp_path / other).with_suffix(".npz"), tmp_path / "renamed.erm.3.0123456789ab.npz"]
+    sidecar_path(tmp_path / RECORD, "f" * 12).touch()
+    sidecar_path(tmp_path / RECORD, "e" * 12).touch()
+    kept = [tmp_path / other, sidecar_path(tmp_path / other, "f" * 12)]
+    kept += [sidecar_path(tmp_path / "renamed.erm.3.0123456789ab.json", "f" * 12)]
+    kept += [(tmp_path / RECORD).with_suffix(".npz")]  # of earlier versions, whose records may have been renamed
     kept += [tmp_path / "mine.claim", tmp_path / "mine.claim.1"]
     for path in kept:
         path.touch()
@@ -242,6 +246,19 @@ def test_claims_and_arrays_of_dead_processes_are_removed_and_nothing_else(tmp_pa
     with Claims(tmp_path) as claims:
         claims.remove_stale()
     assert sorted(tmp_path.iterdir()) == sorted(kept)
+
+
+def test_claims_lie_beside_their_records_in_the_folder_of_the_task(tmp_path, dead):
+    folder = tmp_path / "class_fairness-v1" / "digits"
+    with Claims(tmp_path) as claims:
+        assert claims.take(f"class_fairness-v1/digits/{RECORD}")
+        assert [path.name for path in folder.iterdir()] == [BASE]
+        assert not Claims(tmp_path).take(f"class_fairness-v1/digits/{RECORD}")
+    forged(folder, dead)
+    sidecar_path(folder / RECORD, "f" * 12).touch()
+    with Claims(tmp_path) as claims:
+        claims.remove_stale()
+    assert list(folder.iterdir()) == []
 
 
 @pytest.mark.parametrize("step", ["os.fsync", "os.link", "json.dump"])

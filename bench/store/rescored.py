@@ -1,0 +1,172 @@
+"""Records are given metrics that are computed of their predictions, without training. Nothing here imports torch: what
+computes them is an argument (`bench.runs.rescoring.scores`).
+
+A metric that was installed after a run is had so: its record gets the values that the run would have given it, under
+the selection rules that the run has. Under other rules it is only shown (`value_under`): the predictions of other
+epochs are not stored, and a method may itself look at the rule, so that its training would be another one.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+from bench.errors import BenchError
+from bench.metrics import Metric
+from bench.records.run import RunResult, best_val
+from bench.records.selections import VAL
+from bench.records.sidecar import Sidecar
+from bench.records.spec import PAPER
+from bench.store.predicted import is_by_class, sets_predicted
+from bench.store.verify import Recomputed
+
+Scores = Callable[..., Mapping[str, float]]
+"""Every metric of the predictions of one run for one set: `bench.runs.rescoring.scores`."""
+
+Values = dict[str, dict[str, list[float | None]]]
+"""Set -> metric -> its value under each selection rule of a record; None where it is undefined."""
+
+
+def values_of(result: RunResult, beside: Sidecar, metrics: Mapping[str, Metric], scores: Scores) -> Values:
+    """Metrics of the predictions that lie beside a record, as the run computes them.
+
+    Args:
+        result: the record.
+        beside: what lies beside it.
+        metrics: what is computed, by name. Those that need labels are left out for probes, which have none.
+        scores: computes them.
+
+    Raises:
+        BenchError: for what a metric cannot be computed of.
+    """
+    groups = len(result.about.groups)
+    by_class = any(is_by_class(result, name) for name in result.data.counts)
+    values: Values = {}
+    for name in sets_predicted(result, beside):
+        y, group = (beside.arrays.get(f"{name}/{part}") for part in ("y", "group"))
+        known = {metric: of for metric, of in metrics.items() if y is not None or not of.needs_labels}
+        found = [scores(beside.arrays[f"{name}/{r}"], y, group, groups, by_class, known) for r in result.selected]
+        values[name] = {metric: [_known(of[metric]) for of in found] for metric in known}
+    return values
+
+
+def _known(value: float) -> float | None:
+    """None for NaN and infinity, as records have it."""
+    return value if math.isfinite(value) else None
+
+
+def recomputed(result: RunResult, beside: Sidecar, metrics: Mapping[str, Metric], scores: Scores) -> Recomputed:
+    """Compute again what a record says of its predictions.
+
+    Args:
+        result: the record.
+        beside: what lies beside it.
+        metrics: those that are installed; those that the record lacks are not computed.
+        scores: computes them.
+    """
+    number, different = 0, []
+    for metric, of in metrics.items():
+        recorded = {name: known[metric] for name, known in result.selected.metrics.items() if metric in known}
+        if not recorded:
+            continue
+        try:
+            found = values_of(result, beside, {metric: of}, scores)
+        except BenchError as error:
+            different.append(f"{metric} cannot be computed again: {error}")
+            continue
+        for name in recorded.keys() & found.keys():
+            number += len(recorded[name])
+            if (again := found[name].get(metric)) != recorded[name]:
+                different.append(f"{name}/{metric} is {recorded[name]} under its rules, and {again} of its predictions")
+    return Recomputed(number, different)
+
+
+def rescored(result: RunResult, beside: Sidecar, name: str, metric: Metric, code: str, scores: Scores) -> RunResult:
+    """A record with a metric that is computed of its predictions.
+
+    Args:
+        result: the record.
+        beside: what lies beside it.
+        name: of the metric.
+        metric: the metric.
+        code: the hash of its code.
+        scores: computes it.
+
+    Returns:
+        The record with the values. It is the record itself if it has them.
+
+    Raises:
+        BenchError: if there are no predictions, if the record has other values, or if the metric cannot be computed.
+    """
+    values = values_of(result, beside, {name: metric}, scores)
+    if not values:
+        raise BenchError(f"it has no predictions: repeat the run: {result.command} --force")
+    metrics = {of_set: dict(known) for of_set, known in result.selected.metrics.items()}
+    for of_set, found in values.items():
+        known = metrics.setdefault(of_set, {})
+        for metric_name, of_rules in found.items():
+            if known.get(metric_name, of_rules) != of_rules:
+                raise BenchError(f"{of_set}/{name} is {known[name]} in its record, and {of_rules} of its predictions")
+            known[metric_name] = of_rules
+    if metrics == result.selected.metrics:
+        return result
+    selected = replace(result.selected, metrics=metrics)
+    return replace(result, selected=selected, rescored=result.rescored | {name: code})
+
+
+def value_under(
+    rule: str, result: RunResult, beside: Sidecar, name: str, metric: Metric, higher_is_better: bool, scores: Scores
+) -> dict[str, float | None]:
+    """A metric under a selection rule that the run does not have.
+
+    The epoch is found in the history, as a run finds it: the first of those with the best validation value. Its metrics
+    are those of the history, or of the predictions where a rule of the run has selected the same epoch.
+
+    Args:
+        rule: what `best_val` gives.
+        result: the record.
+        beside: what lies beside it.
+        name, metric: what is computed.
+        higher_is_better: the direction of the rule's metric.
+        scores: computes the metric.
+
+    Returns:
+        Test set or probe -> value.
+
+    Raises:
+        BenchError: where that cannot be told.
+    """
+    if result.spec.validation == PAPER:
+        raise BenchError("it was trained on the validation data, so no epoch is the best one")
+    column = f"{VAL}/{rule.removeprefix(best_val(''))}"
+    if column not in beside.history:
+        raise BenchError(f"its history has no {column}")
+    epoch = best_epoch(beside.history["epoch"], beside.history[column], higher_is_better)
+    if not epoch:
+        raise BenchError(f"its {column} is undefined at every epoch")
+    for place, known in enumerate(result.selected.epochs.values()):
+        if known == epoch and (values := values_of(result, beside, {name: metric}, scores)):
+            return {of_set: of_rules[name][place] for of_set, of_rules in values.items() if name in of_rules}
+    place = beside.history["epoch"].index(epoch)
+    known_columns = {
+        column.rpartition("/")[0]: values[place]
+        for column, values in beside.history.items()
+        if column.endswith(f"/{name}") and not column.startswith((f"{VAL}/", "train/"))
+    }
+    if not known_columns:
+        raise BenchError(f"{name} is not in its history, and of epoch {epoch} there are no predictions")
+    return known_columns
+
+
+def best_epoch(epochs: Sequence[int], values: Sequence[float | None], higher_is_better: bool) -> int:
+    """The first epoch with the best value, as `bench.runs.evaluation` selects it; 0 if no value is known.
+
+    Args:
+        epochs, values: columns of a history.
+        higher_is_better: the direction of the metric.
+    """
+    sign = 1 if higher_is_better else -1
+    best, chosen = -math.inf, 0
+    for epoch, value in zip(epochs, values, strict=True):
+        if value is not None and sign * value > best:
+            best, chosen = sign * value, epoch
+    return chosen

@@ -1,0 +1,258 @@
+"""Metrics of stored predictions are those that the runs would have written, and nothing else is changed."""
+
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from bench import registry
+from bench.cli import main
+from bench.errors import BenchError
+from bench.metrics import METRICS, Metric
+from bench.records.run import RunResult
+from bench.records.sidecar import Sidecar
+from bench.records.spec import digest
+from bench.registry import Offer, Plugin
+from bench.runs.rescoring import scores
+from bench.store.claims import Claims
+from bench.store.rescored import best_epoch, recomputed, rescored, value_under
+from bench.store.verify import verify
+from tests.store.made import predicted
+
+RUN = ["run", "--method", "erm", "--dataset", "digits", "--epochs", "3"]
+
+
+def bench(*words):
+    return CliRunner().invoke(main, [str(word) for word in words], catch_exceptions=False)
+
+
+def added(result, name, beside=None):
+    return rescored(result, beside or result.beside, name, METRICS[name], "0" * 12, scores)
+
+
+def test_a_metric_is_added_under_each_rule(make_result):
+    result = predicted(make_result)
+    made = added(result, "balanced_accuracy")
+    assert made.selected.metrics["test"]["balanced_accuracy"] == [0.5, pytest.approx(5 / 6)]
+    assert made.rescored == {"balanced_accuracy": "0" * 12}
+    assert made.selected["last"].metrics["test"]["tprd"] == 1.0
+    same = dataclasses.replace(made, selected=result.selected, rescored={})
+    assert same == result
+    assert RunResult.from_json(made.to_json()) == made
+    assert added(made, "balanced_accuracy") is made
+
+
+def test_a_metric_that_the_record_has_must_be_equal_to_the_last_bit(make_result):
+    result = predicted(make_result)
+    assert added(result, "tprd") is result
+    metrics = {**result.selected.metrics, "test": {**result.selected.metrics["test"], "tprd": [1.0, 1 / 3]}}
+    wrong = dataclasses.replace(result, selected=dataclasses.replace(result.selected, metrics=metrics))
+    with pytest.raises(BenchError, match=r"test/tprd is \[1.0, 0.3333333333333333\] in its record"):
+        added(wrong, "tprd")
+    assert recomputed(result, result.beside, METRICS, scores).different == []
+    assert recomputed(result, result.beside, METRICS, scores).values == 4
+    (different,) = recomputed(wrong, wrong.beside, METRICS, scores).different
+    assert different.startswith("test/tprd is")
+
+
+def test_a_metric_that_is_undefined_is_written_as_such(make_result):
+    result = predicted(make_result, {"test/y": None, "test/group": None})
+    only = predicted(make_result, data={"sizes": {"train": 1, "test": 4}, "counts": {"test": [[4, 0]]}})
+    with pytest.raises(BenchError, match="no predictions"):
+        added(make_result(), "tprd", Sidecar())
+    assert added(result, "fraction_positive").selected.metrics["test"]["fraction_positive"] == [0.0, 0.5]
+    arrays = dict(only.arrays) | {f"test/{part}": only.arrays[f"test/{part}"] * 0 for part in ("y", "group")}
+    undefined = added(only, "equalized_odds_difference", Sidecar(only.history, arrays))
+    assert undefined.selected.metrics["test"]["equalized_odds_difference"] == [None, None]
+
+
+@pytest.mark.parametrize(
+    ("values", "higher", "epoch"),
+    [([0.5, 0.8, 0.8], True, 2), ([0.5, 0.2, 0.2], False, 2), ([None, None, 0.1], True, 3), ([None] * 3, True, 0)],
+)
+def test_the_first_of_the_best_epochs_is_taken(values, higher, epoch):
+    assert best_epoch([1, 2, 3], values, higher) == epoch
+
+
+def under(result, rule, name, higher=True, beside=None):
+    return value_under(rule, result, beside or result.beside, name, METRICS[name], higher, scores)
+
+
+def test_another_rule_takes_the_history_or_predictions_of_the_same_epoch(make_result):
+    result = predicted(make_result)
+    assert under(result, "best_val_tprd", "balanced_accuracy", higher=False) == {"test": 0.5}  # epoch 3, the last one
+    history = {**result.history, "val/error": [0.1, 0.2, 0.3]}
+    beside = Sidecar(history, result.arrays)
+    assert under(result, "best_val_error", "accuracy", False, beside) == {"test": 0.5}  # epoch 1, of its history
+    with pytest.raises(BenchError, match="of epoch 1 there are no predictions"):
+        under(result, "best_val_error", "macro_f1", False, beside)
+    with pytest.raises(BenchError, match="its history has no val/ece"):
+        under(result, "best_val_ece", "accuracy")
+    undefined = Sidecar({**history, "val/error": [None] * 3}, result.arrays)
+    with pytest.raises(BenchError, match="undefined at every epoch"):
+        under(result, "best_val_error", "accuracy", False, undefined)
+    with pytest.raises(BenchError, match="trained on the validation data"):
+        under(predicted(make_result, validation="paper"), "best_val_tprd", "accuracy")
+
+
+def likelihood(p, counts):
+    """Minus the log likelihood of the class."""
+    return -p.logits.double().log_softmax(-1).gather(-1, p.y.unsqueeze(-1)).squeeze(-1).mean(-1)
+
+
+def broken(p, counts):
+    raise ValueError("of no use")
+
+
+def with_metrics(monkeypatch):
+    """Metrics of a plugin are installed from now on."""
+    known = registry.installed()
+    plugin = Plugin("mine", "mine", "0.1", "tests.store.test_rescored")
+    offers = {n: Offer(Metric(f, False, "nats"), plugin) for n, f in (("nll", likelihood), ("broken", broken))}
+    mine = dataclasses.replace(known, offers=known.offers | {"metrics": known.offers["metrics"] | offers})
+    monkeypatch.setattr(registry, "installed", lambda: mine)
+
+
+# The command, on runs
+
+
+def without(path: Path, *names: str) -> str:
+    """The record in a file as if these metrics had not been installed. Returns what the file had."""
+    text = path.read_text()
+    values = json.loads(text)
+    for of_set, metrics in values["selected"]["metrics"].items():
+        for name in names if of_set != "val" else ():
+            metrics.pop(name, None)
+    del values["digest"]
+    path.write_text(json.dumps(values | {"digest": digest(values)}))
+    return text
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """Two finished runs; copied for each test."""
+    out = tmp_path_factory.mktemp("runs")
+    assert bench(*RUN, "--seeds", 2, "--out", out).exit_code == 0
+    return out
+
+
+@pytest.fixture
+def out(runs, tmp_path):
+    shutil.copytree(runs, tmp_path / "out")
+    return tmp_path / "out"
+
+
+def records(out: Path) -> list[Path]:
+    return sorted((out / "results").rglob("*.json"))
+
+
+def test_the_record_is_that_of_the_run_to_the_last_bit(out):
+    names = sorted(METRICS.keys() - {"accuracy"})
+    before = {path: without(path, *names) for path in records(out)}
+    for name in names:
+        done = bench("rescore", "--metric", name, "--out", out)
+        assert done.exit_code == 0, done.output
+        assert done.stdout.endswith(f"2 records were given {name}\n")
+    for path, text in before.items():
+        made, ran = RunResult.from_json(path.read_text()), RunResult.from_json(text)
+        assert made.selected == ran.selected
+        assert made.rescored.keys() == set(names)
+        assert dataclasses.replace(made, rescored={}) == ran
+    assert dict(verify(out / "results").problems) == {}
+    assert bench("leaderboard", "--out", out, "--check").exit_code == 0
+
+
+def test_a_dry_run_writes_nothing(out):
+    without(records(out)[0], "ece")
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    done = bench("rescore", "--metric", "ece", "--dry-run", "--out", out)
+    assert done.exit_code == 0 and "nothing was written; 1 have it" in done.stdout
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+
+
+def test_a_rule_that_the_runs_lack_is_shown_as_a_run_has_it(out, tmp_path):
+    assert bench(*RUN, "--seeds", 2, "-o", "recipe.select=ece", "--out", tmp_path / "other").exit_code == 0
+    run = bench("rescore", "--metric", "error", "--select", "best_val_ece", "--out", tmp_path / "other").stdout
+    shown = bench("rescore", "--metric", "error", "--select", "best_val_ece", "--out", out)
+    assert shown.exit_code == 0 and "nothing was written" in shown.stdout
+    lines = [line for text in (run, shown.stdout) for line in text.splitlines() if "best validation ece" in line]
+    values = [line.partition("best validation ece")[2].split() for line in lines]
+    assert values[0] == values[1] and len(values) == 2
+
+
+def test_a_record_with_other_values_or_without_predictions_is_named(out):
+    first, second = records(out)
+    values = json.loads(first.read_text())
+    values["selected"]["metrics"]["test"]["ece"][0] += 1e-9
+    del values["digest"]
+    first.write_text(json.dumps(values | {"digest": digest(values)}))
+    before = first.read_bytes()
+    next(second.parent.glob(f"{second.stem}.*.xz")).unlink()
+    done = bench("rescore", "--metric", "ece", "--out", out)
+    assert done.exit_code == 1 and "2 file(s) left" in done.stdout
+    assert "in its record, and" in done.stderr and "is missing" in done.stderr
+    assert first.read_bytes() == before
+
+
+def test_a_run_that_another_process_makes_is_left(out):
+    first, _ = records(out)
+    without(first, "ece")
+    with Claims(out / "results") as claims:
+        claims.take(first.relative_to(out / "results").as_posix())
+        done = bench("rescore", "--metric", "ece", "--out", out)
+    assert done.exit_code == 1 and "another process makes this run" in done.stderr
+
+
+def test_a_new_metric_of_a_plugin_is_that_of_a_run_that_has_it(out, tmp_path, monkeypatch):
+    with_metrics(monkeypatch)
+    monkeypatch.setitem(registry.installed().offers["metrics"], "broken", registry.installed().offers["metrics"]["nll"])
+    assert bench(*RUN, "--seeds", 2, "--out", tmp_path / "other").exit_code == 0
+    done = bench("rescore", "--metric", "nll", "--out", out)
+    assert done.exit_code == 0 and "nll (nats): class fairness, digits" in done.stdout
+    for path in records(out):
+        made = RunResult.from_json(path.read_text())
+        ran = RunResult.from_json((tmp_path / "other" / path.relative_to(out)).read_text())
+        assert made.selected.metrics["test"]["nll"] == ran.selected.metrics["test"]["nll"]
+        assert made.rescored["nll"] not in ("", "unknown", made.code.core)
+
+
+def test_an_error_of_a_metric_is_told_in_a_line_for_each_record(out, monkeypatch):
+    with_metrics(monkeypatch)
+    before = {path: path.read_bytes() for path in records(out)}
+    done = bench("rescore", "--metric", "broken", "--out", out)
+    assert done.exit_code == 1 and len(done.stderr.splitlines()) == 2 and "of no use" in done.stderr
+    assert {path: path.read_bytes() for path in records(out)} == before
+
+
+WRONG = {
+    "no such metric": (["--metric", "nothing"], "unknown metric 'nothing'"),
+    "no metric": ([], "--metric"),
+    "no such rule": (["--metric", "ece", "--select", "accuracy"], "expected last or best_val_METRIC"),
+    "a rule of no metric": (["--metric", "ece", "--select", "best_val_x"], "unknown metric 'x'"),
+    "a rule without a direction": (["--metric", "ece", "--select", "best_val_fraction_positive"], "neither high nor"),
+    "no such run": (["--metric", "ece", "--dataset", "mnist"], "there is: erm on digits (mlp)"),
+    "no folder": (["--metric", "ece", "--out", "nowhere"], "has no folder 'results'"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_bad_input_is_one_line(name, runs):
+    words, expected = WRONG[name]
+    done = bench("rescore", *words, *([] if "--out" in words else ["--out", runs]))
+    assert (done.exit_code, done.stdout, len(done.stderr.splitlines())) == (2, "", 1)
+    assert expected in done.stderr
+
+
+def test_verification_compares_the_metrics(out):
+    done = bench("verify-store", "--out", out)
+    assert done.exit_code == 0 and "2 with predictions" in done.stdout and "values of 2 computed again" in done.stdout
+    path = records(out)[0]
+    values = json.loads(path.read_text())
+    values["selected"]["metrics"]["test"]["ece"][1] += 1e-10
+    del values["digest"]
+    path.write_text(json.dumps(values | {"digest": digest(values)}))
+    done = bench("verify-store", "--out", out)
+    assert done.exit_code == 1 and "test/ece is" in done.stderr and "1 problems" in done.stdout
