@@ -15,7 +15,6 @@ from bench.registry import installed
 from bench.runs.build import splits_of
 from bench.runs.runner import run
 from bench.streams import RandomStreams
-from bench.tables.leaderboard import render
 from bench.testing import toy_split, toy_task, train
 from bench.training.checkpoints import Checkpoints
 from bench.training.diagnostics import Samples
@@ -23,6 +22,7 @@ from bench.training.method import Method
 from bench.training.observer import Observer
 from bench_plugins.protocols.pruning import Forgetting, MovingAverage, Pruning
 from tests.experiments import CPU, Plain, one, toy_experiment
+from tests.tables.pages import render
 
 RECIPE = Recipe(protocol="pruning", lr=0.05, epochs=4, batch_size=16, val_size=40, test_size=60, val_batch_size=12)
 METHODS = installed().offers["methods"]
