@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from bench.columns.reading import read_columns
 from bench.errors import BenchError
 from bench.plots.select import Array, Series, matching, mean_and_band, series_of, shared, with_sidecars
-from bench.store.results import ResultStore
 from bench.tables.markdown import table
 
 ROOT = Path(__file__).parents[1]
@@ -132,10 +132,10 @@ def recorded(folder: Path) -> list[Series]:
 
     Raises BenchError for damaged records, as tables without them would be wrong.
     """
-    results, damaged = ResultStore(folder).load()
+    tasks, damaged = read_columns(folder)
     if damaged:
         raise BenchError(f"damaged records: {', '.join(map(str, damaged))}; `bench leaderboard` says why")
-    return [with_sidecars(one, ResultStore(folder)) for one in series_of(results)]
+    return [with_sidecars(one) for one in series_of(tasks)]
 
 
 def sections(page: Path = PAGE) -> list[Section]:

@@ -104,6 +104,7 @@ def step_cells(record: "ThroughputRecord", row: "StepCost") -> list[str]:
 
 
 def cifar100(logs: Path, records: Path) -> Table:
+    from bench.columns.table import columns_of
     from bench.store.results import ResultStore
     from bench.tables.rows import rows_of
 
@@ -111,7 +112,7 @@ def cifar100(logs: Path, records: Path) -> Table:
     for r in results:
         if not r.ok:
             print(f"{r.spec.method}, seed {r.spec.seed}: {r.status}: {r.error.strip().splitlines()[-1][:300]}")
-    rows = rows_of(results)
+    rows = rows_of(columns_of(results))
     metrics = rows[0].first.about.metrics if rows else []
     heads = (
         "method",

@@ -4,14 +4,21 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import click
 
 from bench.cli.common import out_option, say, warn_of
 from bench.errors import BenchError, StoreError
 from bench.text import join_first
+
+if TYPE_CHECKING:
+    from bench.columns.table import Columns
+
+T = TypeVar("T")
 
 FOLDERS = ("results", "throughput", "corruptions")
 """Of the records of runs, of steps and of corruptions."""
@@ -45,7 +52,7 @@ def leaderboard(out: Path, check: bool) -> None:
         tables = write_tables(out)
         say("\n".join(map(str, tables.written)) or "no records")
         sys.exit(0 if tables.whole else 1)
-    pages, whole = _pages(out)
+    pages, whole = _pages(out, keep=False)
     stale = [name for name, text in pages.items() if _text(out / name) != text]
     stale += [path.name for path in _tables(out) if path.relative_to(out).as_posix() not in pages]
     if stale:
@@ -73,7 +80,8 @@ def write_tables(out: Path) -> Tables:
     """
     from bench.records.files import remove_abandoned
 
-    for folder in (out, *(out / name for name in ("checkpoints", *FOLDERS))):
+    of_tasks = {path.parent for name in FOLDERS for path in (out / name).rglob("*.part")}
+    for folder in {out, out / "checkpoints", *of_tasks}:
         remove_abandoned(folder)
     for _ in range(ATTEMPTS):
         seen = _seen(out)
@@ -140,33 +148,53 @@ def _seen(out: Path) -> list[tuple[str, int]]:
     return sorted(seen)
 
 
-def _pages(out: Path) -> tuple[dict[str, str], bool]:
-    """The tables and pictures by file name, and whether every record could be read and shown."""
+def _pages(out: Path, keep: bool = True) -> tuple[dict[str, str], bool]:
+    """The tables and pictures by file name, and whether every record could be read and shown.
+
+    Args:
+        out: The folder of the tables.
+        keep: Whether the columns of the records may be kept, so that they are not read again.
+    """
+    from bench.columns.reading import read_columns
     from bench.records.json_file import load
-    from bench.records.run import RunResult
-    from bench.tables.leaderboard import render
     from bench.throughput import ThroughputRecord, corruptions, page
 
-    pages: dict[str, str] = {}
-    unused: dict[Path, str] = {}
+    runs, *others = (out / folder for folder in FOLDERS)
+    tasks, unused = read_columns(runs, keep)
+    pages, not_shown = _shown_runs(tasks)
+    unused |= {runs / name: why for name, why in not_shown.items()}
     kinds: list[tuple[type[Any], Callable[[Sequence[Any]], dict[str, str]]]] = [
-        (RunResult, render),
         (ThroughputRecord, page.render),
         (corruptions.CorruptionCosts, corruptions.render),
     ]
-    for folder, (kind, draw) in zip(FOLDERS, kinds, strict=True):
-        records, not_read = load(out / folder, kind)
-        shown, not_shown = _shown(records, draw)
+    for folder, (kind, draw) in zip(others, kinds, strict=True):
+        records, not_read = load(folder, kind)
+        shown, places = _shown(records, draw)
         pages |= shown
-        unused |= not_read | {out / folder / name: why for name, why in not_shown.items()}
+        unused |= not_read | {folder / records[place].path: why for place, why in places.items()}
     warn_of(unused)
     return pages, not unused
 
 
+def _shown_runs(tasks: "Sequence[Columns]") -> tuple[dict[str, str], dict[str, str]]:
+    """The pages of the runs, and by file name the reason for each run that no page can show."""
+    from bench.tables.leaderboard import render
+
+    runs = [(columns, row) for columns in tasks for row in range(len(columns))]
+
+    def draw(chosen: "Sequence[tuple[Columns, int]]") -> dict[str, str]:
+        rows = {id(columns): [row for columns, row in of_task] for columns, of_task in groupby(chosen, itemgetter(0))}
+        parts = ((columns, rows.get(id(columns), [])) for columns in tasks)
+        return render(columns if len(part) == len(columns) else columns.take(part) for columns, part in parts if part)
+
+    pages, not_shown = _shown(runs, draw)
+    return pages, {os.fsdecode(runs[place][0].listed("file")[runs[place][1]]): why for place, why in not_shown.items()}
+
+
 def _shown(
-    records: Sequence[Any], draw: Callable[[Sequence[Any]], dict[str, str]]
-) -> tuple[dict[str, str], dict[str, str]]:
-    """The pages of records, and by file name the reason for each record that no page can show.
+    records: Sequence[T], draw: Callable[[Sequence[T]], dict[str, str]]
+) -> tuple[dict[str, str], dict[int, str]]:
+    """The pages of records, and by its place the reason for each record that no page can show.
 
     A record may have the right types and yet say what makes no sense. Where some do, the pages are those of the others;
     where all do, the mistake is in `draw`.
@@ -174,15 +202,22 @@ def _shown(
     try:
         return draw(records), {}
     except Exception:
-        not_shown = {}
-        for record in records:
-            try:
-                draw([record])
-            except Exception as error:
-                not_shown[record.path] = f"it cannot be shown: {type(error).__name__}: {error}"
+        not_shown = _failing(records, range(len(records)), draw)
         if len(not_shown) in (0, len(records)) and len(records) > 1:
             raise
-        return draw([record for record in records if record.path not in not_shown]), not_shown
+        return draw([record for place, record in enumerate(records) if place not in not_shown]), not_shown
+
+
+def _failing(records: Sequence[T], places: Sequence[int], draw: Callable[[Sequence[T]], object]) -> dict[int, str]:
+    """The records at some places that cannot be drawn by themselves, by halves: place -> the reason."""
+    try:
+        draw([records[place] for place in places])
+    except Exception as error:
+        if len(places) == 1:
+            return {places[0]: f"it cannot be shown: {type(error).__name__}: {error}"}
+        half = len(places) // 2
+        return _failing(records, places[:half], draw) | _failing(records, places[half:], draw)
+    return {}
 
 
 def _tables(out: Path) -> list[Path]:

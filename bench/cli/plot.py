@@ -15,10 +15,10 @@ from bench.errors import BenchError, OptionError
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from bench.columns.run import Run
     from bench.data.dataset import Dataset
     from bench.data.split import Splits
     from bench.plots.select import Arrays, Series
-    from bench.records.run import RunResult
 
 KINDS = ("surfaces", "curves", "fraction", "gradients", "weight", "capacity", "counts", "histograms", "images")
 
@@ -142,22 +142,16 @@ def picture_name(kind: str, protocol: str, dataset: str, model: str) -> str:
 
 def _chosen(kind: str, asked: dict[str, Any]) -> "list[Series]":
     """The series that are asked for. Raises BenchError, which lists those that exist, where there are none."""
+    from bench.columns.reading import read_columns
     from bench.options import named_values
     from bench.plots.select import matching, series_of, with_sidecars
-    from bench.records.run import LAST
-    from bench.store.results import ResultStore
 
     if not os.path.lexists(asked["records"]):
         raise BenchError(f"{asked['records']} is not a folder: name the folder of the records with --records")
-    results, damaged = ResultStore(asked["records"]).load()
-    damaged |= {
-        ResultStore(asked["records"]).path(result.spec): "it is of a finished run, and nothing is selected"
-        for result in results
-        if result.ok and LAST not in result.selected
-    }
+    tasks, damaged = read_columns(asked["records"])
     warn_of(damaged)
     asked["whole"] = not damaged
-    recorded = series_of(result for result in results if LAST in result.selected)
+    recorded = series_of(tasks)
     selected = matching(
         recorded,
         dataset=asked["dataset"],
@@ -171,15 +165,14 @@ def _chosen(kind: str, asked: dict[str, Any]) -> "list[Series]":
         raise BenchError(f"no such finished run in {asked['records']}; there is: {', '.join(sorted(others)) or 'none'}")
     if kind in ("counts", "weight", "capacity"):  # they need nothing but the records
         return selected
-    return [with_sidecars(one, ResultStore(asked["records"])) for one in selected]
+    return [with_sidecars(one) for one in selected]
 
 
 def _draw(kind: str, series: "Sequence[Series]", title: str, asked: dict[str, Any]) -> "Figure":
     from bench.plots import against, counts, curves, weights
-    from bench.records.run import LAST
 
     metrics, first = list(asked["metrics"]), series[0].first
-    sets = [name for name in first.selected[LAST].metrics if name not in ("val", *first.data.planes)]
+    sets = [name for name, _ in first.layout.sets if name not in ("val", *first.data.planes)]
     positive = [f"{of}/fraction_positive" for of in sets]
     ranked = [m if "/" in m else f"test/{m}" for m in metrics or first.about.metrics]
     match kind:
@@ -269,7 +262,7 @@ def _images(series: "Sequence[Series]", title: str, asked: dict[str, Any]) -> "F
     return images.images(one, weights, stored["train/y"], shown, title)
 
 
-def _data_of(result: "RunResult", asked: dict[str, Any]) -> "tuple[Dataset, Splits]":
+def _data_of(result: "Run", asked: dict[str, Any]) -> "tuple[Dataset, Splits]":
     """The data set of a record, and its splits. Raises BenchError where the data or the defaults are others by now."""
     from bench.data.files import Files, default_root
     from bench.runs.build import splits_of

@@ -9,6 +9,7 @@ from bench.records.spec import OPTION_FIELDS
 from bench.text import counts_by_name
 
 if TYPE_CHECKING:
+    from bench.columns.run import Run
     from bench.records.run import RunResult
     from bench.records.sections import MetaStep, Resolved
     from bench.records.spec import RunSpec
@@ -17,13 +18,15 @@ if TYPE_CHECKING:
 
 def summary(results: "Sequence[RunResult]") -> None:
     """A table of the runs just made, by method, options and selection rule."""
+    from bench.columns.table import columns_of
     from bench.records.run import rule_name
     from bench.tables.rows import mean_and_error, older_rows, rows_of
 
-    for row in (*rows_of(results), *older_rows(results)):
+    tasks = columns_of(results)
+    for row in (*rows_of(tasks), *older_rows(tasks)):
         metrics = row.first.about.metrics
         cells = []
-        for rule in row.first.selected:
+        for rule in row.first.layout.rules:
             values = {metric: list(row.values(metric, rule).values()) for metric in metrics}
             cells.append((rule_name(rule), *(mean_and_error(values[m], row.unit(m)) for m in metrics)))
         seconds = sum(r.costs.all_seconds for r in row.runs.values()) / len(row.runs)
@@ -49,7 +52,7 @@ def _look_ahead(choice: "MetaStep") -> str:
     return text
 
 
-def samples_of(result: "RunResult") -> str:
+def samples_of(result: "Run") -> str:
     """The number of samples of each set; of the training data also that of each class and group, or most and least."""
     counts = result.data.counts["train"]
     sizes = result.data.sizes

@@ -3,18 +3,18 @@
 import math
 from collections.abc import Mapping, Sequence
 
-from bench.records.run import RunResult
+from bench.columns.run import Run
 
 LOSS_RATIO = "train/loss_ratio/class"
 DECAY = 0.9
 """Of the averages in the loss ratio, per evaluation; the paper gives none."""
 
 
-def names(result: RunResult) -> list[str]:
+def names(result: Run) -> list[str]:
     """The names of the columns that `column` finds: those of the history, and those that follow from them.
 
     Args:
-        result: the record.
+        result: the run.
 
     Returns:
         The names, sorted.
@@ -23,11 +23,11 @@ def names(result: RunResult) -> list[str]:
     return sorted(history | {f"{LOSS_RATIO}{c}" for c in classes if f"train/loss/class{c}" in history})
 
 
-def column(result: RunResult, name: str) -> Sequence[float | None] | None:
+def column(result: Run, name: str) -> Sequence[float | None] | None:
     """A column of the history, or the loss ratio of a class.
 
     Args:
-        result: the record.
+        result: the run.
         name: of the column, such as `val/accuracy`, or `train/loss_ratio/class2`.
 
     Returns:

@@ -1,19 +1,19 @@
 """Runs that differ in nothing but the seed, as what a picture draws: a line, a row or a panel."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.columns.seeds import SeedRuns, by_seed
+from bench.columns.table import Columns
 from bench.errors import StoreError
 from bench.options import show
 from bench.plots.loss_ratio import column
-from bench.records.run import LAST, RunResult
-from bench.records.seeds import SeedRuns, by_seed
+from bench.records.run import LAST
 from bench.records.spec import OPTION_FIELDS, SHARED
-from bench.store.results import ResultStore
+from bench.store.beside import sidecar_of_file
 
 Array = NDArray[np.float64]
 Arrays = Mapping[str, NDArray[Any]]
@@ -83,13 +83,11 @@ class Series(SeedRuns):
         Returns:
             [seeds]; empty if a run lacks the metric.
         """
-        values = []
-        for run in self.runs.values():
-            metrics = run.selected[LAST].metrics.get(of, {})
-            if metric not in metrics:
-                return np.array([], dtype=np.float64)
-            values.append(metrics[metric])
-        return np.array(values, dtype=np.float64)
+        layouts = [run.layout for run in self.runs.values()]
+        if not all((LAST, of, metric) in layout.places for layout in layouts):
+            return np.array([], dtype=np.float64)
+        values = self.columns.values(LAST, of, metric)
+        return np.array([values[row] for row in self.rows.values()], dtype=np.float64)
 
 
 def _has_prefix(name: str) -> bool:
@@ -97,35 +95,33 @@ def _has_prefix(name: str) -> bool:
     return "." in name
 
 
-def series_of(results: Iterable[RunResult]) -> list[Series]:
+def series_of(tasks: Iterable[Columns]) -> list[Series]:
     """The finished runs as series.
 
     Args:
-        results: the records.
+        tasks: the columns of each task.
 
     Returns:
         The series in the order of their labels, with numbers in the order of their values.
     """
-    return sorted(by_seed(results, Series), key=lambda s: (s.first.spec.method, _order(s)))
+    return sorted(by_seed(tasks, Series), key=lambda s: (s.first.spec.method, _order(s)))
 
 
-def with_sidecars(series: Series, store: ResultStore) -> Series:
+def with_sidecars(series: Series) -> Series:
     """The same series, whose runs have what lies beside their records.
 
     Args:
         series: the series.
-        store: the folder that its records were read from.
 
     Raises:
         StoreError: where it is missing, or belongs to another record.
     """
-    runs = {}
-    for seed, run in series.runs.items():
+    for run in series.runs.values():
         try:
-            runs[seed] = replace(run, beside=store.sidecar(run))
+            run.beside = run.beside or sidecar_of_file(run.record, run.columns.file(run.row))
         except StoreError as error:
             raise StoreError(f"{error}; the same run makes it again: {run.command} --force") from error
-    return replace(series, runs=runs)
+    return series
 
 
 def matching(

@@ -3,7 +3,8 @@
 import hashlib
 import json
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
+from functools import cached_property
 from typing import Any
 
 from bench.options import show
@@ -68,10 +69,10 @@ class RunSpec:
     validation: str = SHARED
     settings: str = ""
 
-    @property
+    @cached_property
     def key(self) -> str:
         """12 hex digits of the sha256 of the spec's canonical JSON."""
-        return digest(asdict(self))
+        return digest({one.name: getattr(self, one.name) for one in fields(self)})
 
     @property
     def protocol_name(self) -> str:

@@ -3,33 +3,31 @@ are made from records alone.
 """
 
 import functools
-import math
 import re
 import warnings
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.records.files import check_writable, content_of_file, set_aside, write_whole
 from bench.records.json_file import LARGEST, files_in, load, read_all, sort_out
-from bench.records.known_code import CORE
 from bench.records.run import RunResult
 from bench.records.sidecar import Sidecar, sidecar_path, sidecars_of
-from bench.records.spec import RunSpec, canonical
+from bench.records.spec import RunSpec
 from bench.store.beside import file_with_sidecar, files_of, sidecar_of_file
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from bench.columns.table import Columns
 
 
 KEY = re.compile(rb'"key"\s*:\s*"([0-9a-f]{12})"')
 """The entry of a record that has its key. A nested entry of that name looks the same, so what is found only may be the
 key.
 """
-OPTION_COLUMNS = ("dataset_options", "protocol_options", "model_options", "recipe")
-"""Fields of a spec that are columns of `ResultStore.frame`, beside `options`, which are those of the method."""
 
 
 @dataclass(frozen=True)
@@ -195,33 +193,28 @@ class ResultStore:
         """
         return load(self.folder, RunResult)
 
-    def frame(self) -> "pd.DataFrame":
+    def frame(self, metrics: Collection[str] | None = None) -> "pd.DataFrame":
         """A table for analysis with pandas: one row for each finished run, selection rule, set and metric.
 
         Options are JSON texts of what differs from the defaults. Rows with other options of the protocol or the data
         set are of other tasks. The column `code` has the hashes of the plugins: rows with other hashes were made by
-        other code. A record that cannot be used is left out with a warning.
+        other code. The last columns are what the run took (`bench.records.sections.Costs`); `seconds` are those of all
+        of its training. A record that cannot be used is left out with a warning.
+
+        Args:
+            metrics: the names of those that are shown; None for all.
         """
-        import pandas as pd
+        from bench.columns.frame import frame_of
 
-        results, unused = self.load()
+        return frame_of(self._columns(), metrics)
+
+    def _columns(self) -> "list[Columns]":
+        from bench.columns.reading import read_columns
+
+        tasks, unused = read_columns(self.folder)
         for path, why in unused.items():
-            warnings.warn(f"skipped the record {path}: {why}", stacklevel=2)
-
-        rows = [
-            {"key": r.spec.key, "protocol": r.spec.protocol, "dataset": r.spec.dataset, "method": r.spec.method}
-            | {"options": canonical(r.spec.options), "model": r.spec.model, "off_recipe": ",".join(r.off_recipe)}
-            | {name: canonical(getattr(r.spec, name)) for name in OPTION_COLUMNS}
-            | {"code": canonical({use: one for use, one in r.code_by_use.items() if use != CORE})}
-            | {"validation": r.spec.validation, "seed": r.spec.seed, "rule": rule, "epoch": selected.epoch}
-            | {"set": name, "metric": metric, "value": math.nan if value is None else value}
-            for r in results
-            if r.ok
-            for rule, selected in r.selected.items()
-            for name, metrics in selected.metrics.items()
-            for metric, value in metrics.items()
-        ]
-        return pd.DataFrame(rows)
+            warnings.warn(f"skipped the record {path}: {why}", stacklevel=3)
+        return tasks
 
 
 def _keys_in_name(path: Path) -> frozenset[str]:

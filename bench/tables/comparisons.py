@@ -1,6 +1,7 @@
 """Paired differences between rows, as cells of tables. Nothing here imports torch."""
 
 import math
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -72,14 +73,11 @@ def between_tasks(rows: Sequence[Row], rule: str) -> list[str]:
     needed. There are no lines where no two rows can be compared.
     """
     metric = rows[0].ranked_by
-    compared = [
-        (row, name, other, seeds)
-        for row in rows
-        for name in row.first.spec.protocol_options
-        for other in rows
-        if row.ranked_by == other.ranked_by == metric and _only_in(name, row, other)
-        if (seeds := len(row.values(metric, rule).keys() & other.values(metric, rule).keys())) > 1
-    ]
+    compared = []
+    for row, name, other in pairs_of_tasks([row for row in rows if row.ranked_by == metric]):
+        seeds = len(row.values(metric, rule).keys() & other.values(metric, rule).keys())
+        if seeds > 1:
+            compared.append((row, name, other, seeds))
     cells = differences([(row, other) for row, _, other, _ in compared], metric, rule)
     lines = [
         [*map(plain, (row.name, row.variant, f"{name}={other.protocol_value(name)}")), str(seeds), difference]
@@ -89,19 +87,41 @@ def between_tasks(rows: Sequence[Row], rule: str) -> list[str]:
     return table(["Method", "Task", "Compared with", "Seeds", f"Δ {plain(metric)}"], lines) if lines else []
 
 
-def _only_in(name: str, row: Row, other: Row) -> bool:
-    """Whether two rows differ in this option of the protocol alone, and the other row has it at its default."""
-    specs = row.first.spec, other.first.spec
-    given, fewer = (spec.protocol_options for spec in specs)
-    used, also = ({**r.first.resolved.protocol_options, name: None} for r in (row, other))
-    return (
-        {option: value for option, value in given.items() if option != name} == fewer
-        and all(used[option] == also[option] for option in used.keys() & also.keys())  # with the defaults of their time
-        and specs[0].validation == specs[1].validation
-        and specs[0].dataset_options == specs[1].dataset_options
-        and (row.label, row.setting) == (other.label, other.setting)
-        and row.first.resolved.options == other.first.resolved.options
-    )
+def pairs_of_tasks(rows: Sequence[Row]) -> list[tuple[Row, str, Row]]:
+    """Each row, the name of an option of the protocol that it changes, and each row that differs from it in this option
+    alone and has it at its default. They are in the order of the rows.
+    """
+    by_training: dict[Any, list[Row]] = defaultdict(list)
+    for row in rows:
+        by_training[_training(row, row.first.spec.protocol_options)].append(row)
+    pairs = []
+    for row in rows:
+        given = row.first.spec.protocol_options
+        for name in given:
+            fewer = {option: value for option, value in given.items() if option != name}
+            others = by_training.get(_training(row, fewer), [])
+            pairs += [(row, name, other) for other in others if _alike_in_defaults(name, row, other)]
+    return pairs
+
+
+def _training(row: Row, protocol_options: Mapping[str, Any]) -> Any:
+    """What the rows of one training have in common that have these options of the protocol."""
+    spec = row.first.spec
+    options = [protocol_options, spec.dataset_options, row.first.resolved.options]
+    return _hashable(options), spec.validation, row.label, row.setting
+
+
+def _hashable(value: Any) -> Any:
+    """A value of JSON that has a hash, equal for equal values."""
+    if isinstance(value, Mapping):
+        return frozenset((name, _hashable(entry)) for name, entry in value.items())
+    return tuple(map(_hashable, value)) if isinstance(value, list | tuple) else value
+
+
+def _alike_in_defaults(name: str, row: Row, other: Row) -> bool:
+    """Whether all options of the protocol but this one had the same values in both, as defaults may change."""
+    used, also = ({**one.first.resolved.protocol_options, name: None} for one in (row, other))
+    return all(used[option] == also[option] for option in used.keys() & also.keys())
 
 
 def _difference(difference: PairedDifference, p: float, scale: int) -> str:

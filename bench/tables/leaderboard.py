@@ -5,13 +5,15 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 
+from bench.columns.run import Run
+from bench.columns.table import Columns
 from bench.records.known_code import CORE
-from bench.records.run import LAST, RunResult, best_val, rule_name
+from bench.records.run import LAST, OK, best_val, rule_name
 from bench.records.spec import SHARED, canonical, file_name
 from bench.tables.comparisons import baselines_of, between_tasks, differences
 from bench.tables.markdown import MARK, code, plain, table
 from bench.tables.papers import beside_the_papers
-from bench.tables.rows import TEST, Row, mean_and_error, older_rows, rows_of
+from bench.tables.rows import TEST, Row, in_order, mean_and_error, older_rows, rows_of
 from bench.tables.stats import mean_se
 from bench.tables.wording import capital, definitions, listed, recipe_line, sizes_line
 
@@ -19,19 +21,17 @@ VERSION = re.compile(r"(?=-v\d+-)")
 """Where the version of a protocol may stand in the name of a page."""
 
 
-def render(results: Iterable[RunResult]) -> dict[str, str]:
+def render(tasks: Iterable[Columns]) -> dict[str, str]:
     """The pages of the leaderboard, one for each protocol and data set.
 
     Args:
-        results: Records of runs; failed ones are listed below the tables.
+        tasks: The columns of each task, which have at least one run; failed ones are listed below the tables.
 
     Returns:
         File name -> markdown.
     """
-    tables: dict[tuple[str, str], list[RunResult]] = defaultdict(list)
-    for result in results:
-        tables[result.spec.protocol, result.spec.dataset].append(result)
-    return {page_name(*task): _page(*task, of_task) for task, of_task in sorted(tables.items())}
+    by_task = {(columns.listed("protocol")[0], columns.listed("dataset")[0]): columns for columns in tasks}
+    return {page_name(*task): _page(*task, columns) for task, columns in sorted(by_task.items())}
 
 
 def page_name(protocol: str, dataset: str) -> str:
@@ -47,8 +47,8 @@ def page_name(protocol: str, dataset: str) -> str:
     return f"{file_name(name, [protocol, dataset], one_version)}.md"
 
 
-def _page(protocol: str, dataset: str, results: Sequence[RunResult]) -> str:
-    rows = rows_of(results)
+def _page(protocol: str, dataset: str, columns: Columns) -> str:
+    rows = rows_of([columns])
     lines = [MARK + f"# {plain(protocol.replace('/', ', version '))}, on {plain(dataset)}", ""]
     if rows:
         about = rows[0].first.about
@@ -60,8 +60,11 @@ def _page(protocol: str, dataset: str, results: Sequence[RunResult]) -> str:
             "",
         ]
         tables = []
-        for variant in sorted({row.variant for row in rows}):
-            tables += task_section(protocol, dataset, variant, [row for row in rows if row.variant == variant])
+        by_variant: dict[str, list[Row]] = defaultdict(list)
+        for row in rows:
+            by_variant[row.variant].append(row)
+        for variant, of_task in sorted(by_variant.items()):
+            tables += task_section(protocol, dataset, variant, of_task)
         for rule in _rules(rows):
             if compared := between_tasks(rows, rule):
                 tables += [f"## Between tasks: {plain(rule_name(rule))}", "", *compared, ""]
@@ -69,7 +72,7 @@ def _page(protocol: str, dataset: str, results: Sequence[RunResult]) -> str:
         if any(len(row.versions) > 1 for row in rows):
             lines += ["§ The runs of this row were made by more than one version of the code.", ""]
         lines += ["## Made by", "", *shared_lines(rows, lambda row: map(plain, sorted(row.versions))), ""]
-    return "\n".join(lines + _of_older_code(older_rows(results)) + _without(results))
+    return "\n".join(lines + _of_older_code(older_rows([columns])) + _without(columns))
 
 
 def _of_older_code(rows: Sequence[Row]) -> list[str]:
@@ -83,10 +86,9 @@ def _of_older_code(rows: Sequence[Row]) -> list[str]:
             for metric in row.first.about.metrics
         ]
         by_use = [f"{use} {one}" for use, one in row.first.code_by_use.items() if use != CORE]
-        date = max(run.environment.created for run in row.runs.values())[:10]
-        name = f"{row.name} with {row.variant}" if row.variant else row.name
+        date = max(run.created for run in row.runs.values())[:10]
         told = plain(", ".join(by_use)) or "not known"
-        cells.append([plain(name), str(len(row.runs)), date, plain(", ".join(metrics)), told])
+        cells.append([row.shown_with_task, str(len(row.rows)), date, plain(", ".join(metrics)), told])
     return [
         "## Older code",
         "",
@@ -102,14 +104,16 @@ def _of_older_code(rows: Sequence[Row]) -> list[str]:
     ]
 
 
-def _without(results: Sequence[RunResult]) -> list[str]:
+def _without(columns: Columns) -> list[str]:
     """The runs that are in no table, and why."""
-    without = [r for r in sorted(results, key=lambda r: (r.command, r.spec.seed, r.spec.key)) if not r.ok]
+    order, statuses = in_order(columns), columns.listed("status")
+    failed = [row for row in range(len(columns)) if statuses[row] != OK]
+    without = [Run(columns, row) for row in sorted(failed, key=order.__getitem__)]
     lines = []
     unfit: dict[str, list[str]] = defaultdict(list)
     for r in without:
         if r.unfit:
-            unfit[f"{plain(r.error)} ({plain(Row({r.spec.seed: r}).name)}, seed "].append(str(r.spec.seed))
+            unfit[f"{plain(r.error)} ({Row(columns, {r.spec.seed: r.row}).shown}, seed "].append(str(r.spec.seed))
     if unfit:
         lines += ["## Not applicable", "", *(f"- {why}{', '.join(seeds)})" for why, seeds in unfit.items()), ""]
     if failures := [f"- {code(r.command)}: {plain(r.status)}" for r in without if not r.unfit]:
@@ -127,8 +131,7 @@ def shared_lines(rows: Sequence[Row], tell: Callable[[Row], Iterable[str]]) -> l
     names_by_text: dict[str, dict[str, None]] = defaultdict(dict)
     for row in rows:
         for text in tell(row):
-            name = plain(f"{row.name} with {row.variant}" if row.variant else row.name)
-            names_by_text[text][name] = None
+            names_by_text[text][row.shown_with_task] = None
     if len(names_by_text) == 1:
         return [f"- {text}" for text in names_by_text]
     return [f"- {text}: {', '.join(names)}" for text, names in names_by_text.items()]
@@ -140,10 +143,19 @@ def _recipes(rows: Sequence[Row]) -> list[str]:
     for row in rows:
         alike[recipe_line(row.first), canonical(row.first.spec.recipe)].append(row)
     return [
-        f"- {plain(line)} {plain(sizes_line([run for row in same for run in row.runs.values()]))}"
-        + (f" Rows: {', '.join(dict.fromkeys(plain(row.name) for row in same))}." if len(alike) > 1 else "")
+        f"- {plain(line)} {plain(_sizes(same))}"
+        + (f" Rows: {', '.join(dict.fromkeys(row.shown for row in same))}." if len(alike) > 1 else "")
         for (line, _), same in alike.items()
     ]
+
+
+def _sizes(rows: Sequence[Row]) -> str:
+    different = dict.fromkeys(sizes for row in rows for sizes in row.told(_sizes_of, "data").values())
+    return sizes_line(map(dict, different))
+
+
+def _sizes_of(run: Run) -> tuple[tuple[str, int], ...]:
+    return tuple(run.data.sizes.items())
 
 
 def task_section(protocol: str, dataset: str, variant: str, rows: Sequence[Row]) -> list[str]:
@@ -160,28 +172,34 @@ def task_section(protocol: str, dataset: str, variant: str, rows: Sequence[Row])
     task = dataset + (f"[{variant}]" if variant else "")
     lines += beside_the_papers(protocol, task, start, recipe, _rules(recipe))
     commands = [
-        f"- {plain(row.name)}: {code(row.command)}{plain(listed(row.first.resolved.options, '; {}'))}" for row in rows
+        f"- {row.shown}: {code(row.command)}{plain(listed(row.first.resolved.options, '; {}'))}" for row in rows
     ]
     return [*lines, f"## {plain(capital(start + 'commands'))}", "", COMMANDS, "", *commands, ""]
 
 
 def _constant(rows: Sequence[Row]) -> list[str]:
     """The accuracy of a model that always predicts the most frequent class, where groups are compared."""
-    runs = {seed: r for row in rows for seed, r in row.runs.items() if len(r.data.counts.get(TEST, [])) > 1}
-    if not runs:
+    constant_by_seed: dict[int, tuple[str, float]] = {}
+    for row in rows:
+        constant_by_seed |= {seed: told for seed, told in row.told(_most_frequent, "data", "about").items() if told}
+    if not constant_by_seed:
         return []
-    names = set()
-    right = []
-    for r in runs.values():
-        train, test = r.class_counts("train"), r.class_counts(TEST)
-        most = train.index(max(train))
-        names.add(r.about.classes[most])
-        right.append(test[most] / sum(test))
+    names = {name for name, _ in constant_by_seed.values()}
+    right = [share for _, share in constant_by_seed.values()]
     constant = f"Always predicting {plain(repr(' or '.join(sorted(names))))} has accuracy {mean_and_error(right)}"
     return [
         f"{constant} and the same rates in every group, so a low disparity means little at an accuracy near that.",
         "",
     ]
+
+
+def _most_frequent(run: Run) -> tuple[str, float] | None:
+    """The most frequent class of the training data, and its share of the test set; None without groups to compare."""
+    if len(run.data.counts.get(TEST, [])) <= 1:
+        return None
+    train, test = run.class_counts("train"), run.class_counts(TEST)
+    most = train.index(max(train))
+    return run.about.classes[most], test[most] / sum(test)
 
 
 CONSTANT = (
@@ -253,7 +271,7 @@ def _table(title: str, rows: Sequence[Row], rule: str) -> list[str]:
     rows = sorted(rows, key=rank)
     baselines = baselines_of(rows)
     costs = [row.cost(baseline) for row, baseline in zip(rows, baselines, strict=True)]
-    columns = {"#": [str(i + 1) for i in range(len(rows))], "Method": [plain(row.name) for row in rows]}
+    columns = {"#": [str(i + 1) for i in range(len(rows))], "Method": [row.shown for row in rows]}
     for metric in metrics:
         unit = next(row.unit(metric) for row in rows)
         head = (
@@ -283,7 +301,7 @@ def _table(title: str, rows: Sequence[Row], rule: str) -> list[str]:
 def _used(rows: Sequence[Row]) -> list[str]:
     """A line for each row that was trained with something else than the recipe says."""
     lines = [
-        f"- {plain(row.name)}: {plain('; '.join(f'{name}: {value}' for name, value in row.first.about.used.items()))}"
+        f"- {row.shown}: {plain('; '.join(f'{name}: {value}' for name, value in row.first.about.used.items()))}"
         for row in rows
         if row.first.about.used
     ]

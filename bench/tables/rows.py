@@ -1,20 +1,25 @@
 """Rows of tables: the finished runs that differ in nothing but the seed. Nothing here imports torch."""
 
+import json
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from statistics import median
-from typing import Any
+from typing import Any, TypeVar
 
+from bench.columns.run import Run
+from bench.columns.seeds import SeedRuns, by_seed, of_older_code
+from bench.columns.table import Columns
 from bench.options import show
 from bench.records.known_code import CORE
-from bench.records.run import RunResult
-from bench.records.seeds import SeedRuns, by_seed, of_older_code
 from bench.records.spec import PAPER, canonical
+from bench.tables.markdown import plain
 from bench.tables.stats import mean_se
 from bench.tables.wording import code_line, usual_recipe
 
+T = TypeVar("T")
 TEST = "test"
 OTHER_LOAD = 0.5
 """By how much the load average may exceed a run's threads before its time says nothing."""
@@ -42,32 +47,42 @@ def mean_and_error(values: Sequence[float], unit: str = "%") -> str:
     return f"{scale * mean:.2f}" + ("" if se is None else f" ± {scale * se:.2f}")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Row(SeedRuns):
     """A row of a table: the finished runs that differ in nothing but the seed."""
 
-    @property
+    @cached_property
     def label(self) -> str:
         """The method and those of its options that differ from their defaults."""
         return self.first.spec.label()
 
-    @property
+    @cached_property
     def name(self) -> str:
         """The label, with the marks that the page explains, and the changes."""
         mark = (" ‡" if self.first.data.unofficial else "") + (" §" if len(self.versions) > 1 else "")
         return self.label + mark + (f" ({self.changes})" if self.changes else "")
+
+    @cached_property
+    def shown(self) -> str:
+        """The name, as markdown shows it."""
+        return plain(self.name)
+
+    @cached_property
+    def shown_with_task(self) -> str:
+        """The name, with the task where that is not the usual one, as markdown shows it."""
+        return plain(f"{self.name} with {self.variant}") if self.variant else self.shown
 
     def protocol_value(self, name: str) -> str:
         """The value of an option of the protocol as a text, also where it is the default."""
         used = self.first.resolved.protocol_options
         return show(used[name]) or "empty" if name in used else "its default"
 
-    @property
+    @cached_property
     def variant(self) -> str:
         """The changed options of the data set and of the protocol, which make another task; empty for none."""
         return ", ".join(self.first.spec.variant())
 
-    @property
+    @cached_property
     def ranked_by(self) -> str:
         """The first metric."""
         return str(self.first.about.metrics[0])
@@ -76,7 +91,7 @@ class Row(SeedRuns):
         """The unit of a metric's values: `%` where they are fractions."""
         return self.first.about.units.get(metric, "%")
 
-    @property
+    @cached_property
     def changes(self) -> str:
         """What differs from the recipe, and whether it is trained on more than the shared data; empty for nothing."""
         spec = self.first.spec
@@ -90,15 +105,15 @@ class Row(SeedRuns):
             parts.append(said)
         return ", ".join(parts + self.of_their_time)
 
-    @property
+    @cached_property
     def setting(self) -> tuple[Any, ...]:
         """What two rows must have in common for a paired comparison, besides the training data."""
-        spec, resolved = self.first.spec, self.first.resolved
-        code = {use: one for use, one in self.first.code_by_use.items() if use not in (CORE, "method")}
+        first = self.first
+        code = {use: one for use, one in first.code_by_use.items() if use not in (CORE, "method")}
         usual = usual_recipe()  # a field of later versions that is not used makes no difference
-        recipe = {name: value for name, value in resolved.recipe.items() if value != usual.get(name)}
-        used = canonical([resolved.model_options, recipe])  # with the data set's defaults of their time
-        return spec.model, used, self.first.data.revision, self.first.data.content, canonical(code)
+        recipe = {name: value for name, value in first.resolved.recipe.items() if value != usual.get(name)}
+        used = canonical([first.resolved.model_options, recipe])  # with the data set's defaults of their time
+        return first.spec.model, used, first.data.revision, first.data.content, canonical(code)
 
     def values(self, metric: str, rule: str) -> dict[int, float]:
         """The values of a metric on the test set, by seed.
@@ -112,37 +127,38 @@ class Row(SeedRuns):
             which the rule does not apply.
         """
         of, _, name = metric.rpartition("/")
-        values = {}
-        for seed, result in self.runs.items():
-            if rule in result.selected:
-                value = result.selected[rule].metrics.get(of or TEST, {}).get(name)
-                values[seed] = math.nan if value is None else value
-        return values
+        applies, values = self.columns.has_rule(rule), self.columns.values(rule, of or TEST, name)
+        return {seed: values[row] for seed, row in self.rows.items() if applies[row]}
 
     def constant(self, rule: str) -> list[int]:
         """The seeds whose selected model predicts one and the same class for every sample of the test set.
 
+        Then the recall of this class is 1 and that of the others 0, so that the balanced accuracy is 1 over their
+        number. With two classes the fraction that is predicted as positive says it outright. Where the groups are the
+        classes, the largest false positive rate is 1 as well.
+
         Args:
             rule: The selection rule of the epoch.
         """
-        return [seed for seed, result in self.runs.items() if rule in result.selected and _is_constant(result, rule)]
+        about = self.first.about
+        if len(about.classes) == 2:
+            return [seed for seed, value in self.values("fraction_positive", rule).items() if value in (0.0, 1.0)]
+        recall = 1 / len(about.classes)
+        balanced = self.values("balanced_accuracy", rule)
+        constant = [seed for seed, value in balanced.items() if math.isclose(value, recall, abs_tol=1e-9)]
+        if constant and about.groups == about.classes:
+            false_positives = self.values("max_fpr", rule)
+            return [seed for seed in constant if false_positives[seed] == 1]
+        return constant
 
-    @property
+    @cached_property
     def seconds_by_machine(self) -> dict[tuple[Any, ...], float]:
         """Median training seconds for each machine and way of running, of runs that had the machine to themselves."""
         seconds: dict[tuple[Any, ...], list[float]] = defaultdict(list)
-        for r in self.runs.values():
-            load = r.costs.load
-            if load is None or load > r.costs.threads + OTHER_LOAD:
-                continue
-            machine = (
-                r.environment.device,
-                r.environment.versions["torch"],
-                r.costs.threads,
-                r.costs.stacked,
-                r.costs.captured,
-            )
-            seconds[machine].append(r.costs.all_seconds)
+        machines = _machines(self.columns)
+        for row in self.rows.values():
+            if (machine := machines[row]) is not None:
+                seconds[machine[:-1]].append(machine[-1])
         return {machine: median(s) for machine, s in seconds.items()}
 
     @property
@@ -150,10 +166,24 @@ class Row(SeedRuns):
         """Whether the training uses the validation data."""
         return bool(self.first.about.uses_val) or self.first.spec.validation == PAPER
 
-    @property
+    @cached_property
     def versions(self) -> set[str]:
         """The versions of the code that made the runs, a line for each."""
-        return {code_line(r) for r in self.runs.values()}
+        return set(self.told(code_line, "environment").values())
+
+    def told(self, tell: Callable[[Run], T], *names: str) -> dict[int, T]:
+        """What is told of the runs, by seed.
+
+        Args:
+            tell: Tells something of a run that follows from some columns alone: it is asked once for equal ones.
+            names: These columns, of shared texts.
+        """
+        codes = [self.columns.listed_codes(name) for name in names]
+        told = {}
+        for seed, row in self.rows.items():
+            key = (tell, *(column[row] for column in codes))
+            told[seed] = self.columns.once(key, lambda row=row: tell(Run(self.columns, row)))  # type: ignore[misc]
+        return told
 
     def cost(self, baseline: "Row | None") -> float | None:
         """The training time relative to the baseline's on the same machines; None where no machine ran both."""
@@ -176,23 +206,29 @@ class Row(SeedRuns):
         return base + "".join(f" --seed {seed}" for seed in seeds)
 
 
-def _is_constant(result: RunResult, rule: str) -> bool:
-    """Whether a model predicts one class for every test sample.
-
-    Then the recall of this class is 1 and that of the others 0, so that the balanced accuracy is 1 over their number.
-    With two classes the fraction that is predicted as positive says it outright. Where the groups are the classes, the
-    largest false positive rate is 1 as well.
+def _machines(columns: Columns) -> list[tuple[Any, ...] | None]:
+    """For each run the machine and the way of running, and the seconds of training; None for a run that shared the
+    machine with other work.
     """
-    metrics = result.selected[rule].metrics.get(TEST, {})
-    if len(result.about.classes) == 2:
-        return metrics.get("fraction_positive") in (0.0, 1.0)
-    balanced = metrics.get("balanced_accuracy")
-    if balanced is None or not math.isclose(balanced, 1 / len(result.about.classes), abs_tol=1e-9):
-        return False
-    return result.about.groups != result.about.classes or metrics.get("max_fpr") == 1
+    return columns.once("machines", lambda: [_machine(columns, row) for row in range(len(columns))])
 
 
-def _profile_with_validation(result: RunResult) -> str:
+def _machine(columns: Columns, row: int) -> tuple[Any, ...] | None:
+    load, threads = columns.listed("load")[row], columns.listed("threads")[row]
+    if load is None or load > threads + OTHER_LOAD:
+        return None
+    device, torch = columns.once(
+        ("device", columns.listed_codes("environment")[row]), lambda: _device(Run(columns, row))
+    )
+    how = (columns.listed(name)[row] for name in ("stacked", "captured", "seconds"))
+    return device, torch, threads, *how
+
+
+def _device(run: Run) -> tuple[str, str]:
+    return run.environment.device, run.environment.versions["torch"]
+
+
+def _profile_with_validation(result: Run) -> str:
     """How the classes of the training data stand to one another where validation data joined them and changed that.
 
     Empty where none joined them, where the proportions stay, and for records that do not count classes.
@@ -209,21 +245,38 @@ def _profile_with_validation(result: RunResult) -> str:
     return f"which makes its classes {ratio:.3g}:1 instead of {alone:.3g}:1"
 
 
-def rows_of(results: Sequence[RunResult]) -> list[Row]:
+def rows_of(tasks: Iterable[Columns]) -> list[Row]:
     """The rows of the finished runs, in the order of their names.
 
     A row holds the runs that differ in nothing but the seed. Of those that were made by different code of a plugin, it
     is those of the newest code; `older_rows` has the others.
+
+    Args:
+        tasks: The columns of each task.
     """
-    rows = by_seed(_in_order(results), Row)
+    rows = by_seed(tasks, Row, in_order)
     return sorted(rows, key=lambda row: (row.label, row.changes))
 
 
-def older_rows(results: Sequence[RunResult]) -> list[Row]:
-    """Rows of the finished runs that were made by older code, which `rows_of` leaves out, in the order of names."""
-    rows = of_older_code(_in_order(results), Row)
+def older_rows(tasks: Iterable[Columns]) -> list[Row]:
+    """Rows of the finished runs that were made by older code, which `rows_of` leaves out, in the order of names.
+
+    Args:
+        tasks: The columns of each task.
+    """
+    rows = of_older_code(tasks, Row, in_order)
     return sorted(rows, key=lambda row: (row.variant, row.label, row.changes))
 
 
-def _in_order(results: Sequence[RunResult]) -> list[RunResult]:
-    return sorted(results, key=lambda r: (r.command, r.spec.seed, r.spec.key))
+def in_order(columns: Columns) -> list[tuple[str, int, str]]:
+    """What runs are sorted by in tables: the command, the seed and the key.
+
+    Args:
+        columns: Those of their task.
+    """
+
+    def order() -> list[tuple[str, int, str]]:
+        commands = map(json.loads, columns.listed("command"))
+        return list(zip(commands, columns.listed("seed"), columns.listed("key"), strict=True))
+
+    return columns.once("order of tables", order)

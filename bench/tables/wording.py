@@ -2,15 +2,15 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from functools import cache
 from typing import Any
 
+from bench.columns.run import Run
 from bench.metrics import METRICS, metric_of
 from bench.options import show
 from bench.recipe import Recipe
-from bench.records.run import RunResult
 from bench.records.sections import About
 from bench.records.spec import canonical
 from bench.tables.markdown import plain
@@ -40,7 +40,7 @@ def listed(values: Mapping[str, Any], form: str) -> str:
     return form.format(", ".join(f"{name}={show(value)}" for name, value in sorted(values.items())))
 
 
-def recipe_line(result: RunResult) -> str:
+def recipe_line(result: Run) -> str:
     """What is trained and for how long, as a sentence; the method is left out, as rows of a table differ in it."""
     recipe = usual_recipe() | result.resolved.recipe
     others = {name: value for name, value in recipe.items() if name not in TOLD and value != usual_recipe().get(name)}
@@ -57,11 +57,15 @@ def recipe_line(result: RunResult) -> str:
     return line + listed(result.resolved.protocol_options, " Options of the protocol: {}.")
 
 
-def sizes_line(results: Sequence[RunResult]) -> str:
-    """The number of samples in each set that any run has, as a range where it depends on the seed."""
+def sizes_line(sizes: Iterable[Mapping[str, int]]) -> str:
+    """The number of samples in each set that any run has, as a range where it depends on the seed.
+
+    Args:
+        sizes: Of runs: set -> number of samples.
+    """
     sizes_by_set: dict[str, list[int]] = defaultdict(list)
-    for result in results:
-        for name, size in result.data.sizes.items():
+    for of_run in sizes:
+        for name, size in of_run.items():
             sizes_by_set[name].append(size)
     return f"Samples: {', '.join(f'{_span(sizes)} {name}' for name, sizes in sizes_by_set.items())}."
 
@@ -71,12 +75,12 @@ def _span(numbers: Sequence[int]) -> str:
     return f"{low:,}" if low == high else f"{low:,} to {high:,}"
 
 
-def code_line(result: RunResult) -> str:
+def code_line(result: Run) -> str:
     """The code that made the run: the commit, and all distributions with their versions, those of plugins included."""
-    git = result.environment.git
-    commit = [str(git)] if git else []
-    distributions = {f"{name} {version}" for name, version in result.environment.versions.items()}
-    distributions |= {plugin.rpartition("(")[2].rstrip(")") for plugin in result.environment.plugins.values()}
+    environment = result.environment
+    commit = [str(environment.git)] if environment.git else []
+    distributions = {f"{name} {version}" for name, version in environment.versions.items()}
+    distributions |= {plugin.rpartition("(")[2].rstrip(")") for plugin in environment.plugins.values()}
     return ", ".join([*commit, *sorted(distributions)])
 
 

@@ -17,9 +17,10 @@ from bench.plots.counts import counts
 from bench.plots.curves import axis_name, curves
 from bench.plots.images import extremes, images
 from bench.plots.margin import max_margin
-from bench.plots.select import number_of, seeds, series_of
+from bench.plots.select import number_of, seeds
 from bench.plots.surfaces import surfaces
 from bench.plots.weights import histograms
+from tests.tables.pages import series_of
 
 
 @pytest.fixture

@@ -16,9 +16,9 @@ from bench.runs.experiment import Request
 from bench.runs.resolve import resolve
 from bench.runs.runner import run
 from bench.store.results import ResultStore
-from bench.tables.leaderboard import render
 from bench.testing import check_metric, toy_dataset
 from bench_plugins.protocols.fairness import GroupFairness
+from tests.tables.pages import render
 
 NAMES = sorted(installed().offers["metrics"])
 

@@ -12,13 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.plots.select import series_of
 from bench.records.known_code import KnownCode
 from bench.records.run import RunResult
 from bench.records.sections import Code
-from bench.tables.leaderboard import COMMANDS, NOTES, page_name, render
+from bench.tables.leaderboard import COMMANDS, NOTES, page_name
 from bench.tables.papers import published
 from bench.tables.rows import mean_and_error
+from tests.tables.pages import render, series_of
 
 Make = Callable[..., RunResult]
 PAGE = "class_fairness-v1-digits.md"

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from bench.tables.leaderboard import render
 from bench.tables.markdown import MARK, code, plain, table
+from tests.tables.pages import render
 
 READER = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
 

@@ -32,6 +32,7 @@ def test_there_are_programs_of_both_languages():
         "fuzz.py",
         "gpu_report.py",
         "kill.py",
+        "many_records.py",
         "record_schema.py",
     ]
 
