@@ -145,7 +145,7 @@ note() { printf '%s\t%s\t%s\n' "$@" >>"$logs/steps.tsv"; }
 pack() {
     local new=$out/.$part.$BASHPID what=("logs/$part")
     [ "$part" = checks ] || what+=(records)
-    tar czf "$new" -C "$results" --exclude '*.npz' --exclude checkpoints "${what[@]}" 2>/dev/null
+    tar czf "$new" -C "$results" --exclude checkpoints "${what[@]}" 2>/dev/null
     mv "$new" "$out/$part.tar.gz"
 }
 
@@ -353,7 +353,7 @@ run_seed() {
     done
 }
 
-has_record() { grep -qs '^"status": "ok"' "$records/results/cifar100.$1.$2."*.json; }
+has_record() { grep -qs '^"status": "ok"' "$records/results/"{,*/*/}"cifar100.$1.$2."*.json; }
 
 # --- the command line
 

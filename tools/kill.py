@@ -1,7 +1,7 @@
 """Makes a table of what kills and crowds do to runs: whether records are those of undisturbed runs, and no file stays.
 
 First each method trains undisturbed. Then its command is killed again and again, at random times and at chosen points
-(while a checkpoint, arrays, a record, a table or a claim is written, in evaluations, where stages change), and given
+(while a checkpoint, a sidecar, a record, a table or a claim is written, in evaluations, where stages change), and given
 again after each kill, until it ends by itself: its records must be equal bit for bit. At last several processes get one
 command at the same time, and must make each run once. The exit code is 1 if anything differs. Needs `os.fork`.
 """
@@ -26,9 +26,8 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-import numpy as np
-
 from bench.cli import main as bench
+from bench.records.sidecar import SUFFIX
 from bench.runs import runner
 from bench.runs.evaluation import Evaluations
 from bench.store.results import ResultStore
@@ -51,7 +50,7 @@ COMMANDS = {
 EXIT_CODES = {signal.SIGKILL: -signal.SIGKILL, signal.SIGTERM: 143, signal.SIGINT: 130}
 WRITERS = {
     "checkpoint": "bench.training.checkpoints.write_whole",
-    "arrays": "bench.store.results.write_whole",
+    "sidecar": "bench.store.results.write_whole",
     "record": "bench.records.json_file.write_whole",
     "table": "bench.records.files.write_whole",
 }
@@ -241,16 +240,15 @@ def end(process: int) -> None:
 
 
 def differences(folder: Path, reference: Path) -> list[str]:
-    """What differs between the records, the arrays and the names of files of two folders."""
+    """What differs between the records, what lies beside them, and the names of files of two folders."""
     names, expected = (sorted(str(p.relative_to(f)) for p in f.rglob("*") if p.is_file()) for f in (folder, reference))
     wrong = [f"file left over: {name}" for name in sorted(set(names) - set(expected))]
     wrong += [f"file missing: {name}" for name in sorted(set(expected) - set(names))]
     made, right = records(folder), records(reference)
     wrong += [f"record differs: {name}" for name in right if name in made and made[name] != right[name]]
-    for name in set(names) & {name for name in expected if name.endswith(".npz")}:
-        with np.load(folder / name) as arrays, np.load(reference / name) as others:
-            if set(arrays) != set(others) or any(arrays[a].tobytes() != others[a].tobytes() for a in arrays):
-                wrong.append(f"arrays differ: {name}")
+    for name in set(names) & {name for name in expected if name.endswith(SUFFIX)}:
+        if (folder / name).read_bytes() != (reference / name).read_bytes():
+            wrong.append(f"sidecar differs: {name}")
     return wrong
 
 

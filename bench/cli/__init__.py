@@ -11,7 +11,7 @@ from bench import __version__
 from bench.cli import data, leaderboard, new, plot, run, throughput
 from bench.cli.common import DEBUG, debug_option, say
 from bench.cli.interrupts import SIGNALS, exit_code
-from bench.cli.store import merge, rescore, show, verify
+from bench.cli.store import export, merge, rescore, show, verify
 from bench.errors import BenchError, PluginFailureError
 from bench.failures import place_of_exit, whole_traceback
 from bench.text import IN_ASCII, cut, visible
@@ -91,6 +91,7 @@ def main() -> None:
     \b
     bench list                                      list what is installed
     bench show forml                                show what it is, and its options
+    bench show 3f2a                                 show the record of the run whose key begins so
     bench run --method forml --dataset digits       train, evaluate and record
     bench data audit mnist                          look for defects in the data
     bench throughput resnet18                       time a training step of each method
@@ -99,6 +100,7 @@ def main() -> None:
     bench verify-store                              look for defects in the records
     bench merge machine_1 machine_2                 take records of several folders into one
     bench rescore --metric NAME                     compute a metric of the stored predictions
+    bench export --format csv --file runs.csv       write the records as one long table
     bench new method my_method                      begin a plugin of your own, ready to install
     """
 
@@ -113,6 +115,7 @@ COMMANDS = (
     verify.verify_store,
     merge.merge,
     rescore.rescore,
+    export.export,
     data.data,
     new.new,
 )

@@ -81,7 +81,8 @@ def write_tables(out: Path) -> Tables:
     """
     from bench.records.files import remove_abandoned
 
-    for folder in (out, *(out / name for name in ("checkpoints", *FOLDERS))):
+    of_tasks = {path.parent for name in FOLDERS for path in (out / name).rglob("*.part")}
+    for folder in {out, out / "checkpoints", *of_tasks}:
         remove_abandoned(folder)
     for _ in range(ATTEMPTS):
         seen = _seen(out)

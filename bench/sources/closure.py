@@ -13,6 +13,7 @@ NOT_OF_A_RUN = {
     "__init__": "names what plugins import",
     "audit": "looks for defects of data sets, and is called by no training",
     "cli": "reads commands and prints",
+    "columns": "reads records as columns, for tables",
     "errors": "words",
     "hookspecs": "what the functions of plugins are called",
     "plots": "draws records",

@@ -1,6 +1,7 @@
 """What lies beside the file of one record. Nothing here imports torch."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from bench.errors import StoreError
@@ -34,6 +35,16 @@ def sidecar_of_file(result: RunResult, file: Path) -> Sidecar:
         StoreError: if it is missing, damaged, or belongs to another record.
     """
     return content_beside(result, file)[1] if result.sidecar else _sidecar_of_format_1(file)
+
+
+def file_with_sidecar(result: RunResult, files: Sequence[Path]) -> Path:
+    """Of equal copies of a record, the first that has something beside it; the first of all if none has.
+
+    Args:
+        result: the record.
+        files: its files.
+    """
+    return next((file for file in files if sidecar_path(file, result.sidecar).exists()), files[0])
 
 
 def content_beside(result: RunResult, file: Path) -> tuple[bytes, Sidecar]:

@@ -12,7 +12,7 @@ from bench.records.files import check_writable, content_of_file, write_whole
 from bench.records.json_file import JsonRecord, files_in, read_all
 from bench.records.run import RunResult
 from bench.records.sidecar import sidecar_path, sidecars_of
-from bench.store.beside import content_beside, is_format_1
+from bench.store.beside import content_beside, file_with_sidecar, is_format_1
 from bench.store.claims import Claims
 from bench.store.conversion import converted
 from bench.store.reading import records_with_files
@@ -69,7 +69,8 @@ def merge(source: Path, target: Path, kind: type[JsonRecord], merged: Merged) ->
         if target.is_dir():
             claims.remove_stale()
         for record, files in records:
-            taking.take(record, files[0], claims)
+            file = file_with_sidecar(record, files) if isinstance(record, RunResult) else files[0]
+            taking.take(record, file, claims)
 
 
 @dataclass

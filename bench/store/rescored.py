@@ -16,7 +16,7 @@ from bench.records.run import RunResult, best_val
 from bench.records.selections import VAL
 from bench.records.sidecar import Sidecar
 from bench.records.spec import PAPER
-from bench.store.predicted import is_by_class, sets_predicted
+from bench.store.predicted import check_predictions, is_by_class, sets_predicted
 from bench.store.verify import Recomputed
 
 Scores = Callable[..., Mapping[str, float]]
@@ -36,8 +36,10 @@ def values_of(result: RunResult, beside: Sidecar, metrics: Mapping[str, Metric],
         scores: computes them.
 
     Raises:
-        BenchError: for what a metric cannot be computed of.
+        BenchError: for predictions that are not those of the record, and for what a metric cannot be computed of.
     """
+    if wrong := check_predictions(result, beside):
+        raise BenchError(f"{wrong[0]}: repeat the run: {result.command} --force")
     groups = len(result.about.groups)
     by_class = any(is_by_class(result, name) for name in result.data.counts)
     values: Values = {}
@@ -102,11 +104,12 @@ def rescored(result: RunResult, beside: Sidecar, name: str, metric: Metric, code
         raise BenchError(f"it has no predictions: repeat the run: {result.command} --force")
     metrics = {of_set: dict(known) for of_set, known in result.selected.metrics.items()}
     for of_set, found in values.items():
+        if name not in found:
+            continue
         known = metrics.setdefault(of_set, {})
-        for metric_name, of_rules in found.items():
-            if known.get(metric_name, of_rules) != of_rules:
-                raise BenchError(f"{of_set}/{name} is {known[name]} in its record, and {of_rules} of its predictions")
-            known[metric_name] = of_rules
+        if known.get(name, found[name]) != found[name]:
+            raise BenchError(f"{of_set}/{name} is {known[name]} in its record, and {found[name]} of its predictions")
+        known[name] = found[name]
     if metrics == result.selected.metrics:
         return result
     selected = replace(result.selected, metrics=metrics)

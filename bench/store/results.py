@@ -16,7 +16,7 @@ from bench.records.json_file import LARGEST, files_in, load, read_all, sort_out
 from bench.records.run import RunResult
 from bench.records.sidecar import Sidecar, sidecar_path, sidecars_of
 from bench.records.spec import RunSpec
-from bench.store.beside import files_of, sidecar_of_file
+from bench.store.beside import file_with_sidecar, files_of, sidecar_of_file
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -183,8 +183,7 @@ class ResultStore:
         if result.beside is not None:
             return result.beside
         files = self.find([result.spec])[0].files or (self.path(result.spec),)
-        places = (file for file in files if sidecar_path(file, result.sidecar).exists())
-        return sidecar_of_file(result, next(places, files[0]))
+        return sidecar_of_file(result, file_with_sidecar(result, files))
 
     def load(self) -> tuple[list[RunResult], dict[Path, str]]:
         """Read all records of the folder. Nothing is changed.

@@ -144,7 +144,7 @@ class _Verifying:
             check_history(beside.history)
             if result.ok:
                 check_beside(result.selected, beside.history, LAST, result.about.select)
-        except ValueError as error:
+        except (ValueError, TypeError, LookupError) as error:
             different.append(str(error))
         if result.ok:
             different += self._predictions(result, beside)

@@ -55,7 +55,7 @@ def samples(n: int, seed: int) -> Split:
 def test_what_keeps_the_rules_is_run(run_on):
     result, files = run_on(samples(200, 0), samples(100, 1))
     assert result.exit_code == 0
-    assert [path.suffix for path in files if path.parent.name == "results" and path.suffix == ".json"] == [".json"]
+    assert sorted(path.suffix for path in files if path.parent.name == "mine") == [".json", ".xz"]
 
 
 def test_a_selection_metric_that_is_undefined_is_said(run_on):

@@ -42,9 +42,21 @@ def abandoned(path: Path) -> None:
 
 def test_what_a_kill_left_is_removed_and_foreign_files_stay(tmp_path):
     out = tmp_path / "out"
-    for name in ("page.md", "results/a.json", "results/a.npz", "checkpoints/a.pt", "throughput/a.json"):
+    for name in (
+        "page.md",
+        "results/a.json",
+        "results/class_fairness-v1/digits/a.json",
+        "results/class_fairness-v1/digits/a.0123456789ab.xz",
+        "checkpoints/a.pt",
+        "throughput/a.json",
+    ):
         abandoned(out / name)
-    foreign = [out / "results" / "mine.part", out / "checkpoints" / "mine.pt", part_of(out / "results" / "b.json")]
+    foreign = [
+        out / "results/class_fairness-v1/digits/mine.part",
+        out / "results" / "mine.part",
+        out / "checkpoints" / "mine.pt",
+        part_of(out / "results" / "b.json"),
+    ]
     for path in foreign:
         path.touch()
     words = ["run", "--method", "erm", "--dataset", "digits", "--epochs", "1", "--out", str(out)]

@@ -45,9 +45,9 @@ def test_what_is_written_passes_its_tests_and_runs(new: New, tmp_path: Path) -> 
     names = [word for kind in ("method", "dataset", "model", "protocol") for word in (f"--{kind}", f"my_{kind}")]
     words = ["run", *names, "-o", "recipe.select=my_metric", "--epochs", 1]
     assert "error" not in run(sys.executable, "-m", "bench.cli", *words, PYTHONPATH=path)
-    (record,) = Path("bench-results/results").glob("*.json")
+    (record,) = Path("bench-results/results").glob("*/*/*.json")
     assert record.name.startswith("my_dataset.my_method.0.")
-    assert '"my_metric": 0.' in record.read_text()
+    assert '"my_metric":[0.' in record.read_text()
 
 
 def test_it_says_what_was_written_and_how_to_go_on(new: New) -> None:

@@ -63,8 +63,8 @@ RUN = ["run", "--method", "erm", "--dataset", "acme"]
 
 
 def accuracies(folder="bench-results/results"):
-    records = [json.loads(path.read_text()) for path in sorted(Path(folder).glob("*.json"))]
-    return [record["selected"]["last"]["metrics"]["test"]["accuracy"] for record in records]
+    records = [json.loads(path.read_text()) for path in sorted(Path(folder).glob("*/*/*.json"))]
+    return [record["selected"]["metrics"]["test"]["accuracy"][0] for record in records]
 
 
 def test_a_data_set_is_called_as_it_is_offered(bench_with):
@@ -105,25 +105,26 @@ def test_other_samples_without_a_revision_make_another_run(bench_with):
 def test_a_revision_that_was_not_raised_is_found_out(bench_with):
     """The same key: the run is repeated, and the old record kept aside with its predictions."""
     assert bench_with({"acme": loader("acme", revision="1")}, *RUN).exit_code == 0
-    (old,) = Path("bench-results/results").glob("*.json")
-    whole = {path.name: path.read_bytes() for path in Path("bench-results/results").iterdir()}
+    (old,) = Path("bench-results/results").glob("*/*/*.json")
+    whole = {path.name: path.read_bytes() for path in old.parent.iterdir()}
+    assert len(whole) == 2
     result = bench_with({"acme": loader("acme", shuffled=True, revision="1")}, *RUN)
     assert result.exit_code == 0
     assert result.stderr == (
         "erm: the data of acme have changed since 1 of 1 runs, which are repeated; their records are kept in "
-        "bench-results/results/superseded\n"
+        "bench-results/results/class_fairness-v1/acme/superseded\n"
     )
     assert accuracies() < [0.7]
-    aside = Path("bench-results/results/superseded")
+    aside = old.parent / "superseded"
     assert {path.name: path.read_bytes() for path in aside.iterdir()} == whole
-    assert list(Path("bench-results/results").glob("*.json")) == [old]
+    assert list(Path("bench-results/results").glob("*/*/*.json")) == [old]
     assert "not repeated" in bench_with({"acme": loader("acme", shuffled=True, revision="1")}, *RUN).output
 
 
 def test_seeds_of_other_data_are_no_seeds_of_one_row(bench_with):
     bench_with({"acme": loader("acme", revision="1")}, *RUN, "--seed", 0)
     bench_with({"acme": loader("acme", shuffled=True, revision="1")}, *RUN, "--seed", 1)
-    contents = [json.loads(p.read_text())["data"]["content"] for p in Path("bench-results/results").glob("*.json")]
+    contents = [json.loads(p.read_text())["data"]["content"] for p in Path("bench-results/results").glob("*/*/*.json")]
     page = Path("bench-results/class_fairness-v1-acme.md").read_text()
     assert len(set(contents)) == 2
     for content in contents:

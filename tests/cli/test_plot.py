@@ -151,10 +151,10 @@ def test_tasks_that_a_picture_does_not_fit_are_left_out_with_the_reason(plot):
 
 def test_no_folder_and_lost_arrays_are_told(plot, records, tmp_path):
     assert "name the folder of the records with --records" in plot("fraction", "--records", tmp_path / "none")[0].output
-    (npz,) = records.glob("moons.importance_weighted.*.npz")
-    moved = npz.rename(tmp_path / "moved")
+    (sidecar,) = records.rglob("moons.importance_weighted.*.xz")
+    moved = sidecar.rename(tmp_path / "moved")
     result, _ = plot("histograms", "--method", "importance_weighted")
-    moved.rename(npz)
+    moved.rename(sidecar)
     assert "the same run makes it again: bench run --method importance_weighted --dataset moons" in result.output
     assert "--seed 0 --force" in result.output
 

@@ -7,6 +7,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from bench.cli import main
+from bench.records.sidecar import sidecars_of
 from bench.store.checkpoints import checkpoint_path
 from bench.store.claims import Claims
 from bench.store.results import ResultStore
@@ -32,18 +33,19 @@ RESULTS = Path("bench-results", "results")
 
 def recorded() -> dict[int, int]:
     """Seed -> how many runs were trained at once."""
-    values = [json.loads(path.read_text()) for path in RESULTS.glob("*.json")]
+    values = [json.loads(path.read_text()) for path in RESULTS.glob("*/*/*.json")]
     return {record["spec"]["seed"]: record["costs"]["stacked"] for record in values}
 
 
 def names_of(run, *seeds: int) -> list[str]:
     """The names of the records of these seeds, which are then removed."""
     assert run(*(word for seed in seeds for word in ("--seed", str(seed)))).exit_code == 0
-    paths = sorted(RESULTS.glob("*.json"))
+    paths = sorted(RESULTS.glob("*/*/*.json"))
     for path in paths:
         path.unlink()
-        path.with_suffix(".npz").unlink()
-    return [path.name for path in paths]
+        for beside in sidecars_of(path):
+            beside.unlink()
+    return [path.relative_to(RESULTS).as_posix() for path in paths]
 
 
 @pytest.mark.parametrize("stack", [False, True])
@@ -58,7 +60,7 @@ def test_runs_that_another_process_makes_are_skipped_and_named(run, stack, force
         assert result.output.count("erm, seed 1, 3: skipped, as made by process ") == 1
         assert "2 of 4 runs are made by other processes, which were not waited for" in result.output
         held = {f"{name.removesuffix('.json')}.claim" for name in (one, three)}
-        assert {path.name for path in RESULTS.glob("*.claim*")} == held
+        assert {path.relative_to(RESULTS).as_posix() for path in RESULTS.rglob("*.claim*")} == held
     assert run("--seeds", "4").exit_code == 0
     assert sorted(recorded()) == [0, 1, 2, 3]
 
@@ -66,8 +68,8 @@ def test_runs_that_another_process_makes_are_skipped_and_named(run, stack, force
 def test_an_interrupted_stack_is_made_as_a_whole_or_left_to_the_other(run):
     """Runs of it that were recorded were counted twice, as recorded and as made by others: exit code 1."""
     assert run("--seeds", "4", "--stack").exit_code == 0
-    paths = sorted(RESULTS.glob("*.json"))
-    before = {path: json.loads(path.read_text())["history"] for path in paths}
+    paths = sorted(RESULTS.glob("*/*/*.json"))
+    before = {path: json.loads(path.read_text())["sidecar"] for path in paths}
     spec = ResultStore(RESULTS).load()[0][0].spec
     checkpoint = checkpoint_path(RESULTS, spec, [0, 1, 2, 3], "way", "source")
     checkpoint.parent.mkdir(exist_ok=True)
@@ -75,18 +77,18 @@ def test_an_interrupted_stack_is_made_as_a_whole_or_left_to_the_other(run):
     for path in paths[2:]:
         path.unlink()
     with Claims(RESULTS) as other:
-        assert all(other.take(path.name) for path in paths)
+        assert all(other.take(path.relative_to(RESULTS).as_posix()) for path in paths)
         result = run("--seeds", "4", "--stack")
         assert result.exit_code == 0, result.output
         assert "2 of 4 runs are made by other processes" in result.output
     with Claims(RESULTS) as other:
-        assert other.take(paths[0].name)  # a run that is recorded, of the same stack
+        assert other.take(paths[0].relative_to(RESULTS).as_posix())  # a run that is recorded, of the same stack
         assert run("--seeds", "4", "--stack").exit_code == 0
         assert sorted(recorded()) == [0, 1]
-        assert {path.name for path in RESULTS.glob("*.claim*")} == {paths[0].with_suffix(".claim").name}
+        assert {path.name for path in RESULTS.rglob("*.claim*")} == {paths[0].with_suffix(".claim").name}
     assert run("--seeds", "4", "--stack").exit_code == 0
     assert recorded() == dict.fromkeys(range(4), 4)
-    assert {path: json.loads(path.read_text())["history"] for path in paths} == before
+    assert {path: json.loads(path.read_text())["sidecar"] for path in paths} == before
 
 
 def test_where_others_make_all_runs_nothing_is_wrong(run):
@@ -96,14 +98,14 @@ def test_where_others_make_all_runs_nothing_is_wrong(run):
         result = run()
     assert result.exit_code == 0, result.output
     assert "1 of 1 runs are made by other processes" in result.output
-    assert list(RESULTS.iterdir()) == []
+    assert [path for path in RESULTS.rglob("*") if path.is_file()] == []
 
 
 @pytest.mark.parametrize("words", [[], ["--force"]])
 def test_what_another_process_records_while_the_command_runs_is_not_repeated(run, monkeypatch, words):
     """A failure neither, which would only fail again."""
     assert run("--seed", "7").exit_code == 0
-    (theirs,) = RESULTS.glob("*.json")
+    (theirs,) = RESULTS.glob("*/*/*.json")
     if not words:
         theirs.unlink()
     store, trained, fit = ResultStore(RESULTS), [], Method.fit
@@ -131,7 +133,7 @@ def test_claims_go_when_a_run_fails(run, monkeypatch, error):
 
     monkeypatch.setattr(Method, "fit", failing)
     assert run().exit_code == 1
-    assert list(RESULTS.glob("*.claim*")) == []
+    assert list(RESULTS.rglob("*.claim*")) == []
 
 
 def test_checkpoints_of_finished_runs_are_removed_also_of_other_ways(run, monkeypatch):
@@ -147,6 +149,6 @@ def test_checkpoints_of_finished_runs_are_removed_also_of_other_ways(run, monkey
         assert run("--epochs", "2", "--threads", "2").exit_code == 130
         assert run("--epochs", "2", "--threads", "2", "--seed", "1").exit_code == 130
     assert len(list(checkpoints.iterdir())) == 2
-    assert list(RESULTS.glob("*.claim*")) == [], "an interrupted command holds nothing"
+    assert list(RESULTS.rglob("*.claim*")) == [], "an interrupted command holds nothing"
     assert run("--epochs", "2", "--threads", "1").exit_code == 0
     assert len(list(checkpoints.iterdir())) == 1, "that of the other run stays"

@@ -15,6 +15,7 @@ from bench.store.results import ResultStore
 
 RUN = ["run", "--method", "erm", "--dataset", "digits", "--epochs", "1"]
 RESULTS = Path("bench-results/results")
+TASK = RESULTS / "class_fairness-v1" / "digits"
 PAGE = Path("bench-results/class_fairness-v1-digits.md")
 
 
@@ -27,12 +28,12 @@ def bench_in(tmp_path, monkeypatch):
 
 
 def record(seed=0):
-    (path,) = RESULTS.glob(f"digits.erm.{seed}.*.json")
+    (path,) = TASK.glob(f"digits.erm.{seed}.*.json")
     return path
 
 
 def accuracy(path):
-    return json.loads(path.read_text())["selected"]["last"]["metrics"]["test"]["accuracy"]
+    return json.loads(path.read_text())["selected"]["metrics"]["test"]["accuracy"][0]
 
 
 def test_a_record_that_was_copied_to_another_seed_is_not_its_result(bench_in):
@@ -46,19 +47,19 @@ def test_a_record_that_was_copied_to_another_seed_is_not_its_result(bench_in):
     assert result.exit_code == 1
     assert result.stderr == (
         f"erm: seed 1 is left out, as its record cannot be used: {second}: it holds the record that belongs in "
-        f"{first.name}; --force repeats the run and moves the record to {RESULTS / 'superseded'}\n"
+        f"{first.relative_to(RESULTS)}; --force repeats the run and moves the record to {TASK / 'superseded'}\n"
     )
     assert ", 1 seed(s)," in result.stdout
     assert second.read_bytes() == first.read_bytes()
     assert bench_in(*RUN, "--seed", 1, "--force").exit_code == 0
     assert accuracy(record(1)) == right
-    assert (RESULTS / "superseded" / second.name).read_bytes() == first.read_bytes()
+    assert (TASK / "superseded" / second.name).read_bytes() == first.read_bytes()
 
 
 def test_nothing_is_trained_where_two_records_of_the_run_differ(bench_in):
     bench_in(*RUN)
     bench_in(*RUN, "--out", "elsewhere")  # the same run, with other costs
-    copy = shutil.copy(Path("elsewhere/results") / record().name, RESULTS / "copy.json")
+    copy = shutil.copy(Path("elsewhere/results") / record().relative_to(RESULTS), TASK / "copy.json")
     result = bench_in(*RUN)
     assert result.exit_code == 1
     assert result.stderr.count("different records of one run") >= 2
@@ -111,7 +112,7 @@ UNUSABLE = {
     "empty": (lambda path: path.write_text(""), "Expecting value"),
     "cut": (lambda path: path.write_bytes(path.read_bytes()[:900]), "line"),
     "bytes": (lambda path: path.write_bytes(b"\xff\xfe\x00"), "can't decode byte"),
-    "newer": (entry("format", 2), "format 2, expected 1: it was written by a newer version of bench"),
+    "newer": (entry("format", 3), "format 3, expected 2: it was written by a newer version of bench"),
     "nested": (lambda path: path.write_text("[" * 200_000 + "]" * 200_000), "nested too deeply"),
     "a folder": (folder, "Is a directory"),
     "a pipe": (pipe, "it is no file"),
@@ -119,16 +120,22 @@ UNUSABLE = {
     "huge": (huge, "more than"),
     "a link to nothing": (lambda path: link(path, "nowhere"), "a link to nothing"),
     "a link to itself": (lambda path: link(path, path.name), "symbolic links"),
-    "no number": (lambda path: path.write_text(path.read_text().replace("0.0,", "NaN,", 1)), "NaN is no JSON"),
+    "no number": (
+        lambda path: path.write_text(path.read_text().replace('"steps": ', '"steps": NaN, "x": ', 1)),
+        "NaN is no JSON",
+    ),
     "half a character": (entry("error", "\ud800"), "surrogates not allowed"),
-    "history": (entry("history", "many"), "history is 'many', expected"),
-    "a column": (entry("history.epoch", ["one"]), "history.epoch is 'one', expected"),
+    "history": (entry("history", "many"), "unexpected keyword argument 'history'"),
+    "an older format": (entry("format", 1), "not a record"),
+    "a sidecar": (entry("sidecar", 5), "sidecar is 5"),
+    "epochs": (entry("selected.epochs", "many"), "selected.epochs is 'many', expected"),
+    "an epoch": (entry("selected.epochs.last", "one"), "selected.epochs.last is 'one', expected"),
     "seed": (entry("spec.seed", "0"), "its key"),
     "metrics": (entry("about.metrics", None), "about.metrics is None, expected"),
     "no metrics": (entry("about.metrics", []), "its metrics are none"),
     "selected": (entry("selected", None), "not a record"),
-    "a value": (entry("selected.last.metrics.test.accuracy", "high"), "is 'high', expected"),
-    "counts": (entry("data.counts.train", [[1, 2]]), "its counts are not of 10 classes"),
+    "a value": (entry("selected.metrics.test.accuracy", "high"), "is 'high', expected"),
+    "counts": (entry("data.counts.train", [[1, 2]]), "its counts of train are not of 10 classes"),
     "costs": (entry("costs.load", []), "costs.load is [], expected"),
     "versions": (entry("environment.versions", {}), "version of torch"),
     "a section": (entry("environment", 3), "not a record"),
@@ -179,7 +186,7 @@ def test_force_moves_what_cannot_be_used_aside(bench_in, two_runs, kind):
     before = two_runs.lstat().st_ino
     assert bench_in(*RUN, "--force").exit_code == 0
     assert accuracy(two_runs) > 0
-    assert (RESULTS / "superseded" / two_runs.name).lstat().st_ino == before
+    assert (TASK / "superseded" / two_runs.name).lstat().st_ino == before
     assert "| erm (" in PAGE.read_text()
 
 
@@ -198,8 +205,9 @@ def test_pages_stay_where_the_folder_of_their_records_cannot_be_read(bench_in, t
 
 
 def emptied(path):
-    for file in path.iterdir():
-        file.unlink()
+    for file in path.rglob("*"):
+        if file.is_file():
+            file.unlink()
 
 
 @pytest.mark.parametrize("flags", [[], ["--check"]])
@@ -240,14 +248,14 @@ def test_other_commands_leave_pages_without_records_too(bench_in, two_runs):
 
 def test_pages_stay_where_all_records_are_of_a_newer_version(bench_in, two_runs):
     text = PAGE.read_text()
-    for path in RESULTS.glob("*.json"):
+    for path in TASK.glob("*.json"):
         UNUSABLE["newer"][0](path)
     assert bench_in("leaderboard").exit_code == 1
     assert PAGE.read_text() == text
 
 
 def test_a_page_whose_records_are_gone_is_removed(bench_in, two_runs):
-    before = set(RESULTS.iterdir())
+    before = set(TASK.iterdir())
     bench_in(*RUN, "--protocol", "label_noise")
     for path in before:
         path.unlink()
@@ -280,26 +288,24 @@ def test_a_name_that_is_no_text_is_told(bench_in, two_runs):
 
 def test_the_frame_warns_of_what_it_leaves_out(bench_in, two_runs):
     UNUSABLE["history"][0](two_runs)
-    with pytest.warns(UserWarning, match="skipped the record .*: history is 'many'"):
+    with pytest.warns(UserWarning, match="skipped the record .*: not a record: .* 'history'"):
         frame = ResultStore(RESULTS).frame()
     assert set(frame.method) == {"random"}
 
 
-@pytest.mark.parametrize("kind", ["arrays", "superseded"])
+@pytest.mark.parametrize("kind", ["protocol", "data set", "superseded"])
 def test_a_place_that_is_taken_is_told_before_anything_is_trained(bench_in, kind):
-    """A folder where the arrays of the second method belong, and a file in place of the folder of older records."""
+    """A file in place of a folder of records, or of that of older ones."""
     bench_in("run", "--method", "random", "--dataset", "digits", "--epochs", 1)
-    (random_record,) = RESULTS.glob("*.json")
-    random_record.unlink()
-    taken = random_record.with_suffix(".npz") if kind == "arrays" else RESULTS / "superseded"
-    if kind == "arrays":
-        taken.unlink()
-        taken.mkdir()
+    taken = {"protocol": TASK.parent, "data set": TASK, "superseded": TASK / "superseded"}[kind]
+    if taken.exists():
+        shutil.rmtree(taken)
     else:
-        taken.write_text("mine")
+        (random_record,) = TASK.glob("*.json")
+        random_record.unlink()
+    taken.write_text("mine")
     before = files()
     result = bench_in(*RUN, "--method", "random")
-    why = "is a folder, and a file" if kind == "arrays" else "is no folder, and files"
     assert result.exit_code == 2
-    assert result.stderr.startswith(f"error: {taken} {why}") and len(result.stderr.splitlines()) == 1
+    assert result.stderr.startswith(f"error: {taken} is no folder, and files") and len(result.stderr.splitlines()) == 1
     assert files() == before

@@ -40,7 +40,7 @@ def test_one_run_uses_all_of_them(environment: Environment, tmp_path: Path) -> N
     names = [word for kind in ("method", "dataset", "model", "protocol") for word in (f"--{kind}", KINDS[kind])]
     options = ["-o", "keep=0.7", "-o", "protocol.keep=0.5", "-o", "recipe.select=log_loss"]
     environment.bench("run", *names, "--epochs", 1, *options, "--out", tmp_path)
-    (path,) = (tmp_path / "results").glob("*.json")
+    (path,) = (tmp_path / "results").glob("*/*/*.json")
     record = json.loads(path.read_text())
     assert record["status"] == "ok"
     assert record["spec"]["options"] == {"keep": 0.7}

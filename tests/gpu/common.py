@@ -111,8 +111,7 @@ def trained(
     with store(folder) as records:
         result = run(made, seeds, records, device, **how)[0]
         assert result.ok, f"{result.status}: {result.error}"
-        with np.load(records.path(result.spec).with_suffix(".npz")) as kept:
-            return result, dict(kept)
+        return result, records.sidecar(replace(result, beside=None)).arrays
 
 
 @contextmanager

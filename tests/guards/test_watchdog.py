@@ -26,7 +26,7 @@ def test_a_run_that_swallows_every_error_is_recorded_before_its_process_is_ended
             swallow(self)
 
     def end(line):
-        recorded.extend(path.read_text() for path in store.folder.glob("*.json"))
+        recorded.extend(path.read_text() for path in store.folder.rglob("*.json"))
         said.append(line)
         released.set()
 

@@ -21,6 +21,7 @@ from bench.testing import toy_task
 from bench.training.checkpoints import Checkpoints
 from bench.training.history import NoEvaluations
 from bench.training.meter import Meter
+from tests.experiments import kept_arrays
 
 CPU = torch.device("cpu")
 State = dict[str, Tensor]
@@ -187,7 +188,7 @@ def test_the_record_is_that_of_the_average(tmp_path, monkeypatch):
     options = {"recipe.average_from": 0.5, "recipe.epochs": 6, "recipe.lr": 0.02}
     experiment, store = resolve(Request("digits", "erm", options=options), Files(tmp_path)), ResultStore(tmp_path)
     (result,) = run(experiment, [0], store, CPU)
-    kept = np.load(store.path(result.spec).with_suffix(".npz"))
+    kept = kept_arrays(result, store)
     splits = experiment.protocol.splits(experiment.dataset, experiment.recipe, RandomStreams((0,)))
     test = splits.tests["test"]
 

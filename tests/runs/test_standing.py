@@ -13,6 +13,8 @@ from bench.records import known_code
 from bench.records.known_code import CORE, Commit, KnownCode
 from bench.records.run import RunResult
 from bench.records.sections import UNKNOWN, Code, Git
+from bench.records.sidecar import sidecar_path
+from bench.records.spec import digest
 from bench.registry import Plugin
 from bench.runs.code import code_of, difference
 from bench.runs.standing import Standing, standing
@@ -64,7 +66,7 @@ def stands(experiment, store, seeds=(0,), **how) -> Standing:
 def test_an_edited_method_is_trained_again_and_its_older_record_is_kept(edited, store):
     old = one(edited("0.5"), store)
     path = store.path(old.spec)
-    content, arrays = path.read_bytes(), path.with_suffix(".npz").read_bytes()
+    content, arrays = path.read_bytes(), sidecar_path(path, old.sidecar).read_bytes()
     now = edited("0.9")  # in a module that the method's own imports
     assert now.spec(0).key == old.spec.key
     found = stands(now, store)
@@ -72,18 +74,18 @@ def test_an_edited_method_is_trained_again_and_its_older_record_is_kept(edited, 
     assert (found.kept, found.missing) == ([], [0])
     assert found.lines == [
         f"1 run was recorded by other code of the method ({then}, now {after}): trained again, and what was "
-        f"recorded moves to {store.folder / 'superseded'}; --keep leaves it"
+        f"recorded moves to {path.parent / 'superseded'}; --keep leaves it"
     ]
     assert path.read_bytes() == content  # until the new one is there
     new = one(now, store)
     assert new.history != old.history
-    aside = sorted((store.folder / "superseded").iterdir())
+    aside = sorted((path.parent / "superseded").iterdir(), key=lambda file: file.suffix)
     assert [file.read_bytes() for file in aside] == [content, arrays]
     assert store.get(old.spec) == RunResult.from_json(new.to_json())
     assert store.load()[0] == [store.get(old.spec)]
     assert stands(now, store).missing == []
     one(edited("0.5"), store)  # back to the older code: its record stays beside that of the newer
-    assert len(list((store.folder / "superseded").iterdir())) == 4
+    assert len(list((path.parent / "superseded").iterdir())) == 4
 
 
 def test_an_edit_of_the_words_repeats_nothing(edited, store):
@@ -107,7 +109,7 @@ def test_a_run_that_fails_leaves_the_older_record(edited, store):
     failed = one(edited("2"), store)  # which is no quantile
     assert failed.status == "plugin error"
     assert store.get(old.spec) == RunResult.from_json(old.to_json())
-    assert not (store.folder / "superseded").exists()
+    assert not list(store.folder.rglob("superseded"))
 
 
 def test_force_keeps_aside_what_is_different_alone(edited, store):
@@ -115,10 +117,10 @@ def test_force_keeps_aside_what_is_different_alone(edited, store):
     one(made, store)
     assert stands(made, store, force=True).missing == [0]
     one(made, store)
-    assert not (store.folder / "superseded").exists()
+    assert not list(store.folder.rglob("superseded"))
     other = replace(store.get(made.spec(0)), code=Code.read({}))
     store.put(other)
-    assert len(list((store.folder / "superseded").glob("*.json"))) == 1
+    assert len(list(store.folder.rglob("superseded/*.json"))) == 1
 
 
 class Stop(Observer):
@@ -177,7 +179,7 @@ def test_another_core_is_told_and_repeats_nothing(edited, store, monkeypatch):
     hashes = f"({old.code.core}, now 0123456789ab)"
     assert found.lines[0] == f"1 run was recorded by another core of bench {hashes}: --force repeats them"
     one(made, store)  # as --force does
-    assert len(list((store.folder / "superseded").glob("*.json"))) == 1
+    assert len(list(store.folder.rglob("superseded/*.json"))) == 1
 
 
 @pytest.fixture
@@ -223,7 +225,7 @@ def test_a_record_without_hashes_has_those_of_its_commit(edited, store, knowing,
 def test_all_that_takes_part_is_in_the_record_and_all_that_is_loaded(edited, store):
     result = one(edited("0.5"), store)
     assert set(result.code.plugins) == {"method", "model", "protocol"}
-    assert result.code.loaded == {"acme 0.1": {"trimmed": result.code.plugins["method"]}}
+    assert result.code.loaded == {"acme 0.1": digest([["trimmed", result.code.plugins["method"]]])}
     assert RunResult.from_json(result.to_json()).code == result.code
     assert "code" not in result.reproducible()
     foreign = Metric(test_equivalent_hashes_are_one, True, "-")

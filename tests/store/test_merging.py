@@ -194,13 +194,15 @@ def test_records_of_format_1_are_written_in_the_form_of_today(make_result, tmp_p
     result = predicted(make_result)
     values = json.loads(result.to_json())
     chosen = {rule: dataclasses.asdict(one) for rule, one in result.selected.items()}
-    for one in chosen.values():
+    for one, tprd in zip(chosen.values(), (0.1, 0.2), strict=True):
         del one["counts"]
+        one["metrics"]["val"]["tprd"] = tprd
     values |= {"format": 1, "history": dict(result.history), "arrays": "", "selected": chosen}
     del values["sidecar"], values["digest"]
     (tmp_path / "b").mkdir()
     (tmp_path / "b" / result.file).write_text(json.dumps(values | {"digest": digest(values)}))
     found = merged(tmp_path / "b", tmp_path / "a")
+    assert found.left == {}
     assert [path.relative_to(tmp_path / "a").as_posix() for path in found.written] == [result.path]
     (taken,) = ResultStore(tmp_path / "a").load()[0]
     assert ResultStore(tmp_path / "a").sidecar(taken).history == result.history

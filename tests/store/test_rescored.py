@@ -10,6 +10,7 @@ from click.testing import CliRunner
 
 from bench import registry
 from bench.cli import main
+from bench.data.files import Files
 from bench.errors import BenchError
 from bench.metrics import METRICS, Metric
 from bench.records.run import RunResult
@@ -18,9 +19,13 @@ from bench.records.spec import digest
 from bench.registry import Offer, Plugin
 from bench.runs.rescoring import scores
 from bench.store.claims import Claims
+from bench.store.predicted import sets_predicted
 from bench.store.rescored import best_epoch, recomputed, rescored, value_under
+from bench.store.results import ResultStore
 from bench.store.verify import verify
-from tests.store.made import predicted
+from tests.experiments import one
+from tests.runs.test_rescoring import PROTOCOLS, experiment_under
+from tests.store.made import BEST, logits, predicted
 
 RUN = ["run", "--method", "erm", "--dataset", "digits", "--epochs", "3"]
 
@@ -59,14 +64,22 @@ def test_a_metric_that_the_record_has_must_be_equal_to_the_last_bit(make_result)
 
 
 def test_a_metric_that_is_undefined_is_written_as_such(make_result):
-    result = predicted(make_result, {"test/y": None, "test/group": None})
     only = predicted(make_result, data={"sizes": {"train": 1, "test": 4}, "counts": {"test": [[4, 0]]}})
     with pytest.raises(BenchError, match="no predictions"):
         added(make_result(), "tprd", Sidecar())
-    assert added(result, "fraction_positive").selected.metrics["test"]["fraction_positive"] == [0.0, 0.5]
     arrays = dict(only.arrays) | {f"test/{part}": only.arrays[f"test/{part}"] * 0 for part in ("y", "group")}
+    only = dataclasses.replace(only, selected=dataclasses.replace(only.selected, counts={}))
     undefined = added(only, "equalized_odds_difference", Sidecar(only.history, arrays))
     assert undefined.selected.metrics["test"]["equalized_odds_difference"] == [None, None]
+
+
+def test_probes_get_the_metrics_that_need_no_labels(make_result):
+    sizes = {"train": 10, "val": 10, "test": 4, "noise": 4}
+    arrays = {"noise/last": logits(BEST), "noise/best_val_accuracy": logits([1, 1, 1, 1])}
+    result = predicted(make_result, arrays, data={"sizes": sizes, "counts": {"test": [[3, 1]]}})
+    assert "noise" not in added(result, "macro_f1").selected.metrics
+    metrics = added(result, "fraction_positive").selected.metrics
+    assert (metrics["noise"], metrics["test"]["fraction_positive"]) == ({"fraction_positive": [0.5, 1.0]}, [0.0, 0.5])
 
 
 @pytest.mark.parametrize(
@@ -114,6 +127,28 @@ def with_metrics(monkeypatch):
     offers = {n: Offer(Metric(f, False, "nats"), plugin) for n, f in (("nll", likelihood), ("broken", broken))}
     mine = dataclasses.replace(known, offers=known.offers | {"metrics": known.offers["metrics"] | offers})
     monkeypatch.setattr(registry, "installed", lambda: mine)
+
+
+@pytest.mark.parametrize("name", PROTOCOLS)
+def test_all_metrics_of_each_protocol_are_those_of_the_run(name, tmp_path):
+    """As if none but that of the selection rule had been installed when the run was made."""
+    experiment, store = experiment_under(name, Files(tmp_path), "ece"), ResultStore(tmp_path / "results")
+    ran = one(experiment, store, 3)
+    beside = store.sidecar(dataclasses.replace(ran, beside=None))
+    again = recomputed(ran, beside, experiment.known_metrics, scores)
+    assert again.different == [] and again.values >= 2 * len(METRICS)
+    sets = sets_predicted(ran, beside)
+    known = {of_set: {} if of_set in sets else dict(of) for of_set, of in ran.selected.metrics.items()}
+    made = dataclasses.replace(ran, selected=dataclasses.replace(ran.selected, metrics=known))
+    for metric, of in experiment.known_metrics.items():
+        made = rescored(made, beside, metric, of, "0" * 12, scores)
+    assert made.selected == ran.selected
+    assert dataclasses.replace(made, rescored={}).to_json() == ran.to_json()
+
+
+def test_predictions_that_are_not_those_of_the_record_give_no_metric(make_result):
+    with pytest.raises(BenchError, match="test/last does not give the counts of the record: repeat the run"):
+        added(predicted(make_result, {"test/last": logits(BEST)}), "balanced_accuracy")
 
 
 # The command, on runs
@@ -186,7 +221,8 @@ def test_a_rule_that_the_runs_lack_is_shown_as_a_run_has_it(out, tmp_path):
 def test_a_record_with_other_values_or_without_predictions_is_named(out):
     first, second = records(out)
     values = json.loads(first.read_text())
-    values["selected"]["metrics"]["test"]["ece"][0] += 1e-9
+    metrics = values["selected"]["metrics"]["test"]
+    metrics["ece"] = [value + 1e-9 for value in metrics["ece"]]
     del values["digest"]
     first.write_text(json.dumps(values | {"digest": digest(values)}))
     before = first.read_bytes()
@@ -251,7 +287,8 @@ def test_verification_compares_the_metrics(out):
     assert done.exit_code == 0 and "2 with predictions" in done.stdout and "values of 2 computed again" in done.stdout
     path = records(out)[0]
     values = json.loads(path.read_text())
-    values["selected"]["metrics"]["test"]["ece"][1] += 1e-10
+    metrics = values["selected"]["metrics"]["test"]
+    metrics["ece"] = [value + 1e-10 for value in metrics["ece"]]
     del values["digest"]
     path.write_text(json.dumps(values | {"digest": digest(values)}))
     done = bench("verify-store", "--out", out)

@@ -369,4 +369,4 @@ def test_all_parts_in_small_from_an_archive_and_a_wheel_without_network(unpacked
     assert {r.spec.method: r.status for r in runs} == dict.fromkeys(("erm", "forml", "l2rw", "meta_weight_net"), "ok")
     assert {r.environment.plugins["method"].split()[0] for r in runs} == {"erm", "forml", "l2rw", "meta_weight_net"}
     assert "| forml" in (tmp_path / "cifar100" / "records" / "class_fairness-v1-cifar100.md").read_text()
-    assert not list(tmp_path.rglob("*.npz"))
+    assert list(tmp_path.rglob("*.xz"))

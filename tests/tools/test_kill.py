@@ -1,6 +1,7 @@
 """The kill test itself: it kills where it says, and it sees what differs."""
 
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -8,6 +9,7 @@ import sys
 import numpy as np
 import pytest
 
+from bench.records.sidecar import sidecar_path
 from bench.store.results import ResultStore
 from tests.tools.test_programs import TOOLS
 from tools import kill as tool
@@ -15,10 +17,10 @@ from tools import kill as tool
 
 @pytest.fixture
 def folders(tmp_path, make_result):
-    """Two equal folders with a record and its arrays."""
+    """Two equal folders with a record and its sidecar."""
     for name in ("one", "other"):
         store = ResultStore(tmp_path / name / "results")
-        store.put(make_result(seconds=1.0 if name == "one" else 2.0), {"test/last": np.arange(3)})
+        store.put(make_result(seconds=1.0 if name == "one" else 2.0, arrays={"test/last": np.arange(3)}))
     return tmp_path / "one", tmp_path / "other"
 
 
@@ -28,16 +30,17 @@ def test_equal_records_are_equal_whatever_they_cost(folders):
 
 def test_what_differs_is_named(folders, make_result):
     one, other = folders
-    for path in list((one / "results").iterdir()):
-        path.unlink()
-    path = ResultStore(one / "results").put(make_result(test={"tprd": 0.5}), {"test/last": np.arange(4)})
+    shutil.rmtree(one / "results")
+    result = make_result(test={"tprd": 0.5}, arrays={"test/last": np.arange(3)})
+    path = sidecar_path(ResultStore(one / "results").put(result), result.sidecar)
+    path.write_bytes(b"another")
     (one / "results" / "a.part").touch()
     (other / "page.md").touch()
     assert tool.differences(one, other) == [
         "file left over: results/a.part",
         "file missing: page.md",
-        f"record differs: {path.name}",
-        f"arrays differ: results/{path.with_suffix('.npz').name}",
+        f"record differs: {result.path}",
+        f"sidecar differs: {path.relative_to(one)}",
     ]
 
 

@@ -19,6 +19,7 @@ from bench.training.checkpoints import Checkpoints
 from bench.training.diagnostics import MAX_LABELS, Diagnostics, Samples, churn, correlation, entropy, gradient_norm
 from bench.training.history import NoEvaluations
 from bench.training.meter import Meter
+from tests.experiments import kept_arrays
 
 
 @dataclass
@@ -241,8 +242,8 @@ def test_probes_are_kept_at_the_epochs_that_are_asked_for(tmp_path):
     results = run(experiment, [0, 1], store, torch.device("cpu"), stacked=True)
     for result in results:
         assert result.history["epoch"] == [1, 3, 4, 5]
-        kept = np.load(store.path(result.spec).with_suffix(".npz"))
-        names = {name for name in kept.files if name.startswith("grid/")}
+        kept = kept_arrays(result, store)
+        names = {name for name in kept if name.startswith("grid/")}
         assert names == {f"grid/{n}" for n in ("x", "last", "best_val_ece", "positive/1", "positive/3")}
         assert kept["grid/last"].dtype == np.float16
         positive = kept["grid/positive/3"]

@@ -133,10 +133,10 @@ class _Rescoring:
     def _one(self, result: "RunResult", files: Sequence[Path], claims: Any) -> None:
         """Rescore one record. Raises BenchError where that cannot be done."""
         from bench.runs.rescoring import scores
-        from bench.store.beside import sidecar_of_file
+        from bench.store.beside import file_with_sidecar, sidecar_of_file
         from bench.store.rescored import rescored, value_under
 
-        beside = sidecar_of_file(result, files[0])
+        beside = sidecar_of_file(result, file_with_sidecar(result, files))
         if self.rule and self.rule not in result.selected:
             found = value_under(self.rule, result, beside, self.name, self.metric, self.higher_is_better, scores)
             self._show(result, {name: {self.rule: value} for name, value in found.items()})

@@ -1,5 +1,7 @@
 """`bench list` and `bench show`: what is installed, and what it is."""
 
+import os
+import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -7,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bench.cli.common import data_dir_option, debug_option, installed, say, table
+from bench.cli.common import data_dir_option, debug_option, installed, out_option, say, table
+from bench.errors import StoreError, UnknownNameError
 from bench.records.spec import OPTION_FIELDS, option_name
 from bench.registry import KINDS
 
@@ -49,22 +52,49 @@ def _source(plugin: "Plugin") -> str:
 
 
 @click.command()
-@click.argument("name")
+@click.argument("name", metavar="NAME|RUN")
 @data_dir_option
+@out_option
 @debug_option
-def show(name: str, data_dir: Path | None) -> None:
-    """Show what NAME is, and its options.
+def show(name: str, data_dir: Path | None, out: Path) -> None:
+    """Show what NAME is, and its options; or the record of a RUN.
 
     NAME is a data set, model, method, protocol, metric, workload or rival. For a data set its recipe is shown too. The
     recipe's values are shown only if the data files are present, as nothing is downloaded.
+
+    RUN is the key of a run, or its first digits, four or more, where no other key in --out begins with them; or the
+    file of a record. The exit code is 1 if the record is damaged, or what lies beside it is.
     """
-    for kind, offer in installed().everything(name):
+    try:
+        offers = installed().everything(name)
+    except UnknownNameError as error:
+        _show_run(name, out, error)
+        return
+    for kind, offer in offers:
         say(f"{name}: {kind} of plugin {offer.plugin}\n\n{offer.description}\n")
         if details := getattr(offer.value, "details", None):
             say(f"{details()}\n")
         _options(kind, offer.value)
         for show_more in MORE.get(kind, ()):
             show_more(name, offer, data_dir)
+
+
+def _show_run(name: str, out: Path, unknown: UnknownNameError) -> None:
+    """Show a record. Raises the error that is given for what is neither a file nor a key."""
+    from bench.cli.store.record import show_record
+    from bench.store.one import KEY, record_in, record_of_key
+
+    path = Path(name)
+    is_file = os.path.lexists(path) or path.suffix == ".json"
+    if not is_file and not KEY.fullmatch(name):
+        raise unknown
+    try:
+        result, path = (record_in(path), path) if is_file else record_of_key(out / "results", name)
+    except StoreError as error:
+        say(f"error: {error}", err=True)
+        sys.exit(1)
+    if not show_record(result, path):
+        sys.exit(1)
 
 
 def _options(kind: str, target: Callable[..., Any]) -> None:

@@ -20,7 +20,7 @@ def record(tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)
         result = CliRunner().invoke(main, ["run", *words], catch_exceptions=False)
         assert result.exit_code == 0, result.output
-        (path,) = Path("bench-results/results").glob("*.json")
+        (path,) = Path("bench-results/results").glob("*/*/*.json")
         return json.loads(path.read_text())
 
     return run

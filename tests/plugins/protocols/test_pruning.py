@@ -21,7 +21,7 @@ from bench.training.diagnostics import Samples
 from bench.training.method import Method
 from bench.training.observer import Observer
 from bench_plugins.protocols.pruning import Forgetting, MovingAverage, Pruning
-from tests.experiments import CPU, Plain, one, toy_experiment
+from tests.experiments import CPU, Plain, kept_arrays, one, toy_experiment
 from tests.tables.pages import render
 
 RECIPE = Recipe(protocol="pruning", lr=0.05, epochs=4, batch_size=16, val_size=40, test_size=60, val_batch_size=12)
@@ -37,10 +37,6 @@ def experiment():
         return toy_experiment(RECIPE, Pruning(**protocol), method, validation, recipe or {}, changed)
 
     return make
-
-
-def arrays(result, store):
-    return dict(np.load(store.path(result.spec).with_suffix(".npz")))
 
 
 @dataclass
@@ -172,7 +168,7 @@ def test_epochs_of_preparation_are_left_out(experiment, store):
             return torch.full_like(losses, 1000.0) * batch.y if preparing else torch.ones_like(losses)
 
     result = one(experiment(Prepares, recipe={"epochs": 2, "lr": 1e-9}), store)
-    scores = arrays(result, store)["drawn/weighted_loss"]
+    scores = kept_arrays(result, store)["drawn/weighted_loss"]
     assert np.nanmean(scores) == pytest.approx(1, rel=1e-5)
     assert np.nanmin(scores) > 0.1  # with the preparation, those of class 0 would be near 0
 
@@ -185,7 +181,7 @@ def test_a_run_has_exactly_as_many_samples(experiment, store, drop, left):
     result = one(experiment(Skewed, drop=drop), store)
     sizes = {"train": left, "val": VAL, "test": 60}
     assert result.data.sizes == (sizes | {"dropped": DROPPED} if left < 100 else sizes)
-    found = arrays(result, store)
+    found = kept_arrays(result, store)
     places = [found[f"{name}/position"] for name in ("train", "val", "dropped")]
     assert [len(p) for p in places] == [left, VAL, 100 - left]
     assert sorted(np.concatenate(places)) == list(range(DRAWN))
@@ -201,18 +197,18 @@ def test_one_seed_has_one_validation_set_whatever_is_run(experiment, store):
     forml = METHODS["forml"].value  # which learns from the validation data
     drops, policies = ("weighted_loss", "at_random", "none"), ("shared", "paper")
     kinds = [experiment(m, p, SHORT, drop=d) for m in (Method, Skewed) for d in drops for p in policies]
-    found = [arrays(one(kind, store), store) for kind in [*kinds, experiment(forml, recipe=SHORT)]]
+    found = [kept_arrays(one(kind, store), store) for kind in [*kinds, experiment(forml, recipe=SHORT)]]
     assert all(np.array_equal(f["val/position"], found[0]["val/position"]) for f in found)
     assert all(np.array_equal(f["drawn/forgotten"], found[0]["drawn/forgotten"]) for f in found)
-    other = arrays(one(experiment(recipe=SHORT), store, seed=1), store)
+    other = kept_arrays(one(experiment(recipe=SHORT), store, seed=1), store)
     assert not np.array_equal(other["val/position"], found[0]["val/position"])
     kinds = [experiment(m, recipe=SHORT, drop="at_random") for m in (Method, Skewed)]
-    by_chance = [arrays(one(kind, store), store)["dropped/position"] for kind in kinds]
+    by_chance = [kept_arrays(one(kind, store), store)["dropped/position"] for kind in kinds]
     assert np.array_equal(*by_chance)
 
 
 def test_the_validation_samples_are_those_that_a_training_on_all_forgets_least(experiment, store):
-    found = arrays(one(experiment(Skewed, drop="none"), store), store)
+    found = kept_arrays(one(experiment(Skewed, drop="none"), store), store)
     split, counter = Split.cat([(s := splits_of(experiment(), 0)).train, s.val]), Forgetting()
     train(counter, replace(Skewed.task, train=split))
     assert np.array_equal(found["drawn/forgotten"], counter.counts.numpy())
@@ -222,7 +218,7 @@ def test_the_validation_samples_are_those_that_a_training_on_all_forgets_least(e
 
 def test_the_samples_with_the_lowest_average_are_dropped_and_erm_is_trained_on_the_rest(experiment, store):
     """All of it again, with the method trained by hand and a loop over what it did."""
-    kept = arrays(one(experiment(Skewed), store), store)
+    kept = kept_arrays(one(experiment(Skewed), store), store)
     given = Skewed.task
     average, steps = {}, []
 
@@ -260,7 +256,7 @@ def test_samples_that_the_method_never_draws_are_dropped_first(experiment, store
         def batches(self, epoch):
             return self.task.batches(epoch, torch.arange(90))
 
-    found = arrays(one(experiment(Picks, recipe=SHORT), store), store)
+    found = kept_arrays(one(experiment(Picks, recipe=SHORT), store), store)
     others = np.setdiff1d(np.arange(DRAWN), found["val/position"])
     assert set(others[90:]) < set(found["dropped/position"])
     assert (found["drawn/weighted_loss"][others[90:]] == 0).all()
@@ -276,7 +272,7 @@ def test_with_drop_none_and_random_the_runs_method_is_what_is_evaluated(experime
 def test_validation_paper_trains_on_the_validation_data_too_and_never_drops_them(experiment, store):
     for drop, size in (("weighted_loss", 126), ("at_random", 126), ("none", 140)):
         result = one(experiment(Skewed, "paper", drop=drop), store)
-        found = arrays(result, store)
+        found = kept_arrays(result, store)
         assert result.data.sizes["train"] == size == len(set(found["train/position"]))
         assert set(found["val/position"]) < set(found["train/position"])
         assert set(result.selected) == {"last"}
@@ -378,7 +374,7 @@ def test_an_interrupted_run_goes_on_in_its_stage_to_the_same_record(
 ):
     made = experiment(METHODS["forml"].value)
     whole = one(made, store)
-    expected = arrays(whole, store)
+    expected = kept_arrays(whole, store)
     store.path(whole.spec).unlink()
     monkeypatch.setattr(Checkpoints, "SECONDS", 0.0)
     with pytest.raises(KeyboardInterrupt):
@@ -388,7 +384,7 @@ def test_an_interrupted_run_goes_on_in_its_stage_to_the_same_record(
     names = ("forgetting", "scoring", "final")
     assert watch.begun == list(zip(names, begun + [0] * (3 - len(begun)), strict=True))
     assert again.reproducible() == whole.reproducible()
-    found = arrays(again, store)
+    found = kept_arrays(again, store)
     assert found.keys() == expected.keys()
     assert all(np.array_equal(found[name], expected[name], equal_nan=True) for name in found)
     assert [s.steps for s in again.costs.stages] == [36, 28]

@@ -1,0 +1,59 @@
+"""Finds one record by its key or its file. Nothing here imports torch."""
+
+import re
+from pathlib import Path
+
+from bench.errors import BenchError, StoreError
+from bench.records.json_file import files_in, read_all, sort_out
+from bench.records.run import RunResult
+from bench.store.results import keys_in
+from bench.text import join_first
+
+KEY = re.compile(r"[0-9a-fA-F]{4,12}")
+"""A key, or a beginning of one that may be given for it."""
+
+
+def record_in(path: Path) -> RunResult:
+    """The record in a file.
+
+    Args:
+        path: the file.
+
+    Raises:
+        StoreError: if it holds none.
+    """
+    records, damaged = read_all([path], RunResult)
+    if path in records:
+        return records[path]
+    raise StoreError(f"{path}: {damaged.get(path, 'it does not exist')}")
+
+
+def record_of_key(folder: Path, beginning: str) -> tuple[RunResult, Path]:
+    """The record of a run, and its file.
+
+    Args:
+        folder: of the records; it need not exist.
+        beginning: of the key, as KEY has it.
+
+    Raises:
+        BenchError: if no run, or more than one, has such a key.
+        StoreError: if the record cannot be used.
+    """
+    beginning = beginning.lower()
+    try:
+        files = files_in(folder)
+    except OSError as error:
+        raise BenchError(f"{error.filename or folder} cannot be read: {error.strerror}") from error
+    named = [path for path in files if any(part.startswith(beginning) for part in path.name.split(".")[-2:-1])]
+    chosen = named or [path for path in files if any(key.startswith(beginning) for key in keys_in(path))]
+    records, damaged = read_all(chosen, RunResult)
+    records = {path: record for path, record in records.items() if record.spec.key.startswith(beginning)}
+    keys = sorted({record.spec.key for record in records.values()})
+    if len(keys) > 1:
+        raise BenchError(f"{beginning} begins the keys of {len(keys)} runs: {join_first(keys, 5)}; give more digits")
+    used, unused = sort_out(records)
+    if used:
+        return used[0], next(path for path in records if path.name == used[0].file)
+    for path, why in (unused | damaged).items():
+        raise StoreError(f"{path}: {why}")
+    raise BenchError(f"no record in {folder} has a key that begins with {beginning}")
