@@ -27,8 +27,7 @@ from typing import Any
 from bench.metrics import METRICS
 from bench.options import show
 from bench.records.run import RunResult
-from bench.records.sections import Data
-from bench.records.selections import Selections
+from bench.records.selections import VAL, Selections
 from bench.records.spec import canonical, digest
 from bench.store.results import ResultStore
 
@@ -70,7 +69,7 @@ def copy(rows: Sequence[Row], seeds: int, number: int) -> RunResult:
     made = with_option(real, repetition, FIRST_SEED + seed)
     slower = chance.uniform(0.9, 1.1)
     costs = replace(real.costs, train_seconds=real.costs.train_seconds * slower)
-    return replace(made, costs=costs, selected=moved(real.selected, real.data, chance), sidecar="", completed=None)
+    return replace(made, costs=costs, selected=moved(real.selected, chance), sidecar="", completed=None)
 
 
 def with_option(result: RunResult, repetition: int, seed: int) -> RunResult:
@@ -94,22 +93,27 @@ def with_option(result: RunResult, repetition: int, seed: int) -> RunResult:
     return replace(result, spec=spec, resolved=resolved, off_recipe=off_recipe, command=command)
 
 
-def moved(selected: Selections, data: Data, chance: random.Random) -> Selections:
-    """The numbers of selected models, each fraction moved towards 0 by up to a twentieth. The accuracy stays as it is
-    where the predictions were counted.
+def moved(selected: Selections, chance: random.Random) -> Selections:
+    """The numbers of selected models, each fraction moved towards 0 by up to a twentieth. Those of the validation data,
+    by which epochs are selected, stay as they are, and so does the accuracy where the predictions were counted.
     """
     metrics: dict[str, dict[str, list[float | None]]] = {}
     for of, values in selected.metrics.items():
-        fixed = {"accuracy"} if of in selected.counts else set()
+        fixed = {*values} if of == VAL else {"accuracy"} if of in selected.counts else set()
         metrics[of] = {
-            metric: [_moved(value, chance) for value in of_rules] if metric in METRICS.keys() - fixed else of_rules
+            metric: _moved(of_rules, selected, chance) if metric in METRICS.keys() - fixed else of_rules
             for metric, of_rules in values.items()
         }
     return replace(selected, metrics=metrics)
 
 
-def _moved(value: float | None, chance: random.Random) -> float | None:
-    return value if value is None else value * chance.uniform(0.95, 1.0)
+def _moved(of_rules: list[float | None], selected: Selections, chance: random.Random) -> list[float | None]:
+    """The values under each rule; rules that select the same epoch have the same value."""
+    factors = {epoch: chance.uniform(0.95, 1.0) for epoch in selected.epochs.values()}
+    return [
+        None if value is None else value * factors[epoch]
+        for value, epoch in zip(of_rules, selected.epochs.values(), strict=True)
+    ]
 
 
 def write(rows: Sequence[Row], seeds: int, folder: Path, numbers: Sequence[int]) -> None:

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from itertools import groupby
 from operator import itemgetter
@@ -16,6 +16,7 @@ from bench.errors import BenchError, StoreError
 from bench.text import join_first
 
 if TYPE_CHECKING:
+    from bench.columns.lines import Stamp
     from bench.columns.table import Columns
 
 T = TypeVar("T")
@@ -85,16 +86,16 @@ def write_tables(out: Path) -> Tables:
         remove_abandoned(folder)
     for _ in range(ATTEMPTS):
         seen = _seen(out)
-        tables = _write_once(out)
+        tables = _write_once(out, seen[FOLDERS[0]])
         if _seen(out) == seen:
             break
     return tables
 
 
-def _write_once(out: Path) -> Tables:
+def _write_once(out: Path, stamps: "Mapping[str, Stamp] | None") -> Tables:
     from bench.records.files import write_whole
 
-    pages, whole = _pages(out)
+    pages, whole = _pages(out, stamps)
     failures = []
     for name, text in pages.items():
         try:
@@ -119,7 +120,7 @@ def _write_once(out: Path) -> Tables:
 
 def _without_records(out: Path) -> dict[str, list[str]]:
     """The folders that hold no record at all, though there are pages of theirs -> these pages."""
-    from bench.records.json_file import files_in
+    from bench.records.json_file import entries_in
 
     pages: dict[str, list[str]] = {folder: [] for folder in FOLDERS}
     for path in _tables(out):
@@ -128,7 +129,7 @@ def _without_records(out: Path) -> dict[str, list[str]]:
     empty = {}
     for folder, names in pages.items():
         with suppress(OSError):  # it cannot be listed, which is told where it is read
-            if names and not files_in(out / folder):
+            if names and next(entries_in(out / folder), None) is None:
                 empty[folder] = names
     return empty
 
@@ -139,20 +140,27 @@ def _folder_of(page: str) -> str:
     return name if name in FOLDERS else FOLDERS[0]
 
 
-def _seen(out: Path) -> list[tuple[str, int]]:
-    """What tells whether another process has recorded something since; its tables may be written over by older ones."""
-    seen = []
-    for path in (path for name in FOLDERS for path in (out / name).glob("*.json")):
-        with suppress(OSError):  # it is gone
-            seen.append((str(path), path.stat().st_mtime_ns))
-    return sorted(seen)
+def _seen(out: Path) -> "dict[str, Mapping[str, Stamp] | None]":
+    """What tells whether another process has recorded something since; its tables may be written over by older ones.
+
+    Returns:
+        Folder of records -> its files with their stamps; None for one that cannot be listed.
+    """
+    from bench.columns.reading import stamps_of
+
+    seen: dict[str, Mapping[str, Stamp] | None] = dict.fromkeys(FOLDERS)
+    for folder in FOLDERS:
+        with suppress(OSError):
+            seen[folder] = stamps_of(out / folder)
+    return seen
 
 
-def _pages(out: Path, keep: bool = True) -> tuple[dict[str, str], bool]:
+def _pages(out: Path, stamps: "Mapping[str, Stamp] | None" = None, keep: bool = True) -> tuple[dict[str, str], bool]:
     """The tables and pictures by file name, and whether every record could be read and shown.
 
     Args:
         out: The folder of the tables.
+        stamps: The files of the records of runs, where they were looked at just now.
         keep: Whether the columns of the records may be kept, so that they are not read again.
     """
     from bench.columns.reading import read_columns
@@ -160,7 +168,7 @@ def _pages(out: Path, keep: bool = True) -> tuple[dict[str, str], bool]:
     from bench.throughput import ThroughputRecord, corruptions, page
 
     runs, *others = (out / folder for folder in FOLDERS)
-    tasks, unused = read_columns(runs, keep)
+    tasks, unused = read_columns(runs, keep, stamps)
     pages, not_shown = _shown_runs(tasks)
     unused |= {runs / name: why for name, why in not_shown.items()}
     kinds: list[tuple[type[Any], Callable[[Sequence[Any]], dict[str, str]]]] = [

@@ -3,7 +3,8 @@
 import os
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ from bench.columns import cache
 from bench.columns.lines import NO_STAMP, STAMP, Stamp, Task
 from bench.columns.parts import read_parts
 from bench.columns.table import Columns
-from bench.records.json_file import files_in, read_all, sort_out
+from bench.records.json_file import entries_in, read_all, sort_out
 from bench.records.run import RunResult
 
 if TYPE_CHECKING:
@@ -21,12 +22,15 @@ WORTH_KEEPING = 1000
 """So many records that were read make it worth to keep the columns: it takes seconds to read them again."""
 
 
-def read_columns(folder: Path, keep: bool = True) -> tuple[list[Columns], dict[Path, str]]:
+def read_columns(
+    folder: Path, keep: bool = True, stamps: Mapping[str, Stamp] | None = None
+) -> tuple[list[Columns], dict[Path, str]]:
     """Read all records of a folder. Records that were read before, and whose files are the same, are not read again.
 
     Args:
         folder: the folder; it need not exist.
         keep: whether what was read may be kept in the subfolder `cache.FOLDER`, which can be removed at any time.
+        stamps: its files, where they were looked at just now (`stamps_of`); None to do it.
 
     Returns:
         The columns of each task, in the order of their folders, with the runs in the order of the names of their files;
@@ -34,7 +38,7 @@ def read_columns(folder: Path, keep: bool = True) -> tuple[list[Columns], dict[P
     """
     started = time.time_ns()
     try:
-        stamps = stamps_of(folder)
+        stamps = stamps_of(folder) if stamps is None else stamps
     except OSError as error:
         return [], {folder: f"it cannot be read: {error.strerror}"}
     tables: dict[Task, list[pa.Table]] = defaultdict(list)
@@ -68,13 +72,13 @@ def stamps_of(folder: Path) -> dict[str, Stamp]:
     Raises:
         OSError: if it cannot be listed.
     """
-    start = len(os.path.join(folder, "")) if folder != Path() else 0
-    return {path[start:]: _stamp(path) for path in map(os.fspath, files_in(folder))}
+    start = len(os.path.join(folder, ""))
+    return {entry.path[start:]: _stamp(entry) for entry in sorted(entries_in(folder), key=attrgetter("path"))}
 
 
-def _stamp(path: str) -> Stamp:
+def _stamp(entry: "os.DirEntry[str]") -> Stamp:
     try:
-        about = os.stat(path)
+        about = entry.stat()
     except OSError:
         return NO_STAMP
     return about.st_mtime_ns, about.st_ctime_ns, about.st_size, about.st_ino

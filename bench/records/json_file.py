@@ -215,11 +215,24 @@ def files_in(folder: Path, *endings: str) -> list[Path]:
     Raises:
         OSError: if it, or a subfolder, cannot be listed.
     """
-    return sorted(_files_in(folder, endings or (".json",), set())) if os.path.lexists(folder) else []
+    return sorted(Path(entry) for entry in entries_in(folder, *endings))
 
 
-def _files_in(folder: Path, endings: tuple[str, ...], known: set[tuple[int, int]]) -> Iterator[Path]:
-    about = folder.stat()
+def entries_in(folder: Path, *endings: str) -> Iterator[os.DirEntry[str]]:
+    """As `files_in`, one after the other in any order.
+
+    Args:
+        folder, endings: as for `files_in`.
+
+    Raises:
+        OSError: if the folder, or a subfolder, cannot be listed.
+    """
+    if os.path.lexists(folder):
+        yield from _entries_in(os.fspath(folder), endings or (".json",), set())
+
+
+def _entries_in(folder: str, endings: tuple[str, ...], known: set[tuple[int, int]]) -> Iterator[os.DirEntry[str]]:
+    about = os.stat(folder)
     if (identity := (about.st_dev, about.st_ino)) in known:
         return
     known.add(identity)
@@ -227,9 +240,9 @@ def _files_in(folder: Path, endings: tuple[str, ...], known: set[tuple[int, int]
         entries = list(found)
     for entry in sorted(entries, key=lambda entry: entry.is_symlink()):  # a folder is found under its own name first
         if entry.name.endswith(endings):
-            yield Path(entry)
+            yield entry
         elif entry.is_dir() and entry.name != SUPERSEDED and not entry.name.startswith("."):
-            yield from _files_in(Path(entry), endings, known)
+            yield from _entries_in(entry.path, endings, known)
 
 
 def read_all(paths: Iterable[Path], kind: type[K]) -> tuple[dict[Path, K], dict[Path, str]]:

@@ -208,6 +208,14 @@ class ResultStore:
 
         return frame_of(self._columns(), metrics)
 
+    def differences(self) -> "pd.DataFrame":
+        """A table for analysis with pandas: what each run differs by from the run of its baseline with the same seed,
+        under each selection rule and in each metric that the pages show (`bench.tables.differences`).
+        """
+        from bench.tables.differences import differences_of
+
+        return differences_of(self._columns())
+
     def _columns(self) -> "list[Columns]":
         from bench.columns.reading import read_columns
 

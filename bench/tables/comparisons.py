@@ -5,10 +5,37 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from bench.records.run import LAST, best_val
 from bench.records.spec import PAPER, SHARED
 from bench.tables.markdown import plain, table
 from bench.tables.rows import Row, scale_of
-from bench.tables.stats import PairedDifference, holm, paired_difference
+from bench.tables.stats import PairedDifference, holm, mean_se, paired_difference
+
+
+def rules_of(rows: Sequence[Row]) -> list[str]:
+    """The selection rules of the rows; one row may have another metric to select by than the next."""
+    return [LAST, *sorted({best_val(row.first.about.select) for row in rows})]
+
+
+def ranked(rows: Sequence[Row], rule: str) -> list[Row]:
+    """The rows of one table, in their order: the mean of the first metric, and undefined ones last.
+
+    Args:
+        rows: Rows of one task, on the recipe or off it.
+        rule: The selection rule. Rows that it does not apply to are left out.
+    """
+    rows = [row for row in rows if row.values(row.ranked_by, rule)]
+    if not rows:
+        return []
+    better = {metric: up for row in rows for metric, up in row.first.about.higher_is_better.items()}
+    first = rows[0].ranked_by
+    sign = -1 if better[first] else 1
+
+    def rank(row: Row) -> tuple[bool, float, str]:
+        mean = mean_se(list(row.values(first, rule).values()))[0]
+        return math.isnan(mean), sign * mean, row.label + row.changes
+
+    return sorted(rows, key=rank)
 
 
 def baselines_of(rows: Sequence[Row]) -> list[Row | None]:

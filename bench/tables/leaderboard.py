@@ -1,6 +1,5 @@
 """Records -> markdown, a pure function: the same records give the same bytes. Nothing here imports torch."""
 
-import math
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
@@ -8,13 +7,12 @@ from collections.abc import Callable, Iterable, Sequence
 from bench.columns.run import Run
 from bench.columns.table import Columns
 from bench.records.known_code import CORE
-from bench.records.run import LAST, OK, best_val, rule_name
+from bench.records.run import LAST, OK, rule_name
 from bench.records.spec import SHARED, canonical, file_name
-from bench.tables.comparisons import baselines_of, between_tasks, differences
+from bench.tables.comparisons import baselines_of, between_tasks, differences, ranked, rules_of
 from bench.tables.markdown import MARK, code, plain, table
 from bench.tables.papers import beside_the_papers
 from bench.tables.rows import TEST, Row, in_order, mean_and_error, older_rows, rows_of
-from bench.tables.stats import mean_se
 from bench.tables.wording import capital, definitions, listed, recipe_line, sizes_line
 
 VERSION = re.compile(r"(?=-v\d+-)")
@@ -65,7 +63,7 @@ def _page(protocol: str, dataset: str, columns: Columns) -> str:
             by_variant[row.variant].append(row)
         for variant, of_task in sorted(by_variant.items()):
             tables += task_section(protocol, dataset, variant, of_task)
-        for rule in _rules(rows):
+        for rule in rules_of(rows):
             if compared := between_tasks(rows, rule):
                 tables += [f"## Between tasks: {plain(rule_name(rule))}", "", *compared, ""]
         lines += [*definitions(about), "", *_notes(tables), "", *tables, *_unofficial(rows)]
@@ -166,11 +164,11 @@ def task_section(protocol: str, dataset: str, variant: str, rows: Sequence[Row])
     usual = [row for row in rows if set(row.first.off_recipe) <= {"protocol"} and row.first.spec.validation == SHARED]
     lines = [f"## {plain(capital(start + 'recipe'))}", "", *_recipes(usual or rows), ""]
     for title, part in (("", recipe), ("off the recipe: ", off)):
-        for rule in _rules(part):
+        for rule in rules_of(part):
             lines += _table(start + title + rule_name(rule), part, rule)
     lines += _constant(rows)
     task = dataset + (f"[{variant}]" if variant else "")
-    lines += beside_the_papers(protocol, task, start, recipe, _rules(recipe))
+    lines += beside_the_papers(protocol, task, start, recipe, rules_of(recipe))
     commands = [
         f"- {row.shown}: {code(row.command)}{plain(listed(row.first.resolved.options, '; {}'))}" for row in rows
     ]
@@ -249,26 +247,14 @@ def _notes(tables: Sequence[str]) -> list[str]:
     return lines
 
 
-def _rules(rows: Sequence[Row]) -> list[str]:
-    """The selection rules of the rows; one row may have another metric to select by than the next."""
-    return [LAST, *sorted({best_val(row.first.about.select) for row in rows})]
-
-
 def _table(title: str, rows: Sequence[Row], rule: str) -> list[str]:
     """A ranked table of the rows that the rule applies to."""
-    rows = [row for row in rows if row.values(row.ranked_by, rule)]
+    rows = ranked(rows, rule)
     if not rows:
         return []
     metrics = dict.fromkeys(metric for row in rows for metric in row.first.about.metrics)
     better = {metric: up for row in rows for metric, up in row.first.about.higher_is_better.items()}
     first = rows[0].ranked_by
-    sign = -1 if better[first] else 1
-
-    def rank(row: Row) -> tuple[bool, float, str]:
-        mean = mean_se(list(row.values(first, rule).values()))[0]
-        return math.isnan(mean), sign * mean, row.label + row.changes
-
-    rows = sorted(rows, key=rank)
     baselines = baselines_of(rows)
     costs = [row.cost(baseline) for row, baseline in zip(rows, baselines, strict=True)]
     columns = {"#": [str(i + 1) for i in range(len(rows))], "Method": [row.shown for row in rows]}
