@@ -184,7 +184,7 @@ def test_a_folder_that_cannot_be_read_is_named_and_stays(store, make_result, mon
     scan = os.scandir
 
     def refused(folder):
-        if folder == locked:
+        if os.fspath(folder) == str(locked):
             raise PermissionError(13, "Permission denied", str(folder))
         return scan(folder)
 
