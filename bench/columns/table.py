@@ -117,7 +117,9 @@ class Columns:
 
         def lists() -> "tuple[NDArray[Any], NDArray[np.int64]]":
             array = self._array(name)
-            return np.from_dlpack(array.values), np.from_dlpack(array.offsets)[:-1]  # `to_numpy` imports pandas
+            entries: NDArray[Any] = np.from_dlpack(array.values)  # `to_numpy` imports pandas
+            starts: NDArray[Any] = np.from_dlpack(array.offsets)
+            return entries, starts[:-1]
 
         return self.once(("lists", name), lists)
 
@@ -143,7 +145,11 @@ class Columns:
         """
         import numpy as np
 
-        return self.once(("codes", name), lambda: np.from_dlpack(self._array(name).indices))
+        def codes() -> "NDArray[np.int32]":
+            found: NDArray[Any] = np.from_dlpack(self._array(name).indices)
+            return found
+
+        return self.once(("codes", name), codes)
 
     def different(self, name: str) -> list[str]:
         """The different texts of a column.

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from bench.records.known_code import KnownCode
 from bench.records.run import RunResult
 from bench.records.sections import Code
+from bench.records.selections import Selections
 from bench.tables.leaderboard import COMMANDS, NOTES, page_name
 from bench.tables.papers import published
 from bench.tables.rows import mean_and_error
@@ -334,7 +335,8 @@ def test_a_row_with_another_selection_metric_hides_no_table(make_result):
     on = make_result("b", test=test, best=test)
     off = make_result("a", test=test, recipe={"select": "tprd"})
     off = replace(off, about=replace(off.about, select="tprd"))
-    off.selected["best_val_tprd"] = off.selected["last"]
+    epochs = {"last": 3, "best_val_tprd": 3}
+    off = replace(off, selected=Selections(epochs, {"test": {name: [value] * 2 for name, value in test.items()}}))
     assert set(sections([on, off])) >= {"Best validation accuracy", "Off the recipe: best validation tprd"}
 
 
