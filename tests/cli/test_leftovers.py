@@ -19,6 +19,11 @@ REFUSED = {
     "no such picture": ["plot", "nothing"],
     "an unknown workload": ["throughput", "nothing"],
     "no records for tables": ["leaderboard"],
+    "no records to verify": ["verify-store"],
+    "no records to merge": ["merge", "."],
+    "no records to export": ["export", "--file", "new/runs.csv"],
+    "no records to rescore": ["rescore", "--metric", "ece"],
+    "no such record": ["show", "0123abcd"],
     "data that cannot be prepared": ["data", "prepare", "mnist"],
 }
 

@@ -14,6 +14,7 @@ import pytest
 from click.testing import CliRunner
 
 from bench.cli import main
+from bench.records.selections import Selections
 from bench.records.sidecar import Sidecar
 from bench.records.spec import digest
 from bench.store.claims import Claims
@@ -244,3 +245,23 @@ def test_the_command_refuses_a_folder_without_records(tmp_path):
         done = CliRunner().invoke(main, ["verify-store", "--out", str(out)])
         assert done.exit_code == 2 and "has no folder 'results'" in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def other_run(make_result):
+    """The finished run, with another history than the failure's."""
+    result = predicted(make_result)
+    beside = Sidecar({**result.history, "train/loss": [3.0, 2.0, 1.0]}, result.arrays)
+    return dataclasses.replace(result, beside=beside, sidecar=beside.digest)
+
+
+def test_a_failure_keeps_its_sidecar_where_its_successor_cannot_be_written(make_result, tmp_path, monkeypatch):
+    failed = predicted(make_result, status="diverged", error="it did", selected=Selections())
+    path = ResultStore(tmp_path / "results").put(failed)
+
+    def full(*_):
+        raise OSError(28, "no space left")
+
+    monkeypatch.setattr("bench.records.run.RunResult.save", full)
+    with pytest.raises(OSError, match="no space"):
+        ResultStore(tmp_path / "results").put(other_run(make_result))
+    assert problems(path) == {}
