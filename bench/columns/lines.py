@@ -4,6 +4,7 @@ import json
 import math
 import os
 from collections import defaultdict
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from bench.records.run import RunResult
@@ -107,14 +108,56 @@ class Lines:
     def _table(self, task: Task, columns: dict[str, list[Any]]) -> "pa.Table":
         import pyarrow as pa
 
-        kinds = dict.fromkeys(OWN, pa.string()) | {name: pa.type_for_alias(kind) for name, kind in COSTS.items()}
-        kinds |= {"seed": pa.int64()} | dict.fromkeys(STAMP, pa.int64()) | {"inode": pa.uint64(), "file": pa.binary()}
-        kinds |= {"epochs": pa.list_(pa.int64()), "values": pa.large_list(pa.float64())}
-        arrays = {name: pa.array(columns[name], kind) for name, kind in kinds.items()}
+        arrays = {name: _texts([text.encode() for text in columns[name]]) for name in OWN}
+        arrays["file"] = _texts(columns["file"], pa.binary())
+        kinds = COSTS | {"seed": "int64"} | dict.fromkeys(STAMP, "int64") | {"inode": "uint64"}
+        arrays |= {name: numbers(columns[name], kind) for name, kind in kinds.items()}
+        arrays |= {"epochs": _lists(columns["epochs"], "int64"), "values": _lists(columns["values"], "float64")}
         for name in SHARED:
-            codes, texts = pa.array(columns[name], pa.int32()), pa.array(self._codes[task, name], pa.string())
-            arrays[name] = pa.DictionaryArray.from_arrays(codes, texts)
+            texts = _texts([text.encode() for text in self._codes[task, name]])
+            arrays[name] = pa.DictionaryArray.from_arrays(numbers(columns[name], "int32"), texts)
         return pa.table(arrays)
+
+
+# Arrays are made from numpy's: from lists, pyarrow makes them with the help of pandas, whose import takes long.
+
+
+def _texts(texts: Sequence[bytes], kind: "pa.DataType | None" = None) -> "pa.Array":
+    import numpy as np
+    import pyarrow as pa
+
+    ends = np.zeros(len(texts) + 1, dtype=np.int32)
+    np.cumsum([len(text) for text in texts], out=ends[1:])
+    buffers = [None, pa.py_buffer(ends), pa.py_buffer(b"".join(texts))]
+    return pa.Array.from_buffers(kind or pa.string(), len(texts), buffers)
+
+
+def numbers(numbers: Sequence[float | None], kind: str) -> "pa.Array":
+    """Numbers or truth values as an array.
+
+    Args:
+        numbers: the numbers; None for missing ones.
+        kind: their type, by the name that numpy has for it.
+    """
+    import numpy as np
+    import pyarrow as pa
+
+    known = np.array([0 if number is None else number for number in numbers], dtype=kind)
+    there = np.array([number is not None for number in numbers], dtype=bool)
+    data, valid = (np.packbits(one, bitorder="little") if one.dtype == bool else one for one in (known, there))
+    return pa.Array.from_buffers(pa.type_for_alias(kind), len(numbers), [pa.py_buffer(valid), pa.py_buffer(data)])
+
+
+def _lists(lists: Sequence[Sequence[float]], kind: str) -> "pa.Array":
+    import numpy as np
+    import pyarrow as pa
+
+    ends = np.zeros(len(lists) + 1, dtype=np.int64)
+    np.cumsum([len(one) for one in lists], out=ends[1:])
+    flat = np.array([number for one in lists for number in one], dtype=kind)
+    entries = pa.Array.from_buffers(pa.type_for_alias(kind), len(flat), [None, pa.py_buffer(flat)])
+    buffers = [None, pa.py_buffer(ends)]
+    return pa.Array.from_buffers(pa.large_list(entries.type), len(lists), buffers, children=[entries])
 
 
 def _layout(result: RunResult) -> str:

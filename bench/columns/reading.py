@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.columns import cache
-from bench.columns.lines import NO_STAMP, STAMP, Stamp, Task
+from bench.columns.lines import NO_STAMP, STAMP, Stamp, Task, numbers
 from bench.columns.parts import read_parts
 from bench.columns.table import Columns
 from bench.records.json_file import entries_in, read_all, sort_out
@@ -93,7 +93,7 @@ def _unchanged(table: "pa.Table", missing: dict[str, Stamp]) -> "pa.Table | None
         same.append(missing.get(file) == tuple(stamp) != NO_STAMP)
         if same[-1]:
             del missing[file]
-    return table if all(same) else table.filter(same) if any(same) else None
+    return table if all(same) else table.filter(numbers(same, "bool")) if any(same) else None
 
 
 def _task(table: "pa.Table") -> Task:
@@ -108,7 +108,7 @@ def _in_order(tables: "list[pa.Table]") -> "pa.Table":
     table = pa.concat_tables(tables)
     names = table.column("path").to_pylist()
     order = sorted(range(len(names)), key=names.__getitem__)
-    return table if order == list(range(len(names))) else table.take(order)
+    return table if order == list(range(len(names))) else table.take(numbers(order, "int64"))
 
 
 def _not_used(folder: Path, tables: "Iterable[pa.Table]") -> tuple[set[bytes], dict[Path, str]]:
@@ -134,4 +134,5 @@ def _without(table: "pa.Table", left_out: set[bytes]) -> "pa.Table":
     """The runs of the other files."""
     if not left_out:
         return table
-    return table.filter([file not in left_out for file in table.column("file").to_pylist()])
+    kept = [file not in left_out for file in table.column("file").to_pylist()]
+    return table.filter(numbers(kept, "bool"))

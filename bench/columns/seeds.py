@@ -113,7 +113,7 @@ def _groups_of(columns: Columns, known: Mapping[str, set[str]], order: Sequence[
         zip(*map(columns.listed_codes, SETTINGS), *(_same_options(columns, name) for name in OPTIONS), strict=True)
     )
     contents, plugins = _contents(columns, known), plugins_of(columns)
-    seeds, finished = columns.numbers("seed").tolist(), columns.finished
+    seeds, finished = columns.listed("seed"), columns.finished
     groups: dict[Any, dict[str, dict[int, int]]] = defaultdict(lambda: defaultdict(dict))
     begins: dict[Any, Any] = {}
     for row in sorted(range(len(columns)), key=order.__getitem__):

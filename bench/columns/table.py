@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from bench.columns.lines import Lines, Task
+from bench.columns.lines import Lines, Task, numbers
 from bench.errors import StoreError
 from bench.records.json_file import read_all
 from bench.records.run import OK, RunResult
@@ -69,7 +69,8 @@ class Columns:
         Args:
             rows: their places, in the order that they are to have.
         """
-        return Columns(self.table.take(rows), self.folder, [self.records[row] for row in rows if self.records])
+        table = self.table.take(numbers(rows, "int64"))
+        return Columns(table, self.folder, [self.records[row] for row in rows if self.records])
 
     def once(self, name: Any, make: Callable[[], T]) -> T:
         """What follows from the columns, computed when it is first asked for.
@@ -112,9 +113,13 @@ class Columns:
             The entries of all lists, one after the other, and the place of the first of each list.
         """
 
+        import numpy as np
+
         def lists() -> "tuple[NDArray[Any], NDArray[np.int64]]":
             array = self._array(name)
-            return array.values.to_numpy(), array.offsets.to_numpy()[:-1]
+            entries: NDArray[Any] = np.from_dlpack(array.values)  # `to_numpy` imports pandas
+            starts: NDArray[Any] = np.from_dlpack(array.offsets)
+            return entries, starts[:-1]
 
         return self.once(("lists", name), lists)
 
@@ -138,7 +143,13 @@ class Columns:
         Args:
             name: of a column of shared texts.
         """
-        return self.once(("codes", name), lambda: self._array(name).indices.to_numpy())
+        import numpy as np
+
+        def codes() -> "NDArray[np.int32]":
+            found: NDArray[Any] = np.from_dlpack(self._array(name).indices)
+            return found
+
+        return self.once(("codes", name), codes)
 
     def different(self, name: str) -> list[str]:
         """The different texts of a column.

@@ -34,7 +34,7 @@ RESULTS = Path("bench-results", "results")
 def recorded() -> dict[int, int]:
     """Seed -> how many runs were trained at once."""
     values = [json.loads(path.read_text()) for path in RESULTS.glob("*/*/*.json")]
-    return {record["spec"]["seed"]: record["costs"]["stacked"] for record in values}
+    return {record["spec"]["seed"]: record["costs"].get("stacked", 1) for record in values}
 
 
 def names_of(run, *seeds: int) -> list[str]:

@@ -20,6 +20,7 @@ from bench.plots.margin import max_margin
 from bench.plots.select import number_of, seeds
 from bench.plots.surfaces import surfaces
 from bench.plots.weights import histograms
+from bench.records.sidecar import Sidecar
 from tests.tables.pages import series_of
 
 
@@ -35,7 +36,9 @@ def record(make_result):
             resolved=dataclasses.replace(result.resolved, protocol_options=options),
             about=dataclasses.replace(result.about, classes=["cat", "dog"], groups=["cat", "dog"][:groups]),
             data=dataclasses.replace(result.data, sizes={"train": 40, "test": 20}, counts={"train": counts}),
-            history={"epoch": [1, 2, 4], "test/fraction_positive": list(fraction), "train/gradient_norm": [3, 2, None]},
+            beside=Sidecar(
+                {"epoch": [1, 2, 4], "test/fraction_positive": list(fraction), "train/gradient_norm": [3, 2, None]}
+            ),
             costs=dataclasses.replace(result.costs, parameters=parameters),
         )
 

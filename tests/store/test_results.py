@@ -260,8 +260,8 @@ def test_the_frame_has_a_row_for_each_value(store, make_result):
         *("key", "protocol", "dataset", "method", "options", "model", "off_recipe"),
         *("dataset_options", "protocol_options", "model_options", "recipe"),
         *("code", "validation", "seed", "rule", "epoch", "set", "metric", "value"),
-        *("seconds", "steps", "parameters", "peak_memory_bytes", "peak_process_bytes", "threads", "stacked"),
-        *("captured", "load"),
+        *("seconds", "steps", "parameters", "peak_memory_bytes", "peak_process_bytes"),
+        *("threads", "stacked", "captured", "load"),
     ]
     assert frame.fillna(-1.0)[["seed", "rule", "epoch", "set", "metric", "value"]].to_numpy().tolist() == [
         [1, "last", 3, "test", "tprd", 0.2],

@@ -335,8 +335,8 @@ def test_a_row_with_another_selection_metric_hides_no_table(make_result):
     on = make_result("b", test=test, best=test)
     off = make_result("a", test=test, recipe={"select": "tprd"})
     off = replace(off, about=replace(off.about, select="tprd"))
-    selected = dict(off.selected) | {"best_val_tprd": off.selected["last"]}
-    off = replace(off, selected=Selections.of(selected, {"tprd"}))
+    epochs = {"last": 3, "best_val_tprd": 3}
+    off = replace(off, selected=Selections(epochs, {"test": {name: [value] * 2 for name, value in test.items()}}))
     assert set(sections([on, off])) >= {"Best validation accuracy", "Off the recipe: best validation tprd"}
 
 
