@@ -51,6 +51,8 @@ def cut(text: str, most: int = LONG) -> str:
 def shell_line(words: Iterable[str]) -> str:
     """Words as a POSIX shell reads them, in one line: what is not printable is written as `$'\\n'`."""
     line = shlex.join(words)  # which puts all such characters between single quotes
+    if line.isprintable():
+        return line
     return "".join(c if c.isprintable() else f"'$'{_in_shell(ord(c))}''" for c in line)
 
 

@@ -89,7 +89,7 @@ class Lines:
         spec = result.spec
         environment = {name: value for name, value in vars(result.environment).items() if name != "created"}
         texts = {name: getattr(spec, name) for name in SETTINGS}
-        texts |= {name: as_json(getattr(spec, name)) for name in OPTIONS}
+        texts |= {name: as_json(options) if (options := getattr(spec, name)) else "{}" for name in OPTIONS}
         texts |= {name: self._text(getattr(result, name)) for name in SECTIONS}
         texts |= {"environment": as_json(environment), "off_recipe": as_json(result.off_recipe)}
         return texts | {"status": result.status, "layout": _layout(result)}

@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Self, TypeVar
 from bench.errors import BenchError
 from bench.records.files import SUPERSEDED, content_of_file, set_aside, write_whole
 from bench.records.shape import check_shape
-from bench.records.spec import canonical, digest
+from bench.records.spec import canonical, digest, digest_of_texts
 from bench.records.written import as_written
 
 HALF = re.compile(r"\\u[dD][89a-fA-F]")
@@ -64,15 +64,24 @@ class JsonRecord(ABC):
 
     @classmethod
     @abstractmethod
-    def of(cls, values: dict[str, Any]) -> Self:
+    def of(cls, values: dict[str, Any], texts: Mapping[str, str]) -> Self:
         """Make a record of the entries of a file.
 
         Args:
             values: name -> value, without the format and the digest.
+            texts: name -> the value as canonical JSON, by which what many records have in common can be known.
 
         Raises:
             Exception: a KeyError, TypeError, AttributeError or ValueError where the entries do not make a record.
         """
+
+    def check_types(self) -> None:
+        """Check that every entry has the type that the code says.
+
+        Raises:
+            ValueError: with the first that has not.
+        """
+        check_shape(self, type(self), "")
 
     def check(self) -> None:
         """Check that the parts which tables and pictures read fit together.
@@ -134,7 +143,7 @@ class JsonRecord(ABC):
             values = json.loads(text, parse_constant=_refuse)
         except RecursionError:
             raise ValueError("not a record: it is nested too deeply") from None
-        if HALF.search(text):
+        if "\\u" in text and HALF.search(text):
             json.dumps(values, ensure_ascii=False).encode()  # raises for a half that stands alone
         return cls.from_values(values)
 
@@ -156,13 +165,15 @@ class JsonRecord(ABC):
                 why = ": it was written by a newer version of bench" if newer else ""
                 raise ValueError(f"format {form}, expected {cls.FORMAT}{why}")
             known_digest = entries.pop("digest")
-            if digest(entries) != known_digest:
+            texts = {name: canonical(value) for name, value in entries.items()}
+            if digest_of_texts(texts) != known_digest:
                 raise ValueError(f"its content does not have its digest {known_digest}: it was changed by hand")
             if form != cls.FORMAT:
                 entries = cls.upgraded(entries)
+                texts = {name: canonical(value) for name, value in entries.items()}
             del entries["format"]
-            record = cls.of(entries)
-            check_shape(record, cls, "")
+            record = cls.of(entries, texts)
+            record.check_types()
             record.check()
             return record
         except (TypeError, AttributeError, LookupError, ArithmeticError, RecursionError, BenchError) as error:

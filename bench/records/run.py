@@ -1,9 +1,7 @@
 """The record of a run, and the rules by which a model of its training is selected."""
 
-import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from functools import lru_cache
+from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar
 
 from bench.errors import StoreError
@@ -20,6 +18,7 @@ from bench.records.possible import (
 )
 from bench.records.sections import About, Code, Completed, Costs, Data, Environment, Resolved
 from bench.records.selections import Selections
+from bench.records.shape import check_shape, hints_of
 from bench.records.sidecar import Arrays, Sidecar
 from bench.records.spec import SHARED, RunSpec, check_command
 from bench.records.written import Section, as_written
@@ -216,7 +215,7 @@ class RunResult(JsonRecord):
         return upgraded(values, LAST, OK)
 
     @classmethod
-    def of(cls, values: dict[str, Any]) -> "RunResult":
+    def of(cls, values: dict[str, Any], texts: Mapping[str, str]) -> "RunResult":
         key = values.pop("key")
         spec = RunSpec(**values["spec"])
         if key != spec.key:
@@ -224,17 +223,35 @@ class RunResult(JsonRecord):
         if "beside" in values:
             raise ValueError("it has an entry beside")
         sections = {
-            name: _section(name, json.dumps(values[name])) if name in SHARED_SECTIONS else section.read(values[name])
+            name: _shared(name, texts[name], values[name]) if name in SHARED_SECTIONS else section.read(values[name])
             for name, section in SECTIONS.items()
             if name in values
         }
         return cls(**values | sections | {"spec": spec})
 
+    def check_types(self) -> None:
+        hints = hints_of(type(self))
+        for one in fields(self):
+            if one.name not in SHARED_SECTIONS:  # these were checked when they were read
+                check_shape(getattr(self, one.name), hints[one.name], one.name)
 
-@lru_cache(maxsize=10_000)
-def _section(name: str, text: str) -> Section:
-    """A section that is the same in many records, read once. Nobody may change it."""
-    return SECTIONS[name].read(json.loads(text))
+
+def _shared(name: str, text: str, values: Any) -> Section:
+    """A section that is the same in many records, read and checked once. Nobody may change it."""
+    known = _SHARED.get((name, text))
+    if known is None:
+        known = SECTIONS[name].read(values)
+        check_shape(known, SECTIONS[name], name)
+        if len(_SHARED) == MOST_SHARED:
+            _SHARED.clear()
+        _SHARED[name, text] = known
+    return known
+
+
+_SHARED: dict[tuple[str, str], Section] = {}
+"""Name and canonical text -> the section."""
+MOST_SHARED = 10_000
+"""So many sections are held at the most."""
 
 
 SECTIONS: dict[str, type[Section]] = {
@@ -247,5 +264,5 @@ SECTIONS: dict[str, type[Section]] = {
     "code": Code,
     "completed": Completed,
 }
-SHARED_SECTIONS = ("about", "resolved", "code")
+SHARED_SECTIONS = ("about", "resolved", "data", "code")
 """Those that are the same in many records."""

@@ -189,13 +189,26 @@ def _shorthand(option: str) -> str:
     return f"--{name.replace('_', '-')}" if prefix == "recipe" and name in SHORTHANDS else ""
 
 
+_as_canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
+
+
 def canonical(value: Any) -> str:
     """A value as JSON, such that equal values have the same text.
 
     Args:
         value: anything that JSON can hold.
     """
-    return json.dumps(value, sort_keys=True, separators=(",", ":"))
+    return _as_canonical(value)
+
+
+def digest_of_texts(texts: Mapping[str, str]) -> str:
+    """The digest of a mapping whose values are canonical texts already.
+
+    Args:
+        texts: name -> the value's canonical text.
+    """
+    entries = (f"{canonical(name)}:{texts[name]}" for name in sorted(texts))
+    return hashlib.sha256(f"{{{','.join(entries)}}}".encode()).hexdigest()[:12]
 
 
 def digest(value: Any) -> str:

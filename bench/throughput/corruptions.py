@@ -97,7 +97,7 @@ class CorruptionCosts(JsonRecord):
         return re.sub("[^a-z0-9]+", "-", self.environment.device.lower()).strip("-") + ".json"
 
     @classmethod
-    def of(cls, values: dict[str, Any]) -> "CorruptionCosts":
+    def of(cls, values: dict[str, Any], texts: Mapping[str, str]) -> "CorruptionCosts":
         values["environment"] = Environment.read(values["environment"])
         return cls(**values | {"rows": [Timing(**row) for row in values["rows"]]})
 

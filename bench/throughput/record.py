@@ -1,7 +1,7 @@
 """Records of throughput, one JSON file each, and what follows from their times. Nothing here imports torch."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import quantiles
@@ -167,7 +167,7 @@ class ThroughputRecord(JsonRecord):
             raise ValueError("it does not say the version of torch")
 
     @classmethod
-    def of(cls, values: dict[str, Any]) -> "ThroughputRecord":
+    def of(cls, values: dict[str, Any], texts: Mapping[str, str]) -> "ThroughputRecord":
         workload, conditions = values["workload"], values["conditions"]
         values["workload"] = Workload(**workload | {"shape": tuple(workload["shape"])})
         values["conditions"] = Conditions(**conditions | {"methods": tuple(conditions.get("methods", ()))})
