@@ -29,6 +29,10 @@ def _refuse(constant: str) -> None:
     raise ValueError(f"{constant} is no JSON")
 
 
+DECODER = json.JSONDecoder(parse_constant=_refuse)
+"""Reads JSON without NaN and infinity, which are none. It is made once, as that takes longer than reading a record."""
+
+
 @dataclass(frozen=True)
 class JsonRecord(ABC):
     """A record: a dataclass that is stored as a JSON file."""
@@ -140,7 +144,7 @@ class JsonRecord(ABC):
             ValueError: if it is not a whole record of this format, or was changed by hand.
         """
         try:
-            values = json.loads(text, parse_constant=_refuse)
+            values = DECODER.decode(text)
         except RecursionError:
             raise ValueError("not a record: it is nested too deeply") from None
         if "\\u" in text and HALF.search(text):
