@@ -26,6 +26,10 @@ Values = dict[str, dict[str, list[float | None]]]
 """Set -> metric -> its value under each selection rule of a record; None where it is undefined."""
 
 
+class NoPredictionsError(BenchError):
+    """Beside a record there are no predictions."""
+
+
 def values_of(result: RunResult, beside: Sidecar, metrics: Mapping[str, Metric], scores: Scores) -> Values:
     """Metrics of the predictions that lie beside a record, as the run computes them.
 
@@ -101,7 +105,7 @@ def rescored(result: RunResult, beside: Sidecar, name: str, metric: Metric, code
     """
     values = values_of(result, beside, {name: metric}, scores)
     if not values:
-        raise BenchError(f"it has no predictions: repeat the run: {result.command} --force")
+        raise NoPredictionsError(f"it has no predictions: repeat the run: {result.command} --force")
     metrics = {of_set: dict(known) for of_set, known in result.selected.metrics.items()}
     for of_set, found in values.items():
         if name not in found:

@@ -86,6 +86,10 @@ def _code(plugins: "Registry", name: str) -> str:
     return code_of_metric(plugins.find("metrics", name))
 
 
+FEW = 3
+"""So many records without predictions are named."""
+
+
 @dataclass
 class _Rescoring:
     """One look at all records.
@@ -115,6 +119,7 @@ class _Rescoring:
         from bench.records.run import RunResult
         from bench.store.claims import Claims
         from bench.store.reading import records_with_files
+        from bench.store.rescored import NoPredictionsError
 
         records, unused = records_with_files(self.folder, RunResult)
         warn_of(unused)
@@ -122,13 +127,22 @@ class _Rescoring:
         chosen = filters.chosen([(record, files) for record, files in records if record.ok], self.folder)
         if not self.dry_run:
             check_writable(self.folder)
+        without: dict[Path, str] = {}
         with Claims(self.folder) as claims:
             for result, files in chosen:
                 try:
                     self._one(result, files, claims)
+                except NoPredictionsError as error:
+                    without[files[0]] = str(error)
                 except BenchError as error:
                     self.left[files[0]] = str(error)
                     say(f"left {files[0]}: {error}", err=True)
+
+        for path, why in list(without.items())[:FEW]:
+            say(f"left {path}: {why}", err=True)
+        if len(without) > FEW:
+            say(f"left {len(without) - FEW:,} more records without predictions: repeat their runs too", err=True)
+        self.left |= without
 
     def _one(self, result: "RunResult", files: Sequence[Path], claims: Any) -> None:
         """Rescore one record. Raises BenchError where that cannot be done."""
