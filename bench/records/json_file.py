@@ -17,7 +17,7 @@ from bench.errors import BenchError
 from bench.records.files import SUPERSEDED, content_of_file, set_aside, write_whole
 from bench.records.shape import check_shape
 from bench.records.spec import canonical, digest, digest_of_texts
-from bench.records.written import as_written
+from bench.records.written import as_written, lines_of
 
 HALF = re.compile(r"\\u[dD][89a-fA-F]")
 """How JSON writes half a character (a surrogate). Without its other half no text can be made of it."""
@@ -108,7 +108,7 @@ class JsonRecord(ABC):
         """
         values = self.values()
         rows = values.pop("rows", None)
-        lines = [_lines(name, value) for name, value in values.items()]
+        lines = [lines_of(name, value) for name, value in values.items()]
         if rows is not None:
             row_lines = ",\n".join(f" {json.dumps(row, allow_nan=False)}" for row in rows)
             lines.append(f'"rows": [\n{row_lines}\n]')
@@ -182,18 +182,6 @@ class JsonRecord(ABC):
             return record
         except (TypeError, AttributeError, LookupError, ArithmeticError, RecursionError, BenchError) as error:
             raise ValueError(f"not a record: {error}") from error
-
-
-def _lines(name: str, value: Any, depth: int = 0) -> str:
-    """An entry of a file: of what has fields, a line for each field; of what has entries itself by name, for each of
-    these.
-    """
-    start = f"{' ' * depth}{json.dumps(name)}: "
-    split = isinstance(value, dict) and value and (depth == 0 or all(isinstance(one, dict) for one in value.values()))
-    if not split:
-        return start + json.dumps(value, allow_nan=False, separators=(",", ":"))
-    inside = ",\n".join(_lines(name, one, depth + 1) for name, one in value.items())
-    return f"{start}{{\n{inside}\n{' ' * depth}}}"
 
 
 K = TypeVar("K", bound=JsonRecord)

@@ -73,3 +73,20 @@ def usual_recipe() -> dict[str, Any]:
     """The defaults of recipes, which never change, as JSON has them."""
     usual: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(Recipe())))
     return usual
+
+
+def lines_of(name: str, value: Any, depth: int = 0) -> str:
+    """The text of an entry of a file: of what has fields, with a line for each field; of what has entries itself by
+    name, for each of these.
+
+    Args:
+        name: of the entry.
+        value: as JSON has it.
+        depth: the number of spaces before each line.
+    """
+    start = f"{' ' * depth}{json.dumps(name)}: "
+    split = isinstance(value, dict) and value and (depth == 0 or all(isinstance(one, dict) for one in value.values()))
+    if not split:
+        return start + json.dumps(value, allow_nan=False, separators=(",", ":"))
+    inside = ",\n".join(lines_of(name, one, depth + 1) for name, one in value.items())
+    return f"{start}{{\n{inside}\n{' ' * depth}}}"
