@@ -168,7 +168,7 @@ def test_logits_that_are_not_finite_are_a_failure_that_names_the_set(store, part
     size = {"val": 40, "test": 60}[part]
     assert result.status == "diverged"
     assert result.error == f"logits that are not finite for 1 of {size} samples of {part} after epoch 2"
-    assert (result.selected, store.get(result.spec)) == ({}, None)
+    assert (dict(result.selected), store.get(result.spec)) == ({}, None)
 
 
 def test_logits_of_a_probe_count_too(store):

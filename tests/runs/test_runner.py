@@ -336,7 +336,7 @@ def test_a_failure_is_recorded_with_its_kind_and_is_no_result(experiment, store,
                 raise error
 
     result = one(experiment(Failing), store)
-    assert (result.status, result.ok, result.selected) == (status, False, {})
+    assert (result.status, result.ok, dict(result.selected)) == (status, False, {})
     assert said in result.error
     assert store.get(result.spec) is None
     assert store.sidecar(store.load()[0][0]).history["epoch"] == [1]

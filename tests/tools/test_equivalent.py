@@ -220,7 +220,7 @@ def test_the_committed_list_can_be_read_and_is_as_the_program_writes_it():
     recorded |= {one for commit in known.commits.values() for one in commit.protocols.values()}
     assert all(entry["records"] for entry in values["equivalent"])
     for entry in values["equivalent"]:
-        files = [path for key in entry["records"] for path in COMMITTED.glob(f"*.{key}.json")]
+        files = [path for key in entry["records"] for path in COMMITTED.glob(f"*/*/*.{key}.json")]
         assert files, f"{entry}: no committed record has a key that shows it"
         of_records = any(f'"{entry["old"]}"' in path.read_text() for path in files)  # which have hashes of their own
         assert entry["old"] in recorded or of_records
