@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Self, TypeVar
 
 from bench.errors import BenchError
+from bench.records.blocks import entries_of
 from bench.records.files import SUPERSEDED, content_of_file, set_aside, write_whole
 from bench.records.shape import check_shape
 from bench.records.spec import canonical, digest, digest_of_texts
@@ -25,20 +26,14 @@ LARGEST = 2**27
 """The bytes of the largest file that is read as a record: a thousand times what a record has."""
 
 
-def _refuse(constant: str) -> None:
-    raise ValueError(f"{constant} is no JSON")
-
-
-DECODER = json.JSONDecoder(parse_constant=_refuse)
-"""Reads JSON without NaN and infinity, which are none. It is made once, as that takes longer than reading a record."""
-
-
 @dataclass(frozen=True)
 class JsonRecord(ABC):
     """A record: a dataclass that is stored as a JSON file."""
 
     FORMAT: ClassVar[int] = 1
     """The number of the form of its file, raised when older programs could not read it any more."""
+    SHARED: ClassVar[tuple[str, ...]] = ()
+    """The names of entries that many records have in common, so that they are read once."""
 
     @property
     @abstractmethod
@@ -144,19 +139,20 @@ class JsonRecord(ABC):
             ValueError: if it is not a whole record of this format, or was changed by hand.
         """
         try:
-            values = DECODER.decode(text)
+            values, texts = entries_of(text, cls.SHARED)
         except RecursionError:
             raise ValueError("not a record: it is nested too deeply") from None
         if "\\u" in text and HALF.search(text):
             json.dumps(values, ensure_ascii=False).encode()  # raises for a half that stands alone
-        return cls.from_values(values)
+        return cls.from_values(values, texts)
 
     @classmethod
-    def from_values(cls, values: dict[str, Any]) -> Self:
+    def from_values(cls, values: dict[str, Any], known: Mapping[str, str] | None = None) -> Self:
         """Read a record.
 
         Args:
             values: what JSON gives of its file.
+            known: name -> canonical text, of entries whose texts are known.
 
         Raises:
             ValueError: as `from_json` does.
@@ -169,7 +165,8 @@ class JsonRecord(ABC):
                 why = ": it was written by a newer version of bench" if newer else ""
                 raise ValueError(f"format {form}, expected {cls.FORMAT}{why}")
             known_digest = entries.pop("digest")
-            texts = {name: canonical(value) for name, value in entries.items()}
+            known = known or {}
+            texts = {name: known[name] if name in known else canonical(value) for name, value in entries.items()}
             if digest_of_texts(texts) != known_digest:
                 raise ValueError(f"its content does not have its digest {known_digest}: it was changed by hand")
             if form != cls.FORMAT:

@@ -84,6 +84,7 @@ class RunResult(JsonRecord):
     """
 
     FORMAT: ClassVar[int] = 2
+    SHARED: ClassVar[tuple[str, ...]] = ("about", "resolved", "data", "code")
 
     spec: RunSpec
     status: str
@@ -223,7 +224,7 @@ class RunResult(JsonRecord):
         if "beside" in values:
             raise ValueError("it has an entry beside")
         sections = {
-            name: _shared(name, texts[name], values[name]) if name in SHARED_SECTIONS else section.read(values[name])
+            name: _shared(name, texts[name], values[name]) if name in cls.SHARED else section.read(values[name])
             for name, section in SECTIONS.items()
             if name in values
         }
@@ -232,7 +233,7 @@ class RunResult(JsonRecord):
     def check_types(self) -> None:
         hints = hints_of(type(self))
         for one in fields(self):
-            if one.name not in SHARED_SECTIONS:  # these were checked when they were read
+            if one.name not in self.SHARED:  # these were checked when they were read
                 check_shape(getattr(self, one.name), hints[one.name], one.name)
 
 
@@ -264,5 +265,3 @@ SECTIONS: dict[str, type[Section]] = {
     "code": Code,
     "completed": Completed,
 }
-SHARED_SECTIONS = ("about", "resolved", "data", "code")
-"""Those that are the same in many records."""

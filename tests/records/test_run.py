@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.recipe import Recipe
+from bench.records.blocks import entries_of
 from bench.records.run import RunResult
-from bench.records.spec import RunSpec, digest
+from bench.records.spec import RunSpec, canonical, digest
 
 SPEC = RunSpec("digits", "erm", "mlp", "class_fairness/1", 3, options={"beta": 0.5})
 
@@ -247,3 +248,48 @@ DEFAULTS = {
 def test_the_defaults_of_recipes_never_change():
     """Records leave them out: another default would change what they say. Another usual value is a new field."""
     assert dataclasses.asdict(Recipe()) == DEFAULTS
+
+
+# Blocks of lines that many records have in common
+
+
+def test_a_file_of_another_layout_is_the_same_record(make_result):
+    text = make_result().to_json()
+    values = json.loads(text)
+    for other in (json.dumps(values), json.dumps(values, indent=1), json.dumps(values, indent=0, sort_keys=True)):
+        assert RunResult.from_json(other) == make_result()
+
+
+def test_what_two_records_have_in_common_is_told_apart_from_what_differs(make_result):
+    """Each is what plain JSON gives, whichever was read before."""
+    several = [make_result(seed=seed, options={"beta": beta}) for seed in (0, 1) for beta in (0.5, 0.25)]
+    several += [make_result(data={"sizes": {"train": 10, "test": size}}) for size in (5, 6)]
+    for result in [*several, *reversed(several)]:
+        text = result.to_json()
+        values, texts = entries_of(text, RunResult.SHARED)
+        assert values == json.loads(text)
+        assert texts == {name: canonical(values[name]) for name in texts}
+        assert {"about", "resolved", "data"} <= texts.keys()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{\n"about": {"a": 1},\n"about": {"a": 2}\n}\n',  # the last one counts, as in all JSON
+        '{\n"about": {"a": 1},\n"b": {\n"about": 3,\n"c": 4\n}\n}\n',  # an entry of an entry
+        '{\n"a": "x,\\n",\n"about": [\n"b",\n"c"\n]\n}\n',
+        '{"about": {"a": 1}, "b": 2}',
+        '{\n"about": {},\n"about": {},\n"b": 1\n}\n',
+        "[]",
+        '"about"',
+        "3",
+    ],
+)
+def test_any_json_is_read_as_json(text):
+    assert entries_of(text, ("about",))[0] == json.loads(text)
+
+
+@pytest.mark.parametrize("text", ['{\n"about": {"a": NaN},\n"b": 1\n}\n', '{\n"about": {"a": 1,\n"b": 1\n}\n', "", "{"])
+def test_what_is_no_json_is_refused(text):
+    with pytest.raises(ValueError, match="JSON|Expecting"):
+        entries_of(text, ("about",))
