@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.columns.lines import Lines, Stamp, Task
+from bench.columns.lines import STAMP, Lines, Stamp, Task
 from bench.errors import StoreError
 from bench.records.json_file import read_all
 from bench.records.run import RunResult
@@ -21,8 +21,8 @@ from bench.records.run import RunResult
 if TYPE_CHECKING:
     import pyarrow as pa
 
-FILES = 500
-"""How many files are read at a time."""
+BYTES = 1_500_000
+"""So much is read at a time, as some records are ten times as long as others."""
 MANY = 2000
 """The number of files from which on other processes read: starting them takes as long as reading some hundreds."""
 PROCESSES = 8
@@ -57,7 +57,7 @@ def read_parts(folder: Path, files: Stamped) -> Iterator[Part]:
     Raises:
         StoreError: if a process that reads them was killed.
     """
-    parts = [files[start : start + FILES] for start in range(0, len(files), FILES)]
+    parts = _parts_of(files)
     processes = min(_cores(), PROCESSES, len(parts)) if len(files) >= MANY and sys.executable else 1
     if processes == 1:
         yield from (read_part(folder, part) for part in parts)
@@ -74,6 +74,19 @@ def read_parts(folder: Path, files: Stamped) -> Iterator[Part]:
                 free.append(reader)
 
         yield from threads.map(read, parts)
+
+
+def _parts_of(files: Stamped) -> list[list[tuple[str, Stamp]]]:
+    """The files in parts of about BYTES, in their order."""
+    parts: list[list[tuple[str, Stamp]]] = []
+    size = BYTES
+    for file, stamp in files:
+        if size >= BYTES:
+            parts.append([])
+            size = 0
+        parts[-1].append((file, stamp))
+        size += stamp[STAMP.index("size")]
+    return parts
 
 
 def read_part(folder: Path, files: Stamped) -> Part:

@@ -201,7 +201,9 @@ def check_selected(selected: Selections, data: Data, about: About, last: str, be
         for metric, values in metrics.items():
             if len(values) != len(rules):
                 raise ValueError(f"selected.metrics.{name}.{metric} has {len(values)} values for {len(rules)} rules")
-            check_values(f"selected.metrics.{name}.{metric}", metric, values)
+            for value in values:
+                if value is not None and not 0 <= value <= 1:  # which every metric may be
+                    check_values(f"selected.metrics.{name}.{metric}", metric, [value])
     if best in rules:
         _check_best(selected, about.select, best, last)
     _check_all_counts(selected, data)

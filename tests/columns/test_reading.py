@@ -164,7 +164,7 @@ def test_copies_are_one_record_and_different_records_of_a_run_none(folder, make_
 def test_several_processes_read_the_same(folder, monkeypatch):
     expected = frame(folder)
     shutil.rmtree(folder / cache.FOLDER)
-    for name, number in (("MANY", 2), ("FILES", 3)):
+    for name, number in (("MANY", 2), ("BYTES", 6000)):
         monkeypatch.setattr(parts, name, number)
     monkeypatch.setattr(parts, "_cores", lambda: 2)
     pd.testing.assert_frame_equal(frame(folder), expected)
@@ -172,7 +172,7 @@ def test_several_processes_read_the_same(folder, monkeypatch):
 
 def test_a_process_that_ends_is_an_error(folder, monkeypatch):
     monkeypatch.setattr(parts, "MANY", 2)
-    monkeypatch.setattr(parts, "FILES", 3)
+    monkeypatch.setattr(parts, "BYTES", 6000)
     monkeypatch.setattr(parts, "_cores", lambda: 2)
     monkeypatch.setattr(sys, "executable", shutil.which("false"))
     with pytest.raises(StoreError, match=r"a process that read the records in .* ended with exit code"):
