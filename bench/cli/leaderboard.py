@@ -185,7 +185,7 @@ def _pages(out: Path, stamps: "Mapping[str, Stamp] | None" = None, keep: bool = 
 
     runs, *others = (out / folder for folder in FOLDERS)
     tasks, unused = read_columns(runs, keep, stamps)
-    pages, not_shown = _shown_runs(tasks)
+    pages, not_shown = _shown_runs(tasks, out, keep)
     unused |= {runs / name: why for name, why in not_shown.items()}
     kinds: list[tuple[type[Any], Callable[[Sequence[Any]], dict[str, str]]]] = [
         (ThroughputRecord, page.render),
@@ -200,8 +200,29 @@ def _pages(out: Path, stamps: "Mapping[str, Stamp] | None" = None, keep: bool = 
     return pages, not unused
 
 
-def _shown_runs(tasks: "Sequence[Columns]") -> tuple[dict[str, str], dict[str, str]]:
-    """The pages of the runs, and by file name the reason for each run that no page can show."""
+def _shown_runs(tasks: "Sequence[Columns]", out: Path, keep: bool) -> tuple[dict[str, str], dict[str, str]]:
+    """The pages of the runs, and by file name the reason for each run that no page can show. Of many runs, pages that
+    were made of the same ones before, by the same code, are taken as they are.
+    """
+    from bench.columns import pages
+    from bench.columns.reading import WORTH_KEEPING
+    from bench.tables.leaderboard import page_of
+
+    if not keep or sum(map(len, tasks)) < WORTH_KEEPING:
+        return _drawn_runs(tasks)
+    folder = out / FOLDERS[0]
+    before, made_of = pages.load(folder), {page_of(columns): pages.made_of(columns) for columns in tasks}
+    texts = {page: _text(out / page) for page in made_of}
+    same = {page: text for page, text in texts.items() if pages.unchanged(before, page, made_of[page], text)}
+    drawn, not_shown = _drawn_runs([columns for columns in tasks if page_of(columns) not in same])
+    made = {page: text for page in made_of if (text := (same | drawn).get(page)) is not None}
+    if not not_shown:
+        pages.save(folder, {page: (made_of[page], pages.of_text(text)) for page, text in made.items()})
+    return made, not_shown
+
+
+def _drawn_runs(tasks: "Sequence[Columns]") -> tuple[dict[str, str], dict[str, str]]:
+    """The pages of the runs, made anew."""
     from bench.tables.leaderboard import render
 
     runs = [(columns, row) for columns in tasks for row in range(len(columns))]

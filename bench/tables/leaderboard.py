@@ -28,8 +28,21 @@ def render(tasks: Iterable[Columns]) -> dict[str, str]:
     Returns:
         File name -> markdown.
     """
-    by_task = {(columns.listed("protocol")[0], columns.listed("dataset")[0]): columns for columns in tasks}
+    by_task = {_task(columns): columns for columns in tasks}
     return {page_name(*task): _page(*task, columns) for task, columns in sorted(by_task.items())}
+
+
+def page_of(columns: Columns) -> str:
+    """The file name of the page of a task.
+
+    Args:
+        columns: of its runs, of which there is at least one.
+    """
+    return page_name(*_task(columns))
+
+
+def _task(columns: Columns) -> tuple[str, str]:
+    return columns.listed("protocol")[0], columns.listed("dataset")[0]
 
 
 def page_name(protocol: str, dataset: str) -> str:
