@@ -9,7 +9,9 @@ import threading
 import time
 from collections.abc import Iterator
 from types import FrameType
+from typing import NoReturn
 
+from bench.cli.common import say
 from bench.failures import INTERRUPTING
 
 CODES: dict[int, int] = {number: 128 + number for number in INTERRUPTING}
@@ -102,3 +104,14 @@ SIGNALS = SignalListener()
 def exit_code() -> int:
     """The exit code of a command that was interrupted: 130, 143 after SIGTERM, 129 after SIGHUP."""
     return CODES.get(SIGNALS.heard or signal.SIGINT, CODES[signal.SIGINT])
+
+
+def leave(done: str, to: str = "go on") -> NoReturn:
+    """End an interrupted command.
+
+    Args:
+        done: what it had done by then, in words.
+        to: what the same command does when it is given again.
+    """
+    say(f"\ninterrupted: {done}; give the same command again to {to}", err=True)
+    sys.exit(exit_code())

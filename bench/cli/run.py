@@ -26,7 +26,7 @@ from bench.cli.common import (
     timeout_option,
     unofficial_option,
 )
-from bench.cli.interrupts import exit_code
+from bench.cli.interrupts import leave
 from bench.cli.leaderboard import write_tables
 from bench.cli.summary import named_by_each, summary
 from bench.cli.work import check_all, run_all
@@ -151,12 +151,8 @@ def run(methods: Sequence[str], seeds: int | None, single: Sequence[int], out: P
         raise
     except KeyboardInterrupt:
         write_tables(out)
-        say(
-            f"\ninterrupted: {sum(r.ok for r in results)} of {len(chosen) * len(to_run)} runs are recorded in "
-            f"{store.folder}; give the same command again to {'begin again' if asked['force'] else 'go on'}",
-            err=True,
-        )
-        sys.exit(exit_code())
+        recorded = f"{sum(r.ok for r in results)} of {len(chosen) * len(to_run)} runs are recorded in {store.folder}"
+        leave(recorded, "begin again" if asked["force"] else "go on")
     _end(results, others, len(chosen) * len(to_run), store.folder, out, asked)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from bench.cli.common import out_option, say
-from bench.cli.interrupts import exit_code
+from bench.cli.interrupts import leave
 from bench.cli.leaderboard import FOLDERS, write_tables
 from bench.errors import BenchError
 
@@ -52,8 +52,7 @@ def merge(folders: Sequence[Path], out: Path) -> None:
         if merged.written:
             write_tables(out)
         taken = f"{len(merged.written):,} records were taken into {out}"
-        say(f"\ninterrupted: {taken}; give the same command again to go on", err=True)
-        sys.exit(exit_code())
+        leave(taken)
     whole = write_tables(out).whole if os.path.lexists(out) else True
     _tell(merged, out)
     sys.exit(1 if merged.conflicts or merged.left or not whole else 0)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bench.cli.common import folder_of_records, installed, out_option, say, table, warn_of
-from bench.cli.interrupts import exit_code
+from bench.cli.interrupts import leave
 from bench.cli.leaderboard import write_tables
 from bench.cli.store.filters import Filters, filter_options
 from bench.cli.store.metrics import guarded_metrics
@@ -58,8 +58,7 @@ def rescore(name: str, rule: str | None, dry_run: bool, out: Path, **asked: Any)
         if rescoring.written:
             write_tables(out)
         done = f"{rescoring.written:,} records were written"
-        say(f"\ninterrupted: {done}; give the same command again to go on", err=True)
-        sys.exit(exit_code())
+        leave(done)
     whole = write_tables(out).whole if rescoring.written else True
     rescoring.tell()
     sys.exit(1 if rescoring.left or not whole else 0)
