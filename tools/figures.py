@@ -79,7 +79,7 @@ class Section:
         series = self.series
         rows = []
         for one in series:
-            of_class = one.first.class_counts("train")
+            of_class = one.first.data.class_counts("train")
             numbers = [sum(of_class), max(of_class), min(of_class)]
             rows.append([one.label(shared(series)), *(f"{number:,}" for number in numbers)])
         return "\n".join(table(("", "samples", "largest class", "smallest class"), rows)) + "\n"

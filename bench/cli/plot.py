@@ -274,6 +274,6 @@ def _data_of(result: "Run", asked: dict[str, Any]) -> "tuple[Dataset, Splits]":
     protocol = spec.protocol_name
     request = Request(spec.dataset, spec.method, spec.model, protocol, spec.changed, spec.validation)
     experiment = resolve(request, files, installed())
-    if experiment.spec(spec.seed).key != spec.key or not result.has_data(experiment.dataset.content):
+    if experiment.spec(spec.seed).key != spec.key or not result.data.may_be(experiment.dataset.content):
         raise BenchError(f"{spec.dataset}: the data or the defaults are no longer those of the record: run it again")
     return experiment.dataset, splits_of(experiment, spec.seed)

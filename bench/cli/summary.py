@@ -56,7 +56,7 @@ def samples_of(result: "Run") -> str:
     """The number of samples of each set; of the training data also that of each class and group, or most and least."""
     counts = result.data.counts["train"]
     sizes = result.data.sizes
-    parts = [counts_by_name(result.about.classes, result.class_counts("train"), "classes")]
+    parts = [counts_by_name(result.about.classes, result.data.class_counts("train"), "classes")]
     if len(counts) > 1:
         parts.append(counts_by_name(result.about.groups, [sum(row) for row in counts], "groups"))
     train = f"{sizes['train']:,} for training ({'; '.join(parts)})"

@@ -133,25 +133,6 @@ class Run:
     def _code_by_use(self) -> dict[str, str]:
         return as_one(hashes_by_use(self.code, self._undated, self._text("protocol").partition("/")[0]))
 
-    def has_data(self, content: str) -> bool:
-        """Whether the run is of certain data, as far as it is known.
-
-        Args:
-            content: the hash of the data.
-        """
-        return self.data.content in ("", content)
-
-    def class_counts(self, part: str) -> list[int]:
-        """The number of samples of each class in a part of the data.
-
-        Args:
-            part: such as `train`.
-
-        Returns:
-            Counts in the order of the classes; empty in records of earlier versions.
-        """
-        return [sum(of_class) for of_class in zip(*self.data.counts.get(part, []), strict=True)]
-
     @property
     def record(self) -> RunResult:
         """The whole record."""

@@ -19,7 +19,7 @@ def names(result: Run) -> list[str]:
     Returns:
         The names, sorted.
     """
-    history, classes = result.history.keys() - {"epoch", "step"}, range(len(result.class_counts("train")))
+    history, classes = result.history.keys() - {"epoch", "step"}, range(len(result.data.class_counts("train")))
     return sorted(history | {f"{LOSS_RATIO}{c}" for c in classes if f"train/loss/class{c}" in history})
 
 
@@ -35,7 +35,7 @@ def column(result: Run, name: str) -> Sequence[float | None] | None:
     """
     if not name.startswith(LOSS_RATIO) or name not in names(result):
         return result.history.get(name)
-    return loss_ratio(result.history, result.class_counts("train"), int(name.removeprefix(LOSS_RATIO)))
+    return loss_ratio(result.history, result.data.class_counts("train"), int(name.removeprefix(LOSS_RATIO)))
 
 
 def loss_ratio(

@@ -143,26 +143,6 @@ class RunResult(JsonRecord):
         """Whether the method cannot be applied; `error` says why."""
         return self.status == NOT_APPLICABLE
 
-    def has_data(self, content: str) -> bool:
-        """Whether the run is of certain data, as far as it says. Records of earlier versions do not say, and count as
-        such.
-
-        Args:
-            content: the hash of the data.
-        """
-        return self.data.content in ("", content)
-
-    def class_counts(self, part: str) -> list[int]:
-        """The number of samples of each class in a part of the data.
-
-        Args:
-            part: such as `train`.
-
-        Returns:
-            Counts in the order of the classes; empty in records of earlier versions.
-        """
-        return [sum(of_class) for of_class in zip(*self.data.counts.get(part, []), strict=True)]
-
     def reproducible(self) -> dict[str, Any]:
         """The entries that the same seed gives again to the bit on one machine's CPU: all but the costs, the
         environment and the hashes of the code. The digest of what lies beside the record is one of them.

@@ -95,6 +95,26 @@ class Data(Section):
     counts: dict[str, list[list[int]]] = field(default_factory=dict)
     planes: list[str] = field(default_factory=list)
 
+    def may_be(self, content: str) -> bool:
+        """Whether these are certain data, as far as they say. Those of records of earlier versions do not say, and
+        count as such.
+
+        Args:
+            content: the hash of the data.
+        """
+        return self.content in ("", content)
+
+    def class_counts(self, part: str) -> list[int]:
+        """The number of samples of each class in a part of the data.
+
+        Args:
+            part: such as `train`.
+
+        Returns:
+            Counts in the order of the classes; empty in records of earlier versions.
+        """
+        return [sum(of_class) for of_class in zip(*self.counts.get(part, []), strict=True)]
+
 
 @dataclass(frozen=True)
 class MetaStep(Section):

@@ -48,7 +48,7 @@ def standing(
         return Standing(missing=list(seeds))
     found = dict(zip(seeds, store.find([experiment.spec(seed) for seed in seeds]), strict=True))
     finished = {seed: one.finished for seed, one in found.items() if one.finished}
-    of_data = {seed: result for seed, result in finished.items() if result.has_data(experiment.dataset.content)}
+    of_data = {seed: result for seed, result in finished.items() if result.data.may_be(experiment.dataset.content)}
     code = code_of(experiment)
     differences = {seed: difference(result, code) for seed, result in of_data.items()}
     kept = {seed: result for seed, result in of_data.items() if keep or not differences[seed].plugins}

@@ -154,7 +154,7 @@ class ResultStore:
         path = self.path(result.spec)
         (found,) = self.find([result.spec])
         before = found.finished
-        if before and path in found.files and not (before.has_data(result.data.content) and before.same_as(result)):
+        if before and path in found.files and not (before.data.may_be(result.data.content) and before.same_as(result)):
             set_aside(path, sidecar_path(path, before.sidecar), path.with_suffix(".npz"), copy=True)
         for other in (*found.unusable, *found.files):
             if other.suffix == ".json" and (other != path or other in found.unusable):  # and no folder of records

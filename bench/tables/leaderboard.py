@@ -208,7 +208,7 @@ def _most_frequent(run: Run) -> tuple[str, float] | None:
     """The most frequent class of the training data, and its share of the test set; None without groups to compare."""
     if len(run.data.counts.get(TEST, [])) <= 1:
         return None
-    train, test = run.class_counts("train"), run.class_counts(TEST)
+    train, test = run.data.class_counts("train"), run.data.class_counts(TEST)
     most = train.index(max(train))
     return run.about.classes[most], test[most] / sum(test)
 

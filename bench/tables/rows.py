@@ -233,7 +233,7 @@ def _profile_with_validation(result: Run) -> str:
 
     Empty where none joined them, where the proportions stay, and for records that do not count classes.
     """
-    joined, val = result.class_counts("train"), result.class_counts("val")
+    joined, val = result.data.class_counts("train"), result.data.class_counts("val")
     if result.spec.validation != PAPER or not joined or len(joined) != len(val):
         return ""
     before = [together - of_val for together, of_val in zip(joined, val, strict=True)]
