@@ -18,10 +18,8 @@ it was completed.
 
 import argparse
 import sys
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from bench.errors import BenchError, StoreError
 from bench.records.files import write_whole
@@ -29,10 +27,8 @@ from bench.records.run import RunResult
 from bench.records.sections import Completed
 from bench.records.sidecar import Sidecar, sidecar_path, sidecars_of
 from bench.store.conversion import converted
+from bench.store.repetition import different_number
 from bench.store.results import ResultStore
-
-SCORES = ("ece",)
-"""Metrics of scores, which format 2 defines anew: from the stored predictions."""
 
 
 def convert(folder: Path) -> dict[Path, str]:
@@ -100,7 +96,7 @@ def complete(folder: Path, repetitions: Path) -> dict[Path, str]:
         if again is None or has_predictions(before := store.sidecar(result)):
             continue
         beside = other.sidecar(again)
-        if different := difference(result, before, again, beside):
+        if different := difference(replace(result, beside=before), replace(again, beside=beside)):
             left[store.path(result.spec)] = f"a repetition gives another {different}"
             continue
         by = Completed(again.environment.created, again.code.core, again.code.plugins, again.environment.git)
@@ -115,25 +111,13 @@ def has_predictions(beside: Sidecar) -> bool:
     return any(name.endswith("/index") for name in beside.arrays)
 
 
-def difference(result: RunResult, before: Sidecar, again: RunResult, beside: Sidecar) -> str:
-    """What is not the same to the bit in a repetition; empty where all is. The repetition may have further metrics."""
+def difference(result: RunResult, again: RunResult) -> str:
+    """What is not the same to the bit in a repetition; empty where all is. It may have further metrics."""
     if again.data.content and not result.data.may_be(again.data.content):
         return "hash of the data"
-    for what in ("sizes", "counts"):
-        if getattr(result.data, what) != getattr(again.data, what):
-            return f"data.{what}"
-    if result.selected.epochs != {rule: again.selected.epochs.get(rule) for rule in result.selected.epochs}:
-        return "epoch"
-    for name, metrics in result.selected.metrics.items():
-        if changed := _changed(metrics, again.selected.metrics.get(name, {})):
-            return f"{name}/{changed}"
-    return _changed(before.as_stored.history, beside.as_stored.history)
-
-
-def _changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
-    """The first entry whose values are not the same, but for metrics of scores; empty where there is none."""
-    names = (name for name in before if name.rpartition("/")[2] not in SCORES)
-    return next((name for name in names if before[name] != after.get(name)), "")
+    if lacking := result.selected.keys() - again.selected.keys():
+        return f"selection: none by {', '.join(sorted(lacking))}"
+    return different_number(result, again)
 
 
 def main() -> None:

@@ -30,7 +30,6 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import BenchError
-from bench.metrics import metric_of
 from bench.records.files import write_whole
 from bench.records.known_code import CORE, Commit, KnownCode
 from bench.records.run import RunResult
@@ -38,6 +37,7 @@ from bench.records.sections import UNKNOWN
 from bench.records.spec import canonical, digest
 from bench.sources.closure import Finder, Module, core_hash, hash_of, parsed
 from bench.sources.installed import INSTALLED
+from bench.store.repetition import different_number
 from bench.store.results import ResultStore
 
 ROOT = Path(__file__).parents[1]
@@ -45,8 +45,6 @@ FILE = ROOT / "bench/records/equivalent.json"
 FOLDERS = {"bench": "bench", "bench_plugins": "plugins"}
 """Top package -> its folder in the source tree."""
 PROJECT = "pyproject.toml"
-SCORES = ("ece",)
-"""Metrics of scores."""
 TRIES = 2
 """How many records of a hash are run again, if the numbers of the first ones differ."""
 OVERHEAD = 10.0
@@ -259,8 +257,7 @@ def run_again(runs: Mapping[int, RunResult], trees: Path, data_dir: Path | None,
     except BenchError as error:
         return f"it cannot be run: {error}"
     for seed, now_made in today.items():
-        before, after = numbers_of(then[seed], now_made), numbers_of(now_made, now_made)
-        if different := difference(before, after):
+        if different := different_number(then[seed], now_made):
             return f"{different} is not the same"
     return ""
 
@@ -353,43 +350,7 @@ def source_tree(commit: str, trees: Path) -> Path:
     return tree
 
 
-def numbers_of(result: RunResult, today: RunResult) -> dict[str, Any]:
-    """What must be the same to the bit, as JSON has it.
-
-    Records of before format 2 had metrics of scores of predictions that were not rounded yet, so these do not count.
-
-    Args:
-        result: the record, with what lies beside it.
-        today: the record of the same run today, whose rules count.
-    """
-    left_out = () if result.data.tests else SCORES
-    assert result.beside is not None
-    history = {name: of for name, of in result.beside.as_stored.history.items() if metric_of(name) not in left_out}
-    selected = {
-        rule: {
-            name: {metric: value for metric, value in metrics.items() if metric not in left_out}
-            for name, metrics in choice.metrics.items()
-        }
-        | {"epoch": choice.epoch}
-        for rule, choice in result.selected.items()
-        if rule in today.selected
-    }
-    data = {"sizes": result.data.sizes, "counts": result.data.counts}
-    numbers: dict[str, Any] = json.loads(canonical({"data": data, "history": history, "selected": selected}))
-    return numbers
-
-
 LATE = "there was no time left"
-
-
-def difference(then: Any, today: Any, place: str = "") -> str:
-    """The first entry of a record that is not the same today; empty for none. What is new today does not count."""
-    if isinstance(then, dict) and isinstance(today, dict):
-        for name, value in then.items():
-            if found := difference(value, today.get(name), f"{place} {name}".strip()):
-                return found
-        return ""
-    return "" if then == today else place
 
 
 # The list

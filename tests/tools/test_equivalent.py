@@ -15,6 +15,7 @@ from bench.records.known_code import Commit, KnownCode
 from bench.records.run import RunResult
 from bench.records.sections import Code, Completed, Git
 from bench.records.sidecar import Sidecar
+from bench.store.repetition import difference
 from bench.store.results import ResultStore
 from tools import equivalent
 from tools.equivalent import (
@@ -24,7 +25,6 @@ from tools.equivalent import (
     candidates_of,
     changes_of,
     choose,
-    difference,
     entries,
     shown_by_completion,
 )
