@@ -182,7 +182,10 @@ class ResultStore:
         """
         if result.beside is not None:
             return result.beside
-        files = self.find([result.spec])[0].files or (self.path(result.spec),)
+        own = self.path(result.spec)
+        if result.sidecar and sidecar_path(own, result.sidecar).exists():  # so that no other folder is looked at
+            return sidecar_of_file(result, own)
+        files = self.find([result.spec])[0].files or (own,)
         return sidecar_of_file(result, file_with_sidecar(result, files))
 
     def load(self) -> tuple[list[RunResult], dict[Path, str]]:
