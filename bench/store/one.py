@@ -6,7 +6,7 @@ from pathlib import Path
 from bench.errors import BenchError, StoreError
 from bench.records.json_file import files_in, read_all, sort_out
 from bench.records.run import RunResult
-from bench.store.results import keys_in
+from bench.store.results import keys_in, keys_in_name
 from bench.text import join_first
 
 KEY = re.compile(r"[0-9a-fA-F]{4,12}")
@@ -44,7 +44,7 @@ def record_of_key(folder: Path, beginning: str) -> tuple[RunResult, Path]:
         files = files_in(folder)
     except OSError as error:
         raise BenchError(f"{error.filename or folder} cannot be read: {error.strerror}") from error
-    named = [path for path in files if any(part.startswith(beginning) for part in path.name.split(".")[-2:-1])]
+    named = [path for path in files if any(key.startswith(beginning) for key in keys_in_name(path))]
     chosen = named or [path for path in files if any(key.startswith(beginning) for key in keys_in(path))]
     records, damaged = read_all(chosen, RunResult)
     records = {path: record for path, record in records.items() if record.spec.key.startswith(beginning)}

@@ -106,7 +106,7 @@ class ResultStore:
         files: dict[str, set[Path]] = defaultdict(set)
         try:
             for path in files_in(self.folder):
-                for key in _keys_in_name(path) | (keys_in(path) if path.parent in tasks else frozenset()):
+                for key in keys_in_name(path) | (keys_in(path) if path.parent in tasks else frozenset()):
                     if key in wanted:
                         files[key].add(path)
         except OSError as error:
@@ -228,8 +228,12 @@ class ResultStore:
         return tasks
 
 
-def _keys_in_name(path: Path) -> frozenset[str]:
-    """What may be the key of the record in a file, by its name."""
+def keys_in_name(path: Path) -> frozenset[str]:
+    """What may be the key of the record in a file, by its name.
+
+    Args:
+        path: the file.
+    """
     return frozenset(path.name.split(".")[-2:-1])
 
 
