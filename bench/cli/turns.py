@@ -51,7 +51,7 @@ class Turns:
                 self.claims.release(spec.path)
                 made.append(result)
             else:
-                self.claims.discard_sidecar(spec.path)
+                self.claims.discard_sidecars(spec.path)
                 mine.append(seed)
         return mine, made, others
 
@@ -81,7 +81,7 @@ class Turns:
             self.release(experiment, taken)
             return [], made, []
         for seed in stack:
-            self.claims.discard_sidecar(experiment.spec(seed).path)
+            self.claims.discard_sidecars(experiment.spec(seed).path)
         return taken, [], []
 
     def release(self, experiment: "Experiment", seeds: Sequence[int]) -> None:

@@ -22,6 +22,7 @@ import lzma
 import math
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -160,6 +161,19 @@ def sidecars_of(record: Path) -> list[Path]:
     """
     paths = record.parent.glob(f"{glob.escape(record.stem)}.*{SUFFIX}")
     return sorted(path for path in paths if (match := NAME.fullmatch(path.name)) and match[1] == record.stem)
+
+
+def remove_sidecars(record: Path, keep: str = "") -> None:
+    """Remove the sidecars beside a record. What lies there that is no file, or cannot be removed, stays.
+
+    Args:
+        record: the file of the record; it need not exist.
+        keep: the digest of the one that stays, if any.
+    """
+    for path in sidecars_of(record):
+        if path != sidecar_path(record, keep):
+            with suppress(OSError):  # such as that of a folder
+                path.unlink()
 
 
 def digest_of(arrays: Mapping[str, Array]) -> str:

@@ -37,8 +37,10 @@ from typing import Self
 
 from bench.errors import StoreError
 from bench.records.files import part_of
+from bench.records.json_file import read_all
 from bench.records.processes import Process
-from bench.records.sidecar import sidecars_of
+from bench.records.run import RunResult
+from bench.records.sidecar import remove_sidecars
 
 BEAT_SECONDS = 20.0
 STALE_SECONDS = 300.0
@@ -175,14 +177,11 @@ class Claims:
         return chain[-1]
 
     def remove_stale(self) -> None:
-        """Remove the claims of dead processes on runs that nobody has asked for again, and what they were recording.
-
-        A sidecar is written before its record. Where there is only a sidecar, the process died in between.
-        """
+        """Remove the claims of dead processes on runs that nobody has asked for again, and what they were recording."""
         for base in self.folder.rglob("*.claim"):
             match = NAME.fullmatch(base.relative_to(self.folder).as_posix())
             if match and self.holder(record := f"{match[1]}.json") is None and self.take(record):
-                self.discard_sidecar(record)
+                self.discard_sidecars(record)
                 self.release(record)
         for path in self.folder.rglob("*.claim.*"):
             claim = RunClaim.read(path) if LINKS.fullmatch(path.name) else None
@@ -190,13 +189,16 @@ class Claims:
                 with suppress(OSError):  # it took over a claim that is gone since
                     path.unlink()
 
-    def discard_sidecar(self, record: str) -> None:
-        """Remove the sidecar of a run that this process holds, if it has no record."""
+    def discard_sidecars(self, record: str) -> None:
+        """Remove the sidecars of a run that this process holds which its record does not name.
+
+        A sidecar is written before its record, so the process that wrote them has died in between.
+        """
         path = self.folder / record
-        if record in self._held and not os.path.lexists(path):
-            for left in sidecars_of(path):
-                with suppress(OSError):
-                    left.unlink()
+        if record in self._held:
+            found = read_all([path], RunResult)[0].values() if os.path.lexists(path) else [None]
+            for result in found:  # of a record that cannot be read it is not known which one it names
+                remove_sidecars(path, keep=result.sidecar if result else "")
 
     def _base(self, record: str) -> Path:
         return self.folder / f"{record.removesuffix('.json')}.claim"

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from bench.records.files import check_writable, content_of_file, set_aside, write_whole
 from bench.records.json_file import LARGEST, files_in, load, read_all, sort_out
 from bench.records.run import RunResult
-from bench.records.sidecar import Sidecar, sidecar_path, sidecars_of
+from bench.records.sidecar import Sidecar, remove_sidecars, sidecar_path
 from bench.records.spec import RunSpec
 from bench.store.beside import file_with_sidecar, files_of, sidecar_of_file
 
@@ -140,7 +140,7 @@ class ResultStore:
 
         A record of other data with the same revision, of other code or with other numbers, and files that cannot be
         used, are first put into the subfolder SUPERSEDED. So are files of the run that lie elsewhere, as those of
-        earlier versions do.
+        earlier versions do, and a folder in the place of one.
 
         Args:
             result: the record, with what lies beside it (`RunResult.beside`).
@@ -160,15 +160,16 @@ class ResultStore:
             if other.suffix == ".json" and (other != path or other in found.unusable):  # and no folder of records
                 set_aside(*files_of(other))
         (digest_in_use,) = [one.sidecar for one in read_all([path], RunResult)[0].values()] or [""]
+        beside = sidecar_path(path, result.sidecar)
         try:
             if result.beside is not None and result.sidecar:
-                write_whole(sidecar_path(path, result.sidecar), result.beside.to_bytes())
+                if beside.is_dir():
+                    set_aside(beside)
+                write_whole(beside, result.beside.to_bytes())
             result.save(self.folder)
             digest_in_use = result.sidecar
         finally:  # what no record names goes: the new sidecar if its record could not be written, else the old one
-            for left in sidecars_of(path):
-                if left != sidecar_path(path, digest_in_use):
-                    left.unlink(missing_ok=True)
+            remove_sidecars(path, keep=digest_in_use)
         return path
 
     def sidecar(self, result: RunResult) -> Sidecar:

@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from bench.records.processes import Process
-from bench.records.sidecar import sidecar_path
+from bench.records.sidecar import sidecar_path, sidecars_of
 from bench.store import claims as module
 from bench.store.claims import Claims
+from bench.store.results import ResultStore
 
 RECORD = "digits.erm.0.0123456789ab.json"
 BASE = "digits.erm.0.0123456789ab.claim"
@@ -246,6 +247,22 @@ def test_claims_and_sidecars_of_dead_processes_are_removed_and_nothing_else(tmp_
     with Claims(tmp_path) as claims:
         claims.remove_stale()
     assert sorted(tmp_path.iterdir()) == sorted(kept)
+
+
+def test_what_a_dead_process_left_beside_an_older_record_is_removed(tmp_path, dead, make_result):
+    """Its sidecar stays, and all of them where it cannot be read which one is its own."""
+    store = ResultStore(tmp_path)
+    for seed in (0, 1):
+        path = store.put(make_result(seed=seed))
+        left = sidecar_path(path, "f" * 12)
+        left.touch()
+        if seed:
+            path.write_text("half")
+        kept = [*sidecars_of(path)] if seed else [one for one in sidecars_of(path) if one != left]
+        forged(path.parent, dead, name=path.with_suffix(".claim").name)
+        with Claims(tmp_path) as claims:
+            claims.remove_stale()
+        assert sidecars_of(path) == kept
 
 
 def test_claims_lie_beside_their_records_in_the_folder_of_the_task(tmp_path, dead):

@@ -87,6 +87,20 @@ def test_a_record_that_was_read_is_put_without_what_lies_beside_it(store, make_r
     assert store.sidecar(store.load()[0][0]).arrays.keys() == ARRAYS.keys()
 
 
+@pytest.mark.parametrize("own", [True, False])
+def test_a_folder_that_is_named_like_a_sidecar_is_not_lost(store, make_result, own):
+    """It is set aside where the run's own sidecar belongs; another one stays."""
+    result = make_result(arrays=ARRAYS)
+    folder = sidecar_path(store.path(result.spec), result.sidecar if own else "0123456789ab")
+    folder.mkdir(parents=True)
+    (folder / "notes").write_text("mine")
+    path = store.put(result)
+    assert store.load() == ([result], {})
+    assert store.sidecar(store.load()[0][0]).arrays.keys() == ARRAYS.keys()
+    kept = path.parent / "superseded" / folder.name if own else folder
+    assert (kept / "notes").read_text() == "mine"
+
+
 def failing(error: BaseException):
     def fail(*args: object, **kwargs: object) -> None:
         raise error
