@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from bench.errors import StoreError
-from bench.records.files import check_writable, content_of_file, write_whole
+from bench.records.files import check_replaceable, check_writable, content_of_file, write_whole
 from bench.records.json_file import JsonRecord, files_in, read_all
 from bench.records.run import RunResult
-from bench.records.sidecar import sidecar_path, sidecars_of
+from bench.records.sidecar import remove_sidecars, sidecar_path
 from bench.store.beside import content_beside, file_with_sidecar, is_format_1
 from bench.store.claims import Claims
 from bench.store.conversion import converted
@@ -29,15 +29,15 @@ class Merged:
     """What was taken over, and what was not.
 
     Attributes:
-        written: the files of the records that were taken.
+        written: file of a record that was taken -> the one that it was taken from.
         there: the number of records that were there already.
         other_costs: that of records whose costs or dates alone are others than those of the record that is there.
-        completed: that of records that were there, and got what was missing beside them.
+        completed: that of records that were there, and got what was missing or damaged beside them.
         conflicts: file -> how it differs from the record of the same run that is there.
         left: file -> why it was not taken.
     """
 
-    written: list[Path] = field(default_factory=list)
+    written: dict[Path, Path] = field(default_factory=dict)
     there: int = 0
     other_costs: int = 0
     completed: int = 0
@@ -98,6 +98,7 @@ class _Taking(Generic[R]):
             if self._is_there(record, file):
                 return
             contents = _contents(record, file)
+            check_replaceable(_places(self.target, record))
         except StoreError as error:
             self.merged.left[file] = str(error).removeprefix(f"{file.parent}{os.sep}")
             return
@@ -110,7 +111,7 @@ class _Taking(Generic[R]):
             self._add(path)  # the process that held it may have recorded it meanwhile
             if not self._is_there(record, file):
                 _write(path, getattr(record, "sidecar", ""), *contents)
-                self.merged.written.append(path)
+                self.merged.written[path] = file
         finally:
             claims.release(record.path)
 
@@ -124,7 +125,8 @@ class _Taking(Generic[R]):
             elif other == record:
                 self.merged.there += 1
             elif different := what_differs(other, record):
-                self.merged.conflicts[file] = f"{path} is another record of it: {different}"
+                origin = f", taken from {self.merged.written[path]}," if path in self.merged.written else ""
+                self.merged.conflicts[file] = f"{path}{origin} is another record of it: {different}"
             else:
                 self.merged.other_costs += 1
             if not isinstance(other, str) and getattr(other, "sidecar", "") == getattr(record, "sidecar", "") != "":
@@ -152,11 +154,25 @@ class _Taking(Generic[R]):
                 yield path, f"it holds the record that belongs in {other.path}"
 
     def _complete(self, path: Path, record: Any, file: Path) -> None:
-        """Write what is missing beside a record that is there, and that has the same digest of it."""
-        beside = sidecar_path(path, record.sidecar)
-        if not os.path.lexists(beside) and not is_format_1(path):
+        """Write what is missing or damaged beside a record that is there, and that has the same digest of it.
+
+        Raises StoreError where it cannot be written, or is not whole beside this record either.
+        """
+        if is_format_1(path):
+            return
+        try:
+            content_beside(record, path)
+        except StoreError:
+            beside = sidecar_path(path, record.sidecar)
+            check_replaceable([beside])
             write_whole(beside, _content(record, file))
             self.merged.completed += 1
+
+
+def _places(folder: Path, record: Any) -> list[Path]:
+    """The files that a record and its sidecar have in a folder."""
+    path = folder / record.path
+    return [path, sidecar_path(path, record.sidecar)] if getattr(record, "sidecar", "") else [path]
 
 
 def _contents(record: Any, file: Path) -> tuple[bytes, bytes]:
@@ -188,8 +204,7 @@ def _write(path: Path, digest: str, content: bytes, beside: bytes) -> None:
         write_whole(path, content)
     except BaseException:
         if not path.exists():  # it would be of no record
-            for left in sidecars_of(path):
-                left.unlink(missing_ok=True)
+            remove_sidecars(path)
         raise
 
 

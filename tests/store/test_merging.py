@@ -48,7 +48,7 @@ def test_each_record_is_taken_once_and_byte_by_byte(make_result, tmp_path):
     assert (len(first.written), first.there, len(second.written), second.there) == (2, 0, 2, 1)
     assert contents(tmp_path / "all") == contents(tmp_path / "a") | contents(tmp_path / "b")
     again = merged(tmp_path / "b", tmp_path / "all")
-    assert (again.written, again.there, again.conflicts, again.left) == ([], 3, {}, {})
+    assert (again.written, again.there, again.conflicts, again.left) == ({}, 3, {}, {})
 
 
 def test_other_costs_dates_and_machines_are_no_conflict_and_what_is_there_stays(make_result, tmp_path):
@@ -56,7 +56,7 @@ def test_other_costs_dates_and_machines_are_no_conflict_and_what_is_there_stays(
     put(tmp_path / "b", predicted(make_result, seconds=9.0, device="CPU B"))
     before = contents(tmp_path / "a")
     found = merged(tmp_path / "b", tmp_path / "a")
-    assert (found.other_costs, found.there, found.conflicts, found.written) == (1, 0, {}, [])
+    assert (found.other_costs, found.there, found.conflicts, found.written) == (1, 0, {}, {})
     assert contents(tmp_path / "a") == before
 
 
@@ -112,7 +112,7 @@ def test_a_record_under_another_name_in_the_target_is_found(make_result, tmp_pat
     put(tmp_path / "b", other_numbers(predicted(make_result)))
     found = Merged()
     merge(tmp_path / "b", tmp_path / "a", RunResult, found)
-    assert (len(found.conflicts), found.written) == (1, [])
+    assert (len(found.conflicts), found.written) == (1, {})
 
 
 DAMAGES = {
@@ -147,12 +147,71 @@ def test_a_damaged_file_in_the_place_of_a_record_is_named_and_stays(make_result,
     assert contents(tmp_path / "a") == before
 
 
-def test_a_record_whose_sidecar_is_missing_gets_it_from_an_equal_one(make_result, tmp_path):
+SIDECARS = {
+    "missing": lambda beside: beside.unlink(),
+    "empty": lambda beside: beside.write_bytes(b""),
+    "half": lambda beside: beside.write_bytes(beside.read_bytes()[:50]),
+    "another": lambda beside: beside.write_bytes(Sidecar({"epoch": [1]}).to_bytes()),
+}
+
+
+@pytest.mark.parametrize("name", SIDECARS)
+def test_a_record_whose_sidecar_is_not_whole_gets_it_from_an_equal_one(name, make_result, tmp_path):
     (there,) = put(tmp_path / "a", predicted(make_result))
     put(tmp_path / "b", predicted(make_result, seconds=9.0))
-    sidecars_of(there)[0].unlink()
+    (beside,) = sidecars_of(there)
+    content = beside.read_bytes()
+    SIDECARS[name](beside)
     found = merged(tmp_path / "b", tmp_path / "a")
-    assert (found.completed, found.other_costs) == (1, 1)
+    assert (found.completed, found.other_costs, found.left) == (1, 1, {})
+    assert beside.read_bytes() == content
+    assert merged(tmp_path / "b", tmp_path / "a").completed == 0
+
+
+@pytest.mark.parametrize("name", SIDECARS)
+def test_two_records_without_whole_sidecars_are_named(name, make_result, tmp_path):
+    paths = [put(tmp_path / folder, predicted(make_result))[0] for folder in "ab"]
+    for path in paths:
+        SIDECARS[name](sidecars_of(path)[0])
+    before, found = contents(tmp_path), Merged()
+    merge(tmp_path / "b", tmp_path / "a", RunResult, found)
+    assert (found.completed, found.written) == (0, {}) and found.left.keys() == {paths[1]}
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_folder_in_the_place_of_a_sidecar_is_named_and_the_rest_is_taken(there, make_result, tmp_path):
+    here, _ = put(tmp_path / "b", predicted(make_result), predicted(make_result, seed=1))
+    (path,) = put(tmp_path / "a", predicted(make_result))
+    (beside,) = sidecars_of(path)
+    beside.unlink()
+    beside.mkdir()
+    (beside / "notes").touch()
+    if not there:
+        path.unlink()
+    found = Merged()
+    merge(tmp_path / "b", tmp_path / "a", RunResult, found)
+    assert len(found.written) == 1 and found.left.keys() == {here}
+    assert f"{beside} is a folder" in found.left[here] and (beside / "notes").exists()
+
+
+def test_what_a_killed_process_left_in_the_target_is_removed_and_folders_stay(make_result, tmp_path):
+    (path,) = put(tmp_path / "b", predicted(make_result))
+    folder = tmp_path / "a" / path.parent.relative_to(tmp_path / "b")
+    mine = folder / f"{path.stem}.0123456789ab.xz"
+    mine.mkdir(parents=True)
+    found = Merged()
+    merge(tmp_path / "b", tmp_path / "a", RunResult, found)
+    assert len(found.written) == 1 and mine.is_dir()
+
+
+def test_a_conflict_names_the_file_that_the_other_record_was_taken_from(make_result, tmp_path):
+    (one,) = put(tmp_path / "b", predicted(make_result))
+    (other,) = put(tmp_path / "c", other_numbers(predicted(make_result)))
+    found = Merged()
+    for name in "bc":
+        merge(tmp_path / name, tmp_path / "a", RunResult, found)
+    assert f"taken from {one}," in found.conflicts[other]
 
 
 @pytest.mark.parametrize("writes", range(1, 6))
@@ -208,7 +267,7 @@ def test_records_of_format_1_are_written_in_the_form_of_today(make_result, tmp_p
     assert ResultStore(tmp_path / "a").sidecar(taken).history == result.history
     assert merged(tmp_path / "b", tmp_path / "a").there == 1
     again = merged(tmp_path / "a", tmp_path / "b")
-    assert (again.there, again.written) == (1, [])
+    assert (again.there, again.written) == (1, {})
 
 
 # The command

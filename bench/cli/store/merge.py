@@ -31,9 +31,10 @@ def merge(folders: Sequence[Path], out: Path) -> None:
     """Take the records of output folders into one, such as those of several machines.
 
     Each DIR is an output folder, or a folder of records in one. Records that are there already stay as they are. Where
-    both have a record of one run, with other numbers or by other code, both are named and nothing is changed; so is
-    what cannot be read, and records whose sidecars are missing or damaged. The exit code is then 1. Two records of a
-    run that differ in costs and dates alone are one. Records of earlier versions are written in the form of today.
+    both have a record of one run, with other numbers or by other code, both are named and the second is not taken; nor
+    is what cannot be read, and records whose sidecars are missing or damaged. The exit code is then 1. Two records of a
+    run that differ in costs and dates alone are one. A sidecar that is missing or damaged beside a record that is there
+    is written anew. Records of earlier versions are written in the form of today.
 
     An interrupt leaves whole records, and giving the same command again takes the rest.
     """
@@ -92,14 +93,14 @@ def _tell(merged: "Merged", out: Path) -> None:
     for path, why in merged.left.items():
         say(f"left {path}: {why}", err=True)
     for path, why in merged.conflicts.items():
-        say(f"conflict: {path}: {why}; nothing was changed, so move one of the two away", err=True)
+        say(f"conflict: {path}: {why}; it was not taken, so move one of the two away", err=True)
     parts = [f"took {len(merged.written):,} records into {out}"]
     if merged.there:
         parts.append(f"{merged.there:,} were there already")
     if merged.other_costs:
         parts.append(f"{merged.other_costs:,} differ(s) from those there in costs and dates alone, which stay")
     if merged.completed:
-        parts.append(f"{merged.completed:,} that were there got their missing sidecars")
+        parts.append(f"{merged.completed:,} that were there got whole sidecars")
     if merged.conflicts:
         parts.append(f"{len(merged.conflicts):,} conflict(s)")
     if merged.left:
