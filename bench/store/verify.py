@@ -87,7 +87,8 @@ class _Verifying:
     """One look at a folder.
 
     Attributes:
-        copies: file of a record as its spec has it -> file where it was read -> its digest.
+        copies: file of a record as its spec has it -> the files where it was read -> its digest.
+        elsewhere: file -> the record, of those that do not lie where their specs have them.
         named: file of a record -> its sidecar, as the record names it; None where it names none.
     """
 
@@ -95,6 +96,7 @@ class _Verifying:
     recompute: Recompute | None
     found: Verified = field(default_factory=Verified)
     copies: dict[str, dict[Path, str]] = field(default_factory=lambda: defaultdict(dict))
+    elsewhere: dict[Path, RunResult] = field(default_factory=dict)
     named: dict[Path, Path | None] = field(default_factory=dict)
 
     def all(self) -> None:
@@ -107,6 +109,8 @@ class _Verifying:
                 for path in files:
                     others = ", ".join(str(other) for other in files if other != path)
                     self.found.add(path, f"{others} is another record of the same run: move all but one away")
+        for path, result in self.elsewhere.items():
+            self._elsewhere(result, path)
         now = time.time()
         for path in beside:
             if why := self._without_record(path, now):
@@ -123,15 +127,37 @@ class _Verifying:
         for result in records.values():
             self.found.records += 1
             self.copies[result.path][path] = result.values()["digest"]
-            self.named[path] = sidecar_path(path, result.sidecar) if result.sidecar else None
-            if path.name != result.file:
-                self.found.add(path, f"it holds the record that belongs in {result.path}: rename it, or move it away")
-            elif path != self.folder / result.path and not (path.parent == self.folder and is_format_1(path)):
-                self.found.add(path, f"it belongs in {result.path}: move it there, with what lies beside it")
-            self._beside(result, path)
+            if path == self.folder / result.path or self._of_format_1(result, path):
+                self._in_place(result, path)
+            else:
+                self.elsewhere[path] = result
 
-    def _beside(self, result: RunResult, path: Path) -> None:
+    def _of_format_1(self, result: RunResult, path: Path) -> bool:
+        """Whether a record lies where those of the first format did."""
+        return path == self.folder / result.file and is_format_1(path)
+
+    def _elsewhere(self, result: RunResult, path: Path) -> None:
+        """Say where a record belongs that lies elsewhere."""
+        files = self.copies[result.path]
+        if len(set(files.values())) > 1:  # which has been said
+            return
+        first = next((file for file in files if file not in self.elsewhere), next(iter(files)))
+        beside = sidecar_path(path, result.sidecar)
+        its_own = path.name == result.file or not NAME.fullmatch(path.name)  # and not what another run's record left
+        is_there = bool(result.sidecar) and its_own and os.path.lexists(beside)
+        also = f", with {beside.name}" if is_there else ""
+        if path != first:
+            self.found.add(path, f"it is a copy of {first}: remove it{also}")
+        elif path.name != result.file:
+            self.found.add(path, f"it holds the record that belongs in {result.path}: rename it{also}, or move it away")
+        else:
+            self.found.add(path, f"it belongs in {result.path}: move it there{also}")
+            if is_there or not os.path.lexists(sidecar_path(self.folder / result.path, result.sidecar)):
+                self._in_place(result, path)
+
+    def _in_place(self, result: RunResult, path: Path) -> None:
         """Verify what lies beside a record against it."""
+        self.named[path] = sidecar_path(path, result.sidecar) if result.sidecar else None
         try:
             beside = sidecar_of_file(result, path)
         except StoreError as error:
@@ -173,11 +199,15 @@ class _Verifying:
         if holder_of(record, now) or not os.path.lexists(path):  # its record is being written
             return ""
         if not os.path.lexists(record):
+            if any((one.file, one.sidecar) == (record.name, match and match[2]) for one in self.elsewhere.values()):
+                return ""  # it is said where that record belongs
             return (
                 f"it has no record {record.name}: writing was cut off between the two; give the command of that run "
                 f"again, which replaces it, or move it away"
             )
         if match and record in self.named and self.named[record] != path:
+            if path.is_dir():
+                return "it is a folder, in a place where sidecars lie, so move it away"
             return f"{record.name} is of another sidecar: it was left by a process that was killed, so remove it"
         return ""
 

@@ -117,7 +117,7 @@ def damage(name):
         ),
         "a record that was edited": (lambda o, t, make: o.write_text(o.read_text().replace("0.75", "0.7")), "by hand"),
         "half a record": (lambda o, t, make: o.write_bytes(o.read_bytes()[:300]), "give the command of its run again"),
-        "the record of another run": (lambda o, t, make: shutil.copy(t, o), "holds the record that belongs in"),
+        "the record of another run": (lambda o, t, make: shutil.copy(t, o), "it is a copy of"),
         "a newer record": (lambda o, t, make: o.write_text('{"format": 3}'), "use that version"),
     }[name]
 
@@ -149,6 +149,40 @@ def test_a_record_in_another_folder_or_under_another_name_is_named(two):
     assert f"it belongs in class_fairness-v1/digits/{two[0].name}" in found[two[0].name]
     assert "rename it" in found["mine.json"]
     assert found.keys() == {two[0].name, "mine.json"}
+
+
+def test_a_record_that_another_run_s_has_replaced_is_the_only_thing_that_is_named(two):
+    """The sidecar of the record that is lost is its only trace, and no other run is to be made."""
+    two[1].replace(two[0])
+    found = problems(two[0])
+    assert found.keys() == {two[0].name}
+    assert "rename it, or move it away" in found[two[0].name] and beside(two[0]).name not in found[two[0].name]
+
+
+def test_of_equal_copies_those_elsewhere_are_to_be_removed(two):
+    elsewhere = two[0].parent / "mine"
+    elsewhere.mkdir()
+    for path in (two[0], beside(two[0])):
+        shutil.copy(path, elsewhere)
+    shutil.copy(two[1], two[1].with_name("copy.json"))
+    found = problems(two[0])
+    assert found == {
+        two[0].name: f"it is a copy of {two[0]}: remove it, with {beside(two[0]).name}",
+        "copy.json": f"it is a copy of {two[1]}: remove it",
+    }
+
+
+def test_a_record_in_another_folder_than_its_sidecar_is_named_once(two):
+    wrong = two[0].parent.parent / "elsewhere"
+    wrong.mkdir()
+    two[0].rename(wrong / two[0].name)
+    assert problems(two[1]) == {two[0].name: f"it belongs in class_fairness-v1/digits/{two[0].name}: move it there"}
+
+
+def test_a_folder_among_sidecars_is_not_to_be_removed(two):
+    (two[0].parent / f"{two[0].stem}.0123456789ab.xz").mkdir()
+    (found,) = problems(two[0]).values()
+    assert "it is a folder" in found and "remove" not in found
 
 
 def test_different_records_of_one_run_are_named(two, make_result, tmp_path):
