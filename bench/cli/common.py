@@ -158,5 +158,11 @@ def table(title: str, rows: Sequence[Sequence[str]], heads: Sequence[str] = ()) 
         columns.add_row(*map(visible, row))
     if title:
         console.print(visible(title), style="bold")
-    console.print(columns)
+    if console.is_terminal:
+        console.print(columns)
+    else:
+        with console.capture() as capture:
+            console.print(columns)
+        for line in capture.get().splitlines():
+            console.print(line.rstrip(), soft_wrap=True)  # rich fills the last column with blanks
     console.print()

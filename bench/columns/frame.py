@@ -18,6 +18,8 @@ BEFORE = (
     *("dataset_options", "protocol_options", "model_options", "recipe", "code", "validation"),
 )
 """The first columns, which say what a run is; `options` are those of the method."""
+CHOSEN = ("seed", "rule", "epoch", "set", "metric", "value")
+"""The columns after them: the value of a metric."""
 READ: dict[str, Callable[[str], str]] = dict.fromkeys(OPTIONS, lambda text: canonical(json.loads(text)))
 READ["off_recipe"] = lambda text: ",".join(json.loads(text))
 """Columns whose texts are shown otherwise than they are stored."""
@@ -37,7 +39,7 @@ def frame_of(tasks: Sequence[Columns], metrics: Collection[str] | None = None) -
     import pandas as pd
 
     frames = [_frame_of(columns, metrics) for columns in tasks]
-    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=[*BEFORE, *CHOSEN, *COSTS])
 
 
 def _frame_of(columns: Columns, metrics: Collection[str] | None) -> "pd.DataFrame":

@@ -12,6 +12,9 @@ from bench.text import join_first
 KEY = re.compile(r"[0-9a-fA-F]{4,12}")
 """A key, or a beginning of one that may be given for it."""
 
+SHORT = re.compile(r"[0-9a-fA-F]{1,3}")
+"""A beginning that is too short: too many keys have it."""
+
 
 def record_in(path: Path) -> RunResult:
     """The record in a file.

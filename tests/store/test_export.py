@@ -56,6 +56,8 @@ def test_each_format_has_the_values_to_the_last_bit(form, folder):
     assert rows(form, Path(f"new/table.{form}").read_bytes()) == expected
     done = bench("--out", "out", "--format", form, "--metric", "tprd")
     assert rows(form, done.stdout_bytes) == expected
+    assert bench("--out", "out", "--metric", "tprd", "--file", f"again.{form}").exit_code == 0
+    assert rows(form, Path(f"again.{form}").read_bytes()) == expected
 
 
 def test_filters_and_metrics_choose_rows(folder):
@@ -91,6 +93,7 @@ WRONG = {
     "no such metric": (["--metric", "tprdd"], "unknown metric 'tprdd': did you mean 'tprd'?"),
     "no such run": (["--method", "forml"], "there is: erm on digits (mlp), learner on digits (cnn)"),
     "no such format": (["--format", "xml"], "is not one of"),
+    "the ending of another format": (["--format", "csv", "--file", "r.parquet"], "has not the ending of csv"),
     "a folder": (["--file", "out"], "is a directory"),
     "a pipe": (["--file", "pipe"], "no file that can be replaced"),
     "no records": (["--out", "nowhere"], "has no folder 'results'"),

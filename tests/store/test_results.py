@@ -287,6 +287,15 @@ def test_the_frame_has_a_row_for_each_value(store, make_result):
     ]
 
 
+def test_the_frame_of_no_run_has_the_same_columns(store, make_result):
+    empty = store.frame()
+    store.put(make_result(seed=2, status="diverged"))
+    failed = store.frame()
+    store.put(make_result(seed=1))
+    assert len(empty) == len(failed) == 0
+    assert list(empty.columns) == list(failed.columns) == list(store.frame().columns)
+
+
 # Format 1
 
 FORMAT_1 = Path(__file__).parents[1] / "records" / "format_1" / "communities.forml.1.5f77a28ccb5b.json"

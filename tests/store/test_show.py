@@ -57,7 +57,8 @@ def test_it_is_found_by_its_key_a_beginning_of_it_and_its_file(path):
         "note it is made up",
     ):
         assert part in text
-    assert len(shown.stdout.splitlines()) <= 40
+    lines = shown.stdout.splitlines()
+    assert len(lines) <= 40 and lines == [line.rstrip() for line in lines]
 
 
 def test_a_plugin_of_that_name_is_shown_instead(path, monkeypatch):
@@ -123,6 +124,7 @@ def test_a_beginning_of_several_keys_names_them(make_result, tmp_path):
 
 WRONG = {
     "too short": ("abc", "unknown name 'abc'"),
+    "a key that is too short": ("466", "give four digits of its key or more"),
     "no hex": ("ermm", "did you mean 'erm'?"),
     "no such key": ("00000000", "no record in bench-results/results has a key that begins with 00000000"),
     "too long": ("0" * 13, "unknown name"),

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.option("--format", "form", type=click.Choice(FORMATS), default="csv", show_default=True, help="Of the file.")
+@click.option(
+    "--format", "form", type=click.Choice(FORMATS), help="Of the file. The default is the file's ending, or csv."
+)
 @click.option("--metric", "metrics", multiple=True, metavar="NAME", help="Only this metric. May be repeated.")
 @click.option(
     "--file",
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
 )
 @filter_options
 @out_option
-def export(form: str, metrics: Sequence[str], file: Path | None, out: Path, **asked: Any) -> None:
+def export(form: str | None, metrics: Sequence[str], file: Path | None, out: Path, **asked: Any) -> None:
     """Write the records as one long table for other programs.
 
     There is a row for each finished run, selection rule, set and metric, with the settings of the run and its costs.
@@ -36,6 +38,7 @@ def export(form: str, metrics: Sequence[str], file: Path | None, out: Path, **as
     """
     from bench.records.files import check_replaceable, check_writable, write_whole
 
+    form = _format(form, file)
     if form == "parquet" and not file and sys.stdout.isatty():
         raise BenchError("parquet is not for a terminal: name a file with --file")
     folder = folder_of_records(out)
@@ -55,6 +58,14 @@ def export(form: str, metrics: Sequence[str], file: Path | None, out: Path, **as
         sys.stdout.buffer.write(content)
         sys.stdout.buffer.flush()
     sys.exit(1 if unused else 0)
+
+
+def _format(form: str | None, file: Path | None) -> str:
+    """The format that is asked for. Raises BenchError where the ending of the file is that of another one."""
+    ending = file.suffix.removeprefix(".").lower() if file else ""
+    if form and ending in FORMATS and ending != form:
+        raise BenchError(f"{file} has not the ending of {form}: leave out --format, or name another file")
+    return form or (ending if ending in FORMATS else "csv")
 
 
 def _frame(folder: Path) -> "tuple[pd.DataFrame, list[str]]":

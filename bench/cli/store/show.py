@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bench.cli.common import data_dir_option, debug_option, installed, out_option, say, table
-from bench.errors import StoreError, UnknownNameError
+from bench.errors import BenchError, StoreError, UnknownNameError
 from bench.records.spec import OPTION_FIELDS, option_name
 from bench.registry import KINDS
 
@@ -82,11 +82,13 @@ def show(name: str, data_dir: Path | None, out: Path) -> None:
 def _show_run(name: str, out: Path, unknown: UnknownNameError) -> None:
     """Show a record. Raises the error that is given for what is neither a file nor a key."""
     from bench.cli.store.record import show_record
-    from bench.store.one import KEY, record_in, record_of_key
+    from bench.store.one import KEY, SHORT, record_in, record_of_key
 
     path = Path(name)
     is_file = os.path.lexists(path) or path.suffix == ".json"
     if not is_file and not KEY.fullmatch(name):
+        if SHORT.fullmatch(name):
+            raise BenchError(f"{unknown}; for a run, give four digits of its key or more")
         raise unknown
     try:
         result, path = (record_in(path), path) if is_file else record_of_key(out / "results", name)
