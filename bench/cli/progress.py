@@ -3,8 +3,8 @@
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from typing import Any
+from contextlib import ExitStack, contextmanager, suppress
+from typing import Any, TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -59,7 +59,7 @@ class _Watch(Observer):
         self.kept = epoch if self.resumes else self.first
 
     def note(self, text: str) -> None:
-        print(visible(f"{self.title}: {text}"), file=sys.stderr, flush=True)
+        _print(f"{self.title}: {text}", sys.stderr)
 
     def interrupted(self) -> None:
         """Says what the same command will do."""
@@ -122,7 +122,13 @@ class _Lines(_Watch):
         self.shown = now
         left = max(0.0, (now - self.began) * (self.method.training_epochs - done) / (done - self.resumed))
         line = f"{self.title}: {where}  {self.values}" + (f"  {left:.0f} s left" if left else "")
-        print(visible(line), flush=True)
+        _print(line, sys.stdout)
+
+
+def _print(line: str, file: TextIO) -> None:
+    """A line about a training. Where nobody reads any more, the training goes on without it."""
+    with suppress(OSError):
+        print(visible(line), file=file, flush=True)
 
 
 class _Bar(_Watch):
@@ -196,7 +202,7 @@ def _tenths() -> Callable[[str, float], None]:
         nonlocal shown
         line = f"{what}: {10 * int(10 * done + 1e-9)} %"
         if line != shown:
-            print(visible(line), file=sys.stderr, flush=True)
+            _print(line, sys.stderr)
         shown = line
 
     return tell

@@ -12,6 +12,7 @@ from bench import Method
 from bench.cli import main
 from bench.errors import BenchError
 from bench.registry import Offer, Plugin
+from bench.store.results import ResultStore
 
 RUN = ["run", "--method", "erm", "--dataset", "digits", "--epochs", "1", "--seeds", "2"]
 
@@ -44,6 +45,18 @@ def test_the_tables_are_written_before_the_summary_is_printed(tmp_path, monkeypa
     monkeypatch.setattr("bench.cli.summary.table", closed)
     CliRunner().invoke(main, RUN)
     assert (tmp_path / "bench-results" / "class_fairness-v1-digits.md").exists()
+
+
+@pytest.mark.parametrize("closed", ["stdout", "stderr"])
+def test_a_run_whose_output_nobody_reads_is_recorded_as_what_it_is(tmp_path, closed):
+    """As of `bench run | head`: it was recorded as a failure of the method, with a BrokenPipeError."""
+    ours, its = os.pipe()
+    os.close(ours)
+    words = [sys.executable, "-m", "bench.cli", *RUN, "--out", str(tmp_path)]
+    subprocess.run(words, **({"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL} | {closed: its}))
+    os.close(its)
+    records = ResultStore(tmp_path / "results").load()[0]
+    assert {(record.status, record.error) for record in records} == {("ok", "")}
 
 
 @pytest.fixture
