@@ -1,6 +1,7 @@
 """What lies beside the file of one record. Nothing here imports torch."""
 
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,8 +9,9 @@ from bench.errors import StoreError
 from bench.records.files import content_of_file
 from bench.records.format_1 import sidecar_of
 from bench.records.json_file import LARGEST as LARGEST_RECORD
+from bench.records.json_file import read_all
 from bench.records.run import RunResult
-from bench.records.sidecar import LARGEST, Sidecar, sidecar_path, sidecars_of
+from bench.records.sidecar import LARGEST, Sidecar, remove_sidecars, sidecar_path, sidecars_of
 
 ARRAYS = ".npz"
 """The ending of the file of arrays that lay beside records of format 1."""
@@ -67,6 +69,19 @@ def content_beside(result: RunResult, file: Path) -> tuple[bytes, Sidecar]:
         raise StoreError(f"{path} cannot be read: {error.strerror}") from error
     except (StoreError, ValueError) as error:
         raise StoreError(f"{path}: {error}") from error
+
+
+def remove_unnamed(file: Path) -> None:
+    """Remove the sidecars beside a record that it does not name. A sidecar is written before its record, so a process
+    that has died in between has left them.
+
+    Args:
+        file: that of the record. If it does not exist, all of them go; if it cannot be read, none, as it is not known
+            which is its own.
+    """
+    named = [result.sidecar for result in read_all([file], RunResult)[0].values()]
+    if named or not os.path.lexists(file):
+        remove_sidecars(file, keep="".join(named))
 
 
 def is_format_1(file: Path) -> bool:

@@ -37,10 +37,8 @@ from typing import Self
 
 from bench.errors import StoreError
 from bench.records.files import part_of
-from bench.records.json_file import read_all
 from bench.records.processes import Process
-from bench.records.run import RunResult
-from bench.records.sidecar import remove_sidecars
+from bench.store.beside import remove_unnamed
 
 BEAT_SECONDS = 20.0
 STALE_SECONDS = 300.0
@@ -190,15 +188,9 @@ class Claims:
                     path.unlink()
 
     def discard_sidecars(self, record: str) -> None:
-        """Remove the sidecars of a run that this process holds which its record does not name.
-
-        A sidecar is written before its record, so the process that wrote them has died in between.
-        """
-        path = self.folder / record
+        """Remove the sidecars of a run that this process holds which its record does not name."""
         if record in self._held:
-            found = read_all([path], RunResult)[0].values() if os.path.lexists(path) else [None]
-            for result in found:  # of a record that cannot be read it is not known which one it names
-                remove_sidecars(path, keep=result.sidecar if result else "")
+            remove_unnamed(self.folder / record)
 
     def _base(self, record: str) -> Path:
         return self.folder / f"{record.removesuffix('.json')}.claim"
