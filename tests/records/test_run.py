@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from bench.recipe import Recipe
 from bench.records.blocks import entries_of
+from bench.records.json_file import files_in
 from bench.records.run import RunResult
 from bench.records.spec import RunSpec, canonical, digest
 
@@ -169,7 +170,7 @@ def test_a_section_without_an_entry_that_all_records_have_is_damaged(make_result
         RunResult.from_json(json.dumps(values))
 
 
-COMMITTED = sorted((Path(__file__).parents[2] / "leaderboards" / "results").rglob("*.json"))
+COMMITTED = files_in(Path(__file__).parents[2] / "leaderboards" / "results")
 
 
 def test_committed_records_are_written_as_they_were_read():
