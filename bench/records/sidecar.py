@@ -30,6 +30,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.errors import StoreError
 from bench.records.spec import canonical
+from bench.text import cut
 
 if TYPE_CHECKING:
     import numpy as np
@@ -130,16 +131,17 @@ class Sidecar:
             raise StoreError(f"its format is {form!r}, expected {FORMAT}: it was written by another version of bench")
         try:
             arrays = _decoded(about["arrays"], rest)
+            beside, found = cls._of(arrays), digest_of(arrays)
         except (ValueError, LookupError, TypeError, ArithmeticError, SyntaxError) as error:
             raise StoreError(f"it is damaged: {error}") from error
-        if (found := digest_of(arrays)) != digest:
+        if found != digest:
             raise StoreError(f"it does not belong to its record: its digest is {found}, expected {digest}")
-        return cls._of(arrays)
+        return beside
 
     @classmethod
     def _of(cls, arrays: Arrays) -> Sidecar:
         """A sidecar of the arrays of its file, the columns of the history among them."""
-        history = {name.removeprefix(HISTORY): _values(a) for name, a in arrays.items() if name.startswith(HISTORY)}
+        history = {n.removeprefix(HISTORY): _values(n, a) for n, a in arrays.items() if n.startswith(HISTORY)}
         return cls(history, {name: a for name, a in arrays.items() if not name.startswith(HISTORY)})
 
 
@@ -202,8 +204,10 @@ def _column(name: str, values: Sequence[float | None]) -> Array:
         return numbers.astype(np.float32) if name.startswith(TRAIN) else numbers
 
 
-def _values(array: Array) -> list[float | None]:
-    """A column of the history, with None for NaN."""
+def _values(name: str, array: Array) -> list[float | None]:
+    """A column of the history, with None for NaN. Raises ValueError for an array that is no column."""
+    if array.ndim != 1:
+        raise ValueError(f"{name} has {array.ndim} dimensions, expected 1")
     return [None if isinstance(value, float) and math.isnan(value) else value for value in array.tolist()]
 
 
@@ -265,6 +269,8 @@ def _decoded(entries: Sequence[Any], rest: bytes) -> dict[str, Array]:
     arrays: dict[str, Array] = {}
     begin = 0
     for name, kind, shape, form in entries:
+        if not isinstance(name, str):
+            raise ValueError(f"the name of an array is {cut(repr(name))}, expected a text")
         dtype = np.dtype(kind)
         if dtype.str != kind or dtype.hasobject:
             raise ValueError(f"{name} is of the type {kind!r}")

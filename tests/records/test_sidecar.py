@@ -167,7 +167,19 @@ REFUSED = {
     "an unknown form": (pressed([["a", "<f2", [1], "spiral"]], bytes(2)), "it is damaged"),
     "a form that is no text": (pressed([["a", "<f2", [1], 3]], bytes(2)), "it is damaged"),
     "after nothing": (pressed([["a", "<f2", [1], "after b"]], bytes(2)), "it is damaged"),
-    "a name that is no text": (pressed([[["a"], "<f8", [1], "plain"]], bytes(8)), "it is damaged"),
+    "a name that is a list": (pressed([[["a"], "<f8", [1], "plain"]], bytes(8)), "it is damaged: the name of an array"),
+    "a name that is a number": (
+        pressed([["a", "<f8", [1], "plain"], [7, "<f8", [1], "plain"]], bytes(16)),
+        "it is damaged: the name of an array is 7, expected a text",
+    ),
+    "no name": (
+        pressed([[None, "<f8", [1], "plain"], ["a", "<f8", [1], "plain"]], bytes(16)),
+        "it is damaged: the name of an array is None, expected a text",
+    ),
+    "a history that is one number": (
+        pressed([["history/epoch", "<i8", [], "plain"]], bytes(8)),
+        "it is damaged: history/epoch has 0 dimensions, expected 1",
+    ),
     "a shape below 0": (pressed([["a", "<f8", [-1], "plain"]], bytes(8)), "it is damaged"),
     "a shape of parts": (pressed([["a", "<f8", [0.5], "plain"]], bytes(4)), "it is damaged"),
     "a shape that is not there": (pressed([["a", "<f8", [10**30], "plain"]], bytes(8)), "it is damaged: a is cut off"),

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import lzma
 import os
 import shutil
 from pathlib import Path
@@ -152,7 +153,16 @@ SIDECARS = {
     "empty": lambda beside: beside.write_bytes(b""),
     "half": lambda beside: beside.write_bytes(beside.read_bytes()[:50]),
     "another": lambda beside: beside.write_bytes(Sidecar({"epoch": [1]}).to_bytes()),
+    "without a name": lambda beside: beside.write_bytes(without_a_name(beside.read_bytes())),
 }
+
+
+def without_a_name(content: bytes) -> bytes:
+    """A sidecar whose first array has no name."""
+    head, _, rest = lzma.decompress(content).partition(b"\n")
+    about = json.loads(head)
+    about["arrays"][0][0] = None
+    return lzma.compress(json.dumps(about).encode() + b"\n" + rest)
 
 
 @pytest.mark.parametrize("name", SIDECARS)
