@@ -39,14 +39,30 @@ def sidecar_of_file(result: RunResult, file: Path) -> Sidecar:
     return content_beside(result, file)[1] if result.sidecar else _sidecar_of_format_1(file)
 
 
+def is_whole(result: RunResult, file: Path) -> bool:
+    """Whether what lies beside a record is there, undamaged and its own.
+
+    Args:
+        result: the record.
+        file: where it was read, or where a copy of it would lie.
+    """
+    try:
+        sidecar_of_file(result, file)
+    except StoreError:
+        return False
+    return True
+
+
 def file_with_sidecar(result: RunResult, files: Sequence[Path]) -> Path:
-    """Of equal copies of a record, the first that has something beside it; the first of all if none has.
+    """Of equal copies of a record, the first whose sidecar is whole; the first of all if none is.
 
     Args:
         result: the record.
         files: its files.
     """
-    return next((file for file in files if sidecar_path(file, result.sidecar).exists()), files[0])
+    if len(files) == 1:
+        return files[0]
+    return next((file for file in files if is_whole(result, file)), files[0])
 
 
 def content_beside(result: RunResult, file: Path) -> tuple[bytes, Sidecar]:

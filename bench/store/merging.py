@@ -12,7 +12,7 @@ from bench.records.files import check_replaceable, check_writable, content_of_fi
 from bench.records.json_file import JsonRecord, files_in, read_all
 from bench.records.run import RunResult
 from bench.records.sidecar import remove_sidecars, sidecar_path
-from bench.store.beside import content_beside, file_with_sidecar, is_format_1
+from bench.store.beside import content_beside, file_with_sidecar, is_format_1, is_whole
 from bench.store.claims import Claims
 from bench.store.conversion import converted
 from bench.store.reading import records_with_files
@@ -35,6 +35,7 @@ class Merged:
         completed: that of records that were there, and got what was missing or damaged beside them.
         conflicts: file -> how it differs from the record of the same run that is there.
         left: file -> why it was not taken.
+        busy: the files that were not taken because another process makes their runs.
     """
 
     written: dict[Path, Path] = field(default_factory=dict)
@@ -43,6 +44,7 @@ class Merged:
     completed: int = 0
     conflicts: dict[Path, str] = field(default_factory=dict)
     left: dict[Path, str] = field(default_factory=dict)
+    busy: list[Path] = field(default_factory=list)
 
 
 def merge(source: Path, target: Path, kind: type[JsonRecord], merged: Merged) -> None:
@@ -95,7 +97,7 @@ class _Taking(Generic[R]):
         """Take one record, if the folder has none of the same run. Raises StoreError if it cannot be written."""
         try:
             record = _of_today(record, file)
-            if self._is_there(record, file):
+            if self._is_there(record, file, claims):
                 return
             contents = _contents(record, file)
             check_replaceable(_places(self.target, record))
@@ -103,19 +105,18 @@ class _Taking(Generic[R]):
             self.merged.left[file] = str(error).removeprefix(f"{file.parent}{os.sep}")
             return
         if not claims.take(record.path):
-            why = f"another process makes this run for {self.target}: merge again when it has ended"
-            self.merged.left[file] = why
+            self.merged.busy.append(file)
             return
         path = self.target / record.path
         try:
             self._add(path)  # the process that held it may have recorded it meanwhile
-            if not self._is_there(record, file):
+            if not self._is_there(record, file, claims):
                 _write(path, getattr(record, "sidecar", ""), *contents)
                 self.merged.written[path] = file
         finally:
             claims.release(record.path)
 
-    def _is_there(self, record: Any, file: Path) -> bool:
+    def _is_there(self, record: Any, file: Path, claims: Claims) -> bool:
         """Whether the folder has a record of the same run, which is compared with this one."""
         there = False
         for path, other in self._others(record):
@@ -130,12 +131,12 @@ class _Taking(Generic[R]):
             else:
                 self.merged.other_costs += 1
             if not isinstance(other, str) and getattr(other, "sidecar", "") == getattr(record, "sidecar", "") != "":
-                self._complete(path, record, file)
+                self._complete(path, record, file, claims)
         return there
 
     def _others(self, record: Any) -> Iterator[tuple[Path, Any]]:
         """The files that have a record of the same run, or its name, with the record or the reason that there is none.
-        Of equal copies, the first.
+        Of equal copies, the one in its own place, else one of its own name.
         """
         names = {record.file, *([record.spec.key] if isinstance(record, RunResult) else [])}
         files = set().union(*(self._files[name] for name in names))
@@ -144,7 +145,8 @@ class _Taking(Generic[R]):
             if path.name == record.file:
                 yield path, why
         seen: list[Any] = []
-        for path, other in records.items():
+        own = self.target / record.path
+        for path, other in sorted(records.items(), key=lambda item: (item[0] != own, item[0].name != own.name)):
             if other.path == record.path:
                 compared = _of_today(other, path)
                 if compared not in seen:
@@ -153,20 +155,29 @@ class _Taking(Generic[R]):
             elif path.name == record.file:
                 yield path, f"it holds the record that belongs in {other.path}"
 
-    def _complete(self, path: Path, record: Any, file: Path) -> None:
-        """Write what is missing or damaged beside a record that is there, and that has the same digest of it.
+    def _complete(self, path: Path, record: Any, file: Path, claims: Claims) -> None:
+        """Write what is missing or damaged beside a record that is there, and that has the same digest of it. Beside
+        stray copies nothing is written.
 
         Raises StoreError where it cannot be written, or is not whole beside this record either.
         """
-        if is_format_1(path):
+        own = self.target / record.path
+        if path.name != own.name or (path != own and os.path.lexists(own)) or is_format_1(path):
+            return
+        if is_whole(record, path):
+            return
+        content, beside = _content(record, file), sidecar_path(path, record.sidecar)
+        check_replaceable([beside])
+        if not claims.take(record.path):
+            self.merged.busy.append(file)
             return
         try:
-            content_beside(record, path)
-        except StoreError:
-            beside = sidecar_path(path, record.sidecar)
-            check_replaceable([beside])
-            write_whole(beside, _content(record, file))
-            self.merged.completed += 1
+            (now,) = read_all([path], RunResult)[0].values() or [None]  # as the process that held it has left it
+            if now and now.sidecar == record.sidecar:
+                write_whole(beside, content)
+                self.merged.completed += 1
+        finally:
+            claims.release(record.path)
 
 
 def _places(folder: Path, record: Any) -> list[Path]:

@@ -252,8 +252,51 @@ def test_a_run_that_another_process_makes_is_left(make_result, tmp_path):
     with Claims(tmp_path / "a") as claims:
         claims.take(record)
         merge(tmp_path / "b", tmp_path / "a", RunResult, found)
-    assert "another process makes this run" in found.left[path]
+    assert (found.busy, found.left) == ([path], {})
     assert [*(tmp_path / "a").rglob("*.json")] == []
+
+
+def test_a_sidecar_is_written_under_the_claim_of_its_run_alone(make_result, tmp_path):
+    (there,), (here,) = (put(tmp_path / name, predicted(make_result)) for name in "ab")
+    sidecars_of(there)[0].unlink()
+    found = Merged()
+    with Claims(tmp_path / "a") as claims:
+        claims.take(there.relative_to(tmp_path / "a").as_posix())
+        merge(tmp_path / "b", tmp_path / "a", RunResult, found)
+    assert (found.busy, found.completed, sidecars_of(there)) == ([here], 0, [])
+    assert merged(tmp_path / "b", tmp_path / "a").completed == 1
+
+
+@pytest.mark.parametrize("kind", ["in its place", "elsewhere alone"])
+def test_of_equal_copies_the_one_in_its_place_gets_the_sidecar(kind, make_result, tmp_path):
+    """Also where a copy comes first in the order of the paths, and has the last whole sidecar."""
+    (there,), _ = (put(tmp_path / name, predicted(make_result)) for name in "ab")
+    backup = tmp_path / "a" / "backup"
+    backup.mkdir()
+    (beside,) = sidecars_of(there)
+    content = beside.read_bytes()
+    beside.unlink()
+    if kind == "in its place":
+        shutil.copy(there, backup)
+    else:
+        there.rename(backup / there.name)
+    shutil.copy(backup / there.name, there.with_name("copy.json"))
+    found = Merged()
+    merge(tmp_path / "b", tmp_path / "a", RunResult, found)
+    expected = beside if kind == "in its place" else backup / beside.name
+    assert {path: path.read_bytes() for path in tmp_path.glob("a/**/*.xz")} == {expected: content}
+    assert (found.there, found.completed) == (1, 1)
+
+
+def test_of_equal_copies_the_one_with_a_whole_sidecar_is_taken(make_result, tmp_path):
+    (path,) = put(tmp_path / "b", predicted(make_result))
+    (beside,) = sidecars_of(path)
+    (tmp_path / "b" / "kept").mkdir()
+    for file in (path, beside):
+        shutil.copy(file, tmp_path / "b" / "kept")
+    beside.write_bytes(b"")
+    found = merged(tmp_path / "b", tmp_path / "a")
+    assert (len(found.written), found.left) == (1, {})
 
 
 def test_records_of_format_1_are_written_in_the_form_of_today(make_result, tmp_path):
@@ -312,6 +355,15 @@ def test_the_command_names_conflicts_and_what_is_left(machines, make_result):
     assert done.exit_code == 1
     assert [line.split(":")[0] for line in done.stderr.splitlines()] == ["left m3/results/notes.json", "conflict"]
     assert done.stdout == "took 2 records into all; 1 conflict(s); 1 file(s) left\n"
+
+
+def test_runs_that_other_processes_make_are_counted_in_one_line(machines):
+    records = [path.relative_to("m2/results").as_posix() for path in Path("m2").rglob("*.json")]
+    with Claims(Path("all/results")) as claims:
+        assert all(map(claims.take, records))
+        done = bench("merge", "m2", "--out", "all")
+    assert (done.exit_code, done.stdout) == (1, "took 0 records into all; 2 file(s) left\n")
+    assert done.stderr == "left 2 record(s) whose runs other processes make for all: merge again\n"
 
 
 def test_bad_folders_are_refused_before_anything_is_written(machines):

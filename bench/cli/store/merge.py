@@ -56,7 +56,7 @@ def merge(folders: Sequence[Path], out: Path) -> None:
         leave(taken)
     whole = write_tables(out).whole if os.path.lexists(out) else True
     _tell(merged, out)
-    sys.exit(1 if merged.conflicts or merged.left or not whole else 0)
+    sys.exit(1 if merged.conflicts or merged.left or merged.busy or not whole else 0)
 
 
 def _sources(folder: Path) -> dict[str, Path]:
@@ -94,6 +94,8 @@ def _tell(merged: "Merged", out: Path) -> None:
         say(f"left {path}: {why}", err=True)
     for path, why in merged.conflicts.items():
         say(f"conflict: {path}: {why}; it was not taken, so move one of the two away", err=True)
+    if merged.busy:
+        say(f"left {len(merged.busy):,} record(s) whose runs other processes make for {out}: merge again", err=True)
     parts = [f"took {len(merged.written):,} records into {out}"]
     if merged.there:
         parts.append(f"{merged.there:,} were there already")
@@ -103,6 +105,6 @@ def _tell(merged: "Merged", out: Path) -> None:
         parts.append(f"{merged.completed:,} that were there got whole sidecars")
     if merged.conflicts:
         parts.append(f"{len(merged.conflicts):,} conflict(s)")
-    if merged.left:
-        parts.append(f"{len(merged.left):,} file(s) left")
+    if left := len(merged.left) + len(merged.busy):
+        parts.append(f"{left:,} file(s) left")
     say("; ".join(parts))
