@@ -14,7 +14,7 @@ from bench.records.possible import check_beside, check_history
 from bench.records.run import LAST, RunResult
 from bench.records.sidecar import NAME as SIDECAR
 from bench.records.sidecar import SUFFIX, Sidecar, sidecar_path
-from bench.store.beside import ARRAYS, is_format_1, sidecar_of_file
+from bench.store.beside import ARRAYS, is_format_1, is_whole, sidecar_of_file
 from bench.store.claims import LINKS, RunClaim, holder_of
 from bench.store.claims import NAME as CLAIM
 from bench.store.predicted import check_predictions, sets_predicted
@@ -90,6 +90,7 @@ class _Verifying:
         copies: file of a record as its spec has it -> the files where it was read -> its digest.
         elsewhere: file -> the record, of those that do not lie where their specs have them.
         named: file of a record -> its sidecar, as the record names it; None where it names none.
+        of_sidecar: digest of a sidecar -> the files of the records that have it -> their names as their specs have them.
     """
 
     folder: Path
@@ -98,6 +99,7 @@ class _Verifying:
     copies: dict[str, dict[Path, str]] = field(default_factory=lambda: defaultdict(dict))
     elsewhere: dict[Path, RunResult] = field(default_factory=dict)
     named: dict[Path, Path | None] = field(default_factory=dict)
+    of_sidecar: dict[str, dict[Path, str]] = field(default_factory=lambda: defaultdict(dict))
 
     def all(self) -> None:
         """Verify everything. Raises OSError for a folder that cannot be listed."""
@@ -108,7 +110,8 @@ class _Verifying:
             if len(set(files.values())) > 1:
                 for path in files:
                     others = ", ".join(str(other) for other in files if other != path)
-                    self.found.add(path, f"{others} is another record of the same run: move all but one away")
+                    what = f"{others} is another record of the same run: move all but one away"
+                    self.found.add(path, f"{what}{self._with_sidecar(path)}")
         for path, result in self.elsewhere.items():
             self._elsewhere(result, path)
         now = time.time()
@@ -127,6 +130,8 @@ class _Verifying:
         for result in records.values():
             self.found.records += 1
             self.copies[result.path][path] = result.values()["digest"]
+            if result.sidecar:
+                self.of_sidecar[result.sidecar][path] = result.file
             if path == self.folder / result.path or self._of_format_1(result, path):
                 self._in_place(result, path)
             else:
@@ -146,7 +151,10 @@ class _Verifying:
         its_own = path.name == result.file or not NAME.fullmatch(path.name)  # and not what another run's record left
         is_there = bool(result.sidecar) and its_own and os.path.lexists(beside)
         also = f", with {beside.name}" if is_there else ""
-        if path != first:
+        if path != first and is_there and not is_whole(result, first) and is_whole(result, path):
+            to = sidecar_path(first, result.sidecar)
+            self.found.add(path, f"it is a copy of {first} and has the whole sidecar: move {beside} to {to}")
+        elif path != first:
             self.found.add(path, f"it is a copy of {first}: remove it{also}")
         elif path.name != result.file:
             self.found.add(path, f"it holds the record that belongs in {result.path}: rename it{also}, or move it away")
@@ -162,6 +170,8 @@ class _Verifying:
             beside = sidecar_of_file(result, path)
         except StoreError as error:
             what = str(error).removeprefix(f"{path.parent}{os.sep}")
+            if result.sidecar and sidecar_path(path, result.sidecar).is_dir():
+                what = f"{what}; move that away"
             self.found.add(path, f"{what}; restore it from a copy, or repeat the run: {result.command} --force")
             return
         self.found.sidecars += bool(result.sidecar)
@@ -190,6 +200,12 @@ class _Verifying:
         self.found.values += again.values
         return again.different
 
+    def _with_sidecar(self, path: Path) -> str:
+        """What is said of the sidecar of a record that is to be moved; empty where there is none beside it."""
+        digests = [digest for digest, files in self.of_sidecar.items() if path in files]
+        beside = [sidecar_path(path, digest).name for digest in digests if os.path.lexists(sidecar_path(path, digest))]
+        return f", each with its sidecar, which is here {beside[0]}" if beside else ""
+
     def _without_record(self, path: Path, now: float) -> str:
         """Why what may lie beside a record lies beside none; empty where it does."""
         match = SIDECAR.fullmatch(path.name)
@@ -198,18 +214,50 @@ class _Verifying:
         record = path.with_name(f"{match[1]}.json") if match else path.with_suffix(".json")
         if holder_of(record, now) or not os.path.lexists(path):  # its record is being written
             return ""
-        if not os.path.lexists(record):
-            if any((one.file, one.sidecar) == (record.name, match and match[2]) for one in self.elsewhere.values()):
-                return ""  # it is said where that record belongs
-            return (
-                f"it has no record {record.name}: writing was cut off between the two; give the command of that run "
-                f"again, which replaces it, or move it away"
-            )
-        if match and record in self.named and self.named[record] != path:
-            if path.is_dir():
-                return "it is a folder, in a place where sidecars lie, so move it away"
+        is_left = match and record in self.named and self.named[record] != path
+        if os.path.lexists(record) and not is_left:
+            return ""
+        belonging = (sidecar_path(self.folder / one.path, one.sidecar) for one in self.elsewhere.values())
+        if not is_left and path in belonging:
+            return ""  # it is said where that record belongs
+        if path.is_dir():
+            return "it is a folder, in a place where sidecars lie, so move it away"
+        if match and (others := self._records_of(record.name, match[2])):
+            return _of_another(record, sorted(others, key=lambda other: other in self.elsewhere))
+        if is_left:
             return f"{record.name} is of another sidecar: it was left by a process that was killed, so remove it"
-        return ""
+        if not NAME.fullmatch(record.name):
+            return f"it has no record {record.name}, and no run's record has such a name, so move it away"
+        return (
+            f"it has no record {record.name}: writing was cut off between the two; give the command of that run again, "
+            f"which replaces it, or move it away"
+        )
+
+    def _records_of(self, name: str, digest: str) -> list[Path]:
+        """The files of the records whose sidecar has a digest: those of the run that a name tells, or of any run where
+        it tells none. Runs with the same numbers, such as failures at their beginning, have the same digest.
+        """
+        files = self.of_sidecar.get(digest, {})
+        return [path for path, file in files.items() if file == name or not NAME.fullmatch(name)]
+
+
+def _of_another(beside: Path, files: Sequence[Path]) -> str:
+    """What to do with a sidecar that lies beside no record, or beside another one, and has the digest of a record.
+
+    Args:
+        beside: the file that a record beside it would have.
+        files: those of the records that have its digest.
+    """
+    whole = []
+    for file in files:
+        for result in read_all([file], RunResult)[0].values():
+            if is_whole(result, file):
+                whole.append(file)
+            elif is_whole(result, beside):
+                return f"it is the sidecar of {file}, which lacks it: move it to {sidecar_path(file, result.sidecar)}"
+    if whole:
+        return f"it has the digest of the sidecar of {whole[0]}, which is whole: remove it"
+    return f"it has the digest of the sidecar of {files[0]}, and is damaged: move it away"
 
 
 def _way_out(path: Path, why: str) -> str:

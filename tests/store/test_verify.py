@@ -113,7 +113,7 @@ def damage(name):
         "another sidecar": (of_sidecar(lambda o, t, make: o.write_bytes(other(make, 0))), "does not belong to its"),
         "a folder for a sidecar": (
             of_sidecar(lambda o, t, make: (o.unlink(), o.mkdir())),
-            "cannot be read: Is a directory",
+            "xz cannot be read: Is a directory; move that away; restore it from a copy, or repeat the run",
         ),
         "a record that was edited": (lambda o, t, make: o.write_text(o.read_text().replace("0.75", "0.7")), "by hand"),
         "half a record": (lambda o, t, make: o.write_bytes(o.read_bytes()[:300]), "give the command of its run again"),
@@ -172,6 +172,57 @@ def test_of_equal_copies_those_elsewhere_are_to_be_removed(two):
     }
 
 
+@pytest.mark.parametrize("harm", [Path.unlink, lambda path: path.write_bytes(b"")], ids=["missing", "damaged"])
+def test_the_last_whole_sidecar_is_moved_to_the_record_and_not_removed(two, harm):
+    """Also that of a copy under another name."""
+    backup = two[0].parent / "backup"
+    backup.mkdir()
+    for path in (two[0], beside(two[0])):
+        shutil.copy(path, backup)
+    for path in (two[1], beside(two[1])):
+        shutil.copy(path, path.with_name(path.name.replace(two[1].stem, "copy")))
+    lost = [beside(path) for path in two]
+    for path in lost:
+        harm(path)
+    found = problems(two[0].parent)
+    for record, of_copy in ((two[0], backup / two[0].name), (two[1], two[1].with_name("copy.json"))):
+        to = lost[two.index(record)]
+        expected = f"it is a copy of {record} and has the whole sidecar: move {beside(of_copy)} to {to}"
+        assert expected in found[of_copy.name]
+    for of_copy, to in zip((backup / two[0].name, two[1].with_name("copy.json")), lost, strict=True):
+        beside(of_copy).replace(to)
+        of_copy.unlink()
+    assert problems(two[0].parent) == {}
+
+
+def test_a_sidecar_of_no_runs_name_is_that_of_the_record_with_its_digest(two):
+    """It is to be moved there where that one lacks it; no run's command would replace it. Both runs have one digest."""
+    lost = beside(two[1])
+    stray, foreign = (lost.with_name(name) for name in (f"copy.{lost.name[-15:]}", "mine.0123456789ab.xz"))
+    foreign.write_bytes(b"")
+    shutil.copy(lost, stray)
+    here = f"it has the digest of the sidecar of {two[0]}, which is whole: remove it"
+    none = "it has no record mine.json, and no run's record has such a name, so move it away"
+    assert problems(two[0]) == {stray.name: here, foreign.name: none}
+    lost.unlink()
+    assert problems(two[0])[stray.name] == f"it is the sidecar of {two[1]}, which lacks it: move it to {lost}"
+    stray.write_bytes(b"")
+    beside(two[0]).unlink()
+    expected = f"it has the digest of the sidecar of {two[0]}, and is damaged: move it away"
+    assert problems(two[0])[stray.name] == expected
+
+
+def test_the_sidecar_of_a_copy_that_lies_beside_another_record_of_its_run_is_not_removed(two, make_result, tmp_path):
+    """Of two different records of a run, under the name of the first."""
+    copy = two[0].with_name("copy.json")
+    other = other_run(make_result)
+    copy.write_text(other.to_json())
+    left = two[0].with_name(f"{two[0].stem}.{other.sidecar}.xz")
+    left.write_bytes(other.beside.to_bytes())
+    to = copy.with_name(f"copy.{other.sidecar}.xz")
+    assert problems(two[0])[left.name] == f"it is the sidecar of {copy}, which lacks it: move it to {to}"
+
+
 def test_a_record_in_another_folder_than_its_sidecar_is_named_once(two):
     wrong = two[0].parent.parent / "elsewhere"
     wrong.mkdir()
@@ -189,7 +240,10 @@ def test_different_records_of_one_run_are_named(two, make_result, tmp_path):
     (copy,) = [ResultStore(tmp_path / "results" / "copy").put(predicted(make_result, seed=0, seconds=9.0))]
     found = verify(tmp_path / "results").problems
     assert found.keys() == {two[0], copy}
-    assert str(copy) in found[two[0]][0] and "move all but one away" in found[two[0]][0]
+    assert found[two[0]][0] == (
+        f"{copy} is another record of the same run: move all but one away, each with its sidecar, which is here "
+        f"{beside(two[0]).name}"
+    )
 
 
 def test_foreign_files_are_named_and_other_names_are_not(two):
