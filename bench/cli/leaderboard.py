@@ -14,7 +14,7 @@ import click
 
 from bench.cli.common import out_option, say, warn_of
 from bench.errors import BenchError, StoreError
-from bench.text import join_first
+from bench.text import join_first, shell_line
 
 if TYPE_CHECKING:
     from bench.columns.lines import Stamp
@@ -58,7 +58,8 @@ def leaderboard(out: Path, check: bool) -> None:
     stale = [name for name, text in pages.items() if _text(out / name) != text]
     stale += [path.name for path in _tables(out) if path.relative_to(out).as_posix() not in pages]
     if stale:
-        say(f"stale in {out}: {', '.join(stale)}; run `bench leaderboard --out {out}`", err=True)
+        again = shell_line(["bench", "leaderboard", "--out", str(out)])
+        say(f"stale in {out}: {', '.join(stale)}; run `{again}`", err=True)
     if stale or not whole:
         sys.exit(1)
     say(f"{len(pages)} tables are what the records give")

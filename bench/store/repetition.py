@@ -1,14 +1,29 @@
-"""Whether a repetition of a run gives the same numbers to the bit. Nothing here imports torch."""
+"""How a run is repeated, and whether that gives the same numbers to the bit. Nothing here imports torch."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 from bench.metrics import metric_of
 from bench.records.run import RunResult
 from bench.records.spec import canonical
+from bench.text import shell_line
 
+OUT, RECORDS = Path("bench-results"), "results"
+"""Where commands write that name no folder, and the subfolder of the records there."""
 SCORES = ("ece",)
 """Metrics of scores. Records of before format 2 have them of predictions that were not rounded yet."""
+
+
+def command_again(result: RunResult, folder: Path) -> str:
+    """The command that repeats a run and replaces its record.
+
+    Args:
+        result: the record.
+        folder: of the records. Where it is no output folder's, the command does not name it.
+    """
+    elsewhere = folder.name == RECORDS and folder.parent != OUT
+    return f"{result.command} --force" + (f" {shell_line(['--out', str(folder.parent)])}" if elsewhere else "")
 
 
 def different_number(result: RunResult, again: RunResult) -> str:

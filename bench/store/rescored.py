@@ -26,7 +26,11 @@ Values = dict[str, dict[str, list[float | None]]]
 """Set -> metric -> its value under each selection rule of a record; None where it is undefined."""
 
 
-class NoPredictionsError(BenchError):
+class PredictionsError(BenchError):
+    """Beside a record there are no predictions of its own: the run must be repeated."""
+
+
+class NoPredictionsError(PredictionsError):
     """Beside a record there are no predictions."""
 
 
@@ -40,10 +44,11 @@ def values_of(result: RunResult, beside: Sidecar, metrics: Mapping[str, Metric],
         scores: computes them.
 
     Raises:
-        BenchError: for predictions that are not those of the record, and for what a metric cannot be computed of.
+        PredictionsError: for predictions that are not those of the record.
+        BenchError: for what a metric cannot be computed of.
     """
     if wrong := check_predictions(result, beside):
-        raise BenchError(f"{wrong[0]}: repeat the run: {result.command} --force")
+        raise PredictionsError(wrong[0])
     groups = len(result.about.groups)
     by_class = any(is_by_class(result, name) for name in result.data.counts)
     values: Values = {}
@@ -105,7 +110,7 @@ def rescored(result: RunResult, beside: Sidecar, name: str, metric: Metric, code
     """
     values = values_of(result, beside, {name: metric}, scores)
     if not values:
-        raise NoPredictionsError(f"it has no predictions: repeat the run: {result.command} --force")
+        raise NoPredictionsError("it has no predictions")
     metrics = {of_set: dict(known) for of_set, known in result.selected.metrics.items()}
     for of_set, found in values.items():
         if name not in found:

@@ -18,6 +18,7 @@ from bench.store.beside import ARRAYS, is_format_1, is_whole, sidecar_of_file
 from bench.store.claims import LINKS, RunClaim, holder_of
 from bench.store.claims import NAME as CLAIM
 from bench.store.predicted import check_predictions, sets_predicted
+from bench.store.repetition import command_again
 
 NAME = re.compile(r".+\.\d+\.[0-9a-f]{12}\.json")
 """The names of records."""
@@ -90,7 +91,7 @@ class _Verifying:
         copies: file of a record as its spec has it -> the files where it was read -> its digest.
         elsewhere: file -> the record, of those that do not lie where their specs have them.
         named: file of a record -> its sidecar, as the record names it; None where it names none.
-        of_sidecar: digest of a sidecar -> the files of the records that have it -> their names as their specs have them.
+        of_sidecar: digest of a sidecar -> the files of the records that have it -> their names by their specs.
     """
 
     folder: Path
@@ -172,7 +173,9 @@ class _Verifying:
             what = str(error).removeprefix(f"{path.parent}{os.sep}")
             if result.sidecar and sidecar_path(path, result.sidecar).is_dir():
                 what = f"{what}; move that away"
-            self.found.add(path, f"{what}; restore it from a copy, or repeat the run: {result.command} --force")
+            self.found.add(
+                path, f"{what}; restore it from a copy, or repeat the run: {command_again(result, self.folder)}"
+            )
             return
         self.found.sidecars += bool(result.sidecar)
         different: list[str] = []
@@ -185,7 +188,9 @@ class _Verifying:
         if result.ok:
             different += self._predictions(result, beside)
         for what in different:
-            self.found.add(path, f"{what}, by what lies beside it; repeat the run: {result.command} --force")
+            self.found.add(
+                path, f"{what}, by what lies beside it; repeat the run: {command_again(result, self.folder)}"
+            )
 
     def _predictions(self, result: RunResult, beside: Sidecar) -> Sequence[str]:
         """What is different in predictions, and in the metrics that are computed of them."""

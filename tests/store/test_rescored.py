@@ -20,7 +20,7 @@ from bench.registry import Offer, Plugin
 from bench.runs.rescoring import scores
 from bench.store.claims import Claims
 from bench.store.predicted import sets_predicted
-from bench.store.rescored import best_epoch, recomputed, rescored, value_under
+from bench.store.rescored import PredictionsError, best_epoch, recomputed, rescored, value_under
 from bench.store.results import ResultStore
 from bench.store.verify import verify
 from tests.experiments import one
@@ -147,8 +147,17 @@ def test_all_metrics_of_each_protocol_are_those_of_the_run(name, tmp_path):
 
 
 def test_predictions_that_are_not_those_of_the_record_give_no_metric(make_result):
-    with pytest.raises(BenchError, match="test/last does not give the counts of the record: repeat the run"):
+    with pytest.raises(PredictionsError, match="^test/last does not give the counts of the record$"):
         added(predicted(make_result, {"test/last": logits(BEST)}), "balanced_accuracy")
+
+
+@pytest.mark.parametrize("arrays", [{"test/last": logits(BEST)}, {"test/last": None, "test/best_val_accuracy": None}])
+def test_the_command_that_repeats_a_run_names_the_folder(arrays, make_result, tmp_path):
+    out = tmp_path / "my results"
+    result = predicted(make_result, arrays)
+    ResultStore(out / "results").put(result)
+    done = bench("rescore", "--metric", "ece", "--out", out)
+    assert done.stderr.endswith(f"repeat the run: {result.command} --force --out '{out}'\n")
 
 
 # The command, on runs

@@ -328,6 +328,20 @@ def test_the_command_says_it_in_lines(two, tmp_path):
     assert done.exit_code == 1 and len(done.stderr.splitlines()) == 2 and "2 problems" in done.stdout
 
 
+@pytest.mark.parametrize(
+    ("folder", "more"),
+    [("bench-results/results", ""), ("my out/results", " --out 'my out'"), ("results", " --out ."), ("records", "")],
+)
+def test_the_command_that_repeats_a_run_names_the_folder(folder, more, make_result, tmp_path, monkeypatch):
+    """Where that is an output folder's, and not the one that is taken anyway."""
+    monkeypatch.chdir(tmp_path)
+    result = predicted(make_result)
+    path = ResultStore(Path(folder)).put(result)
+    beside(path).unlink()
+    (why,) = verify(Path(folder)).problems[path]
+    assert why.endswith(f"repeat the run: {result.command} --force{more}")
+
+
 def test_the_command_refuses_a_folder_without_records(tmp_path):
     for out in (tmp_path, tmp_path / "nothing"):
         done = CliRunner().invoke(main, ["verify-store", "--out", str(out)])

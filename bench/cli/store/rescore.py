@@ -132,16 +132,24 @@ class _Rescoring:
                 try:
                     self._one(result, files, claims)
                 except NoPredictionsError as error:
-                    without[files[0]] = str(error)
+                    without[files[0]] = self._why(result, error)
                 except BenchError as error:
-                    self.left[files[0]] = str(error)
-                    say(f"left {files[0]}: {error}", err=True)
+                    self.left[files[0]] = self._why(result, error)
+                    say(f"left {files[0]}: {self.left[files[0]]}", err=True)
 
         for path, why in list(without.items())[:FEW]:
             say(f"left {path}: {why}", err=True)
         if len(without) > FEW:
             say(f"left {len(without) - FEW:,} more records without predictions: repeat their runs too", err=True)
         self.left |= without
+
+    def _why(self, result: "RunResult", error: BenchError) -> str:
+        """Why a record was not rescored, and what to do where only a repetition of its run helps."""
+        from bench.store.repetition import command_again
+        from bench.store.rescored import PredictionsError
+
+        again = f": repeat the run: {command_again(result, self.folder)}"
+        return f"{error}{again if isinstance(error, PredictionsError) else ''}"
 
     def _one(self, result: "RunResult", files: Sequence[Path], claims: Any) -> None:
         """Rescore one record. Raises BenchError where that cannot be done."""
