@@ -25,6 +25,12 @@ HALF = re.compile(r"\\u[dD][89a-fA-F]")
 LARGEST = 2**27
 """The bytes of the largest file that is read as a record: a thousand times what a record has."""
 
+JSON_KINDS: dict[type, str] = {
+    **{list: "a list", str: "a text", int: "a number", float: "a number"},
+    **{bool: "true or false", type(None): "null"},
+}
+"""What JSON that is no object is called."""
+
 
 @dataclass(frozen=True)
 class JsonRecord(ABC):
@@ -158,7 +164,7 @@ class JsonRecord(ABC):
             ValueError: as `from_json` does.
         """
         try:
-            entries = dict(values)
+            entries = _object(values)
             form = entries["format"]
             if type(form) is not int or not 1 <= form <= cls.FORMAT:
                 newer = type(form) is int and form > cls.FORMAT
@@ -177,8 +183,17 @@ class JsonRecord(ABC):
             record.check_types()
             record.check()
             return record
+        except KeyError as error:
+            raise ValueError(f"not a record: it has no {error.args[0]}") from error
         except (TypeError, AttributeError, LookupError, ArithmeticError, RecursionError, BenchError) as error:
             raise ValueError(f"not a record: {error}") from error
+
+
+def _object(values: Any) -> dict[str, Any]:
+    """The entries of a file, to be changed. Raises ValueError for JSON that is no object."""
+    if not isinstance(values, dict):
+        raise ValueError(f"not a record: it is {JSON_KINDS[type(values)]}")
+    return dict(values)
 
 
 K = TypeVar("K", bound=JsonRecord)

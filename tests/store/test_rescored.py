@@ -147,7 +147,7 @@ def test_all_metrics_of_each_protocol_are_those_of_the_run(name, tmp_path):
 
 
 def test_predictions_that_are_not_those_of_the_record_give_no_metric(make_result):
-    with pytest.raises(PredictionsError, match="^test/last does not give the counts of the record$"):
+    with pytest.raises(PredictionsError, match=r"^test/last does not give the counts of the record$"):
         added(predicted(make_result, {"test/last": logits(BEST)}), "balanced_accuracy")
 
 
