@@ -40,7 +40,7 @@ def read_columns(
     try:
         stamps = stamps_of(folder) if stamps is None else stamps
     except OSError as error:
-        return [], {folder: f"it cannot be read: {error.strerror}"}
+        return [], {Path(error.filename or folder): f"it cannot be read: {error.strerror}"}
     tables: dict[Task, list[pa.Table]] = defaultdict(list)
     missing = dict(stamps)
     for table in cache.load(folder):

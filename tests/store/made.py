@@ -1,9 +1,12 @@
 """Records with predictions that are right by construction."""
 
+import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 from bench.records.run import RunResult
 from bench.records.selections import Counts, Selected, Selections
@@ -55,3 +58,15 @@ def predicted(make_result: Callable[..., RunResult], arrays: dict[str, Any] | No
         "sidecar": beside.digest,
     }
     return make_result(**given | fields)
+
+
+def refuse_to_list(locked: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make a folder one that cannot be listed, also for root."""
+    scan = os.scandir
+
+    def refused(folder: Any) -> Any:
+        if os.fspath(folder) == str(locked):
+            raise PermissionError(13, "Permission denied", str(folder))
+        return scan(folder)
+
+    monkeypatch.setattr(os, "scandir", refused)

@@ -4,7 +4,6 @@ it is not of.
 
 import dataclasses
 import json
-import os
 import shutil
 
 import numpy as np
@@ -19,6 +18,7 @@ from bench.records.spec import digest
 from bench.store.results import ResultStore
 from bench.throughput.corruptions import CorruptionCosts
 from tests.environments import made_up_environment
+from tests.store.made import refuse_to_list
 
 
 def signed(text, **entries):
@@ -181,14 +181,7 @@ def test_a_folder_that_cannot_be_read_is_named_and_stays(store, make_result, mon
     store.put(make_result())
     locked = store.folder / "group_fairness-v1"
     locked.mkdir()
-    scan = os.scandir
-
-    def refused(folder):
-        if os.fspath(folder) == str(locked):
-            raise PermissionError(13, "Permission denied", str(folder))
-        return scan(folder)
-
-    monkeypatch.setattr(os, "scandir", refused)
+    refuse_to_list(locked, monkeypatch)
     why = {locked: "it cannot be read: Permission denied"}
     assert store.load() == ([], why)
     assert store.unusable(make_result().spec) == why

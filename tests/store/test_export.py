@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from bench.cli import main
 from bench.store.results import ResultStore
-from tests.store.made import TPRD, predicted
+from tests.store.made import TPRD, predicted, refuse_to_list
 
 
 def bench(*words):
@@ -89,11 +89,40 @@ def test_a_damaged_record_is_named_and_the_rest_is_written(folder):
     assert len(pd.read_csv("table.csv")["key"].unique()) == 2
 
 
+def test_the_reasons_are_named_where_no_record_can_be_used(folder):
+    paths = sorted(folder.folder.rglob("*.json"))
+    for path in paths:
+        path.write_text("[]")
+    done = bench("--out", "out", "--file", "table.csv")
+    lines = [f"warning: skipped the record {path}: not a record: it is a list" for path in paths]
+    assert done.stderr.splitlines() == [*lines, "error: no such finished run in out/results; there is: none"]
+    assert (done.exit_code, done.stdout, Path("table.csv").exists()) == (2, "", False)
+
+
+def test_a_subfolder_that_cannot_be_read_is_named(folder, monkeypatch):
+    locked = folder.folder / "locked"
+    locked.mkdir()
+    refuse_to_list(locked, monkeypatch)
+    done = bench("--out", "out")
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"warning: skipped the record {locked}: it cannot be read: Permission denied\n")
+
+
+@pytest.mark.parametrize("words", [["--file", "table"], ["--file", "table.txt", "--format", "csv"]])
+def test_a_file_may_have_no_ending_or_one_that_says_nothing(words, folder):
+    assert bench("--out", "out", "--metric", "tprd", *words).exit_code == 0
+    assert len(rows("csv", Path(words[1]).read_bytes())) == 6
+
+
 WRONG = {
     "no such metric": (["--metric", "tprdd"], "unknown metric 'tprdd': did you mean 'tprd'?"),
     "no such run": (["--method", "forml"], "there is: erm on digits (mlp), learner on digits (cnn)"),
     "no such format": (["--format", "xml"], "is not one of"),
     "the ending of another format": (["--format", "csv", "--file", "r.parquet"], "has not the ending of csv"),
+    "the ending of no format": (["--file", "r.xlsx"], "r.xlsx has none of the endings .csv, .parquet, .json: name"),
+    "the ending of another table": (["--file", "r.tsv"], "name another file, or the format with --format"),
+    "the ending of an archive": (["--file", "r.csv.gz"], "r.csv.gz has the ending of an archive"),
+    "an archive in a format": (["--format", "csv", "--file", "r.csv.ZIP"], "has the ending of an archive"),
     "a folder": (["--file", "out"], "is a directory"),
     "a pipe": (["--file", "pipe"], "no file that can be replaced"),
     "no records": (["--out", "nowhere"], "has no folder 'results'"),

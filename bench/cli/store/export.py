@@ -48,9 +48,9 @@ def export(form: str | None, metrics: Sequence[str], file: Path | None, out: Pat
         check_replaceable([file])
         check_writable(file.parent)
     frame, unused = _frame(folder)
-    content = FORMATS[form](_chosen(frame, folder, metrics, Filters(**asked)))
     for why in unused:
         say(f"warning: {why}", err=True)
+    content = FORMATS[form](_chosen(frame, folder, metrics, Filters(**asked)))
     if file:
         write_whole(file, content)
         say(file)
@@ -60,12 +60,23 @@ def export(form: str | None, metrics: Sequence[str], file: Path | None, out: Pat
     sys.exit(1 if unused else 0)
 
 
+ARCHIVES = ("7z", "bz2", "gz", "rar", "tar", "tgz", "xz", "z", "zip", "zst")
+"""The endings of files that are pressed, which no format is."""
+
+
 def _format(form: str | None, file: Path | None) -> str:
-    """The format that is asked for. Raises BenchError where the ending of the file is that of another one."""
+    """The format that is asked for. Raises BenchError where the file's ending is that of another one, or of none that
+    is known, so that no program takes the file for something else.
+    """
     ending = file.suffix.removeprefix(".").lower() if file else ""
+    if ending in ARCHIVES:
+        raise BenchError(f"{file} has the ending of an archive, and none is written: leave out .{ending}")
     if form and ending in FORMATS and ending != form:
         raise BenchError(f"{file} has not the ending of {form}: leave out --format, or name another file")
-    return form or (ending if ending in FORMATS else "csv")
+    if not form and ending and ending not in FORMATS:
+        known = ", ".join(f".{name}" for name in FORMATS)
+        raise BenchError(f"{file} has none of the endings {known}: name another file, or the format with --format")
+    return form or ending or "csv"
 
 
 def _frame(folder: Path) -> "tuple[pd.DataFrame, list[str]]":
