@@ -59,7 +59,7 @@ def merge(source: Path, target: Path, kind: type[JsonRecord], merged: Merged) ->
         merged: is added to, as soon as something is known.
 
     Raises:
-        StoreError: if the target cannot be written to.
+        StoreError: if the target cannot be read, and nothing is changed then, or cannot be written to.
     """
     records, unused = records_with_files(source, kind)
     merged.left |= unused
@@ -85,7 +85,11 @@ class _Taking(Generic[R]):
 
     def __post_init__(self) -> None:
         self._files: dict[str, set[Path]] = defaultdict(set)
-        for path in files_in(self.target):
+        try:
+            files = files_in(self.target)
+        except OSError as error:
+            raise StoreError(f"{error.filename} cannot be read: {error.strerror}; nothing was taken") from error
+        for path in files:
             self._add(path)
 
     def _add(self, path: Path) -> None:

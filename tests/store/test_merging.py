@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from bench.cli import main
+from bench.errors import StoreError
 from bench.records.run import RunResult
 from bench.records.sections import Code
 from bench.records.selections import Selections
@@ -20,7 +21,7 @@ from bench.store.claims import Claims
 from bench.store.merging import Merged, merge
 from bench.store.results import ResultStore
 from bench.store.verify import verify
-from tests.store.made import TPRD, predicted
+from tests.store.made import TPRD, predicted, refuse_to_list
 
 
 def put(folder: Path, *results: RunResult) -> list[Path]:
@@ -390,6 +391,27 @@ def test_a_folder_that_cannot_be_written_to_is_refused(machines):
     Path("all").mkdir(mode=0o500)
     done = bench("merge", "m1", "--out", "all")
     assert done.exit_code == 2 and "cannot write to" in done.stderr
+
+
+@pytest.mark.parametrize("name", ["results", "throughput"])
+def test_a_folder_of_the_target_that_cannot_be_listed_is_named_and_nothing_is_changed(name, machines, monkeypatch):
+    Path("m1/throughput").mkdir()
+    locked = Path("all") / name / "locked"
+    locked.mkdir(parents=True)
+    refuse_to_list(locked, monkeypatch)
+    done = bench("merge", "m1", "--out", "all")
+    expected = f"error: {locked} cannot be read: Permission denied; nothing was taken\n"
+    assert (done.exit_code, done.stdout, done.stderr) == (2, "", expected)
+    assert contents(Path("all")) == {}
+
+
+def test_a_folder_that_cannot_be_listed_is_no_target(make_result, tmp_path, monkeypatch):
+    put(tmp_path / "b", predicted(make_result))
+    (tmp_path / "a" / "locked").mkdir(parents=True)
+    refuse_to_list(tmp_path / "a" / "locked", monkeypatch)
+    with pytest.raises(StoreError, match="locked cannot be read: Permission denied; nothing was taken"):
+        merge(tmp_path / "b", tmp_path / "a", RunResult, Merged())
+    assert contents(tmp_path / "a") == {}
 
 
 def test_records_of_costs_are_merged_too(machines):

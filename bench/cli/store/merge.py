@@ -41,6 +41,8 @@ def merge(folders: Sequence[Path], out: Path) -> None:
     from bench.store.merging import Merged, merge
 
     sources = [_sources(folder) for folder in folders]  # each is looked at before anything is written
+    for name in dict.fromkeys(name for source in sources for name in source):
+        _files_in(out / name)
     merged = Merged()
     try:
         for source in sources:
@@ -61,7 +63,6 @@ def merge(folders: Sequence[Path], out: Path) -> None:
 
 def _sources(folder: Path) -> dict[str, Path]:
     """The folders of records in an output folder, or the one that this is, by the name that it has in one."""
-    from bench.records.json_file import files_in
     from bench.store.verify import NAME
 
     found = {name: folder / name for name in FOLDERS if (folder / name).is_dir()}
@@ -70,14 +71,21 @@ def _sources(folder: Path) -> dict[str, Path]:
     own = Path(os.path.abspath(folder)).name
     if own in FOLDERS:
         return {own: folder}
-    try:
-        if any(NAME.fullmatch(path.name) for path in files_in(folder)):
-            return {FOLDERS[0]: folder}
-    except OSError as error:
-        raise BenchError(f"{error.filename} cannot be read: {error.strerror}") from error
+    if any(NAME.fullmatch(path.name) for path in _files_in(folder)):
+        return {FOLDERS[0]: folder}
     raise BenchError(
         f"{folder} has no folder {', '.join(FOLDERS)} with records, and is none of these: name another one"
     )
+
+
+def _files_in(folder: Path) -> list[Path]:
+    """What may be records in a folder. Raises BenchError where it cannot be listed."""
+    from bench.records.json_file import files_in
+
+    try:
+        return files_in(folder)
+    except OSError as error:
+        raise BenchError(f"{error.filename} cannot be read: {error.strerror}; nothing was taken") from error
 
 
 def _kinds() -> "Mapping[str, type[JsonRecord]]":
