@@ -24,11 +24,16 @@ def _refuse(constant: str) -> None:
     raise ValueError(f"{constant} is no JSON")
 
 
+KINDS: dict[type, str] = {
+    **{list: "a list", str: "a text", int: "a number", float: "a number"},
+    **{bool: "true or false", type(None): "null"},
+}
+"""What JSON that is no object is called."""
 DECODER = json.JSONDecoder(parse_constant=_refuse)
 """Reads JSON without NaN and infinity, which are none. It is made once, as that takes longer than reading a record."""
 
 
-def entries_of(text: str, shared: Collection[str]) -> tuple[Any, dict[str, str]]:
+def entries_of(text: str, shared: Collection[str]) -> tuple[dict[str, Any], dict[str, str]]:
     """Read a file.
 
     Args:
@@ -39,12 +44,19 @@ def entries_of(text: str, shared: Collection[str]) -> tuple[Any, dict[str, str]]
         What JSON gives of it, and the canonical texts of those entries whose blocks were known or were read now.
 
     Raises:
-        ValueError: if it is no JSON.
+        ValueError: if it is no JSON, or no object.
     """
     try:
         return _of_blocks(text, shared)
     except ValueError:  # another layout, or no JSON
-        return DECODER.decode(text), {}
+        return _object(DECODER.decode(text)), {}
+
+
+def _object(values: Any) -> dict[str, Any]:
+    """What JSON gives of a file, which is an object. Raises ValueError if it is not."""
+    if not isinstance(values, dict):
+        raise ValueError(f"not a record: it is {KINDS[type(values)]}")
+    return values
 
 
 def _of_blocks(text: str, shared: Collection[str]) -> tuple[dict[str, Any], dict[str, str]]:

@@ -25,12 +25,6 @@ HALF = re.compile(r"\\u[dD][89a-fA-F]")
 LARGEST = 2**27
 """The bytes of the largest file that is read as a record: a thousand times what a record has."""
 
-JSON_KINDS: dict[type, str] = {
-    **{list: "a list", str: "a text", int: "a number", float: "a number"},
-    **{bool: "true or false", type(None): "null"},
-}
-"""What JSON that is no object is called."""
-
 
 @dataclass(frozen=True)
 class JsonRecord(ABC):
@@ -164,7 +158,7 @@ class JsonRecord(ABC):
             ValueError: as `from_json` does.
         """
         try:
-            entries = _object(values)
+            entries = dict(values)
             form = entries["format"]
             if type(form) is not int or not 1 <= form <= cls.FORMAT:
                 newer = type(form) is int and form > cls.FORMAT
@@ -187,13 +181,6 @@ class JsonRecord(ABC):
             raise ValueError(f"not a record: it has no {error.args[0]}") from error
         except (TypeError, AttributeError, LookupError, ArithmeticError, RecursionError, BenchError) as error:
             raise ValueError(f"not a record: {error}") from error
-
-
-def _object(values: Any) -> dict[str, Any]:
-    """The entries of a file, to be changed. Raises ValueError for JSON that is no object."""
-    if not isinstance(values, dict):
-        raise ValueError(f"not a record: it is {JSON_KINDS[type(values)]}")
-    return dict(values)
 
 
 K = TypeVar("K", bound=JsonRecord)
@@ -305,7 +292,9 @@ def sort_out(records: Mapping[Path, K]) -> tuple[list[K], dict[Path, str]]:
         first, *others = copies.values()
         if any(other != first for other in others):
             names = ", ".join(_told_apart(copies))
-            unused |= dict.fromkeys(copies, f"{names} are different records of one run: move all but one away")
+            also = ", each with its sidecar" if any(getattr(copy, "sidecar", "") for copy in copies.values()) else ""
+            why = f"{names} are different records of one run: move all but one away{also}"
+            unused |= dict.fromkeys(copies, why)
         elif first.file not in {path.name for path in copies}:
             why = f"it holds the record that belongs in {first.path}: rename it, or move it away"
             unused |= dict.fromkeys(copies, why)

@@ -91,7 +91,7 @@ class _Verifying:
         copies: file of a record as its spec has it -> the files where it was read -> its digest.
         elsewhere: file -> the record, of those that do not lie where their specs have them.
         named: file of a record -> its sidecar, as the record names it; None where it names none.
-        of_sidecar: digest of a sidecar -> the files of the records that have it -> their names by their specs.
+        of_sidecar: digest of a sidecar -> the files of the records that have it -> those that their specs have.
     """
 
     folder: Path
@@ -107,8 +107,8 @@ class _Verifying:
         beside = files_in(self.folder, SUFFIX, ARRAYS)  # before the records, which are written later
         for path in files_in(self.folder):
             self._file(path)
-        for files in self.copies.values():
-            if len(set(files.values())) > 1:
+        for own, files in self.copies.items():
+            if self._differ(own):
                 for path in files:
                     others = ", ".join(str(other) for other in files if other != path)
                     what = f"{others} is another record of the same run: move all but one away"
@@ -132,7 +132,7 @@ class _Verifying:
             self.found.records += 1
             self.copies[result.path][path] = result.values()["digest"]
             if result.sidecar:
-                self.of_sidecar[result.sidecar][path] = result.file
+                self.of_sidecar[result.sidecar][path] = result.path
             if path == self.folder / result.path or self._of_format_1(result, path):
                 self._in_place(result, path)
             else:
@@ -142,12 +142,19 @@ class _Verifying:
         """Whether a record lies where those of the first format did."""
         return path == self.folder / result.file and is_format_1(path)
 
+    def _differ(self, own: str) -> bool:
+        """Whether there are different records of a run."""
+        return len(set(self.copies[own].values())) > 1
+
+    def _first(self, own: str) -> Path:
+        """Of equal copies of a record, the one in its place, or the first. The others are to be removed."""
+        return min(self.copies[own], key=lambda file: file in self.elsewhere)
+
     def _elsewhere(self, result: RunResult, path: Path) -> None:
         """Say where a record belongs that lies elsewhere."""
-        files = self.copies[result.path]
-        if len(set(files.values())) > 1:  # which has been said
+        if self._differ(result.path):  # which has been said
             return
-        first = next((file for file in files if file not in self.elsewhere), next(iter(files)))
+        first = self._first(result.path)
         beside = sidecar_path(path, result.sidecar)
         its_own = path.name == result.file or not NAME.fullmatch(path.name)  # and not what another run's record left
         is_there = bool(result.sidecar) and its_own and os.path.lexists(beside)
@@ -228,7 +235,7 @@ class _Verifying:
         if path.is_dir():
             return "it is a folder, in a place where sidecars lie, so move it away"
         if match and (others := self._records_of(record.name, match[2])):
-            return _of_another(record, sorted(others, key=lambda other: other in self.elsewhere))
+            return _of_another(record, others)
         if is_left:
             return f"{record.name} is of another sidecar: it was left by a process that was killed, so remove it"
         if not NAME.fullmatch(record.name):
@@ -242,8 +249,13 @@ class _Verifying:
         """The files of the records whose sidecar has a digest: those of the run that a name tells, or of any run where
         it tells none. Runs with the same numbers, such as failures at their beginning, have the same digest.
         """
-        files = self.of_sidecar.get(digest, {})
-        return [path for path, file in files.items() if file == name or not NAME.fullmatch(name)]
+        files = [
+            path
+            for path, own in self.of_sidecar.get(digest, {}).items()
+            if (not NAME.fullmatch(name) or own.rpartition("/")[2] == name)
+            and (path == self._first(own) or self._differ(own))
+        ]
+        return sorted(files, key=lambda file: file in self.elsewhere)
 
 
 def _of_another(beside: Path, files: Sequence[Path]) -> str:

@@ -204,6 +204,9 @@ def test_a_sidecar_of_no_runs_name_is_that_of_the_record_with_its_digest(two):
     here = f"it has the digest of the sidecar of {two[0]}, which is whole: remove it"
     none = "it has no record mine.json, and no run's record has such a name, so move it away"
     assert problems(two[0]) == {stray.name: here, foreign.name: none}
+    copy = shutil.copy(two[0], lost.with_name("a.json"))  # which lacks one, and needs none
+    assert problems(two[0]) == {stray.name: here, foreign.name: none, "a.json": f"it is a copy of {two[0]}: remove it"}
+    copy.unlink()
     lost.unlink()
     assert problems(two[0])[stray.name] == f"it is the sidecar of {two[1]}, which lacks it: move it to {lost}"
     stray.write_bytes(b"")
