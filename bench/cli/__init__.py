@@ -1,6 +1,6 @@
 """The command line: the only place that prints. Torch is imported by the commands that need it, when they need it."""
 
-import io
+import errno
 import sys
 from collections.abc import Iterator
 from typing import Any, NoReturn
@@ -9,23 +9,31 @@ import click
 
 from bench import __version__
 from bench.cli import data, leaderboard, new, plot, run, throughput
-from bench.cli.common import DEBUG, debug_option, say
+from bench.cli.common import DEBUG, debug_option, prepare_streams, say, unwritten
 from bench.cli.interrupts import SIGNALS, exit_code
 from bench.cli.store import export, merge, rescore, show, verify
 from bench.errors import BenchError, PluginFailureError
 from bench.failures import place_of_exit, whole_traceback
-from bench.text import IN_ASCII, cut, visible
+from bench.text import cut, visible
 
 
 class _Commands(click.Group):
     """Turns expected errors into one line. The exit code is 2 for bad input, 1 for a failing plugin, 130 for Ctrl-C."""
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
-        """Where the output has no sign for a character, as `±` in ASCII, it gets another one."""
-        for stream in (sys.stdout, sys.stderr):
-            if isinstance(stream, io.TextIOWrapper):
-                stream.reconfigure(errors=IN_ASCII)
-        return super().main(*args, **kwargs)
+        """An output that cannot be written is told after the work is done, and makes the exit code 1. A closed pipe,
+        as of `| head`, is not told.
+        """
+        prepare_streams()
+        try:
+            return super().main(*args, **kwargs)
+        except SystemExit as end:
+            error = unwritten()
+            if error and error.errno != errno.EPIPE:
+                say(f"error: the output cannot be written: {error.strerror}", err=True)
+            if error and not end.code:
+                sys.exit(1)
+            raise
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         try:

@@ -1,5 +1,8 @@
-"""What several commands share: options, the plugins, and tables on the terminal."""
+"""What several commands share: options, the plugins, the standard streams, and tables on the terminal."""
 
+import io
+import os
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -8,7 +11,7 @@ import click
 
 from bench.errors import BenchError
 from bench.options import GREATEST, convert
-from bench.text import visible
+from bench.text import IN_ASCII, visible
 
 if TYPE_CHECKING:
     from bench.registry import Registry
@@ -130,6 +133,66 @@ def folder_of_records(out: Path) -> Path:
     if not folder.is_dir():
         raise BenchError(f"{out} has no folder 'results' with records: name the folder with --out")
     return folder
+
+
+class _Output(io.FileIO):
+    """A standard stream that takes everything: after the first error nothing more is written, and nothing raised. So
+    neither a command nor a plugin that prints fails because nobody can read it.
+    """
+
+    error: OSError | None = None
+
+    def write(self, data: Any, /) -> int:
+        if self.error is None:
+            try:
+                return super().write(data)
+            except OSError as error:
+                self.error = error
+        return memoryview(data).nbytes
+
+
+def prepare_streams() -> None:
+    """Put the null device in the place of standard streams that are closed, and an `_Output` under the others. Where
+    these have no sign for a character, as `±` in ASCII, it gets another one.
+    """
+    while (number := os.open(os.devnull, os.O_RDWR)) <= 2:  # else the next file that is opened would be the output
+        os.set_inheritable(number, True)
+    os.close(number)
+    for name, mode in {"stdin": "r", "stdout": "w", "stderr": "w"}.items():
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115 (as long as the process lives)
+        elif mode == "w" and isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors=IN_ASCII)
+            own = stream is getattr(sys, f"__{name}__")  # not that of a program that calls a command
+            if own and type(_raw(stream)) is io.FileIO:  # nor a console of Windows
+                setattr(sys, name, _on_output(stream))
+
+
+def _raw(stream: io.TextIOWrapper) -> object:
+    return getattr(stream.buffer, "raw", stream.buffer)  # there is no buffer after `python -u`
+
+
+def _on_output(stream: io.TextIOWrapper) -> io.TextIOWrapper:
+    output: Any = _Output(stream.fileno(), "wb", closefd=False)
+    output.name = stream.name
+    return io.TextIOWrapper(
+        io.BufferedWriter(output) if isinstance(stream.buffer, io.BufferedWriter) else output,
+        encoding=stream.encoding,
+        errors=stream.errors,
+        line_buffering=stream.line_buffering,
+        write_through=stream.write_through,
+    )
+
+
+def unwritten() -> OSError | None:
+    """Why a standard stream did not take all that was written to it; None if it did."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and isinstance(output := _raw(stream), _Output):
+            stream.flush()
+            if output.error:
+                return output.error
+    return None
 
 
 def say(text: object, err: bool = False) -> None:

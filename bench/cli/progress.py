@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Column
 
+from bench.cli.common import prepare_streams
 from bench.guards.ending import ENDING
 from bench.recipe import Recipe
 from bench.text import visible
@@ -169,6 +170,7 @@ def observer(title: str, recipe: Recipe, resumes: bool = True) -> Iterator[Obser
 
     resumes: whether that command uses checkpoints.
     """
+    prepare_streams()  # in a process of its own, of --isolate, nobody else does
     with ExitStack() as stack:
         watch: _Watch = _Lines(title, recipe, resumes)
         if sys.stdout.isatty():

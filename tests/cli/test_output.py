@@ -59,6 +59,79 @@ def test_a_run_whose_output_nobody_reads_is_recorded_as_what_it_is(tmp_path, clo
     assert {(record.status, record.error) for record in records} == {("ok", "")}
 
 
+COMMANDS = [
+    [*RUN[:-2], "--no-check"],
+    ["leaderboard"],
+    ["export"],
+    ["export", "--format", "parquet"],
+    ["verify-store"],
+    ["show", "erm"],
+    ["list"],
+    [],
+]
+ISOLATED = [*COMMANDS[0], "--isolate", "--seed", "1"]
+
+
+def in_shell(folder, words, streams):
+    """What `bench WORDS STREAMS` does, as `bench list >&-`."""
+    command = ["bash", "-c", f'"$@" {streams}', "bash", sys.executable, "-m", "bench.cli", *words]
+    return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, cwd=folder, timeout=300)
+
+
+def recorded(folder):
+    """The status of each run in a folder, by its seed."""
+    return {result.spec.seed: result.status for result in ResultStore(folder / "bench-results" / "results").load()[0]}
+
+
+def test_a_closed_stream_is_as_the_null_device(tmp_path):
+    """Python has None in its place, and gives its number to the next file that is opened."""
+    for words, streams in [*((words, ">&-") for words in COMMANDS), (ISOLATED, "<&- >&- 2>&-")]:
+        done = in_shell(tmp_path, words, streams)
+        assert (done.returncode, done.stderr) == (0, ""), words
+    assert recorded(tmp_path) == {0: "ok", 1: "ok"}
+    assert in_shell(tmp_path, ["leaderboard", "--check"], "").returncode == 0
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is full")
+def test_an_output_that_is_full_is_told_in_one_line_after_the_work_is_done(tmp_path):
+    for words in [ISOLATED, *COMMANDS[1:]]:
+        done = in_shell(tmp_path, words, ">/dev/full")
+        said = "error: the output cannot be written: No space left on device\n"
+        assert (done.returncode, done.stderr) == (1, said), words
+    assert recorded(tmp_path) == {1: "ok"}
+    assert in_shell(tmp_path, ["leaderboard", "--check"], "").returncode == 0
+    assert in_shell(tmp_path, ["list"], "2>/dev/full").returncode == 0  # there was nothing to tell
+    assert in_shell(tmp_path, ["lost"], ">/dev/full").returncode == 2  # nor here, on the output
+
+
+def test_a_pipe_that_nobody_reads_is_told_by_the_exit_code_alone(tmp_path):
+    for words in (["list"], ["show", "erm"]):
+        done = in_shell(tmp_path, words, '| true; exit "${PIPESTATUS[0]}"')
+        assert (done.returncode, done.stderr) == (1, ""), words
+
+
+PRINTS = """
+import sys
+from bench import Method
+from bench.cli import main
+from bench_plugins.methods.erm import ERM
+
+def setup(self):
+    print(100_000 * "x", flush=True)
+
+ERM.setup = setup
+main(sys.argv[1:])
+"""
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is full")
+def test_a_method_that_prints_to_a_full_output_has_not_failed(tmp_path):
+    words = [sys.executable, "-c", PRINTS, *COMMANDS[0]]
+    with open("/dev/full", "w") as full:
+        assert subprocess.run(words, stdout=full, cwd=tmp_path, timeout=300).returncode == 1
+    assert recorded(tmp_path) == {0: "ok"}
+
+
 @pytest.fixture
 def offering(tmp_path, monkeypatch):
     """`offering(kind, name, value)` adds it to what is installed."""
