@@ -33,7 +33,7 @@ DECODER = json.JSONDecoder(parse_constant=_refuse)
 """Reads JSON without NaN and infinity, which are none. It is made once, as that takes longer than reading a record."""
 
 
-def entries_of(text: str, shared: Collection[str]) -> tuple[dict[str, Any], dict[str, str]]:
+def entries_of(text: str, shared: Collection[str]) -> tuple[Any, dict[str, str]]:
     """Read a file.
 
     Args:
@@ -44,16 +44,23 @@ def entries_of(text: str, shared: Collection[str]) -> tuple[dict[str, Any], dict
         What JSON gives of it, and the canonical texts of those entries whose blocks were known or were read now.
 
     Raises:
-        ValueError: if it is no JSON, or no object.
+        ValueError: if it is no JSON.
     """
     try:
         return _of_blocks(text, shared)
     except ValueError:  # another layout, or no JSON
-        return _object(DECODER.decode(text)), {}
+        return DECODER.decode(text), {}
 
 
-def _object(values: Any) -> dict[str, Any]:
-    """What JSON gives of a file, which is an object. Raises ValueError if it is not."""
+def as_object(values: Any) -> dict[str, Any]:
+    """What JSON gives of the file of a record.
+
+    Args:
+        values: what it gives of any file.
+
+    Raises:
+        ValueError: if that is no object, with what it is.
+    """
     if not isinstance(values, dict):
         raise ValueError(f"not a record: it is {KINDS[type(values)]}")
     return values

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Self, TypeVar
 
 from bench.errors import BenchError
-from bench.records.blocks import entries_of
+from bench.records.blocks import as_object, entries_of
 from bench.records.files import SUPERSEDED, content_of_file, set_aside, write_whole
 from bench.records.shape import check_shape
 from bench.records.spec import canonical, digest, digest_of_texts
@@ -144,7 +144,7 @@ class JsonRecord(ABC):
             raise ValueError("not a record: it is nested too deeply") from None
         if "\\u" in text and HALF.search(text):
             json.dumps(values, ensure_ascii=False).encode()  # raises for a half that stands alone
-        return cls.from_values(values, texts)
+        return cls.from_values(as_object(values), texts)
 
     @classmethod
     def from_values(cls, values: dict[str, Any], known: Mapping[str, str] | None = None) -> Self:
