@@ -27,6 +27,7 @@ def test_there_are_programs_of_both_languages():
     assert [path.name for path in MODULES] == [
         "convert_records.py",
         "corruptions.py",
+        "data_of_records.py",
         "equivalent.py",
         "figures.py",
         "fuzz.py",
