@@ -124,14 +124,25 @@ def test_no_import_of_the_core_leads_back():
     assert [name for name in order if name in chain] == chain
 
 
-@pytest.mark.parametrize("late", ["bench.cli", "bench.tables.leaderboard", "bench.cli.progress", "bench.runs.runner"])
+@pytest.mark.parametrize(
+    "late", ["bench.cli", "bench.tables.pages.leaderboard", "bench.cli.progress", "bench.runs.runner"]
+)
 def test_what_comes_last_is_imported_by_the_command_line_alone(late):
     assert [name for name, found in ARROWS.items() if late in found and not command_line(name)] == []
 
 
 @pytest.mark.parametrize(
     "name",
-    ["errors", "options", "records.spec", "tables.stats", "store.results", "tables.leaderboard", "registry", "cli"],
+    [
+        "errors",
+        "options",
+        "records.spec",
+        "tables.stats",
+        "store.results",
+        "tables.pages.leaderboard",
+        "registry",
+        "cli",
+    ],
 )
 def test_what_must_start_quickly_does_not_lead_to_torch(name):
     reached, ahead = set(), {f"bench.{name}"}

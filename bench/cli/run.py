@@ -176,7 +176,7 @@ def _tell(results: "Sequence[RunResult]", folder: Path, out: Path) -> bool:
     """Write the tables, then print the results and where they are written; end the program with the exit code of what
     went wrong. Returns whether every record of the folder could be used.
     """
-    from bench.tables.leaderboard import page_name
+    from bench.tables.pages.leaderboard import page_name
 
     try:
         whole = write_tables(out).whole

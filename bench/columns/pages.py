@@ -5,7 +5,6 @@ It is kept in the folder of the columns that were read before, and can be remove
 
 import hashlib
 import json
-from collections.abc import Mapping
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -22,10 +21,10 @@ if TYPE_CHECKING:
     from hashlib import _Hash
 
 FILE = "pages.json"
-ROOMS = ("", "records", "columns", "tables")
+ROOMS = ("", "records", "columns", "tables", "tables/stats", "tables/pages")
 """Where the code and the data that pages are made by are, in this package."""
-Made = dict[str, tuple[str, str]]
-"""Page -> the digest of what it was made of, and that of its text."""
+Made = dict[str, tuple[str, str, Any]]
+"""Page -> the digest of what it was made of, that of its text, and what is said of it elsewhere, as JSON has it."""
 
 
 def load(folder: Path) -> Made:
@@ -36,7 +35,7 @@ def load(folder: Path) -> Made:
     """
     with suppress(OSError, ValueError, TypeError, AttributeError):
         entries = json.loads(content_of_file(folder / FOLDER / FILE))
-        return {str(page): (str(made_of), str(text)) for page, (made_of, text) in entries.items()}
+        return {str(page): (str(made_of), str(text), said) for page, (made_of, text, said) in entries.items()}
     return {}
 
 
@@ -72,7 +71,7 @@ def of_text(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def unchanged(made: Mapping[str, tuple[str, str]], page: str, made_of: str, text: str) -> bool:
+def unchanged(made: Made, page: str, made_of: str, text: str) -> bool:
     """Whether the text of a page is what would be made now.
 
     Args:
@@ -81,7 +80,7 @@ def unchanged(made: Mapping[str, tuple[str, str]], page: str, made_of: str, text
         made_of: the digest of what it would be made of.
         text: of its file; empty where there is none.
     """
-    return bool(text) and made.get(page) == (made_of, of_text(text))
+    return bool(text) and page in made and made[page][:2] == (made_of, of_text(text))
 
 
 class _Hashing:

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -71,6 +71,15 @@ class Columns:
         """
         table = self.table.take(numbers(rows, "int64"))
         return Columns(table, self.folder, [self.records[row] for row in rows if self.records])
+
+    def without(self, files: Collection[str]) -> "Columns":
+        """The runs whose records do not lie in some files.
+
+        Args:
+            files: their names within the folder of records.
+        """
+        rows = [row for row, file in enumerate(self.listed("file")) if os.fsdecode(file) not in files]
+        return self if len(rows) == len(self) else self.take(rows)
 
     def once(self, name: Any, make: Callable[[], T]) -> T:
         """What follows from the columns, computed when it is first asked for.

@@ -23,6 +23,7 @@ NOT_OF_A_RUN = {
     "runs.environment": "describes the machine",
     "runs.requests": "reads the options of a command, whose values are in the key",
     "runs.standing": "says which records stand",
+    "site": "shows records",
     "sources": "these hashes",
     "store": "the folder of what a run gives",
     "tables": "shows records",

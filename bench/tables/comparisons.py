@@ -8,8 +8,24 @@ from typing import Any
 from bench.records.run import LAST, best_val
 from bench.records.spec import PAPER, SHARED
 from bench.tables.markdown import plain, table
-from bench.tables.rows import Row, scale_of
-from bench.tables.stats import PairedDifference, holm, mean_se, paired_difference
+from bench.tables.rows import TEST, Row, scale_of
+from bench.tables.stats.families import holm
+from bench.tables.stats.means import mean_se
+from bench.tables.stats.paired import PairedDifference, paired_difference
+
+CONCLUSIVE = 5
+"""With fewer common seeds nothing is concluded, and no p is told."""
+
+
+def overlap_of(row: Row) -> float:
+    """The number of test samples over that of training samples where each seed draws its own test data; else 0.
+
+    Records of earlier versions do not say what was drawn. They count as drawn by seed, which is the careful answer.
+    """
+    if row.test_is_fixed:
+        return 0.0
+    sizes = row.first.data.sizes
+    return sizes.get(TEST, 0) / sizes["train"] if sizes.get("train") else 0.0
 
 
 def rules_of(rows: Sequence[Row]) -> list[str]:
@@ -79,17 +95,18 @@ def differences(pairs: Sequence[tuple[Row, Row | None]], metric: str, rule: str)
         rule: The selection rule of the epoch.
 
     Returns:
-        For each pair the mean, its interval and its p-value, which is adjusted for all pairs (Holm 1979); an empty text
-        where nothing is compared.
+        For each pair the mean, its interval, with what overlapping splits add to it, and its p-value, which is adjusted
+        for all pairs (Holm 1979); an empty text where nothing is compared.
     """
     compared = {}
     for place, (row, other) in enumerate(pairs):
         if other and other is not row:
-            compared[place] = paired_difference(row.values(metric, rule), other.values(metric, rule))
-    adjusted = holm([difference.p for difference in compared.values()])
+            overlap = overlap_of(row)
+            compared[place] = paired_difference(row.values(metric, rule), other.values(metric, rule), overlap)
+    adjusted = holm([told_p(difference) for difference in compared.values()])
     cells = [""] * len(pairs)
     for (place, difference), p in zip(compared.items(), adjusted, strict=True):
-        cells[place] = _difference(difference, p, scale_of(pairs[place][0].unit(metric)))
+        cells[place] = cell(difference, p, scale_of(pairs[place][0].unit(metric)))
     return cells
 
 
@@ -151,8 +168,29 @@ def _alike_in_defaults(name: str, row: Row, other: Row) -> bool:
     return all(used[option] == also[option] for option in used.keys() & also.keys())
 
 
-def _difference(difference: PairedDifference, p: float, scale: int) -> str:
+def told_p(difference: PairedDifference) -> float:
+    """The p of a difference; NaN where the common seeds are too few to conclude anything.
+
+    Args:
+        difference: the difference.
+    """
+    return difference.p if difference.n >= CONCLUSIVE else math.nan
+
+
+def cell(difference: PairedDifference, p: float, scale: int) -> str:
+    """A difference as a cell of a table: its mean, its interval and its p-value, as far as they are defined.
+
+    Args:
+        difference: the difference.
+        p: its p-value, adjusted for the table.
+        scale: what values are multiplied by to be shown.
+    """
     mean, low, high = (scale * value for value in (difference.mean, difference.low, difference.high))
-    if math.isnan(low):
-        return "" if math.isnan(mean) else f"{mean:+.2f}"
-    return f"{mean:+.2f} [{low:+.2f}, {high:+.2f}], p {'< 0.001' if p < 0.001 else f'= {p:.3f}'}"
+    if math.isnan(mean):
+        return ""
+    if difference.identical:
+        return "0"
+    text = f"{mean:+.2f}" if math.isnan(low) else f"{mean:+.2f} [{low:+.2f}, {high:+.2f}]"
+    if math.isnan(p):
+        return text
+    return f"{text}, p {'< 0.001' if p < 0.001 else f'= {p:.3f}'}"

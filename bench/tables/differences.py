@@ -32,18 +32,18 @@ def differences_of(tasks: Iterable[Columns]) -> "pd.DataFrame":
     lines = [
         line
         for columns in tasks
-        for rows in _comparable(rows_of([columns]))
+        for rows in _by_task(rows_of([columns]))
         for rule in rules_of(rows)
         for line in _differences(ranked(rows, rule), rule)
     ]
     return pd.DataFrame(lines, columns=list(NAMES))
 
 
-def _comparable(rows: Iterable[Row]) -> list[list[Row]]:
-    """The rows that share a table: those of one task, on the recipe or off it."""
-    parts: dict[tuple[str, bool], list[Row]] = {}
+def _by_task(rows: Iterable[Row]) -> list[list[Row]]:
+    """The rows of each task, in whatever tables they stand."""
+    parts: dict[str, list[Row]] = {}
     for row in rows:
-        parts.setdefault((row.variant, bool(row.first.off_recipe)), []).append(row)
+        parts.setdefault(row.variant, []).append(row)
     return [rows for _, rows in sorted(parts.items(), key=lambda part: part[0])]
 
 

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Sequence
+from urllib.parse import quote
 
 from bench.text import visible
 
@@ -40,3 +41,25 @@ def code(text: str) -> str:
     fence = "`" * (1 + max(map(len, re.findall("`+", shown)), default=0))
     pad = " " if shown[:1] in ("`", " ") or shown[-1:] in ("`", " ") or not shown else ""
     return f"{fence}{pad}{shown}{pad}{fence}"
+
+
+def folded(title: str, lines: Sequence[str]) -> list[str]:
+    """Lines that a reader opens by their title; none where there are no lines.
+
+    Args:
+        title: as HTML.
+        lines: markdown.
+    """
+    if not lines:
+        return []
+    return ["<details>", f"<summary>{title}</summary>", "", *lines, "", "</details>", ""]
+
+
+def link(text: str, path: str) -> str:
+    """A link to a file.
+
+    Args:
+        text: what is shown, as markdown.
+        path: relative to the page.
+    """
+    return f"[{text}]({quote(path)})"

@@ -16,16 +16,15 @@ from bench.options import show
 from bench.records.known_code import CORE
 from bench.records.spec import PAPER, canonical
 from bench.tables.markdown import plain
-from bench.tables.stats import mean_se
-from bench.tables.wording import code_line, usual_recipe
+from bench.tables.stats.means import mean_se
+from bench.tables.wording import code_line, profile_with_validation, usual_recipe
 
 T = TypeVar("T")
+MARKS = FILES, CODES = "‡", "§"
+"""The signs that the page explains: of data files that are not official, and of several versions of code."""
 TEST = "test"
 OTHER_LOAD = 0.5
 """By how much the load average may exceed a run's threads before its time says nothing."""
-
-OTHER_PROFILE = 0.1
-"""By what share the ratio of the largest to the smallest class must change to be told."""
 
 
 def scale_of(unit: str) -> int:
@@ -59,8 +58,13 @@ class Row(SeedRuns):
     @cached_property
     def name(self) -> str:
         """The label, with the marks that the page explains, and the changes."""
-        mark = (" ‡" if self.first.data.unofficial else "") + (" §" if len(self.versions) > 1 else "")
-        return self.label + mark + (f" ({self.changes})" if self.changes else "")
+        return " ".join([self.label, *self.marks]) + (f" ({self.changes})" if self.changes else "")
+
+    @cached_property
+    def marks(self) -> list[str]:
+        """Those of MARKS that apply."""
+        applies = {FILES: bool(self.first.data.unofficial), CODES: len(self.versions) > 1}
+        return [sign for sign, is_so in applies.items() if is_so]
 
     @cached_property
     def shown(self) -> str:
@@ -94,6 +98,11 @@ class Row(SeedRuns):
     @cached_property
     def changes(self) -> str:
         """What differs from the recipe, and whether it is trained on more than the shared data; empty for nothing."""
+        return ", ".join(self.all_changes)
+
+    @cached_property
+    def all_changes(self) -> list[str]:
+        """The same, one by one."""
         spec = self.first.spec
         parts = []
         if "protocol" in self.first.off_recipe:
@@ -101,9 +110,9 @@ class Row(SeedRuns):
         if "model" in self.first.off_recipe:
             parts.append(spec.model)
         parts += spec.changes()
-        if said := _profile_with_validation(self.first):
+        if said := profile_with_validation(self.first):
             parts.append(said)
-        return ", ".join(parts + self.of_their_time)
+        return parts + self.of_their_time
 
     @cached_property
     def setting(self) -> tuple[Any, ...]:
@@ -150,6 +159,29 @@ class Row(SeedRuns):
             false_positives = self.values("max_fpr", rule)
             return [seed for seed in constant if false_positives[seed] == 1]
         return constant
+
+    @cached_property
+    def paths(self) -> dict[int, str]:
+        """The files of the records in their folder, by seed."""
+        paths = self.columns.listed("path")
+        return {seed: paths[row] for seed, row in self.rows.items()}
+
+    @cached_property
+    def constant_prediction(self) -> dict[int, tuple[str, float]]:
+        """The most frequent class of the training data, and its share of the test set, by seed; without runs whose
+        records do not count classes.
+        """
+        return {seed: told for seed, told in self.told(_most_frequent, "data", "about").items() if told}
+
+    @cached_property
+    def tests(self) -> set[str]:
+        """The hashes of the test data of the seeds; with an empty one where a record does not tell its own."""
+        return set(self.told(_tests, "data").values())
+
+    @cached_property
+    def test_is_fixed(self) -> bool:
+        """Whether it is known that all seeds have the same test data."""
+        return len(self.tests) == 1 and self.tests != {""}
 
     @cached_property
     def seconds_by_machine(self) -> dict[tuple[Any, ...], float]:
@@ -206,6 +238,19 @@ class Row(SeedRuns):
         return base + "".join(f" --seed {seed}" for seed in seeds)
 
 
+def _tests(run: Run) -> str:
+    return run.data.tests
+
+
+def _most_frequent(run: Run) -> tuple[str, float] | None:
+    """The most frequent class of the training data, and its share of the test set."""
+    train, test = run.data.class_counts("train"), run.data.class_counts(TEST)
+    if not train or not test or not sum(test):
+        return None
+    most = train.index(max(train))
+    return run.about.classes[most], test[most] / sum(test)
+
+
 def _machines(columns: Columns) -> list[tuple[Any, ...] | None]:
     """For each run the machine and the way of running, and the seconds of training; None for a run that shared the
     machine with other work.
@@ -226,23 +271,6 @@ def _machine(columns: Columns, row: int) -> tuple[Any, ...] | None:
 
 def _device(run: Run) -> tuple[str, str]:
     return run.environment.device, run.environment.versions["torch"]
-
-
-def _profile_with_validation(result: Run) -> str:
-    """How the classes of the training data stand to one another where validation data joined them and changed that.
-
-    Empty where none joined them, where the proportions stay, and for records that do not count classes.
-    """
-    joined, val = result.data.class_counts("train"), result.data.class_counts("val")
-    if result.spec.validation != PAPER or not joined or len(joined) != len(val):
-        return ""
-    before = [together - of_val for together, of_val in zip(joined, val, strict=True)]
-    if min(before) < 1:
-        return ""
-    ratio, alone = max(joined) / min(joined), max(before) / min(before)
-    if abs(ratio / alone - 1) <= OTHER_PROFILE:
-        return ""
-    return f"which makes its classes {ratio:.3g}:1 instead of {alone:.3g}:1"
 
 
 def rows_of(tasks: Iterable[Columns]) -> list[Row]:

@@ -12,13 +12,15 @@ from bench.metrics import METRICS, metric_of
 from bench.options import show
 from bench.recipe import Recipe
 from bench.records.sections import About
-from bench.records.spec import canonical
+from bench.records.spec import PAPER, canonical
 from bench.tables.markdown import plain
 from bench.text import NAMED
 
 TOLD = {"model", "model_options", "protocol", "loss", "optimizer", "lr", "epochs", "steps", "batch_size", "train_size"}
 TOLD |= {"val_size", "test_size", "metrics", "select", "eval_batch_size", "evaluate_every", "evaluate_at"}
 """Fields of a recipe that `recipe_line` does not name: it says them in words, or they change no training."""
+OTHER_PROFILE = 0.1
+"""By what share the ratio of the largest to the smallest class must change to be told."""
 
 
 @cache
@@ -82,6 +84,27 @@ def code_line(result: Run) -> str:
     distributions = {f"{name} {version}" for name, version in environment.versions.items()}
     distributions |= {plugin.rpartition("(")[2].rstrip(")") for plugin in environment.plugins.values()}
     return ", ".join([*commit, *sorted(distributions)])
+
+
+def profile_with_validation(result: Run) -> str:
+    """How the classes of the training data stand to one another where validation data joined them and changed that.
+
+    Args:
+        result: the run.
+
+    Returns:
+        Empty where none joined them, where the proportions stay, and for records that do not count classes.
+    """
+    joined, val = result.data.class_counts("train"), result.data.class_counts("val")
+    if result.spec.validation != PAPER or not joined or len(joined) != len(val):
+        return ""
+    before = [together - of_val for together, of_val in zip(joined, val, strict=True)]
+    if min(before) < 1:
+        return ""
+    ratio, alone = max(joined) / min(joined), max(before) / min(before)
+    if abs(ratio / alone - 1) <= OTHER_PROFILE:
+        return ""
+    return f"which makes its classes {ratio:.3g}:1 instead of {alone:.3g}:1"
 
 
 def definitions(about: About) -> list[str]:

@@ -1,14 +1,12 @@
 """Records of throughput -> a page and a picture for each device, a pure function. Nothing here imports torch."""
 
 import math
-import re
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from bench.records.sections import Environment
-from bench.records.spec import digest
-from bench.tables.markdown import MARK, code, plain, table
+from bench.tables.markdown import MARK, code, link, plain, table
 from bench.throughput.record import WAYS, Quartiles, StepCost, ThroughputRecord, quartiles
 
 if TYPE_CHECKING:
@@ -51,12 +49,16 @@ own, between synchronisations.
   captured once and replayed.
 - † marks rows that are not exact: their update is not the method's own."""
 
+LEGEND = """\
+The pictures show the time of a step relative to the baseline's: bars are medians, lines quartiles, and hatched bars the
+rivals of the method above them. Each picture has a scale of its own."""
+
 
 def render(records: Iterable[ThroughputRecord]) -> dict[str, str]:
     """The page of throughput and its pictures.
 
     Args:
-        records: Of any devices; each device has a section and a picture.
+        records: Of any devices; each device has a section, and each workload in it a picture.
 
     Returns:
         File name -> content; empty where there are no records.
@@ -66,16 +68,51 @@ def render(records: Iterable[ThroughputRecord]) -> dict[str, str]:
         by_device[record.environment.device].append(record)
     if not by_device:
         return {}
-    lines = [f"{MARK}# Throughput", "", NOTES, ""]
+    lines = [f"{MARK}# Throughput", "", NOTES, "", LEGEND, ""]
     files = {}
     for device, of_device in sorted(by_device.items()):
-        name = f"throughput/{re.sub('[^a-z0-9]+', '-', device.lower()).strip('-')}"
-        name += f"@{digest(device)}.svg" if f"{name}.svg" in files else ".svg"  # names may differ in signs alone
-        files[name] = picture(of_device)
-        lines += [f"## {plain(device)}", "", f"![Time of a step relative to the baseline]({name})", ""]
+        lines += [f"## {plain(device)}", ""]
         for record in of_device:
-            lines += [*section(record), ""]
+            heading, *rest = section(record)
+            name = f"throughput/{record.path.removesuffix('.json')}.svg"
+            files[name] = picture(record)
+            shown = link(f"Time of a step relative to {plain(record.baseline.name)}", name)
+            lines += [heading, "", f"!{shown}", *rest, ""]
     return {PAGE: "\n".join(lines)} | files
+
+
+def board(records: Iterable[ThroughputRecord]) -> list[str]:
+    """A small table of all records for the front page: the time of a step relative to the baseline's, of each method
+    that has rivals, and in brackets that of the fastest of these that is exact.
+
+    Args:
+        records: of any devices.
+
+    Returns:
+        Lines of markdown; none where there are no such methods.
+    """
+    ordered = sorted(records, key=lambda record: (record.environment.device, record.path))
+    ratios = [{method: (own, rival) for method, own, rival in _fastest(record)} for record in ordered]
+    methods = sorted({method for of in ratios for method, (_, rival) in of.items() if rival})
+    lines = []
+    for record, of in zip(ordered, ratios, strict=True):
+        cells = [_with_rival(*of[method]) if method in of else "" for method in methods]
+        if any(cells):
+            lines.append([plain(title(record)), plain(record.environment.device), *cells])
+    return table(["Workload", "Device", *map(plain, methods)], lines) if lines else []
+
+
+def _with_rival(own: float, rival: float | None) -> str:
+    return f"{_number(own)} ×" + (f" ({_number(rival)} ×)" if rival else "")
+
+
+def _fastest(record: ThroughputRecord) -> Iterator[tuple[str, float, float | None]]:
+    """Each method, its time relative to the baseline's in its fastest way that is exact, and that of its rivals."""
+    exact = [row for row in record.rows if row.seconds and row.exact and not row.baseline]
+    for method in dict.fromkeys(row.method for row in exact if not row.rival_of):
+        own = [record.ratio(row).median for row in exact if row.method == method and not row.rival_of]
+        rivals = [record.ratio(row).median for row in exact if row.rival_of == method]
+        yield method, min(own), min(rivals, default=None)
 
 
 def section(record: ThroughputRecord) -> list[str]:
@@ -226,34 +263,31 @@ def _number(value: float) -> str:
     return f"{value:.{max(0, 2 - math.floor(math.log10(value)))}f}" if value else "0"
 
 
-def picture(records: Sequence[ThroughputRecord]) -> str:
-    """The picture of one device's records: a panel for each record, and a bar for each row that was timed.
+def picture(record: ThroughputRecord) -> str:
+    """The picture of a record: a bar for each row that was timed.
 
     Args:
-        records: of one device.
+        record: the record.
 
     Returns:
         The SVG file.
     """
     from bench.plots import style
 
-    content = style.files(lambda: _drawn(records), ["svg"])["svg"].decode()
+    content = style.files(lambda: _drawn(record), ["svg"])["svg"].decode()
     return MARK + content[content.index("<svg") :]
 
 
-def _drawn(records: Sequence[ThroughputRecord]) -> "Figure":
+def _drawn(record: ThroughputRecord) -> "Figure":
     from matplotlib.figure import Figure
 
-    shown = [[row for row in _ordered(record) if not row.error] for record in records]
-    figure = Figure(figsize=(8, sum(0.24 * len(rows) + 0.7 for rows in shown)), layout="constrained")
-    ratios = {"height_ratios": [len(rows) + 1 for rows in shown]}
-    panels = figure.subplots(len(records), squeeze=False, gridspec_kw=ratios)[:, 0]
-    for axes, record, rows in zip(panels, records, shown, strict=True):
-        _bars(axes, record, rows)
-    of_single_runs = [axes for axes, record in zip(panels, records, strict=True) if record.workload.stack == 1]
-    for axes in of_single_runs:  # one scale, to be compared
-        axes.set_xlim(0, max(a.get_xlim()[1] for a in of_single_runs))
-    panels[-1].set_xlabel("Hatched: rivals of the method above them. Lines: quartiles. †: not exact.", loc="left")
+    rows = [row for row in _ordered(record) if not row.error]
+    figure = Figure(figsize=(8, 0.24 * len(rows) + 1.1), layout="constrained")
+    axes = figure.subplots()
+    _bars(axes, record, rows)
+    exact = "" if all(row.exact for row in rows) else " †: not exact."
+    note = f"Bars: medians; lines: quartiles; hatched: rivals of the method above them.{exact}"
+    axes.set_xlabel(f"time of a step relative to {record.baseline.name}\n{note}", loc="left", fontsize=8)
     return figure
 
 
@@ -270,8 +304,8 @@ def _bars(axes: "Axes", record: ThroughputRecord, rows: Sequence[StepCost]) -> N
         bar.set(facecolor="white" if row.rival_of else "#4c78a8", hatch="////" if row.rival_of else None)
         axes.annotate(f"{median:.2f} ×", (high, place), (4, 0), textcoords="offset points", va="center")
     axes.set_yticks(range(len(rows)), [_bar_name(row) for row in rows])
-    axes.invert_yaxis()
-    axes.set_title(f"{title(record)}: time of a step relative to {record.baseline.name}", loc="left", fontsize=10)
+    axes.set_ylim(len(rows) - 0.5, -0.5)  # the first row on top
+    axes.set_title(f"{title(record)}: time of a step", loc="left", fontsize=10)
     axes.spines[["top", "right"]].set_visible(False)
     axes.axvline(1, color="#333333", linewidth=0.8, zorder=0)
     axes.margins(x=0.12)

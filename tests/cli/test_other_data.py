@@ -97,7 +97,7 @@ def test_other_samples_without_a_revision_make_another_run(bench_with):
     assert wrong < 0.7
     page = Path("bench-results/class_fairness-v1-acme.md").read_text()
     assert page.count("| erm (settings ") == 4  # two rows under each of two rules
-    assert "| 1 |" in page and "| 2 |" in page
+    assert page.count("| 1–2 |") + page.count("| – |") >= 2  # of one seed each nothing tells which is better
     again = bench_with({"acme": loader("acme")}, *RUN)
     assert "1 of 1 runs already recorded, not repeated" in again.output
 
@@ -129,7 +129,8 @@ def test_seeds_of_other_data_are_no_seeds_of_one_row(bench_with):
     assert len(set(contents)) == 2
     for content in contents:
         assert page.count(f"data {content}) | ") == 2
-    assert "100.00 |" in page and "±" not in page.replace("mean ± standard", "")
+    rows = [line for line in page.splitlines() if "| erm" in line]
+    assert any("100.00 |" in row for row in rows) and not any("±" in row for row in rows)
 
 
 def test_a_checkpoint_of_other_data_is_not_gone_on_from(bench_with, monkeypatch):

@@ -187,7 +187,7 @@ def test_force_moves_what_cannot_be_used_aside(bench_in, two_runs, kind):
     assert bench_in(*RUN, "--force").exit_code == 0
     assert accuracy(two_runs) > 0
     assert (TASK / "superseded" / two_runs.name).lstat().st_ino == before
-    assert "| erm (" in PAGE.read_text()
+    assert "| erm |" in PAGE.read_text()
 
 
 def unreadable(path):

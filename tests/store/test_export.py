@@ -119,7 +119,10 @@ WRONG = {
     "no such run": (["--method", "forml"], "there is: erm on digits (mlp), learner on digits (cnn)"),
     "no such format": (["--format", "xml"], "is not one of"),
     "the ending of another format": (["--format", "csv", "--file", "r.parquet"], "has not the ending of csv"),
-    "the ending of no format": (["--file", "r.xlsx"], "r.xlsx has none of the endings .csv, .parquet, .json: name"),
+    "the ending of no format": (
+        ["--file", "r.xlsx"],
+        "r.xlsx has none of the endings .csv, .parquet, .json, .tex: name",
+    ),
     "the ending of another table": (["--file", "r.tsv"], "name another file, or the format with --format"),
     "the ending of an archive": (["--file", "r.csv.gz"], "r.csv.gz has the ending of an archive"),
     "an archive in a format": (["--format", "csv", "--file", "r.csv.ZIP"], "has the ending of an archive"),

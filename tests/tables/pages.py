@@ -5,12 +5,12 @@ from collections.abc import Iterable
 from bench.columns.table import columns_of
 from bench.plots import select
 from bench.records.run import RunResult
-from bench.tables import leaderboard
+from bench.tables.pages import leaderboard
 
 
 def render(results: Iterable[RunResult]) -> dict[str, str]:
     """The pages of some records."""
-    return leaderboard.render(columns_of(results))
+    return {name: page.text for name, page in leaderboard.render(columns_of(results)).items()}
 
 
 def series_of(results: Iterable[RunResult]) -> list[select.Series]:

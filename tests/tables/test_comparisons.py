@@ -1,10 +1,14 @@
-"""Rows that differ in one option of the protocol are found as by a double loop over all pairs."""
+"""Rows that differ in one option of the protocol, as by a double loop over all pairs; and differences as cells."""
 
+import math
 import random
 
+import pytest
+
 from bench.columns.table import columns_of
-from bench.tables.comparisons import pairs_of_tasks
+from bench.tables.comparisons import cell, pairs_of_tasks, told_p
 from bench.tables.rows import rows_of
+from bench.tables.stats.paired import PairedDifference
 
 
 def only_in(name, row, other):
@@ -42,3 +46,27 @@ def test_pairs_are_those_of_all_pairs(make_result):
     ]
     assert len(slow) > 5
     assert pairs_of_tasks(rows) == slow
+
+
+NAN = math.nan
+
+
+@pytest.mark.parametrize(
+    ("difference", "p", "expected"),
+    [
+        (PairedDifference(-0.1, -0.125, -0.075, 0.01, 5, 0.1, 0.1), 0.02, "-10.00 [-12.50, -7.50], p = 0.020"),
+        (PairedDifference(-0.1, -0.125, -0.075, 0.01, 5, 0.1, 0.1), 9e-4, "-10.00 [-12.50, -7.50], p < 0.001"),
+        (PairedDifference(-0.1, -0.125, -0.075, 0.01, 4, 0.1, 0.1), NAN, "-10.00 [-12.50, -7.50]"),
+        (PairedDifference(0.1, NAN, NAN, NAN, 5, 0.0, 0.0), NAN, "+10.00"),  # the same difference for all seeds
+        (PairedDifference(0.0, 0.0, 0.0, NAN, 5, 0.0, 0.0), NAN, "0"),
+        (PairedDifference(0.0, NAN, NAN, NAN, 1), NAN, "+0.00"),  # of one seed nobody knows
+        (PairedDifference(NAN, NAN, NAN, NAN, 5), NAN, ""),
+    ],
+)
+def test_a_difference_as_a_cell(difference, p, expected):
+    assert cell(difference, p, 100) == expected
+
+
+def test_no_p_is_told_of_fewer_than_five_seeds():
+    assert told_p(PairedDifference(0.1, 0.05, 0.15, 0.01, 5)) == 0.01
+    assert math.isnan(told_p(PairedDifference(0.1, 0.05, 0.15, 0.01, 4)))

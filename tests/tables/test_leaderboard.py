@@ -16,12 +16,18 @@ from bench.records.known_code import KnownCode
 from bench.records.run import RunResult
 from bench.records.sections import Code
 from bench.records.selections import Selections
-from bench.tables.leaderboard import COMMANDS, NOTES, page_name
-from bench.tables.papers import published
+from bench.tables.answers import UNKNOWN
+from bench.tables.conclusions import Verdict
+from bench.tables.pages.leaderboard import page_name
+from bench.tables.pages.made import COMMANDS
+from bench.tables.pages.papers import published
+from bench.tables.pages.ranking import METRIC, MOST, NOTES, SECOND
 from bench.tables.rows import mean_and_error
 from tests.tables.pages import render, series_of
 
 Make = Callable[..., RunResult]
+FIXED = {"data": {"tests": "one"}}
+"""All seeds have the same test data."""
 PAGE = "class_fairness-v1-digits.md"
 
 
@@ -33,8 +39,14 @@ def runs(make: Make, method: str, tprd: list[float | None], first_seed: int = 0,
 
 def sections(results: list[RunResult], page: str = PAGE) -> dict[str, list[str]]:
     """Title -> the lines below it that are not empty."""
-    parts = render(results)[page].split("\n## ")[1:]
-    return {head: [line for line in rest if line] for head, *rest in (part.split("\n") for part in parts)}
+    found: dict[str, list[str]] = {}
+    lines: list[str] = []
+    for line in render(results)[page].split("\n"):
+        if match := re.fullmatch(r"## (.*)|<summary>(.*)</summary>", line):
+            lines = found[match[1] or match[2]] = []
+        elif line not in ("", "<details>", "</details>"):
+            lines.append(line)
+    return found
 
 
 def cells(results: list[RunResult], title: str = "Last epoch", page: str = PAGE) -> list[list[str]]:
@@ -43,61 +55,107 @@ def cells(results: list[RunResult], title: str = "Last epoch", page: str = PAGE)
     return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines]
 
 
+OLDER = "Older code (1 row)"
+COMMANDS_OF = "Commands and records"
+
+
+def commands(results: list[RunResult]) -> list[str]:
+    """The lines of the commands, without the links to the records."""
+    return [line.rpartition("; seed")[0] for line in sections(results)[COMMANDS_OF][1:]]
+
+
+def heads(results: list[RunResult], title: str) -> list[str]:
+    """The headings of the columns of a table."""
+    line = next(line for line in sections(results)[title] if line.startswith("|"))
+    return [head.strip() for head in line.strip("|").split(" | ")]
+
+
 def column(results: list[RunResult], head: str, title: str = "Last epoch") -> list[str]:
     """That whose head begins so; empty where there is none."""
-    heads = next(line for line in sections(results)[title] if line.startswith("|")).strip("|").split("|")
-    places = [place for place, name in enumerate(heads) if name.strip().startswith(head)]
+    places = [place for place, name in enumerate(heads(results, title)) if name.startswith(head)]
     return [row[places[0]] for row in cells(results, title)] if places else []
 
 
 def test_a_whole_page(make_result: Make):
-    """Three paired differences of -5, -5 and -20 points: t = -2 with 2 degrees of freedom, p = 1 - 2 / sqrt(6)."""
+    """Three paired differences of -5, -5 and -20 points have a standard error of 5, times sqrt(1 + 3 * 50 / 1000) where
+    seeds may share samples; Student's quantile is 0.95 sqrt(2 / (1 - 0.95^2)) = 4.303.
+    """
     results = [
         *runs(make_result, "erm", [0.1, 0.2, 0.3], seconds=2.0),
         *runs(make_result, "learner", [0.05, 0.15, 0.1], seconds=3.0),
         make_result("learner", 3, status="diverged"),
     ]
+    half = 5 * math.sqrt(1.15) * 0.95 * math.sqrt(2 / (1 - 0.95**2))
+    interval = f"[{-10 - half:+.2f}, {-10 + half:+.2f}]"
+    drawn = f"{UNKNOWN}: intervals of differences are 1.07 times as wide as for independent data."
+    records = {
+        method: ", ".join(
+            f"[{run.spec.seed}](results/class_fairness-v1/digits/digits.{method}.{run.spec.seed}.{run.spec.key}.json)"
+            for run in results[:6]
+            if run.spec.method == method
+        )
+        for method in ("erm", "learner")
+    }
+    columns = ["#", "Method", "Each metric", "Δ", "Verdict", "Δ accuracy", "Better in", "Seeds", "Cost", "Val"]
+    notes = "\n".join(f"- **{column}**: {NOTES[column]}" for column in columns)
     assert render(results) == {
         PAGE: f"""<!-- made from records by `bench leaderboard`; not to be edited -->
-# class_fairness, version 1, on digits
+# Class fairness on digits
 
-Protocol: a paper; `bench show class_fairness` says what it does. Data: its source.
+**Nothing is concluded: learner has fewer than 5 seeds in common with erm.**
+
+The best mean is that of learner: tprd -10.00 points {interval}, better for 100 % of 3 seeds, accuracy +0.00 points.
+
+tprd of erm: 20.00 ± 5.77 % over 3 seeds, last epoch. {drawn}
+
+![Paired differences from the baseline](forests/class_fairness-v1-digits.svg)
+
+## Last epoch
+
+| # | Method | tprd ↓ | Δ tprd | Verdict | accuracy ↑ | Δ accuracy | Better in | Seeds | Cost | Val |
+| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |
+| 1–2 | learner | 10.00 ± 2.89 | -10.00 {interval} | too few seeds | 90.00 ± 0.00 | +0.00 | 100 % | 3 | 1.50 × | yes |
+| 1–2 | erm | 20.00 ± 5.77 |  | baseline | 90.00 ± 0.00 |  |  | 3 | 1.00 × | no |
+
+## What is measured
+
+Protocol, version 1: a paper; `bench show class_fairness` says what it does. Data: its source.
 
 Classes: no, yes (the positive class is yes). Groups: the classes. Metrics:
 
 - tprd: True positive rate disparity: largest minus smallest true positive rate over the groups.
 - accuracy: Fraction of the samples that are predicted correctly.
 
-Columns of the tables:
+<details>
+<summary>Columns of the tables</summary>
 
-- **Method**: {NOTES["Method"]}
-- **Each metric**: {NOTES["Each metric"]}
-- **Δ**: {NOTES["Δ"]}
-- **Seeds**: {NOTES["Seeds"]}
-- **Cost**: {NOTES["Cost"]}
-- **Val**: {NOTES["Val"]}
+{notes}
 
-## Recipe
+</details>
+
+<details>
+<summary>Recipe</summary>
 
 - mlp, cross entropy loss, adam with learning rate 0.001, 50 epochs, batches of 100. Samples: 1,000 train, 50 test.
 
-## Last epoch
+</details>
 
-| # | Method | tprd ↓ | accuracy ↑ | Δ tprd | Seeds | Cost | Val |
-| --- | --- | --- | --- | --- | --- | --- | --- |
-| 1 | learner | 10.00 ± 2.89 | 90.00 ± 0.00 | -10.00 [-31.51, +11.51], p = 0.184 | 3 | 1.50 × | yes |
-| 2 | erm | 20.00 ± 5.77 | 90.00 ± 0.00 |  | 3 | 1.00 × | no |
-
-## Commands
+<details>
+<summary>Commands and records</summary>
 
 {COMMANDS}
 
-- erm: `bench run --method erm --dataset digits --seeds 3`
-- learner: `bench run --method learner --dataset digits --seeds 3`
+- erm: `bench run --method erm --dataset digits --seeds 3`; seeds {records["erm"]}
+- learner: `bench run --method learner --dataset digits --seeds 3`; seeds {records["learner"]}
 
-## Made by
+</details>
+
+<details>
+<summary>Code</summary>
 
 - torch 2.0
+
+</details>
 
 ## Failed runs
 
@@ -121,8 +179,8 @@ def test_two_codes_of_a_plugin_never_share_a_row(make_result: Make, use: str):
     newer = runs(make_result, "learner", [0.1, 0.2], first_seed=2, **coded(2))
     for results in ([*older, *newer], [*newer, *older]):
         assert column(results, "tprd") == ["15.00 ± 5.00"]
-        assert column(results, "tprd", "Older code") == []
-        ((name, seeds, date, values, code),) = cells(results, "Older code")
+        assert column(results, "tprd", OLDER) == []
+        ((name, seeds, date, values, code),) = cells(results, OLDER)
         assert (name, seeds, date, values) == (
             "learner",
             "2",
@@ -135,7 +193,7 @@ def test_two_codes_of_a_plugin_never_share_a_row(make_result: Make, use: str):
 
 def test_another_core_shares_the_row(make_result: Make):
     results = runs(make_result, "learner", [0.1], **coded()) + runs(make_result, "learner", [0.2], 1, **coded(2, "c2"))
-    assert column(results, "Seeds") == ["2"] and "Older code" not in sections(results)
+    assert column(results, "Seeds") == ["2"] and not any("lder code" in title for title in sections(results))
 
 
 def test_equivalent_codes_share_the_row(make_result: Make, monkeypatch: pytest.MonkeyPatch):
@@ -143,7 +201,7 @@ def test_equivalent_codes_share_the_row(make_result: Make, monkeypatch: pytest.M
     monkeypatch.setattr("bench.records.known_code._representatives", known.representatives)
     results = runs(make_result, "learner", [0.1], **coded())
     results += runs(make_result, "learner", [0.2], 1, **coded(2, method="m2"))
-    assert column(results, "Seeds") == ["2"] and "Older code" not in sections(results)
+    assert column(results, "Seeds") == ["2"] and not any("lder code" in title for title in sections(results))
 
 
 def test_records_without_hashes_are_pooled_with_each_other_alone(make_result: Make):
@@ -183,7 +241,7 @@ def test_the_first_metric_ranks_in_its_own_direction(make_result):
         for m, t in (("a", 0.3), ("b", 0.1), ("c", 0.2))
     ]
     assert column(upwards, "Method") == ["a", "c", "b"]
-    assert [row[0] for row in cells(upwards)] == ["1", "2", "3"]
+    assert column(upwards, "#") == ["1–3"] * 3  # one seed tells no two of them apart
 
 
 def test_ties_go_by_name(make_result):
@@ -210,31 +268,46 @@ def test_each_selection_rule_has_a_table_of_the_runs_it_applies_to(make_result):
 
 
 def test_differences_are_over_the_common_seeds(make_result):
-    """Seeds 1 and 2 are common: differences of 0.1 and 0.3, t = 2 with 1 degree of freedom, p = 1 - 2 atan(2) / pi."""
-    results = [*runs(make_result, "erm", [0.9, 0.1, 0.1]), *runs(make_result, "a", [0.2, 0.4, 0.7], first_seed=1)]
-    assert column(results, "Δ") == ["", "+20.00 [-107.06, +147.06], p = 0.295"]
-    assert 1 - 2 * math.atan(2) / math.pi == pytest.approx(0.295, abs=5e-4)
+    """Seeds 1, 2 and 3 are common: differences of 20, 25 and 30 points, with a standard error of 5 / sqrt(3); Student's
+    quantile is 0.95 sqrt(2 / (1 - 0.95^2)) = 4.303.
+    """
+    results = [
+        *runs(make_result, "erm", [0.9, 0.1, 0.1, 0.1], **FIXED),
+        *runs(make_result, "a", [0.3, 0.35, 0.4, 0.7], first_seed=1, **FIXED),
+    ]
+    assert column(results, "Δ") == ["", "+25.00 [+12.58, +37.42]"]
+    assert 5 / math.sqrt(3) * 0.95 * math.sqrt(2 / (1 - 0.95**2)) == pytest.approx(12.42, abs=0.005)
 
 
-def test_a_difference_over_one_seed_has_no_interval_and_over_none_there_is_none(make_result):
-    erm = runs(make_result, "erm", [0.1])
-    assert column([*erm, *runs(make_result, "a", [0.3, 0.5])], "Δ") == ["", "+20.00"]
-    assert column([*erm, *runs(make_result, "a", [0.3, 0.5], first_seed=1)], "Δ") == []
+def test_a_difference_over_two_seeds_has_no_interval_and_over_none_there_is_none(make_result):
+    erm = runs(make_result, "erm", [0.1, 0.2])
+    assert column([*erm, *runs(make_result, "a", [0.3, 0.5, 0.9])], "Δ") == ["", "+25.00"]
+    assert column([*erm, *runs(make_result, "a", [0.3, 0.5], first_seed=2)], "Δ") == []
 
 
 def test_p_values_are_adjusted_for_their_number(make_result):
-    """As on the whole page twice: Holm doubles the smaller p = 0.1835, and the other is not below it."""
+    """Five differences of mean 1 and standard error 1 / sqrt(2) are t = sqrt(2): with 4 degrees of freedom and
+    x = t / sqrt(4 + t^2), p = 1 - 1.5 x + 0.5 x^3. Holm doubles the first, and the other is not below it. Of four seeds
+    there is no p.
+    """
+    x = math.sqrt(1 / 3)
+    doubled = f"p = {2 * (1 - 1.5 * x + 0.5 * x**3):.3f}"
+    lower = [0.47, 0.48, 0.49, 0.50, 0.51]
     results = [
-        *runs(make_result, "erm", [0.1, 0.2, 0.3]),
-        *runs(make_result, "a", [0.05, 0.15, 0.1]),
-        *runs(make_result, "b", [0.05, 0.15, 0.1]),
+        *runs(make_result, "erm", [0.5] * 5, **FIXED),
+        *runs(make_result, "a", lower, **FIXED),
+        *runs(make_result, "b", lower, **FIXED),
+        *runs(make_result, "c", [0.6, 0.6, 0.6, 0.7], **FIXED),
     ]
-    assert [cell.rpartition(", ")[2] for cell in column(results, "Δ")] == ["p = 0.367", "p = 0.367", ""]
+    assert [cell.partition("], ")[2] for cell in column(results, "Δ")] == [doubled, doubled, "", ""]
+    assert column(results, "Verdict") == ["not separated", "not separated", "baseline", "too few seeds"]
+    assert column(results, "#") == ["1–3", "1–3", "1–3", "–"]
 
 
 def test_equal_differences_have_no_interval(make_result):
-    results = [*runs(make_result, "erm", [0.25, 0.5]), *runs(make_result, "a", [0.5, 0.75])]
+    results = [*runs(make_result, "erm", [0.25, 0.5, 0.5]), *runs(make_result, "a", [0.5, 0.75, 0.75])]
     assert column(results, "Δ") == ["", "+25.00"]
+    assert column([*results, *runs(make_result, "b", [0.25, 0.5, 0.5])], "Δ")[:2] == ["0", ""]
 
 
 @pytest.mark.parametrize(
@@ -249,11 +322,11 @@ def test_equal_differences_have_no_interval(make_result):
     ],
 )
 def test_only_equal_settings_are_compared(make_result, other):
-    baseline = runs(make_result, "erm", [0.1, 0.2], off_recipe=[])
-    assert column([*baseline, *runs(make_result, "a", [0.2, 0.3], off_recipe=[], **other)], "Δ") == []
-    alike = runs(make_result, "erm", [0.1, 0.2], off_recipe=[], **other)
-    compared = column([*alike, *runs(make_result, "a", [0.2, 0.3], off_recipe=[], **other)], "Δ")
-    assert compared[1].startswith("+10.00 [")
+    baseline = runs(make_result, "erm", [0.1, 0.2, 0.3], off_recipe=[])
+    a = runs(make_result, "a", [0.2, 0.3, 0.5], off_recipe=[], **other)
+    assert column([*baseline, *a], "Δ") == []
+    alike = runs(make_result, "erm", [0.1, 0.2, 0.3], off_recipe=[], **other)
+    assert column([*alike, *a], "Δ")[1].startswith("+13.33 [")
 
 
 def test_a_field_of_recipes_that_came_later_and_is_not_used_hinders_no_comparison(make_result):
@@ -270,9 +343,8 @@ def test_the_order_of_options_separates_no_rows(make_result):
         for method in ("erm", "a")
         for seed, order in enumerate((items, items[::-1]))
     ]
-    rows = cells(results, "Off the recipe: last epoch")
-    assert [row[5] for row in rows] == ["2", "2"]
-    assert rows[0][4].startswith("+0.00 [")
+    title = "Off the recipe: last epoch"
+    assert [column(results, head, title) for head in ("Method", "Δ", "Seeds")] == [["a", "erm"], ["0", ""], ["2", "2"]]
 
 
 def test_records_of_other_defaults_are_another_row(make_result):
@@ -294,10 +366,10 @@ def test_runs_of_other_data_share_no_row_and_no_comparison(make_result):
     ]
     assert [row[1:3] for row in cells(results)] == [
         ["erm (settings , data aaa)", "20.00 ± 10.00"],
-        ["a", "40.00 ± 11.55"],
         ["erm (settings , data bbb)", "50.00"],
+        ["a", "40.00 ± 11.55"],
     ]
-    assert column(results, "Δ") == ["", "+10.00", ""]  # with seed 2 of the same data alone
+    assert column(results, "Δ") == ["", "", "+10.00"]  # with seed 2 of the same data alone
 
 
 def test_a_record_without_a_hash_of_its_data_is_of_those_of_its_revision(make_result):
@@ -305,7 +377,7 @@ def test_a_record_without_a_hash_of_its_data_is_of_those_of_its_revision(make_re
     old, new = runs(make_result, "erm", [0.1, 0.3]), runs(make_result, "erm", [0.5], 2, data=data("aaa"))
     assert [row[1:3] for row in cells([*old, *new])] == [["erm", "30.00 ± 11.55"]]
     learner = runs(make_result, "a", [0.2, 0.4], data=data("aaa"))
-    assert column([*old, *learner], "Δ")[1] == "+10.00 [+10.00, +10.00], p < 0.001"
+    assert column([*old, *learner], "Δ")[1] == "+10.00"
     third = runs(make_result, "erm", [0.7], 3, data=data("bbb"))
     assert len(cells([*old, *new, *third])) == 3
     nameless = [
@@ -323,8 +395,9 @@ def test_rows_off_the_recipe_have_tables_of_their_own(make_result):
         make_result("a", test=test, best=test, off_recipe=["recipe.lr", "model"], **changed),
     ]
     assert list(sections(results)) == [
-        *("Recipe", "Last epoch", "Best validation accuracy"),
-        *("Off the recipe: last epoch", "Off the recipe: best validation accuracy", "Commands", "Made by"),
+        *("Last epoch", "Best validation accuracy"),
+        *("Off the recipe: last epoch", "Off the recipe: best validation accuracy"),
+        *("What is measured", "Columns of the tables", "Recipe", COMMANDS_OF, "Code"),
     ]
     assert column(results, "Method") == ["a"]
     assert column(results, "Method", "Off the recipe: last epoch") == ["a (cnn, model.hidden=5,6, epochs=3, lr=0.5)"]
@@ -345,37 +418,53 @@ def test_a_recipe_of_another_protocol_is_told_where_the_row_is(make_result):
     assert column(results, "Method", "Off the recipe: last epoch") == ["a (the recipe of another protocol)"]
 
 
-def test_options_of_the_task_have_tables_of_their_own(make_result):
-    """Runs on another task cannot be ranked beside these, nor compared with their baseline."""
+def test_options_of_the_task_are_told_of_each_row(make_result):
+    """Runs on another task are not ranked beside these, nor compared with their baseline."""
     test = {"tprd": 0.3, "accuracy": 0.9}
     other = {"protocol_options": {"factor": 10}, "dataset_options": {"size": 64}}
     results = [make_result("erm", test=test), make_result("a", test=test), make_result("a", test=test, **other)]
-    start = "dataset.size=64, factor=10"
-    own, others = ("Recipe", "Last epoch", "Commands"), ("recipe", "last epoch", "commands")
-    assert list(sections(results)) == [*own, *(f"{start}: {part}" for part in others), "Made by"]
-    assert column(results, "Method") == ["a", "erm"]
-    assert column(results, "Method", f"{start}: last epoch") == ["a"]
-    assert column(results, "Δ", f"{start}: last epoch") == []
-    _, command = sections(results)[f"{start}: commands"]
-    assert "-o dataset.size=64 -o protocol.factor=10" in command
+    task = "dataset.size=64, factor=10"
+    assert [row[:3] for row in cells(results)] == [
+        ["default", "1–2", "a"],
+        ["default", "1–2", "erm"],
+        [task, "1", "a"],
+    ]
+    assert column(results, "Δ") == ["+0.00", "", ""]
+    start = f"- a with {task}: "
+    (command,) = (line for line in commands(results) if line.startswith(start))
+    assert command.removeprefix(start) == (
+        "`bench run --method a --dataset digits -o dataset.size=64 -o protocol.factor=10 --seeds 1`"
+    )
+    assert column(results[2:], "Task") == [task]
+    recipe, other_recipe = sections(results)["Recipe"]
+    assert recipe.startswith("- mlp, ") and other_recipe.startswith(f"- {task}: mlp, ")
 
 
-def test_tasks_that_differ_in_an_option_are_compared_by_method(make_result):
-    """Differences of -5, -5 and -20 points as on the whole page; of each option to the same without it alone."""
+@pytest.mark.parametrize(("tests", "wider"), [({"tests": "one"}, 1.0), ({"tests": ""}, 2.0)])
+def test_tasks_that_differ_in_an_option_are_compared_by_method(make_result, tests, wider):
+    """Differences of -5, -5, -20, -10 and -10 points: sums of squares of 150 give a standard error of sqrt(7.5) points,
+    t = 3.65, and with x = t / sqrt(4 + t^2), p = 1 - 1.5 x + 0.5 x^3, as no other difference is tested. Student's
+    quantile is 2.776. Each is of an option to the same without it alone.
+    """
     with_x = {"protocol_options": {"x": "b"}, "resolved": {"protocol_options": {"x": "b", "y": 1.0}}}
     with_both = {"protocol_options": {"x": "b", "y": 2.0}, "resolved": {"protocol_options": {"x": "b", "y": 2.0}}}
     usual = {"resolved": {"protocol_options": {"x": "a", "y": 1.0}}}
+    sizes = {"sizes": {"train": 100, "test": 60}}  # with five seeds that may share samples, sqrt(1 + 5 * 0.6) times
     results = [
-        *runs(make_result, "a", [0.1, 0.2, 0.3], **usual),
-        *runs(make_result, "a", [0.05, 0.15, 0.1], **with_x),
-        *runs(make_result, "a", [0.05, 0.15], **with_both),
-        *runs(make_result, "erm", [0.5, 0.5], **with_x),  # nothing else is of this method
-        *runs(make_result, "b", [0.5, 0.5], **usual),
-        *runs(make_result, "b", [0.5], **with_x),  # one seed tells no difference
+        *runs(make_result, "a", [0.1, 0.2, 0.3, 0.4, 0.5], data=tests | sizes, **usual),
+        *runs(make_result, "a", [0.05, 0.15, 0.1, 0.3, 0.4], data=tests | sizes, **with_x),
+        *runs(make_result, "a", [0.05, 0.15], data=tests | sizes, **with_both),
+        *runs(make_result, "erm", [0.5, 0.5], data=tests | sizes, **with_x),  # nothing else is of this method
+        *runs(make_result, "b", [0.5, 0.5], data=tests | sizes, **usual),
+        *runs(make_result, "b", [0.5], data=tests | sizes, **with_x),  # one seed tells no difference
     ]
+    t = 10 / (math.sqrt(7.5) * wider)
+    x = t / math.sqrt(4 + t * t)
+    half = 2.776445 * math.sqrt(7.5) * wider
+    told = f"-10.00 [{-10 - half:+.2f}, {-10 + half:+.2f}], p = {1 - 1.5 * x + 0.5 * x**3:.3f}"
     assert cells(results, "Between tasks: last epoch") == [
-        ["a", "x=b", "x=a", "3", "-10.00 [-31.51, +11.51], p = 0.367"],
-        ["a", "x=b, y=2", "y=1", "2", "+0.00 [+0.00, +0.00], p = 1.000"],
+        ["a", "x=b", "x=a", "5", told],
+        ["a", "x=b, y=2", "y=1", "2", "0"],
     ]
 
 
@@ -419,25 +508,65 @@ def test_a_default_of_the_task_that_no_record_tells_is_called_so(make_result):
     assert column(results, "Compared", "Between tasks: last epoch") == ["x=its default"]
 
 
-def test_a_constant_prediction_is_named_where_groups_are_compared(make_result):
-    """It has no disparity: 30 of 40 test samples in one seed and 20 of 40 in the other are of the class."""
-    found = runs(make_result, "erm", [0.1, 0.2])
-    for r, test in zip(found, ([[10, 10], [20, 0]], [[10, 10], [10, 10]]), strict=True):
-        r.data.counts.update(train=[[60, 10], [0, 30]], test=test)
-    text = render(found)[PAGE]
-    assert "Always predicting 'no' has accuracy 62.50 ± 12.50 and the same rates in every group" in text
+def test_the_best_constant_prediction_is_a_row(make_result):
+    """30 of 40 test samples in one seed and 20 of 40 in the other are of the class that most training samples have."""
+    found = [*runs(make_result, "erm", [0.1, 0.2]), *runs(make_result, "a", [0.0, 0.0])]
     for r in found:
-        r.data.counts.update(train=[[60, 40]], test=[[10, 10]])  # the group is the class
-    assert "Always predicting" not in render(found)[PAGE]
+        r.data.counts.update(
+            train=[[60, 10], [0, 30]], test=[[10, 10], [10, 10]] if r.spec.seed else [[10, 10], [20, 0]]
+        )
+    assert cells(found)[2:] == [["–", "*always 'no'*", "", "", "constant", "62.50 ± 12.50", "", "", "2", "", ""]]
+    assert "Always predicting 'no' has accuracy 62.50 %." in render(found)[PAGE]
+
+
+def test_the_constant_prediction_of_each_task_is_a_row(make_result):
+    counts = {"counts": {"train": [[60, 40]], "test": [[10, 10]]}}
+    other = {"counts": {"train": [[40, 60]], "test": [[10, 30]]}}
+    test = {"tprd": 0.1, "accuracy_gap": 0.5, "accuracy": 0.9}
+    results = [
+        make_result("a", test=test, metrics=tuple(test), data=of, protocol_options=options)
+        for of, options in ((counts, {}), (other, {"x": 1}))
+    ]
+    assert [row[:6] for row in cells(results)[2:]] == [
+        ["default", "–", "*always 'no'*", "", "", "50.00"],
+        ["x=1", "–", "*always 'yes'*", "", "", "75.00"],
+    ]
+
+
+def test_a_row_that_is_no_more_accurate_than_a_constant_is_marked_though_nothing_is_compared(make_result):
+    counts = {"counts": {"train": [[60, 40]], "test": [[18, 2]]}}
+    results = [*runs(make_result, "a", [0.1, 0.1], data=counts), *runs(make_result, "b", [0.5, 0.5])]
+    assert [(row[0], row[1], row[3]) for row in cells(results)] == [
+        ("1", "b", ""),
+        ("–", "a", "≈ constant"),
+        ("–", "*always 'no'*", "constant"),
+    ]
+
+
+def test_a_long_table_is_cut(make_result):
+    def said(number: int) -> str:
+        names = [f"m{place:03}" for place in range(number)]
+        lines = sections([run for name in names for run in runs(make_result, name, [0.1])])["Last epoch"]
+        assert len([line for line in lines if line.startswith("|")]) == 2 + min(number, MOST)
+        return lines[-1]
+
+    assert said(MOST).startswith("|")
+    assert said(MOST + 1) == "1 more row is in `bench export`."
+    assert said(MOST + 2) == "2 more rows are in `bench export`."
 
 
 def test_options_are_part_of_the_name(make_result):
     given = {"kind": "a|b", "beta": 0.5}
     assert cells(runs(make_result, "a", [0.1], options=given)) == [
-        ["1", "a[beta=0.5,kind=a\\|b]", "10.00", "90.00", "1", "no"]
+        ["1", "a[beta=0.5,kind=a\\|b]", "10.00", "90.00", "1", "no"],
     ]
     two = [*runs(make_result, "erm", [0.1]), *runs(make_result, "erm", [0.2], options={"x": 1})]
     assert column(two, "Δ") == ["", "+10.00"]  # with an option it is not the baseline
+    three = [*two, *runs(make_result, "a", [0.4]), *runs(make_result, "a", [0.3], options={"x": 1})]
+    assert column(three, "Method") == ["erm", "a"]
+    titles = ("Other options of a: last epoch", "Other options of erm: last epoch")
+    assert [column(three, "Method", title) for title in titles] == [["a[x=1]"], ["erm[x=1]"]]
+    assert [column(three, "Δ", title) for title in titles] == [["+20.00"], ["+10.00"]]  # to a row of another table
 
 
 def test_methods_trained_on_validation_data_too_say_so(make_result):
@@ -454,7 +583,8 @@ def test_a_baseline_that_trains_on_validation_data_is_the_control_of_what_learns
     others.append(make_result("a", test=other, seconds=8.0, validation="paper"))
 
     def compared(results: list[RunResult]) -> dict[str, tuple[str, str]]:
-        return {row[1]: (row[4], row[6]) for row in cells(results)}
+        columns = (column(results, head) for head in ("Method", "Δ", "Cost"))
+        return {name: (difference, cost) for name, difference, cost in zip(*columns, strict=True)}
 
     control, same_data = "erm (trained on validation data too)", "a (trained on validation data too)"
     plain = {"erm": ("", "1.00 ×"), "a": ("+30.00", "4.00 ×"), "learner": ("+30.00", "4.00 ×")}
@@ -524,17 +654,28 @@ def test_unofficial_data_are_marked_with_the_hash(make_result):
     results = [*runs(make_result, "a", [0.1], unofficial=files), *runs(make_result, "b", [0.2])]
     assert column(results, "Method") == ["a ‡", "b"]
     note = "‡ Data files without the official checksum: a.bin (sha256:0123456789ab…)."
-    assert sections(results)["Commands"][-1] == note
+    assert note in render(results)[PAGE].splitlines()
     assert note not in render(results[1:])[PAGE]
 
 
 def test_the_command_gives_all_the_seeds_of_a_row(make_result):
     off = runs(make_result, "a", [0.1, 0.2], first_seed=4, recipe={"epochs": 2})
     results = [*off, *runs(make_result, "b", [0.1, 0.2])]
-    assert sections(results)["Commands"][1:] == [
+    assert commands(results) == [
         "- a (epochs=2): `bench run --method a --dataset digits --epochs 2 --seed 4 --seed 5`",
         "- b: `bench run --method b --dataset digits --seeds 2`",
     ]
+
+
+def test_the_record_of_each_seed_is_linked(make_result):
+    def links(results: list[RunResult]) -> list[str]:
+        return [line.rpartition("; seed")[2] for line in sections(results)[COMMANDS_OF][1:]]
+
+    one, two = runs(make_result, "a", [0.1, 0.2], first_seed=4)
+    start = "results/class_fairness-v1/digits/digits.a"
+    first, second = f"[4]({start}.4.{one.spec.key}.json)", f"[5]({start}.5.{two.spec.key}.json)"
+    assert links([one]) == [f" {first}"]
+    assert links([two, one]) == [f"s {first}, {second}"]
 
 
 def test_the_recipe_is_told_of_rows_that_keep_it(make_result):
@@ -581,7 +722,7 @@ def test_rows_of_one_recipe_are_told_together_with_sets_that_some_seeds_have(mak
 def test_all_options_of_a_method_are_told_with_its_command(make_result):
     """Those too that the recipe gives, which its name in the tables does not tell."""
     resolved = {"options": {"by": "group", "beta": 0.9, "target": []}}
-    assert sections(runs(make_result, "a", [0.1], options={"beta": 0.9}, resolved=resolved))["Commands"][1:] == [
+    assert commands(runs(make_result, "a", [0.1], options={"beta": 0.9}, resolved=resolved)) == [
         "- a[beta=0.9]: `bench run --method a --dataset digits -o beta=0.9 --seeds 1`; beta=0.9, by=group, target="
     ]
 
@@ -597,9 +738,9 @@ def test_what_code_made_the_rows_is_told(make_result):
     both = [*runs(make_result, "b", [0.1], environment=by(old)), *runs(make_result, "b", [0.2], 1, environment=by(new))]
     changed = runs(make_result, "c", [0.3], environment=by(new, dirty=True), protocol_options={"factor": 3})
     rest = "reweight-bench 0.1, theirs 2.1, torch 2.0"
-    assert sections(first)["Made by"] == [f"- commit 0123456789ab, {rest}"]
+    assert sections(first)["Code"] == [f"- commit 0123456789ab, {rest}"]
     page = sections([*first, *both, *changed])
-    assert page["Made by"] == [
+    assert page["Code"][:3] == [
         f"- commit 0123456789ab, {rest}: a, b §",
         f"- commit ffffffffffff, {rest}: b §",
         f"- commit ffffffffffff with changes, {rest}: c with factor=3",
@@ -641,11 +782,12 @@ def test_our_means_stand_beside_the_papers(make_result):
     ]
     rows = {tuple(row[:2]): row[2:] for row in cells(results, "Beside the papers", "group_fairness-v1-communities.md")}
     source = "forml, table2, se of 10 runs"
-    assert rows["forml", "fprd"] == ["46.73 ± 2.03", "50.00 ± 10.00", "25.00 ± 5.00", source]
-    assert rows["erm", "accuracy"] == ["85.08 ± 0.41", "75.00", "75.00", source]
-    assert rows["random", "fprd"] == ["50.21 ± 3.39", "–", "–", source]
-    assert rows["class_balanced", "max_fpr"] == ["49.61 ± 2.61", "–", "–", source]
-    assert rows["label_bias[eta=1e-5]", "fprd"] == ["48.38 ± 2.73", "–", "–", source]
+    agrees = f"agrees (+{(50 - 46.73) / math.hypot(10, 2.03):.1f})"
+    assert rows["forml", "fprd"] == ["46.73 ± 2.03", "50.00 ± 10.00", "25.00 ± 5.00", agrees, source]
+    assert rows["erm", "accuracy"] == ["85.08 ± 0.41", "75.00", "75.00", "no verdict", source]  # of a single seed
+    assert rows["random", "fprd"] == ["50.21 ± 3.39", "–", "–", "not run", source]
+    assert rows["class_balanced", "max_fpr"] == ["49.61 ± 2.61", "–", "–", "not run", source]
+    assert rows["label_bias[eta=1e-5]", "fprd"] == ["48.38 ± 2.73", "–", "–", "not run", source]
     printed = [p for p in published() if (p["protocol"], p["dataset"]) == ("group_fairness", "communities")]
     assert {(p["method"], p["metric"]) for p in printed} == set(rows)
     assert "Beside the papers" not in sections(runs(make_result, "erm", [0.1]))
@@ -668,8 +810,8 @@ def test_the_order_of_the_records_does_not_matter(make_result, data):
 
 def test_tables_and_the_command_line_need_no_torch():
     code = (
-        "import sys, bench, bench.tables.leaderboard, bench.cli, bench.store.results\n"
-        "bench.tables.leaderboard.render([])\n"
+        "import sys, bench, bench.tables.pages.leaderboard, bench.cli, bench.store.results\n"
+        "bench.tables.pages.leaderboard.render([])\n"
         "sys.exit(', '.join(m for m in ('torch', 'numpy', 'pandas', 'scipy') if m in sys.modules) or 0)"
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
@@ -756,3 +898,42 @@ def test_a_page_whose_name_has_one_reading_has_no_digest():
     assert page_name("p/10", "a/b-v2") == "p-v10-a~b-v2.md"
     assert re.fullmatch(r"p-v1-v2-x@[0-9a-f]{12}\.md", page_name("p-v1/2", "x"))
     assert re.fullmatch(r"p-v1-MNIST@[0-9a-f]{12}\.md", page_name("p/1", "MNIST"))
+
+
+def notes_of(results: list[RunResult]) -> list[str]:
+    """What the page has notes on."""
+    return re.findall(r"^- \*\*(.*)\*\*: ", "\n".join(sections(results)["Columns of the tables"]), re.MULTILINE)
+
+
+def test_each_column_has_a_note_in_whole_sentences(make_result: Make):
+    metrics = ("tprd", "accuracy", "ece")
+    options = ({"protocol_options": {"x": "b"}}, {})
+    results = [
+        make_result(method, seed, test=dict.fromkeys(metrics, value), metrics=metrics, **given)
+        for method, value in (("erm", 0.2), ("a", 0.1))
+        for seed in range(2)
+        for given in options
+    ]
+    ranked, between = heads(results, "Last epoch"), heads(results, "Between tasks: last epoch")
+    assert ranked == [
+        *("Task", "#", "Method", "tprd ↓", "Δ tprd", "Verdict", "accuracy ↑", "Δ accuracy", "ece ↓", "Better in"),
+        *("Seeds", "Cost", "Val"),
+    ]
+    assert between == ["Method", "Task", "Compared with", "Seeds", "Δ tprd"]
+    named = {"Δ tprd": "Δ", "tprd ↓": METRIC, "accuracy ↑": METRIC, "ece ↓": METRIC}
+    assert {named.get(head, head) for head in (*ranked, *between)} == set(NOTES) == set(notes_of(results))
+    for note in NOTES.values():
+        assert note[0].isupper() and note.endswith(".")
+
+
+def test_columns_that_no_table_has_have_no_note(make_result: Make):
+    assert notes_of(runs(make_result, "Costly", [0.1])) == ["#", "Method", METRIC, "Seeds", "Val"]
+    metrics = {"metrics": ("accuracy", "tprd")}
+    results = [*runs(make_result, "erm", [0.1], **metrics), *runs(make_result, "a", [0.1], **metrics)]
+    assert "Δ accuracy" in heads(results, "Last epoch")  # it is the difference in the first metric
+    assert "Δ" in notes_of(results) and SECOND not in notes_of(results)
+
+
+def test_each_verdict_is_explained():
+    explained = re.findall("`([^`]*)`", NOTES["Verdict"])
+    assert sorted(explained) == sorted([*filter(None, map(str, Verdict)), "constant"])

@@ -1,8 +1,10 @@
 """Every text on a page stands for itself, as markdown's own reader says."""
 
 import json
+import re
 import shlex
 import subprocess
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -81,14 +83,16 @@ def test_nothing_of_a_record_means_more_than_its_characters_on_a_page(make_resul
         **{"metrics": ["tprd", EVIL], "higher_is_better": {"tprd": False, EVIL: True}, "select": EVIL},
     }
     fields = {
-        **{"about": about, "unofficial": {EVIL: EVIL}, "protocol_options": {EVIL: EVIL}, "options": {EVIL: EVIL}},
+        **{"about": about, "unofficial": {EVIL: EVIL}, "protocol_options": {EVIL: EVIL}},
         **{"environment": {"versions": {"torch": EVIL, EVIL: "1"}}, "dataset": f"d{EVIL}", "model": EVIL},
         **{"model_options": {EVIL: EVIL}, "recipe": {EVIL: EVIL}, "protocol": f"p{EVIL}/1"},
         "data": {"counts": {"train": [[1, 2], [3, 4]], "test": [[1, 2], [3, 4]]}},
     }
     results = [
-        make_result(method, seed, test={"tprd": seed / 10, EVIL: 0.5}, best={"tprd": 0.1, EVIL: 0.5}, **fields)
-        for method in ("erm", f"m{EVIL}")
+        make_result(
+            method, seed, test={"tprd": seed / 10, EVIL: 0.5}, best={"tprd": 0.1, EVIL: 0.5}, options=options, **fields
+        )
+        for method, options in (("erm", {}), (f"m{EVIL}", {EVIL: EVIL}))
         for seed in (0, 1)
     ]
     results += [make_result(f"m{EVIL}", 3, status=s, error=EVIL, **fields) for s in ("diverged", "not applicable")]
@@ -96,9 +100,16 @@ def test_nothing_of_a_record_means_more_than_its_characters_on_a_page(make_resul
     assert page.startswith(MARK)
     text = page.removeprefix(MARK)
     assert "\x1b" not in text and "\u202e" not in text
-    kinds = {token.type.removesuffix("_open").removesuffix("_close") for token in tokens(text)}
-    assert not kinds & {"html_inline", "html_block", "link", "image", "em", "s", "code_block", "fence", "blockquote"}
+    found = list(tokens(text))
+    kinds = {token.type.removesuffix("_open").removesuffix("_close") for token in found}
+    assert not kinds & {"html_inline", "s", "code_block", "fence", "blockquote"}
     assert kinds >= {"table", "code_inline", "heading"}
+    for block in (token.content for token in found if token.type == "html_block"):  # the page's own, and nothing else
+        assert re.fullmatch(r"<details>\n<summary>[^<]*</summary>\n|</details>\n?", block), block
+    addresses = [token.attrs.get("href", token.attrs.get("src")) for token in found]
+    assert {address.partition("/")[0] for address in addresses if address} == {"results", "forests"}
+    emphasised = [after.content for token, after in pairwise(found) if token.type == "em_open"]
+    assert emphasised and all(content.startswith("always") for content in emphasised)
 
 
 def test_a_command_with_a_line_break_is_one_line_that_a_shell_reads_the_same(make_result):

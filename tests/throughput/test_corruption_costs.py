@@ -57,7 +57,7 @@ def test_the_leaderboard_writes_checks_and_distrusts(record: CorruptionCosts, tm
     (tmp_path / FOLDER).mkdir()
     path = record.save(tmp_path / FOLDER)
     words = ["leaderboard", "--out", str(tmp_path)]
-    assert CliRunner().invoke(main, words).stdout == f"{tmp_path / PAGE}\n"
+    assert CliRunner().invoke(main, words).stdout == f"{tmp_path / PAGE}\n{tmp_path / 'README.md'}\n"
     assert (tmp_path / PAGE).read_text() == render([record])[PAGE]
     assert CliRunner().invoke(main, [*words, "--check"]).exit_code == 0
     path.write_text(path.read_text().replace('"severity": 3', '"severity": 1'))

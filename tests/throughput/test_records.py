@@ -422,10 +422,31 @@ def test_the_page_is_a_pure_function_of_the_records(tmp_path):
     one.save(tmp_path), two.save(tmp_path)
     files = page.render([one, two])
     assert files == page.render([two, one]) == page.render(load(tmp_path, ThroughputRecord)[0])
-    assert [*files] == ["throughput.md", "throughput/cpu-a.svg"]
+    pictures = sorted(f"throughput/{made.path.removesuffix('.json')}.svg" for made in (one, two))
+    assert [*files] == ["throughput.md", *pictures]
     assert all(text.startswith("<!-- made from records") for text in files.values())
-    assert "2026" not in files["throughput/cpu-a.svg"]
+    assert not any("2026" in files[picture] for picture in pictures)
     assert page.render([]) == {}
+
+
+def test_each_workload_has_its_picture_below_its_heading():
+    records = [replace(record(base=[1, 2], other=[2, 5]), name=name) for name in ("a", "b")]
+    lines = page.render(records)[page.PAGE].splitlines()
+    for made in records:
+        heading = lines.index(f"### {page.title(made)}")
+        picture = f"![Time of a step relative to base](throughput/{made.path.removesuffix('.json')}.svg)"
+        assert lines[heading + 1 : heading + 4] == ["", picture, ""]
+
+
+def test_a_picture_has_a_bar_for_each_row_that_was_timed():
+    """The ratios are 2 and 2.5, so that the bar ends at 2.25; the rival's are 3 and 3."""
+    made = record(base=[1, 2], other=[2, 5], r_other=[3, 6])
+    (axes,) = page._drawn(made).axes
+    assert [bar.get_width() for bar in axes.patches] == pytest.approx([1, 2.25, 3])
+    assert [bool(bar.get_hatch()) for bar in axes.patches] == [False, False, True]
+    assert [text.get_text() for text in axes.texts] == ["1.00 ×", "2.25 ×", "3.00 ×"]
+    assert axes.get_xlabel().startswith("time of a step relative to base\n")
+    assert axes.get_ylim() == (2.5, -0.5)
 
 
 def test_a_line_of_the_page():

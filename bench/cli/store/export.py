@@ -1,7 +1,6 @@
 """`bench export`."""
 
 import sys
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,11 +15,21 @@ from bench.store.export import FORMATS
 if TYPE_CHECKING:
     import pandas as pd
 
+    from bench.columns.table import Columns
+
+LATEX = "latex"
+ENDINGS = {**{name: name for name in FORMATS}, "tex": LATEX}
+"""The ending of a file -> its format."""
+
 
 @click.command()
 @click.option(
-    "--format", "form", type=click.Choice(FORMATS), help="Of the file. The default is the file's ending, or csv."
+    "--format",
+    "form",
+    type=click.Choice([*FORMATS, LATEX]),
+    help="Of the file. The default is the file's ending, or csv.",
 )
+@click.option("--rows", is_flag=True, help="The rows of the pages instead of the runs: means, differences, verdicts.")
 @click.option("--metric", "metrics", multiple=True, metavar="NAME", help="Only this metric. May be repeated.")
 @click.option(
     "--file",
@@ -29,14 +38,19 @@ if TYPE_CHECKING:
 )
 @filter_options
 @out_option
-def export(form: str | None, metrics: Sequence[str], file: Path | None, out: Path, **asked: Any) -> None:
+def export(form: str | None, rows: bool, metrics: Sequence[str], file: Path | None, out: Path, **asked: Any) -> None:
     """Write the records as one long table for other programs.
 
     There is a row for each finished run, selection rule, set and metric, with the settings of the run and its costs.
+    With --rows there is one for each row of a page and metric that it shows: the mean over the seeds, the difference
+    from the baseline with its interval and p-value, and the verdict. The format latex gives the rows that the answers
+    of the pages rest on, as tables for the package booktabs.
 
     A record that cannot be used is named and left out; the exit code is 1 then.
     """
+    from bench.columns.frame import frame_of
     from bench.records.files import check_replaceable, check_writable, write_whole
+    from bench.tables.pages.exported import rows_frame
 
     form = _format(form, file)
     if form == "parquet" and not file and sys.stdout.isatty():
@@ -47,10 +61,14 @@ def export(form: str | None, metrics: Sequence[str], file: Path | None, out: Pat
             raise BenchError(f"{file} is no file that can be replaced: name another one with --file")
         check_replaceable([file])
         check_writable(file.parent)
-    frame, unused = _frame(folder)
+    filters = Filters(**asked)
+    tasks, unused = _columns(folder)
     for why in unused:
         say(f"warning: {why}", err=True)
-    content = FORMATS[form](_chosen(frame, folder, metrics, Filters(**asked)))
+    if form == LATEX:
+        content = _latex(tasks, folder, filters)
+    else:
+        content = FORMATS[form](_chosen(rows_frame(tasks) if rows else frame_of(tasks), folder, metrics, filters))
     if file:
         write_whole(file, content)
         say(file)
@@ -68,25 +86,37 @@ def _format(form: str | None, file: Path | None) -> str:
     """The format that is asked for. Raises BenchError where the file's ending is that of another one, or of none that
     is known, so that no program takes the file for something else.
     """
-    ending = file.suffix.removeprefix(".").lower() if file else ""
-    if ending in ARCHIVES:
-        raise BenchError(f"{file} has the ending of an archive, and none is written: leave out .{ending}")
-    if form and ending in FORMATS and ending != form:
+    suffix = file.suffix.removeprefix(".").lower() if file else ""
+    if suffix in ARCHIVES:
+        raise BenchError(f"{file} has the ending of an archive, and none is written: leave out .{suffix}")
+    ending = ENDINGS.get(suffix, "")
+    if form and ending and ending != form:
         raise BenchError(f"{file} has not the ending of {form}: leave out --format, or name another file")
-    if not form and ending and ending not in FORMATS:
-        known = ", ".join(f".{name}" for name in FORMATS)
+    if not form and suffix and not ending:
+        known = ", ".join(f".{name}" for name in ENDINGS)
         raise BenchError(f"{file} has none of the endings {known}: name another file, or the format with --format")
     return form or ending or "csv"
 
 
-def _frame(folder: Path) -> "tuple[pd.DataFrame, list[str]]":
-    """The long table, and what is said of records that cannot be used."""
-    from bench.store.results import ResultStore
+def _latex(tasks: "Sequence[Columns]", folder: Path, filters: Filters) -> bytes:
+    """The tables in LaTeX of the tasks that are asked for."""
+    from bench.tables.pages.exported import latex
 
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", UserWarning)
-        frame = ResultStore(folder).frame()
-    return frame, [str(warning.message) for warning in caught if warning.category is UserWarning]
+    if filters.model or filters.methods:
+        raise BenchError("the tables in LaTeX are those of whole tasks: leave out --model and --method")
+    named = [(columns, columns.listed("dataset")[0], columns.listed("protocol")[0]) for columns in tasks]
+    chosen = [columns for columns, dataset, protocol in named if filters.take(dataset, protocol, "", "")]
+    if not chosen:
+        raise no_such_run(folder, {f"{dataset} under {protocol}" for _, dataset, protocol in named})
+    return latex(chosen).encode()
+
+
+def _columns(folder: Path) -> "tuple[list[Columns], list[str]]":
+    """The columns of the records, and what is said of those that cannot be used."""
+    from bench.columns.reading import read_columns
+
+    tasks, unused = read_columns(folder)
+    return tasks, [f"skipped the record {path}: {why}" for path, why in unused.items()]
 
 
 def _chosen(frame: "pd.DataFrame", folder: Path, metrics: Sequence[str], filters: Filters) -> "pd.DataFrame":

@@ -1,0 +1,202 @@
+"""`bench compare` and `bench best`: what the records say of some methods, and which method they speak for."""
+
+import math
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from bench.cli.common import folder_of_records, out_option, say, table, warn_of
+from bench.errors import BenchError, UnknownNameError
+from bench.text import join_first
+
+if TYPE_CHECKING:
+    from bench.tables.conclusions import Compared
+    from bench.tables.names import Names
+    from bench.tables.rows import Row
+    from bench.tables.stats.paired import PairedDifference
+
+HEADS = ("its value", "difference", "95 % interval", "p", "better in", "seeds", "by seed")
+SHOWN = 12
+"""So many differences by seed are shown."""
+
+
+def _task_options(command: Any) -> Any:
+    """The options by which a task is chosen."""
+    options = [
+        click.option("--dataset", help="Only on this data set."),
+        click.option("--protocol", help="Only under this protocol."),
+        click.option("--select", "rule", default="last", show_default=True, help="The selection rule of the epoch."),
+    ]
+    for option in reversed([*options, out_option]):
+        command = option(command)
+    return command
+
+
+@click.command()
+@click.argument("methods", nargs=-1, required=True, metavar="METHOD OTHER...")
+@click.option("--metric", "metrics", multiple=True, metavar="NAME", help="Compare this metric. May be repeated.")
+@_task_options
+def compare(
+    methods: Sequence[str], metrics: Sequence[str], dataset: str | None, protocol: str | None, rule: str, out: Path
+) -> None:
+    """Compare a method with others, in pairs of runs with the same seeds.
+
+    The first METHOD is compared with each OTHER on every task that both have runs of: the mean difference with its
+    95 % interval, its p-value after Holm's correction for the pairs of a table, for which share of the seeds the method
+    is better, and the differences seed by seed. A name stands for the default configuration; `forml[weight_lr=10]`
+    stands for one with options, as tables write it. Where each seed draws its own test data, the intervals are
+    corrected for the overlap of the splits (Nadeau and Bengio 2003).
+    """
+    if len(methods) < 2:
+        raise BenchError("name two methods or more: the first is compared with the others")
+    rows = [row for row in _rows(out, dataset, protocol) if row.label in methods]
+    if missing := [method for method in methods if method not in {row.label for row in rows}]:
+        known = sorted({row.label for row in _rows(out, dataset, protocol)})
+        raise UnknownNameError("method in these records", missing[0], known)
+    told = False
+    for title, first, others in _pairs(rows, methods):
+        _tell(title, first, others, metrics or first.first.about.metrics, rule)
+        told = True
+    if not told:
+        raise BenchError(f"{methods[0]} and {join_first(list(methods[1:]), 5)} have no runs of one task and setting")
+
+
+def _rows(out: Path, dataset: str | None, protocol: str | None) -> "list[Row]":
+    """The rows of the tasks that are asked for. Raises BenchError, which lists what there is, where there are none."""
+    from bench.cli.store.filters import Filters
+    from bench.columns.reading import read_columns
+    from bench.tables.rows import rows_of
+
+    folder = folder_of_records(out)
+    tasks, unused = read_columns(folder)
+    warn_of({folder / name: why for name, why in unused.items()})
+    rows = rows_of(tasks)
+    filters = Filters(dataset, protocol)
+    chosen = [row for row in rows if filters.take(row.first.spec.dataset, row.first.spec.protocol, "", "")]
+    if not chosen:
+        there = sorted({f"{row.first.spec.dataset} under {row.first.spec.protocol}" for row in rows})
+        raise BenchError(f"no finished run in {folder} is of that task; there is: {join_first(there, 20) or 'none'}")
+    return chosen
+
+
+def _pairs(rows: "Sequence[Row]", methods: Sequence[str]) -> "Iterator[tuple[str, Row, list[Row]]]":
+    """For each task and setting its title, the first method's row and those of the others."""
+
+    def task(row: "Row") -> tuple[str, ...]:
+        spec = row.first.spec
+        return spec.protocol, spec.dataset, row.variant, ", ".join(row.all_changes), str(row.setting)
+
+    for (protocol, dataset, variant, changes, _), group in groupby(sorted(rows, key=task), key=task):
+        by_label = {row.label: row for row in group}
+        others = [by_label[method] for method in methods[1:] if method in by_label]
+        if methods[0] in by_label and others:
+            yield ", ".join(filter(None, [protocol, dataset, variant, changes])), by_label[methods[0]], others
+
+
+def _tell(title: str, first: "Row", others: "Sequence[Row]", metrics: Sequence[str], rule: str) -> None:
+    """Print a table for each metric."""
+    from bench.records.run import rule_name
+    from bench.tables.rows import mean_and_error
+
+    for metric in metrics:
+        unit = first.unit(metric)
+        mean = mean_and_error(list(_values(first, metric, rule).values()), unit)
+        say(f"{title}: {metric}, {rule_name(rule).lower()}; {first.label} {mean} {unit}")
+        table("", list(_lines(first, others, metric, rule)), (f"{first.label} minus", *HEADS))
+
+
+def _lines(first: "Row", others: "Sequence[Row]", metric: str, rule: str) -> "Iterator[list[str]]":
+    """The lines of the table of one metric: the first row minus each of the others."""
+    from bench.tables.comparisons import overlap_of
+    from bench.tables.rows import mean_and_error, scale_of
+    from bench.tables.stats.families import holm
+    from bench.tables.stats.paired import paired_difference
+    from bench.tables.stats.wins import wins
+
+    ours, overlap = _values(first, metric, rule), overlap_of(first)
+    unit, higher = first.unit(metric), first.first.about.higher_is_better.get(metric)
+    values = [_values(other, metric, rule) for other in others]
+    found = [paired_difference(ours, theirs, overlap) for theirs in values]
+    adjusted = holm([one.p for one in found])
+    for other, theirs, difference, p in zip(others, values, found, adjusted, strict=True):
+        won = "" if higher is None else f"{100 * wins(ours, theirs, higher).share:.0f} %"
+        common = sorted(ours.keys() & theirs.keys())
+        by_seed = join_first([f"{scale_of(unit) * (ours[seed] - theirs[seed]):+.2f}" for seed in common], SHOWN)
+        mean = mean_and_error(list(theirs.values()), unit)
+        yield [other.label, mean, *_cells(difference, p, scale_of(unit)), won, str(difference.n), by_seed]
+
+
+def _cells(difference: "PairedDifference", p: float, scale: int) -> list[str]:
+    """The mean of a difference, its interval and its p-value."""
+    if math.isnan(difference.mean):
+        return ["undefined", "", ""]
+    if difference.identical:
+        return ["0", "identical", ""]
+    interval = "too few seeds"
+    if not math.isnan(difference.low):
+        interval = f"{scale * difference.low:+.2f} to {scale * difference.high:+.2f}"
+    return [f"{scale * difference.mean:+.2f}", interval, "" if math.isnan(p) else f"{p:.3f}"]
+
+
+def _values(row: "Row", metric: str, rule: str) -> dict[int, float]:
+    """The values of a metric. Raises UnknownNameError where the records have none of that metric or rule."""
+    of_set, _, name = metric.rpartition("/")
+    layout = row.first.layout
+    if rule not in layout.rules:
+        raise UnknownNameError("selection rule in these records", rule, layout.rules)
+    names = {metric if of == "test" else f"{of}/{metric}" for of, metrics in layout.sets for metric in metrics}
+    if metric not in names and f"{of_set or 'test'}/{name}" not in names:
+        raise UnknownNameError("metric in these records", metric, sorted(names))
+    return row.values(metric, rule)
+
+
+@click.command()
+@click.option("--min-accuracy", type=float, metavar="PERCENT", help="Only methods with this mean accuracy or more.")
+@_task_options
+def best(min_accuracy: float | None, dataset: str | None, protocol: str | None, rule: str, out: Path) -> None:
+    """Say which method the records speak for, with the uncertainty.
+
+    Methods in their default configuration are compared with the baseline in the first metric of each task. A method
+    that is not shown to be more accurate than a constant prediction is not proposed.
+    """
+    from bench.tables.answers import proposal
+
+    rows = _rows(out, dataset, protocol)
+    rules = {rule for row in rows for rule in row.first.layout.rules}
+    if rule not in rules:
+        raise UnknownNameError("selection rule in these records", rule, sorted(rules))
+
+    for title, compared, names in _main_families(rows, rule):
+        allowed = [one for one in compared if min_accuracy is None or _accuracy(one.row, rule) >= min_accuracy]
+        say(f"{title}: {proposal(allowed, names)}")
+
+
+def _main_families(rows: "Sequence[Row]", rule: str) -> "Iterator[tuple[str, Sequence[Compared], Names]]":
+    """Of each task its title, and the rows that its question is about."""
+    from bench.records.run import rule_name
+    from bench.tables.names import Names
+    from bench.tables.pages.leaderboard import title_of
+    from bench.tables.pages.ranking import ranked_families
+
+    def page(row: "Row") -> tuple[str, str]:
+        return row.first.spec.protocol, row.first.spec.dataset
+
+    for of_page, group in groupby(sorted(rows, key=page), key=page):
+        tasks: dict[str, list[Row]] = {}
+        for row in group:
+            tasks.setdefault(row.variant, []).append(row)
+        names = Names.of([row for of_task in tasks.values() for row in of_task])
+        for family in [one for one in ranked_families(tasks) if one.rule == rule][:1]:
+            for variant, compared in family.of_tasks:
+                yield ", ".join(filter(None, [title_of(*of_page), variant, rule_name(rule).lower()])), compared, names
+
+
+def _accuracy(row: "Row", rule: str) -> float:
+    """The mean accuracy in percent."""
+    from bench.tables.conclusions import ACCURACY
+    from bench.tables.stats.means import mean_se
+
+    return 100 * mean_se(list(row.values(ACCURACY, rule).values()))[0]

@@ -1,0 +1,252 @@
+"""What the runs of a task say, in sentences. Nothing here imports torch."""
+
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+
+from bench.records.run import rule_name
+from bench.tables.comparisons import CONCLUSIVE, overlap_of
+from bench.tables.conclusions import Compared, Verdict
+from bench.tables.markdown import plain
+from bench.tables.names import Names
+from bench.tables.rows import Row, mean_and_error, scale_of
+from bench.tables.stats.means import mean_se
+from bench.tables.stats.paired import PairedDifference
+from bench.tables.stats.power import MOST
+from bench.text import join_first
+
+NAMED = 6
+"""So many methods are named of each verdict."""
+SHARED = "All seeds share one test set, so the errors are those of training alone."
+DRAWN = "Each seed draws its test data anew from one pool"
+UNKNOWN = "The records do not say whether the seeds share their test data, so it is assumed that each draws its own"
+DOES = {True: "raise", False: "lower", None: "change"}
+"""What a better method does to a metric, by whether more of it is better."""
+OPPOSITE = {"raise": "lower", "lower": "raise"}
+TOLD = {
+    Verdict.OPEN: ("is not separated from the baseline", "are not separated from the baseline"),
+    Verdict.IDENTICAL: ("trains exactly as the baseline does", "train exactly as the baseline does"),
+    Verdict.FEW: (
+        f"has fewer than {CONCLUSIVE} seeds in common with the baseline",
+        f"have fewer than {CONCLUSIVE} seeds in common with the baseline",
+    ),
+    Verdict.CONSTANT: (
+        "is not shown to be more accurate than a constant prediction",
+        "are not shown to be more accurate than a constant prediction",
+    ),
+    Verdict.UNDEFINED: ("has undefined values", "have undefined values"),
+}
+
+
+def answers(of_tasks: Sequence[tuple[str, Sequence[Compared]]], rule: str, names: Names) -> list[str]:
+    """Paragraphs that answer which methods differ from the baseline, by how much and at what price.
+
+    Args:
+        of_tasks: for each task of the page what tells it from the others, and its main family.
+        rule: the selection rule.
+        names: of the rows.
+
+    Returns:
+        Markdown, a paragraph each, or a list. Where nothing is compared there is only what all rows share, if anything.
+    """
+    tasks = [(task, [one for one in compared if one.difference is not None]) for task, compared in of_tasks]
+    tasks = [(task, tested) for task, tested in tasks if tested]
+    if not tasks:
+        return list(filter(None, [names.sentence()]))
+    if len(tasks) == 1:
+        ((task, tested),) = tasks
+        begin = f"{plain(task)}: " if task else ""
+        first = [f"**{begin}{_headline(tested, names)}** {_rest(tested, names)}".rstrip(), _best(tested, names)]
+    else:
+        alike: dict[str, list[str]] = defaultdict(list)
+        for task, tested in tasks:
+            alike[_headline(tested, names)].append(plain(task) or "default")
+        first = ["\n".join(f"- {'; '.join(of)}: {headline}" for headline, of in alike.items())]
+    return [*filter(None, first), _basis(tasks, rule, names)]
+
+
+def headline(compared: Sequence[Compared], names: Names) -> str:
+    """The sentence that answers the question of one task; empty where nothing is compared.
+
+    Args:
+        compared: its main family.
+        names: of the rows.
+    """
+    tested = [one for one in compared if one.difference is not None]
+    return _headline(tested, names) if tested else ""
+
+
+def exploratory(title: str, compared: Sequence[Compared], names: Names) -> str:
+    """A sentence that names what is better than the baseline in another family; empty where nothing is.
+
+    Args:
+        title: of the family.
+        compared: its rows.
+        names: of the rows.
+    """
+    tested = [one for one in compared if one.difference is not None]
+    better = [one for one in tested if one.verdict is Verdict.BETTER]
+    if not better:
+        return ""
+    share = f"{len(better)} of {len(tested)} {'is' if len(better) == 1 else 'are'} better than the baseline"
+    return f"Exploratory, {plain(title)}: {share} ({_names(better, names)})."
+
+
+def proposal(compared: Sequence[Compared], names: Names) -> str:
+    """A sentence that says which method to use, and how sure that is.
+
+    Args:
+        compared: the rows that may be proposed; those of the main family of a task.
+        names: of the rows.
+    """
+    tested = [one for one in compared if one.difference is not None]
+    if not tested:
+        return "no method is compared with a baseline, so nothing can be proposed."
+    wanted = [one for one in tested if one.verdict is Verdict.BETTER]
+    if wanted:
+        best, p = wanted[0], wanted[0].p
+        others = [one for one in wanted[1:] if one.ranks and best.ranks and one.ranks[0] <= best.ranks[1]]
+        text = f"use {names(best.row)} ({', '.join(_parts(best))}; p {'< 0.001' if p < 0.001 else f'= {p:.3f}'}"
+        text += f" after Holm's correction). Its command: {best.row.command}."
+        return text + (f" Not told from it: {_names(others, names)}." if others else "")
+    baseline = next(one.baseline for one in tested if one.baseline)
+    return f"use {names(baseline)}: {_headline(tested, names)} {_best(tested, names)}".strip()
+
+
+def _headline(tested: Sequence[Compared], names: Names) -> str:
+    """How many methods are better than the baseline, and which."""
+    row = tested[0].row
+    higher = row.first.about.higher_is_better[row.ranked_by]
+    against = join_first(list(dict.fromkeys(names(one.baseline) for one in tested if one.baseline)), 2)
+    if all(one.verdict is Verdict.FEW for one in tested):
+        has = f"{names(row)} has fewer than" if len(tested) == 1 else "no method has"
+        return f"Nothing is concluded: {has} {CONCLUSIVE} seeds in common with {against}."
+    does, what = DOES[higher], f"{plain(row.ranked_by)} against {against} by more than chance"
+    if len(tested) == 1:
+        return f"{names(row)} {_does(tested[0].verdict, does, what)}."
+    better = [one for one in tested if one.verdict is (Verdict.OTHER if higher is None else Verdict.BETTER)]
+    count = {0: "none", len(tested): "all"}.get(len(better), f"{len(better)}")
+    verb = does if len(better) > 1 else f"{does}s"
+    constant = any(one.verdict is Verdict.CONSTANT for one in tested)
+    but = " and is more accurate than a constant prediction" if constant and not better else ""
+    which = f": {_names(better, names)}" if better else ""
+    return f"Of {len(tested)} methods, {count} {verb} {what}{but}{which}."
+
+
+def _does(verdict: Verdict, does: str, what: str) -> str:
+    """What the only method does."""
+    if verdict in (Verdict.BETTER, Verdict.OTHER):
+        return f"{does}s {what}"
+    if verdict is Verdict.WORSE:
+        return f"{OPPOSITE[does]}s {what}"
+    return f"does not {does} {what}" if verdict is Verdict.OPEN else TOLD[verdict][0]
+
+
+def _rest(tested: Sequence[Compared], names: Names) -> str:
+    """What the other methods do; empty where the headline has said it."""
+    if len(tested) == 1 or all(one.verdict is Verdict.FEW for one in tested):
+        return ""
+    parts = []
+    worse = [one for one in tested if one.verdict is Verdict.WORSE]
+    if worse:
+        parts.append(f"{len(worse)} {'is' if len(worse) == 1 else 'are'} worse ({_names(worse, names)})")
+    for verdict, (one_does, they_do) in TOLD.items():
+        if these := [one for one in tested if one.verdict is verdict]:
+            parts.append(f"{len(these)} {one_does if len(these) == 1 else they_do} ({_names(these, names)})")
+    return "; ".join(parts) + "." if parts else ""
+
+
+def _names(compared: Sequence[Compared], names: Names) -> str:
+    return join_first([names(one.row) for one in compared], NAMED)
+
+
+def _best(tested: Sequence[Compared], names: Names) -> str:
+    """The difference of the method that comes first, what it costs in accuracy, and what would decide."""
+    ahead = [one for one in tested if one.ranks and one.difference and _is_ahead(one)]
+    if not ahead:
+        return ""
+    best = ahead[0]
+    assert best.difference is not None
+    begin = "The best is" if best.verdict is Verdict.BETTER else "The best mean is that of"
+    text = f"{begin} {names(best.row)}: {', '.join(_parts(best))}."
+    if best.verdict is not Verdict.OPEN or not best.difference.sd:
+        return text
+    if needed := best.seeds_needed:
+        return f"{text} If that is the true difference, {needed:,} seeds would show it with a probability of 80 %."
+    return f"{text} No number of seeds up to {MOST:,} would show it."
+
+
+def _parts(one: Compared) -> list[str]:
+    """The differences of a row, and how often it is better."""
+    assert one.difference is not None
+    metric = one.row.ranked_by
+    parts = [f"{plain(metric)} {change(one.difference, one.row.unit(metric))}"]
+    if one.wins and not math.isnan(one.wins.share):
+        parts.append(f"better for {one.wins.share * 100:.0f} % of {one.wins.n} seeds")
+    if one.accuracy and not math.isnan(one.accuracy.mean):
+        parts.append(f"accuracy {change(one.accuracy, '%')}")
+    return parts
+
+
+def _is_ahead(one: Compared) -> bool:
+    """Whether the mean is on the better side."""
+    mean = 0.0 if one.difference is None else one.difference.mean
+    return mean > 0 if one.row.first.about.higher_is_better[one.row.ranked_by] else mean < 0
+
+
+def change(difference: PairedDifference, unit: str) -> str:
+    """A difference with its 95 % interval, in points for fractions; without one where all differences are zero.
+
+    Args:
+        difference: the difference.
+        unit: of the metric.
+    """
+    scale = scale_of(unit)
+    of = "points" if unit == "%" else unit
+    text = f"{scale * difference.mean:+.2f} {of}"
+    if math.isnan(difference.low) or difference.identical:
+        return text
+    return f"{text} [{scale * difference.low:+.2f}, {scale * difference.high:+.2f}]"
+
+
+def _basis(tasks: Sequence[tuple[str, Sequence[Compared]]], rule: str, names: Names) -> str:
+    """What the conclusions rest on: the metric, the rule, the seeds and what these draw."""
+    baselines = [next(one.baseline for one in tested if one.baseline) for _, tested in tasks]
+    baseline = baselines[0]
+    lines = [f"Rule: {rule_name(rule).lower()}."]
+    if len(tasks) == 1:
+        metric, unit = baseline.ranked_by, baseline.unit(baseline.ranked_by)
+        values = list(baseline.values(metric, rule).values())
+        mean = f"{mean_and_error(values, unit)} {unit}"
+        seeds = f"{len(values)} seed{'s' if len(values) > 1 else ''}"
+        lines = [f"{plain(metric)} of {names(baseline)}: {mean} over {seeds}, {rule_name(rule).lower()}."]
+    tests = [sum(not math.isnan(one.p) for one in compared) for _, compared in tasks]
+    if any(tests):
+        count = f"{max(tests)} test{'s' if max(tests) > 1 else ''}" if len(tasks) == 1 else "the tests of each task"
+        lines.append(f"By more than chance means p < 0.05 after Holm's correction for {count}.")
+    drawn: dict[str, list[str]] = defaultdict(list)
+    for (task, _), of_task in zip(tasks, baselines, strict=True):
+        drawn[_drawn(of_task, rule)].append(plain(task) or "default")
+    lines += [said if len(drawn) == 1 else f"{'; '.join(of)}: {said}" for said, of in drawn.items() if said]
+    if len(tasks) == 1:
+        lines.append(_constant(baseline))
+    return " ".join(filter(None, [*lines, names.sentence()]))
+
+
+def _drawn(row: Row, rule: str) -> str:
+    """What the seeds draw, and what that does to the errors; empty for a single seed."""
+    overlap, seeds = overlap_of(row), len(row.values(row.ranked_by, rule))
+    if seeds < 2 or not overlap:
+        return SHARED if seeds > 1 and row.test_is_fixed else ""
+    factor = math.sqrt(1 + seeds * overlap)
+    drawn = DRAWN if len(row.tests - {""}) > 1 else UNKNOWN
+    return f"{drawn}: intervals of differences are {factor:.2f} times as wide as for independent data."
+
+
+def _constant(row: Row) -> str:
+    """The accuracy of the best constant prediction."""
+    if not row.constant_prediction:
+        return ""
+    names = sorted({name for name, _ in row.constant_prediction.values()})
+    shares = [share for _, share in row.constant_prediction.values()]
+    return f"Always predicting {plain(repr(' or '.join(names)))} has accuracy {100 * mean_se(shares)[0]:.2f} %."

@@ -1,0 +1,155 @@
+"""The rows of the pages as one table for other programs, and as LaTeX. Nothing here imports torch."""
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from bench.columns.table import Columns
+from bench.records.run import rule_name
+from bench.tables.comparisons import overlap_of
+from bench.tables.conclusions import Compared
+from bench.tables.names import Names
+from bench.tables.pages.ranking import RankedFamily, ranked_families
+from bench.tables.rows import Row, mean_and_error, rows_of, scale_of
+from bench.tables.stats.means import mean_se
+from bench.tables.stats.paired import PairedDifference, paired_difference
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+NAMES = (
+    *("protocol", "dataset", "task", "family", "main", "rule", "method", "model", "row", "metric", "unit"),
+    *("mean", "se", "seeds", "baseline", "difference", "low", "high", "p", "verdict", "rank_low", "rank_high", "cost"),
+)
+ESCAPED = {
+    **{sign: f"\\{sign}" for sign in "&%$#_{}"},
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "±": r"$\pm$",
+    "≈": r"$\approx$",
+    "‡": r"$\ddagger$",
+    "§": r"\S{}",
+}
+"""How LaTeX writes signs that mean something to it, or that it lacks."""
+
+
+def rows_frame(tasks: Iterable[Columns]) -> "pd.DataFrame":
+    """A table with one row for each row of a page and each metric that the page shows.
+
+    Args:
+        tasks: the columns of each task.
+
+    Returns:
+        The table. Values and differences are fractions where the unit is `%`. `p`, `verdict` and the ranks are those of
+        the metric that ranks, after Holm's correction for the family; the intervals of other metrics hold for
+        themselves alone.
+    """
+    import pandas as pd
+
+    lines = [line for columns in tasks for line in _lines(columns)]
+    return pd.DataFrame(lines, columns=list(NAMES))
+
+
+def _lines(columns: Columns) -> Iterator[tuple[Any, ...]]:
+    for family in families_of_page(columns):
+        for task, compared in family.of_tasks:
+            for one in compared:
+                about = one.row.first.about
+                spec = one.row.first.spec
+                begin = (spec.protocol, spec.dataset, task, family.title, family.main, family.rule)
+                for metric in about.metrics:
+                    named = spec.method, spec.model, one.row.name, metric, one.row.unit(metric)
+                    yield *begin, *named, *_values(one, metric)
+
+
+def families_of_page(columns: Columns) -> list[RankedFamily]:
+    """The families of the page of a task, the one that its answer is about first.
+
+    Args:
+        columns: of the runs.
+    """
+    by_task: dict[str, list[Row]] = defaultdict(list)
+    for row in rows_of([columns]):
+        by_task[row.variant].append(row)
+    return ranked_families(dict(sorted(by_task.items()))) if by_task else []
+
+
+def _values(one: Compared, metric: str) -> tuple[Any, ...]:
+    """From `mean` on."""
+    values = one.row.values(metric, one.rule)
+    mean, se = mean_se(list(values.values()))
+    ranks = metric == one.row.ranked_by
+    difference = _difference(one, metric)
+    ends = (difference.mean, difference.low, difference.high) if difference else (math.nan,) * 3
+    judged = (one.p, one.verdict.value, *(one.ranks or (None, None))) if ranks else (math.nan, "", None, None)
+    baseline = one.baseline.name if one.baseline else ""
+    cost = one.row.cost(one.baseline or one.row)
+    return mean, math.nan if se is None else se, len(values), baseline, *ends, *judged, cost
+
+
+def _difference(one: Compared, metric: str) -> PairedDifference | None:
+    """From the baseline, in any metric."""
+    if one.baseline is None or metric == one.row.ranked_by:
+        return one.difference
+    ours, theirs = one.row.values(metric, one.rule), one.baseline.values(metric, one.rule)
+    return paired_difference(ours, theirs, overlap_of(one.row))
+
+
+def latex(tasks: Iterable[Columns]) -> str:
+    """The tables that the answers of the pages rest on, in LaTeX with the package booktabs.
+
+    Args:
+        tasks: the columns of each task.
+    """
+    tables = []
+    for columns in tasks:
+        families = families_of_page(columns)
+        if families:
+            first = families[0].of_tasks[0][1][0].row.first.spec
+            names = Names.of([one.row for family in families for _, compared in family.of_tasks for one in compared])
+            for task, compared in families[0].of_tasks:
+                about = ", ".join(filter(None, [first.protocol, first.dataset, task, rule_name(families[0].rule)]))
+                tables.append(_table(about, compared, names))
+    return "% needs \\usepackage{booktabs}\n" + "\n".join(tables)
+
+
+def _table(about: str, compared: Sequence[Compared], names: Names) -> str:
+    """One table."""
+    row = compared[0].row
+    metrics = row.first.about.metrics
+    heads = ["Method", *metrics, f"difference in {row.ranked_by}", "verdict"]
+    lines = []
+    for one in compared:
+        cells = [names.plain(one.row)]
+        cells += [
+            mean_and_error(list(one.row.values(metric, one.rule).values()), row.unit(metric)) for metric in metrics
+        ]
+        lines.append([*cells, _change(one), one.verdict.value])
+    body = "\n".join(" & ".join(map(escaped, line)) + r" \\" for line in lines)
+    head = " & ".join(map(escaped, heads))
+    columns = "l" + "r" * (len(metrics) + 1) + "l"
+    return (
+        f"\\begin{{table}}\n\\caption{{{escaped(about)}}}\n\\begin{{tabular}}{{{columns}}}\n\\toprule\n{head} \\\\\n"
+        f"\\midrule\n{body}\n\\bottomrule\n\\end{{tabular}}\n\\end{{table}}\n"
+    )
+
+
+def _change(one: Compared) -> str:
+    """The difference with its interval."""
+    found, scale = one.difference, scale_of(one.row.unit(one.row.ranked_by))
+    if found is None or math.isnan(found.mean):
+        return ""
+    if math.isnan(found.low):
+        return f"{scale * found.mean:+.2f}"
+    return f"{scale * found.mean:+.2f} [{scale * found.low:+.2f}, {scale * found.high:+.2f}]"
+
+
+def escaped(text: str) -> str:
+    """A text that LaTeX shows as it is.
+
+    Args:
+        text: of any origin.
+    """
+    return "".join(ESCAPED.get(sign, sign) for sign in text)

@@ -1,0 +1,268 @@
+"""The tables of a page: families of rows beside their baselines. Nothing here imports torch."""
+
+import math
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from operator import itemgetter
+
+from bench.records.run import rule_name
+from bench.tables.comparisons import CONCLUSIVE, baselines_of, cell, ranked, rules_of
+from bench.tables.conclusions import ACCURACY, MOST_RANKED, Compared, Verdict, conclude
+from bench.tables.families import families_of
+from bench.tables.markdown import plain, table
+from bench.tables.names import Names
+from bench.tables.rows import Row, mean_and_error, scale_of
+from bench.tables.stats.paired import FEWEST
+from bench.tables.wording import capital
+
+CONSTANT = (
+    "These selected models predict one and the same class for every test sample, so their numbers say nothing about "
+    "what was learned:"
+)
+
+
+DEFAULT = "default"
+"""What the task is called whose options are the defaults of the protocol."""
+MOST = 100
+"""More rows of one table are left to `bench export`."""
+Ranked = Sequence[tuple[str, Sequence[Compared]]]
+"""For each task of a page, what tells it from the others, and the rows of one family, compared."""
+
+
+@dataclass(frozen=True)
+class RankedFamily:
+    """The rows of one family on all tasks of a page, compared under one selection rule.
+
+    Attributes:
+        title: of the family; empty for the main one.
+        main: whether it is the question that the protocol asks (`Family.main`).
+        rule: the selection rule.
+        of_tasks: the rows.
+    """
+
+    title: str
+    main: bool
+    rule: str
+    of_tasks: Ranked
+
+
+def ranked_families(tasks: Mapping[str, Sequence[Row]]) -> list[RankedFamily]:
+    """All families of the tasks of a page under each selection rule, the one that the answer is about first.
+
+    Args:
+        tasks: what tells each task from the others -> its rows.
+    """
+    families: dict[tuple[bool, str], dict[str, Sequence[Row]]] = defaultdict(dict)
+    for task, rows in tasks.items():
+        for family in families_of(rows):
+            families[not family.main, family.title][task] = family.rows
+    found = []
+    for (exploratory, title), of_tasks in sorted(families.items(), key=itemgetter(0)):
+        for rule in rules_of([row for rows in of_tasks.values() for row in rows]):
+            compared = [(task, conclude(rows, rule, _baselines(tasks[task], rule))) for task, rows in of_tasks.items()]
+            if any(rows for _, rows in compared):
+                found.append(RankedFamily(title, not exploratory, rule, [one for one in compared if one[1]]))
+    return found
+
+
+def _baselines(rows: Sequence[Row], rule: str) -> dict[Row, Row | None]:
+    """What each row of a task is compared with, in whatever family that is."""
+    applicable = ranked(rows, rule)
+    return dict(zip(applicable, baselines_of(applicable), strict=True))
+
+
+def heading(family: RankedFamily) -> str:
+    """The heading of the table of a family.
+
+    Args:
+        family: the family.
+    """
+    return capital(": ".join(filter(None, [family.title, rule_name(family.rule)])))
+
+
+def family_table(family: RankedFamily, names: Names) -> list[str]:
+    """The lines of the table of a family, with what has to be known of its rows below it.
+
+    Args:
+        family: the rows, compared.
+        names: of the rows.
+    """
+    compared = [one for _, of_task in family.of_tasks for one in of_task]
+    rows = [one.row for one in compared[:MOST]]
+    columns = {head: cells for head, cells in _columns(family, names) if any(cells)}
+    left = len(compared) - MOST
+    more = [f"{left:,} more {'row is' if left == 1 else 'rows are'} in `bench export`.", ""] if left > 0 else []
+    lines = list(zip(*(cells[:MOST] for cells in columns.values()), strict=True))
+    lines += [tuple(cells.get(head, "") for head in columns) for cells in _constants(family, list(columns))]
+    return [*table(list(columns), lines), "", *more, *_warning(rows, family.rule, names), *_used(rows, names)]
+
+
+def _columns(family: RankedFamily, names: Names) -> Iterator[tuple[str, list[str]]]:
+    """The columns of a table. Those without any text are left out."""
+    rule = family.rule
+    compared = [one for _, of_task in family.of_tasks for one in of_task]
+    rows = [one.row for one in compared]
+    first, *others = dict.fromkeys(metric for row in rows for metric in row.first.about.metrics)
+    units = {metric: next((row.unit(metric) for row in rows), "%") for metric in (first, *others)}
+    better = {metric: up for row in rows for metric, up in row.first.about.higher_is_better.items()}
+
+    def values(metric: str) -> tuple[str, list[str]]:
+        head = plain(metric + ("" if units[metric] == "%" else f" ({units[metric]})"))
+        cells = [mean_and_error(list(row.values(metric, rule).values()), units[metric]) for row in rows]
+        return head + {True: " ↑", False: " ↓", None: ""}[better[metric]], cells
+
+    tasks = [task for task, of_task in family.of_tasks for _ in of_task]
+    if any(tasks):
+        yield "Task", [plain(task) or DEFAULT for task in tasks]
+    yield "#", [_rank(one) for one in compared]
+    yield "Method", [names(row) for row in rows]
+    yield values(first)
+    yield f"Δ {plain(first)}", [_difference(one, units[first]) for one in compared]
+    said = any(one.verdict not in (Verdict.NONE, Verdict.BASELINE) for one in compared)
+    yield "Verdict", [one.verdict for one in compared] if said else []
+    for metric in others:
+        yield values(metric)
+        if metric == ACCURACY:
+            yield f"Δ {metric}", [_change(one) for one in compared]
+    yield "Better in", [_wins(one) for one in compared]
+    yield "Seeds", [str(len(row.values(first, rule))) for row in rows]
+    costs = [one.row.cost(one.row if one.verdict is Verdict.BASELINE else one.baseline) for one in compared]
+    told = any(cost and one.baseline for one, cost in zip(compared, costs, strict=True))
+    yield "Cost", ["–" if cost is None else f"{cost:.2f} ×" for cost in costs] if told else []
+    yield "Val", ["yes" if row.uses_val else "no" for row in rows]
+
+
+def _constants(family: RankedFamily, heads: Sequence[str]) -> Iterator[dict[str, str]]:
+    """The cells of the best constant prediction of each task, by the head of their column."""
+    accuracy = next((head for head in heads if head.partition(" ")[0] == ACCURACY), None)
+    for task, of_task in family.of_tasks:
+        shares: dict[int, tuple[str, float]] = {}
+        for one in of_task:
+            shares |= one.row.constant_prediction
+        if accuracy and shares:
+            names = plain(repr(" or ".join(sorted({name for name, _ in shares.values()}))))
+            right = mean_and_error([share for _, share in shares.values()])
+            cells = {"Task": plain(task) or DEFAULT, "#": "–", "Method": f"*always {names}*", accuracy: right}
+            yield cells | {"Verdict": "constant", "Seeds": str(len(shares))}
+
+
+def _rank(one: Compared) -> str:
+    """The ranks that a row may have; a dash where it is not ranked."""
+    if one.ranks is None:
+        return "–"
+    low, high = one.ranks
+    return f"{low}" if low == high else f"{low}–{high}"
+
+
+def _difference(one: Compared, unit: str) -> str:
+    """The difference in the metric that ranks, with its interval and its p."""
+    if one.difference is None:
+        return ""
+    return cell(one.difference, one.p, scale_of(unit))
+
+
+def _change(one: Compared) -> str:
+    """The difference in accuracy, in points."""
+    if one.accuracy is None or math.isnan(one.accuracy.mean):
+        return ""
+    return f"{100 * one.accuracy.mean:+.2f}"
+
+
+def _wins(one: Compared) -> str:
+    """For which share of the seeds a row is better."""
+    if one.wins is None or math.isnan(one.wins.share) or one.verdict == Verdict.IDENTICAL:
+        return ""
+    return f"{100 * one.wins.share:.0f} %"
+
+
+METRIC, SECOND = "Each metric", f"Δ {ACCURACY}"
+NOTES = {
+    "Task": "The options of the data set and of the protocol that differ from their defaults, which make another "
+    "task. `default` has none of them.",
+    "#": "The ranks that the row may have. All ranked rows of a task are compared in pairs over their common seeds. "
+    "The best rank is 1 plus the number of rows that are better, the worst is the number of ranked rows minus that "
+    "of those that are worse; a difference counts where p < 0.05 after Holm's correction for all pairs. Rows that "
+    "are not separated so share their ranks, such as `1–4`. A dash stands for a row that is not ranked: it has fewer "
+    "seeds than others or an undefined value, or it is not shown to be more accurate than a constant prediction. "
+    f"Where there are more than {MOST_RANKED} rows, or neither direction of the first metric is the better one, no "
+    "row is ranked.",
+    "Method": "The method, in brackets its options that differ from their defaults, and in parentheses what differs "
+    "from the recipe. The rows are in the order of Δ, in which a baseline and a row without one count as 0, and then "
+    "in that of the first metric's mean. Rows with undefined values or no more accurate than a constant prediction "
+    "come last. The row called *always* and a class is the best constant prediction: it gives every test sample the "
+    "class that most training samples have, so that its accuracy is the share of this class in the test set.",
+    METRIC: "Its value on the test set (of `set/metric`, on that set), as mean ± standard error over the seeds of "
+    "the row. Values are in percent unless the heading names a unit. ↑ marks metrics of which more is better, ↓ "
+    "those of which less is. The standard error is the sample standard deviation (n - 1) divided by the root of the "
+    "number of seeds n.",
+    "Δ": "The paired difference in the first metric: the row minus its baseline, over the seeds that both have; `0` "
+    "means that it is zero for each of them. In brackets is its 95 % Student-t interval, which holds for this "
+    f"difference alone; {FEWEST} common seeds are needed. p is adjusted for all differences of the task in this table "
+    f"(Holm); {CONCLUSIVE} common seeds are needed. Differences that are the same for all seeds have neither. A seed "
+    "draws the splits, the initial weights and the order of the samples; the data set stays the same. Where each "
+    "seed draws its own test samples, the splits of two seeds overlap, and the variance of the mean difference is "
+    "taken as s² (1/n + n_test / n_train) in place of s² / n (Nadeau and Bengio 2003); so it is where the records do "
+    "not say what was drawn. The baseline of a row is trained on the same data as the row. A baseline that is "
+    "trained on the validation data too is compared with the baseline that is not. A method that learns from the "
+    "validation data is compared with a baseline trained on them where no other was run.",
+    "Verdict": "What follows from Δ. `baseline`: the others are compared with this row. `better`, `worse`: p < 0.05. "
+    "`different`: p < 0.05 in a metric of which neither more nor less is better. `not separated`: p is 0.05 or more, "
+    "or there is none as all differences are the same. `identical to the baseline`: the values of all metrics "
+    "of the table are equal for each common seed, so that nothing is tested. `too few seeds`: fewer than "
+    f"{CONCLUSIVE} in common with the baseline. `≈ constant`: the accuracy is not above that of the best constant "
+    "prediction, by the 95 % interval of their difference, whatever Δ is. `undefined`: the metric is undefined for a "
+    "common seed. `constant`: the row is the best constant prediction itself.",
+    SECOND: "The mean of the same paired difference in accuracy, in points. No test is made of it.",
+    "Better in": "The share of the common seeds for which the row is better than its baseline in the first metric. "
+    "Equal values count half.",
+    "Compared with": "Between tasks, Δ is the row minus the same method on the task where this one option has the "
+    "value in this column, and p is adjusted for all differences of the table. The option may change the test data "
+    "too.",
+    "Seeds": "The number of seeds that the values of the row are of; between tasks, of those that both rows have.",
+    "Cost": "The training time relative to the baseline's on the same machine, without evaluation, as a ratio of "
+    "medians over the seeds. Runs that shared the machine with other work are left out. A dash means that no time is "
+    "left to compare.",
+    "Val": "Whether the training uses the validation data. Where it does not, they serve only to select the epoch.",
+}
+"""What the columns of the tables are, by the beginning of their headings."""
+
+
+def notes(tables: Sequence[str]) -> list[str]:
+    """A bullet for each kind of column that the tables have.
+
+    Args:
+        tables: the lines of the page.
+    """
+    heads = [line.strip("| ").split(" | ") for line in tables if "| Seeds |" in line]
+    return [f"- **{head}**: {note}" for head, note in NOTES.items() if any(_has(line, head) for line in heads)]
+
+
+def _has(heads: Sequence[str], kind: str) -> bool:
+    """Whether a table has a kind of column, by the beginning of its headings."""
+    if kind == SECOND:
+        return kind in heads and sum(head.startswith("Δ") for head in heads) > 1
+    return kind == METRIC or any(head.startswith(kind) for head in heads)
+
+
+def _used(rows: Sequence[Row], names: Names) -> list[str]:
+    """A line for each row that was trained with something else than the recipe says."""
+    lines = [
+        f"- {names(row)}: {plain('; '.join(f'{name}: {value}' for name, value in row.first.about.used.items()))}"
+        for row in rows
+        if row.first.about.used
+    ]
+    return ["Trained with something else than the recipe says:", "", *lines, ""] if lines else []
+
+
+def _warning(rows: Sequence[Row], rule: str, names: Names) -> list[str]:
+    """A line that names the rows whose selected models are constant; nothing where there is none."""
+    constant = {
+        names(row): f"{len(seeds)} of {len(row.values(row.ranked_by, rule))}"
+        for row in rows
+        if (seeds := row.constant(rule))
+    }
+    if not constant:
+        return []
+    named = ", ".join(f"{name} ({seeds} seeds)" for name, seeds in constant.items())
+    return [f"**{CONSTANT}** {named}.", ""]

@@ -1,0 +1,115 @@
+"""What the front page says of a page, as JSON: so that a page that has not changed need not be made again for it.
+Nothing here imports torch.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from bench.tables.conclusions import Compared, Verdict
+from bench.tables.stats.paired import PairedDifference
+
+
+@dataclass(frozen=True)
+class RowSummary:
+    """One row of a table, compared with its baseline.
+
+    Attributes:
+        name: the method with its options, and what differs from the recipe.
+        method: its name.
+        verdict: one of `Verdict`.
+        difference: in the metric that ranks; None where it is not defined.
+        accuracy: the difference in accuracy; None where it is not defined.
+        cost: the training time relative to the baseline's; None where it is not known.
+        seeds: the number of common seeds.
+    """
+
+    name: str
+    method: str
+    verdict: str
+    difference: float | None
+    accuracy: float | None
+    cost: float | None
+    seeds: int
+
+
+@dataclass(frozen=True)
+class TaskSummary:
+    """One task of a page.
+
+    Attributes:
+        task: what tells it from the others of the page; empty where there are none.
+        main: whether its rows are methods in their default configuration, by the recipe.
+        metric: the one that ranks.
+        unit: of its values.
+        higher: whether larger values are better; None where neither is.
+        rule: the selection rule.
+        answer: the sentence that answers the question, as markdown.
+        rows: those of the family that the answer is about.
+    """
+
+    task: str
+    main: bool
+    metric: str
+    unit: str
+    higher: bool | None
+    rule: str
+    answer: str
+    rows: Sequence[RowSummary] = ()
+
+
+@dataclass(frozen=True)
+class PageSummary:
+    """One page.
+
+    Attributes:
+        title: of the page.
+        protocol, dataset: of its runs.
+        runs, failed: how many runs are finished, and how many are not.
+        methods: the names of the methods.
+        tasks: its tasks.
+    """
+
+    title: str
+    protocol: str
+    dataset: str
+    runs: int = 0
+    failed: int = 0
+    methods: Sequence[str] = ()
+    tasks: Sequence[TaskSummary] = field(default=())
+
+    def to_values(self) -> dict[str, Any]:
+        """As JSON has it."""
+        return asdict(self)
+
+    @classmethod
+    def of_values(cls, values: Mapping[str, Any]) -> "PageSummary":
+        """Of what JSON has. Raises TypeError or LookupError where that is none."""
+        tasks = [
+            TaskSummary(**{**task, "rows": [RowSummary(**row) for row in task["rows"]]}) for task in values["tasks"]
+        ]
+        return cls(**{**values, "tasks": tasks})
+
+
+def row_summary(one: Compared) -> RowSummary:
+    """What the front page says of a row.
+
+    Args:
+        one: the row, compared.
+    """
+    baseline = one.row if one.verdict is Verdict.BASELINE else one.baseline
+    return RowSummary(
+        " ".join(filter(None, [one.row.label, one.row.changes and f"({one.row.changes})"])),
+        one.row.first.spec.method,
+        one.verdict.value,
+        _mean(one.difference),
+        _mean(one.accuracy),
+        one.row.cost(baseline),
+        one.difference.n if one.difference else len(one.row.values(one.row.ranked_by, one.rule)),
+    )
+
+
+def _mean(difference: PairedDifference | None) -> float | None:
+    """The mean of a difference; None where there is none."""
+    return None if difference is None or math.isnan(difference.mean) else difference.mean

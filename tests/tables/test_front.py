@@ -1,0 +1,71 @@
+"""The front page, from summaries by hand."""
+
+import json
+
+from bench.tables.conclusions import Verdict
+from bench.tables.pages.front import front, picture_of
+from bench.tables.summary import PageSummary, RowSummary, TaskSummary
+
+
+def row(name: str, verdict: Verdict, difference: float | None = 0.05, cost: float | None = None) -> RowSummary:
+    return RowSummary(name, name, verdict.value, difference, None, cost, 5)
+
+
+def task(rows: list[RowSummary], name: str = "", main: bool = True, answer: str = "An answer.") -> TaskSummary:
+    return TaskSummary(name, main, "tprd", "%", False, "last", answer, rows)
+
+
+def page(title: str, *tasks: TaskSummary) -> PageSummary:
+    return PageSummary(title, "class_fairness/1", title, 5, 1, ["erm", "a"], tasks)
+
+
+BASELINE = row("erm", Verdict.BASELINE, None)
+PAGES = {
+    "one.md": page("one", task([BASELINE, row("a", Verdict.BETTER, -0.05, 2.0), row("b", Verdict.IDENTICAL, 0.0)])),
+    "two.md": page("two", task([BASELINE, row("a", Verdict.WORSE, 0.021, 4.0)]), task([row("a", Verdict.FEW)], "x=1")),
+    "three.md": page("three", task([row("a[x=1]", Verdict.BETTER)], main=False)),
+}
+
+
+def lines(text: str, begin: str) -> list[str]:
+    return [line for line in text.split("\n") if line.startswith(begin)]
+
+
+def test_the_matrix_has_a_cell_for_each_method_and_task():
+    text = front(PAGES)
+    (head, *_), a, b = lines(text, "| Method"), lines(text, "| a |"), lines(text, "| b |")
+    assert head == (
+        "| Method | [class fairness, one](one.md) | [class fairness, two](two.md) "
+        "| [class fairness, two, x=1](two.md) | Better · level · worse | Cost |"
+    )
+    assert a == ["| a | ▲ -5.00 | ▼ +2.10 | ? +5.00 | 1 · 0 · 1 | 3.00 × |"]
+    assert b == ["| b | = |  |  | 0 · 1 · 0 |  |"]
+    assert "a[x=1]" not in text
+
+
+def test_each_page_has_its_answers_and_equal_ones_stand_once():
+    text = front(PAGES)
+    assert "- [**one**](one.md): An answer." in text
+    assert "- [**two**](two.md):\n  - default; x=1: An answer." in text
+
+
+def test_a_page_without_a_comparison_says_so():
+    assert "[**p**](p.md): no method is compared with a baseline." in front({"p.md": page("p", task([], answer=""))})
+
+
+def test_the_picture_is_that_of_the_page_with_most_rows():
+    assert f"]({picture_of('one.md')})" in front(PAGES, [picture_of("one.md"), picture_of("two.md")])
+    assert "![" not in front(PAGES)
+
+
+def test_runs_are_counted_and_further_pages_linked():
+    text = front(PAGES, others=["throughput.md"])
+    assert "15 finished runs of 2 methods on 3 pages; 3 failed or not applicable." in text
+    assert "- [throughput](throughput.md)" in text
+
+
+def test_a_summary_is_the_same_after_json():
+    for summary in PAGES.values():
+        assert PageSummary.of_values(json.loads(json.dumps(summary.to_values()))).to_values() == json.loads(
+            json.dumps(summary.to_values())
+        )
