@@ -11,7 +11,7 @@ from bench import __version__
 from bench.cli import data, leaderboard, new, plot, run, throughput
 from bench.cli.common import DEBUG, debug_option, prepare_streams, say, unwritten
 from bench.cli.interrupts import SIGNALS, exit_code
-from bench.cli.store import compare, export, merge, rescore, show, verify
+from bench.cli.store import compare, export, merge, rescore, show, verify, view
 from bench.errors import BenchError, PluginFailureError
 from bench.failures import place_of_exit, whole_traceback
 from bench.text import cut, visible
@@ -104,6 +104,7 @@ def main() -> None:
     bench data audit mnist                          look for defects in the data
     bench throughput resnet18                       time a training step of each method
     bench leaderboard                               render tables from the records
+    bench view                                      the same as a site, opened in the browser
     bench compare forml erm --dataset digits        compare methods in pairs of runs with the same seeds
     bench best --dataset digits                     say which method the records speak for
     bench plot fraction                             draw pictures from the records
@@ -121,6 +122,7 @@ COMMANDS = (
     run.run,
     throughput.throughput,
     leaderboard.leaderboard,
+    view.view,
     compare.compare,
     compare.best,
     plot.plot,

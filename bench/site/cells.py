@@ -1,0 +1,272 @@
+"""The columns of a table of rows, cell by cell: the numbers of the markdown pages. Nothing here imports torch."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from bench.site.drawing import CLASSES, Scale
+from bench.site.intervals import axis, picture, shared_scale
+from bench.site.text import breakable, text, title
+from bench.tables.comparisons import cell as difference_and_p
+from bench.tables.conclusions import ACCURACY, Compared, Verdict
+from bench.tables.names import Names
+from bench.tables.pages.front import SIGNS
+from bench.tables.pages.ranking import DEFAULT, MOST, RankedFamily
+from bench.tables.rows import Row, mean_and_error, scale_of
+
+SEEDS = 30
+"""So many values are told when the pointer rests on a mean."""
+ARROWS = {True: " ↑", False: " ↓", None: ""}
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table.
+
+    Attributes:
+        head: its head, of any origin.
+        cells: HTML of each row.
+        hints: what is told of each cell when the pointer rests on it, as an attribute; empty for nothing.
+        below: HTML below the head.
+        kind: `number`, `interval`, `words` or `name`.
+    """
+
+    head: str
+    cells: Sequence[str]
+    hints: Sequence[str] = ()
+    below: str = ""
+    kind: str = "number"
+
+
+@dataclass(frozen=True)
+class Shown:
+    """The rows of a family that its table shows.
+
+    Attributes:
+        family: the family.
+        names: of its rows.
+        compared: the rows.
+        tasks: what tells the task of each row from the others of the page.
+        left_out: how many more rows there are.
+    """
+
+    family: RankedFamily
+    names: Names
+    compared: Sequence[Compared]
+    tasks: Sequence[str]
+    left_out: int = 0
+    metrics: Sequence[str] = field(default=())
+
+    @classmethod
+    def of(cls, family: RankedFamily, names: Names) -> "Shown":
+        """The first rows of a family.
+
+        Args:
+            family: the family.
+            names: of its rows.
+        """
+        every = [(task, one) for task, of_task in family.of_tasks for one in of_task]
+        metrics = dict.fromkeys(metric for _, one in every for metric in one.row.first.about.metrics)
+        tasks, compared = zip(*every[:MOST], strict=True)
+        return cls(family, names, compared, tasks, max(0, len(every) - MOST), list(metrics))
+
+    @property
+    def rows(self) -> list[Row]:
+        """The rows."""
+        return [one.row for one in self.compared]
+
+    def unit(self, metric: str) -> str:
+        """The unit of a metric."""
+        return next((row.unit(metric) for row in self.rows), "%")
+
+
+def columns_of(shown: Shown) -> list[Column]:
+    """The columns of a table. Those without any text are left out.
+
+    Args:
+        shown: the rows.
+    """
+    return [column for column in _columns(shown) if any(column.cells)]
+
+
+def _columns(shown: Shown) -> Iterator[Column]:
+    compared, first = shown.compared, shown.metrics[0]
+    if any(shown.tasks):
+        yield Column("Task", [breakable(task) or DEFAULT for task in shown.tasks], kind="words")
+    yield Column("#", [_rank(one) for one in compared])
+    yield Column("Method", [_name(one, shown.names) for one in compared], kind="name")
+    yield _metric(shown, first)
+    yield from _difference(shown, first)
+    yield Column("Verdict", [verdict_mark(one.verdict) + _badge(one) for one in compared], kind="words")
+    for metric in shown.metrics[1:]:
+        yield _metric(shown, metric)
+        if metric == ACCURACY:
+            yield _change(shown)
+    yield Column("Better in", [_wins(one) for one in compared])
+    yield Column("Seeds", [str(len(one.row.values(first, shown.family.rule))) for one in compared])
+    yield Column("Cost", _costs(compared))
+    yield Column("Val", ["yes" if one.row.uses_val else "no" for one in compared], kind="words")
+
+
+def _name(one: Compared, names: Names) -> str:
+    """The name of a row, which leads to what else is known of it."""
+    name = method_name(names.plain(one.row), one.row.first.spec.method)
+    return f'<a class="to-row" href="#r{one.row.first.key}">{name}</a>'
+
+
+def method_name(name: str, method: str) -> str:
+    """The name of a row: that of its method, and smaller what else is in it.
+
+    Args:
+        name: of the row, of any origin.
+        method: what it begins with.
+    """
+    rest = name.removeprefix(method)
+    return f"<b>{text(method)}</b>" + (f"<small>{breakable(rest)}</small>" if rest else "")
+
+
+def verdict_mark(verdict: Verdict) -> str:
+    """A verdict in words, with its sign.
+
+    Args:
+        verdict: the verdict.
+    """
+    if verdict is Verdict.NONE:
+        return ""
+    sign = SIGNS.get(verdict, "")
+    words = str(verdict).removeprefix(sign).strip()
+    shown = f"<i>{text(sign)}</i> {text(words)}" if sign else text(words)
+    return f'<span class="mark {CLASSES[verdict]}">{shown}</span>'
+
+
+def _badge(one: Compared) -> str:
+    """How many selected models predict one class for all samples; nothing where none does."""
+    constant, seeds = len(one.row.constant(one.rule)), len(one.row.values(one.row.ranked_by, one.rule))
+    if not constant:
+        return ""
+    hint = "the selected models of so many seeds predict one and the same class for every test sample"
+    return f' <span class="badge" title="{hint}">one class: {constant} of {seeds}</span>'
+
+
+def _metric(shown: Shown, metric: str) -> Column:
+    """The means of a metric, with the value of each seed."""
+    unit, rule = shown.unit(metric), shown.family.rule
+    better = {name: up for row in shown.rows for name, up in row.first.about.higher_is_better.items()}
+    values = [row.values(metric, rule) for row in shown.rows]
+    return Column(
+        metric + ("" if unit == "%" else f" ({unit})") + ARROWS[better[metric]],
+        [text(mean_and_error(list(of_row.values()), unit)) if of_row else "" for of_row in values],
+        [hint(of_row, unit) for of_row in values],
+    )
+
+
+def hint(values: Mapping[int, float], unit: str, form: str = ".2f") -> str:
+    """The value of each seed, as an attribute.
+
+    Args:
+        values: by seed.
+        unit: of the metric.
+        form: of a number.
+    """
+    factor = scale_of(unit)
+    told = {
+        seed: f"{factor * values[seed]:{form}}" if math.isfinite(values[seed]) else "undefined"
+        for seed in sorted(values)[:SEEDS]
+    }
+    more = f" and {len(values) - SEEDS:,} more" if len(values) > SEEDS else ""
+    if list(told) == list(range(len(told))):
+        begin = f"seeds 0 to {len(told) - 1}: " if len(told) > 1 else "seed 0: "
+        return title([f"{begin}{', '.join(told.values())}{more}"]) if told else ""
+    return title([f"{', '.join(f'seed {seed}: {value}' for seed, value in told.items())}{more}"])
+
+
+def _difference(shown: Shown, metric: str) -> Iterator[Column]:
+    """The paired differences on one scale, and their p."""
+    unit = shown.unit(metric)
+    factor = scale_of(unit)
+    scale = shared_scale([one.difference for one in shown.compared], factor)
+    if scale is None:
+        return
+    cells = [_interval(one, scale, factor) for one in shown.compared]
+    hints = [hint(_differences(one, metric), unit, "+.2f") if one.difference else "" for one in shown.compared]
+    yield Column(f"Δ {metric}", cells, hints, axis(scale), "interval")
+    yield Column("p", ["" if math.isnan(one.p) else _p(one.p) for one in shown.compared])
+
+
+def _interval(one: Compared, scale: Scale, factor: int) -> str:
+    if one.difference is None or math.isnan(one.difference.mean):
+        return ""
+    words = difference_and_p(one.difference, math.nan, factor)
+    return f"{picture(one.difference, one.verdict, scale, factor)} <span>{text(words)}</span>"
+
+
+def _p(p: float) -> str:
+    return "&lt; 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def _differences(one: Compared, metric: str) -> dict[int, float]:
+    """The row minus its baseline, by seed."""
+    assert one.baseline is not None
+    ours, theirs = one.row.values(metric, one.rule), one.baseline.values(metric, one.rule)
+    return {seed: ours[seed] - theirs[seed] for seed in ours.keys() & theirs.keys()}
+
+
+def _change(shown: Shown) -> Column:
+    """The differences in accuracy, in points."""
+    known = [one.accuracy if one.accuracy and not math.isnan(one.accuracy.mean) else None for one in shown.compared]
+    cells = [f"{100 * one.mean:+.2f}" if one else "" for one in known]
+    hints = [
+        title([f"95 % interval: {100 * one.low:+.2f} to {100 * one.high:+.2f}"] * math.isfinite(one.low)) if one else ""
+        for one in known
+    ]
+    return Column(f"Δ {ACCURACY}", cells, hints)
+
+
+def _wins(one: Compared) -> str:
+    """For which share of the seeds a row is better."""
+    if one.wins is None or math.isnan(one.wins.share) or one.verdict == Verdict.IDENTICAL:
+        return ""
+    return f"{100 * one.wins.share:.0f} %"
+
+
+def _costs(compared: Sequence[Compared]) -> list[str]:
+    """The training time relative to the baseline's."""
+    costs = [one.row.cost(one.row if one.verdict is Verdict.BASELINE else one.baseline) for one in compared]
+    if not any(cost and one.baseline for one, cost in zip(compared, costs, strict=True)):
+        return []
+    return ["–" if cost is None else f"{cost:.2f} ×" for cost in costs]
+
+
+def _rank(one: Compared) -> str:
+    """The ranks that a row may have; a dash where it is not ranked."""
+    if one.ranks is None:
+        return "–"
+    low, high = one.ranks
+    return f"{low}" if low == high else f"{low}–{high}"
+
+
+def constant_cells(shown: Shown, columns: Sequence[Column]) -> Iterator[list[str]]:
+    """The cells of the best constant prediction of each task.
+
+    Args:
+        shown: the rows.
+        columns: those of the table.
+    """
+    accuracy = next((column.head for column in columns if column.head.startswith(ACCURACY)), None)
+    for task, of_task in shown.family.of_tasks:
+        if task not in shown.tasks:
+            continue
+        shares: dict[int, tuple[str, float]] = {}
+        for one in of_task:
+            shares |= one.row.constant_prediction
+        if accuracy and shares:
+            names = repr(" or ".join(sorted({name for name, _ in shares.values()})))
+            right = mean_and_error([share for _, share in shares.values()])
+            cells = {
+                "Task": breakable(task) or DEFAULT,
+                "#": "–",
+                "Method": f"<em>always {text(names)}</em>",
+                accuracy: right,
+            }
+            cells |= {"Verdict": "constant", "Seeds": str(len(shares))}
+            yield [cells.get(column.head, "") for column in columns]

@@ -1,0 +1,89 @@
+"""What else is known of a row: its command, its options, the values of its seeds, rates and code. Nothing here imports
+torch.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+
+from bench.options import show
+from bench.records.known_code import CORE
+from bench.records.run import rule_name
+from bench.records.spec import SHARED
+from bench.site.curves import curve_picture
+from bench.site.rates import rates
+from bench.site.text import breakable, place, table, text
+from bench.tables.names import Names
+from bench.tables.rows import Row, scale_of
+from bench.tables.wording import listed
+
+RECORDS = "../results"
+"""The folder of the records, as a link from a page of the site."""
+SEEDS = 50
+"""So many seeds have a line of their own."""
+
+
+def row_details(row: Row, names: Names, rules: Sequence[str], with_files: bool) -> str:
+    """What else is known of a row, folded.
+
+    Args:
+        row: the row.
+        names: of the rows of the page.
+        rules: the selection rules of the page.
+        with_files: whether its records are read for rates and for the validation curve.
+    """
+    seeds = _seeds(row, [rule for rule in rules if row.values(row.ranked_by, rule)])
+    of_files = [rates(row), curve_picture(row)] if with_files else []
+    parts = "\n".join(f"<div>{part}</div>" for part in [seeds, *of_files] if part)
+    body = "\n".join([*_made(row), f'<div class="parts">{parts}</div>', *_code(row)])
+    name = names.plain(row) + (f", {row.variant}" if row.variant else "")
+    return f'<details class="row" id="r{row.first.key}">\n<summary>{breakable(name)}</summary>\n{body}\n</details>'
+
+
+def _made(row: Row) -> Iterator[str]:
+    """The command and the options."""
+    yield f'<p><code class="command">{text(row.command)}</code></p>'
+    spec = row.first.spec
+    changed = [f"{name}={show(value)}" for name, value in spec.changed.items()]
+    changed += [f"validation={spec.validation}"] if spec.validation != SHARED else []
+    yield f"<p><b>Changed options:</b> {breakable(', '.join(changed)) or 'none'}</p>"
+    if row.first.resolved.options:
+        yield f"<p><b>All options of the method:</b> {breakable(listed(row.first.resolved.options, '{}'))}</p>"
+    if used := row.first.about.used:
+        told = "; ".join(f"{name}: {value}" for name, value in used.items())
+        yield f"<p><b>Trained with something else than the recipe says:</b> {text(told)}</p>"
+
+
+def _seeds(row: Row, rules: Sequence[str]) -> str:
+    """The value of each metric for each seed, with a link to its record."""
+    metrics = row.first.about.metrics
+    columns = [(rule, metric, row.values(metric, rule)) for rule in rules for metric in metrics]
+    heads = ["Seed", *(text(metric) for _, metric, _ in columns)]
+    above = [("", 1), *((text(rule_name(rule)), len(metrics)) for rule in rules)]
+    seeds = sorted(row.rows)
+    lines = [
+        [_record(row, seed), *(_value(values.get(seed), row.unit(metric)) for _, metric, values in columns)]
+        for seed in seeds[:SEEDS]
+    ]
+    more = f"<p>{len(seeds) - SEEDS:,} more seeds are in <code>bench export</code>.</p>" if len(seeds) > SEEDS else ""
+    return table(heads, lines, "small", above) + more
+
+
+def _record(row: Row, seed: int) -> str:
+    """A link to the record of a seed."""
+    files: list[bytes] = row.columns.listed("file")
+    path = place(files[row.rows[seed]] or row.paths[seed])
+    return f'<a href="{RECORDS}/{path}">{seed}</a>'
+
+
+def _value(value: float | None, unit: str) -> str:
+    if value is None:
+        return ""
+    return f"{scale_of(unit) * value:.2f}" if math.isfinite(value) else "undefined"
+
+
+def _code(row: Row) -> Iterator[str]:
+    """The versions of the code, and where it ran."""
+    lines = [*sorted(row.versions), *sorted({run.environment.device for run in row.runs.values()})]
+    hashes = [f"{use} {one}" for use, one in row.first.code_by_use.items() if use != CORE]
+    lines += [f"code of plugins: {', '.join(hashes)}"] if hashes else []
+    yield f'<ul class="code">{"".join(f"<li>{text(line)}</li>" for line in lines)}</ul>'

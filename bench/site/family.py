@@ -1,0 +1,76 @@
+"""The table of a family as HTML, with its picture. Nothing here imports torch."""
+
+from collections.abc import Iterable, Sequence
+
+from bench.records.run import rule_name
+from bench.site.cells import Column, Shown, columns_of, constant_cells
+from bench.site.drawing import CLASSES
+from bench.site.scatter import scatter
+from bench.site.text import attributes, text, wide
+from bench.tables.pages.ranking import heading
+
+UNTITLED = {True: "methods", False: "methods with their options"}
+"""What the family without a title is called, where it is the question that the protocol asks and where it is not."""
+CELLS = {"number": "n", "interval": "i", "words": "w", "name": ""}
+"""Kind of a column -> class of its cells."""
+
+
+def family_section(shown: Shown, opened: bool) -> str:
+    """A family: its table, folded unless it is the one that the answer is about.
+
+    Args:
+        shown: its rows.
+        opened: whether the table is open where no script runs.
+
+    Returns:
+        HTML. The picture of the family stands before its table.
+    """
+    family = shown.family
+    about = {"data-family": family.title or UNTITLED[family.main], "data-rule": rule_name(family.rule)}
+    more = f"<p>{shown.left_out:,} more rows are in <code>bench export</code>.</p>" if shown.left_out else ""
+    return (
+        f'<details class="family"{attributes(about)}{" open" if opened else ""}>\n'
+        f"<summary><h2>{text(heading(family))}</h2></summary>\n"
+        f'<div class="picture">{scatter(family, shown.names)}</div>\n{family_table(shown)}\n{more}</details>'
+    )
+
+
+def family_table(shown: Shown) -> str:
+    """The table of a family.
+
+    Args:
+        shown: its rows.
+    """
+    columns = columns_of(shown)
+    heads = "".join(_head(column) for column in columns)
+    lines = [
+        _line(
+            {"class": CLASSES[one.verdict], "data-row": one.row.first.key, "data-verdict": CLASSES[one.verdict]},
+            columns,
+            [column.cells[place] for column in columns],
+            [column.hints[place] if column.hints else "" for column in columns],
+        )
+        for place, one in enumerate(shown.compared)
+    ]
+    nothing = [""] * len(columns)
+    lines += [
+        _line({"class": "always", "data-verdict": "constant"}, columns, cells, nothing)
+        for cells in constant_cells(shown, columns)
+    ]
+    body = "\n".join(lines)
+    return wide(f'<table class="rows"><thead><tr>{heads}</tr></thead>\n<tbody>\n{body}\n</tbody></table>')
+
+
+def _head(column: Column) -> str:
+    return f'<th scope="col" data-kind="{column.kind}">{text(column.head)}{column.below}</th>'
+
+
+def _line(about: dict[str, str], columns: Sequence[Column], cells: Iterable[str], hints: Iterable[str]) -> str:
+    """A row of the table."""
+    parts = []
+    for column, cell, hint in zip(columns, cells, hints, strict=True):
+        if column.kind == "name":
+            parts.append(f'<th scope="row">{cell}</th>')
+        else:
+            parts.append(f"<td{attributes({'class': CELLS[column.kind], 'data-h': column.head})}{hint}>{cell}</td>")
+    return f"<tr{attributes(about)}>{''.join(parts)}</tr>"

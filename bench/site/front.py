@@ -1,0 +1,210 @@
+"""The front page of the site: the matrix, the answers, and a card for each protocol. Nothing here imports torch."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+
+from bench.columns.run import Run
+from bench.site.assets import document
+from bench.site.cells import method_name
+from bench.site.drawing import CLASSES
+from bench.site.markdown import Resolve, blocks, sections
+from bench.site.page import Source
+from bench.site.scatter import scatter
+from bench.site.text import attributes, text
+from bench.tables.conclusions import Compared, Verdict
+from bench.tables.pages.front import LEGEND, SIGNS
+from bench.tables.rows import scale_of
+from bench.tables.wording import capital
+
+MATRIX = "Methods by tasks"
+"""The section of the markdown page that is a table here."""
+UNTOLD = (Verdict.BASELINE, Verdict.NONE, Verdict.UNDEFINED)
+
+
+@dataclass(frozen=True)
+class Task:
+    """A task of a page: a column of the matrix.
+
+    Attributes:
+        source: the page.
+        name: what tells the task from the others of its page; empty where there are none.
+        compared: the rows of its main family.
+        unfit: the methods that cannot be applied.
+    """
+
+    source: Source
+    name: str
+    compared: Sequence[Compared]
+    unfit: frozenset[str]
+
+    @property
+    def title(self) -> str:
+        """The name of the column."""
+        page = self.source.summary
+        title = f"{page.protocol.partition('/')[0].replace('_', ' ')}, {page.dataset}"
+        return f"{title}, {self.name}" if self.name else title
+
+
+def front(markdown: str, sources: Sequence[Source], resolve: Resolve) -> str:
+    """The front page.
+
+    Args:
+        markdown: the text of the front page of the markdown pages.
+        sources: what the pages are made from.
+        resolve: the address of a link of a markdown page -> that in the site.
+    """
+    parts = sections(markdown)
+    tasks = [task for source in sources for task in _tasks(source)]
+    introduction = [line for line in parts[0][1] if not line.startswith("![")]
+    answer = f'<p class="lead"><strong>{text(_answer(tasks))}</strong></p>'
+    body = ['<div class="top"><div class="answer">' + _titled(blocks(introduction, resolve), answer) + "</div>"]
+    body += [f'<div id="picture">{_picture(tasks)}</div></div>', *_matrix(tasks), *_cards(sources)]
+    body += [f"<section>{blocks(lines, resolve)}</section>" for title, lines in parts[1:] if title != MATRIX]
+    return document("Leaderboards", "\n".join(body))
+
+
+def _titled(introduction: str, answer: str) -> str:
+    """The answer below the title, before the introduction."""
+    title, end, rest = introduction.partition("</h1>")
+    return f"{title}{end}\n{answer}\n{rest}" if end else answer + introduction
+
+
+def _tasks(source: Source) -> Iterator[Task]:
+    """The tasks of a page whose methods are compared in their default configuration."""
+    first = source.families[0].family if source.families else None
+    if first is None or not first.main:
+        return
+    for name, compared in first.of_tasks:
+        if any(one.difference is not None for one in compared):
+            yield Task(source, name, compared, _unfit(source, name))
+
+
+def _unfit(source: Source, task: str) -> frozenset[str]:
+    """The methods that cannot be applied to a task in their default configuration."""
+    runs = (Run(source.columns, row) for row, ok in enumerate(source.columns.finished) if not ok)
+    return frozenset(
+        run.spec.method for run in runs if run.unfit and not run.spec.options and ", ".join(run.spec.variant()) == task
+    )
+
+
+def _answer(tasks: Sequence[Task]) -> str:
+    """On how many tasks some method is better than the baseline."""
+    if not tasks:
+        return "No method is compared with a baseline yet."
+    won = [task for task in tasks if any(one.verdict is Verdict.BETTER for one in task.compared)]
+    of = f"Of {len(tasks)} task{'s' if len(tasks) > 1 else ''}, {len(won) or 'none'}"
+    does = f"{'have' if len(won) > 1 else 'has'} a method that, in its default configuration,"
+    answer = f"{of} {does} beats plain training by more than chance"
+    best = [f"{_first(task)} on {task.source.summary.title.lower()}" for task in won[:3]]
+    return f"{answer}: {'; '.join(best)}{'; and others' if len(won) > len(best) else ''}." if won else f"{answer}."
+
+
+def _first(task: Task) -> str:
+    better = next(one for one in task.compared if one.verdict is Verdict.BETTER)
+    return task.source.names.plain(better.row)
+
+
+def _picture(tasks: Sequence[Task]) -> str:
+    """The picture of the page on which the most rows are compared."""
+    if not tasks:
+        return ""
+    most = max(tasks, key=lambda task: (sum(one.difference is not None for one in task.compared), task.title))
+    address, title = most.source.address, text(most.source.summary.title)
+    drawn = scatter(most.source.families[0].family, most.source.names).replace('href="#', f'href="{address}#')
+    return f'<p><a href="{address}">{title}</a></p>{drawn}' if drawn else ""
+
+
+def _matrix(tasks: Sequence[Task]) -> Iterator[str]:
+    """Methods by tasks."""
+    rows: dict[str, dict[int, Compared]] = defaultdict(dict)
+    for place, task in enumerate(tasks):
+        for one in task.compared:
+            if one.verdict not in UNTOLD:
+                rows[task.source.names.plain(one.row)][place] = one
+    if not rows:
+        return
+    links = [f'<a href="{task.source.address}">{text(task.title)}</a>' for task in tasks]
+    heads = ['<th scope="col" data-kind="name">Method</th>']
+    heads += [f'<th scope="col" data-kind="number">{link}</th>' for link in links]
+    costs = {method: _cost(cells) for method, cells in rows.items()}
+    more = ["Better · level · worse", *(["Cost"] if any(costs.values()) else [])]
+    heads += [f'<th scope="col" data-kind="number">{head}</th>' for head in more]
+    lines = []
+    for method, cells in sorted(rows.items()):
+        lines.append(_line(method, cells, tasks, [_counts(cells), costs[method]][: len(more)]))
+    body = "\n".join(lines)
+    yield f'<details class="family" open data-family="{MATRIX}"><summary><h2>{MATRIX}</h2></summary>'
+    yield f'<div class="wide"><table class="rows matrix"><thead><tr>{"".join(heads)}</tr></thead>\n<tbody>\n{body}'
+    yield f"</tbody></table></div></details>\n{blocks([LEGEND])}"
+    if any('class="n unfit"' in line for line in lines):
+        yield "<p>Hatched: the method cannot be applied. Empty: not run.</p>"
+
+
+def _counts(cells: Mapping[int, Compared]) -> str:
+    """On how many tasks a method is better, not separated, and worse."""
+    found = Counter(one.verdict for one in cells.values())
+    return f"{found[Verdict.BETTER]} · {found[Verdict.OPEN] + found[Verdict.IDENTICAL]} · {found[Verdict.WORSE]}"
+
+
+def _cost(cells: Mapping[int, Compared]) -> str:
+    """The median over the tasks of the training time relative to the baseline's."""
+    costs = [cost for one in cells.values() if (cost := one.row.cost(one.baseline)) is not None]
+    return f"{median(costs):.2f} ×" if costs else ""
+
+
+def _line(method: str, cells: Mapping[int, Compared], tasks: Sequence[Task], last: Sequence[str]) -> str:
+    """A method and what it does on each task."""
+    row = next(iter(cells.values())).row
+    inner = "".join(_cell(cells.get(place), task, method) for place, task in enumerate(tasks))
+    inner += "".join(f'<td class="n">{cell}</td>' for cell in last)
+    return f'<tr><th scope="row">{method_name(method, row.first.spec.method)}</th>{inner}</tr>'
+
+
+def _cell(one: Compared | None, task: Task, method: str) -> str:
+    """The sign of a verdict and the difference, with a link to the row; empty where the method was not run."""
+    about = {"class": "n"}
+    if one is None:
+        unfit = method in task.unfit
+        about |= {"class": "n unfit", "title": "cannot be applied"} if unfit else {}
+        return f"<td{attributes(about)}></td>"
+    sign, told = SIGNS.get(one.verdict, ""), str(one.verdict)
+    shown = sign
+    if one.difference is not None and one.verdict is not Verdict.IDENTICAL:
+        shown = f"{sign} {scale_of(one.row.unit(one.row.ranked_by)) * one.difference.mean:+.2f}"
+    address = f"{task.source.address}#r{one.row.first.key}"
+    about |= {"class": f"n mark {CLASSES[one.verdict]}", "title": f"{method} on {task.title}: {told}"}
+    return f'<td{attributes(about)}><a href="{text(address)}">{text(shown.strip())}</a></td>'
+
+
+def _cards(sources: Sequence[Source]) -> Iterator[str]:
+    """A card for each protocol, with the best-supported method of each of its pages and its command."""
+    by_protocol: dict[str, list[Source]] = defaultdict(list)
+    for source in sources:
+        if source.families:
+            by_protocol[source.summary.protocol.partition("/")[0]].append(source)
+    if not by_protocol:
+        return
+    yield "<h2>Which method, and how to run it</h2>"
+    yield '<div class="cards">'
+    for protocol, pages in sorted(by_protocol.items()):
+        inner = "\n".join(_proposal(source) for source in pages)
+        yield f'<section class="card"><h3>{text(capital(protocol.replace("_", " ")))}</h3>\n{inner}</section>'
+    yield "</div>"
+
+
+def _proposal(source: Source) -> str:
+    """What to run on the data set of a page."""
+    first = source.families[0]
+    better = [one for one in first.compared if one.verdict is Verdict.BETTER]
+    compared = any(one.difference is not None for one in first.compared)
+    row = better[0].row if better else next((one.row for one in first.compared if one.row.first.about.baseline), None)
+    words = "is better than the baseline" if better else "no method is better by more than chance"
+    words = words if compared else "no method is compared with a baseline"
+    link = f'<a href="{source.address}">{text(source.summary.dataset)}</a>'
+    if row is None:
+        return f"<p>{link}: {words}.</p>"
+    name = text(source.names.plain(row))
+    told = f"<b>{name}</b> {words}" if better else f"<b>{name}</b>; {words}"
+    return f'<p>{link}: {told}.</p>\n<p><code class="command">{text(row.command)}</code></p>'

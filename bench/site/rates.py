@@ -1,0 +1,129 @@
+"""Rates of each group or class, from the counts of the records. Nothing here imports torch."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+from bench.errors import StoreError
+from bench.records.run import RunResult, rule_name
+from bench.records.selections import Counts
+from bench.site.text import table, text
+from bench.tables.rows import TEST, Row, mean_and_error
+
+SEEDS = 20
+"""So many seeds are read of a row."""
+NAMED = 12
+"""Of more groups or classes, those with the lowest and the highest rates are shown."""
+Numbers = Sequence[Sequence[int]]
+
+
+@dataclass(frozen=True)
+class Counted:
+    """What one run predicts for its test set, by group (rows) and class (columns).
+
+    Attributes:
+        samples: how many there are.
+        right: those that are predicted to be of their class.
+        predicted: those of the group, of whatever class, that are predicted to be of this class.
+    """
+
+    samples: Numbers
+    right: Numbers
+    predicted: Numbers
+
+
+Rate = Callable[[Counted, int], tuple[int, int]]
+"""Of a run and the place of a group: how many samples, and of how many."""
+
+
+def rates(row: Row) -> str:
+    """A table of the rates of each group under each selection rule of a row, with the numbers of samples.
+
+    Args:
+        row: the row.
+
+    Returns:
+        HTML; empty where the records have no counts.
+    """
+    records = _records(row)
+    by_rule = {}
+    for rule in dict.fromkeys(rule for record in records for rule in record.selected):
+        counted = [one for record in records if rule in record.selected and (one := _counted(record, rule))]
+        if counted and len({(len(one.samples), len(one.samples[0])) for one in counted}) == 1:
+            by_rule[rule] = counted
+    if not by_rule:
+        return ""
+    return f"<h4>Rates on the test set</h4>{_table(row, by_rule)}"
+
+
+def _records(row: Row) -> Sequence[RunResult]:
+    records = []
+    for seed in sorted(row.runs)[:SEEDS]:
+        with suppress(StoreError):
+            records.append(row.runs[seed].record)
+    return records
+
+
+def _counted(record: RunResult, rule: str) -> Counted | None:
+    counts: Counts | None = record.selected[rule].counts.get(TEST)
+    samples = record.data.counts.get(TEST)
+    return Counted(samples, counts.right, counts.predicted) if counts and samples else None
+
+
+def _table(row: Row, by_rule: Mapping[str, Sequence[Counted]]) -> str:
+    about, first = row.first.about, next(iter(by_rule.values()))
+    by_group = len(first[0].samples) > 1
+    names = about.groups if by_group else about.classes
+    kinds = _kinds(by_group, about.classes)
+    lines = []
+    for place in range(len(first[0].samples) if by_group else len(first[0].samples[0])):
+        shares = [[_share(*of(one, place)) for one in counted] for counted in by_rule.values() for _, of in kinds]
+        sizes = [kinds[0][1](one, place)[1] for one in first]
+        name = names[place] if place < len(names) else str(place)
+        lines.append((math.fsum(shares[0]), [text(name), _span(sizes), *map(mean_and_error, shares)]))
+    shown = lines
+    if len(lines) > NAMED:
+        ordered = sorted(lines, key=lambda line: -1 if math.isnan(line[0]) else line[0])
+        shown = [*ordered[: NAMED // 2], *ordered[-NAMED // 2 :]]
+    left_out = len(lines) - len(shown)
+    more = f"<p>The {NAMED // 2} lowest and the {NAMED // 2} highest of {len(lines)}.</p>" if left_out else ""
+    heads = [head for _ in by_rule for head, _ in kinds]
+    above = [("", 2), *((text(rule_name(rule)), len(kinds)) for rule in by_rule)]
+    cells = [cells for _, cells in shown]
+    return table(["Group" if by_group else "Class", "n", *heads], cells, "small", above) + more
+
+
+def _kinds(by_group: bool, classes: Sequence[str]) -> list[tuple[str, Rate]]:
+    """The rates that are shown. The head of each, and how it is counted."""
+    if not by_group:
+        return [("predicted correctly", _recall)]
+    kinds: list[tuple[str, Rate]] = [("accuracy", _accuracy)]
+    if len(classes) == 2:
+        kinds += [("false positive rate", _false_positives), ("false negative rate", _false_negatives)]
+    return kinds
+
+
+def _recall(one: Counted, place: int) -> tuple[int, int]:
+    return sum(of[place] for of in one.right), sum(of[place] for of in one.samples)
+
+
+def _accuracy(one: Counted, place: int) -> tuple[int, int]:
+    return sum(one.right[place]), sum(one.samples[place])
+
+
+def _false_positives(one: Counted, place: int) -> tuple[int, int]:
+    return one.samples[place][0] - one.right[place][0], one.samples[place][0]
+
+
+def _false_negatives(one: Counted, place: int) -> tuple[int, int]:
+    return one.samples[place][1] - one.right[place][1], one.samples[place][1]
+
+
+def _share(part: int, whole: int) -> float:
+    return part / whole if whole else math.nan
+
+
+def _span(numbers: Sequence[int]) -> str:
+    low, high = min(numbers), max(numbers)
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"

@@ -1,0 +1,230 @@
+"""The site in a real browser, where one is installed."""
+
+from pathlib import Path
+
+import pytest
+
+from bench.columns.reading import read_columns
+from bench.site.page import Source
+from bench.site.render import render
+from bench.tables.pages import front, leaderboard
+from tests.site.browser import Browser, installed_browser
+
+RECORDS = Path(__file__).parents[2] / "leaderboards" / "results"
+PAGE = "group_fairness-v1-communities.html"
+WIDTHS = (1400, 800, 390)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(installed_browser() is None, reason="no Chromium is installed"),
+]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """The site of the committed records."""
+    out = tmp_path_factory.mktemp("site")
+    tasks, _ = read_columns(RECORDS, keep=False)
+    pages = leaderboard.render(tasks)
+    columns = {leaderboard.page_of(one): one for one in tasks}
+    sources = [Source(name, page.text, page.summary, columns[name]) for name, page in pages.items()]
+    summaries = {name: page.summary for name, page in pages.items()}
+    (out / "html").mkdir()
+    for name, content in render(sources, front.front(summaries), {}).items():
+        (out / name).write_text(content)
+    return out / "html"
+
+
+@pytest.fixture(scope="module")
+def session():
+    with Browser(installed_browser() or "") as found:
+        yield found
+
+
+@pytest.fixture
+def browser(session):
+    session.errors.clear()
+    yield session
+    assert session.errors == []
+
+
+SHOWN_TABLE = "document.querySelector('details.family:not([hidden]) table')"
+HEADS = f"[...{SHOWN_TABLE}.querySelectorAll('thead th')]"
+ROWS = "[...document.querySelectorAll('details.family:not([hidden]) tbody tr[data-row]:not([hidden])')]"
+NAMES = f"{ROWS}.map(row => row.querySelector('th b').textContent)"
+TOP = "(() => { const table = [...document.querySelectorAll('table, tbody tr')].find(one => one.offsetHeight); "
+TOP += "return table.getBoundingClientRect().top + scrollY; })()"
+
+
+def column(head: str) -> str:
+    """The texts of a column of the table that is shown."""
+    place = f"{HEADS}.findIndex(one => one.textContent.startsWith('{head}'))"
+    return f"{ROWS}.map(row => row.cells[{place}].textContent)"
+
+
+def press(head: str) -> str:
+    """The button of a head."""
+    return f"{HEADS}.map(one => one.querySelector('button')).find(one => one.textContent.startsWith('{head}'))"
+
+
+def type_in(text: str) -> str:
+    """Type into the filter."""
+    field = "document.getElementById('filter')"
+    return f"(one => {{ one.value = '{text}'; one.dispatchEvent(new Event('input')); }})({field})"
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_the_first_table_is_near_the_top_and_no_page_is_too_long(folder, browser, width):
+    for path in sorted(folder.glob("*.html")):
+        browser.open(path.as_uri(), width)
+        assert browser.value(TOP) <= 600, (path.name, width)
+        assert browser.value("document.documentElement.scrollWidth") <= width, path.name
+        if width == 1400:
+            assert browser.value("document.documentElement.scrollHeight") <= 6000, path.name
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_no_cell_breaks_between_a_number_and_its_error(folder, browser, width):
+    """A cell with ± is one line high."""
+    lines = "[...document.querySelectorAll('td')].filter(cell => cell.offsetHeight && cell.textContent.includes('±'))"
+    high = f"{lines}.filter(cell => {{ const range = document.createRange(); range.selectNodeContents(cell); "
+    high += "return new Set([...range.getClientRects()].map(one => Math.round(one.top))).size > 1; }).length"
+    browser.open((folder / PAGE).as_uri(), width)
+    assert browser.value(f"{lines}.length") > 30
+    assert browser.value(high) == 0
+
+
+def test_a_click_on_a_head_sorts_and_a_second_one_turns_round(folder, browser):
+    browser.open((folder / PAGE).as_uri())
+    before = browser.value(NAMES)
+    for order, turned in (("ascending", False), ("descending", True)):
+        browser.value(f"{press('accuracy')}.click()")
+        values = [float(text.split(" ")[0]) for text in browser.value(column("accuracy"))]
+        assert len(values) == len(before) and values == sorted(values, reverse=turned)
+        assert browser.value(f"{press('accuracy')}.closest('th').ariaSort") == order
+    browser.value(f"{press('accuracy')}.click()")
+    assert browser.value(NAMES) == before
+
+
+def test_a_head_sorts_by_keyboard(folder, browser):
+    browser.open((folder / PAGE).as_uri())
+    browser.value(f"{press('p')}.focus()")
+    browser.key("Enter", 13, "\r")
+    values = [float(text.replace("<", "")) for text in browser.value(column("p")) if text]
+    assert values == sorted(values) and len(values) > 5
+
+
+def test_a_row_opens_by_keyboard(folder, browser):
+    browser.open((folder / PAGE).as_uri())
+    for key in (("Enter", 13, "\r"), (" ", 32, " ")):
+        browser.value(f"{ROWS}[0].querySelector('a.to-row').focus()")
+        browser.key(*key)
+        assert browser.value("document.querySelectorAll('tr.more').length") == (key[0] == "Enter")
+
+
+def test_rows_are_filtered_by_text_and_by_verdict(folder, browser):
+    browser.open((folder / PAGE).as_uri())
+    browser.value(
+        "(f => { f.value = 'RESAMPLE'; f.dispatchEvent(new Event('input')); })(document.getElementById('filter'))"
+    )
+    assert browser.value(NAMES) == ["resample"]
+    browser.value("document.getElementById('reset').click()")
+    browser.value("document.querySelector('.verdicts [data-verdict=worse]').click()")
+    assert set(browser.value(f"{ROWS}.map(row => row.dataset.verdict)")) == {"worse"}
+    assert "verdict=worse" in browser.value("location.hash")
+
+
+def test_a_column_is_hidden(folder, browser):
+    browser.open((folder / PAGE).as_uri())
+    box = "[...document.querySelectorAll('.columns input')].find(one => one.value === 'Seeds')"
+    browser.value(f"{box}.click()")
+    assert not browser.value(f"{press('Seeds')}.offsetHeight")
+    assert browser.value(
+        f"{ROWS}.every(row => [...row.cells].find(one => one.dataset.h === 'Seeds').offsetHeight === 0)"
+    )
+    assert browser.value("location.hash") == "#hidden=Seeds"
+
+
+def test_a_row_opens_and_closes(folder, browser):
+    browser.open((folder / PAGE).as_uri())
+    link = f"{ROWS}[1].querySelector('a.to-row')"
+    browser.value(f"{link}.click()")
+    assert browser.value("document.querySelector('tr.more code.command').offsetHeight") > 0
+    assert browser.value(f"{link}.ariaExpanded") == "true"
+    key = browser.value(f"{ROWS}[1].dataset.row")
+    assert browser.value("location.hash") == f"#open={key}"
+    browser.value(f"{link}.click()")
+    assert browser.value("document.querySelectorAll('tr.more').length") == 0
+    assert browser.value("location.hash") == ""
+
+
+SHOWN = f"JSON.stringify([{NAMES}, document.querySelectorAll('tr.more').length, "
+SHOWN += "[...document.querySelectorAll('details.family')].findIndex(one => !one.hidden), "
+SHOWN += (
+    "[...document.querySelectorAll('details.family:not([hidden]) thead th')].filter(one => one.offsetHeight).length])"
+)
+
+
+def test_the_address_shows_the_same_again(folder, browser):
+    browser.open((folder / PAGE).as_uri())
+    choose = "((id, place) => { const one = document.getElementById(id); one.selectedIndex = place; one.onchange(); })"
+    browser.value(f"{choose}('choose-table', 1)")
+    browser.value(f"{choose}('choose-rule', 1)")
+    browser.value(f"{press('accuracy')}.click()")
+    browser.value(
+        "(f => { f.value = 'reverse'; f.dispatchEvent(new Event('input')); })(document.getElementById('filter'))"
+    )
+    browser.value("[...document.querySelectorAll('.columns input')].find(one => one.value === 'p').click()")
+    browser.value(f"{ROWS}[0].querySelector('a.to-row').click()")
+    shown, address = browser.value(SHOWN), browser.value("location.href")
+    browser.open(address)
+    assert browser.value(SHOWN) == shown
+    assert browser.value("document.querySelectorAll('#picture figure').length") == 1
+    assert browser.value("location.href") == address
+
+
+def test_a_link_to_a_row_opens_it(folder, browser):
+    browser.open((folder / "index.html").as_uri())
+    address = browser.value("document.querySelector('.matrix td.worse a').href")
+    browser.open(address)
+    key = address.rpartition("#r")[2]
+    assert browser.value(f"document.querySelector('tr.more details').id === 'r{key}'")
+
+
+def test_light_and_dark(folder, browser):
+    ground = "getComputedStyle(document.body).backgroundColor"
+    address = (folder / PAGE).as_uri()
+    browser.open(address, dark=True)
+    dark = browser.value(ground)
+    browser.value("document.getElementById('theme').click()")
+    light = browser.value(ground)
+    assert (dark, light) == ("rgb(20, 23, 26)", "rgb(255, 255, 255)")
+    browser.open(address, dark=True)
+    assert browser.value(ground) == light
+    browser.value("localStorage.clear()")
+
+
+def test_cards_take_the_place_of_the_table_where_it_is_narrow(folder, browser):
+    browser.open((folder / PAGE).as_uri(), 390)
+    assert browser.value(f"getComputedStyle({ROWS}[0]).display") == "grid"
+    assert browser.value("document.querySelector('thead').offsetHeight") <= 1
+    browser.value("(one => { one.value = '-accuracy ↑'; one.onchange(); })(document.getElementById('sort'))")
+    values = [float(text.split(" ")[0]) for text in browser.value(column("accuracy"))]
+    assert values == sorted(values, reverse=True)
+
+
+def test_all_is_opened_in_print(folder, browser):
+    browser.open((folder / PAGE).as_uri())
+    browser.value("window.dispatchEvent(new Event('beforeprint'))")
+    assert browser.value("[...document.querySelectorAll('details')].every(one => one.open && !one.hidden)")
+    assert browser.value("[...document.querySelectorAll('#rows code.command')].every(one => one.offsetHeight > 0)")
+    browser.value("window.dispatchEvent(new Event('afterprint'))")
+    assert browser.value("[...document.querySelectorAll('details.family')].filter(one => !one.hidden).length") == 1
+
+
+def test_without_a_script_the_table_is_plain_and_whole(folder, browser, tmp_path):
+    (tmp_path / PAGE).write_text((folder / PAGE).read_text().replace('<script src="site.js" defer></script>', ""))
+    browser.open((tmp_path / PAGE).as_uri())
+    assert browser.value("document.querySelector('details.family table').offsetHeight") > 300
+    assert browser.value("document.querySelectorAll('button').length") == 0
+    assert browser.value(TOP) <= 700
+    assert browser.value("document.documentElement.scrollHeight") <= 6000
