@@ -20,7 +20,10 @@ if TYPE_CHECKING:
     from bench.data.split import Splits
     from bench.plots.select import Arrays, Series
 
-KINDS = ("surfaces", "curves", "fraction", "gradients", "weight", "capacity", "counts", "histograms", "images")
+KINDS = (
+    *("surfaces", "curves", "fraction", "gradients", "weight", "capacity", "counts"),
+    *("histograms", "mislabelled", "images"),
+)
 
 
 @click.command()
@@ -68,9 +71,10 @@ def plot(kind: str, out: Path, file: Path | None, **asked: Any) -> None:
     fraction    fraction of positive predictions over training, on each test set and probe
     gradients   gradient norms over training
     weight      final fraction of positive predictions against the weight of a class (--x)
-    capacity    accuracy and disparity (--metric) against the capacity of the model (--x)
+    capacity    accuracy and disparity (--metric) against the capacity of the model (--x), and the paired differences
     counts      training samples of each class and group
     histograms  weights of the last epoch, by group
+    mislabelled weights of the last epoch of samples with right and wrong labels, and how well they tell these apart
     images      training images with the largest and the smallest weights; reads them from the data files
 
     The exit code is 1 if a record cannot be used; it is named and left out.
@@ -116,13 +120,15 @@ def _suffix(file: Path, names: "Sequence[str]") -> str:
 
 def _pictures(kind: str, asked: dict[str, Any]) -> "Iterator[tuple[str, Callable[[], Figure]]]":
     """The file name, without a suffix, of each picture and the function that draws it."""
+    from bench.tables.pages.leaderboard import title_of
+
     tasks: dict[tuple[str, str, str], list[Series]] = defaultdict(list)
     for one in _chosen(kind, asked):
         spec = one.first.spec
         tasks[spec.protocol, spec.dataset, spec.model].append(one)
     for (protocol, dataset, model), series in tasks.items():
         name = picture_name(kind, protocol, dataset, model)
-        title = f"{dataset}, {model}, {protocol.split('/')[0].replace('_', ' ')}"
+        title = f"{title_of(protocol, dataset)}, {model}"
         yield name, lambda series=series, title=title: _draw(kind, series, title, asked)  # type: ignore[misc]
 
 
@@ -169,7 +175,7 @@ def _chosen(kind: str, asked: dict[str, Any]) -> "list[Series]":
 
 
 def _draw(kind: str, series: "Sequence[Series]", title: str, asked: dict[str, Any]) -> "Figure":
-    from bench.plots import against, counts, curves, weights
+    from bench.plots import against, counts, curves, mislabelled, weights
 
     metrics, first = list(asked["metrics"]), series[0].first
     sets = [name for name, _ in first.layout.sets if name not in ("val", *first.data.planes)]
@@ -178,7 +184,7 @@ def _draw(kind: str, series: "Sequence[Series]", title: str, asked: dict[str, An
     match kind:
         case "curves":
             drawn = ranked if metrics else _over_training(series, ranked)
-            return curves.curves(series, drawn, f"{title}: over training")
+            return curves.curves(series, drawn, f"{title}: metrics over training")
         case "fraction":
             return curves.curves(series, positive, f"{title}: positive predictions over training")
         case "gradients":
@@ -188,7 +194,7 @@ def _draw(kind: str, series: "Sequence[Series]", title: str, asked: dict[str, An
             what = f"{title}: final positive predictions against {against.title_of(series, x)}"
             return against.against(series, x, positive, what)
         case "capacity":
-            what = f"{title}: against the capacity of the model"
+            what = f"{title}: metrics against the capacity of the model"
             return against.against(series, asked["x"] or against.PARAMETERS, ranked, what)
         case "counts":
             return counts.counts(series, f"{title}: training data")
@@ -197,6 +203,9 @@ def _draw(kind: str, series: "Sequence[Series]", title: str, asked: dict[str, An
         case "histograms":
             weighted, arrays = _weighted(series)
             return weights.histograms(weighted, arrays, f"{title}: weights of the last epoch")
+        case "mislabelled":
+            weighted, arrays = _weighted(series)
+            return mislabelled.mislabelled(weighted, arrays, f"{title}: weights of samples with right and wrong labels")
         case _:
             return _images(series, f"{title}: images by weight in the last epoch", asked)
 
@@ -236,7 +245,7 @@ def _weighted(series: "Sequence[Series]") -> "tuple[list[Series], list[list[Arra
 def _images(series: "Sequence[Series]", title: str, asked: dict[str, Any]) -> "Figure":
     """The images of the first run of the only method that weights samples, which are read from the data files."""
     from bench.data.split import Split
-    from bench.plots import images
+    from bench.plots import images, mislabelled
 
     weighted, arrays = _weighted(series)
     if len(weighted) > 1:
@@ -259,7 +268,7 @@ def _images(series: "Sequence[Series]", title: str, asked: dict[str, Any]) -> "F
     if origin is not None:
         places = [origin[part] for part in places]
     shown = [x[part.tolist()].numpy() for part in places]
-    return images.images(one, weights, stored["train/y"], shown, title)
+    return images.images(one, weights, stored["train/y"], shown, title, mislabelled.true_classes(stored))
 
 
 def _data_of(result: "Run", asked: dict[str, Any]) -> "tuple[Dataset, Splits]":

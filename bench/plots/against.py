@@ -1,8 +1,9 @@
 """What training comes to, against a numeric setting: the weight of a class, the capacity of the model."""
 
 from collections import defaultdict
-from collections.abc import Sequence
-from fractions import Fraction
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -11,16 +12,22 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from bench.errors import BenchError
 from bench.plots.curves import axis_name
-from bench.plots.select import Array, Series, band_note, mean_and_band, number_of, shared, shared_note
-from bench.plots.style import legend, lines, panels
+from bench.plots.places import CLUSTER, NARROW, is_logarithmic, limits, neighbours, side_by_side, within
+from bench.plots.references import Compared, differences
+from bench.plots.select import Array, Series, band_note, mean_and_band, shared, shared_note
+from bench.plots.settings import PARAMETERS, axis_of, is_pair, position, tick_of, title_of
+from bench.plots.style import GREY, Mark, legend, marks, panels
+from bench.tables.stats.paired import FEWEST
 
-PARAMETERS = "parameters"
+__all__ = ["PARAMETERS", "against", "pair_of_weights", "title_of"]
 
 
 def against(series: Sequence[Series], x: str, metrics: Sequence[str], title: str) -> Figure:
     """Draw metrics of the last epoch against a setting.
 
-    There is a panel for each metric, and a line for the series that differ in the setting alone.
+    There is a panel for each metric, and a line for the series that differ in the setting alone. Where the setting is
+    the capacity of the model, panels below have the difference of each method from its baseline, seed by seed, with
+    its 95 % interval. Marks of one value stand side by side, and no line joins values with a gap between them.
 
     Args:
         series: the runs.
@@ -35,42 +42,189 @@ def against(series: Sequence[Series], x: str, metrics: Sequence[str], title: str
     Raises:
         BenchError: if no run has such a number, if a run lacks a metric, or if all models have one size.
     """
-    placed = {place: at for place, one in enumerate(series) if (at := position(one, x)) is not None}
-    by_line: dict[str, list[tuple[float, Series]]] = defaultdict(list)
-    shown = [series[place] for place in placed]
+    shown = [one for one in series if position(one, x) is not None]
     if not shown:
         raise BenchError(f"no record has a setting {x!r} that is a number (or one or two of them)")
-    values = sorted(set(placed.values()))
-    if x == PARAMETERS and len(values) == 1:
-        raise BenchError(f"all of these models have {_number(values[0])} parameters: it takes two capacities or more")
+    axis = Axis.of(shown, x)
+    if x == PARAMETERS and len(axis.values) == 1:
+        size = tick_of(shown, x, axis.values[0])
+        raise BenchError(f"all of these models have {size} parameters: it takes two capacities or more")
     hidden = {name for one in shown for name in one.changed if _told_by(x, name)} | shared(shown).keys()
-    for place, at in sorted(placed.items(), key=lambda item: item[1]):
-        by_line[series[place].label(hidden)].append((at, series[place]))
-    note = f"After the last epoch. {band_note(shown, 'bars')}{shared_note(shown)}"
-    figure, row = panels(len(metrics), list(by_line), title, note)
-    for axes, metric in zip(row, metrics, strict=True):
-        of, _, name = metric.rpartition("/")
-        for (label, points), (color, dash) in zip(sorted(by_line.items()), lines(len(by_line)), strict=True):
-            finals = [(at, final_values) for at, one in points if len(final_values := one.final(of or "test", name))]
-            if not finals:
-                raise BenchError(f"{label} has no {name} on {of or 'test'}")
-            mean, deviation = np.array([mean_and_band(final_values) for _, final_values in finals]).T
-            places = [at for at, _ in finals]
-            axes.errorbar(
-                *(places, mean, deviation),
-                label=label,
-                color=color,
-                linestyle=dash,
-                marker="o",
-                markersize=3.5,
-                capsize=2.5,
-            )
-        axes.set_title(of or "test")
-        axes.set(xlabel=axis_of(shown[0], x), ylabel=axis_name(shown[0], name))
-        axes.grid()
-        _scale(axes, values, pair=_is_pair(shown[0], x))
-    legend(figure, row[0])
+    by_label: dict[str, list[Series]] = defaultdict(list)
+    for one in sorted(shown, key=lambda one: position(one, x) or 0.0):
+        by_label[one.label(hidden)].append(one)
+    lines = [
+        Line(label, tuple(by_label[label]), mark)
+        for label, mark in zip(sorted(by_label), marks(len(by_label)), strict=True)
+    ]
+    compared = [differences(shown, metric) for metric in metrics] if _is_capacity(x) else []
+    rows = 2 if any(compared) else 1
+    note = _note(shown, any(line.is_cut(metric) for line in lines for metric in metrics), compared)
+    figure, parts = panels(len(metrics), list(by_label), title, note, rows)
+    for axes, metric in zip(parts[0], metrics, strict=True):
+        _values(axes, axis, lines, metric)
+    for axes, metric, found in zip(parts[-1] if rows > 1 else [], metrics, compared, strict=False):
+        _differences(axes, axis, lines, metric, {id(one.series): one for one in found})
+    for axes in parts[-1]:
+        axes.set_xlabel(axis_of(shown, x))
+    legend(figure, parts[0][0])
     return figure
+
+
+@dataclass(frozen=True)
+class Axis:
+    """The horizontal axis.
+
+    Attributes:
+        shown: the series of the picture.
+        x: the setting.
+        values: its numbers, sorted.
+        logarithmic: whether the axis is.
+    """
+
+    shown: Sequence[Series]
+    x: str
+    values: Sequence[float]
+    logarithmic: bool
+
+    @classmethod
+    def of(cls, shown: Sequence[Series], x: str) -> "Axis":
+        """The axis of a setting."""
+        values = sorted({at for one in shown if (at := position(one, x)) is not None})
+        return cls(shown, x, values, (is_pair(shown[0], x) and values[0] > 0) or is_logarithmic(values))
+
+    def place(self, series: Series) -> float:
+        """Where a series stands."""
+        return position(series, self.x) or 0.0
+
+    def apply(self, axes: Axes) -> None:
+        """A tick at each value, at most ten of them."""
+        if self.logarithmic:
+            axes.set_xscale("log")
+        every = -(-len(self.values) // 10)
+        axes.xaxis.set_major_locator(FixedLocator(list(self.values[::every])))
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: tick_of(self.shown, self.x, value)))
+        axes.tick_params(axis="x", labelrotation=45 if len(self.values) > 5 else 0)
+        axes.grid()
+
+    def stretches(self) -> list[set[float]]:
+        """The values between which a line may run, a set for each stretch."""
+        return [{self.values[place] for place in part} for part in neighbours(self.values, self.logarithmic)]
+
+
+@dataclass(frozen=True)
+class Line:
+    """The series that differ in the setting of the axis alone, and how they are drawn.
+
+    Attributes:
+        label: in the legend.
+        series: in the order of the setting.
+        mark: their colour, dash and marker.
+    """
+
+    label: str
+    series: tuple[Series, ...]
+    mark: Mark
+
+    def ends(self, metric: str) -> tuple[list[Series], Array, Array, Array, bool]:
+        """The series that have a metric, its means, the lower and upper ends of the bars, and whether any is cut."""
+        of, _, name = metric.rpartition("/")
+        known = [one for one in self.series if len(one.final(of or "test", name))]
+        if not known:
+            raise BenchError(f"{self.label} has no {name} on {of or 'test'}")
+        mean, deviation = np.array([mean_and_band(one.final(of or "test", name)) for one in known]).T
+        low, high = within(mean, deviation, *limits(name, known[0].first.about.units))
+        return known, mean, low, high, bool(((low > mean - deviation) | (high < mean + deviation)).any())
+
+    def is_cut(self, metric: str) -> bool:
+        """Whether a bar of a metric ends where no value is possible."""
+        return self.ends(metric)[-1]
+
+    def draw(self, axes: Axes, bars: "Bars", places: Array, stretches: Sequence[set[float]]) -> None:
+        """Bars at some places, and lines between the means of each stretch of the axis."""
+        color, dash, marker = self.mark
+        lengths = [bars.mean - bars.low, bars.high - bars.mean]
+        looks: dict[str, Any] = {
+            "color": color,
+            "marker": marker,
+            "markersize": 4.5,
+            "capsize": 2.5,
+            "linestyle": "none",
+        }
+        axes.errorbar(places, bars.mean, lengths, label=self.label, **looks)
+        for stretch in stretches:
+            inside = [value in stretch for value in bars.values]
+            if sum(inside) > 1:
+                axes.plot(places[inside], bars.mean[inside], color=color, linestyle=dash, linewidth=1.2)
+
+
+@dataclass(frozen=True)
+class Bars:
+    """What is drawn of one line: a mean with the ends of its bar at each value of the setting."""
+
+    values: list[float]
+    mean: Array
+    low: Array
+    high: Array
+
+
+def _draw(axes: Axes, axis: Axis, bars_of: Sequence[tuple[Line, Bars]], joined: bool) -> None:
+    """All lines of a panel, joined or not. Marks of one value stand side by side, in the order of the lines."""
+    at: dict[float, list[int]] = defaultdict(list)
+    for place, (_, bars) in enumerate(bars_of):
+        for value in bars.values:
+            at[value].append(place)
+    for place, (line, bars) in enumerate(bars_of):
+        turns = [(at[value].index(place), len(at[value])) for value in bars.values]
+        part = NARROW if joined else CLUSTER
+        places = side_by_side(bars.values, turns, axis.logarithmic, axis.values, part)
+        line.draw(axes, bars, places, axis.stretches() if joined else [])
+    axis.apply(axes)
+
+
+def _values(axes: Axes, axis: Axis, lines: Iterable[Line], metric: str) -> None:
+    """The metric itself."""
+    of, _, name = metric.rpartition("/")
+    bars_of = []
+    for line in lines:
+        series, mean, low, high, _ = line.ends(metric)
+        bars_of.append((line, Bars([axis.place(one) for one in series], mean, low, high)))
+    _draw(axes, axis, bars_of, joined=True)
+    axes.set_title(of or "test")
+    axes.set_ylabel(axis_name(axis.shown[0], name))
+
+
+def _differences(axes: Axes, axis: Axis, lines: Iterable[Line], metric: str, compared: dict[int, Compared]) -> None:
+    """The difference of each method from its baseline."""
+    bars_of = []
+    for line in lines:
+        if found := [one for one in line.series if id(one) in compared]:
+            differ = [compared[id(one)].difference for one in found]
+            mean, low, high = np.array([(d.mean, d.low, d.high) for d in differ]).T
+            bars_of.append((line, Bars([axis.place(one) for one in found], mean, low, high)))
+    _draw(axes, axis, bars_of, joined=False)
+    axes.axhline(0, color=GREY, linewidth=1, zorder=1)
+    name = axis_name(axis.shown[0], metric.rpartition("/")[2])
+    axes.set_ylabel(f"difference from {_baseline(compared.values())} in\n{name}")
+
+
+def _baseline(compared: Iterable[Compared]) -> str:
+    """The name of what methods are compared with."""
+    return " or ".join(sorted({one.baseline.first.spec.method for one in compared}))
+
+
+def _note(shown: Sequence[Series], cut: bool, compared: Sequence[Sequence[Compared]]) -> str:
+    """What the marks mean."""
+    note = f"After the last epoch. {band_note(shown, 'bars', cut)}"
+    found = [one for of_metric in compared for one in of_metric]
+    if found:
+        note += (
+            f"\nBelow: the method minus {_baseline(found)} with the same seed and the same model, in the mean; "
+            f"bars: its 95 % interval (paired t, with what "
+            f"overlapping test data add), where there are {FEWEST} seeds or more."
+        )
+    return note + shared_note(shown)
 
 
 def pair_of_weights(series: Sequence[Series]) -> str:
@@ -85,7 +239,7 @@ def pair_of_weights(series: Sequence[Series]) -> str:
     Raises:
         BenchError: if there is no such option, or more than one.
     """
-    names = {str(name) for one in series for name in one.first.resolved.options if _is_pair(one, name)}
+    names = {str(name) for one in series for name in one.first.resolved.options if is_pair(one, name)}
     if len(names) != 1:
         several = f"several options are pairs of weights ({', '.join(sorted(names))})"
         what = several if names else "no option of these methods is a pair of weights"
@@ -93,81 +247,10 @@ def pair_of_weights(series: Sequence[Series]) -> str:
     return names.pop()
 
 
-def title_of(series: Sequence[Series], x: str) -> str:
-    """The setting of the horizontal axis as a title names it.
-
-    Args:
-        series: the runs.
-        x: the setting, as for `against`.
-
-    Returns:
-        `the weight` for a pair of weights, and else the setting's name.
-    """
-    return "the weight" if any(_is_pair(one, x) for one in series) else x
-
-
-def position(series: Series, x: str) -> float | None:
-    """Where a series stands on the horizontal axis.
-
-    Args:
-        series: the runs.
-        x: the setting, as for `against`.
-
-    Returns:
-        A number; None if the setting is none.
-    """
-    if x == PARAMETERS:
-        return number_of(series.first.costs.parameters)
-    return number_of(series.option_value(x))
-
-
-def axis_of(series: Series, x: str) -> str:
-    """The label of the horizontal axis.
-
-    Args:
-        series: any of the series.
-        x: the setting, as for `against`.
-
-    Returns:
-        A text.
-    """
-    if _is_pair(series, x):
-        classes = series.first.about.classes
-        return f"{x}: weight of class {classes[0]} : {classes[1]}" if len(classes) == 2 else x
-    return "parameters of the model" if x == PARAMETERS else x
-
-
-def _is_pair(series: Series, x: str) -> bool:
-    value = series.option_value(x)
-    return isinstance(value, list | tuple) and len(value) == 2
+def _is_capacity(x: str) -> bool:
+    return x == PARAMETERS or x.startswith("model.")
 
 
 def _told_by(x: str, name: str) -> bool:
     """Whether the axis tells this setting: the number of parameters tells all of the model."""
     return name == x or (x == PARAMETERS and name.startswith("model."))
-
-
-def _scale(axes: Axes, values: Sequence[float], pair: bool) -> None:
-    """The axis: a mark at each value (at most ten), as `1:8` where it is that of a pair."""
-    if pair or (len(values) > 1 and values[0] > 0 and _closest(np.log(values)) > _closest(np.array(values))):
-        axes.set_xscale("log")
-    every = -(-len(values) // 10)
-    axes.xaxis.set_major_locator(FixedLocator(list(values[::every])))
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda v, _: _pair(v) if pair else _number(v)))
-    axes.tick_params(axis="x", labelrotation=45 if len(values) > 5 else 0)
-
-
-def _closest(values: Array) -> float:
-    """The least distance of two neighbours, of sorted values, in parts of them all."""
-    return float(np.diff(values).min() / (values[-1] - values[0]))
-
-
-def _number(value: float) -> str:
-    return f"{value:,.0f}" if value == int(value) else f"{value:g}"
-
-
-def _pair(value: float) -> str:
-    """`1:8` for 8, `8:1` for 1/8."""
-    fraction = Fraction(value).limit_denominator(1000)
-    return f"{fraction.denominator}:{fraction.numerator}"

@@ -43,7 +43,7 @@ def counts(series: Sequence[Series], title: str) -> Figure:
     panels = figure.subplots(1, len(series_by_counts), squeeze=False, sharey=True)[0]
     for axes, (table, one) in zip(panels, series_by_counts.items(), strict=True):
         _bars(axes, np.array(table), about.groups)
-        settings = [f"{name}={show(one.option_value(name))}" for name in differ]
+        settings = [_setting(one, name) for name in differ]
         axes.set_title("\n".join([*settings, f"{np.sum(table):,} samples"]))
         axes.set_xlabel("class")
         if len(about.classes) <= NAMED:
@@ -54,6 +54,12 @@ def counts(series: Sequence[Series], title: str) -> Figure:
     if len(next(iter(series_by_counts))) > 1:
         legend(figure, panels[0])
     return figure
+
+
+def _setting(series: Series, name: str) -> str:
+    """A setting of the data in words, such as `profile: long tailed`."""
+    value = show(series.option_value(name))
+    return f"{name.rpartition('.')[2].replace('_', ' ')}: {value.replace('_', ' ')}"
 
 
 def _bars(axes: Axes, table: "np.ndarray", groups: Sequence[str]) -> None:

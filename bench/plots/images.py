@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from bench.plots.select import Series
-from bench.plots.style import new_figure
+from bench.plots.style import COLORS, new_figure
 
 SHOWN = 10
 
@@ -31,11 +31,16 @@ def extremes(weights: NDArray[Any], number: int = SHOWN) -> tuple[NDArray[np.int
 
 
 def images(
-    series: Series, weights: NDArray[Any], y: NDArray[Any], shown: Sequence[NDArray[np.uint8]], title: str
+    series: Series,
+    weights: NDArray[Any],
+    y: NDArray[Any],
+    shown: Sequence[NDArray[np.uint8]],
+    title: str,
+    true: NDArray[Any] | None = None,
 ) -> Figure:
     """Draw the images with the largest weights of the last epoch, and below them those with the smallest.
 
-    Each has its weight relative to the mean, and its class.
+    Each has its weight relative to the mean, and its class; a wrong label has the true class beside it.
 
     Args:
         series: the runs; the first seed is drawn.
@@ -43,12 +48,17 @@ def images(
         y: [N], their classes.
         shown: the images [n, C, H, W] uint8 of both parts of `extremes(weights)`.
         title: of the picture.
+        true: [N], the class that each had before a protocol changed labels, -1 where it is not known. Default: not
+            known of any.
 
     Returns:
         The picture.
     """
     classes = series.first.about.classes
-    note = f"× mean weight, and class. One run: {series.label()}, seed {min(series.runs)}."
+    note = f"Weight in times of the mean, and label. One run: {series.label()}, seed {min(series.runs)}."
+    true = np.full(len(y), -1) if true is None else true
+    if any(0 <= true[place] != y[place] for part in extremes(weights) for place in part):
+        note += " Framed: the label is wrong; what it should be stands beside it."
     figure = new_figure(1.0 * SHOWN + 0.8, 3.2, title, note)
     panels = figure.subplots(2, SHOWN, squeeze=False)
     mean = np.nanmean(weights.astype(np.float64))
@@ -59,7 +69,11 @@ def images(
         row[0].set_ylabel(f"{name} weight")
         for axes, place, picture in zip(row, places, pictures, strict=False):
             _image(axes, picture)
-            axes.set_title(f"{_short(weights[place] / mean)} ×\n{classes[y[place]]}", fontsize=7)
+            label = classes[y[place]]
+            if 0 <= true[place] != y[place]:
+                label = f"{label}, is {classes[true[place]]}"
+                axes.spines[:].set(visible=True, color=COLORS[1], linewidth=2)
+            axes.set_title(f"{_short(weights[place] / mean)} ×\n{label}", fontsize=7)
     return figure
 
 

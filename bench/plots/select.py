@@ -219,18 +219,20 @@ def mean_and_band(values: Array) -> tuple[Array, Array]:
     return values.mean(0), deviation
 
 
-def band_note(all_series: Sequence[Series], mark: str = "band") -> str:
+def band_note(all_series: Sequence[Series], mark: str = "band", cut: bool = False) -> str:
     """A sentence that says what the lines and the bands of a picture are.
 
     Args:
         all_series: at least one.
         mark: what a band is called, if it is another mark. Default: `band`.
+        cut: whether any ends at the least or the largest possible value. Default: no.
 
     Returns:
         The sentence.
     """
     if max(len(series.runs) for series in all_series) > 1:
-        return f"Mean over {seeds(all_series)}; {mark}: ± 1 standard deviation (n - 1) over the seeds."
+        note = f"Mean over {seeds(all_series)}; {mark}: ± 1 standard deviation (n - 1) over the seeds"
+        return f"{note}, cut where no value is possible." if cut else f"{note}."
     return f"One seed; no {mark}."
 
 

@@ -1,8 +1,9 @@
 """How all pictures look, and their files: the same records give the same bytes."""
 
 import io
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import cycle, islice
+from typing import Any, NamedTuple
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -13,26 +14,39 @@ from PIL import Image
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """Okabe and Ito 2008, Color Universal Design, without the yellow, which is faint on white."""
 DASHES = ("-", "--", ":", "-.")
+MARKERS = "osD^vP*"
+DARK_TO_LIGHT = 0.82
+"""The part of the colour scale that can be seen on white."""
 GREY = "#666666"
 
 
-def lines(number: int) -> Iterator[tuple[ColorType, str]]:
-    """Colour and dash of each line of a panel.
+class Mark(NamedTuple):
+    """How one series is drawn: its colour, the dash of its line and its marker."""
 
-    Both change from one line to the next, so that lines that coincide show. If there are more than twice as many lines
-    as colours, they are told apart by a colour scale alone, in their order.
+    color: ColorType
+    dash: str
+    marker: str
+
+
+def marks(number: int, ordered: bool = False) -> list[Mark]:
+    """How each series of a panel is drawn.
+
+    Colour, dash and marker change from one series to the next, so that lines that coincide show and no colour is needed
+    to tell them apart. Series that have an order, and those of which there are more than twice as many as colours, have
+    the colours of a scale, in their order.
 
     Args:
-        number: how many lines there are.
+        number: how many series there are.
+        ordered: whether they have an order, such as that of a weight.
 
-    Yields:
-        A colour and a dash, for each line.
+    Returns:
+        A mark for each series.
     """
-    if number <= 2 * len(COLORS):
-        yield from zip(islice(cycle(COLORS), number), cycle(DASHES), strict=False)
-        return
-    scale = matplotlib.colormaps["cividis"]
-    yield from ((scale(i / (number - 1)), "-") for i in range(number))
+    colors: Sequence[ColorType] = list(islice(cycle(COLORS), number))
+    if ordered or number > 2 * len(COLORS):
+        scale = matplotlib.colormaps["viridis"]
+        colors = [scale(DARK_TO_LIGHT * i / max(number - 1, 1)) for i in range(number)]
+    return [Mark(*mark) for mark in zip(colors, cycle(DASHES), cycle(MARKERS), strict=False)]
 
 
 METADATA = {"svg": {"Date": None, "Creator": None}, "png": {"Software": None}}
@@ -97,20 +111,22 @@ def new_figure(width: float, height: float, title: str, note: str) -> Figure:
     return figure
 
 
-def panels(number: int, labels: Sequence[str], title: str, note: str) -> tuple[Figure, list[Axes]]:
-    """A picture with panels in a row, and space for labels beside them.
+def panels(number: int, labels: Sequence[str], title: str, note: str, rows: int = 1) -> tuple[Figure, list[list[Axes]]]:
+    """A picture with panels in rows, and space for labels beside them.
 
     Args:
-        number: of the panels.
+        number: of the panels of a row.
         labels: the lines of the legend.
         title, note: as for `new_figure`.
+        rows: how many there are. Default: 1.
 
     Returns:
-        The picture and its panels.
+        The picture and the panels of each row.
     """
-    width = 3.3 * number + 0.065 * max(map(len, labels)) + 0.6
-    figure = new_figure(width, max(3.6, 0.17 * len(labels) + 1), title, note)
-    return figure, list(figure.subplots(1, number, squeeze=False)[0])
+    longest = max(len(line) for label in labels for line in label.split("\n"))
+    width = 3.3 * number + 0.065 * longest + 0.6
+    figure = new_figure(width, max(3 * rows + 0.6, 0.17 * len(labels) + 1), title, note)
+    return figure, [list(row) for row in figure.subplots(rows, number, squeeze=False)]
 
 
 def in_lines(label: str) -> str:
@@ -125,12 +141,22 @@ def in_lines(label: str) -> str:
     return label.replace("[", "\n[").replace(" (", "\n(").replace(", ", ",\n")
 
 
-def legend(figure: Figure, panel: Axes) -> None:
+def legend(figure: Figure, panel: Axes, heading: str = "") -> None:
     """Add what the marks of a panel are, beside the panels.
 
     Args:
         figure: the picture, which is changed.
         panel: the panel whose marks are explained; all panels have the same.
+        heading: what all labels are of. Default: nothing.
     """
-    handles, labels = panel.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside right center", fontsize=8)
+    by_label: dict[str, Any] = {}
+    for handle, label in zip(*panel.get_legend_handles_labels(), strict=True):  # of a line, and of its marks
+        by_label[label] = (*by_label.get(label, ()), handle)
+    figure.legend(
+        *(list(by_label.values()), list(by_label)),
+        loc="outside right center",
+        fontsize=8,
+        title=heading or None,
+        title_fontsize=8,
+        alignment="left",
+    )

@@ -95,6 +95,7 @@ def test_settings_choose(plot, tmp_path):
         (["weight", "--x", "beta"], "no record has a setting 'beta' that is a number"),
         (["histograms", "--method", "erm"], "all samples weigh the same in these runs"),
         (["surfaces", "--dataset", "digits"], "surfaces are of data sets of points in a plane"),
+        (["mislabelled", "--dataset", "digits"], "nothing that was kept beside its records says which labels are"),
         (["images", "--dataset", "moons"], "moons has no images"),
     ],
 )
@@ -102,6 +103,15 @@ def test_what_cannot_be_drawn_is_told(plot, words, message):
     result, _ = plot(*words)
     assert result.exit_code == 2
     assert message in result.output
+
+
+def test_weights_of_samples_with_wrong_labels(tmp_path):
+    words = ["run", "--method", "forml", "--dataset", "digits", "--protocol", "label_noise", "--epochs", "1"]
+    assert CliRunner().invoke(main, [*words, "--out", str(tmp_path)]).exit_code == 0
+    words = ["plot", "mislabelled", "--records", str(tmp_path / "results"), "--file", str(tmp_path / "a.svg")]
+    assert CliRunner().invoke(main, words, catch_exceptions=False).exit_code == 0
+    text = (tmp_path / "a.svg").read_text()
+    assert "AUROC 0." in text and "Label noise on digits, mlp: weights of samples with right and wrong labels" in text
 
 
 @pytest.mark.parametrize("suffix", ["svg", "png"])
@@ -136,7 +146,7 @@ def test_images_are_those_that_were_trained_on_where_a_protocol_chose_them(tmp_p
     monkeypatch.setattr(images, "images", lambda *given: shown.append(given) or draw(*given))
     words = ["plot", "images", "--records", str(out / "results"), "--out", str(tmp_path / "plots")]
     assert CliRunner().invoke(main, words, catch_exceptions=False).exit_code == 0
-    ((_, weights, y, (most, _), _),) = shown
+    ((_, weights, y, (most, _), _, _),) = shown
     digits = load_digits(None).train
     label = {x.numpy().tobytes(): int(y) for x, y in zip(digits.x, digits.y, strict=True)}
     assert [label[picture.tobytes()] for picture in most] == [int(y[at]) for at in images.extremes(weights)[0]]

@@ -1,6 +1,5 @@
 """What pictures of hand-made records show, mark by mark."""
 
-import dataclasses
 import io
 import statistics
 
@@ -20,29 +19,7 @@ from bench.plots.margin import max_margin
 from bench.plots.select import number_of, seeds
 from bench.plots.surfaces import surfaces
 from bench.plots.weights import histograms
-from bench.records.sidecar import Sidecar
 from tests.tables.pages import series_of
-
-
-@pytest.fixture
-def record(make_result):
-    """A record of two classes with a history of three evaluations."""
-
-    def make(method="erm", seed=0, fraction=(0.5, 0.4, 0.3), parameters=10, counts=((30, 10),), groups=2, **fields):
-        result = make_result(method, seed, test={"accuracy": 0.9, "fraction_positive": fraction[-1]}, **fields)
-        options = {"factor": 100.0, **result.resolved.protocol_options}
-        return dataclasses.replace(
-            result,
-            resolved=dataclasses.replace(result.resolved, protocol_options=options),
-            about=dataclasses.replace(result.about, classes=["cat", "dog"], groups=["cat", "dog"][:groups]),
-            data=dataclasses.replace(result.data, sizes={"train": 40, "test": 20}, counts={"train": counts}),
-            beside=Sidecar(
-                {"epoch": [1, 2, 4], "test/fraction_positive": list(fraction), "train/gradient_norm": [3, 2, None]}
-            ),
-            costs=dataclasses.replace(result.costs, parameters=parameters),
-        )
-
-    return make
 
 
 def note(figure: Figure) -> str:
@@ -88,13 +65,13 @@ def test_numbers_of_settings(value, number):
 
 def test_lines_are_means_and_bands_standard_deviations(record):
     fractions = [(0.5, 0.4, 0.3), (0.7, 0.4, 0.2), (0.9, 0.1, 0.1)]
-    (axes,) = (figure := curves(series_of([record(seed=s, fraction=f) for s, f in enumerate(fractions)]),
-                                ["test/fraction_positive"], "toy")).axes  # fmt: skip
+    runs = [record(seed=s, fraction=f, epochs=(1, 2, 3)) for s, f in enumerate(fractions)]
+    (axes,) = (figure := curves(series_of(runs), ["test/fraction_positive"], "toy")).axes
     (line,) = axes.lines
-    assert list(line.get_xdata()) == [1, 2, 4]
+    assert list(line.get_xdata()) == [1, 2, 3]
     assert list(line.get_ydata()) == pytest.approx([statistics.mean(column) for column in zip(*fractions, strict=True)])
     corners = axes.collections[0].get_paths()[0].vertices
-    for epoch, column in zip((1, 2, 4), zip(*fractions, strict=True), strict=True):
+    for epoch, column in zip((1, 2, 3), zip(*fractions, strict=True), strict=True):
         mean, deviation = statistics.mean(column), statistics.stdev(column)
         own = sorted({round(y, 9) for x, y in corners if x == epoch})
         assert own[0] == pytest.approx(mean - deviation) and own[-1] == pytest.approx(mean + deviation)
@@ -105,7 +82,7 @@ def test_lines_are_means_and_bands_standard_deviations(record):
 
 
 def test_one_seed_has_no_band_and_undefined_values_no_point(record):
-    figure = curves(series_of([record()]), ["train/gradient_norm"], "toy", log=True)
+    figure = curves(series_of([record(epochs=(1, 2, 3))]), ["train/gradient_norm"], "toy", log=True)
     (axes,) = figure.axes
     assert not axes.collections and note(figure) == "One seed; no band."
     assert np.array_equal(axes.lines[0].get_ydata(), [3, 2, np.nan], equal_nan=True)
@@ -114,7 +91,8 @@ def test_one_seed_has_no_band_and_undefined_values_no_point(record):
 
 def test_what_all_have_alike_is_told_once(record):
     results = [
-        record(m, recipe={"epochs": 3}, options=o) for m, o in (("a", {}), ("b", {"beta": 1}), ("b", {"beta": 2}))
+        record(m, recipe={"epochs": 3}, options=o, epochs=(1, 2, 3))
+        for m, o in (("a", {}), ("b", {"beta": 1}), ("b", {"beta": 2}))
     ]
     figure = curves(series_of(results), ["test/fraction_positive"], "toy")
     assert [line.get_label() for line in figure.axes[0].lines] == ["a", "b[beta=1]", "b[beta=2]"]
@@ -128,7 +106,9 @@ def test_an_axis_names_its_class_or_group(record):
 
 
 def test_a_column_that_no_run_has_is_told(record):
-    with pytest.raises(BenchError, match="no run has test/auc in its history; there is: test/fraction_positive, train"):
+    with pytest.raises(
+        BenchError, match="no run has test/auc in its history; there is: test/accuracy, test/fraction_positive, "
+    ):
         curves(series_of([record()]), ["test/auc"], "toy")
 
 
@@ -146,8 +126,9 @@ def test_the_final_fraction_against_the_weight(record):
     (plain, _, (bars,)), (decayed, *_) = axes.containers
     low, high = bars.get_segments()[1][:, 1]
     assert (low, high) == (pytest.approx(0.7 - 0.02**0.5), pytest.approx(0.7 + 0.02**0.5))
-    assert [*zip(plain.get_xdata(), plain.get_ydata(), strict=True)] == [(0.25, 0.3), (8, pytest.approx(0.7))]
-    assert decayed.get_xydata().tolist() == [[0.25, 0.1]]
+    step = 32 ** (1 / 80)  # half of 1/40 of the axis, which is logarithmic from 1/4 to 8
+    assert plain.get_xdata() == pytest.approx([0.25 / step, 8]) and plain.get_ydata() == pytest.approx([0.3, 0.7])
+    assert decayed.get_xydata() == pytest.approx(np.array([[0.25 * step, 0.1]]))
     figure.draw_without_rendering()
     assert texts(axes) == ["4:1", "1:8"] and axes.get_xscale() == "log"
     assert axes.get_xlabel() == "ratio: weight of class cat : dog"
@@ -158,10 +139,11 @@ def test_accuracy_against_capacity(record):
     results = [record(m, parameters=p, model_options={"hidden": (p,)}) for m in ("erm", "forml") for p in (20, 10)]
     for x in ("parameters", "model.hidden"):
         figure = against(series_of(results), x, ["accuracy"], "toy")
-        (axes,) = figure.axes
+        axes, below = figure.axes
         assert [(c.get_label(), c.lines[0].get_xydata().tolist()) for c in axes.containers] == [
-            (m, [[10, 0.9], [20, 0.9]]) for m in ("erm", "forml")
+            (m, [[10 + moved, 0.9], [20 + moved, 0.9]]) for m, moved in (("erm", -0.125), ("forml", 0.125))
         ]
+        assert [(c.get_label(), c.lines[0].get_ydata().tolist()) for c in below.containers] == [("forml", [0, 0])]
     for places, scale in (((10, 20, 30), "linear"), ((5, 10, 20, 40), "log"), ((-1, 0, 99), "linear")):
         results = [record("erm", parameters=p, model_options={"hidden": (p,)}) for p in places]
         (axes,) = against(series_of(results), "parameters", ["accuracy"], "toy").axes
@@ -273,8 +255,8 @@ def test_counts_are_those_of_the_training_data(record):
     plain, other = figure.axes
     assert [bar.get_height() for bar in plain.patches] == [30, 10]
     assert [(bar.get_height(), bar.get_y()) for bar in other.patches] == [(5, 0), (10, 0), (1, 5), (2, 10)]
-    assert plain.get_title() == "protocol.factor=100\n40 samples"
-    assert other.get_title() == "protocol.factor=10\n18 samples"
+    assert plain.get_title() == "factor: 100\n40 samples"
+    assert other.get_title() == "factor: 10\n18 samples"
     assert texts(plain) == ["cat", "dog"]
     assert note(counts(series_of(results[2:]), "toy")).endswith("\nAll with protocol.factor=10.")
 
@@ -288,7 +270,8 @@ def test_histograms_are_of_weights_relative_to_the_mean_of_their_run(record):
     cat, dog = figure.axes
     means = [axes.lines[1].get_xdata()[0] for axes in (cat, dog)]
     assert means == pytest.approx([0.5, (1.5 + 1 + 1.5) / 3])
-    assert [axes.get_ylabel() for axes in (cat, dog)] == ["cat", "dog"]
+    assert [axes.get_ylabel() for axes in (cat, dog)] == ['class "cat"', 'class "dog"']
+    assert cat.get_xlim() == dog.get_xlim() and cat.get_ylim() == dog.get_ylim()
     for axes in (cat, dog):
         assert axes.patches[0].get_xy()[:, 0].min() == 0.5 and axes.patches[0].get_xy()[:, 0].max() == 1.5
     assert dog.patches[0].get_xy()[:, 1].max() == pytest.approx(200 / 3)
@@ -337,9 +320,17 @@ def test_photographs_alone_keep_more_than_256_colours(record):
 
 
 def test_marks_are_told_apart():
-    few, many = [*style.lines(12)], [*style.lines(31)]
+    few, many = style.marks(12), style.marks(31)
     assert len(set(few)) == 12
-    assert len({color for color, _ in many}) == 31
+    assert len({mark.color for mark in many}) == 31
+
+
+def test_marks_of_an_order_get_lighter_and_differ_in_shape():
+    found = style.marks(7, ordered=True)
+    red, green, blue = np.array([mark.color[:3] for mark in found]).T
+    luminance = 0.2126 * red + 0.7152 * green + 0.0722 * blue  # ITU-R BT.709
+    assert (np.diff(luminance) > 0).all() and luminance[-1] < 0.75
+    assert len({mark.marker for mark in found}) == 7
 
 
 def test_samples_with_a_wrong_label_have_another_colour_in_histograms(record):
@@ -357,4 +348,4 @@ def test_samples_with_a_wrong_label_have_another_colour_in_histograms(record):
     wrong = dog.patches[1].get_xy()
     assert wrong[:, 1].max() == pytest.approx(100 / 3)
     assert wrong[wrong[:, 1] > 0][:, 0].max() == 1.5
-    assert "Second colour: samples whose label is wrong." in note(figure)
+    assert "Hatched: samples whose label is wrong." in note(figure)

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from bench.cli import main
 from bench.cli.run import experiments_asked_for
 from bench.errors import BenchError
-from bench.tables.papers import published
+from bench.tables.pages.papers import published
 from tools import figures
 from tools.figures import PAGE, ROOT, TABLE, Section, sections
 
