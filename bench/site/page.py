@@ -2,7 +2,6 @@
 here imports torch.
 """
 
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,7 +17,7 @@ from bench.site.text import place, text
 from bench.tables.comparisons import between_tasks, rules_of
 from bench.tables.markdown import plain
 from bench.tables.names import Names
-from bench.tables.pages.ranking import MOST, heading, ranked_families
+from bench.tables.pages.ranking import MOST, by_task, heading, ranked_families
 from bench.tables.rows import Row, rows_of
 from bench.tables.summary import PageSummary
 from bench.text import visible
@@ -72,10 +71,7 @@ class Source:
     @cached_property
     def families(self) -> list[Shown]:
         """Its tables, the one that the answer is about first."""
-        by_task: dict[str, list[Row]] = defaultdict(list)
-        for row in self.rows:
-            by_task[row.variant].append(row)
-        return [Shown.of(family, self.names) for family in ranked_families(dict(sorted(by_task.items())))]
+        return [Shown.of(family, self.names) for family in ranked_families(by_task(self.rows))]
 
 
 def file_of(name: str) -> str:

@@ -97,3 +97,24 @@ def test_methods_of_other_settings_are_no_pair(store, make_result):
         store.put(make_result("third", seed, test={"tprd": 0.1}, recipe={"epochs": 9}))
     code, _, err = bench("compare", "third", "erm")
     assert code == 2 and "no runs of one task and setting" in err
+
+
+def test_with_too_few_seeds_there_is_no_p(store, make_result):
+    """As on the pages: of four common seeds there is an interval, and nothing is concluded."""
+    for seed, value in enumerate([0.1, 0.2, 0.3, 0.2]):
+        store.put(make_result("fourth", seed, test={"tprd": value, "accuracy": 0.9}))
+    _, out, _ = bench("compare", "fourth", "erm", "--metric", "tprd")
+    line = next(line for line in out.splitlines() if line.startswith("erm"))
+    assert " to " in line and "  0." not in line
+
+
+def test_a_record_that_cannot_be_used_is_named_by_its_file(store):
+    path = store.path(make := store.load()[0][0].spec)
+    path.write_text("half")
+    _, _, err = bench("compare", "learner", "erm")
+    assert f"the record {path}: " in err and make.seed == 0
+
+
+def test_a_wrong_metric_is_told_before_anything_is_printed(store):
+    code, out, err = bench("compare", "learner", "erm", "--metric", "tprd", "--metric", "tprdd")
+    assert (code, out) == (2, "") and "did you mean 'tprd'?" in err

@@ -56,12 +56,15 @@ def compare(
     if missing := [method for method in methods if method not in {row.label for row in rows}]:
         known = sorted({row.label for row in _rows(out, dataset, protocol)})
         raise UnknownNameError("method in these records", missing[0], known)
-    told = False
-    for title, first, others in _pairs(rows, methods):
-        _tell(title, first, others, metrics or first.first.about.metrics, rule)
-        told = True
-    if not told:
+    pairs = list(_pairs(rows, methods))
+    if not pairs:
         raise BenchError(f"{methods[0]} and {join_first(list(methods[1:]), 5)} have no runs of one task and setting")
+    for _, first, others in pairs:  # before anything is printed
+        for metric in metrics:
+            for row in (first, *others):
+                _values(row, metric, rule)
+    for title, first, others in pairs:
+        _tell(title, first, others, metrics or first.first.about.metrics, rule)
 
 
 def _rows(out: Path, dataset: str | None, protocol: str | None) -> "list[Row]":
@@ -72,7 +75,7 @@ def _rows(out: Path, dataset: str | None, protocol: str | None) -> "list[Row]":
 
     folder = folder_of_records(out)
     tasks, unused = read_columns(folder)
-    warn_of({folder / name: why for name, why in unused.items()})
+    warn_of(unused)
     rows = rows_of(tasks)
     filters = Filters(dataset, protocol)
     chosen = [row for row in rows if filters.take(row.first.spec.dataset, row.first.spec.protocol, "", "")]
@@ -110,7 +113,7 @@ def _tell(title: str, first: "Row", others: "Sequence[Row]", metrics: Sequence[s
 
 def _lines(first: "Row", others: "Sequence[Row]", metric: str, rule: str) -> "Iterator[list[str]]":
     """The lines of the table of one metric: the first row minus each of the others."""
-    from bench.tables.comparisons import overlap_of
+    from bench.tables.comparisons import overlap_of, told_p
     from bench.tables.rows import mean_and_error, scale_of
     from bench.tables.stats.families import holm
     from bench.tables.stats.paired import paired_difference
@@ -120,7 +123,7 @@ def _lines(first: "Row", others: "Sequence[Row]", metric: str, rule: str) -> "It
     unit, higher = first.unit(metric), first.first.about.higher_is_better.get(metric)
     values = [_values(other, metric, rule) for other in others]
     found = [paired_difference(ours, theirs, overlap) for theirs in values]
-    adjusted = holm([one.p for one in found])
+    adjusted = holm([told_p(one) for one in found])
     for other, theirs, difference, p in zip(others, values, found, adjusted, strict=True):
         won = "" if higher is None else f"{100 * wins(ours, theirs, higher).share:.0f} %"
         common = sorted(ours.keys() & theirs.keys())
@@ -179,15 +182,13 @@ def _main_families(rows: "Sequence[Row]", rule: str) -> "Iterator[tuple[str, Seq
     from bench.records.run import rule_name
     from bench.tables.names import Names
     from bench.tables.pages.leaderboard import title_of
-    from bench.tables.pages.ranking import ranked_families
+    from bench.tables.pages.ranking import by_task, ranked_families
 
     def page(row: "Row") -> tuple[str, str]:
         return row.first.spec.protocol, row.first.spec.dataset
 
     for of_page, group in groupby(sorted(rows, key=page), key=page):
-        tasks: dict[str, list[Row]] = {}
-        for row in group:
-            tasks.setdefault(row.variant, []).append(row)
+        tasks = by_task(group)
         names = Names.of([row for of_task in tasks.values() for row in of_task])
         for family in [one for one in ranked_families(tasks) if one.rule == rule][:1]:
             for variant, compared in family.of_tasks:

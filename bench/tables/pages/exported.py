@@ -1,7 +1,6 @@
 """The rows of the pages as one table for other programs, and as LaTeX. Nothing here imports torch."""
 
 import math
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -10,8 +9,8 @@ from bench.records.run import rule_name
 from bench.tables.comparisons import overlap_of
 from bench.tables.conclusions import Compared
 from bench.tables.names import Names
-from bench.tables.pages.ranking import RankedFamily, ranked_families
-from bench.tables.rows import Row, mean_and_error, rows_of, scale_of
+from bench.tables.pages.ranking import RankedFamily, by_task, ranked_families
+from bench.tables.rows import mean_and_error, rows_of, scale_of
 from bench.tables.stats.means import mean_se
 from bench.tables.stats.paired import PairedDifference, paired_difference
 
@@ -70,10 +69,7 @@ def families_of_page(columns: Columns) -> list[RankedFamily]:
     Args:
         columns: of the runs.
     """
-    by_task: dict[str, list[Row]] = defaultdict(list)
-    for row in rows_of([columns]):
-        by_task[row.variant].append(row)
-    return ranked_families(dict(sorted(by_task.items()))) if by_task else []
+    return ranked_families(by_task(rows_of([columns])))
 
 
 def _values(one: Compared, metric: str) -> tuple[Any, ...]:

@@ -1,7 +1,6 @@
 """Records -> markdown, a pure function: the same records give the same bytes. Nothing here imports torch."""
 
 import re
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -16,7 +15,7 @@ from bench.tables.pages.forest import forest
 from bench.tables.pages.front import picture_of
 from bench.tables.pages.made import made, of_older_code, unofficial, without_tables
 from bench.tables.pages.papers import beside_the_papers
-from bench.tables.pages.ranking import RankedFamily, family_table, heading, notes, ranked_families
+from bench.tables.pages.ranking import RankedFamily, by_task, family_table, heading, notes, ranked_families
 from bench.tables.rows import Row, older_rows, rows_of
 from bench.tables.summary import PageSummary, TaskSummary, row_summary
 from bench.tables.wording import capital, definitions
@@ -96,10 +95,7 @@ def _page(protocol: str, dataset: str, columns: Columns) -> Page:
     picture = ""
     tasks: list[TaskSummary] = []
     if rows:
-        by_task: dict[str, list[Row]] = defaultdict(list)
-        for row in rows:
-            by_task[row.variant].append(row)
-        of_tasks = dict(sorted(by_task.items()))
+        of_tasks = by_task(rows)
         ranked, names = ranked_families(of_tasks), Names.of(rows)
         tasks = _summaries(ranked, names)
         lines += _answers(ranked, names)

@@ -2,7 +2,7 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 
@@ -45,6 +45,18 @@ class RankedFamily:
     main: bool
     rule: str
     of_tasks: Ranked
+
+
+def by_task(rows: Iterable[Row]) -> dict[str, Sequence[Row]]:
+    """The rows of each task of a page, by what tells it from the others.
+
+    Args:
+        rows: those of the page.
+    """
+    found: dict[str, list[Row]] = defaultdict(list)
+    for row in rows:
+        found[row.variant].append(row)
+    return dict(sorted(found.items()))
 
 
 def ranked_families(tasks: Mapping[str, Sequence[Row]]) -> list[RankedFamily]:
