@@ -1,9 +1,8 @@
 """The front page of the site: the matrix, the answers, and a card for each protocol. Nothing here imports torch."""
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import median
 
 from bench.columns.run import Run
 from bench.site.assets import document
@@ -14,13 +13,12 @@ from bench.site.page import Source
 from bench.site.scatter import scatter
 from bench.site.text import attributes, text
 from bench.tables.conclusions import Compared, Verdict
-from bench.tables.pages.front import LEGEND, SIGNS
-from bench.tables.rows import scale_of
+from bench.tables.pages.front import LEGEND, UNTOLD, marked, median_cost, tally, task_title
+from bench.tables.summary import mean_of
 from bench.tables.wording import capital
 
 MATRIX = "Methods by tasks"
 """The section of the markdown page that is a table here."""
-UNTOLD = (Verdict.BASELINE, Verdict.NONE, Verdict.UNDEFINED)
 
 
 @dataclass(frozen=True)
@@ -42,9 +40,7 @@ class Task:
     @property
     def title(self) -> str:
         """The name of the column."""
-        page = self.source.summary
-        title = f"{page.protocol.partition('/')[0].replace('_', ' ')}, {page.dataset}"
-        return f"{title}, {self.name}" if self.name else title
+        return task_title(self.source.summary, self.name)
 
 
 def front(markdown: str, sources: Sequence[Source], resolve: Resolve) -> str:
@@ -128,30 +124,22 @@ def _matrix(tasks: Sequence[Task]) -> Iterator[str]:
     links = [f'<a href="{task.source.address}">{text(task.title)}</a>' for task in tasks]
     heads = ['<th scope="col" data-kind="name">Method</th>']
     heads += [f'<th scope="col" data-kind="number">{link}</th>' for link in links]
-    costs = {method: _cost(cells) for method, cells in rows.items()}
+    costs = {
+        method: median_cost(one.row.cost(one.baseline) for one in cells.values()) for method, cells in rows.items()
+    }
     more = ["Better · level · worse", *(["Cost"] if any(costs.values()) else [])]
     heads += [f'<th scope="col" data-kind="number">{head}</th>' for head in more]
     lines = []
     for method, cells in sorted(rows.items()):
-        lines.append(_line(method, cells, tasks, [_counts(cells), costs[method]][: len(more)]))
+        lines.append(
+            _line(method, cells, tasks, [tally(one.verdict for one in cells.values()), costs[method]][: len(more)])
+        )
     body = "\n".join(lines)
     yield f'<details class="family" open data-family="{MATRIX}"><summary><h2>{MATRIX}</h2></summary>'
     yield f'<div class="wide"><table class="rows matrix"><thead><tr>{"".join(heads)}</tr></thead>\n<tbody>\n{body}'
     yield f"</tbody></table></div></details>\n{blocks([LEGEND])}"
     if any('class="n unfit"' in line for line in lines):
         yield "<p>Hatched: the method cannot be applied. Empty: not run.</p>"
-
-
-def _counts(cells: Mapping[int, Compared]) -> str:
-    """On how many tasks a method is better, not separated, and worse."""
-    found = Counter(one.verdict for one in cells.values())
-    return f"{found[Verdict.BETTER]} · {found[Verdict.OPEN] + found[Verdict.IDENTICAL]} · {found[Verdict.WORSE]}"
-
-
-def _cost(cells: Mapping[int, Compared]) -> str:
-    """The median over the tasks of the training time relative to the baseline's."""
-    costs = [cost for one in cells.values() if (cost := one.row.cost(one.baseline)) is not None]
-    return f"{median(costs):.2f} ×" if costs else ""
 
 
 def _line(method: str, cells: Mapping[int, Compared], tasks: Sequence[Task], last: Sequence[str]) -> str:
@@ -169,13 +157,11 @@ def _cell(one: Compared | None, task: Task, method: str) -> str:
         unfit = method in task.unfit
         about |= {"class": "n unfit", "title": "cannot be applied"} if unfit else {}
         return f"<td{attributes(about)}></td>"
-    sign, told = SIGNS.get(one.verdict, ""), str(one.verdict)
-    shown = sign
-    if one.difference is not None and one.verdict is not Verdict.IDENTICAL:
-        shown = f"{sign} {scale_of(one.row.unit(one.row.ranked_by)) * one.difference.mean:+.2f}"
+    told = str(one.verdict)
+    shown = marked(one.verdict, mean_of(one.difference), one.row.unit(one.row.ranked_by))
     address = f"{task.source.address}#r{one.row.first.key}"
     about |= {"class": f"n mark {CLASSES[one.verdict]}", "title": f"{method} on {task.title}: {told}"}
-    return f'<td{attributes(about)}><a href="{text(address)}">{text(shown.strip())}</a></td>'
+    return f'<td{attributes(about)}><a href="{text(address)}">{text(shown)}</a></td>'
 
 
 def _cards(sources: Sequence[Source]) -> Iterator[str]:

@@ -103,13 +103,20 @@ def row_summary(one: Compared) -> RowSummary:
         " ".join(filter(None, [one.row.label, one.row.changes and f"({one.row.changes})"])),
         one.row.first.spec.method,
         one.verdict.value,
-        _mean(one.difference),
-        _mean(one.accuracy),
+        mean_of(one.difference),
+        mean_of(one.accuracy),
         one.row.cost(baseline),
         one.difference.n if one.difference else len(one.row.values(one.row.ranked_by, one.rule)),
     )
 
 
-def _mean(difference: PairedDifference | None) -> float | None:
-    """The mean of a difference; None where there is none."""
+def mean_of(difference: PairedDifference | None) -> float | None:
+    """The mean of a difference.
+
+    Args:
+        difference: the difference, if there is one.
+
+    Returns:
+        None where it is not defined.
+    """
     return None if difference is None or math.isnan(difference.mean) else difference.mean

@@ -22,6 +22,8 @@ SIGNS = {
     Verdict.CONSTANT: "≈",
 }
 """What stands before a difference."""
+UNTOLD = (Verdict.BASELINE, Verdict.NONE, Verdict.UNDEFINED)
+"""Verdicts of rows that the matrix leaves out."""
 INTRODUCTION = (
     "Methods that reweight training data, compared with plain training on the same data, seeds and updates. Every "
     "number is computed from the records in `results/`, each of which names the command that made it; "
@@ -91,17 +93,17 @@ def _matrix(pages: Mapping[str, PageSummary]) -> list[str]:
     rows: dict[str, dict[int, RowSummary]] = {}
     for place, (_, _, task) in enumerate(tasks):
         for row in task.rows:
-            if row.verdict not in (Verdict.BASELINE, Verdict.NONE, Verdict.UNDEFINED):
+            if row.verdict not in UNTOLD:
                 rows.setdefault(row.name, {})[place] = row
     if not rows:
         return []
-    heads = ["Method", *(link(plain(_short(page, task)), name) for name, page, task in tasks)]
+    heads = ["Method", *(link(plain(task_title(page, task.task)), name) for name, page, task in tasks)]
     cells = [
         [
             plain(method),
             *(_cell(of.get(place), task.unit) for place, (_, _, task) in enumerate(tasks)),
-            _counts(of.values()),
-            _cost([row.cost for row in of.values() if row.cost is not None]),
+            tally(row.verdict for row in of.values()),
+            median_cost(row.cost for row in of.values()),
         ]
         for method, of in sorted(rows.items())
     ]
@@ -113,30 +115,55 @@ def _is_compared(task: TaskSummary) -> bool:
     return task.main and any(row.difference is not None for row in task.rows)
 
 
-def _short(page: PageSummary, task: TaskSummary) -> str:
+def task_title(page: PageSummary, task: str) -> str:
+    """What a column of the matrix is called.
+
+    Args:
+        page: of the task.
+        task: what tells it from the others of the page; empty where there are none.
+    """
     name = f"{page.protocol.partition('/')[0].replace('_', ' ')}, {page.dataset}"
-    return f"{name}, {task.task}" if task.task else name
+    return f"{name}, {task}" if task else name
 
 
 def _cell(row: RowSummary | None, unit: str) -> str:
-    """The sign of a verdict and the difference; empty where the method was not run."""
-    if row is None:
-        return ""
-    sign = SIGNS.get(Verdict(row.verdict), "")
-    if row.difference is None or row.verdict == Verdict.IDENTICAL:
+    """What a method does on a task; empty where it was not run."""
+    return "" if row is None else marked(Verdict(row.verdict), row.difference, unit)
+
+
+def marked(verdict: Verdict, difference: float | None, unit: str) -> str:
+    """The sign of a verdict and the difference.
+
+    Args:
+        verdict: the verdict.
+        difference: in the metric that ranks; None where it is not defined.
+        unit: of its values.
+    """
+    sign = SIGNS.get(verdict, "")
+    if difference is None or verdict is Verdict.IDENTICAL:
         return sign
-    return f"{sign} {scale_of(unit) * row.difference:+.2f}"
+    return f"{sign} {scale_of(unit) * difference:+.2f}".strip()
 
 
-def _counts(rows: Iterable[RowSummary]) -> str:
-    """How often a method is better, not separated, and worse."""
-    found = Counter(row.verdict for row in rows)
+def tally(verdicts: Iterable[str]) -> str:
+    """How often a method is better, not separated, and worse.
+
+    Args:
+        verdicts: one for each task.
+    """
+    found = Counter(verdicts)
     level = found[Verdict.OPEN] + found[Verdict.IDENTICAL]
     return f"{found[Verdict.BETTER]} · {level} · {found[Verdict.WORSE]}"
 
 
-def _cost(costs: Sequence[float]) -> str:
-    return f"{median(costs):.2f} ×" if costs else ""
+def median_cost(costs: Iterable[float | None]) -> str:
+    """The median over the tasks of the training time relative to the baseline's; empty where none is known.
+
+    Args:
+        costs: one for each task, None where it is not known.
+    """
+    known = [cost for cost in costs if cost is not None]
+    return f"{median(known):.2f} ×" if known else ""
 
 
 def _answers(pages: Mapping[str, PageSummary]) -> list[str]:
