@@ -144,6 +144,9 @@ class Metric:
         reference: where the metric is defined.
         needs_labels: whether the metric depends on the classes and groups of the samples.
         binary: whether the metric is defined for two classes only.
+        spread_of: the rate of groups (`bench.predictions.Rates`) of which the metric is the largest minus the smallest:
+            `tpr`, `fpr` or `selection_rate`. It is above zero by chance alone; tables show by how much (`bench.floor`).
+            Empty for another metric.
     """
 
     function: Callable[[Predictions, Tensor], Tensor]
@@ -152,6 +155,7 @@ class Metric:
     reference: str = ""
     needs_labels: bool = True
     binary: bool = False
+    spread_of: str = ""
 
     @property
     def description(self) -> str:
@@ -188,8 +192,8 @@ METRICS: dict[str, Metric] = {
     "worst_group_accuracy": Metric(
         worst_group_accuracy, higher_is_better=True, reference="Sagawa, Koh, Hashimoto, Liang 2020, section 3"
     ),
-    "tprd": Metric(tprd, higher_is_better=False, reference="Yan, Seto, Apostoloff 2022, section 4.2"),
-    "fprd": Metric(fprd, higher_is_better=False, reference="Yan, Seto, Apostoloff 2022, section 4.3"),
+    "tprd": Metric(tprd, higher_is_better=False, reference="Yan, Seto, Apostoloff 2022, section 4.2", spread_of="tpr"),
+    "fprd": Metric(fprd, higher_is_better=False, reference="Yan, Seto, Apostoloff 2022, section 4.3", spread_of="fpr"),
     "max_fnr": Metric(max_fnr, higher_is_better=False, reference="Yan, Seto, Apostoloff 2022, section 4.2"),
     "max_fpr": Metric(max_fpr, higher_is_better=False, reference="Yan, Seto, Apostoloff 2022, section 4.3"),
     "ece": Metric(ece, higher_is_better=False, reference="Guo, Pleiss, Sun, Weinberger 2017, equations 2 and 3"),
@@ -197,6 +201,7 @@ METRICS: dict[str, Metric] = {
         demographic_parity_difference,
         higher_is_better=False,
         reference="fairlearn.metrics.demographic_parity_difference",
+        spread_of="selection_rate",
     ),
     "equalized_odds_difference": Metric(
         equalized_odds_difference, higher_is_better=False, reference="fairlearn.metrics.equalized_odds_difference"

@@ -179,6 +179,20 @@ class Rates:
         fn, fp = matrix.sum(-1) - tp, matrix.sum(-2) - tp
         return cls(tp, fn, fp, matrix.sum((-2, -1)).unsqueeze(-1) - tp - fn - fp)
 
+    def counted(self, rate: str) -> tuple[Tensor, Tensor]:
+        """The numerators and denominators [.., G] of a rate.
+
+        Args:
+            rate: `tpr`, `fpr` or `selection_rate`.
+        """
+        every = self.tp + self.fp + self.fn + self.tn
+        known = {
+            "tpr": (self.tp, self.tp + self.fn),
+            "fpr": (self.fp, self.fp + self.tn),
+            "selection_rate": (self.tp + self.fp, every),
+        }
+        return known[rate]
+
     @property
     def tpr(self) -> Tensor:
         """True positive rates [.., G]."""

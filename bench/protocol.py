@@ -86,6 +86,11 @@ class Protocol(ABC):
     select: ClassVar[str] = "accuracy"
     """The validation metric of the selection rule `best validation`, unless the recipe names another. Under imbalance
     it must not be the accuracy, which a model that always predicts the largest class maximises."""
+    concludes_by_validation: ClassVar[bool] = False
+    """Whether the task is concluded by the models of the rule `best validation`, rather than by those of the last
+    epoch. Either way the tables of the other rule are there too, and exploratory."""
+    problem: ClassVar[str] = ""
+    """What somebody has to whom the task is of use, in a few words that follow `I have`, such as `wrong labels`."""
     sets: ClassVar[Mapping[str, str]] = {}
     """Name of each set besides `test` that metrics are taken or epochs chosen on -> description for tables' readers."""
     default: ClassVar[bool] = False

@@ -1,4 +1,6 @@
-"""Makes records of earlier versions tell the hash of their test sets, by which pages know whether seeds share them.
+"""Makes records of earlier versions tell what their data say: the hash of their test sets, by which pages know whether
+seeds share them; what the best constant prediction scores there; what the epoch that is best there would give; what
+disparities are by chance alone; how far a fixed test set decides the metrics; and whom the task is of use to.
 
 Give it for a folder of records, with the data files at hand:
 
@@ -6,26 +8,27 @@ Give it for a folder of records, with the data files at hand:
 
 The test sets of each run are drawn again by its own command, without training. They are taken over only where they are
 the run's: the hash of the data set, and their sizes and counts, must be the same. Of records that have the hash it is
-compared. Nothing else in a record changes. Records whose data cannot be drawn again, or differ, are named and left as
-they are, and the exit code is 1.
+compared. What was trained and measured stays as it is. Records whose data cannot be drawn again, or differ, are named
+and left as they are, and the exit code is 1.
 """
 
 import argparse
 import shlex
 import sys
 from collections import defaultdict
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 from bench.cli.run import experiments_asked_for, run
-from bench.data.content import content_of_splits
+from bench.data.content import content_of_tests
 from bench.data.split import Split, Splits
 from bench.errors import BenchError
 from bench.records.run import RunResult
 from bench.records.sections import Data
+from bench.records.selections import TEST
 from bench.runs.build import splits_of
 from bench.runs.experiment import Experiment
+from bench.runs.recording import in_context
 from bench.store.results import ResultStore
 
 
@@ -47,27 +50,40 @@ def complete(folder: Path, data_dir: Path | None) -> dict[str, str]:
             by_command[result.command.rpartition(" --seed ")[0]].append(result)
     for command, of_command in by_command.items():
         try:
-            drawn = dict(_drawn(command, [result.spec.seed for result in of_command], data_dir))
+            experiment = _experiment(command, data_dir)
+            for result in of_command:
+                _complete(result, experiment, folder, left)
         except BenchError as error:
             left |= {result.path: str(error) for result in of_command}
-            continue
-        for result in of_command:
-            data = drawn[result.spec.seed]
-            if different := difference(result.data, data):
-                left[result.path] = f"other {different}"
-            elif not result.data.tests:
-                replace(result, data=replace(result.data, tests=data.tests)).save(folder)
     return left | {str(path): why for path, why in unusable.items()}
 
 
-def _drawn(command: str, seeds: list[int], data_dir: Path | None) -> Iterator[tuple[int, Data]]:
-    """The data of the runs of a command, by seed."""
+def _experiment(command: str, data_dir: Path | None) -> Experiment:
+    """What a command runs."""
     words = shlex.split(command)[2:] + (["--data-dir", str(data_dir)] if data_dir else [])
     asked = run.make_context("run", [*words, "--allow-unofficial-data"])
     methods = asked.params.pop("methods")
     (experiment,) = experiments_asked_for(methods, asked.params)  # the command of a record is of one method
-    for seed in seeds:
-        yield seed, _data(experiment, splits_of(experiment, seed))
+    return experiment
+
+
+def _complete(result: RunResult, experiment: Experiment, folder: Path, left: dict[str, str]) -> None:
+    """Complete one record, or say in `left` why not."""
+    splits = splits_of(experiment, result.spec.seed)
+    data = _data(experiment, splits)
+    if different := difference(result.data, data):
+        left[result.path] = f"other {different}"
+        return
+    beside = ResultStore(folder).sidecar(result)
+    now = replace(
+        result,
+        about=replace(result.about, problem=experiment.protocol.problem),
+        data=replace(result.data, tests=data.tests),
+        beside=beside,
+    )
+    now = in_context(now, experiment, splits.tests.get(TEST))
+    if now.values() != result.values():
+        now.save(folder)
 
 
 def _data(experiment: Experiment, splits: Splits) -> Data:
@@ -75,7 +91,7 @@ def _data(experiment: Experiment, splits: Splits) -> Data:
     groups = 1 if experiment.protocol.group_is_class else len(experiment.protocol.groups(experiment.dataset))
     return Data(
         content=experiment.dataset.content,
-        tests=content_of_splits({name: Split(of.x, of.y, of.group) for name, of in splits.tests.items()}),
+        tests=content_of_tests(experiment.dataset, splits.tests),
         sizes={name: len(split) for name, split in splits.tests.items()},
         counts={name: _counts(split, groups, len(experiment.dataset.classes)) for name, split in splits.tests.items()},
     )

@@ -24,8 +24,11 @@ SHARED = (*SETTINGS, *OPTIONS, *SECTIONS, "environment", "status", "off_recipe",
 """Columns whose texts are stored once for all runs that have the same. `environment` is without the date; `layout`
 names the `values`, as JSON `[[rule, ...], [[set, [metric, ...]], ...]]`: under each rule, by set and metric.
 """
-OWN = ("key", "path", "created", "command", "error", "costs")
-"""Columns of texts that each run has for itself; the last three as JSON."""
+OWN = ("key", "path", "created", "command", "error", "costs", "context", "resampled")
+"""Columns of texts that each run has for itself; all from `command` on as JSON. `context` has what its numbers stand
+beside: `oracle_epoch`, `oracle` and `floor`.
+"""
+CONTEXT = ("oracle_epoch", "oracle", "floor")
 COSTS = {
     "seconds": "float64",
     "steps": "int64",
@@ -82,6 +85,10 @@ class Lines:
         entries |= {"key": result.spec.key, "path": result.path, "created": result.environment.created}
         entries |= {"command": as_json(result.command), "error": as_json(result.error)}
         entries["costs"] = as_json(result.costs)
+        chosen = result.selected
+        context = {name: value for name in CONTEXT if (value := getattr(chosen, name)) is not None}
+        entries["context"] = as_json(context)
+        entries["resampled"] = as_json(chosen.resampled) if chosen.resampled else "{}"
         return entries | {"epochs": list(result.selected.epochs.values()), "values": _values(result)}
 
     def _shared(self, result: RunResult) -> dict[str, str]:

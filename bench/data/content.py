@@ -5,10 +5,11 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from bench.data.dataset import Dataset
-from bench.data.split import Split
+from bench.data.split import POSITION, Split
 
 PART = 2**26
 """Bytes that are hashed at once, so that a memory map is read in parts and never held whole."""
@@ -41,17 +42,51 @@ def content_of(dataset: Dataset, report: Report = lambda what, fraction: None) -
     return _hash([dataset.classes, dataset.groups], tensors, told)
 
 
-def content_of_splits(splits: Mapping[str, Split]) -> str:
-    """The hash of the samples of some sets, such as the test sets that a run has drawn.
+def content_of_tests(dataset: Dataset, tests: Mapping[str, Split]) -> str:
+    """The hash of the samples of the test sets that a run has drawn.
+
+    What a data set fits on the training rows makes other inputs of the same samples, from seed to seed. Then it is the
+    places of the samples in the data set that count, and not their inputs.
 
     Args:
-        splits: name -> samples.
+        dataset: from which they were drawn.
+        tests: name -> samples, not stacked.
 
     Returns:
         12 hexadecimal digits.
     """
-    tensors = {f"{name} {what}": one for name, split in splits.items() for what, one in split.tensors.items()}
-    return _hash(sorted(splits), tensors)
+    tensors: dict[str, Tensor] = {}
+    for name, split in tests.items():
+        own = {"x": split.x if dataset.fit is None else places_of(split), "y": split.y, "group": split.group}
+        tensors |= {f"{name} {what}": one for what, one in own.items()}
+    return _hash(sorted(tests), tensors)
+
+
+def is_given(split: Split, given: Split | None, dataset: Dataset) -> bool:
+    """Whether a test set that a run has drawn is the data set's own, so that it is that of every seed.
+
+    Args:
+        split: as it was drawn, not stacked.
+        given: the data set's.
+        dataset: with these test data. What it fits on the training rows changes no sample.
+    """
+    if given is None or len(split) != len(given) or not torch.equal(split.y.cpu(), given.y.cpu()):
+        return False
+    if not torch.equal(places_of(split).cpu(), torch.arange(len(split))):
+        return False
+    return dataset.fit is not None or (split.x.shape == given.x.shape and torch.equal(split.x.cpu(), given.x.cpu()))
+
+
+def places_of(split: Split) -> Tensor:
+    """The places [.., N] int64 of samples in the data set that they were drawn from; in their order where the protocol
+    has made them anew.
+
+    Args:
+        split: the samples.
+    """
+    if (known := split.columns.get(POSITION)) is not None:
+        return known.long()
+    return torch.arange(split.y.shape[-1], device=split.y.device).expand(split.y.shape)
 
 
 def _hash(names: Any, tensors: Mapping[str, Tensor], told: Callable[[int], None] = lambda done: None) -> str:

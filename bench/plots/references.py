@@ -12,10 +12,10 @@ from bench.plots.select import Series
 from bench.plots.settings import ordering
 from bench.plots.style import GREY, marks
 from bench.records.run import LAST, best_val
-from bench.tables.comparisons import baselines_of, overlap_of
+from bench.tables.comparisons import baselines_of, difference_of
 from bench.tables.pages.papers import published
 from bench.tables.rows import Row
-from bench.tables.stats.paired import PairedDifference, paired_difference
+from bench.tables.stats.paired import PairedDifference
 
 LOSS_RATIO = "loss_ratio/class", "ema_loss_ratio_label"
 """How the loss ratio of a class begins, as a column and in the table of published values."""
@@ -186,6 +186,6 @@ def differences(series: Sequence[Series], metric: str) -> list[Compared]:
         of_task = [row for row in rows if row.variant == task]
         for row, baseline in zip(of_task, baselines_of(of_task), strict=True):
             if baseline is not None and baseline is not row:
-                found = paired_difference(row.values(metric, LAST), baseline.values(metric, LAST), overlap_of(row))
+                found = difference_of(row, baseline, metric, LAST)
                 compared[id(row)] = Compared(series_of_row[id(row)], series_of_row[id(baseline)], found)
     return [compared[id(row)] for row in rows if id(row) in compared]

@@ -13,7 +13,7 @@ from datetime import datetime
 
 from bench.metrics import METRICS, metric_of
 from bench.records.sections import About, Completed, Costs, Data, Environment, Resolved
-from bench.records.selections import VAL, Selections, Table, check_counts
+from bench.records.selections import VAL, Selections, Table, check_counts, decoded
 from bench.records.spec import OPTION_FIELDS, PAPER, SHARED, RunSpec
 
 NAME = re.compile(r"\w[\w./+-]*")
@@ -52,14 +52,16 @@ def check_spec(spec: RunSpec, resolved: Resolved) -> None:
                 raise ValueError(f"{section}.{option} is {value!r} in its spec, and {used.get(option)!r} as resolved")
 
 
-def check_about(about: About) -> None:
+def check_about(about: About, last: str, best: str) -> None:
     """Check that the tables have metrics, and what they say of those that are the core's own.
 
     Args:
         about: of the record.
+        last: the rule that takes the last epoch.
+        best: the rule that takes the best validation value; empty where the validation data were trained on.
 
     Raises:
-        ValueError: for no metric, and for another direction or unit than the metric has.
+        ValueError: for no metric, for another direction or unit than the metric has, and for another rule.
     """
     if not about.metrics or not set(about.metrics) <= about.higher_is_better.keys():
         raise ValueError("its metrics are none, or lack a direction")
@@ -69,6 +71,8 @@ def check_about(about: About) -> None:
             raise ValueError(f"its direction of {column} is not that of the metric")
         if metric and about.units.get(column, metric.unit) != metric.unit:
             raise ValueError(f"its unit of {column} is not that of the metric")
+    if about.rule not in (last, best):
+        raise ValueError(f"it is concluded by {about.rule}, expected {last}{best and f' or {best}'}")
 
 
 def check_data(data: Data, about: About, finished: bool) -> None:
@@ -96,6 +100,10 @@ def check_data(data: Data, about: About, finished: bool) -> None:
         total, size = sum(map(sum, rows)), data.sizes[name]
         if total > size or (finished and total != size):
             raise ValueError(f"its counts of {name} add up to {total:,}, and its size is {size:,}")
+    for metric, value in data.constant.items():
+        if metric not in about.metrics:
+            raise ValueError(f"data.constant has {metric}, which the tables do not show")
+        check_values(f"data.constant.{metric}", metric, [value])
 
 
 def check_costs(costs: Costs, environment: Environment) -> None:
@@ -207,6 +215,27 @@ def check_selected(selected: Selections, data: Data, about: About, last: str, be
     if best in rules:
         _check_best(selected, about.select, best, last)
     _check_all_counts(selected, data)
+    _check_context(selected, about, selected.epochs[last])
+
+
+def _check_context(selected: Selections, about: About, last_epoch: int) -> None:
+    """Raises ValueError unless the oracle and the drawn test sets have metrics of the tables, with values of these."""
+    epoch, oracle = selected.oracle_epoch, selected.oracle
+    if (epoch is None) != (oracle is None) or not 0 <= (epoch or 0) <= last_epoch:
+        raise ValueError(f"selected.oracle_epoch is {epoch}, with {oracle}, of {last_epoch} epochs")
+    check_values("selected.oracle", metric_of(about.metrics[0]), [oracle])
+    for name in {*selected.floor, *selected.resampled} - {*about.metrics}:
+        raise ValueError(f"selected has a floor or drawn test sets of {name}, which the tables do not show")
+    for name, value in selected.floor.items():
+        check_values(f"selected.floor.{name}", name, [value])
+    for name, text in selected.resampled.items():
+        try:
+            drawn = decoded(text).tolist()
+        except ValueError as error:
+            raise ValueError(f"selected.resampled.{name} holds no drawn test sets: {error}") from None
+        most = 1 if name in METRICS else math.inf
+        if any(abs(value) > most or math.isinf(value) for value in drawn):
+            raise ValueError(f"selected.resampled.{name} has differences that no {name} has")
 
 
 def _check_best(selected: Selections, select: str, best: str, last: str) -> None:

@@ -171,12 +171,12 @@ class RunResult(JsonRecord):
             raise ValueError("it does not say the version of torch")
         check_spec(self.spec, self.resolved)
         check_command(self.command, self.spec)
-        check_about(self.about)
+        best = best_val(self.about.select) if self.spec.validation == SHARED else ""
+        check_about(self.about, LAST, best)
         check_data(self.data, self.about, self.ok)
         check_costs(self.costs, self.environment)
         check_names_of_beside(self.sidecar, self.completed)
         if self.ok:
-            best = best_val(self.about.select) if self.spec.validation == SHARED else ""
             check_selected(self.selected, self.data, self.about, LAST, best)
         elif self.selected:
             raise ValueError(f"its status is {self.status}, and yet an epoch was selected")

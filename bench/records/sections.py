@@ -19,6 +19,9 @@ class About(Section):
         described: metric -> a line about it, of those that are not the core's own.
         sets: further test set -> what it is, in words.
         select: the metric of the selection rule `best_val_<select>`.
+        rule: the selection rule that the task is concluded by; the others are exploratory.
+        problem: what somebody has to whom the task is of use, in words that follow `I have`; empty where the protocol
+            names nothing.
         groups, classes: their names, in order.
         uses_val, uses_groups: whether the method learns from validation data, and needs the groups.
         baseline: whether other methods are compared with this one.
@@ -32,6 +35,8 @@ class About(Section):
     described: dict[str, str] = field(default_factory=dict)
     sets: dict[str, str] = field(default_factory=dict)
     select: str
+    rule: str = "last"
+    problem: str = ""
     groups: list[str]
     classes: list[str]
     uses_val: bool = False
@@ -85,6 +90,9 @@ class Data(Section):
         sizes: set -> number of samples, also of samples that were left out.
         counts: set with labels -> number of samples of each group (rows; without groups, one row) and class (columns).
         planes: the probes whose inputs are points of a plane, on which surfaces are drawn.
+        constant: metric of the tables -> its value on the test set for the best constant prediction, which gives every
+            sample the class that most of the training samples have; None where it is undefined. Empty in records of
+            earlier versions.
     """
 
     revision: str = ""
@@ -94,6 +102,7 @@ class Data(Section):
     sizes: dict[str, int] = field(default_factory=dict)
     counts: dict[str, list[list[int]]] = field(default_factory=dict)
     planes: list[str] = field(default_factory=list)
+    constant: dict[str, float | None] = field(default_factory=dict)
 
     def may_be(self, content: str) -> bool:
         """Whether these are certain data, as far as they say. Those of records of earlier versions do not say, and

@@ -1,15 +1,28 @@
 """What the selection rules of a run select, as a section of its record. Nothing here imports torch."""
 
+from __future__ import annotations
+
+import base64
 import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from bench.metrics import metric_of
+from bench.records.sections import About
 from bench.records.written import Section
 
+if TYPE_CHECKING:
+    import numpy as np
+
+    Array = np.ndarray[Any, Any]
+
+TEST = "test"
+"""The set that tables show the metrics of."""
 VAL = "val"
 """The set of the validation data."""
+RESAMPLES = 200
+"""So many test sets are drawn with replacement. A standard deviation over them has a relative error of 5 %."""
 Table = Sequence[Sequence[int]]
 """Numbers by group (rows) and class (columns)."""
 
@@ -57,11 +70,24 @@ class Selections(Section, Mapping[str, Selected]):
             are the metrics that tables show or epochs are selected by; the history has the others.
         counts: test set -> `right` and `predicted` (`Counts`) -> under each rule, by group and class. Empty in
             records of earlier versions.
+        oracle_epoch: the number of epochs after which the first metric is best on the test set, which nobody can know
+            without it; None where the history does not tell.
+        oracle: the first metric on the test set after that epoch. No rule of a method: it shows what the choice of the
+            epoch decides.
+        floor: metric of disparity -> what it would be on average by chance, if the groups had one true rate
+            (`bench.floor`), for the model of the rule that the task is concluded by.
+        resampled: metric of the tables, under the rule that the task is concluded by -> how far it is from its value
+            on each of RESAMPLES test sets that are drawn with replacement from the samples of the test set, in the text
+            of `encoded`. Runs with the same test set draw the same ones. Empty where each seed draws its own test set.
     """
 
     epochs: dict[str, int] = field(default_factory=dict)
     metrics: dict[str, dict[str, list[float | None]]] = field(default_factory=dict)
     counts: dict[str, dict[str, list[list[list[int]]]]] = field(default_factory=dict)
+    oracle_epoch: int | None = None
+    oracle: float | None = None
+    floor: dict[str, float] = field(default_factory=dict)
+    resampled: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, selected: Mapping[str, Selected], shown: Collection[str]) -> Self:
@@ -97,6 +123,58 @@ class Selections(Section, Mapping[str, Selected]):
 
     def __len__(self) -> int:
         return len(self.epochs)
+
+
+def oracle_of(history: Mapping[str, Sequence[float | None]], about: About) -> tuple[int | None, float | None]:
+    """What could be selected by whoever sees the test set: the epoch after which the first metric is best there.
+
+    Args:
+        history: of the training, column -> one value for each evaluation, NaN or None where it is undefined.
+        about: the metrics of the tables and their directions.
+
+    Returns:
+        The epoch, the earliest of equals, and the metric after it; None and None where neither direction of the metric
+        is the better one, or the history lacks it.
+    """
+    first = about.metrics[0]
+    higher = about.higher_is_better[first]
+    column = history.get(first if "/" in first else f"{TEST}/{first}", [])
+    known = {place: value for place, value in enumerate(column) if value is not None and math.isfinite(value)}
+    if higher is None or not known:
+        return None, None
+    best = max(known, key=lambda place: known[place] if higher else -known[place])
+    epoch = history["epoch"][best]
+    assert epoch is not None
+    return int(epoch), known[best]
+
+
+def encoded(deviations: Array) -> str:
+    """Numbers as a text: as float16, little-endian, in base64.
+
+    Args:
+        deviations: [RESAMPLES].
+    """
+    return base64.b64encode(deviations.astype("<f2").tobytes()).decode()
+
+
+def decoded(text: str) -> Array:
+    """The numbers of a text.
+
+    Args:
+        text: of `encoded`.
+
+    Returns:
+        [RESAMPLES] float64.
+
+    Raises:
+        ValueError: for any other text.
+    """
+    import numpy as np
+
+    content = base64.b64decode(text, validate=True)
+    if len(content) != 2 * RESAMPLES:
+        raise ValueError(f"{len(content)} bytes, expected {2 * RESAMPLES}")
+    return np.frombuffer(content, "<f2").astype(float)
 
 
 def shown_metrics(columns: Iterable[str], select: str) -> set[str]:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from bench.data.split import POSITION, Split, Splits
+from bench.data.content import places_of
+from bench.data.split import Split, Splits
 from bench.errors import DivergedError, PluginError
 from bench.metrics import METRICS, Metric, evaluate
 from bench.models.predict import predict
@@ -253,8 +254,7 @@ class Evaluations:
             if name in self._tests:
                 for part, values in (("y", split.y), ("group", split.group)):
                     arrays[f"{name}/{part}"] = whole_numbers(self._of_run(name, values, run))
-                place = split.columns.get(POSITION, torch.arange(len(split), dtype=torch.int32).expand(split.y.shape))
-                arrays[f"{name}/index"] = self._of_run(name, place, run).numpy()
+                arrays[f"{name}/index"] = self._of_run(name, places_of(split).int(), run).numpy()
         for name, values in self._positive.items():
             arrays[name] = self._of_run(name.partition("/")[0], values, run).numpy()
         return arrays

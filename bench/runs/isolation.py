@@ -218,8 +218,9 @@ def work(job: Job, connection: Connection) -> None:
     with job.trace.open("w") as trace:
         faulthandler.enable(trace)
         connection.send(_worked(job, lambda: connection.send(None)))
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):  # it is closed or full, which the result does not depend on
+            stream.flush()
     os._exit(0)
 
 

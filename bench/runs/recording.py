@@ -8,18 +8,21 @@ from typing import Any
 
 import torch
 
-from bench.data.content import content_of_splits
-from bench.data.split import Split
+from bench.data.content import content_of_tests, is_given, places_of
+from bench.data.split import POSITION, Split
+from bench.failures import one_line
 from bench.metrics import METRICS, metric_of
+from bench.predictions import whole_numbers
 from bench.protocol import Prepared
-from bench.records.run import DIVERGED, OK, RunResult
+from bench.records.run import DIVERGED, LAST, OK, RunResult, best_val
 from bench.records.sections import About, Costs, Data
-from bench.records.selections import Selections, shown_metrics
+from bench.records.selections import TEST, Selections, encoded, oracle_of, shown_metrics
 from bench.records.sidecar import Sidecar
 from bench.records.spec import RunSpec
 from bench.runs.code import code_of
 from bench.runs.environment import environment
 from bench.runs.experiment import Experiment
+from bench.runs.rescoring import TestSet
 from bench.runs.threads import Threads
 from bench.runs.train import FinishedTraining
 from bench.training.capture.update import CaptureOutcome
@@ -95,7 +98,7 @@ def record_of(
     beside = Sidecar(history, trained.arrays(place) if status == OK else {})
     about = _about(experiment, trained.method or experiment.method, trained.meter.about if trained.meter else {})
     shown = shown_metrics(about.metrics, about.select)
-    return RunResult(
+    record = RunResult(
         spec=spec,
         status=status,
         command=_command(experiment, spec, computed),
@@ -113,6 +116,53 @@ def record_of(
         notes=[] if experiment.trains_on_val else _undefined(experiment.recipe.select, history),
         beside=beside,
     )
+    if status != OK:
+        return record
+    assert trained.prepared
+    test = trained.prepared.splits.tests.get(TEST)
+    return in_context(record, experiment, _of_run(test, place) if test else None)
+
+
+def in_context(record: RunResult, experiment: Experiment, test: Split | None) -> RunResult:
+    """The record of a finished run with what its numbers stand beside: the best constant prediction, the epoch that is
+    best on the test set, what disparities are by chance alone, and how far a fixed test set decides the metrics.
+
+    A metric of a plugin that fails for such predictions fails no run that has finished: a note says so.
+
+    Args:
+        record: with what lies beside it.
+        experiment: what was run.
+        test: the test set as the run drew it, not stacked; None where it has none of the name `test`.
+    """
+    epoch, oracle = oracle_of(record.history, record.about)
+    record = replace(record, selected=replace(record.selected, oracle_epoch=epoch, oracle=oracle))
+    if test is None:
+        return record
+    try:
+        return _beside_others(record, experiment, test)
+    except Exception as error:
+        what = "the constant prediction and the error of the test set are missing, as a metric failed for them"
+        return replace(record, notes=[*record.notes, f"{what}: {one_line(error, experiment.metric_parts)}"])
+
+
+def _beside_others(record: RunResult, experiment: Experiment, test: Split) -> RunResult:
+    """As `in_context`, but for the epoch."""
+    about, train = record.about, record.data.class_counts("train")
+    shown = {name: experiment.known_metrics[name] for name in about.metrics if "/" not in name}
+    by_class, groups, classes = experiment.protocol.group_is_class, len(about.groups), len(about.classes)
+    known = TestSet(whole_numbers(test.y), whole_numbers(test.group), classes, groups, by_class, shown)
+    if train:
+        constant = known.constant(train.index(max(train)))
+        finite = {name: value if math.isfinite(value) else None for name, value in constant.items()}
+        record = replace(record, data=replace(record.data, constant=finite))
+    if (predictions := record.arrays.get(f"{TEST}/{about.rule}")) is None:
+        return record
+    record = replace(record, selected=replace(record.selected, floor=known.floor(predictions)))
+    if not is_given(test, experiment.dataset.test, experiment.dataset):
+        return record
+    found = known.resampled(predictions, record.data.tests)
+    around = {name: encoded(deviations) for name, deviations in found.items()}
+    return replace(record, selected=replace(record.selected, resampled=around))
 
 
 def _undefined(select: str, history: dict[str, list[float]]) -> list[str]:
@@ -142,6 +192,8 @@ def _about(experiment: Experiment, method: Method | type[Method], used: dict[str
         described={name: metric.summary for name, metric in foreign.items()},
         sets=dict(experiment.protocol.sets),
         select=experiment.recipe.select,
+        rule=_rule(experiment),
+        problem=experiment.protocol.problem,
         groups=list(_groups(experiment)),
         classes=list(experiment.dataset.classes),
         uses_val=method.uses_val,
@@ -151,6 +203,12 @@ def _about(experiment: Experiment, method: Method | type[Method], used: dict[str
         dataset_reference=experiment.dataset.reference,
         used=used,
     )
+
+
+def _rule(experiment: Experiment) -> str:
+    """The rule that the task is concluded by. There is no best validation where the validation data are trained on."""
+    by_validation = experiment.protocol.concludes_by_validation and not experiment.trains_on_val
+    return best_val(experiment.recipe.select) if by_validation else LAST
 
 
 def _groups(experiment: Experiment) -> tuple[str, ...]:
@@ -174,7 +232,9 @@ def _data(experiment: Experiment, prepared: Prepared | None, place: int) -> Data
     return Data(
         revision=revision,
         content=experiment.dataset.content,
-        tests=content_of_splits({name: _of_run(split, place) for name, split in splits.tests.items()}),
+        tests=content_of_tests(
+            experiment.dataset, {name: _of_run(split, place) for name, split in splits.tests.items()}
+        ),
         unofficial=unofficial,
         sizes=sizes,
         counts={name: _counts(split, place, classes, groups) for name, split in labelled.items()},
@@ -183,9 +243,11 @@ def _data(experiment: Experiment, prepared: Prepared | None, place: int) -> Data
 
 
 def _of_run(split: Split, run: int) -> Split:
-    """The inputs, classes and groups of one of stacked runs."""
-    x, y, group = (t[run] if split.y.dim() == 2 else t for t in (split.x, split.y, split.group))
-    return Split(x, y, group)
+    """The inputs, classes, groups and places of one of stacked runs."""
+    x, y, group, places = (
+        t[run] if split.y.dim() == 2 else t for t in (split.x, split.y, split.group, places_of(split))
+    )
+    return Split(x, y, group, {POSITION: places})
 
 
 def _counts(split: Split, run: int, classes: int, groups: int) -> list[list[int]]:

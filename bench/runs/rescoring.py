@@ -5,16 +5,19 @@ the same numbers from it, to the last bit: on the CPU with one thread, of one ru
 the order in which they are added up, which depends on these.
 """
 
+import hashlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+from bench.floor import expected_gap
 from bench.metrics import Metric, evaluate
-from bench.predictions import Predictions, confusion, diagonal
+from bench.predictions import MOST, Predictions, Rates, confusion, diagonal
 from bench.protocol import Metrics
-from bench.records.selections import Counts
+from bench.records.selections import RESAMPLES, Counts
 
 if TYPE_CHECKING:
     import numpy as np
@@ -46,6 +49,99 @@ def scores(
     with one_thread():
         p = _predictions(logits, y, group, groups, group_is_class)
         return {name: value.item() for name, value in evaluate(p, y is not None, metrics).items()}
+
+
+@dataclass(frozen=True)
+class TestSet:
+    """The test set of one run, for what its record says beside the numbers of its model.
+
+    Attributes:
+        y, group, groups, group_is_class, metrics: as for `scores`.
+        classes: the number of classes.
+    """
+
+    y: "Array"
+    group: "Array"
+    classes: int
+    groups: int
+    group_is_class: bool
+    metrics: Mapping[str, Metric]
+
+    def constant(self, of_class: int) -> Metrics:
+        """The metrics of the prediction that gives every sample one class, with certainty.
+
+        Args:
+            of_class: the class.
+        """
+        import numpy as np
+
+        logits = np.full((len(self.y), self.classes), -MOST, np.float16)
+        logits[:, of_class] = 0
+        return self._scores(logits, slice(None))
+
+    def floor(self, logits: "Array") -> Metrics:
+        """What metrics of disparity would be on average by chance alone, if the groups had one true rate: that which
+        all of them have together.
+
+        Args:
+            logits: as for `scores`.
+
+        Returns:
+            Metric -> value, of those that are the spread of a rate.
+        """
+        p = _predictions(logits, self.y, self.group, self.groups, self.group_is_class)
+        spreads = {name: metric.spread_of for name, metric in self.metrics.items() if metric.spread_of}
+        rates = Rates.of(p, confusion(p)) if spreads else None
+        found = {}
+        for name, rate in spreads.items():
+            assert rates
+            parts, wholes = (of.tolist() for of in rates.counted(rate))
+            if total := sum(wholes):
+                found[name] = round(expected_gap(wholes, sum(parts) / total), 6)  # more digits mean nothing
+        return found
+
+    def resampled(self, logits: "Array", of: str) -> "dict[str, Array]":
+        """How far metrics would be from their values on other test sets, whose samples are drawn with replacement from
+        those of this one.
+
+        Args:
+            logits: as for `scores`.
+            of: the hash of the test set (`Data.tests`). It alone decides what is drawn, so that two runs with one test
+                set are compared on the same samples.
+
+        Returns:
+            Metric -> [RESAMPLES] float64; NaN where it is undefined.
+
+        Source: Efron and Tibshirani 1993, An introduction to the bootstrap, chapter 6.
+        """
+        import numpy as np
+
+        own = self._scores(logits, slice(None))
+        drawn = [self._scores(logits, drawn_places(of, number, len(self.y))) for number in range(RESAMPLES)]
+        return {name: np.array([values[name] for values in drawn]) - own[name] for name in own}
+
+    def _scores(self, logits: "Array", places: Any) -> Metrics:
+        """The metrics of some of the samples."""
+        y, group = self.y[places], self.group[places]
+        return scores(logits[places], y, group, self.groups, self.group_is_class, self.metrics)
+
+
+def drawn_places(of: str, number: int, samples: int) -> "Array":
+    """Places of samples that are drawn with replacement. They follow from the arguments by the definition of SHAKE-256,
+    so that every machine and every version of every library draws the same.
+
+    Args:
+        of: the hash of the test set.
+        number: of the drawn test set.
+        samples: how many there are; below 2**32.
+
+    Returns:
+        [samples] integers from 0 to samples - 1.
+    """
+    import numpy as np
+
+    content = hashlib.shake_256(f"{of}/{number}".encode()).digest(4 * samples)
+    return np.frombuffer(content, "<u4").astype(np.uint64) * np.uint64(samples) >> np.uint64(32)
 
 
 def counts(logits: "Array", y: "Array", group: "Array", groups: int, group_is_class: bool) -> Counts:

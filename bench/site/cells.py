@@ -8,11 +8,11 @@ from bench.site.drawing import CLASSES, Scale
 from bench.site.intervals import axis, picture, shared_scale
 from bench.site.text import breakable, text, title
 from bench.tables.comparisons import cell as difference_and_p
-from bench.tables.conclusions import ACCURACY, Compared, Verdict
+from bench.tables.conclusions import Compared, Verdict
 from bench.tables.names import Names
 from bench.tables.pages.front import SIGNS
 from bench.tables.pages.ranking import DEFAULT, MOST, RankedFamily
-from bench.tables.rows import Row, mean_and_error, scale_of
+from bench.tables.rows import ACCURACY, Row, mean_and_error, scale_of
 
 SEEDS = 30
 """So many values are told when the pointer rests on a mean."""

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from bench.errors import StoreError
 from bench.records.run import RunResult, rule_name
-from bench.records.selections import Counts
+from bench.records.selections import TEST, Counts
 from bench.site.text import table, text
-from bench.tables.rows import TEST, Row, mean_and_error
+from bench.tables.rows import Row, mean_and_error
 
 SEEDS = 20
 """So many seeds are read of a row."""

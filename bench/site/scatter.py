@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 from bench.site.drawing import CLASSES, Scale, around, mark, number
 from bench.site.text import text
-from bench.tables.conclusions import ACCURACY, Verdict
+from bench.tables.conclusions import Verdict
 from bench.tables.names import Names
 from bench.tables.pages.ranking import DEFAULT, MOST, RankedFamily
-from bench.tables.rows import Row, mean_and_error, scale_of
+from bench.tables.rows import ACCURACY, Row, mean_and_error, scale_of
 from bench.tables.stats.means import mean_se
 from bench.text import join_first
 

@@ -5,8 +5,10 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from bench.records.run import rule_name
+from bench.records.selections import TEST
 from bench.tables.comparisons import CONCLUSIVE, overlap_of
 from bench.tables.conclusions import Compared, Verdict
+from bench.tables.context import floors
 from bench.tables.markdown import plain
 from bench.tables.names import Names
 from bench.tables.rows import Row, mean_and_error, scale_of
@@ -18,6 +20,7 @@ from bench.text import join_first
 NAMED = 6
 """So many methods are named of each verdict."""
 SHARED = "All seeds share one test set, so the errors are those of training alone."
+BOTH = "All seeds share one test set: intervals have the error of its {samples} samples beside that of the seeds."
 DRAWN = "Each seed draws its test data anew from one pool"
 UNKNOWN = "The records do not say whether the seeds share their test data, so it is assumed that each draws its own"
 DOES = {True: "raise", False: "lower", None: "change"}
@@ -225,17 +228,19 @@ def _basis(tasks: Sequence[tuple[str, Sequence[Compared]]], rule: str, names: Na
         count = f"{max(tests)} test{'s' if max(tests) > 1 else ''}" if len(tasks) == 1 else "the tests of each task"
         lines.append(f"By more than chance means p < 0.05 after Holm's correction for {count}.")
     drawn: dict[str, list[str]] = defaultdict(list)
-    for (task, _), of_task in zip(tasks, baselines, strict=True):
-        drawn[_drawn(of_task, rule)].append(plain(task) or "default")
+    for (task, tested), of_task in zip(tasks, baselines, strict=True):
+        drawn[_drawn(of_task, rule, tested)].append(plain(task) or "default")
     lines += [said if len(drawn) == 1 else f"{'; '.join(of)}: {said}" for said, of in drawn.items() if said]
     if len(tasks) == 1:
-        lines.append(_constant(baseline))
+        lines += [_constant(baseline), _floor(baseline, rule)]
     return " ".join(filter(None, [*lines, names.sentence()]))
 
 
-def _drawn(row: Row, rule: str) -> str:
+def _drawn(row: Row, rule: str, tested: Sequence[Compared]) -> str:
     """What the seeds draw, and what that does to the errors; empty for a single seed."""
     overlap, seeds = overlap_of(row), len(row.values(row.ranked_by, rule))
+    if any(one.difference and one.difference.test_se for one in tested):
+        return BOTH.format(samples=f"{row.first.data.sizes.get(TEST, 0):,}")
     if seeds < 2 or not overlap:
         return SHARED if seeds > 1 and row.test_is_fixed else ""
     factor = math.sqrt(1 + seeds * overlap)
@@ -250,3 +255,14 @@ def _constant(row: Row) -> str:
     names = sorted({name for name, _ in row.constant_prediction.values()})
     shares = [share for _, share in row.constant_prediction.values()]
     return f"Always predicting {plain(repr(' or '.join(names)))} has accuracy {100 * mean_se(shares)[0]:.2f} %."
+
+
+def _floor(row: Row, rule: str) -> str:
+    """What the metric that ranks would be by chance alone; empty where that is not known."""
+    metric = row.ranked_by
+    known, values = floors(row, metric), list(row.values(metric, rule).values())
+    if not known or rule != row.first.about.rule:
+        return ""
+    floor, unit = mean_se(known)[0], row.unit(metric)
+    said = f"Groups with one true rate would have {plain(metric)} {scale_of(unit) * floor:.2f} {unit} by chance"
+    return f"{said}{'.' if mean_se(values)[0] > floor else f': that of {plain(row.label)} shows no disparity.'}"

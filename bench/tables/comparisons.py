@@ -6,12 +6,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bench.records.run import LAST, best_val
+from bench.records.selections import TEST
 from bench.records.spec import PAPER, SHARED
+from bench.tables.context import resampled
 from bench.tables.markdown import plain, table
-from bench.tables.rows import TEST, Row, scale_of
+from bench.tables.rows import ACCURACY, Row, scale_of
 from bench.tables.stats.families import holm
 from bench.tables.stats.means import mean_se
-from bench.tables.stats.paired import PairedDifference, paired_difference
+from bench.tables.stats.paired import PairedDifference, paired_difference, with_test_samples
+from bench.tables.stats.samples import binomial_error, spread
 
 CONCLUSIVE = 5
 """With fewer common seeds nothing is concluded, and no p is told."""
@@ -28,9 +31,52 @@ def overlap_of(row: Row) -> float:
     return sizes.get(TEST, 0) / sizes["train"] if sizes.get("train") else 0.0
 
 
+def difference_of(row: Row, other: Row, metric: str, rule: str) -> PairedDifference:
+    """The paired difference of two rows, with what overlapping splits or the samples of one test set add to its error.
+
+    Args:
+        row, other: the difference is the first minus the second.
+        metric: in which.
+        rule: the selection rule of the epoch.
+    """
+    found = paired_difference(row.values(metric, rule), other.values(metric, rule), overlap_of(row))
+    return with_test_samples(found, test_error(row, other, metric, rule))
+
+
+def test_error(row: Row, other: Row, metric: str, rule: str) -> float:
+    """The standard error that the samples of a test set that all seeds share add to a difference of two rows.
+
+    It comes from the test sets that were drawn from its samples when the runs were recorded, the same ones for both
+    rows. Where the records have none, the accuracies add up as those of independent samples, which is more than the
+    pairs would give; of other metrics nothing is known.
+
+    Args:
+        row, other, metric, rule: as for `difference_of`.
+
+    Returns:
+        NaN where it is not known; 0 where each seed draws its own test set.
+    """
+    if not row.test_is_fixed or row.tests != other.tests:
+        return 0.0 if overlap_of(row) else math.nan
+    ours, theirs = resampled(row, metric, rule), resampled(other, metric, rule)
+    common = sorted(ours.keys() & theirs.keys())
+    seeds = row.values(metric, rule).keys() & other.values(metric, rule).keys()
+    if seeds and set(common) == seeds:
+        return spread([ours[seed] for seed in common], [theirs[seed] for seed in common])
+    if metric != ACCURACY:
+        return math.nan
+    samples = row.first.data.sizes.get(TEST, 0)
+    return math.hypot(
+        *(binomial_error(mean_se(list(of.values(metric, rule).values()))[0], samples) for of in (row, other))
+    )
+
+
 def rules_of(rows: Sequence[Row]) -> list[str]:
-    """The selection rules of the rows; one row may have another metric to select by than the next."""
-    return [LAST, *sorted({best_val(row.first.about.select) for row in rows})]
+    """The selection rules of the rows, the one that their task is concluded by first; one row may have another metric
+    to select by than the next.
+    """
+    declared = sorted({row.first.about.rule for row in rows} - {LAST})
+    return list(dict.fromkeys([*declared, LAST, *sorted({best_val(row.first.about.select) for row in rows})]))
 
 
 def ranked(rows: Sequence[Row], rule: str) -> list[Row]:
@@ -101,8 +147,7 @@ def differences(pairs: Sequence[tuple[Row, Row | None]], metric: str, rule: str)
     compared = {}
     for place, (row, other) in enumerate(pairs):
         if other and other is not row:
-            overlap = overlap_of(row)
-            compared[place] = paired_difference(row.values(metric, rule), other.values(metric, rule), overlap)
+            compared[place] = difference_of(row, other, metric, rule)
     adjusted = holm([told_p(difference) for difference in compared.values()])
     cells = [""] * len(pairs)
     for (place, difference), p in zip(compared.items(), adjusted, strict=True):

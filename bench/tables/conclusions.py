@@ -6,15 +6,17 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cached_property
 
-from bench.tables.comparisons import CONCLUSIVE, baselines_of, overlap_of, ranked, told_p
-from bench.tables.rows import Row
+from bench.records.selections import TEST
+from bench.tables.comparisons import CONCLUSIVE, baselines_of, difference_of, overlap_of, ranked, told_p
+from bench.tables.rows import ACCURACY, Row
 from bench.tables.stats.families import holm
-from bench.tables.stats.paired import PairedDifference, paired_difference
+from bench.tables.stats.means import mean_se
+from bench.tables.stats.paired import PairedDifference, paired_difference, with_test_samples
 from bench.tables.stats.power import seeds_needed
 from bench.tables.stats.ranks import SIGNIFICANT, shared_ranks
+from bench.tables.stats.samples import binomial_error
 from bench.tables.stats.wins import Wins, wins
 
-ACCURACY = "accuracy"
 MOST_RANKED = 60
 """Of more rows, no two are compared but with their baselines."""
 
@@ -77,7 +79,8 @@ class Compared:
         if self.verdict not in (Verdict.OPEN, Verdict.FEW) or self.difference is None:
             return None
         level = SIGNIFICANT / max(1, self.tests)
-        return seeds_needed(self.difference.mean, self.difference.sd, overlap_of(self.row), level)
+        found = self.difference
+        return seeds_needed(found.mean, found.sd, overlap_of(self.row), level, found.test_se)
 
 
 def conclude(rows: Sequence[Row], rule: str, baselines: Mapping[Row, Row | None] | None = None) -> list[Compared]:
@@ -109,12 +112,10 @@ def _compared(row: Row, baseline: Row | None, rule: str) -> Compared:
     if baseline is None or baseline is row:
         verdict = Verdict.NONE if baseline is None else Verdict.BASELINE
         return Compared(row, None, rule, None, math.nan, None, None, constant, verdict)
-    metric, overlap = row.ranked_by, overlap_of(row)
+    metric = row.ranked_by
     ours, theirs = row.values(metric, rule), baseline.values(metric, rule)
-    difference = paired_difference(ours, theirs, overlap)
-    accuracy = None
-    if metric != ACCURACY:
-        accuracy = paired_difference(row.values(ACCURACY, rule), baseline.values(ACCURACY, rule), overlap)
+    difference = difference_of(row, baseline, metric, rule)
+    accuracy = difference_of(row, baseline, ACCURACY, rule) if metric != ACCURACY else None
     higher = row.first.about.higher_is_better[metric]
     won = None if higher is None else wins(ours, theirs, higher)
     return Compared(row, baseline, rule, difference, told_p(difference), accuracy, won, constant, Verdict.NONE)
@@ -123,7 +124,14 @@ def _compared(row: Row, baseline: Row | None, rule: str) -> Compared:
 def _above_constant(row: Row, rule: str) -> PairedDifference | None:
     """The accuracy of a row minus that of the constant prediction on the same test data; None where it is not known."""
     shares = {seed: share for seed, (_, share) in row.constant_prediction.items()}
-    return paired_difference(row.values(ACCURACY, rule), shares, overlap_of(row)) if shares else None
+    if not shares:
+        return None
+    values, samples = row.values(ACCURACY, rule), row.first.data.sizes.get(TEST, 0)
+    found = paired_difference(values, shares, overlap_of(row))
+    if not row.test_is_fixed:
+        return found
+    means = (mean_se(list(of.values()))[0] for of in (values, shares))
+    return with_test_samples(found, math.hypot(*(binomial_error(mean, samples) for mean in means)))
 
 
 def near_constant(above: PairedDifference | None) -> bool:
@@ -184,11 +192,11 @@ def _with_ranks(compared: Sequence[Compared]) -> list[Compared]:
     if not places:
         return list(compared)
     first = compared[places[0]].row
-    higher, overlap = first.first.about.higher_is_better[first.ranked_by], overlap_of(first)
+    higher, rule = first.first.about.higher_is_better[first.ranked_by], compared[places[0]].rule
     if higher is None:
         return list(compared)
-    values = [_values(compared[i]) for i in places]
-    found = shared_ranks(len(places), lambda i, j: paired_difference(values[i], values[j], overlap), higher)
+    rows = [compared[i].row for i in places]
+    found = shared_ranks(len(places), lambda i, j: difference_of(rows[i], rows[j], first.ranked_by, rule), higher)
     ranks = dict(zip(places, found, strict=True))
     return [replace(one, ranks=ranks.get(i)) for i, one in enumerate(compared)]
 

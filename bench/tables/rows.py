@@ -14,6 +14,7 @@ from bench.columns.seeds import SeedRuns, by_seed, of_older_code
 from bench.columns.table import Columns
 from bench.options import show
 from bench.records.known_code import CORE
+from bench.records.selections import TEST
 from bench.records.spec import PAPER, canonical
 from bench.tables.markdown import plain
 from bench.tables.stats.means import mean_se
@@ -22,7 +23,7 @@ from bench.tables.wording import code_line, profile_with_validation, usual_recip
 T = TypeVar("T")
 MARKS = FILES, CODES = "‡", "§"
 """The signs that the page explains: of data files that are not official, and of several versions of code."""
-TEST = "test"
+ACCURACY = "accuracy"
 OTHER_LOAD = 0.5
 """By how much the load average may exceed a run's threads before its time says nothing."""
 

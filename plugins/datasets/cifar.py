@@ -156,7 +156,7 @@ def load_cifar10(files: Files) -> Dataset:
     """CIFAR-10: 50,000 + 10,000 colour 32x32 images, 10 classes.
 
     x [N, 3, 32, 32] uint8. The images are read from the binary version, or from the Python version where there is only
-    that.
+    that. Licence: its author states none, and asks to cite the report.
 
     Args:
         files: where the files are; missing ones are downloaded.
@@ -170,7 +170,8 @@ def load_cifar10(files: Files) -> Dataset:
 def load_cat_dog(files: Files) -> Dataset:
     """CIFAR-10's cats and dogs: 10,000 + 2,000 colour 32x32 images, 2 classes, dog the positive one.
 
-    The test images of the other eight classes are the probe `other`.
+    The test images of the other eight classes are the probe `other`. Licence: its author states none, and asks to cite
+    the report.
 
     Source: the task of Byrd and Lipton 2019 (section 4) and of Zha, Gao, Ma, Xu (Figures 8 and 9).
 
@@ -188,7 +189,7 @@ def load_cifar100(files: Files) -> Dataset:
     """CIFAR-100: 50,000 + 10,000 colour 32x32 images, 100 (fine) classes.
 
     x [N, 3, 32, 32] uint8. The images are read from the binary version, or from the Python version where there is only
-    that.
+    that. Licence: its author states none, and asks to cite the report.
 
     Args:
         files: where the files are; missing ones are downloaded.

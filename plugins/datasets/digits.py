@@ -42,7 +42,8 @@ def load_digits(files: Files) -> Dataset:
     """Digits of scikit-learn: 1,797 grey 8x8 images, 10 classes; embedded, trains in seconds.
 
     x [1797, 1, 8, 8] uint8: the grey levels 0..16, rescaled to 0..255. There is no official test split; the recipe
-    holds one out by seed. The images are the test set of UCI's Optical Recognition of Handwritten Digits.
+    holds one out by seed. The images are the test set of UCI's Optical Recognition of Handwritten Digits. Licence:
+    CC BY 4.0.
 
     Args:
         files: not used, because scikit-learn brings the data.

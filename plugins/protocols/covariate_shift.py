@@ -48,6 +48,7 @@ class CovariateShift(Protocol):
     name = "covariate_shift"
     version = 1
     metrics = ("accuracy", "worst_group_accuracy")
+    problem = "parts of a class that are rare in training"
     reference = "Zha, Gao, Ma, Xu, section 3.2 and Figure 10"
 
     parts: tuple[str, ...] = ()

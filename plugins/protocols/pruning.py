@@ -42,8 +42,8 @@ class Pruning(Protocol):
     itself drops the samples with the lowest losses.
 
     Beside the record the run stores, of all samples in the order in which they were drawn, `drawn/forgotten` and
-    `drawn/weighted_loss`, and the positions in that order of the samples that are trained on, validated with and
-    dropped.
+    `drawn/weighted_loss`, rounded to float16, and the positions in that order of the samples that are trained on,
+    validated with and dropped.
 
     Source: Yan, Seto, Apostoloff 2022 (FORML), section 4.5; Toneva et al. 2019.
 
@@ -83,6 +83,7 @@ class Pruning(Protocol):
     }
     group_is_class = True
     stackable = False
+    problem = "more training samples than I can afford"
     reference = "Yan, Seto, Apostoloff 2022, section 4.5, Table 5; Toneva et al. 2019"
 
     drop: Literal["weighted_loss", "at_random", "none"] = "weighted_loss"
@@ -139,7 +140,7 @@ class Pruning(Protocol):
         others = without(n, val)
         number = self._dropped(n)
         with_val = val if stages.on_val else val[:0]
-        arrays = {"drawn/forgotten": forgotten}
+        arrays = {"drawn/forgotten": forgotten.half()}
 
         def with_train(train: Tensor) -> Splits:
             return replace(splits, train=drawn.select(train), val=drawn.select(val))
@@ -151,7 +152,7 @@ class Pruning(Protocol):
         else:
             scores = self._weighted_losses(method, with_train(torch.cat([others, with_val])), stages)[: len(others)]
             dropped = others[scores.argsort(stable=True)[:number]]
-            arrays["drawn/weighted_loss"] = torch.full((n,), math.nan).index_put((others,), scores.float())
+            arrays["drawn/weighted_loss"] = torch.full((n,), math.nan).index_put((others,), scores.float()).half()
             method = Retraining()
         train = torch.cat([without(n, torch.cat([val, dropped])), with_val])
         for name, positions in (("train", train), ("val", val), ("dropped", dropped)):

@@ -113,16 +113,15 @@ def _tell(title: str, first: "Row", others: "Sequence[Row]", metrics: Sequence[s
 
 def _lines(first: "Row", others: "Sequence[Row]", metric: str, rule: str) -> "Iterator[list[str]]":
     """The lines of the table of one metric: the first row minus each of the others."""
-    from bench.tables.comparisons import overlap_of, told_p
+    from bench.tables.comparisons import difference_of, told_p
     from bench.tables.rows import mean_and_error, scale_of
     from bench.tables.stats.families import holm
-    from bench.tables.stats.paired import paired_difference
     from bench.tables.stats.wins import wins
 
-    ours, overlap = _values(first, metric, rule), overlap_of(first)
+    ours = _values(first, metric, rule)
     unit, higher = first.unit(metric), first.first.about.higher_is_better.get(metric)
     values = [_values(other, metric, rule) for other in others]
-    found = [paired_difference(ours, theirs, overlap) for theirs in values]
+    found = [difference_of(first, other, metric, rule) for other in others]
     adjusted = holm([told_p(one) for one in found])
     for other, theirs, difference, p in zip(others, values, found, adjusted, strict=True):
         won = "" if higher is None else f"{100 * wins(ours, theirs, higher).share:.0f} %"
@@ -197,7 +196,7 @@ def _main_families(rows: "Sequence[Row]", rule: str) -> "Iterator[tuple[str, Seq
 
 def _accuracy(row: "Row", rule: str) -> float:
     """The mean accuracy in percent."""
-    from bench.tables.conclusions import ACCURACY
+    from bench.tables.rows import ACCURACY
     from bench.tables.stats.means import mean_se
 
     return 100 * mean_se(list(row.values(ACCURACY, rule).values()))[0]

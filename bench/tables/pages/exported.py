@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 from bench.columns.table import Columns
 from bench.records.run import rule_name
-from bench.tables.comparisons import overlap_of
+from bench.tables.comparisons import difference_of
 from bench.tables.conclusions import Compared
 from bench.tables.names import Names
 from bench.tables.pages.ranking import RankedFamily, by_task, ranked_families
 from bench.tables.rows import mean_and_error, rows_of, scale_of
 from bench.tables.stats.means import mean_se
-from bench.tables.stats.paired import PairedDifference, paired_difference
+from bench.tables.stats.paired import PairedDifference
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -89,8 +89,7 @@ def _difference(one: Compared, metric: str) -> PairedDifference | None:
     """From the baseline, in any metric."""
     if one.baseline is None or metric == one.row.ranked_by:
         return one.difference
-    ours, theirs = one.row.values(metric, one.rule), one.baseline.values(metric, one.rule)
-    return paired_difference(ours, theirs, overlap_of(one.row))
+    return difference_of(one.row, one.baseline, metric, one.rule)
 
 
 def latex(tasks: Iterable[Columns]) -> str:

@@ -14,6 +14,7 @@ from bench.tables.names import Names
 from bench.tables.pages.forest import forest
 from bench.tables.pages.front import picture_of
 from bench.tables.pages.made import made, of_older_code, unofficial, without_tables
+from bench.tables.pages.oracle import TITLE, oracle_table
 from bench.tables.pages.papers import beside_the_papers
 from bench.tables.pages.ranking import RankedFamily, by_task, family_table, heading, notes, ranked_families
 from bench.tables.rows import Row, older_rows, rows_of
@@ -166,6 +167,8 @@ def _tables(tasks: Mapping[str, Sequence[Row]], ranked: Sequence[RankedFamily], 
     rows = [row for of_task in tasks.values() for row in of_task]
     for rule in rules_of(rows):
         lines += folded(f"Between tasks: {plain(rule_name(rule))}", between_tasks(rows, rule))
+    if oracle := oracle_table(tasks, names):
+        lines += folded(TITLE, oracle)
     return lines
 
 

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from operator import itemgetter
 
 from bench.records.run import rule_name
+from bench.records.selections import RESAMPLES
 from bench.tables.comparisons import CONCLUSIVE, baselines_of, cell, ranked, rules_of
-from bench.tables.conclusions import ACCURACY, MOST_RANKED, Compared, Verdict, conclude
+from bench.tables.conclusions import MOST_RANKED, Compared, Verdict, conclude
+from bench.tables.context import constant_values, floors
 from bench.tables.families import families_of
 from bench.tables.markdown import plain, table
 from bench.tables.names import Names
-from bench.tables.rows import Row, mean_and_error, scale_of
+from bench.tables.rows import ACCURACY, Row, mean_and_error, scale_of
 from bench.tables.stats.paired import FEWEST
 from bench.tables.wording import capital
 
@@ -22,6 +24,9 @@ CONSTANT = (
 )
 
 
+SEEDS_ALONE = "Seeds alone"
+ARROWS = {True: " ↑", False: " ↓", None: ""}
+"""The sign of the better direction of a metric."""
 DEFAULT = "default"
 """What the task is called whose options are the defaults of the protocol."""
 MOST = 100
@@ -106,7 +111,7 @@ def family_table(family: RankedFamily, names: Names) -> list[str]:
     left = len(compared) - MOST
     more = [f"{left:,} more {'row is' if left == 1 else 'rows are'} in `bench export`.", ""] if left > 0 else []
     lines = list(zip(*(cells[:MOST] for cells in columns.values()), strict=True))
-    lines += [tuple(cells.get(head, "") for head in columns) for cells in _constants(family, list(columns))]
+    lines += [tuple(cells.get(head, "") for head in columns) for cells in _beside(family, list(columns))]
     return [*table(list(columns), lines), "", *more, *_warning(rows, family.rule, names), *_used(rows, names)]
 
 
@@ -117,12 +122,10 @@ def _columns(family: RankedFamily, names: Names) -> Iterator[tuple[str, list[str
     rows = [one.row for one in compared]
     first, *others = dict.fromkeys(metric for row in rows for metric in row.first.about.metrics)
     units = {metric: next((row.unit(metric) for row in rows), "%") for metric in (first, *others)}
-    better = {metric: up for row in rows for metric, up in row.first.about.higher_is_better.items()}
 
     def values(metric: str) -> tuple[str, list[str]]:
-        head = plain(metric + ("" if units[metric] == "%" else f" ({units[metric]})"))
         cells = [mean_and_error(list(row.values(metric, rule).values()), units[metric]) for row in rows]
-        return head + {True: " ↑", False: " ↓", None: ""}[better[metric]], cells
+        return _head(compared, metric), cells
 
     tasks = [task for task, of_task in family.of_tasks for _ in of_task]
     if any(tasks):
@@ -131,6 +134,7 @@ def _columns(family: RankedFamily, names: Names) -> Iterator[tuple[str, list[str
     yield "Method", [names(row) for row in rows]
     yield values(first)
     yield f"Δ {plain(first)}", [_difference(one, units[first]) for one in compared]
+    yield SEEDS_ALONE, [_over_seeds(one, units[first]) for one in compared]
     said = any(one.verdict not in (Verdict.NONE, Verdict.BASELINE) for one in compared)
     yield "Verdict", [one.verdict for one in compared] if said else []
     for metric in others:
@@ -145,18 +149,53 @@ def _columns(family: RankedFamily, names: Names) -> Iterator[tuple[str, list[str
     yield "Val", ["yes" if row.uses_val else "no" for row in rows]
 
 
-def _constants(family: RankedFamily, heads: Sequence[str]) -> Iterator[dict[str, str]]:
-    """The cells of the best constant prediction of each task, by the head of their column."""
-    accuracy = next((head for head in heads if head.partition(" ")[0] == ACCURACY), None)
+def _beside(family: RankedFamily, heads: Sequence[str]) -> Iterator[dict[str, str]]:
+    """The cells of what the rows of each task stand beside, by the head of their column: the best constant prediction,
+    and what metrics of disparity are by chance alone.
+    """
     for task, of_task in family.of_tasks:
-        shares: dict[int, tuple[str, float]] = {}
+        begin = {"Task": plain(task) or DEFAULT, "#": "–"}
+        yield from (begin | cells for cells in (_constant(of_task, heads), _floor(of_task, family.rule)) if cells)
+
+
+def _constant(of_task: Sequence[Compared], heads: Sequence[str]) -> dict[str, str]:
+    """The cells of the best constant prediction; none where the records do not count classes."""
+    classes = {name for one in of_task for name, _ in one.row.constant_prediction.values()}
+    cells, seeds = {}, 0
+    for metric in dict.fromkeys(metric for one in of_task for metric in one.row.first.about.metrics):
+        values: dict[int, float] = {}
         for one in of_task:
-            shares |= one.row.constant_prediction
-        if accuracy and shares:
-            names = plain(repr(" or ".join(sorted({name for name, _ in shares.values()}))))
-            right = mean_and_error([share for _, share in shares.values()])
-            cells = {"Task": plain(task) or DEFAULT, "#": "–", "Method": f"*always {names}*", accuracy: right}
-            yield cells | {"Verdict": "constant", "Seeds": str(len(shares))}
+            values |= constant_values(one.row, metric)
+        if values:
+            cells[_head(of_task, metric)] = mean_and_error(list(values.values()), of_task[0].row.unit(metric))
+            seeds = max(seeds, len(values))
+    if not classes or not cells.keys() & set(heads):
+        return {}
+    name = plain(repr(" or ".join(sorted(classes))))
+    return cells | {"Method": f"*always {name}*", "Verdict": "constant", "Seeds": str(seeds)}
+
+
+def _floor(of_task: Sequence[Compared], rule: str) -> dict[str, str]:
+    """The cells of the noise floor, for the baseline or the first row that has one; none where there is none."""
+    rows = [one.row for one in sorted(of_task, key=lambda one: one.verdict is not Verdict.BASELINE)]
+    for row in rows:
+        known = {metric: floors(row, metric) for metric in row.first.about.metrics if rule == row.first.about.rule}
+        cells = {
+            _head(of_task, metric): mean_and_error(of, row.unit(metric)).partition(" ")[0]
+            for metric, of in known.items()
+            if of
+        }
+        if cells:
+            return cells | {"Method": "*groups alike*", "Verdict": "noise floor", "Seeds": str(len(row.rows))}
+    return {}
+
+
+def _head(of_task: Sequence[Compared], metric: str) -> str:
+    """The head of the column of a metric."""
+    units = {one.row.unit(metric) for one in of_task}
+    better = {name: up for one in of_task for name, up in one.row.first.about.higher_is_better.items()}
+    unit = next(iter(units))
+    return plain(metric + ("" if unit == "%" else f" ({unit})")) + ARROWS[better[metric]]
 
 
 def _rank(one: Compared) -> str:
@@ -172,6 +211,17 @@ def _difference(one: Compared, unit: str) -> str:
     if one.difference is None:
         return ""
     return cell(one.difference, one.p, scale_of(unit))
+
+
+def _over_seeds(one: Compared, unit: str) -> str:
+    """The interval of the difference over the seeds alone, where the samples of the test set make it wider."""
+    found = one.difference
+    if found is None or not found.test_se:
+        return ""
+    if math.isnan(found.seeds_low):
+        return "none"
+    scale = scale_of(unit)
+    return f"[{scale * found.seeds_low:+.2f}, {scale * found.seeds_high:+.2f}]"
 
 
 def _change(one: Compared) -> str:
@@ -203,7 +253,9 @@ NOTES = {
     "from the recipe. The rows are in the order of Δ, in which a baseline and a row without one count as 0, and then "
     "in that of the first metric's mean. Rows with undefined values or no more accurate than a constant prediction "
     "come last. The row called *always* and a class is the best constant prediction: it gives every test sample the "
-    "class that most training samples have, so that its accuracy is the share of this class in the test set.",
+    "class that most training samples have, so that its accuracy is the share of this class in the test set. The row "
+    "called *groups alike* is the noise floor of a disparity: what it is on average, by chance alone, where all groups "
+    "have the rate that the baseline has over all of them. The value of a method that is no higher shows no disparity.",
     METRIC: "Its value on the test set (of `set/metric`, on that set), as mean ± standard error over the seeds of "
     "the row. Values are in percent unless the heading names a unit. ↑ marks metrics of which more is better, ↓ "
     "those of which less is. The standard error is the sample standard deviation (n - 1) divided by the root of the "
@@ -218,13 +270,18 @@ NOTES = {
     "not say what was drawn. The baseline of a row is trained on the same data as the row. A baseline that is "
     "trained on the validation data too is compared with the baseline that is not. A method that learns from the "
     "validation data is compared with a baseline trained on them where no other was run.",
+    SEEDS_ALONE: "The same interval over the seeds alone, where all seeds share one test set: it holds for this test "
+    "set and shows the randomness of training. That of Δ holds for unseen data: it has the error of the test samples "
+    f"too, by {RESAMPLES} test sets that are drawn from them with replacement, the same ones for both rows (of "
+    "accuracies without stored predictions, that of independent samples). The verdict follows from the wider one. "
+    "`none`: all differences are the same.",
     "Verdict": "What follows from Δ. `baseline`: the others are compared with this row. `better`, `worse`: p < 0.05. "
     "`different`: p < 0.05 in a metric of which neither more nor less is better. `not separated`: p is 0.05 or more, "
     "or there is none as all differences are the same. `identical to the baseline`: the values of all metrics "
     "of the table are equal for each common seed, so that nothing is tested. `too few seeds`: fewer than "
     f"{CONCLUSIVE} in common with the baseline. `≈ constant`: the accuracy is not above that of the best constant "
     "prediction, by the 95 % interval of their difference, whatever Δ is. `undefined`: the metric is undefined for a "
-    "common seed. `constant`: the row is the best constant prediction itself.",
+    "common seed. `constant`, `noise floor`: what the rows stand beside.",
     SECOND: "The mean of the same paired difference in accuracy, in points. No test is made of it.",
     "Better in": "The share of the common seeds for which the row is better than its baseline in the first metric. "
     "Equal values count half.",

@@ -2,13 +2,15 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bench.tables.stats.means import mean_se
 
 CONFIDENCE = 0.95
 FEWEST = 3
 """With fewer common seeds there is no interval and no p."""
+MANY = 1e9
+"""With so many degrees of freedom Student's distribution is the normal one."""
 
 
 @dataclass(frozen=True)
@@ -22,6 +24,8 @@ class PairedDifference:
         n: the number of common seeds.
         se: the standard error of the mean, with what overlapping splits add to it.
         sd: the standard deviation of the differences.
+        test_se: the standard error that the samples of a fixed test set add; 0 where they add none or it is not known.
+        seeds_low, seeds_high: the interval over the seeds alone, where the samples of the test set add to it.
     """
 
     mean: float
@@ -31,6 +35,9 @@ class PairedDifference:
     n: int
     se: float = math.nan
     sd: float = math.nan
+    test_se: float = 0.0
+    seeds_low: float = math.nan
+    seeds_high: float = math.nan
 
     @property
     def identical(self) -> bool:
@@ -68,8 +75,58 @@ def paired_difference(a: Mapping[int, float], b: Mapping[int, float], overlap: f
         return PairedDifference(center, math.nan, math.nan, math.nan, n, se, sd)
     if sd == 0:
         return PairedDifference(center, 0.0, 0.0, math.nan, n, se, sd)
-    from scipy.special import stdtr, stdtrit  # Student's distribution and quantiles; scipy.stats is slow to import
+    half = quantile(n - 1) * se
+    return PairedDifference(center, center - half, center + half, two_sided(center / se, n - 1), n, se, sd)
 
-    half = float(stdtrit(n - 1, (1 + CONFIDENCE) / 2)) * se
-    p = 2 * float(stdtr(n - 1, -abs(center) / se))
-    return PairedDifference(center, center - half, center + half, p, n, se, sd)
+
+def with_test_samples(difference: PairedDifference, test_se: float) -> PairedDifference:
+    """The same difference with the error of a finite test set that all seeds share.
+
+    The seeds show the randomness of training alone. What holds for unseen data has two errors, which are independent:
+    that of the seeds, with n - 1 degrees of freedom, and that of the samples of the test set. Their variances add up,
+    and the degrees of freedom of the sum are those of Welch and Satterthwaite.
+
+    Args:
+        difference: over the seeds.
+        test_se: the standard error of the mean difference over test sets that are drawn anew, as by a bootstrap.
+
+    Returns:
+        The difference with the wider interval and the larger p, also where it is the same for all seeds. As it was with
+        fewer than FEWEST seeds, where it is undefined, and where test_se is 0 or not known (NaN).
+
+    Source: Satterthwaite 1946, An approximate distribution of estimates of variance components.
+    """
+    n, known = difference.n, math.isfinite(test_se) and test_se > 0
+    if not known or n < FEWEST or math.isnan(difference.mean):
+        return difference
+    of_seeds = difference.sd**2 / n
+    se = math.sqrt(of_seeds + test_se**2)
+    freedom = (n - 1) * (se**2 / of_seeds) ** 2 if of_seeds else math.inf
+    half = quantile(freedom) * se
+    low, high = difference.mean - half, difference.mean + half
+    told = PairedDifference(difference.mean, low, high, two_sided(difference.mean / se, freedom), n, se, difference.sd)
+    return replace(told, test_se=test_se, seeds_low=difference.low, seeds_high=difference.high)
+
+
+def quantile(freedom: float) -> float:
+    """How many standard errors a CONFIDENCE interval has to each side.
+
+    Args:
+        freedom: the degrees of freedom of Student's distribution; infinity for the normal one.
+    """
+    from scipy.special import ndtri, stdtrit  # scipy.stats is slow to import
+
+    level = (1 + CONFIDENCE) / 2
+    return float(stdtrit(freedom, level) if freedom < MANY else ndtri(level))
+
+
+def two_sided(t: float, freedom: float) -> float:
+    """The two-sided p of a statistic.
+
+    Args:
+        t: the mean in standard errors.
+        freedom: as for `quantile`.
+    """
+    from scipy.special import ndtr, stdtr
+
+    return 2 * float(stdtr(freedom, -abs(t)) if freedom < MANY else ndtr(-abs(t)))

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from bench.tables.stats.floor import expected_gap
+from bench.floor import expected_gap
 
 
 def test_two_groups_of_one_sample_by_hand() -> None:

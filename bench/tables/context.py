@@ -1,0 +1,83 @@
+"""What the numbers of a row stand beside: those of a constant prediction, of chance and of the test set.
+
+Nothing here imports torch.
+"""
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from bench.columns.run import Run
+from bench.records.selections import decoded
+from bench.tables.rows import ACCURACY, Row
+
+
+def constant_values(row: Row, metric: str) -> dict[int, float]:
+    """The values of a metric on the test set for the best constant prediction, by seed.
+
+    Args:
+        row: the row.
+        metric: its name.
+
+    Returns:
+        NaN where it is undefined; without runs whose records do not say it.
+    """
+    told = row.told(_of_constant, "data")
+    known = {seed: values[metric] for seed, values in told.items() if metric in values}
+    if not known and metric == ACCURACY:
+        return {seed: share for seed, (_, share) in row.constant_prediction.items()}
+    return {seed: math.nan if value is None else value for seed, value in known.items()}
+
+
+def _of_constant(run: Run) -> Mapping[str, float | None]:
+    return run.data.constant
+
+
+def floors(row: Row, metric: str) -> list[float]:
+    """What a metric of disparity would be by chance alone, under the rule that the task is concluded by.
+
+    Args:
+        row: the row.
+        metric: its name.
+
+    Returns:
+        One for each seed; none for another metric, and of records that do not say it.
+    """
+    known = (told.get("floor", {}).get(metric) for _, told in _told(row))
+    return [floor for floor in known if floor is not None]
+
+
+def oracle_values(row: Row) -> dict[int, float]:
+    """The metric that ranks, on the test set after the epoch that is the best one there, by seed; without runs whose
+    records do not say it.
+
+    Args:
+        row: the row.
+    """
+    return {seed: told["oracle"] for seed, told in _told(row) if "oracle" in told}
+
+
+def _told(row: Row) -> Iterator[tuple[int, dict[str, Any]]]:
+    texts = row.columns.listed("context")
+    return ((seed, json.loads(texts[place])) for seed, place in row.rows.items())
+
+
+def resampled(row: Row, metric: str, rule: str) -> dict[int, Any]:
+    """How far a metric is from its value on test sets that are drawn from the samples of the test set, by seed.
+
+    Args:
+        row: the row.
+        metric: its name.
+        rule: the selection rule of the epoch.
+
+    Returns:
+        Seed -> [test sets], the same ones for all rows with one test set; without runs whose records do not have them,
+        as under other rules than that which their task is concluded by.
+    """
+    if rule != row.first.about.rule:
+        return {}
+    texts = row.columns.listed("resampled")
+    own = {seed: texts[place] for seed, place in row.rows.items() if texts[place] != "{}"}
+    known = {seed: json.loads(text).get(metric) for seed, text in own.items()}
+    return {seed: decoded(text) for seed, text in known.items() if text is not None}
