@@ -13,7 +13,7 @@ from datetime import datetime
 
 from bench.metrics import METRICS, metric_of
 from bench.records.sections import About, Completed, Costs, Data, Environment, Resolved
-from bench.records.selections import VAL, Selections, Table, check_counts, decoded
+from bench.records.selections import TEST, VAL, Selections, Table, check_counts, decoded
 from bench.records.spec import OPTION_FIELDS, PAPER, SHARED, RunSpec
 
 NAME = re.compile(r"\w[\w./+-]*")
@@ -224,6 +224,7 @@ def _check_context(selected: Selections, about: About, last_epoch: int) -> None:
     if (epoch is None) != (oracle is None) or not 0 <= (epoch or 0) <= last_epoch:
         raise ValueError(f"selected.oracle_epoch is {epoch}, with {oracle}, of {last_epoch} epochs")
     check_values("selected.oracle", metric_of(about.metrics[0]), [oracle])
+    _check_oracle(selected, about)
     for name in {*selected.floor, *selected.resampled} - {*about.metrics}:
         raise ValueError(f"selected has a floor or drawn test sets of {name}, which the tables do not show")
     for name, value in selected.floor.items():
@@ -236,6 +237,19 @@ def _check_context(selected: Selections, about: About, last_epoch: int) -> None:
         most = 1 if name in METRICS else math.inf
         if any(abs(value) > most or math.isinf(value) for value in drawn):
             raise ValueError(f"selected.resampled.{name} has differences that no {name} has")
+
+
+def _check_oracle(selected: Selections, about: About) -> None:
+    """Raises ValueError where a rule has selected an epoch that is better on the test set than the best one there."""
+    first = about.metrics[0]
+    of_set, _, name = first.rpartition("/")
+    higher = about.higher_is_better[first]
+    for rule, value in zip(selected.epochs, selected.metrics.get(of_set or TEST, {}).get(name, []), strict=False):
+        if selected.oracle is None or value is None or higher is None:
+            continue
+        ahead = value - selected.oracle if higher else selected.oracle - value
+        if ahead > ROUNDING:
+            raise ValueError(f"selected.oracle is {selected.oracle}, and {rule} has the better {first} {value}")
 
 
 def _check_best(selected: Selections, select: str, best: str, last: str) -> None:

@@ -9,11 +9,12 @@ epochs are not stored, and a method may itself look at the rule, so that its tra
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from bench.errors import BenchError
 from bench.metrics import Metric
 from bench.records.run import RunResult, best_val
-from bench.records.selections import VAL
+from bench.records.selections import TEST, VAL, decoded, oracle_of
 from bench.records.sidecar import Sidecar
 from bench.records.spec import PAPER
 from bench.store.predicted import check_predictions, is_by_class, sets_predicted
@@ -89,6 +90,53 @@ def recomputed(result: RunResult, beside: Sidecar, metrics: Mapping[str, Metric]
             if (again := found[name].get(metric)) != recorded[name]:
                 different.append(f"{name}/{metric} is {recorded[name]} under its rules, and {again} of its predictions")
     return Recomputed(number, different)
+
+
+def context_recomputed(
+    result: RunResult, beside: Sidecar, metrics: Mapping[str, Metric], test_set: Callable[..., Any]
+) -> Recomputed:
+    """Compute again what a record says its numbers stand beside: the oracle of its history, the best constant
+    prediction, the noise floor and the drawn test sets.
+
+    Args:
+        result: the record of a finished run.
+        beside: what lies beside it.
+        metrics: those that are installed.
+        test_set: computes them: `bench.runs.rescoring.TestSet`.
+    """
+    selected, about = result.selected, result.about
+    number, different = 0, []
+    if selected.oracle_epoch is not None:
+        number += 1
+        told, of_history = (selected.oracle_epoch, selected.oracle), oracle_of(beside.history, about)
+        if of_history != told:
+            different.append(f"the best epoch on the test set and its value are {told}, by its history {of_history}")
+    y, group, logits = (beside.arrays.get(f"{TEST}/{what}") for what in ("y", "group", about.rule))
+    train = result.data.class_counts("train")
+    if y is None or group is None or logits is None or not train:
+        return Recomputed(number, different)
+    shown = {name: metrics[name] for name in about.metrics if name in metrics}
+    known = test_set(y, group, len(about.classes), len(about.groups), is_by_class(result, TEST), shown)
+    drawn = {name: decoded(text) for name, text in selected.resampled.items()}
+    pairs: dict[str, tuple[Mapping[str, Any], Mapping[str, Any]]] = {
+        "data.constant": (result.data.constant, known.constant(train.index(max(train)))),
+        "selected.floor": (selected.floor, known.floor(logits)),
+        "selected.resampled": (drawn, known.resampled(logits, result.data.tests) if drawn else {}),
+    }
+    for where, (values, again) in pairs.items():
+        for name in values.keys() & again.keys():
+            number += 1
+            if not _alike(values[name], again[name]):
+                different.append(f"{where}.{name} is not that of its predictions")
+    return Recomputed(number, different)
+
+
+def _alike(told: Any, again: Any) -> bool:
+    """Whether numbers are the same up to the rounding of float16, in which drawn test sets are stored."""
+    import numpy as np
+
+    ours, theirs = (np.asarray(of, dtype=float) for of in (told, again))  # None is NaN
+    return bool(np.allclose(ours, theirs, rtol=2**-10, atol=2**-23, equal_nan=True))
 
 
 def rescored(result: RunResult, beside: Sidecar, name: str, metric: Metric, code: str, scores: Scores) -> RunResult:

@@ -40,10 +40,10 @@ def difference_of(row: Row, other: Row, metric: str, rule: str) -> PairedDiffere
         rule: the selection rule of the epoch.
     """
     found = paired_difference(row.values(metric, rule), other.values(metric, rule), overlap_of(row))
-    return with_test_samples(found, test_error(row, other, metric, rule))
+    return with_test_samples(found, error_of_samples(row, other, metric, rule))
 
 
-def test_error(row: Row, other: Row, metric: str, rule: str) -> float:
+def error_of_samples(row: Row, other: Row, metric: str, rule: str) -> float:
     """The standard error that the samples of a test set that all seeds share add to a difference of two rows.
 
     It comes from the test sets that were drawn from its samples when the runs were recorded, the same ones for both

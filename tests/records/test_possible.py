@@ -6,11 +6,12 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from bench.records.possible import check_beside, check_history
 from bench.records.run import RunResult
-from bench.records.selections import Selections
+from bench.records.selections import RESAMPLES, Selections, encoded
 from bench.records.spec import RunSpec, digest
 
 FORMAT_1 = Path(__file__).parent / "format_1" / "communities.forml.1.5f77a28ccb5b.json"
@@ -24,6 +25,9 @@ COUNTS = {
 """Of its test set, what a model with the accuracy of the record may predict, under both rules: 301 and 331 are right
 of 400.
 """
+
+
+DRAWN = encoded(np.linspace(-0.1, 0.1, RESAMPLES))
 
 
 def of_today() -> dict[str, Any]:
@@ -169,6 +173,38 @@ FORGED_2 = {
         "selected.counts.test has more wrong predictions of a class than samples of the others",
     ),
     "counts of another accuracy": ({"selected.counts.test.right.0": COUNTS["right"][1]}, "selected.counts.test"),
+    "a rule of another metric": ({"about.rule": "best_val_tprd"}, "it is concluded by best_val_tprd, expected last or"),
+    "a rule of the test set": ({"about.rule": "best_test_fprd"}, "it is concluded by best_test_fprd, expected last"),
+    "a constant of another metric": ({"data.constant": {"ece": 0.1}}, "data.constant has ece, which the tables do not"),
+    "an impossible constant": ({"data.constant": {"accuracy": 1.1}}, "data.constant.accuracy is 1.1, which no accur"),
+    "an oracle without an epoch": ({"selected.oracle": 0.1}, "selected.oracle_epoch is None, with 0.1"),
+    "an epoch without an oracle": ({"selected.oracle_epoch": 3}, "selected.oracle_epoch is 3, with None"),
+    "an oracle after the last epoch": (
+        {"selected.oracle_epoch": 835, "selected.oracle": 0.0},
+        "selected.oracle_epoch is 835, with 0.0, of 834 epochs",
+    ),
+    "an impossible oracle": (
+        {"selected.oracle_epoch": 3, "selected.oracle": -0.5},
+        "selected.oracle is -0.5, which no",
+    ),
+    "an oracle that a rule is better than": (
+        {"selected.oracle_epoch": 3, "selected.oracle": 0.99},
+        "selected.oracle is 0.99, and last has the better fprd",
+    ),
+    "a floor of another metric": ({"selected.floor": {"ece": 0.1}}, "selected has a floor or drawn test sets of ece"),
+    "an impossible floor": ({"selected.floor": {"fprd": 2.0}}, "selected.floor.fprd is 2.0, which no fprd is"),
+    "drawn test sets of another metric": ({"selected.resampled": {"ece": DRAWN}}, "drawn test sets of ece, which the"),
+    "drawn test sets that are no text": ({"selected.resampled": {"fprd": 3}}, "selected.resampled.fprd is 3"),
+    "drawn test sets in no base64": ({"selected.resampled": {"fprd": "#"}}, "resampled.fprd holds no drawn test sets:"),
+    "too few drawn test sets": ({"selected.resampled": {"fprd": DRAWN[:8]}}, "holds no drawn test sets: 6 bytes, expe"),
+    "an impossible difference": (
+        {"selected.resampled": {"fprd": encoded(np.full(RESAMPLES, 1.5))}},
+        "selected.resampled.fprd has differences that no fprd has",
+    ),
+    "an infinite difference": (
+        {"selected.resampled": {"fprd": encoded(np.full(RESAMPLES, np.inf))}},
+        "selected.resampled.fprd has differences that no fprd has",
+    ),
     "a better accuracy": ({"selected.metrics.test.accuracy.0": 0.99}, "accuracy is 0.99, and 0.7525 by its counts"),
     "a history": ({"history": HISTORY}, "unexpected keyword argument 'history'"),
     "what lies beside it": ({"beside": None}, "it has an entry beside"),

@@ -1,5 +1,6 @@
 """What a record says of its selected models is computed again from what is stored beside it, to the last bit."""
 
+import hashlib
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -8,18 +9,22 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from scipy.stats import chisquare
 
 from bench.data.dataset import Dataset
 from bench.data.files import Files
 from bench.data.split import POSITION, Split, Splits
 from bench.errors import BenchError
+from bench.floor import expected_gap
 from bench.metrics import METRICS, Metric, evaluate
 from bench.predictions import Predictions, stored_logits, whole_numbers
 from bench.records.run import RunResult
+from bench.records.selections import RESAMPLES, decoded
 from bench.registry import Offer, Plugin, Registry, installed
+from bench.runs import rescoring
 from bench.runs.build import splits_of
 from bench.runs.experiment import Experiment, Request
-from bench.runs.rescoring import counts, scores
+from bench.runs.rescoring import counts, drawn_places, scores
 from bench.runs.resolve import resolve
 from bench.runs.runner import run
 from bench.store.results import ResultStore
@@ -316,3 +321,160 @@ def test_values_of_raw_logits_are_others():
     logits, y = 5 * torch.randn(100, 3, generator=g), torch.randint(3, (100,), generator=g)
     raw = evaluate(Predictions(logits, y, y, 3, True))["ece"].item()
     assert raw != scores(stored_logits(logits).numpy(), y.numpy(), y.numpy(), 3, True, METRICS)["ece"]
+
+
+# What a record says beside the numbers of its model
+
+
+def drawn_by_hand(of: str, number: int, samples: int) -> list[int]:
+    """Each four bytes of SHAKE-256 are a fraction of 2**32."""
+    content = hashlib.shake_256(f"{of}/{number}".encode()).digest(4 * samples)
+    return [int.from_bytes(content[4 * i : 4 * i + 4], "little") * samples >> 32 for i in range(samples)]
+
+
+def test_places_are_drawn_evenly_and_the_same_everywhere():
+    assert drawn_places("abc", 3, 50).tolist() == drawn_by_hand("abc", 3, 50)
+    assert drawn_places("abc", 0, 5).tolist() == [1, 1, 2, 1, 1]
+    places = np.concatenate([drawn_places("abc", number, 10) for number in range(2000)])
+    assert chisquare(np.bincount(places, minlength=10)).pvalue > 0.01
+
+
+def toy_test_set(by_class: bool = True) -> tuple[rescoring.TestSet, "np.ndarray[Any, Any]"]:
+    """Of 90 samples of three classes in two groups, with predictions."""
+    generator = np.random.default_rng(0)
+    y = generator.integers(0, 3 if by_class else 2, 90)
+    group = y if by_class else generator.integers(0, 2, 90)
+    logits = -generator.exponential(size=(90, 3 if by_class else 2)).astype(np.float16)
+    logits[np.arange(90), np.where(generator.random(90) < 0.7, y, 0)] = 0
+    classes, groups = (3, 3) if by_class else (2, 2)
+    shown = {name: METRICS[name] for name in ("accuracy", "tprd", "max_fnr")}
+    return rescoring.TestSet(y, group, classes, groups, by_class, shown), logits
+
+
+def test_drawn_test_sets_are_those_of_a_slow_loop():
+    known, logits = toy_test_set()
+    found = known.resampled(logits, "abc")
+    right = logits.argmax(-1) == known.y
+
+    def by_hand(places: list[int]) -> dict[str, float]:
+        rates = [np.mean([right[i] for i in places if known.y[i] == c]) for c in range(3)]
+        return {
+            "accuracy": np.mean(right[places]),
+            "tprd": max(rates) - min(rates),
+            "max_fnr": 1 - min(rates),
+        }
+
+    own = by_hand(list(range(90)))
+    for number in (0, 1, RESAMPLES - 1):
+        again = by_hand(drawn_by_hand("abc", number, 90))
+        assert {name: values[number] for name, values in found.items()} == pytest.approx(
+            {name: value - own[name] for name, value in again.items()}, abs=1e-12
+        )
+    p = own["accuracy"]
+    assert found["accuracy"].std() == pytest.approx((p * (1 - p) / 90) ** 0.5, rel=0.15)
+
+
+def test_the_constant_prediction_is_right_for_its_class_alone():
+    known, _ = toy_test_set()
+    share = float(np.mean(known.y == 1))
+    assert known.constant(1) == pytest.approx({"accuracy": share, "tprd": 1.0, "max_fnr": 1.0}, abs=1e-12)
+    people, _ = toy_test_set(by_class=False)
+    assert people.constant(0) == pytest.approx(
+        {"accuracy": float(np.mean(people.y == 0)), "tprd": 0.0, "max_fnr": 1.0}, abs=1e-12
+    )
+
+
+@pytest.mark.parametrize("by_class", [True, False])
+def test_the_noise_floor_is_that_of_groups_with_one_rate(by_class: bool):
+    known, logits = toy_test_set(by_class)
+    positive = np.ones(90, bool) if by_class else known.y == 1
+    sizes = [int((positive & (known.group == g)).sum()) for g in range(3 if by_class else 2)]
+    rate = float(np.mean(logits.argmax(-1)[positive] == known.y[positive]))
+    assert known.floor(logits) == {"tprd": round(expected_gap(sizes, rate), 6)}
+
+
+class WithoutTest(ClassFairness):
+    """Draws the test samples from the test data anew."""
+
+    name = "drawn"
+
+    def splits(self, dataset: Dataset, recipe: Any, streams: Any) -> Splits:
+        made = super().splits(dataset, recipe, streams)
+        test = made.tests["test"]
+        order = streams.draw(lambda g: torch.randperm(len(test), generator=g), "test")
+        return replace(made, tests={"test": test.select(order)})
+
+
+def ran_on(dataset: Dataset, protocol: type, store: ResultStore, method: str = "erm", seed: int = 0) -> RunResult:
+    options = {"recipe.epochs": 2, "recipe.evaluate_every": 1}
+    request = Request("toy", method, "mlp", protocol.name, options=options)
+    return one(resolve(request, Files(store.folder), registry(dataset, protocol)), store, seed)
+
+
+def test_a_fixed_test_set_is_drawn_from_alike_by_every_run(store: ResultStore):
+    dataset = toy_dataset(False, ())
+    records = [ran_on(dataset, ClassFairness, store, seed=seed) for seed in (0, 1)]
+    assert len({record.data.tests for record in records}) == 1
+    for record in records:
+        assert record.selected.resampled.keys() == {"tprd", "max_fnr", "accuracy"}
+        logits, y = record.arrays["test/last"], record.arrays["test/y"]
+        right = logits.argmax(-1) == y
+        places = drawn_by_hand(record.data.tests, 7, len(y))
+        assert decoded(record.selected.resampled["accuracy"])[7] == pytest.approx(
+            right[places].mean() - right.mean(), abs=1e-3
+        )
+
+
+def test_a_test_set_that_each_seed_draws_is_not(store: ResultStore):
+    drawn = ran_on(toy_dataset(False, ()), WithoutTest, store)
+    held_out = ran_on(replace(toy_dataset(False, ()), test=None), ClassFairness, store)
+    assert drawn.selected.resampled == held_out.selected.resampled == {}
+    assert drawn.data.constant and held_out.data.constant and drawn.selected.floor
+
+
+def test_what_a_data_set_fits_on_the_training_rows_makes_no_other_test_set(store: ResultStore):
+    def fit(train: Split) -> Any:
+        middle = train.x.mean(0)
+        return lambda x: x - middle
+
+    dataset = replace(toy_dataset(False, ()), test=replace(toy_dataset(False, ()).train), fit=fit)
+    records = [ran_on(dataset, ClassFairness, store, seed=seed) for seed in (0, 1)]
+    assert records[0].data.tests == records[1].data.tests
+    assert all(record.selected.resampled for record in records)
+
+
+def test_the_oracle_is_the_first_best_epoch_on_the_test_set(store: ResultStore):
+    record = ran_on(toy_dataset(False, ()), ClassFairness, store)
+    values = record.history["test/tprd"]
+    assert record.selected.oracle == min(values)
+    assert record.selected.oracle_epoch == record.history["epoch"][values.index(min(values))]
+
+
+def test_a_metric_that_fails_for_a_constant_prediction_fails_no_run(store: ResultStore):
+    def fragile(p: Predictions, counts: torch.Tensor) -> torch.Tensor:
+        """Fails for predictions without doubt."""
+        if (p.logits.amin(-1) < -60_000).all():
+            raise ZeroDivisionError("no doubt")
+        return METRICS["accuracy"].function(p, counts)
+
+    class Fragile(ClassFairness):
+        name = "fragile"
+        metrics = ("fragile", "accuracy")
+
+    made = registry(toy_dataset(False, ()), Fragile)
+    made.offers["metrics"]["fragile"] = Offer(Metric(fragile, True), HERE)
+    request = Request("toy", "erm", "mlp", "fragile", options={"recipe.epochs": 2, "recipe.lr": 0.5})
+    record = one(resolve(request, Files(store.folder), made), store)
+    assert record.ok
+    assert record.data.constant == {} and "as a metric failed for them" in record.notes[-1]
+
+
+def test_a_protocol_may_conclude_by_validation(store: ResultStore):
+    class ByValidation(ClassFairness):
+        name = "by_validation"
+        concludes_by_validation = True
+        problem = "nothing"
+
+    record = ran_on(toy_dataset(False, ()), ByValidation, store)
+    assert (record.about.rule, record.about.problem) == ("best_val_accuracy", "nothing")
+    assert decoded(record.selected.resampled["accuracy"]).shape == (RESAMPLES,)

@@ -5,6 +5,7 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
@@ -14,13 +15,15 @@ from bench.data.files import Files
 from bench.errors import BenchError
 from bench.metrics import METRICS, Metric
 from bench.records.run import RunResult
+from bench.records.selections import RESAMPLES, encoded
 from bench.records.sidecar import Sidecar
 from bench.records.spec import digest
 from bench.registry import Offer, Plugin
+from bench.runs import rescoring
 from bench.runs.rescoring import scores
 from bench.store.claims import Claims
 from bench.store.predicted import sets_predicted
-from bench.store.rescored import PredictionsError, best_epoch, recomputed, rescored, value_under
+from bench.store.rescored import PredictionsError, best_epoch, context_recomputed, recomputed, rescored, value_under
 from bench.store.results import ResultStore
 from bench.store.verify import verify
 from tests.experiments import one
@@ -302,3 +305,26 @@ def test_verification_compares_the_metrics(out):
     path.write_text(json.dumps(values | {"digest": digest(values)}))
     done = bench("verify-store", "--out", out)
     assert done.exit_code == 1 and "test/ece is" in done.stderr and "1 problems" in done.stdout
+
+
+def test_what_the_numbers_stand_beside_is_computed_again(tmp_path):
+    """On a small real run; each forged number is named."""
+    assert bench(*RUN, "--out", tmp_path).exit_code == 0
+    store = ResultStore(tmp_path / "results")
+    (result,) = store.load()[0]
+    beside, selected = store.sidecar(result), result.selected
+    assert context_recomputed(result, beside, METRICS, rescoring.TestSet).different == []
+    assert context_recomputed(result, beside, METRICS, rescoring.TestSet).values == 1 + 3 + 1
+    drawn = {"accuracy": encoded(np.full(RESAMPLES, 0.5))}
+    for changed, what in (
+        ({"data": dataclasses.replace(result.data, constant={"tprd": 0.5})}, "data.constant.tprd"),
+        ({"selected": dataclasses.replace(selected, floor={"tprd": 0.9})}, "selected.floor.tprd"),
+        ({"selected": dataclasses.replace(selected, oracle=selected.oracle / 2)}, "the best epoch on the test set"),
+        ({"selected": dataclasses.replace(selected, resampled=drawn)}, "selected.resampled.accuracy"),
+    ):
+        wrong = dataclasses.replace(result, **changed)
+        (different,) = context_recomputed(wrong, beside, METRICS, rescoring.TestSet).different
+        assert different.startswith(what)
+    dataclasses.replace(result, data=dataclasses.replace(result.data, constant={"tprd": 0.5})).save(store.folder)
+    told = bench("verify-store", "--out", tmp_path)
+    assert told.exit_code == 1 and "data.constant.tprd is not that of its predictions" in told.output

@@ -16,7 +16,8 @@ from bench.tables.stats.paired import PairedDifference
 Make = Callable[..., RunResult]
 SPREAD = [-0.02, -0.01, 0.0, 0.01, 0.02]
 """Mean 0, standard deviation 0.01 sqrt(2.5), and a standard error of 0.01 / sqrt(2) over five seeds."""
-FIXED = {"tests": "one"}
+FIXED = {"tests": "one", "sizes": {"train": 1000, "test": 10**8}}
+"""One test set for all seeds, whose samples are so many that they add nothing to the errors."""
 COUNTS = {"train": [[30, 70]], "test": [[20, 30]]}
 """The most frequent class of training is that of 60 % of the test samples."""
 

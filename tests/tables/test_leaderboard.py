@@ -21,7 +21,7 @@ from bench.tables.conclusions import Verdict
 from bench.tables.pages.leaderboard import page_name
 from bench.tables.pages.made import COMMANDS
 from bench.tables.pages.papers import published
-from bench.tables.pages.ranking import METRIC, MOST, NOTES, SECOND
+from bench.tables.pages.ranking import METRIC, MOST, NOTES, SECOND, SEEDS_ALONE
 from bench.tables.rows import mean_and_error
 from tests.tables.pages import render, series_of
 
@@ -921,7 +921,8 @@ def test_each_column_has_a_note_in_whole_sentences(make_result: Make):
     ]
     assert between == ["Method", "Task", "Compared with", "Seeds", "Δ tprd"]
     named = {"Δ tprd": "Δ", "tprd ↓": METRIC, "accuracy ↑": METRIC, "ece ↓": METRIC}
-    assert {named.get(head, head) for head in (*ranked, *between)} == set(NOTES) == set(notes_of(results))
+    shown = {named.get(head, head) for head in (*ranked, *between)}
+    assert shown == set(NOTES) - {SEEDS_ALONE} == set(notes_of(results))
     for note in NOTES.values():
         assert note[0].isupper() and note.endswith(".")
 
@@ -936,4 +937,4 @@ def test_columns_that_no_table_has_have_no_note(make_result: Make):
 
 def test_each_verdict_is_explained():
     explained = re.findall("`([^`]*)`", NOTES["Verdict"])
-    assert sorted(explained) == sorted([*filter(None, map(str, Verdict)), "constant"])
+    assert sorted(explained) == sorted([*filter(None, map(str, Verdict)), "constant", "noise floor"])

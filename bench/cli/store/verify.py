@@ -48,7 +48,9 @@ def _metrics() -> "Mapping[str, Metric]":
 
 
 def _recompute(result: "RunResult", beside: "Sidecar") -> "Recomputed":
-    from bench.runs.rescoring import scores
-    from bench.store.rescored import recomputed
+    from bench.runs.rescoring import TestSet, scores
+    from bench.store.rescored import context_recomputed, recomputed
+    from bench.store.verify import Recomputed
 
-    return recomputed(result, beside, _metrics(), scores)
+    found = recomputed(result, beside, _metrics(), scores), context_recomputed(result, beside, _metrics(), TestSet)
+    return Recomputed(sum(one.values for one in found), [what for one in found for what in one.different])

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 NAMES = (
     *("protocol", "dataset", "task", "family", "main", "rule", "method", "model", "row", "metric", "unit"),
-    *("mean", "se", "seeds", "baseline", "difference", "low", "high", "p", "verdict", "rank_low", "rank_high", "cost"),
+    *("mean", "se", "seeds", "baseline", "difference", "low", "high", "seeds_low", "seeds_high", "p", "verdict", "rank_low", "rank_high", "cost"),
 )
 ESCAPED = {
     **{sign: f"\\{sign}" for sign in "&%$#_{}"},
@@ -43,7 +43,8 @@ def rows_frame(tasks: Iterable[Columns]) -> "pd.DataFrame":
     Returns:
         The table. Values and differences are fractions where the unit is `%`. `p`, `verdict` and the ranks are those of
         the metric that ranks, after Holm's correction for the family; the intervals of other metrics hold for
-        themselves alone.
+        themselves alone. `seeds_low` and `seeds_high` are the interval over the seeds alone, where the samples of a
+        test set that all seeds share make the other one wider.
     """
     import pandas as pd
 
@@ -78,7 +79,8 @@ def _values(one: Compared, metric: str) -> tuple[Any, ...]:
     mean, se = mean_se(list(values.values()))
     ranks = metric == one.row.ranked_by
     difference = _difference(one, metric)
-    ends = (difference.mean, difference.low, difference.high) if difference else (math.nan,) * 3
+    told = ("mean", "low", "high", "seeds_low", "seeds_high")
+    ends = [getattr(difference, name) if difference else math.nan for name in told]
     judged = (one.p, one.verdict.value, *(one.ranks or (None, None))) if ranks else (math.nan, "", None, None)
     baseline = one.baseline.name if one.baseline else ""
     cost = one.row.cost(one.baseline or one.row)

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from bench.tables.stats.paired import CONFIDENCE, FEWEST
+from bench.tables.stats.paired import FEWEST, quantile
 
 
 @dataclass(frozen=True)
@@ -13,7 +13,7 @@ class Wins:
 
     Attributes:
         share: the share of the common seeds for which a is better than b, a tie counting half.
-        low, high: its 95 % bootstrap interval.
+        low, high: its 95 % interval.
         n: the number of common seeds.
     """
 
@@ -26,9 +26,6 @@ class Wins:
 def wins(a: Mapping[int, float], b: Mapping[int, float], higher_is_better: bool = True) -> Wins:
     """The probability that a run of one method is better than that of the other with the same seed.
 
-    The interval is that of all resamples of the seeds, each as often as it is drawn, so that no random numbers are
-    needed: the sum of n draws has a distribution that is the n-fold convolution of that of one.
-
     Args:
         a, b: seed -> value.
         higher_is_better: whether larger values are.
@@ -36,7 +33,11 @@ def wins(a: Mapping[int, float], b: Mapping[int, float], higher_is_better: bool 
     Returns:
         NaN without a common seed or where a common value is not finite; with fewer than FEWEST of them no interval.
 
-    Source: Bouthillier et al. 2021, Accounting for variance in machine learning benchmarks, section 4.
+    Source: Bouthillier et al. 2021, Accounting for variance in machine learning benchmarks, section 4. Wilson 1927,
+    Probable inference, the law of succession, and statistical inference.
+
+    Departures: the interval is Wilson's. That of a bootstrap of the seeds, as in the first source, has no width where
+    all seeds agree, and holds the truth in 39 % of the cases with five seeds and a share of 90 %.
     """
     common = sorted(a.keys() & b.keys())
     sign = 1 if higher_is_better else -1
@@ -44,16 +45,10 @@ def wins(a: Mapping[int, float], b: Mapping[int, float], higher_is_better: bool 
     n = len(common)
     if not n or not all(map(math.isfinite, differences)):
         return Wins(math.nan, math.nan, math.nan, n)
-    halves = [1 + (difference > 0) - (difference < 0) for difference in differences]
-    share = sum(halves) / (2 * n)
+    share = sum(1 + (difference > 0) - (difference < 0) for difference in differences) / (2 * n)
     if n < FEWEST:
         return Wins(share, math.nan, math.nan, n)
-    import numpy as np
-
-    of_one = np.bincount(halves, minlength=3) / n
-    of_all = np.ones(1)
-    for _ in range(n):
-        of_all = np.convolve(of_all, of_one)
-    below = of_all.cumsum()
-    low, high = (int(np.searchsorted(below, level)) for level in ((1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2))
-    return Wins(share, low / (2 * n), high / (2 * n), n)
+    z = quantile(math.inf)
+    middle, half = share + z**2 / (2 * n), z * math.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
+    low, high = ((middle + side * half) / (1 + z**2 / n) for side in (-1, 1))
+    return Wins(share, max(low, 0.0), min(high, 1.0), n)

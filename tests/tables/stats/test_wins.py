@@ -1,8 +1,7 @@
-import itertools
 import math
 
-import numpy as np
 import pytest
+from scipy.stats import binomtest
 
 from bench.tables.stats.wins import wins
 
@@ -14,15 +13,14 @@ def test_by_hand_a_tie_counts_half() -> None:
     assert wins({0: 0.1, 1: 0.2, 2: 0.3}, {0: 0.2, 1: 0.3, 2: 0.1}, higher_is_better=False).share == 2 / 3
 
 
-@pytest.mark.parametrize("seed", range(4))
-def test_the_interval_is_that_of_all_resamples(seed: int) -> None:
-    """Of five seeds there are 5^5 resamples; their quantiles are those values that are at least the share below."""
-    differences = np.random.default_rng(seed).integers(-1, 2, 5).astype(float)
-    found = wins(dict(enumerate(differences)), dict.fromkeys(range(5), 0.0))
-    halves = (differences > 0) + 0.5 * (differences == 0)
-    means = np.sort([sum(drawn) / 5 for drawn in itertools.product(halves, repeat=5)])
-    low, high = (means[math.ceil(level * len(means)) - 1] for level in (0.025, 0.975))
-    assert (found.low, found.high) == pytest.approx((low, high), abs=1e-12)
+@pytest.mark.parametrize("better", range(6))
+def test_the_interval_is_wilsons(better: int) -> None:
+    """As scipy and statsmodels have it."""
+    proportion = pytest.importorskip("statsmodels.stats.proportion")
+    found = wins(dict.fromkeys(range(5), 0.5), {seed: float(seed >= better) for seed in range(5)})
+    low, high = binomtest(better, 5).proportion_ci(method="wilson")
+    assert (found.low, found.high) == pytest.approx((low, high), abs=1e-9)
+    assert (found.low, found.high) == pytest.approx(proportion.proportion_confint(better, 5, method="wilson"), abs=1e-9)
 
 
 def test_too_few_and_undefined_values_have_no_interval() -> None:

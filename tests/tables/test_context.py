@@ -1,0 +1,169 @@
+"""What rows stand beside: the samples of a fixed test set, the constant prediction, the noise floor, the oracle."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import scipy.stats
+
+from bench.columns.table import columns_of
+from bench.records.run import LAST, RunResult, best_val
+from bench.records.selections import RESAMPLES, encoded
+from bench.tables.comparisons import difference_of, error_of_samples, rules_of
+from bench.tables.conclusions import Verdict, conclude
+from bench.tables.context import constant_values, floors, oracle_values
+from bench.tables.rows import Row, rows_of
+from tests.tables.pages import render
+
+Make = Callable[..., RunResult]
+Drawn = Mapping[str, np.ndarray]
+FIXED = {"tests": "one", "sizes": {"train": 1000, "test": 400}}
+ERM = [0.10, 0.12, 0.11, 0.09, 0.13]
+OURS = [0.08, 0.09, 0.10, 0.07, 0.11]
+
+
+def beside(result: RunResult, drawn: Drawn | None = None, **entries: object) -> RunResult:
+    """The record with what its numbers stand beside."""
+    texts = {name: encoded(values) for name, values in (drawn or {}).items()}
+    return replace(result, selected=replace(result.selected, resampled=texts, **entries))
+
+
+def runs(
+    make: Make, method: str, tprd: Sequence[float], drawn: Sequence[Drawn] = (), **fields: object
+) -> list[RunResult]:
+    found = [
+        make(method, seed, test={"tprd": value, "accuracy": 0.9}, **{"data": FIXED} | fields)
+        for seed, value in enumerate(tprd)
+    ]
+    return [beside(one, of) for one, of in zip(found, drawn, strict=True)] if drawn else found
+
+
+def rows(results: Sequence[RunResult]) -> dict[str, Row]:
+    return {row.label: row for row in rows_of(columns_of(results))}
+
+
+def two_rows(make: Make, tprd: Sequence[float] = OURS, **fields: object) -> tuple[Row, Row, np.ndarray]:
+    """Two methods with drawn test sets, and the mean over the seeds of the differences on each."""
+    generator = np.random.default_rng(0)
+    both = generator.normal(scale=0.03, size=(2, 5, RESAMPLES)).astype(np.float16)
+    drawn = [[{"tprd": of_seed} for of_seed in of] for of in both]
+    found = rows([*runs(make, "erm", ERM, drawn[0], **fields), *runs(make, "ours", tprd, drawn[1], **fields)])
+    return found["ours"], found["erm"], (both[1].astype(float) - both[0].astype(float)).mean(axis=0)
+
+
+def test_the_samples_of_a_fixed_test_set_add_to_the_error_of_the_seeds(make_result: Make) -> None:
+    ours, erm, drawn = two_rows(make_result)
+    found = difference_of(ours, erm, "tprd", LAST)
+    differences = np.subtract(OURS, ERM)
+    of_seeds, of_samples = differences.var(ddof=1) / 5, drawn.var(ddof=1)
+    freedom = 4 * ((of_seeds + of_samples) / of_seeds) ** 2
+    law = scipy.stats.t(freedom, differences.mean(), math.sqrt(of_seeds + of_samples))
+    assert (found.low, found.high) == pytest.approx(law.interval(0.95), rel=1e-9)
+    assert found.p == pytest.approx(2 * law.sf(0), rel=1e-9)
+    alone = scipy.stats.ttest_1samp(differences, 0).confidence_interval()
+    assert (found.seeds_low, found.seeds_high) == pytest.approx(tuple(alone), rel=1e-9)
+    assert found.low < found.seeds_low and found.seeds_high < found.high
+
+
+def test_differences_that_are_the_same_for_all_seeds_are_not_certain(make_result: Make) -> None:
+    ours, erm, drawn = two_rows(make_result, [value - 0.01 for value in ERM])
+    found = difference_of(ours, erm, "tprd", LAST)
+    half = scipy.stats.norm.ppf(0.975) * drawn.std(ddof=1)
+    assert (found.low, found.high) == pytest.approx((-0.01 - half, -0.01 + half), rel=1e-6)
+
+
+def test_without_drawn_test_sets_accuracies_have_that_of_independent_samples(make_result: Make) -> None:
+    found = rows([*runs(make_result, "erm", ERM), *runs(make_result, "ours", OURS)])
+    error = error_of_samples(found["ours"], found["erm"], "accuracy", LAST)
+    assert error == pytest.approx(math.sqrt(2 * 0.9 * 0.1 / 400), rel=1e-12)
+    assert math.isnan(error_of_samples(found["ours"], found["erm"], "tprd", LAST))
+
+
+@pytest.mark.parametrize("missing", [{"rule": "best_val_accuracy"}, {"metric": "max_fnr"}])
+def test_another_rule_or_metric_has_none(make_result: Make, missing: dict[str, str]) -> None:
+    ours, erm, _ = two_rows(make_result)
+    asked = {"metric": "tprd", "rule": LAST} | missing
+    assert math.isnan(error_of_samples(ours, erm, **asked))
+
+
+def test_where_each_seed_draws_its_test_set_the_overlap_says_it(make_result: Make) -> None:
+    generator = np.random.default_rng(0)
+    drawn = [{"tprd": generator.normal(size=RESAMPLES)} for _ in range(5)]
+    data = [{"tests": str(seed), "sizes": {"train": 100, "test": 50}} for seed in range(5)]
+    found = rows(
+        [
+            beside(make_result(method, seed, test={"tprd": value, "accuracy": 0.9}, data=data[seed]), drawn[seed])
+            for method, values in (("erm", ERM), ("ours", OURS))
+            for seed, value in enumerate(values)
+        ]
+    )
+    assert error_of_samples(found["ours"], found["erm"], "tprd", LAST) == 0
+    assert difference_of(found["ours"], found["erm"], "tprd", LAST).test_se == 0
+
+
+def test_other_test_sets_are_not_taken_for_the_same(make_result: Make) -> None:
+    ours, erm, _ = two_rows(make_result)
+    _, other, _ = two_rows(make_result, data=FIXED | {"tests": "two"})
+    assert math.isnan(error_of_samples(ours, other, "tprd", LAST))
+    assert not math.isnan(error_of_samples(ours, erm, "tprd", LAST))
+
+
+def test_the_verdict_is_that_of_the_wider_interval(make_result: Make) -> None:
+    ours, erm, _ = two_rows(make_result)
+    (found,) = [one for one in conclude([ours, erm], LAST) if one.row is ours]
+    assert found.verdict is Verdict.OPEN and found.difference
+    assert found.difference.seeds_high < 0  # the seeds alone would have said better
+    assert found.seeds_needed is None  # no number of seeds makes the error of the samples smaller
+
+
+def test_the_page_shows_both_intervals_and_says_what_they_are_of(make_result: Make) -> None:
+    ours, erm, _ = two_rows(make_result)
+    (page,) = render([*(ours.runs[seed].record for seed in range(5)), *(erm.runs[seed].record for seed in range(5))])
+    text = render([*(ours.runs[s].record for s in range(5)), *(erm.runs[s].record for s in range(5))])[page]
+    assert "intervals have the error of its 400 samples beside that of the seeds." in text
+    assert "| Δ tprd | Seeds alone |" in text
+    found = difference_of(ours, erm, "tprd", LAST)
+    assert f"| [{100 * found.seeds_low:+.2f}, {100 * found.seeds_high:+.2f}] |" in text
+
+
+def test_the_rows_of_a_page_stand_beside_a_constant_and_the_noise_floor(make_result: Make) -> None:
+    data = FIXED | {"counts": {"train": [[30, 70]], "test": [[160, 240]]}, "constant": {"tprd": 0.0, "accuracy": 0.6}}
+    results = [
+        beside(one, floor={"tprd": 0.031 + 0.001 * one.spec.seed}, oracle_epoch=2, oracle=one.spec.seed / 100)
+        for one in [*runs(make_result, "erm", ERM, data=data), *runs(make_result, "ours", OURS, data=data)]
+    ]
+    found = rows(results)
+    assert constant_values(found["erm"], "tprd") == dict.fromkeys(range(5), 0.0)
+    assert floors(found["erm"], "tprd") == pytest.approx([0.031, 0.032, 0.033, 0.034, 0.035])
+    assert floors(found["erm"], "accuracy") == []
+    assert oracle_values(found["ours"]) == {seed: seed / 100 for seed in range(5)}
+    (text,) = render(results).values()
+    lines = [line.split(" | ") for line in text.splitlines()]
+    (constant,) = [line for line in lines if "*always 'yes'*" in line and "constant" in line][:1]
+    assert constant[2] == "0.00 ± 0.00" and "60.00 ± 0.00" in constant
+    (floor,) = [line for line in lines if "*groups alike*" in line]
+    assert floor[2] == "3.30" and "noise floor" in floor
+    assert "Groups with one true rate would have tprd 3.30 % by chance." in text
+    assert "| ours | tprd | 2.00 ± 0.71 | -7.00 ± 0.77 | last epoch | 5 |" in text
+
+
+def test_a_disparity_below_its_floor_is_none(make_result: Make) -> None:
+    results = [beside(one, floor={"tprd": 0.2}) for one in runs(make_result, "erm", ERM)]
+    results += [beside(one, floor={"tprd": 0.2}) for one in runs(make_result, "ours", OURS)]
+    (text,) = render(results).values()
+    assert "tprd 20.00 % by chance: that of erm shows no disparity." in text
+
+
+def test_the_rule_that_a_task_is_concluded_by_comes_first(make_result: Make) -> None:
+    best = {"tprd": 0.1, "accuracy": 0.9}
+    about = {"rule": best_val("accuracy")}
+    results = [
+        make_result(method, seed, test={"tprd": value, "accuracy": 0.9}, best=best, about=about, data=FIXED)
+        for method, values in (("erm", ERM), ("ours", OURS))
+        for seed, value in enumerate(values)
+    ]
+    assert rules_of(rows_of(columns_of(results))) == [best_val("accuracy"), LAST]
+    (text,) = render(results).values()
+    assert text.index("## Best validation accuracy") < text.index("<summary>Last epoch</summary>")
