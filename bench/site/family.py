@@ -72,5 +72,5 @@ def _line(about: dict[str, str], columns: Sequence[Column], cells: Iterable[str]
         if column.kind == "name":
             parts.append(f'<th scope="row">{cell}</th>')
         else:
-            parts.append(f"<td{attributes({'class': CELLS[column.kind], 'data-h': column.head})}{hint}>{cell}</td>")
+            parts.append(f"<td{attributes({'class': CELLS[column.kind]})}{hint}>{cell}</td>")
     return f"<tr{attributes(about)}>{''.join(parts)}</tr>"

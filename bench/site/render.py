@@ -7,6 +7,7 @@ from bench.site.assets import SCRIPT, document, script
 from bench.site.front import front
 from bench.site.markdown import SCHEME, Resolve, blocks, sections
 from bench.site.page import Source, file_of, page
+from bench.site.rows.pictured import Pictures
 from bench.site.text import place
 from bench.tables.markdown import folded
 
@@ -17,13 +18,16 @@ README = "README.md"
 """The front page of the markdown pages."""
 
 
-def render(sources: Sequence[Source], markdown: str, others: Mapping[str, str]) -> dict[str, str]:
+def render(
+    sources: Sequence[Source], markdown: str, others: Mapping[str, str], pictures: Pictures | None = None
+) -> dict[str, str]:
     """The files of the site.
 
     Args:
         sources: what the pages of runs are made from.
         markdown: the front page as markdown.
         others: file name -> text of further markdown pages, such as that of the throughput.
+        pictures: finds the images of samples, from the data; None: no images are shown, and no data are read.
 
     Returns:
         File name, with that of the folder -> content. The same records give the same bytes.
@@ -31,7 +35,7 @@ def render(sources: Sequence[Source], markdown: str, others: Mapping[str, str]) 
     ordered = sorted(sources, key=lambda source: source.name)
     resolve = _resolver([*(source.name for source in ordered), *others])
     files = {INDEX: front(markdown, ordered, resolve)}
-    files |= {source.file: page(source, resolve) for source in ordered}
+    files |= {source.file: page(source, resolve, pictures) for source in ordered}
     for name, text in sorted(others.items()):
         files[file_of(name)] = _other(text, name, resolve)
     files[SCRIPT] = script()

@@ -1,6 +1,8 @@
 """What the weights that lie beside a record say of its training samples. Nothing here imports torch."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -17,6 +19,74 @@ WIDE = 20
 """The largest over the smallest weight from which an axis is logarithmic."""
 RARE = 0.005
 """The part of the samples on either side whose weights the axis leaves out."""
+
+
+@dataclass(frozen=True)
+class Weights:
+    """The weights of the last epoch of a run, of its training samples.
+
+    Attributes:
+        relative: [N], over the mean of those that are known; NaN for a sample that was never drawn.
+        given: [N], whether a sample is one of the given; else the method has made it.
+        y, group: [N], class and group.
+        true: [N], the class before a protocol changed labels; -1 where it is not known.
+    """
+
+    relative: Array
+    given: NDArray[np.bool_]
+    y: NDArray[np.int64]
+    group: NDArray[np.int64]
+    true: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, stored: Arrays, classes: int, groups: int) -> "Weights | None":
+        """The weights that lie beside a record.
+
+        Args:
+            stored: the arrays of a run.
+            classes, groups: how many there are.
+
+        Returns:
+            None where there are none, or they are not what is stored: finite numbers with a mean above zero, each of
+            one of the classes and groups.
+        """
+        try:
+            return cls._of(stored, classes, groups)
+        except (LookupError, ValueError, TypeError):
+            return None
+
+    @classmethod
+    def _of(cls, stored: Arrays, classes: int, groups: int) -> "Weights | None":
+        weights = stored["train/weight"].astype(np.float64)
+        y, group = (stored[f"train/{part}"].astype(np.int64) for part in ("y", "group"))
+        true, origin = true_classes(stored), stored.get("train/origin", np.zeros(len(weights)))
+        true = np.full(len(weights), -1) if true is None else true
+        if not (weights.ndim == 1 and weights.shape == y.shape == group.shape == origin.shape == true.shape):
+            return None
+        in_range = _within(y, 0, classes) and _within(group, 0, groups) and _within(true, -1, classes)
+        if not in_range or np.isinf(weights).any() or not np.nansum(weights) > 0:
+            return None
+        return cls(weights / np.nanmean(weights), origin >= 0, y, group, true)
+
+    @cached_property
+    def known(self) -> Array:
+        """The weights without those that are not known."""
+        return self.relative[~np.isnan(self.relative)]
+
+    @property
+    def wrong(self) -> NDArray[np.bool_]:
+        """Whether the label of each sample with a known weight is wrong."""
+        wrong: NDArray[np.bool_] = (self.true >= 0) & (self.true != self.y)
+        return wrong[~np.isnan(self.relative)]
+
+    @property
+    def effective(self) -> float:
+        """Kish's effective sample size, as a share of the samples."""
+        return float(self.known.mean() ** 2 / (self.known**2).mean())
+
+
+def _within(values: NDArray[np.int64], low: int, end: int) -> bool:
+    return bool(len(values)) and low <= values.min() and int(values.max()) < end
 
 
 def known(stored: Arrays) -> NDArray[Any]:

@@ -6,7 +6,7 @@ import re
 import pytest
 
 from bench.records.run import RunResult
-from bench.site.curves import BOTTOM, TOP
+from bench.site.rows.curves import BOTTOM, TOP
 from tests.site.read import Element, read, rows, site
 from tests.store.made import predicted
 
