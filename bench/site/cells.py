@@ -231,10 +231,19 @@ def _wins(one: Compared) -> str:
 
 def _costs(compared: Sequence[Compared]) -> list[str]:
     """The training time relative to the baseline's."""
-    costs = [one.row.cost(one.row if one.verdict is Verdict.BASELINE else one.baseline) for one in compared]
+    costs = [cost_of(one) for one in compared]
     if not any(cost and one.baseline for one, cost in zip(compared, costs, strict=True)):
         return []
     return ["–" if cost is None else f"{cost:.2f} ×" for cost in costs]
+
+
+def cost_of(one: Compared) -> float | None:
+    """The training time of a row relative to the baseline's; None where no machine ran both.
+
+    Args:
+        one: the row.
+    """
+    return one.row.cost(one.row if one.verdict is Verdict.BASELINE else one.baseline)
 
 
 def _rank(one: Compared) -> str:
