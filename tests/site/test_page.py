@@ -65,7 +65,14 @@ def test_a_number_tells_its_seeds_and_does_not_break(results):
     hints = {cell.text.split(" ")[0]: cell.about["title"] for cell in line.all("td") if "title" in cell.about}
     assert hints["30.33"] == "seeds 0 to 5: 30.00, 31.00, 29.00, 30.00, 30.00, 32.00"
     assert hints[""] == "seeds 0 to 5: -10.00, -11.00, -9.00, -11.00, -9.00, -11.00"
+    assert hints["-10.00"].endswith(f"\nseeds 0 to 5: {', '.join(['-10.00'] * 6)}")
     assert hints["82.50"] == "seeds 0 to 5: 80.00, 81.00, 82.00, 83.00, 84.00, 85.00"
+
+
+def test_the_accuracy_of_the_constant_prediction_tells_its_seeds(results):
+    line = family_of(site(results)[PAGE]).one("tr", kind="always")
+    (hint,) = [cell.about["title"] for cell in line.all("td") if "title" in cell.about]
+    assert hint == f"seeds 0 to 5: {', '.join(['60.00'] * 6)}"
 
 
 def test_seeds_that_do_not_begin_at_zero_are_named(make_result):
