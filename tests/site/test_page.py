@@ -65,8 +65,26 @@ def test_a_number_tells_its_seeds_and_does_not_break(results):
     hints = {cell.text.split(" ")[0]: cell.about["title"] for cell in line.all("td") if "title" in cell.about}
     assert hints["30.33"] == "seeds 0 to 5: 30.00, 31.00, 29.00, 30.00, 30.00, 32.00"
     assert hints[""] == "seeds 0 to 5: -10.00, -11.00, -9.00, -11.00, -9.00, -11.00"
-    assert hints["-10.00"].endswith(f"\nseeds 0 to 5: {', '.join(['-10.00'] * 6)}")
+    assert hints["-10.00"] == f"seeds 0 to 5: {', '.join(['-10.00'] * 6)}"
     assert hints["82.50"] == "seeds 0 to 5: 80.00, 81.00, 82.00, 83.00, 84.00, 85.00"
+
+
+def test_a_difference_in_accuracy_tells_its_interval_and_its_seeds(make_result):
+    """Differences of 1, 2 and 6 points: a mean of 3, a standard error of the root of 7/3, and t = 4.302653."""
+    more = {"erm": (0, 0, 0), "learner": (1, 2, 6)}
+    results = [
+        make_result(method, seed, test={"tprd": 0.1 + seed * points / 100, "accuracy": 0.8 + points / 100}, data=DATA)
+        for method, of in more.items()
+        for seed, points in enumerate(of)
+    ]
+    (line,) = (line for line in rows_of_family(site(results)[PAGE]) if "learner" in line.text)
+    (hint,) = (cell.about["title"] for cell in line.all("td") if cell.text == "+3.00")
+    half = 4.302653 * math.sqrt(7 / 3)
+    assert hint == f"95 % interval: {3 - half:+.2f} to {3 + half:+.2f}\nseeds 0 to 2: +1.00, +2.00, +6.00"
+
+
+def rows_of_family(html: str) -> list[Element]:
+    return list(family_of(html).one("tbody").all("tr"))
 
 
 def test_the_accuracy_of_the_constant_prediction_tells_its_seeds(results):
