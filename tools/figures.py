@@ -25,7 +25,8 @@ PAGE = ROOT / "leaderboards/figures.md"
 EPOCHS = [1, 10, 100, 1000, 10_000]
 """Those of a table whose comment names none."""
 COMMANDS = re.compile(r"```\n(.*?)```", re.DOTALL)
-IMAGE = re.compile(r"!\[.*?\]\((.*?)\)")
+IMAGE = re.compile(r"!\[(.*?)\]\((.*?)\)")
+"""What the picture shows, for those who do not see it, and its file."""
 TABLE = re.compile(r"<!-- (.*) -->\n((?:\|.*\n)*)")
 """The comment, and the lines of the table below it."""
 
@@ -37,6 +38,7 @@ class Section:
     Args:
         prose: What is said of the picture, with the heading.
         commands: The lines that make it, the last of which draws it.
+        alt: What it shows, in words.
         image: Its file.
         columns: Columns of the history that are in its table, or `counts` of training samples.
         epochs: The epochs in the table.
@@ -45,6 +47,7 @@ class Section:
 
     prose: str
     commands: list[str]
+    alt: str
     image: Path
     columns: list[str]
     epochs: list[int]
@@ -155,7 +158,8 @@ def section_of(text: str, folder: Path) -> Section:
     return Section(
         prose=text[: commands.start()],
         commands=commands[1].replace("\\\n", " ").splitlines(),
-        image=folder / image[1],
+        alt=image[1],
+        image=folder / image[2],
         columns=columns.split(),
         epochs=[int(epoch) for epoch in epochs.split()] or EPOCHS,
         cells=cells[2],

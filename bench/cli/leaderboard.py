@@ -14,13 +14,17 @@ import click
 
 from bench.cli.common import out_option, say, warn_of
 from bench.cli.store.drawn import shown_of
-from bench.errors import BenchError, StoreError
+from bench.cli.store.recorded import images_asked, images_options
+from bench.errors import BenchError, OptionError, StoreError
 from bench.text import join_first, shell_line
 
 if TYPE_CHECKING:
     from bench.columns.lines import Stamp
     from bench.columns.table import Columns
+    from bench.site.rows.pictured import Pictures
     from bench.tables.pages.leaderboard import Page
+
+    MakesImages = Callable[[], Pictures]
 
 FOLDERS = ("results", "throughput", "corruptions")
 """Of the records of runs, of steps and of corruptions."""
@@ -40,26 +44,42 @@ ATTEMPTS = 5
 @out_option
 @click.option("--check", is_flag=True, help="Write nothing. Exit with code 1 if a table is not what the records give.")
 @click.option("--html", is_flag=True, help="Write, or check, the same pages as a site in the subfolder 'html' too.")
-def leaderboard(out: Path, check: bool, html: bool) -> None:
+@images_options
+def leaderboard(out: Path, check: bool, html: bool, **asked: Any) -> None:
     """Render the records as markdown tables.
 
     There is one page for each protocol and data set, one for the throughput and one for the cost of the corruptions.
-    The site has the same pages; `bench view` opens it.
+    The site has the same pages; `bench view` opens it. It tells samples by their numbers, classes and weights, and
+    reads no data. With --images their images are in it too, where the data set has some and its files are there: those
+    of the first rows, 2 MB for each page at the most. The licence of the data stands beside them: look at it before you
+    publish the site.
 
     A record that cannot be used is named and left out of the pages, and no page is removed then. The exit code is 1 if
     there is one, and 2 if a page cannot be written. A page whose records are gone is removed, unless all records are:
     then the folder may be another than was meant, nothing is changed and the exit code is 2.
     """
+    if asked["images"] and not html:
+        raise OptionError("--images is for the site: give --html too")
+    images = images_asked(**asked)
     check_folder(out, html)
     if not check:
-        tables = write_tables(out, html)
+        tables = write_tables(out, html, images)
         say("\n".join(map(str, tables.written)) or "no records")
         sys.exit(0 if tables.whole else 1)
-    pages, whole = _pages(out, keep=False, html=html)
+    pages, whole = _pages(out, keep=False, html=html, images=images)
     stale = [name for name, text in pages.items() if _text(out / name) != text]
     stale += [path.name for path in _tables(out, html) if path.relative_to(out).as_posix() not in pages]
     if stale:
-        again = shell_line(["bench", "leaderboard", "--out", str(out), *(["--html"] if html else [])])
+        again = shell_line(
+            [
+                "bench",
+                "leaderboard",
+                "--out",
+                str(out),
+                *(["--html"] if html else []),
+                *(["--images"] if images else []),
+            ]
+        )
         say(f"stale in {out}: {', '.join(stale)}; run `{again}`", err=True)
     if stale or not whole:
         sys.exit(1)
@@ -94,12 +114,13 @@ class Tables(NamedTuple):
     whole: bool
 
 
-def write_tables(out: Path, html: bool = False) -> Tables:
+def write_tables(out: Path, html: bool = False, images: "MakesImages | None" = None) -> Tables:
     """Write the tables that the records give, and remove those that they no longer give.
 
     Args:
         out: The folder of the tables.
         html: Whether to write the site too; if not, one that is there stays as it is.
+        images: Makes what finds the images of samples for the site; None for a site without.
 
     Where a record, or the folder that a table comes from, cannot be read, no table is removed, which is said. What
     killed processes were writing in the folder, and in those of records and checkpoints, is removed too.
@@ -114,16 +135,16 @@ def write_tables(out: Path, html: bool = False) -> Tables:
         remove_abandoned(folder)
     for _ in range(ATTEMPTS):
         seen = _seen(out)
-        tables = _write_once(out, seen[FOLDERS[0]], html)
+        tables = _write_once(out, seen[FOLDERS[0]], html, images)
         if _seen(out) == seen:
             break
     return tables
 
 
-def _write_once(out: Path, stamps: "Mapping[str, Stamp] | None", html: bool) -> Tables:
+def _write_once(out: Path, stamps: "Mapping[str, Stamp] | None", html: bool, images: "MakesImages | None") -> Tables:
     from bench.records.files import write_whole
 
-    pages, whole = _pages(out, stamps, html=html)
+    pages, whole = _pages(out, stamps, html=html, images=images)
     failures = []
     for name, text in pages.items():
         try:
@@ -200,7 +221,11 @@ def _without_looking_for_circles() -> Iterator[None]:
 
 @_without_looking_for_circles()
 def _pages(
-    out: Path, stamps: "Mapping[str, Stamp] | None" = None, keep: bool = True, html: bool = False
+    out: Path,
+    stamps: "Mapping[str, Stamp] | None" = None,
+    keep: bool = True,
+    html: bool = False,
+    images: "MakesImages | None" = None,
 ) -> tuple[dict[str, str], bool]:
     """The tables and pictures by file name, and whether every record could be read and shown.
 
@@ -209,6 +234,7 @@ def _pages(
         stamps: The files of the records of runs, where they were looked at just now.
         keep: Whether the columns of the records may be kept, so that they are not read again.
         html: Whether the site is made too.
+        images: Makes what finds its images; None for a site without.
     """
     from bench.columns.reading import read_columns
     from bench.records.json_file import load
@@ -236,7 +262,7 @@ def _pages(
     front = _front(of_tasks, pages, board)
     if html and front:
         columns_of = {page_of(columns): columns.without(not_shown) for columns in tasks}
-        pages |= _own(_site(columns_of, of_tasks, pages, *front.values()), out)
+        pages |= _own(_site(columns_of, of_tasks, pages, front[FRONT], images), out)
     return pages | {name: text for name, text in front.items() if _is_own(out / name)}, not unused
 
 
@@ -252,7 +278,11 @@ def _front(of_tasks: "Mapping[str, Page]", pages: Mapping[str, str], board: Sequ
 
 
 def _site(
-    columns: "Mapping[str, Columns]", of_tasks: "Mapping[str, Page]", pages: Mapping[str, str], front: str
+    columns: "Mapping[str, Columns]",
+    of_tasks: "Mapping[str, Page]",
+    pages: Mapping[str, str],
+    front: str,
+    images: "MakesImages | None",
 ) -> dict[str, str]:
     """The files of the site. `columns` are those of the runs of each page."""
     from bench.site.page import Source
@@ -260,7 +290,7 @@ def _site(
 
     sources = [Source(name, page.text, page.summary, columns[name]) for name, page in of_tasks.items()]
     others = {name: text for name, text in pages.items() if name.endswith(".md") and name not in of_tasks}
-    return render(sources, front, others)
+    return render(sources, front, others, images() if images else None)
 
 
 def _own(files: Mapping[str, str], out: Path) -> dict[str, str]:

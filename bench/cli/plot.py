@@ -9,15 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bench.cli.common import data_dir_option, installed, say, settings_option, unofficial_option, warn_of
+from bench.cli.common import data_dir_option, say, settings_option, unofficial_option, warn_of
 from bench.errors import BenchError, OptionError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from bench.columns.run import Run
-    from bench.data.dataset import Dataset
-    from bench.data.split import Splits
     from bench.plots.select import Arrays, Series
 
 KINDS = (
@@ -217,13 +214,14 @@ def _over_training(series: "Sequence[Series]", columns: list[str]) -> list[str]:
 
 def _surfaces(series: "Sequence[Series]", title: str, asked: dict[str, Any]) -> "Figure":
     """The surfaces of the first run of each series; its training data are read from the data files."""
+    from bench.cli.store.recorded import data_of
     from bench.plots import surfaces
 
     arrays = [one.first.arrays for one in series]
     surfaces.epochs_of(arrays)  # raises before any data file is read
     points = []
     for one in series:
-        train = _data_of(one.first, asked)[1].train
+        train = data_of(one.first, asked["data_dir"], asked["allow_unofficial_data"])[1].train
         points.append((train.x.numpy(), train.y.numpy()))
     return surfaces.surfaces(series, arrays, points, title)
 
@@ -244,8 +242,9 @@ def _weighted(series: "Sequence[Series]") -> "tuple[list[Series], list[list[Arra
 
 def _images(series: "Sequence[Series]", title: str, asked: dict[str, Any]) -> "Figure":
     """The images of the first run of the only method that weights samples, which are read from the data files."""
-    from bench.data.split import Split
-    from bench.plots import images, mislabelled
+    from bench.cli.store.recorded import data_of, training_inputs
+    from bench.plots import images
+    from bench.store.weighted import extremes, true_classes, weights_of_given
 
     weighted, arrays = _weighted(series)
     if len(weighted) > 1:
@@ -253,36 +252,9 @@ def _images(series: "Sequence[Series]", title: str, asked: dict[str, Any]) -> "F
         raise BenchError(f"images are of one method with its settings: choose one of {labels} with --method or -o")
     one = weighted[0]
     stored = arrays[0][0]
-    dataset, splits = _data_of(one.first, asked)
+    dataset, splits = data_of(one.first, asked["data_dir"], asked["allow_unofficial_data"])
     if len(dataset.shape) != 3:
         raise BenchError(f"{dataset.name} has no images")
-    x = splits.train.x
-    weights = stored["train/weight"].copy()
-    origin = stored.get("train/origin")
-    if origin is not None:  # the method has made its training data: a sample that is none of the given has no image
-        weights[origin < 0] = float("nan")
-    places = list(images.extremes(weights))
-    if "train/position" in stored:  # the protocol has chosen the training data anew
-        x = Split.cat([splits.train, splits.val]).x
-        places = [stored["train/position"][part] for part in places]
-    if origin is not None:
-        places = [origin[part] for part in places]
-    shown = [x[part.tolist()].numpy() for part in places]
-    return images.images(one, weights, stored["train/y"], shown, title, mislabelled.true_classes(stored))
-
-
-def _data_of(result: "Run", asked: dict[str, Any]) -> "tuple[Dataset, Splits]":
-    """The data set of a record, and its splits. Raises BenchError where the data or the defaults are others by now."""
-    from bench.data.files import Files, default_root
-    from bench.runs.build import splits_of
-    from bench.runs.experiment import Request
-    from bench.runs.resolve import resolve
-
-    files = Files(asked["data_dir"] or default_root(), allow_unofficial=asked["allow_unofficial_data"])
-    spec = result.spec
-    protocol = spec.protocol_name
-    request = Request(spec.dataset, spec.method, spec.model, protocol, spec.changed, spec.validation)
-    experiment = resolve(request, files, installed())
-    if experiment.spec(spec.seed).key != spec.key or not result.data.may_be(experiment.dataset.content):
-        raise BenchError(f"{spec.dataset}: the data or the defaults are no longer those of the record: run it again")
-    return experiment.dataset, splits_of(experiment, spec.seed)
+    weights = weights_of_given(stored)
+    shown = [training_inputs(splits, stored, part).numpy() for part in extremes(weights)]
+    return images.images(one, weights, stored["train/y"], shown, title, true_classes(stored))

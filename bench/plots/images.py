@@ -10,24 +10,7 @@ from numpy.typing import NDArray
 
 from bench.plots.select import Series
 from bench.plots.style import COLORS, new_figure
-
-SHOWN = 10
-
-
-def extremes(weights: NDArray[Any], number: int = SHOWN) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The samples with the largest and with the smallest weights; of equal weights the first ones.
-
-    Args:
-        weights: [N]; samples whose weight is NaN are left out.
-        number: how many of each there are. Default: 10.
-
-    Returns:
-        Positions of those with the largest weights, largest first, and of those with the smallest, smallest first.
-    """
-    known = np.flatnonzero(~np.isnan(weights))
-    down = known[np.argsort(weights[known], kind="stable")]
-    up = known[np.argsort(-weights[known], kind="stable")]
-    return up[:number], down[:number]
+from bench.store.weighted import SHOWN, extremes
 
 
 def images(

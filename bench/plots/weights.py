@@ -11,8 +11,10 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from bench.errors import BenchError
-from bench.plots.mislabelled import (
-    MOST_SERIES,
+from bench.plots.mislabelled import MOST_SERIES
+from bench.plots.select import Array, Arrays, Series, seeds, shared, shared_note
+from bench.plots.style import COLORS, GREY, in_lines, new_figure
+from bench.store.weighted import (
     beyond,
     bins,
     clipped,
@@ -23,8 +25,6 @@ from bench.plots.mislabelled import (
     separation,
     told,
 )
-from bench.plots.select import Array, Arrays, Series, seeds, shared, shared_note
-from bench.plots.style import COLORS, GREY, in_lines, new_figure
 
 MOST_ROWS, EXTREMES = 20, 5
 """Groups up to which each has its row; of more, so many with the largest and with the smallest mean weights do."""

@@ -13,6 +13,7 @@ from bench.tables.names import Names
 from bench.tables.pages.front import SIGNS
 from bench.tables.pages.ranking import DEFAULT, MOST, RankedFamily
 from bench.tables.rows import ACCURACY, Row, mean_and_error, scale_of
+from bench.tables.stats.paired import PairedDifference
 
 SEEDS = 30
 """So many values are told when the pointer rests on a mean."""
@@ -168,6 +169,17 @@ def hint(values: Mapping[int, float], unit: str, form: str = ".2f") -> str:
         unit: of the metric.
         form: of a number.
     """
+    return title([seeds_told(values, unit, form)] if values else [])
+
+
+def seeds_told(values: Mapping[int, float], unit: str, form: str = ".2f") -> str:
+    """The value of each seed, in a line.
+
+    Args:
+        values: by seed, one or more.
+        unit: of the metric.
+        form: of a number.
+    """
     factor = scale_of(unit)
     told = {
         seed: f"{factor * values[seed]:{form}}" if math.isfinite(values[seed]) else "undefined"
@@ -176,8 +188,8 @@ def hint(values: Mapping[int, float], unit: str, form: str = ".2f") -> str:
     more = f" and {len(values) - SEEDS:,} more" if len(values) > SEEDS else ""
     if list(told) == list(range(len(told))):
         begin = f"seeds 0 to {len(told) - 1}: " if len(told) > 1 else "seed 0: "
-        return title([f"{begin}{', '.join(told.values())}{more}"]) if told else ""
-    return title([f"{', '.join(f'seed {seed}: {value}' for seed, value in told.items())}{more}"])
+        return f"{begin}{', '.join(told.values())}{more}"
+    return f"{', '.join(f'seed {seed}: {value}' for seed, value in told.items())}{more}"
 
 
 def _difference(shown: Shown, metric: str) -> Iterator[Column]:
@@ -215,11 +227,16 @@ def _change(shown: Shown) -> Column:
     """The differences in accuracy, in points."""
     known = [one.accuracy if one.accuracy and not math.isnan(one.accuracy.mean) else None for one in shown.compared]
     cells = [f"{100 * one.mean:+.2f}" if one else "" for one in known]
-    hints = [
-        title([f"95 % interval: {100 * one.low:+.2f} to {100 * one.high:+.2f}"] * math.isfinite(one.low)) if one else ""
-        for one in known
+    told = [
+        _interval_and_seeds(one, change) if change else "" for one, change in zip(shown.compared, known, strict=True)
     ]
-    return Column(f"Δ {ACCURACY}", cells, hints)
+    return Column(f"Δ {ACCURACY}", cells, told)
+
+
+def _interval_and_seeds(one: Compared, change: PairedDifference) -> str:
+    """The interval of a difference in accuracy, which its column has not, and that of each seed, as an attribute."""
+    lines = [f"95 % interval: {100 * change.low:+.2f} to {100 * change.high:+.2f}"] * math.isfinite(change.low)
+    return title([*lines, seeds_told(_differences(one, ACCURACY), "%", "+.2f")])
 
 
 def _wins(one: Compared) -> str:
@@ -231,10 +248,19 @@ def _wins(one: Compared) -> str:
 
 def _costs(compared: Sequence[Compared]) -> list[str]:
     """The training time relative to the baseline's."""
-    costs = [one.row.cost(one.row if one.verdict is Verdict.BASELINE else one.baseline) for one in compared]
+    costs = [cost_of(one) for one in compared]
     if not any(cost and one.baseline for one, cost in zip(compared, costs, strict=True)):
         return []
     return ["–" if cost is None else f"{cost:.2f} ×" for cost in costs]
+
+
+def cost_of(one: Compared) -> float | None:
+    """The training time of a row relative to the baseline's; None where no machine ran both.
+
+    Args:
+        one: the row.
+    """
+    return one.row.cost(one.row if one.verdict is Verdict.BASELINE else one.baseline)
 
 
 def _rank(one: Compared) -> str:
@@ -245,8 +271,8 @@ def _rank(one: Compared) -> str:
     return f"{low}" if low == high else f"{low}–{high}"
 
 
-def constant_cells(shown: Shown, columns: Sequence[Column]) -> Iterator[list[str]]:
-    """The cells of the best constant prediction of each task.
+def constant_cells(shown: Shown, columns: Sequence[Column]) -> Iterator[tuple[list[str], list[str]]]:
+    """The cells of the best constant prediction of each task, and what is told of each of them.
 
     Args:
         shown: the rows.
@@ -261,12 +287,13 @@ def constant_cells(shown: Shown, columns: Sequence[Column]) -> Iterator[list[str
             shares |= one.row.constant_prediction
         if accuracy and shares:
             names = repr(" or ".join(sorted({name for name, _ in shares.values()})))
-            right = mean_and_error([share for _, share in shares.values()])
+            right = {seed: share for seed, (_, share) in shares.items()}
             cells = {
                 "Task": breakable(task) or DEFAULT,
                 "#": "–",
                 "Method": f"<em>always {text(names)}</em>",
-                accuracy: right,
+                accuracy: mean_and_error(list(right.values())),
             }
             cells |= {"Verdict": "constant", "Seeds": str(len(shares))}
-            yield [cells.get(column.head, "") for column in columns]
+            told = {accuracy: hint(right, "%")}
+            yield [cells.get(column.head, "") for column in columns], [told.get(column.head, "") for column in columns]

@@ -89,6 +89,9 @@ def mark(x: float, y: float, verdict: Verdict, size: float = 4) -> str:
         return f"M{left} {top}H{right}L{number(x)} {bottom}z"
     if verdict in (Verdict.BASELINE, Verdict.OTHER):
         return f"M{left} {number(y)}L{number(x)} {top}L{right} {number(y)}L{number(x)} {bottom}z"
+    if verdict is Verdict.CONSTANT:
+        side = size * 0.8
+        return f"M{number(x - side)} {number(y - side)}h{number(2 * side)}v{number(2 * side)}h{number(-2 * side)}z"
     radius, across = number(size * 0.85), number(size * 1.7)
     half = f"a{radius} {radius} 0 1 0 "
     return f"M{number(x - size * 0.85)} {number(y)}{half}{across} 0{half}-{across} 0z"

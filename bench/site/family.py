@@ -52,11 +52,8 @@ def family_table(shown: Shown) -> str:
         )
         for place, one in enumerate(shown.compared)
     ]
-    nothing = [""] * len(columns)
-    lines += [
-        _line({"class": "always", "data-verdict": "constant"}, columns, cells, nothing)
-        for cells in constant_cells(shown, columns)
-    ]
+    about = {"class": "always", "data-verdict": "constant"}
+    lines += [_line(about, columns, cells, hints) for cells, hints in constant_cells(shown, columns)]
     body = "\n".join(lines)
     return wide(f'<table class="rows"><thead><tr>{heads}</tr></thead>\n<tbody>\n{body}\n</tbody></table>')
 
@@ -72,5 +69,5 @@ def _line(about: dict[str, str], columns: Sequence[Column], cells: Iterable[str]
         if column.kind == "name":
             parts.append(f'<th scope="row">{cell}</th>')
         else:
-            parts.append(f"<td{attributes({'class': CELLS[column.kind], 'data-h': column.head})}{hint}>{cell}</td>")
+            parts.append(f"<td{attributes({'class': CELLS[column.kind]})}{hint}>{cell}</td>")
     return f"<tr{attributes(about)}>{''.join(parts)}</tr>"

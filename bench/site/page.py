@@ -10,9 +10,10 @@ from bench.columns.table import Columns
 from bench.records.run import rule_name
 from bench.site.assets import document
 from bench.site.cells import Shown
-from bench.site.details import row_details
 from bench.site.family import family_section
 from bench.site.markdown import Resolve, blocks, inline, sections
+from bench.site.rows.details import row_details
+from bench.site.rows.pictured import Pictures
 from bench.site.text import place, text
 from bench.tables.comparisons import between_tasks, rules_of
 from bench.tables.markdown import plain
@@ -83,18 +84,19 @@ def file_of(name: str) -> str:
     return f"{name.removesuffix('.md')}.html"
 
 
-def page(source: Source, resolve: Resolve) -> str:
+def page(source: Source, resolve: Resolve, pictures: Pictures | None = None) -> str:
     """A page.
 
     Args:
         source: what it is made from.
         resolve: the address of a link of the markdown page -> that in the site.
+        pictures: finds the images of samples; None: no images are shown.
     """
     parts = sections(source.text)
     families = source.families
     body = [f"<h1>{text(source.summary.title)}</h1>", _top(parts[0][1], resolve)]
     body += [family_section(shown, number == 0) for number, shown in enumerate(families)]
-    body += [*_between(source, resolve), _rows(source)]
+    body += [*_between(source, resolve), _rows(source, pictures)]
     made_anew = plain(heading(families[0].family)) if families else ""
     body += [_rest(lines, resolve) for title, lines in parts[1:] if title != made_anew]
     return document(source.summary.title, "\n".join(filter(None, body)))
@@ -127,13 +129,15 @@ def _between(source: Source, resolve: Resolve) -> Iterator[str]:
             yield f"<details><summary>{title}</summary>{blocks(lines, resolve)}</details>"
 
 
-def _rows(source: Source) -> str:
+def _rows(source: Source, pictures: Pictures | None) -> str:
     """What else is known of the rows, those of the first tables with what lies in their files."""
     shown: dict[str, Row] = {row.first.key: row for family in source.families for row in family.rows}
     if not shown:
         return ""
     rules = rules_of(source.rows)
-    details = [row_details(row, source.names, rules, number < MOST) for number, row in enumerate(shown.values())]
+    details = [
+        row_details(row, source.names, rules, number < MOST, pictures) for number, row in enumerate(shown.values())
+    ]
     title = "Rows: commands, values of each seed, records"
     inner = "\n".join(details)
     return f'<details id="rows"><summary>{title}</summary>\n{inner}\n</details>'

@@ -1,14 +1,14 @@
 """The files of the site, a pure function of what the markdown pages are made from. Nothing here imports torch."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from urllib.parse import unquote
 
 from bench.site.assets import SCRIPT, document, script
 from bench.site.front import front
-from bench.site.markdown import SCHEME, Resolve, blocks, sections
+from bench.site.markdown import SCHEME, Resolve, blocks
 from bench.site.page import Source, file_of, page
+from bench.site.rows.pictured import Pictures
 from bench.site.text import place
-from bench.tables.markdown import folded
 
 FOLDER = "html"
 """The folder of the site, beside the markdown pages."""
@@ -17,13 +17,16 @@ README = "README.md"
 """The front page of the markdown pages."""
 
 
-def render(sources: Sequence[Source], markdown: str, others: Mapping[str, str]) -> dict[str, str]:
+def render(
+    sources: Sequence[Source], markdown: str, others: Mapping[str, str], pictures: Pictures | None = None
+) -> dict[str, str]:
     """The files of the site.
 
     Args:
         sources: what the pages of runs are made from.
         markdown: the front page as markdown.
         others: file name -> text of further markdown pages, such as that of the throughput.
+        pictures: finds the images of samples, from the data; None: no images are shown, and no data are read.
 
     Returns:
         File name, with that of the folder -> content. The same records give the same bytes.
@@ -31,7 +34,7 @@ def render(sources: Sequence[Source], markdown: str, others: Mapping[str, str]) 
     ordered = sorted(sources, key=lambda source: source.name)
     resolve = _resolver([*(source.name for source in ordered), *others])
     files = {INDEX: front(markdown, ordered, resolve)}
-    files |= {source.file: page(source, resolve) for source in ordered}
+    files |= {source.file: page(source, resolve, pictures) for source in ordered}
     for name, text in sorted(others.items()):
         files[file_of(name)] = _other(text, name, resolve)
     files[SCRIPT] = script()
@@ -39,25 +42,8 @@ def render(sources: Sequence[Source], markdown: str, others: Mapping[str, str]) 
 
 
 def _other(text: str, name: str, resolve: Resolve) -> str:
-    """A page of other records. What its introduction says after the first paragraph is folded, as are its pictures."""
-    parts = sections(text)
-    paragraphs = "\n".join(parts[0][1]).split("\n\n")
-    table = next((place for place, one in enumerate(paragraphs) if one.startswith("|")), len(paragraphs))
-    begin, more, rest = paragraphs[:2], paragraphs[2:table], paragraphs[table:]
-    folded_lines = folded("How to read this", _lines(more)) if more else []
-    lines = [*_lines(begin), "", *folded_lines, "", *_lines(rest)]
-    lines += [line for _, of_section in parts[1:] for line in of_section]
-    return document(_title(text, name), blocks([*_with_folded_pictures(lines)], resolve))
-
-
-def _lines(paragraphs: Sequence[str]) -> list[str]:
-    return "\n\n".join(paragraphs).split("\n")
-
-
-def _with_folded_pictures(lines: Sequence[str]) -> Iterator[str]:
-    """Pictures of other pages are as high as their rows are many."""
-    for line in lines:
-        yield from folded(line[2:].partition("](")[0], [line]) if line.startswith("![") else [line]
+    """A page of other records."""
+    return document(_title(text, name), blocks(text.split("\n"), resolve))
 
 
 def _title(text: str, name: str) -> str:

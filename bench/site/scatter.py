@@ -2,9 +2,10 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
+from bench.site.cells import cost_of
 from bench.site.drawing import CLASSES, Scale, around, mark, number
+from bench.site.points import USUAL, Point, Sizes
 from bench.site.text import text
 from bench.tables.conclusions import Verdict
 from bench.tables.names import Names
@@ -25,24 +26,6 @@ LONGEST = 34
 """Characters of a label."""
 FIRST = (Verdict.BASELINE, Verdict.BETTER, Verdict.OTHER, Verdict.WORSE)
 """The verdicts of the rows that are named first."""
-
-
-@dataclass(frozen=True)
-class Point:
-    """A row in the picture.
-
-    Attributes:
-        row: the row.
-        verdict: on it.
-        name: of it, with its task where there are several.
-        x, y: mean and standard error in each metric, as they are shown; the error is 0 where there is none.
-    """
-
-    row: Row
-    verdict: Verdict
-    name: str
-    x: tuple[float, float]
-    y: tuple[float, float]
 
 
 def axes_of(row: Row, rule: str) -> tuple[str, str] | None:
@@ -87,11 +70,15 @@ def scatter(family: RankedFamily, names: Names) -> str:
     heights = [end for point in points for end in _ends(point.y)]
     y = around([*heights, *(share for share in lines if _is_near(share, heights))], BOTTOM, TOP)
     parts = [*_grid(axes, rows[0], x, y), *_constant_lines(lines, y), *_baseline_lines(points, x, y)]
-    parts += [_drawn(point, family.rule, axes, x, y) for point in reversed(points)]  # the best on top
-    parts += _labels(points, x, y)
+    sizes = Sizes.of(points)
+    from_below = sorted(range(len(points)), key=lambda place: (-sizes.of_point(points[place]), -place))
+    parts += [
+        _drawn(points[place], family.rule, axes, x, y, sizes) for place in from_below
+    ]  # the best of equals on top
+    parts += _labels(points, x, y, sizes)
     title = f"{axes[0]} against {axes[1]}"
     drawing = "\n".join(parts)
-    caption = _caption(points, any(y.low <= share <= y.high for share in lines))
+    caption = _caption(points, any(y.low <= share <= y.high for share in lines), sizes)
     return (
         f'<figure class="scatter"><svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{text(title)}">\n'
         f"{drawing}\n</svg><figcaption>{caption}</figcaption></figure>"
@@ -100,18 +87,22 @@ def scatter(family: RankedFamily, names: Names) -> str:
 
 def _points(family: RankedFamily, names: Names, axes: tuple[str, str]) -> Iterator[Point]:
     several = len(family.of_tasks) > 1
-    for row, (task, verdict) in _verdicts(family).items():
+    for row, (task, verdict, cost) in _verdicts(family).items():
         x, y = (_mean(row, axis, family.rule) for axis in axes)
         if math.isfinite(x[0]) and math.isfinite(y[0]):
             name = names.plain(row)
-            yield Point(row, verdict, f"{name}, {task or DEFAULT}" if several else name, x, y)
+            yield Point(row, verdict, f"{name}, {task or DEFAULT}" if several else name, x, y, cost)
 
 
-def _verdicts(family: RankedFamily) -> dict[Row, tuple[str, Verdict]]:
-    """Each row that is shown -> its task and the verdict on it; baselines of other tables are among them."""
+def _verdicts(family: RankedFamily) -> dict[Row, tuple[str, Verdict, float | None]]:
+    """Each row that is shown -> its task, the verdict on it and its cost; baselines of other tables are among them."""
     compared = [(task, one) for task, of_task in family.of_tasks for one in of_task][:MOST]
-    rows = {one.row: (task, one.verdict) for task, one in compared}
-    others = {one.baseline: (task, Verdict.BASELINE) for task, one in compared if one.baseline}
+    rows = {one.row: (task, one.verdict, cost_of(one)) for task, one in compared}
+    others = {
+        one.baseline: (task, Verdict.BASELINE, one.baseline.cost(one.baseline))
+        for task, one in compared
+        if one.baseline
+    }
     return others | rows
 
 
@@ -193,36 +184,69 @@ def _baseline_lines(points: Sequence[Point], x: Scale, y: Scale) -> Iterator[str
         yield f'<path class="through" d="M{at[0]} {TOP}V{BOTTOM}M{LEFT} {at[1]}H{RIGHT}"/>'
 
 
-def _drawn(point: Point, rule: str, axes: tuple[str, str], x: Scale, y: Scale) -> str:
+def _drawn(point: Point, rule: str, axes: tuple[str, str], x: Scale, y: Scale, sizes: Sizes) -> str:
     """A point with its errors, which leads to its row."""
     across, up = x(point.x[0]), y(point.y[0])
     left, right = (number(x(end)) for end in _ends(point.x))
     low, high = (number(y(end)) for end in _ends(point.y))
     row = point.row
     values = [f"{axis} {mean_and_error(list(row.values(axis, rule).values()), row.unit(axis))}" for axis in axes]
-    title = f"{point.name}: {', '.join(filter(None, [*values, str(point.verdict)]))}"
+    values += [str(point.verdict), f"cost {point.cost:.2f} ×" if sizes.told and point.cost else ""]
+    title = f"{point.name}: {', '.join(filter(None, values))}"
+    kind = CLASSES[point.verdict] + (" unpriced" if sizes.told and point.cost is None else "")
     return (
-        f'<a class="{CLASSES[point.verdict]}" href="#r{row.first.key}"><title>{text(title)}</title>'
+        f'<a class="{kind}" href="#r{row.first.key}"><title>{text(title)}</title>'
         f'<path class="bar" d="M{left} {number(up)}H{right}M{number(across)} {low}V{high}"/>'
-        f'<path class="dot" d="{mark(across, up, point.verdict, 5)}"/></a>'
+        f'<path class="dot" d="{mark(across, up, point.verdict, sizes.of_point(point))}"/></a>'
     )
 
 
-def _labels(points: Sequence[Point], x: Scale, y: Scale) -> Iterator[str]:
+def _labels(points: Sequence[Point], x: Scale, y: Scale, sizes: Sizes) -> Iterator[str]:
     """The names of those points beside which there is room, the most telling ones first."""
-    taken = [(x(p.x[0]) - 5, y(p.y[0]) - 5, x(p.x[0]) + 5, y(p.y[0]) + 5) for p in points]
-    first = [point for verdict in FIRST for point in points if point.verdict is verdict]
-    rest = [point for point in points if point.verdict not in FIRST]
+    middles = [(x(point.x[0]), y(point.y[0])) for point in points]
+    taken = [_box(at, sizes.of_point(point)) for point, at in zip(points, middles, strict=True)]
     shared = _shared_method(points)
-    for point in [*first, *rest]:
+    telling = sorted(range(len(points)), key=lambda place: _place_of(points[place].verdict))
+    for place in telling:
+        point, at = points[place], middles[place]
         name = point.name.removeprefix(shared) if point.name.startswith(f"{shared}[") else point.name
         name = name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…"
-        at = x(point.x[0]), y(point.y[0])
-        for box in _places(at, LETTER * len(name), FAR if point.verdict in FIRST else NEAR):
-            if box[0] >= LEFT and box[2] <= RIGHT and box[1] >= TOP and box[3] <= BOTTOM and not _hits(box, taken):
+        beyond = sizes.of_point(point) - USUAL
+        distances = [beyond + far for far in (FAR if point.verdict in FIRST else NEAR)]
+        for box in _places(at, LETTER * len(name), distances):
+            if _is_inside(box) and not _hits(box, taken) and (_has_leader(at, box) or _is_nearest(at, box, middles)):
                 taken.append(box)
                 yield from _label(name, at, box)
                 break
+
+
+def _place_of(verdict: Verdict) -> int:
+    """When the names of points with a verdict are placed."""
+    return FIRST.index(verdict) if verdict in FIRST else len(FIRST)
+
+
+def _is_inside(box: "Box") -> bool:
+    return box[0] >= LEFT and box[2] <= RIGHT and box[1] >= TOP and box[3] <= BOTTOM
+
+
+def _is_nearest(at: tuple[float, float], box: "Box", points: Sequence[tuple[float, float]]) -> bool:
+    """Whether no other point is as near to a name, which would be taken for its own."""
+    own = math.dist(at, _nearest(at, box))
+    return all(math.dist(other, _nearest(other, box)) > own for other in points if math.dist(at, other) > 2)
+
+
+def _nearest(at: tuple[float, float], box: "Box") -> tuple[float, float]:
+    """The place in a box that is the nearest to a point."""
+    return min(max(at[0], box[0]), box[2]), min(max(at[1], box[1]), box[3])
+
+
+def _has_leader(at: tuple[float, float], box: "Box") -> bool:
+    """Whether a line leads from a point to its name."""
+    return math.dist(at, _nearest(at, box)) > 10
+
+
+def _box(at: tuple[float, float], half: float) -> "Box":
+    return at[0] - half, at[1] - half, at[0] + half, at[1] + half
 
 
 def _shared_method(points: Sequence[Point]) -> str:
@@ -231,7 +255,7 @@ def _shared_method(points: Sequence[Point]) -> str:
     return methods.pop() if len(methods) == 1 else ""
 
 
-def _places(at: tuple[float, float], width: float, distances: Sequence[int]) -> Iterator["Box"]:
+def _places(at: tuple[float, float], width: float, distances: Sequence[float]) -> Iterator["Box"]:
     """Where a name may stand: beside its point, or farther away, with a line between them."""
     for far in distances:
         for across, down in ((1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (-1, 1), (1, -1), (-1, -1)):
@@ -241,8 +265,8 @@ def _places(at: tuple[float, float], width: float, distances: Sequence[int]) -> 
 
 
 def _label(name: str, at: tuple[float, float], box: "Box") -> Iterator[str]:
-    near = min(max(at[0], box[0]), box[2]), min(max(at[1], box[1]), box[3])
-    if math.dist(at, near) > 12:
+    if _has_leader(at, box):
+        near = _nearest(at, box)
         ends = f"M{number(at[0])} {number(at[1])}L{number(near[0])} {number(near[1])}"
         yield f'<path class="leader" d="{ends}"/>'
     yield f'<text class="name" x="{number(box[0])}" y="{number(box[3] - 3)}">{text(name)}</text>'
@@ -255,7 +279,7 @@ def _hits(box: Box, others: Sequence[Box]) -> bool:
     return any(box[0] < o[2] and o[0] < box[2] and box[1] < o[3] and o[1] < box[3] for o in others)
 
 
-def _caption(points: Sequence[Point], constant: bool) -> str:
+def _caption(points: Sequence[Point], constant: bool, sizes: Sizes) -> str:
     """What the marks are."""
     kinds = dict.fromkeys(point.verdict for point in points)
     words = {
@@ -263,10 +287,10 @@ def _caption(points: Sequence[Point], constant: bool) -> str:
         Verdict.BETTER: "▲ better",
         Verdict.WORSE: "▼ worse",
         Verdict.OTHER: "◆ different",
-        Verdict.CONSTANT: "○ ≈ constant",
+        Verdict.CONSTANT: "■ ≈ constant",
     }
     told = [f'<span class="{CLASSES[kind]}">{words[kind]}</span>' for kind in words if kind in kinds]
     told += ["● not separated"] * bool(kinds.keys() & {Verdict.OPEN, Verdict.IDENTICAL, Verdict.FEW})
     told += ["bars: ± standard error"]
     told += ["dotted: constant prediction"] * constant
-    return " · ".join(told)
+    return " · ".join([*told, *sizes.legend()])

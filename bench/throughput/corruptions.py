@@ -8,7 +8,7 @@ from typing import Any
 
 from bench.records.json_file import JsonRecord
 from bench.records.sections import Environment
-from bench.tables.markdown import MARK, code, plain, table
+from bench.tables.markdown import MARK, code, folded, plain, table
 from bench.throughput.page import made, with_quartiles
 from bench.throughput.record import Quartiles, paired, quartiles
 
@@ -125,10 +125,26 @@ def render(records: Iterable[CorruptionCosts]) -> dict[str, str]:
     in_order = sorted(records, key=lambda record: record.path)
     if not in_order:
         return {}
-    lines = [f"{MARK}# Cost of the corruptions", "", NOTES, ""]
+    lines = [f"{MARK}# Cost of the corruptions", "", _answer(in_order), ""]
+    lines += [*folded("How this is measured", [NOTES]), ""]
     for record in in_order:
         lines += [*section(record), ""]
     return {PAGE: "\n".join(lines)}
+
+
+def _answer(records: Sequence[CorruptionCosts]) -> str:
+    """How much faster the corruptions are than the public ones, in a sentence for each device."""
+    parts = []
+    for record in records:
+        times = sorted((row.ratio(CLOCKS[0]).median, row.name) for row in record.rows)
+        (low, slowest), (high, fastest) = times[0], times[-1]
+        where, ratio = plain(record.environment.device), record.median(CLOCKS[0])
+        parts.append(f"**On {where} a corruption of one image is {ratio:.1f} times as fast as the public one.**")
+        parts.append(
+            f"This is the median of {len(times)} in processor time; they go from {low:.1f} ({plain(slowest)}) to "
+            f"{high:.1f} ({plain(fastest)})."
+        )
+    return "\n".join(parts)
 
 
 def section(record: CorruptionCosts) -> list[str]:

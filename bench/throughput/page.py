@@ -6,7 +6,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from bench.records.sections import Environment
-from bench.tables.markdown import MARK, code, link, plain, table
+from bench.tables.markdown import MARK, code, folded, link, plain, table
+from bench.text import join_first
 from bench.throughput.record import WAYS, Quartiles, StepCost, ThroughputRecord, quartiles
 
 if TYPE_CHECKING:
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
 PAGE = "throughput.md"
 MIB = 2**20
+MOST_TOLD = 6
+"""So many methods are named in the answer."""
 
 NOTES = """\
 What a training step of each method costs, beside the baseline and beside rivals, which are other implementations of
@@ -49,6 +52,10 @@ own, between synchronisations.
   captured once and replayed.
 - † marks rows that are not exact: their update is not the method's own."""
 
+CELLS = (
+    "The tables below have these ratios for every method in its fastest way that is exact and, in brackets, for the "
+    "fastest exact one of the other implementations."
+)
 LEGEND = """\
 The pictures show the time of a step relative to the baseline's: bars are medians, lines quartiles, and hatched bars the
 rivals of the method above them. Each picture has a scale of its own."""
@@ -58,27 +65,72 @@ def render(records: Iterable[ThroughputRecord]) -> dict[str, str]:
     """The page of throughput and its pictures.
 
     Args:
-        records: Of any devices; each device has a section, and each workload in it a picture.
+        records: Of any devices. Each device has a section with what every method costs on each workload, and below it
+            the workloads, folded: those with the most methods first.
 
     Returns:
         File name -> content; empty where there are no records.
     """
     by_device: dict[str, list[ThroughputRecord]] = defaultdict(list)
-    for record in sorted(records, key=lambda r: r.path):
+    for record in sorted(records, key=lambda one: (-len(one.rows), one.path)):
         by_device[record.environment.device].append(record)
     if not by_device:
         return {}
-    lines = [f"{MARK}# Throughput", "", NOTES, "", LEGEND, ""]
+    everything = [record for of_device in by_device.values() for record in of_device]
+    lines = [f"{MARK}# Throughput", "", _answer(everything), CELLS, ""]
+    lines += [*folded("How this is measured, and what the columns are", [NOTES, "", LEGEND]), ""]
     files = {}
-    for device, of_device in sorted(by_device.items()):
-        lines += [f"## {plain(device)}", ""]
+    for device, of_device in sorted(by_device.items(), key=lambda one: (-len(one[1]), one[0])):
+        lines += [f"## {plain(device)}", "", *overview(of_device), ""]
         for record in of_device:
-            heading, *rest = section(record)
             name = f"throughput/{record.path.removesuffix('.json')}.svg"
             files[name] = picture(record)
             shown = link(f"Time of a step relative to {plain(record.baseline.name)}", name)
-            lines += [heading, "", f"!{shown}", *rest, ""]
+            lines += folded(plain(title(record)), [f"!{shown}", "", *section(record)])
     return {PAGE: "\n".join(lines)} | files
+
+
+def _answer(records: Sequence[ThroughputRecord]) -> str:
+    """What a step costs, in a sentence, of the methods of which there are other implementations."""
+    times: dict[str, list[float]] = defaultdict(list)
+    others: list[float] = []
+    for record in records:
+        for method, own, rival in _fastest(record):
+            if any(row.rival_of == method for of in records for row in of.rows):
+                times[method].append(own)
+            others += [rival / own] if rival else []
+    if not times:
+        return "No method is timed here beside another implementation of its update."
+    (first, of_first), *rest = sorted(times.items())
+    told = [f"{plain(first)} takes {_range(of_first)} times as long as the baseline's"]
+    told += [f"one of {plain(method)} {_range(of)} times" for method, of in rest]
+    named = f"**A training step of {join_first(told, MOST_TOLD)}.**"
+    if not others:
+        return named
+    return f"{named} The fastest other implementation of the same update takes {_range(others)} times as long as ours."
+
+
+def _range(ratios: Sequence[float]) -> str:
+    low, high = _number(min(ratios)), _number(max(ratios))
+    return low if low == high else f"{low} to {high}"
+
+
+def overview(records: Sequence[ThroughputRecord]) -> list[str]:
+    """A table of the methods on some workloads: the time of a step relative to the baseline's, in the fastest way that
+    is exact, and in brackets that of the fastest rival that is exact.
+
+    Args:
+        records: of one device.
+
+    Returns:
+        Lines of markdown; none where there are no methods.
+    """
+    ratios = [{method: (own, rival) for method, own, rival in _fastest(record)} for record in records]
+    methods = sorted(
+        {method for of in ratios for method in of}, key=lambda name: (-sum(name in of for of in ratios), name)
+    )
+    lines = [[plain(name), *(_with_rival(*of[name]) if name in of else "" for of in ratios)] for name in methods]
+    return table(["Method", *(plain(title(record)) for record in records)], lines) if lines else []
 
 
 def board(records: Iterable[ThroughputRecord]) -> list[str]:
@@ -125,8 +177,6 @@ def section(record: ThroughputRecord) -> list[str]:
         Lines of markdown.
     """
     return [
-        f"### {plain(title(record))}",
-        "",
         f"{plain(f'{record.workload}. {conditions(record)}; {made(record.environment)}.')} {code(record.command)}",
         "",
         *table([plain(head) for head in heads(record)], [[plain(cell) for cell in row] for row in cells(record)]),

@@ -10,6 +10,7 @@ from click.testing import CliRunner
 from bench.cli import main
 from bench.cli.plot import picture_name
 from bench.plots import images
+from bench.store.weighted import extremes
 from bench_plugins.datasets.digits import load_digits
 
 
@@ -149,7 +150,7 @@ def test_images_are_those_that_were_trained_on_where_a_protocol_chose_them(tmp_p
     ((_, weights, y, (most, _), _, _),) = shown
     digits = load_digits(None).train
     label = {x.numpy().tobytes(): int(y) for x, y in zip(digits.x, digits.y, strict=True)}
-    assert [label[picture.tobytes()] for picture in most] == [int(y[at]) for at in images.extremes(weights)[0]]
+    assert [label[picture.tobytes()] for picture in most] == [int(y[at]) for at in extremes(weights)[0]]
 
 
 def test_tasks_that_a_picture_does_not_fit_are_left_out_with_the_reason(plot):

@@ -5,8 +5,9 @@ import pytest
 
 from bench.errors import BenchError
 from bench.plots.images import images
-from bench.plots.mislabelled import beyond, bins, clipped, mislabelled, separation, true_classes
+from bench.plots.mislabelled import mislabelled
 from bench.plots.weights import histograms
+from bench.store.weighted import beyond, bins, clipped, separation, true_classes
 from tests.tables.pages import series_of
 
 

@@ -14,11 +14,12 @@ from bench.plots import style
 from bench.plots.against import against
 from bench.plots.counts import counts
 from bench.plots.curves import axis_name, curves
-from bench.plots.images import extremes, images
+from bench.plots.images import images
 from bench.plots.margin import max_margin
 from bench.plots.select import number_of, seeds
 from bench.plots.surfaces import surfaces
 from bench.plots.weights import histograms
+from bench.store.weighted import extremes
 from tests.tables.pages import series_of
 
 

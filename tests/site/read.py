@@ -8,6 +8,7 @@ from bench.columns.table import columns_of
 from bench.records.run import RunResult
 from bench.site.page import Source
 from bench.site.render import render
+from bench.site.rows.pictured import Pictures
 from bench.tables.pages import front, leaderboard
 
 VOID = {"meta", "img", "br", "wbr", "input", "link"}
@@ -78,7 +79,7 @@ def read(html: str) -> Element:
     return reader.open[0]
 
 
-def site(results: Iterable[RunResult], **others: str) -> dict[str, str]:
+def site(results: Iterable[RunResult], pictures: Pictures | None = None, **others: str) -> dict[str, str]:
     """The files of the site of some records."""
     tasks = columns_of(results)
     pages = leaderboard.render(tasks)
@@ -87,7 +88,7 @@ def site(results: Iterable[RunResult], **others: str) -> dict[str, str]:
         Source(name, page.text, page.summary, next(one for one in tasks if leaderboard.page_of(one) == name))
         for name, page in pages.items()
     ]
-    return render(sources, front.front(summaries, [], list(others)), others)
+    return render(sources, front.front(summaries, [], list(others)), others, pictures)
 
 
 def rows(family: Element) -> list[dict[str, str]]:

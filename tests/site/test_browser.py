@@ -1,16 +1,15 @@
 """The site in a real browser, where one is installed."""
 
+import shutil
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
-from bench.columns.reading import read_columns
-from bench.site.page import Source
-from bench.site.render import render
-from bench.tables.pages import front, leaderboard
+from bench.cli import main
 from tests.site.browser import Browser, installed_browser
 
-RECORDS = Path(__file__).parents[2] / "leaderboards" / "results"
+LEADERBOARDS = Path(__file__).parents[2] / "leaderboards"
 PAGE = "group_fairness-v1-communities.html"
 WIDTHS = (1400, 800, 390)
 pytestmark = [
@@ -21,16 +20,11 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """The site of the committed records."""
-    out = tmp_path_factory.mktemp("site")
-    tasks, _ = read_columns(RECORDS, keep=False)
-    pages = leaderboard.render(tasks)
-    columns = {leaderboard.page_of(one): one for one in tasks}
-    sources = [Source(name, page.text, page.summary, columns[name]) for name, page in pages.items()]
-    summaries = {name: page.summary for name, page in pages.items()}
-    (out / "html").mkdir()
-    for name, content in render(sources, front.front(summaries), {}).items():
-        (out / name).write_text(content)
+    """The site of all committed records, as the command writes it."""
+    out = tmp_path_factory.mktemp("site") / "leaderboards"
+    shutil.copytree(LEADERBOARDS, out)
+    done = CliRunner().invoke(main, ["leaderboard", "--out", str(out), "--html"], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
     return out / "html"
 
 
@@ -72,9 +66,15 @@ def type_in(text: str) -> str:
     return f"(one => {{ one.value = '{text}'; one.dispatchEvent(new Event('input')); }})({field})"
 
 
+def pages(folder: Path) -> list[Path]:
+    found = sorted(folder.glob("*.html"))
+    assert {"index.html", "throughput.html", "corruptions.html", PAGE} <= {path.name for path in found}
+    return found
+
+
 @pytest.mark.parametrize("width", WIDTHS)
 def test_the_first_table_is_near_the_top_and_no_page_is_too_long(folder, browser, width):
-    for path in sorted(folder.glob("*.html")):
+    for path in pages(folder):
         browser.open(path.as_uri(), width)
         assert browser.value(TOP) <= 600, (path.name, width)
         assert browser.value("document.documentElement.scrollWidth") <= width, path.name
@@ -82,15 +82,74 @@ def test_the_first_table_is_near_the_top_and_no_page_is_too_long(folder, browser
             assert browser.value("document.documentElement.scrollHeight") <= 6000, path.name
 
 
+BROKEN = """
+[...document.querySelectorAll('td')].filter(cell => {
+  if (!cell.offsetHeight || !/[±\\[×]/.test(cell.textContent)) return false;
+  const texts = document.createTreeWalker(cell, NodeFilter.SHOW_TEXT);
+  while (texts.nextNode()) {
+    if (!/\\d.*[±\\[×]/.test(texts.currentNode.data)) continue;
+    const range = document.createRange();
+    range.selectNodeContents(texts.currentNode);
+    if (new Set([...range.getClientRects()].map(one => Math.round(one.top))).size > 1) return true;
+  }
+  return false;
+}).map(cell => cell.textContent)
+"""
+"""Texts of cells in which a number stands apart from its error, its interval or its unit."""
+
+
 @pytest.mark.parametrize("width", WIDTHS)
 def test_no_cell_breaks_between_a_number_and_its_error(folder, browser, width):
-    """A cell with ± is one line high."""
-    lines = "[...document.querySelectorAll('td')].filter(cell => cell.offsetHeight && cell.textContent.includes('±'))"
-    high = f"{lines}.filter(cell => {{ const range = document.createRange(); range.selectNodeContents(cell); "
-    high += "return new Set([...range.getClientRects()].map(one => Math.round(one.top))).size > 1; }).length"
-    browser.open((folder / PAGE).as_uri(), width)
-    assert browser.value(f"{lines}.length") > 30
-    assert browser.value(high) == 0
+    for path in pages(folder):
+        browser.open(path.as_uri(), width)
+        browser.value("document.querySelectorAll('details').forEach(one => { one.open = true; })")
+        assert browser.value(BROKEN) == [], (path.name, width)
+    browser.value("document.querySelector('td').replaceChildren('1.00 ± 0.10')")
+    browser.value("document.querySelector('td').style = 'white-space: normal; width: 1px; display: block'")
+    assert browser.value(BROKEN) == ["1.00 ± 0.10"]
+
+
+def test_every_mean_tells_its_seeds(folder, browser):
+    """A cell with a number of two decimals in a column of a metric has the value of each seed as its hint."""
+    for path in pages(folder):
+        browser.open(path.as_uri())
+        cells = "[...document.querySelectorAll('details.family table:not(.matrix) td')]"
+        means = f"{cells}.filter(cell => cell.textContent.includes('±'))"
+        assert browser.value(f"{means}.filter(cell => !/^seed/.test(cell.title)).map(cell => cell.textContent)") == []
+
+
+@pytest.mark.parametrize("dark", [False, True])
+@pytest.mark.parametrize("width", WIDTHS)
+def test_no_text_is_cut_off_or_covered(folder, browser, width, dark):
+    """No control or head is wider than what holds it; what is wider than the page can be scrolled to."""
+    cut = """
+    [...document.querySelectorAll('button, summary, h1, h2, h3, h4, p, li, figcaption, .badge, code')].filter(one =>
+      one.offsetHeight && one.getBoundingClientRect().right > innerWidth + 1 && !one.closest('.wide, .verdicts')
+    ).map(one => one.textContent.slice(0, 60))"""
+    for path in pages(folder):
+        browser.open(path.as_uri(), width, dark=dark)
+        assert browser.value(cut) == [], (path.name, width)
+
+
+def test_pages_without_families_are_opened_in_print_and_folded_again(folder, browser):
+    browser.open((folder / "throughput.html").as_uri())
+    opened = "[...document.querySelectorAll('details')].filter(one => one.open).length"
+    assert browser.value(opened) == 0
+    browser.value("window.dispatchEvent(new Event('beforeprint'))")
+    assert browser.value(opened) == browser.value("document.querySelectorAll('details').length") > 5
+    browser.value("window.dispatchEvent(new Event('afterprint'))")
+    assert browser.value(opened) == 0
+
+
+def test_a_row_with_everything_open_fits_its_page(folder, browser):
+    """Its weights, its samples and its curve are seen, on a screen and on a phone."""
+    for width in (1400, 390):
+        browser.open((folder / PAGE).as_uri(), width)
+        row = f"{ROWS}.find(row => row.querySelector('th b').textContent === 'l2rw')"
+        browser.value(f"{row}.querySelector('a.to-row').click()")
+        assert browser.value("document.querySelector('tr.more path.bars').getBoundingClientRect().width") > 0
+        assert browser.value("document.querySelectorAll('tr.more table.samples').length") == 2
+        assert browser.value("document.documentElement.scrollWidth") <= width
 
 
 def test_a_click_on_a_head_sorts_and_a_second_one_turns_round(folder, browser):

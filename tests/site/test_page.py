@@ -1,12 +1,13 @@
 """Pages of hand-made records: cells, pictures and details against numbers that are right by construction."""
 
 import math
+import random
 import re
 
 import pytest
 
 from bench.records.run import RunResult
-from bench.site.curves import BOTTOM, TOP
+from bench.site.rows.curves import BOTTOM, TOP
 from tests.site.read import Element, read, rows, site
 from tests.store.made import predicted
 
@@ -64,7 +65,32 @@ def test_a_number_tells_its_seeds_and_does_not_break(results):
     hints = {cell.text.split(" ")[0]: cell.about["title"] for cell in line.all("td") if "title" in cell.about}
     assert hints["30.33"] == "seeds 0 to 5: 30.00, 31.00, 29.00, 30.00, 30.00, 32.00"
     assert hints[""] == "seeds 0 to 5: -10.00, -11.00, -9.00, -11.00, -9.00, -11.00"
+    assert hints["-10.00"] == f"seeds 0 to 5: {', '.join(['-10.00'] * 6)}"
     assert hints["82.50"] == "seeds 0 to 5: 80.00, 81.00, 82.00, 83.00, 84.00, 85.00"
+
+
+def test_a_difference_in_accuracy_tells_its_interval_and_its_seeds(make_result):
+    """Differences of 1, 2 and 6 points: a mean of 3, a standard error of the root of 7/3, and t = 4.302653."""
+    more = {"erm": (0, 0, 0), "learner": (1, 2, 6)}
+    results = [
+        make_result(method, seed, test={"tprd": 0.1 + seed * points / 100, "accuracy": 0.8 + points / 100}, data=DATA)
+        for method, of in more.items()
+        for seed, points in enumerate(of)
+    ]
+    (line,) = (line for line in rows_of_family(site(results)[PAGE]) if "learner" in line.text)
+    (hint,) = (cell.about["title"] for cell in line.all("td") if cell.text == "+3.00")
+    half = 4.302653 * math.sqrt(7 / 3)
+    assert hint == f"95 % interval: {3 - half:+.2f} to {3 + half:+.2f}\nseeds 0 to 2: +1.00, +2.00, +6.00"
+
+
+def rows_of_family(html: str) -> list[Element]:
+    return list(family_of(html).one("tbody").all("tr"))
+
+
+def test_the_accuracy_of_the_constant_prediction_tells_its_seeds(results):
+    line = family_of(site(results)[PAGE]).one("tr", kind="always")
+    (hint,) = [cell.about["title"] for cell in line.all("td") if "title" in cell.about]
+    assert hint == f"seeds 0 to 5: {', '.join(['60.00'] * 6)}"
 
 
 def test_seeds_that_do_not_begin_at_zero_are_named(make_result):
@@ -305,3 +331,107 @@ def test_of_very_many_rows_the_first_are_shown(make_result):
     page = read(site(results)[PAGE])
     assert len(rows(page.one("details", kind="family"))) == 100
     assert "5 more rows" in page.text
+
+
+COSTS = {"erm": 1.0, "learner": 10.0, "random": None}
+"""Training times relative to the baseline's; that of the last one was measured on another machine."""
+
+
+def costly(make_result, costs: dict[str, float | None]) -> Element:
+    results = [
+        make_result(
+            method,
+            seed,
+            test={"tprd": (2 + place) / 10, "accuracy": (9 - place) / 10},
+            data=DATA,
+            seconds=3 * (cost or 1),
+            device="CPU A" if cost else "CPU B",
+        )
+        for place, (method, cost) in enumerate(costs.items())
+        for seed in (0, 1, 2)
+    ]
+    return family_of(site(results)[PAGE]).one("figure")
+
+
+def widths(figure: Element) -> dict[str, float]:
+    """The width of the mark of each row, in pixels: of its diamond, or twice the radius of its circle over 0.85."""
+    found = {}
+    for point in figure.all("a"):
+        (dot,) = [path.about["d"] for path in point.all("path") if path.about["class"] == "dot"]
+        if circle := re.search(r"a(\S+) ", dot):
+            found[point.one("title").text.split(":")[0]] = 2 * float(circle[1]) / 0.85
+        else:
+            left, _, right = [float(one) for one in re.findall(r"[ML](\S+) ", dot)][:3]
+            found[point.one("title").text.split(":")[0]] = right - left
+    return found
+
+
+def test_points_are_as_large_as_their_costs_and_open_where_these_are_not_known(make_result):
+    figure = costly(make_result, COSTS)
+    found = widths(figure)
+    assert found["learner"] == pytest.approx(2 * found["erm"], rel=0.03)
+    assert found["random"] == pytest.approx(found["erm"], rel=0.03)
+    kinds = {one.one("title").text.split(":")[0]: "unpriced" in one.about["class"] for one in figure.all("a")}
+    assert kinds == {"erm": False, "learner": False, "random": True}
+    titles = [title.text for title in figure.all("title")]
+    assert [title.endswith("cost 10.00 ×") for title in titles if title.startswith("learner")] == [True]
+
+
+def test_the_legend_has_points_of_the_sizes_of_round_costs(make_result):
+    caption = costly(make_result, COSTS).one("figcaption")
+    assert (
+        "size: training time relative to the baseline" in caption.text and "open: time not comparable" in caption.text
+    )
+    shown = [float(svg.about["width"]) - 2 for svg in caption.all("svg")]
+    assert re.findall(r"([\d.]+)\xa0×", caption.text) == ["1", "10"]
+    assert shown == [10, 20]
+    assert "open" not in costly(make_result, {"erm": 1.0, "learner": 2.0}).one("figcaption").text
+
+
+def test_points_are_of_one_size_where_no_cost_is_known(make_result):
+    figure = costly(make_result, {"erm": 1.0, "learner": None})
+    assert len(set(map(round, widths(figure).values()))) == 1
+    assert "size" not in figure.one("figcaption").text and "unpriced" not in str(figure)
+
+
+def test_very_large_and_very_small_costs_are_still_points(make_result):
+    found = widths(costly(make_result, {"erm": 1.0, "learner": 10_000.0, "random": 0.0001}))
+    assert found["learner"] < 30 and found["random"] > 4
+
+
+def test_a_row_that_is_no_better_than_a_constant_is_a_square(make_result):
+    data = DATA | {"counts": {"train": [[700, 300]], "test": [[30, 20]]}}
+    tests = {"erm": 0.9, "learner": 0.6}
+    results = [
+        make_result(method, seed, test={"tprd": right - 0.01 * seed**2, "accuracy": right}, data=data)
+        for method, right in tests.items()
+        for seed in range(5)
+    ]
+    figure = family_of(site(results)[PAGE]).one("figure")
+    (dot,) = [path.about["d"] for path in figure.one("a", kind="constant").all("path") if path.about["class"] == "dot"]
+    assert re.fullmatch(r"M\S+ \S+h8v8h-8z", dot) and "■ ≈ constant" in figure.one("figcaption").text
+
+
+def test_no_name_is_nearer_to_another_point_than_to_its_own(make_result):
+    """Among points so close that not all names fit beside theirs; a name farther away has a line to its own."""
+    drawn = random.Random(2)
+    tests = [{"tprd": drawn.random() / 2, "accuracy": 0.5 + drawn.random() / 2} for _ in range(95)]
+    results = [
+        make_result("random", seed, test=test, options={"a": place})
+        for place, test in enumerate(tests)
+        for seed in (0, 1)
+    ]
+    figure = family_of(site(results)[PAGE]).one("figure")
+    found = points(figure)
+    names = list(figure.all("text", kind="name"))
+    leaders = {leader.about["d"].partition("L")[0] for leader in figure.all("path", kind="leader")}
+    for one in names:
+        x, y = found[f"random{one.text}"]
+        if f"M{x:.1f} {y:.1f}".replace(".0", "") in leaders:
+            continue
+        left, low = float(one.about["x"]), float(one.about["y"]) + 3
+        width = 6.1 * len(one.text)
+        inside = [(left + width * part / 50, low - up) for part in range(51) for up in range(13)]
+        distances = {name: min(math.dist(at, place) for place in inside) for name, at in found.items()}
+        assert min(distances, key=distances.__getitem__) == f"random{one.text}"
+    assert len(leaders) < len(names) < 95

@@ -429,13 +429,34 @@ def test_the_page_is_a_pure_function_of_the_records(tmp_path):
     assert page.render([]) == {}
 
 
-def test_each_workload_has_its_picture_below_its_heading():
+def test_each_workload_is_folded_with_its_picture_and_its_table():
     records = [replace(record(base=[1, 2], other=[2, 5]), name=name) for name in ("a", "b")]
     lines = page.render(records)[page.PAGE].splitlines()
     for made in records:
-        heading = lines.index(f"### {page.title(made)}")
+        begin = lines.index(f"<summary>{page.title(made)}</summary>")
+        end = lines.index("</details>", begin)
         picture = f"![Time of a step relative to base](throughput/{made.path.removesuffix('.json')}.svg)"
-        assert lines[heading + 1 : heading + 4] == ["", picture, ""]
+        assert lines[begin - 1] == "<details>" and picture in lines[begin:end]
+        assert sum(line.startswith("| other |") for line in lines[begin:end]) == 1
+
+
+def test_the_page_begins_with_what_a_step_costs_and_with_all_methods_on_all_workloads():
+    """Times of 2 and 2.5 and of 3 and 3 relative to the baseline's; the other implementation takes twice as long."""
+    one = replace(record(base=[1, 2], other=[2, 5], r_other=[4, 10], lonely=[3, 6]), name="one")
+    two = replace(record(base=[1, 2], other=[3, 6], r_other=[6, 12]), name="two")
+    lines = page.render([two, one])[page.PAGE].splitlines()
+    assert lines[3] == (
+        "**A training step of other takes 2.25 to 3.00 times as long as the baseline's.** "
+        "The fastest other implementation of the same update takes 2.00 times as long as ours."
+    )
+    begin = next(place for place, line in enumerate(lines) if line.startswith("| Method |"))
+    assert lines[begin] == f"| Method | {page.title(one)} | {page.title(two)} |"  # that with the most rows first
+    assert lines[begin + 2 : begin + 4] == ["| other | 2.25 × (4.50 ×) | 3.00 × (6.00 ×) |", "| lonely | 3.00 × |  |"]
+
+
+def test_without_rivals_the_page_says_so():
+    lines = page.render([record(base=[1, 2], other=[2, 5])])[page.PAGE].splitlines()
+    assert lines[3] == "No method is timed here beside another implementation of its update."
 
 
 def test_a_picture_has_a_bar_for_each_row_that_was_timed():

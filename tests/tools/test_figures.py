@@ -66,7 +66,13 @@ def test_the_numbers_of_a_section_are_those_of_the_records(section: Section):
     task = {name: values(section.plot)[name] for name in ("dataset", "protocol")}
     papers = {row["value"] for row in published() if task.items() <= row.items()}
     known = [*re.findall(r" (\d+\.\d+) ", section.cells), *papers]
-    assert [n for n in re.findall(r"\d+\.\d+", section.prose) if n not in known] == []
+    assert [n for n in re.findall(r"\d+\.\d+", section.prose + section.alt) if n not in known] == []
+
+
+@each_section
+def test_a_picture_is_told_in_words(section: Section):
+    """Of what it is and, of curves, what they do."""
+    assert len(section.alt.split()) >= (12 if "surfaces" in section.plot else 25)
 
 
 @the_last_and_slowly_all

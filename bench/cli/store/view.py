@@ -2,11 +2,13 @@
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
 from bench.cli.common import out_option, say
 from bench.cli.leaderboard import SITE, check_folder, write_tables
+from bench.cli.store.recorded import images_asked, images_options
 from bench.errors import BenchError
 
 INDEX = "index.html"
@@ -15,14 +17,16 @@ INDEX = "index.html"
 @click.command()
 @out_option
 @click.option("--no-open", is_flag=True, help="Open no browser: print the path of the site alone.")
-def view(out: Path, no_open: bool) -> None:
+@images_options
+def view(out: Path, no_open: bool, **asked: Any) -> None:
     """Write the site that the records give, and open it in the browser.
 
     It is written as by `bench leaderboard --html`, with the markdown pages, and can be read without a network. The exit
     code is 1 if a record cannot be used; it is named and left out.
     """
+    images = images_asked(**asked)
     check_folder(out, html=True)
-    tables = write_tables(out, html=True)
+    tables = write_tables(out, html=True, images=images)
     index = out / SITE / INDEX
     if index not in tables.written:
         raise BenchError(_why(index))

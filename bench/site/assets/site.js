@@ -55,7 +55,12 @@ if (basis && rest) {
 }
 
 const families = all("details.family");
-if (!families.length) return;
+if (!families.length) {
+  let folded = [];
+  addEventListener("beforeprint", () => { folded = all("details:not([open])"); for (const one of folded) one.open = true; });
+  addEventListener("afterprint", () => { for (const one of folded) one.open = false; });
+  return;
+}
 
 // The tables. Of each: its rows in the order of the page, its heads, and the bar of controls above it.
 const number = (text) => parseFloat(text.replace(/^[^0-9+.-]+(?=[0-9+.-])/, ""));

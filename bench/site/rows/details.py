@@ -4,14 +4,23 @@ torch.
 
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 
+from bench.columns.run import Run
+from bench.errors import StoreError
 from bench.options import show
 from bench.records.known_code import CORE
 from bench.records.run import rule_name
+from bench.records.sidecar import Sidecar
 from bench.records.spec import SHARED
-from bench.site.curves import curve_picture
-from bench.site.rates import rates
+from bench.site.rows.curves import curve_picture
+from bench.site.rows.histogram import weight_histogram
+from bench.site.rows.pictured import Pictures
+from bench.site.rows.rates import rates
+from bench.site.rows.samples import samples
 from bench.site.text import breakable, place, table, text
+from bench.store.beside import sidecar_of_file
+from bench.store.weighted import Weights
 from bench.tables.names import Names
 from bench.tables.rows import Row, scale_of
 from bench.tables.wording import listed
@@ -20,23 +29,49 @@ RECORDS = "../results"
 """The folder of the records, as a link from a page of the site."""
 SEEDS = 50
 """So many seeds have a line of their own."""
+READ = 3
+"""Of so many seeds what lies beside the record is read, which takes milliseconds for each."""
 
 
-def row_details(row: Row, names: Names, rules: Sequence[str], with_files: bool) -> str:
+def row_details(
+    row: Row, names: Names, rules: Sequence[str], with_files: bool, pictures: Pictures | None = None
+) -> str:
     """What else is known of a row, folded.
 
     Args:
         row: the row.
         names: of the rows of the page.
         rules: the selection rules of the page.
-        with_files: whether its records are read for rates and for the validation curve.
+        with_files: whether its records and what lies beside them are read, for rates, curves, weights and samples.
+        pictures: finds the images of samples; None: no images are shown.
     """
     seeds = _seeds(row, [rule for rule in rules if row.values(row.ranked_by, rule)])
-    of_files = [rates(row), curve_picture(row)] if with_files else []
+    of_files = _of_files(row, pictures) if with_files else []
     parts = "\n".join(f"<div>{part}</div>" for part in [seeds, *of_files] if part)
     body = "\n".join([*_made(row), f'<div class="parts">{parts}</div>', *_code(row)])
     name = names.plain(row) + (f", {row.variant}" if row.variant else "")
     return f'<details class="row" id="r{row.first.key}">\n<summary>{breakable(name)}</summary>\n{body}\n</details>'
+
+
+def _of_files(row: Row, pictures: Pictures | None) -> Iterator[str]:
+    """What the records and the files beside them say."""
+    runs = [row.runs[seed] for seed in sorted(row.runs)[:READ]]
+    besides = [_beside(run) for run in runs]
+    about = row.first.about
+    weights = [Weights.of(one.arrays, len(about.classes), len(about.groups)) for one in besides]
+    yield rates(row)
+    yield curve_picture(row, besides)
+    yield weight_histogram([one for one in weights if one])
+    yield from samples(runs[0], besides[0], weights[0], pictures)
+
+
+def _beside(run: Run) -> Sidecar:
+    """What lies beside the record of a run; nothing where that is damaged: `bench verify-store` says so."""
+    if run.beside is not None:
+        return run.beside
+    with suppress(StoreError, OSError, ValueError):
+        return sidecar_of_file(run.record, run.columns.file(run.row))
+    return Sidecar()
 
 
 def _made(row: Row) -> Iterator[str]:
