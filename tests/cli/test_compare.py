@@ -61,6 +61,12 @@ def test_the_best_is_proposed_with_its_uncertainty_and_command(store):
     assert "better for 100 % of 6 seeds" in out and "bench run --method learner --dataset digits --seeds 6" in out
 
 
+def test_the_command_of_the_best_writes_where_its_records_are(store):
+    Path("bench-results").rename("my results")
+    _, out, _ = bench("best", "--out", "my results")
+    assert "bench run --method learner --dataset digits --seeds 6 --out 'my results'." in out
+
+
 def test_where_nothing_is_better_the_baseline_is_proposed(store, make_result):
     for seed, value in enumerate(BASE):
         store.put(make_result("learner", seed, test={"tprd": value + 0.01 * (-1) ** seed, "accuracy": 0.9}))

@@ -47,6 +47,20 @@ def test_without_html_no_site_is_written_or_checked(html):
     assert bench("leaderboard")[0] == 0 and (html / "old.html").exists()
 
 
+def test_without_html_an_old_site_is_named_with_the_command_that_renews_it(html):
+    bench("leaderboard", "--html")
+    before = (html / INDEX).read_bytes()
+    again = "run `bench leaderboard --out bench-results --html`\n"
+    code, _, err = bench("leaderboard")
+    assert (code, err) == (0, f"note: the site in {html} stays as it is, and may be older than the pages; {again}")
+    assert (html / INDEX).read_bytes() == before
+    code, _, err = bench("leaderboard", "--check")
+    again = "run `bench leaderboard --out bench-results --check --html`\n"
+    assert (code, err) == (0, f"note: the site in {html} is not checked; {again}")
+    (html / INDEX).write_text("mine")
+    assert bench("leaderboard")[2] == ""
+
+
 def test_every_link_leads_to_a_file_and_every_mark_to_an_element(html):
     bench("leaderboard", "--html")
     pages = {path.name: read(path.read_text()) for path in html.glob("*.html")}

@@ -165,6 +165,7 @@ def best(min_accuracy: float | None, dataset: str | None, protocol: str | None, 
     Methods in their default configuration are compared with the baseline in the first metric of each task. A method
     that is not shown to be more accurate than a constant prediction is not proposed.
     """
+    from bench.store.repetition import out_of
     from bench.tables.answers import proposal
 
     rows = _rows(out, dataset, protocol)
@@ -174,7 +175,7 @@ def best(min_accuracy: float | None, dataset: str | None, protocol: str | None, 
 
     for title, compared, names in _main_families(rows, rule):
         allowed = [one for one in compared if min_accuracy is None or _accuracy(one.row, rule) >= min_accuracy]
-        say(f"{title}: {proposal(allowed, names)}")
+        say(f"{title}: {proposal(allowed, names, out_of(folder_of_records(out)))}")
 
 
 def _main_families(rows: "Sequence[Row]", rule: str) -> "Iterator[tuple[str, Sequence[Compared], Names]]":

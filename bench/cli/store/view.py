@@ -6,10 +6,9 @@ from pathlib import Path
 import click
 
 from bench.cli.common import out_option, say
-from bench.cli.leaderboard import SITE, check_folder, write_tables
+from bench.cli.leaderboard import INDEX, check_folder, write_tables
+from bench.cli.store.pages import SITE
 from bench.errors import BenchError
-
-INDEX = "index.html"
 
 
 @click.command()
