@@ -220,7 +220,8 @@ NOTES = {
     "validation data is compared with a baseline trained on them where no other was run.",
     "Verdict": "What follows from Δ. `baseline`: the others are compared with this row. `better`, `worse`: p < 0.05. "
     "`different`: p < 0.05 in a metric of which neither more nor less is better. `not separated`: p is 0.05 or more, "
-    "or there is none as all differences are the same. `identical to the baseline`: the values of all metrics "
+    "or there is none as all differences are the same; that is no evidence of equal methods. "
+    "`identical to the baseline`: the values of all metrics "
     "of the table are equal for each common seed, so that nothing is tested. `too few seeds`: fewer than "
     f"{CONCLUSIVE} in common with the baseline. `≈ constant`: the accuracy is not above that of the best constant "
     "prediction, by the 95 % interval of their difference, whatever Δ is. `undefined`: the metric is undefined for a "
