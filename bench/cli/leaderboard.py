@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import click
 
 from bench.cli.common import out_option, say
-from bench.cli.store.pages import FOLDERS, SITE, is_own, pages_of, tables_in, text_of
+from bench.cli.store.pages import FOLDERS, FRONT, SITE, is_own, pages_of, tables_in, text_of
 from bench.errors import BenchError, StoreError
 from bench.text import join_first, shell_line
 
@@ -19,9 +19,7 @@ if TYPE_CHECKING:
 
 INDEX = "index.html"
 """The front page of the site."""
-FRONT = "README.md"
-"""The page that says what all others do."""
-PARTS = ("forests/", f"{SITE}/")
+PARTS = ("forests/", "across/", f"{SITE}/")
 """What the names of files begin with that are made together with a page of runs."""
 
 ATTEMPTS = 5

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 FOLDERS = ("results", "throughput", "corruptions")
 """Of the records of runs, of steps and of corruptions."""
+FRONT = "README.md"
+"""The page that says what all others do."""
 SITE = "html"
 """The folder of the site (`bench.site.render.FOLDER`)."""
 
@@ -72,34 +74,42 @@ def pages_of(
             board = page.board(record for place, record in enumerate(records) if place not in places)
         unused |= not_read | {folder / records[place].path: why for place, why in places.items()}
     warn_of(unused)
-    front = _front(of_tasks, pages, board)
+    front, pictures = _front(of_tasks, pages, board)
     if html and front:
         columns_of = {page_of(columns): columns.without(not_shown) for columns in tasks}
-        pages |= _own(_site(columns_of, of_tasks, pages, *front.values()), out)
-    return pages | {name: text for name, text in front.items() if is_own(out / name)}, not unused
+        pages |= _own(_site(columns_of, of_tasks, pages, front, pictures), out)
+    made = {FRONT: front, **pictures} if front else {}
+    return pages | {name: text for name, text in made.items() if is_own(out / name)}, not unused
 
 
-def _front(of_tasks: "Mapping[str, Page]", pages: Mapping[str, str], board: Sequence[str]) -> dict[str, str]:
-    """The front page, if there is any other. `board` is its table of the throughput."""
-    from bench.tables.pages import front
+def _front(
+    of_tasks: "Mapping[str, Page]", pages: Mapping[str, str], board: Sequence[str]
+) -> tuple[str, dict[str, str]]:
+    """The front page, empty if there is no other, and its pictures. `board` is its table of the throughput."""
+    from bench.tables.pages import across, front
 
     if not pages:
-        return {}
+        return "", {}
     summaries = {name: page.summary for name, page in of_tasks.items()}
     others = [name for name in pages if name.endswith(".md") and name not in of_tasks]
-    return {front.PAGE: front.front(summaries, list(pages), others, board)}
+    lines, pictures = across.section(summaries)
+    return front.front(summaries, list(pages), others, board, lines), pictures
 
 
 def _site(
-    columns: "Mapping[str, Columns]", of_tasks: "Mapping[str, Page]", pages: Mapping[str, str], front: str
+    columns: "Mapping[str, Columns]",
+    of_tasks: "Mapping[str, Page]",
+    pages: Mapping[str, str],
+    front: str,
+    pictures: Mapping[str, str],
 ) -> dict[str, str]:
-    """The files of the site. `columns` are those of the runs of each page."""
+    """The files of the site. `columns` are those of the runs of each page, `pictures` those of the front page."""
     from bench.site.page import Source
     from bench.site.render import render
 
     sources = [Source(name, page.text, page.summary, columns[name]) for name, page in of_tasks.items()]
     others = {name: text for name, text in pages.items() if name.endswith(".md") and name not in of_tasks}
-    return render(sources, front, others)
+    return render(sources, front, others, pictures)
 
 
 def _own(files: Mapping[str, str], out: Path) -> dict[str, str]:
@@ -179,6 +189,7 @@ def tables_in(out: Path, html: bool = False) -> list[Path]:
     from bench.tables.markdown import MARK
 
     files = [*out.glob("*.md"), *(out / "throughput").glob("*.svg"), *(out / "forests").glob("*.svg")]
+    files += (out / "across").glob("*.svg")
     files += [*(out / SITE).glob("*.html"), out / SITE / "site.js"] if html else []
     return sorted(path for path in files if text_of(path).startswith(MARK))
 

@@ -8,7 +8,7 @@ from bench.columns.table import Columns
 from bench.records.run import rule_name
 from bench.records.spec import file_name
 from bench.tables.answers import answers, exploratory, headline
-from bench.tables.comparisons import between_tasks, rules_of
+from bench.tables.comparisons import between_tasks, overlap_of, rules_of
 from bench.tables.markdown import MARK, code, folded, link, plain
 from bench.tables.names import Names
 from bench.tables.pages.forest import forest
@@ -121,8 +121,8 @@ def _summaries(ranked: Sequence[RankedFamily], names: Names) -> list[TaskSummary
         row = compared[0].row
         higher = row.first.about.higher_is_better[row.ranked_by]
         rows = [row_summary(one) for one in compared]
-        unit, answer = row.unit(row.ranked_by), headline(compared, names)
-        summaries.append(TaskSummary(task, first.main, row.ranked_by, unit, higher, first.rule, answer, rows))
+        unit, answer, overlap = row.unit(row.ranked_by), headline(compared, names), overlap_of(row)
+        summaries.append(TaskSummary(task, first.main, row.ranked_by, unit, higher, first.rule, answer, rows, overlap))
     return summaries
 
 
