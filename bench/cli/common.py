@@ -1,6 +1,7 @@
 """What several commands share: options, the plugins, the standard streams, and tables on the terminal."""
 
 import io
+import math
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -41,6 +42,16 @@ class WholeNumber(click.IntRange):
         return super().convert(number, param, ctx)
 
 
+class Number(click.FloatRange):
+    """Finite numbers."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value} is not a finite number.", param, ctx)
+        return number
+
+
 out_option = click.option(
     "--out",
     type=click.Path(path_type=Path, file_okay=False),
@@ -64,7 +75,7 @@ eager_option = click.option(
 )
 timeout_option = click.option(
     "--timeout",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Number(min=0, min_open=True),
     metavar="SECONDS",
     help="End a run as a failure that makes no progress (no step, no evaluation) for so long. One that cannot be ended "
     "is recorded after twice that time and ends the command, unless --isolate is given.",

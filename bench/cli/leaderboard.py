@@ -1,39 +1,27 @@
 """`bench leaderboard`, and the tables that other commands leave."""
 
-import gc
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from itertools import groupby
-from operator import itemgetter
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from bench.cli.common import out_option, say, warn_of
-from bench.cli.store.drawn import shown_of
+from bench.cli.common import out_option, say
+from bench.cli.store.pages import FOLDERS, FRONT, SITE, is_own, pages_of, tables_in, text_of
 from bench.cli.store.recorded import images_asked, images_options
 from bench.errors import BenchError, OptionError, StoreError
 from bench.text import join_first, shell_line
 
 if TYPE_CHECKING:
+    from bench.cli.store.pages import MakesImages
     from bench.columns.lines import Stamp
-    from bench.columns.table import Columns
-    from bench.site.rows.pictured import Pictures
-    from bench.tables.pages.leaderboard import Page
 
-    MakesImages = Callable[[], Pictures]
-
-FOLDERS = ("results", "throughput", "corruptions")
-"""Of the records of runs, of steps and of corruptions."""
-
-SITE = "html"
-"""The folder of the site (`bench.site.render.FOLDER`)."""
-FRONT = "README.md"
-"""The page that says what all others do."""
-PARTS = ("forests/", f"{SITE}/")
+INDEX = "index.html"
+"""The front page of the site."""
+PARTS = ("forests/", "across/", f"{SITE}/")
 """What the names of files begin with that are made together with a page of runs."""
 
 ATTEMPTS = 5
@@ -66,24 +54,27 @@ def leaderboard(out: Path, check: bool, html: bool, **asked: Any) -> None:
         tables = write_tables(out, html, images)
         say("\n".join(map(str, tables.written)) or "no records")
         sys.exit(0 if tables.whole else 1)
-    pages, whole = _pages(out, keep=False, html=html, images=images)
-    stale = [name for name, text in pages.items() if _text(out / name) != text]
-    stale += [path.name for path in _tables(out, html) if path.relative_to(out).as_posix() not in pages]
+    if not html:
+        _tell_of_the_site(out, check)
+    pages, whole = pages_of(out, keep=False, html=html, images=images)
+    stale = [name for name, text in pages.items() if text_of(out / name) != text]
+    stale += [path.name for path in tables_in(out, html) if path.relative_to(out).as_posix() not in pages]
     if stale:
-        again = shell_line(
-            [
-                "bench",
-                "leaderboard",
-                "--out",
-                str(out),
-                *(["--html"] if html else []),
-                *(["--images"] if images else []),
-            ]
-        )
+        flags = [*(["--html"] if html else []), *(["--images"] if images else [])]
+        again = shell_line(["bench", "leaderboard", "--out", str(out), *flags])
         say(f"stale in {out}: {', '.join(stale)}; run `{again}`", err=True)
     if stale or not whole:
         sys.exit(1)
     say(f"{len(pages)} tables are what the records give")
+
+
+def _tell_of_the_site(out: Path, check: bool = False) -> None:
+    """Say that a site that was made earlier is left as it is, and which command renews it."""
+    index = out / SITE / INDEX
+    if index.exists() and is_own(index):
+        again = shell_line(["bench", "leaderboard", "--out", str(out), *(["--check"] if check else []), "--html"])
+        what = "is not checked" if check else "stays as it is, and may be older than the pages"
+        say(f"note: the site in {out / SITE} {what}; run `{again}`", err=True)
 
 
 def check_folder(out: Path, html: bool = False) -> None:
@@ -119,7 +110,7 @@ def write_tables(out: Path, html: bool = False, images: "MakesImages | None" = N
 
     Args:
         out: The folder of the tables.
-        html: Whether to write the site too; if not, one that is there stays as it is.
+        html: Whether to write the site too; if not, one that is there stays as it is, which is said.
         images: Makes what finds the images of samples for the site; None for a site without.
 
     Where a record, or the folder that a table comes from, cannot be read, no table is removed, which is said. What
@@ -138,13 +129,15 @@ def write_tables(out: Path, html: bool = False, images: "MakesImages | None" = N
         tables = _write_once(out, seen[FOLDERS[0]], html, images)
         if _seen(out) == seen:
             break
+    if not html:
+        _tell_of_the_site(out)
     return tables
 
 
 def _write_once(out: Path, stamps: "Mapping[str, Stamp] | None", html: bool, images: "MakesImages | None") -> Tables:
     from bench.records.files import write_whole
 
-    pages, whole = _pages(out, stamps, html=html, images=images)
+    pages, whole = pages_of(out, stamps, html=html, images=images)
     failures = []
     for name, text in pages.items():
         try:
@@ -152,7 +145,7 @@ def _write_once(out: Path, stamps: "Mapping[str, Stamp] | None", html: bool, ima
         except StoreError as error:
             failures.append(error)
     empty = _without_records(out, html)
-    for path in _tables(out, html):
+    for path in tables_in(out, html):
         name = path.relative_to(out).as_posix()
         if name in pages:
             continue
@@ -172,7 +165,7 @@ def _without_records(out: Path, html: bool = False) -> dict[str, list[str]]:
     from bench.records.json_file import entries_in
 
     pages: dict[str, list[str]] = {folder: [] for folder in FOLDERS}
-    for path in _tables(out, html):
+    for path in tables_in(out, html):
         name = path.relative_to(out).as_posix()
         if name != FRONT and not name.startswith(PARTS):  # which go with the pages that they are made from
             pages[_folder_of(name)].append(name)
@@ -203,173 +196,3 @@ def _seen(out: Path) -> "dict[str, Mapping[str, Stamp] | None]":
         with suppress(OSError):
             seen[folder] = stamps_of(out / folder)
     return seen
-
-
-@contextmanager
-def _without_looking_for_circles() -> Iterator[None]:
-    """Within this context Python looks for no circles of objects. Of many records many objects are made, hardly any of
-    them in a circle, and to look at all of them again and again takes a sixth of the time.
-    """
-    before = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if before:
-            gc.enable()
-
-
-@_without_looking_for_circles()
-def _pages(
-    out: Path,
-    stamps: "Mapping[str, Stamp] | None" = None,
-    keep: bool = True,
-    html: bool = False,
-    images: "MakesImages | None" = None,
-) -> tuple[dict[str, str], bool]:
-    """The tables and pictures by file name, and whether every record could be read and shown.
-
-    Args:
-        out: The folder of the tables.
-        stamps: The files of the records of runs, where they were looked at just now.
-        keep: Whether the columns of the records may be kept, so that they are not read again.
-        html: Whether the site is made too.
-        images: Makes what finds its images; None for a site without.
-    """
-    from bench.columns.reading import read_columns
-    from bench.records.json_file import load
-    from bench.tables.pages.leaderboard import page_of
-    from bench.throughput import ThroughputRecord, corruptions, page
-
-    runs, *others = (out / folder for folder in FOLDERS)
-    tasks, unused = read_columns(runs, keep, stamps)
-    of_tasks, not_shown = _shown_runs(tasks, out, keep)
-    pages = {file: text for name, page in of_tasks.items() for file, text in page.files(name).items()}
-    unused |= {runs / name: why for name, why in not_shown.items()}
-    kinds: list[tuple[type[Any], Callable[[Sequence[Any]], dict[str, str]]]] = [
-        (ThroughputRecord, page.render),
-        (corruptions.CorruptionCosts, corruptions.render),
-    ]
-    board: list[str] = []
-    for folder, (kind, draw) in zip(others, kinds, strict=True):
-        records, not_read = load(folder, kind)
-        shown, places = shown_of(records, draw)
-        pages |= shown
-        if kind is ThroughputRecord:
-            board = page.board(record for place, record in enumerate(records) if place not in places)
-        unused |= not_read | {folder / records[place].path: why for place, why in places.items()}
-    warn_of(unused)
-    front = _front(of_tasks, pages, board)
-    if html and front:
-        columns_of = {page_of(columns): columns.without(not_shown) for columns in tasks}
-        pages |= _own(_site(columns_of, of_tasks, pages, front[FRONT], images), out)
-    return pages | {name: text for name, text in front.items() if _is_own(out / name)}, not unused
-
-
-def _front(of_tasks: "Mapping[str, Page]", pages: Mapping[str, str], board: Sequence[str]) -> dict[str, str]:
-    """The front page, if there is any other. `board` is its table of the throughput."""
-    from bench.tables.pages import front
-
-    if not pages:
-        return {}
-    summaries = {name: page.summary for name, page in of_tasks.items()}
-    others = [name for name in pages if name.endswith(".md") and name not in of_tasks]
-    return {front.PAGE: front.front(summaries, list(pages), others, board)}
-
-
-def _site(
-    columns: "Mapping[str, Columns]",
-    of_tasks: "Mapping[str, Page]",
-    pages: Mapping[str, str],
-    front: str,
-    images: "MakesImages | None",
-) -> dict[str, str]:
-    """The files of the site. `columns` are those of the runs of each page."""
-    from bench.site.page import Source
-    from bench.site.render import render
-
-    sources = [Source(name, page.text, page.summary, columns[name]) for name, page in of_tasks.items()]
-    others = {name: text for name, text in pages.items() if name.endswith(".md") and name not in of_tasks}
-    return render(sources, front, others, images() if images else None)
-
-
-def _own(files: Mapping[str, str], out: Path) -> dict[str, str]:
-    """Those files in whose place there is none that was not made here, which stays."""
-    for name in files:
-        if not _is_own(out / name):
-            say(f"warning: left {out / name} as it is: it was not made by `bench leaderboard`", err=True)
-    return {name: text for name, text in files.items() if _is_own(out / name)}
-
-
-def _is_own(path: Path) -> bool:
-    """Whether a file was made here, or there is none."""
-    from bench.tables.markdown import MARK
-
-    before = _text(path)
-    return not before or before.startswith(MARK)
-
-
-def _shown_runs(tasks: "Sequence[Columns]", out: Path, keep: bool) -> tuple[dict[str, "Page"], dict[str, str]]:
-    """The pages of the runs, and by file name the reason for each run that no page can show. Of many runs, pages that
-    were made of the same ones before, by the same code, are taken as they are.
-    """
-    from bench.columns import pages
-    from bench.columns.reading import WORTH_KEEPING
-    from bench.tables.pages.front import picture_of
-    from bench.tables.pages.leaderboard import Page, page_of
-    from bench.tables.summary import PageSummary
-
-    if not keep or sum(map(len, tasks)) < WORTH_KEEPING:
-        return _drawn_runs(tasks)
-    folder = out / FOLDERS[0]
-    before, made_of = pages.load(folder), {page_of(columns): pages.made_of(columns) for columns in tasks}
-    same = {}
-    for name, digest in made_of.items():
-        text, picture = _text(out / name), _text(out / picture_of(name))
-        if pages.unchanged(before, name, digest, text + picture):
-            same[name] = Page(text, picture, PageSummary.of_values(before[name][2]))
-    drawn, not_shown = _drawn_runs([columns for columns in tasks if page_of(columns) not in same])
-    made = {name: page for name in made_of if (page := (same | drawn).get(name)) is not None}
-    if not not_shown:
-        pages.save(
-            folder,
-            {
-                name: (made_of[name], pages.of_text(page.text + page.picture), page.summary.to_values())
-                for name, page in made.items()
-            },
-        )
-    return made, not_shown
-
-
-def _drawn_runs(tasks: "Sequence[Columns]") -> tuple[dict[str, "Page"], dict[str, str]]:
-    """The pages of the runs, made anew."""
-    from bench.tables.pages.leaderboard import render
-
-    runs = [(columns, row) for columns in tasks for row in range(len(columns))]
-
-    def draw(chosen: "Sequence[tuple[Columns, int]]") -> dict[str, "Page"]:
-        rows = {id(columns): [row for columns, row in of_task] for columns, of_task in groupby(chosen, itemgetter(0))}
-        parts = ((columns, rows.get(id(columns), [])) for columns in tasks)
-        return render(columns if len(part) == len(columns) else columns.take(part) for columns, part in parts if part)
-
-    pages, not_shown = shown_of(runs, draw)
-    return pages, {os.fsdecode(runs[place][0].listed("file")[runs[place][1]]): why for place, why in not_shown.items()}
-
-
-def _tables(out: Path, html: bool = False) -> list[Path]:
-    """The tables and pictures that were written earlier, known by their first line: no other file is touched."""
-    from bench.tables.markdown import MARK
-
-    files = [*out.glob("*.md"), *(out / "throughput").glob("*.svg"), *(out / "forests").glob("*.svg")]
-    files += [*(out / SITE).glob("*.html"), out / SITE / "site.js"] if html else []
-    return sorted(path for path in files if _text(path).startswith(MARK))
-
-
-def _text(path: Path) -> str:
-    """The text of a file; empty where there is none that can be read."""
-    from bench.records.files import content_of_file
-
-    try:
-        return content_of_file(path).decode(errors="replace")
-    except (OSError, ValueError):
-        return ""

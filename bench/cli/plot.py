@@ -168,7 +168,7 @@ def _chosen(kind: str, asked: dict[str, Any]) -> "list[Series]":
         raise BenchError(f"no such finished run in {asked['records']}; there is: {', '.join(sorted(others)) or 'none'}")
     if kind in ("counts", "weight", "capacity"):  # they need nothing but the records
         return selected
-    return [with_sidecars(one) for one in selected]
+    return [with_sidecars(one, asked["data_dir"]) for one in selected]
 
 
 def _draw(kind: str, series: "Sequence[Series]", title: str, asked: dict[str, Any]) -> "Figure":

@@ -1,6 +1,7 @@
 """Runs that differ in nothing but the seed, as what a picture draws: a line, a row or a panel."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from bench.plots.loss_ratio import column
 from bench.records.run import LAST
 from bench.records.spec import OPTION_FIELDS, SHARED
 from bench.store.beside import sidecar_of_file
+from bench.store.repetition import command_again
 
 Array = NDArray[np.float64]
 Arrays = Mapping[str, NDArray[Any]]
@@ -107,20 +109,22 @@ def series_of(tasks: Iterable[Columns]) -> list[Series]:
     return sorted(by_seed(tasks, Series), key=lambda s: (s.first.spec.method, _order(s)))
 
 
-def with_sidecars(series: Series) -> Series:
+def with_sidecars(series: Series, data: Path | None = None) -> Series:
     """The same series, whose runs have what lies beside their records.
 
     Args:
         series: the series.
+        data: the folder of the data files, where the user has named one.
 
     Raises:
-        StoreError: where it is missing, or belongs to another record.
+        StoreError: where it is missing, or belongs to another record. It gives the command that makes it again.
     """
     for run in series.runs.values():
         try:
             run.beside = run.beside or sidecar_of_file(run.record, run.columns.file(run.row))
         except StoreError as error:
-            raise StoreError(f"{error}; the same run makes it again: {run.command} --force") from error
+            again = command_again(run.record, run.columns.folder, data)
+            raise StoreError(f"{error}; the same run makes it again: {again}") from error
     return series
 
 

@@ -10,8 +10,9 @@ from bench.site.text import breakable, text, title
 from bench.tables.comparisons import cell as difference_and_p
 from bench.tables.conclusions import Compared, Verdict
 from bench.tables.names import Names
+from bench.tables.pages.beside import rows_beside
 from bench.tables.pages.front import SIGNS
-from bench.tables.pages.ranking import DEFAULT, MOST, RankedFamily
+from bench.tables.pages.ranking import DEFAULT, MOST, SEEDS_ALONE, RankedFamily, over_seeds, told_beside
 from bench.tables.rows import ACCURACY, Row, mean_and_error, scale_of
 from bench.tables.stats.paired import PairedDifference
 
@@ -152,13 +153,24 @@ def _badge(one: Compared) -> str:
 def _metric(shown: Shown, metric: str) -> Column:
     """The means of a metric, with the value of each seed."""
     unit, rule = shown.unit(metric), shown.family.rule
-    better = {name: up for row in shown.rows for name, up in row.first.about.higher_is_better.items()}
     values = [row.values(metric, rule) for row in shown.rows]
     return Column(
-        metric + ("" if unit == "%" else f" ({unit})") + ARROWS[better[metric]],
+        head_of(shown, metric),
         [text(mean_and_error(list(of_row.values()), unit)) if of_row else "" for of_row in values],
         [hint(of_row, unit) for of_row in values],
     )
+
+
+def head_of(shown: Shown, metric: str) -> str:
+    """The head of the column of a metric.
+
+    Args:
+        shown: the rows.
+        metric: its name.
+    """
+    unit = shown.unit(metric)
+    better = {name: up for row in shown.rows for name, up in row.first.about.higher_is_better.items()}
+    return metric + ("" if unit == "%" else f" ({unit})") + ARROWS[better[metric]]
 
 
 def hint(values: Mapping[int, float], unit: str, form: str = ".2f") -> str:
@@ -202,6 +214,7 @@ def _difference(shown: Shown, metric: str) -> Iterator[Column]:
     cells = [_interval(one, scale, factor) for one in shown.compared]
     hints = [hint(_differences(one, metric), unit, "+.2f") if one.difference else "" for one in shown.compared]
     yield Column(f"Δ {metric}", cells, hints, axis(scale), "interval")
+    yield Column(SEEDS_ALONE, [text(over_seeds(one, unit)) for one in shown.compared])
     yield Column("p", ["" if math.isnan(one.p) else _p(one.p) for one in shown.compared])
 
 
@@ -271,29 +284,26 @@ def _rank(one: Compared) -> str:
     return f"{low}" if low == high else f"{low}–{high}"
 
 
-def constant_cells(shown: Shown, columns: Sequence[Column]) -> Iterator[tuple[list[str], list[str]]]:
-    """The cells of the best constant prediction of each task, and what is told of each of them.
+def cells_beside(shown: Shown, columns: Sequence[Column]) -> Iterator[tuple[str, list[str], list[str]]]:
+    """What the rows of each task stand beside: of each its kind, its cells, and what is told of each of these.
 
     Args:
         shown: the rows.
         columns: those of the table.
     """
-    accuracy = next((column.head for column in columns if column.head.startswith(ACCURACY)), None)
     for task, of_task in shown.family.of_tasks:
         if task not in shown.tasks:
             continue
-        shares: dict[int, tuple[str, float]] = {}
-        for one in of_task:
-            shares |= one.row.constant_prediction
-        if accuracy and shares:
-            names = repr(" or ".join(sorted({name for name, _ in shares.values()})))
-            right = {seed: share for seed, (_, share) in shares.items()}
-            cells = {
-                "Task": breakable(task) or DEFAULT,
-                "#": "–",
-                "Method": f"<em>always {text(names)}</em>",
-                accuracy: mean_and_error(list(right.values())),
-            }
-            cells |= {"Verdict": "constant", "Seeds": str(len(shares))}
-            told = {accuracy: hint(right, "%")}
-            yield [cells.get(column.head, "") for column in columns], [told.get(column.head, "") for column in columns]
+        for one in rows_beside(of_task, shown.family.rule):
+            cells = {"Task": breakable(task) or DEFAULT, "#": "–", "Method": f"<em>{text(one.name)}</em>"}
+            cells |= {"Verdict": one.kind, "Seeds": str(one.seeds)}
+            told = {}
+            for metric, values in one.values.items():
+                head, unit = head_of(shown, metric), shown.unit(metric)
+                cells[head] = told_beside(one, values, unit)
+                told[head] = hint(dict(enumerate(values)), unit)
+            yield (
+                one.kind.partition(" ")[0],
+                [cells.get(column.head, "") for column in columns],
+                [told.get(column.head, "") for column in columns],
+            )

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from bench.records.run import rule_name
-from bench.site.cells import Column, Shown, columns_of, constant_cells
+from bench.site.cells import Column, Shown, cells_beside, columns_of
 from bench.site.drawing import CLASSES
 from bench.site.scatter import scatter
 from bench.site.text import attributes, text, wide
@@ -52,8 +52,10 @@ def family_table(shown: Shown) -> str:
         )
         for place, one in enumerate(shown.compared)
     ]
-    about = {"class": "always", "data-verdict": "constant"}
-    lines += [_line(about, columns, cells, hints) for cells, hints in constant_cells(shown, columns)]
+    lines += [
+        _line({"class": "always", "data-verdict": kind}, columns, cells, hints)
+        for kind, cells, hints in cells_beside(shown, columns)
+    ]
     body = "\n".join(lines)
     return wide(f'<table class="rows"><thead><tr>{heads}</tr></thead>\n<tbody>\n{body}\n</tbody></table>')
 

@@ -1,5 +1,6 @@
 """The files of the site, a pure function of what the markdown pages are made from. Nothing here imports torch."""
 
+from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from urllib.parse import unquote
 
@@ -18,7 +19,11 @@ README = "README.md"
 
 
 def render(
-    sources: Sequence[Source], markdown: str, others: Mapping[str, str], pictures: Pictures | None = None
+    sources: Sequence[Source],
+    markdown: str,
+    others: Mapping[str, str],
+    drawn: Mapping[str, str] | None = None,
+    pictures: Pictures | None = None,
 ) -> dict[str, str]:
     """The files of the site.
 
@@ -26,6 +31,7 @@ def render(
         sources: what the pages of runs are made from.
         markdown: the front page as markdown.
         others: file name -> text of further markdown pages, such as that of the throughput.
+        drawn: file name -> SVG of the pictures that stand within the front page, not in files of their own.
         pictures: finds the images of samples, from the data; None: no images are shown, and no data are read.
 
     Returns:
@@ -33,7 +39,7 @@ def render(
     """
     ordered = sorted(sources, key=lambda source: source.name)
     resolve = _resolver([*(source.name for source in ordered), *others])
-    files = {INDEX: front(markdown, ordered, resolve)}
+    files = {INDEX: front(markdown, ordered, _with_pictures(resolve, drawn or {}))}
     files |= {source.file: page(source, resolve, pictures) for source in ordered}
     for name, text in sorted(others.items()):
         files[file_of(name)] = _other(text, name, resolve)
@@ -48,6 +54,18 @@ def _other(text: str, name: str, resolve: Resolve) -> str:
 
 def _title(text: str, name: str) -> str:
     return next((line[2:] for line in text.split("\n") if line.startswith("# ")), name)
+
+
+def _with_pictures(resolve: Resolve, pictures: Mapping[str, str]) -> Resolve:
+    """The same addresses, but for pictures, whose addresses hold them: styles of the page do not reach them there."""
+
+    def address_of(address: str) -> str:
+        picture = pictures.get(unquote(address))
+        if picture is None:
+            return resolve(address)
+        return f"data:image/svg+xml;base64,{b64encode(picture.encode()).decode()}"
+
+    return address_of
 
 
 def _resolver(pages: Sequence[str]) -> Resolve:

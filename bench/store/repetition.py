@@ -15,15 +15,26 @@ SCORES = ("ece",)
 """Metrics of scores. Records of before format 2 have them of predictions that were not rounded yet."""
 
 
-def command_again(result: RunResult, folder: Path) -> str:
+def command_again(result: RunResult, folder: Path, data: Path | None = None) -> str:
     """The command that repeats a run and replaces its record.
 
     Args:
         result: the record.
-        folder: of the records. Where it is no output folder's, the command does not name it.
+        folder: of the records.
+        data: the folder of the data files, where the user has named one.
+    """
+    return f"{result.command} --force{out_of(folder)}" + (f" {shell_line(['--data-dir', str(data)])}" if data else "")
+
+
+def out_of(folder: Path) -> str:
+    """What a command needs to find or to write the records of a folder: ` --out FOLDER`; empty for the usual folder,
+    and for one that is no output folder's.
+
+    Args:
+        folder: of the records.
     """
     elsewhere = folder.name == RECORDS and folder.parent != OUT
-    return f"{result.command} --force" + (f" {shell_line(['--out', str(folder.parent)])}" if elsewhere else "")
+    return f" {shell_line(['--out', str(folder.parent)])}" if elsewhere else ""
 
 
 def different_number(result: RunResult, again: RunResult) -> str:

@@ -95,12 +95,13 @@ def exploratory(title: str, compared: Sequence[Compared], names: Names) -> str:
     return f"Exploratory, {plain(title)}: {share} ({_names(better, names)})."
 
 
-def proposal(compared: Sequence[Compared], names: Names) -> str:
+def proposal(compared: Sequence[Compared], names: Names, options: str = "") -> str:
     """A sentence that says which method to use, and how sure that is.
 
     Args:
         compared: the rows that may be proposed; those of the main family of a task.
         names: of the rows.
+        options: further ones of the command, such as ` --out FOLDER`.
     """
     tested = [one for one in compared if one.difference is not None]
     if not tested:
@@ -110,7 +111,7 @@ def proposal(compared: Sequence[Compared], names: Names) -> str:
         best, p = wanted[0], wanted[0].p
         others = [one for one in wanted[1:] if one.ranks and best.ranks and one.ranks[0] <= best.ranks[1]]
         text = f"use {names(best.row)} ({', '.join(_parts(best))}; p {'< 0.001' if p < 0.001 else f'= {p:.3f}'}"
-        text += f" after Holm's correction). Its command: {best.row.command}."
+        text += f" after Holm's correction). Its command: {best.row.command}{options}."
         return text + (f" Not told from it: {_names(others, names)}." if others else "")
     baseline = next(one.baseline for one in tested if one.baseline)
     return f"use {names(baseline)}: {_headline(tested, names)} {_best(tested, names)}".strip()

@@ -55,11 +55,16 @@ def folded(title: str, lines: Sequence[str]) -> list[str]:
     return ["<details>", f"<summary>{title}</summary>", "", *lines, "", "</details>", ""]
 
 
+BRACKET = re.compile(r"(\\.)|([\[\]])")
+"""What is escaped already, and a bracket that is not."""
+
+
 def link(text: str, path: str) -> str:
     """A link to a file.
 
     Args:
-        text: what is shown, as markdown.
+        text: what is shown, as markdown without links and code. Its brackets are escaped, as one alone would end it.
         path: relative to the page.
     """
-    return f"[{text}]({quote(path)})"
+    label = BRACKET.sub(lambda match: match[1] or f"\\{match[2]}", text)
+    return f"[{label}]({quote(path)})"

@@ -23,6 +23,9 @@ class RowSummary:
         accuracy: the difference in accuracy; None where it is not defined.
         cost: the training time relative to the baseline's; None where it is not known.
         seeds: the number of common seeds.
+        key: by which the row is known, that of its first run.
+        baseline: the key of what it is compared with; empty where there is nothing.
+        values: seed -> value of the metric that ranks, also where it is undefined.
     """
 
     name: str
@@ -32,6 +35,9 @@ class RowSummary:
     accuracy: float | None
     cost: float | None
     seeds: int
+    key: str = ""
+    baseline: str = ""
+    values: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -47,6 +53,7 @@ class TaskSummary:
         rule: the selection rule.
         answer: the sentence that answers the question, as markdown.
         rows: those of the family that the answer is about.
+        overlap: the number of test samples over that of the training samples where each seed draws both; else 0.
     """
 
     task: str
@@ -57,6 +64,7 @@ class TaskSummary:
     rule: str
     answer: str
     rows: Sequence[RowSummary] = ()
+    overlap: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -99,6 +107,7 @@ def row_summary(one: Compared) -> RowSummary:
         one: the row, compared.
     """
     baseline = one.row if one.verdict is Verdict.BASELINE else one.baseline
+    values = one.row.values(one.row.ranked_by, one.rule)
     return RowSummary(
         " ".join(filter(None, [one.row.label, one.row.changes and f"({one.row.changes})"])),
         one.row.first.spec.method,
@@ -106,7 +115,10 @@ def row_summary(one: Compared) -> RowSummary:
         mean_of(one.difference),
         mean_of(one.accuracy),
         one.row.cost(baseline),
-        one.difference.n if one.difference else len(one.row.values(one.row.ranked_by, one.rule)),
+        one.difference.n if one.difference else len(values),
+        one.row.first.key,
+        one.baseline.first.key if one.baseline else "",
+        {str(seed): values[seed] for seed in sorted(values)},
     )
 
 

@@ -12,6 +12,8 @@ from bench.store.results import ResultStore
 BASE = [0.40, 0.42, 0.38, 0.41, 0.39, 0.43]
 BETTER = [0.30, 0.31, 0.29, 0.30, 0.30, 0.32]
 """Values of tprd, of which less is better, by seed."""
+DATA = {"revision": "r1", "unofficial": {}, "sizes": {"train": 1000, "test": 50}, "tests": "0123456789ab"}
+"""All seeds share the test data."""
 
 
 def bench(*words):
@@ -24,10 +26,9 @@ def store(make_result, tmp_path, monkeypatch):
     """A folder of records of three methods on one task, with test data that all seeds share."""
     monkeypatch.chdir(tmp_path)
     store = ResultStore(Path("bench-results/results"))
-    data = {"revision": "r1", "unofficial": {}, "sizes": {"train": 1000, "test": 50}, "tests": "0123456789ab"}
     for method, values in (("erm", BASE), ("learner", BETTER), ("other", BASE)):
         for seed, value in enumerate(values):
-            store.put(make_result(method, seed, test={"tprd": value, "accuracy": 0.9}, data=data))
+            store.put(make_result(method, seed, test={"tprd": value, "accuracy": 0.9}, data=DATA))
     return store
 
 
@@ -61,6 +62,12 @@ def test_the_best_is_proposed_with_its_uncertainty_and_command(store):
     assert "better for 100 % of 6 seeds" in out and "bench run --method learner --dataset digits --seeds 6" in out
 
 
+def test_the_command_of_the_best_writes_where_its_records_are(store):
+    Path("bench-results").rename("my results")
+    _, out, _ = bench("best", "--out", "my results")
+    assert "bench run --method learner --dataset digits --seeds 6 --out 'my results'." in out
+
+
 def test_where_nothing_is_better_the_baseline_is_proposed(store, make_result):
     for seed, value in enumerate(BASE):
         store.put(make_result("learner", seed, test={"tprd": value + 0.01 * (-1) ** seed, "accuracy": 0.9}))
@@ -73,7 +80,60 @@ def test_a_least_accuracy_leaves_methods_out(store):
     assert code == 0 and "nothing can be proposed" in out
 
 
+def put(store, make_result, method, differences):
+    """Records of a method whose values of tprd differ so much from those of erm."""
+    for seed, difference in enumerate(differences):
+        store.put(make_result(method, seed, test={"tprd": BASE[seed] + difference, "accuracy": 0.9}, data=DATA))
+
+
+SMALL = [0.001, -0.001, 0.002, -0.002, 0.001, -0.001]
+"""Of mean 0; the 90 % interval is +- t(0.95, 5) sd / sqrt(6) = +- 2.015 * 0.15492 / 2.4495 points = +- 0.127."""
+
+
+@pytest.mark.parametrize(
+    ("margin", "said"), [(0.127, "not separated"), (0.128, "equivalent within ± 0.128 points"), (None, "not separated")]
+)
+def test_a_difference_is_equivalent_whose_90_percent_interval_lies_within_the_stated_region(
+    store, make_result, margin, said
+):
+    put(store, make_result, "small", SMALL)
+    words = ["--equivalence", margin] if margin else []
+    code, out, err = bench("compare", "small", "erm", "--metric", "tprd", *words)
+    line = next(line for line in out.splitlines() if line.startswith("erm"))
+    assert (code, err) == (0, "") and said in line
+    assert ("Not separated does not mean equivalent" in out) == (margin is None)
+
+
+def test_a_difference_can_be_separated_and_equivalent(store):
+    _, out, _ = bench("compare", "learner", "erm", "--metric", "tprd", "--equivalence", "12")
+    assert "  better, but equivalent within ± 12 points  " in out
+    assert "  better  " in bench("compare", "learner", "erm", "--metric", "tprd", "--equivalence", "10")[1]
+    assert "  worse  " in bench("compare", "erm", "learner", "--metric", "tprd")[1]
+
+
+def test_of_too_few_seeds_and_of_equal_values_no_equivalence_is_told(store, make_result):
+    put(store, make_result, "four", SMALL[:4])
+    for method in ("four", "other"):
+        assert "equivalent" not in bench("compare", method, "erm", "--equivalence", "5")[1]
+
+
+def test_the_best_names_what_is_equivalent_to_the_baseline(store, make_result):
+    put(store, make_result, "small", SMALL)
+    put(store, make_result, "four", SMALL[:4])
+    assert bench("best", "--equivalence", "1")[1].endswith(
+        "Equivalent within ± 1 points to the baseline in tprd: small.\n"
+    )
+    assert bench("best", "--equivalence", "0.1")[1].endswith("to the baseline in tprd: no method.\n")
+    assert bench("best")[1].endswith("Not separated does not mean equivalent: --equivalence POINTS tells what is.\n")
+
+
 WRONG = {
+    **{
+        f"{command[0]}, equivalence {value}": ([*command, f"--equivalence={value}"], "--equivalence")
+        for command in (["compare", "erm", "learner"], ["best"])
+        for value in ("-1", "0", "nan", "inf", "-inf", "", "much")
+    },
+    **{f"accuracy {value}": (["best", f"--min-accuracy={value}"], "--min-accuracy") for value in ("nan", "inf", "x")},
     "one name": (["compare", "erm"], "name two methods or more"),
     "a misspelt name": (["compare", "learnr", "erm"], "did you mean 'learner'?"),
     "a misspelt metric": (["compare", "erm", "learner", "--metric", "tprdd"], "did you mean 'tprd'?"),

@@ -1,5 +1,6 @@
 """`bench plot` as a user meets it, on records that a run has left."""
 
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -160,14 +161,19 @@ def test_tasks_that_a_picture_does_not_fit_are_left_out_with_the_reason(plot):
     assert f"left out weight.{DIGITS}: {why}" in result.output.replace("\n", " ")
 
 
-def test_no_folder_and_lost_arrays_are_told(plot, records, tmp_path):
+def test_no_folder_and_lost_arrays_are_told_with_a_command_that_makes_them_again(plot, records, tmp_path):
     assert "name the folder of the records with --records" in plot("fraction", "--records", tmp_path / "none")[0].output
     (sidecar,) = records.rglob("moons.importance_weighted.*.xz")
-    moved = sidecar.rename(tmp_path / "moved")
-    result, _ = plot("histograms", "--method", "importance_weighted")
-    moved.rename(sidecar)
-    assert "the same run makes it again: bench run --method importance_weighted --dataset moons" in result.output
-    assert "--seed 0 --force" in result.output
+    sidecar.unlink()
+    data = tmp_path / "my data"
+    result, _ = plot("histograms", "--method", "importance_weighted", "--data-dir", data)
+    command = result.output.rpartition("the same run makes it again: ")[2]
+    assert command == (
+        "bench run --method importance_weighted --dataset moons --model logistic --epochs 2 -o ratio=1,10 --seed 0 "
+        f"--force --out {records.parent} --data-dir '{data}'\n"
+    )
+    again = CliRunner().invoke(main, shlex.split(command)[1:], catch_exceptions=False)
+    assert again.exit_code == 0 and sidecar.exists()
 
 
 def test_pictures_need_no_torch_and_help_no_matplotlib(records, tmp_path):

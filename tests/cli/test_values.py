@@ -81,3 +81,12 @@ def test_a_metric_that_is_undefined_on_the_validation_data_selects_no_epoch(tmp_
     result = CliRunner().invoke(main, ["run", "--method", "erm", *DIGITS, *words], catch_exceptions=False)
     assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
     assert "recipe.select=tprd is undefined on the validation data" in result.stderr
+
+
+@pytest.mark.parametrize("seconds", ["nan", "inf", "-inf", "0", "-1"])
+def test_a_timeout_is_a_finite_number_of_seconds(seconds, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    words = ["run", "--method", "erm", *DIGITS, f"--timeout={seconds}"]
+    result = CliRunner().invoke(main, words, catch_exceptions=False)
+    assert (result.exit_code, result.stdout, result.stderr.count("\n")) == (2, "", 1)
+    assert "--timeout" in result.stderr and not [*tmp_path.iterdir()]

@@ -1,5 +1,6 @@
 """`bench leaderboard --html` and `bench view` on folders of records."""
 
+from base64 import b64encode
 from pathlib import Path
 
 import click
@@ -45,6 +46,20 @@ def test_without_html_no_site_is_written_or_checked(html):
     (html / "old.html").write_text(MARK)
     assert bench("leaderboard", "--check")[0] == 0
     assert bench("leaderboard")[0] == 0 and (html / "old.html").exists()
+
+
+def test_without_html_an_old_site_is_named_with_the_command_that_renews_it(html):
+    bench("leaderboard", "--html")
+    before = (html / INDEX).read_bytes()
+    again = "run `bench leaderboard --out bench-results --html`\n"
+    code, _, err = bench("leaderboard")
+    assert (code, err) == (0, f"note: the site in {html} stays as it is, and may be older than the pages; {again}")
+    assert (html / INDEX).read_bytes() == before
+    code, _, err = bench("leaderboard", "--check")
+    again = "run `bench leaderboard --out bench-results --check --html`\n"
+    assert (code, err) == (0, f"note: the site in {html} is not checked; {again}")
+    (html / INDEX).write_text("mine")
+    assert bench("leaderboard")[2] == ""
 
 
 def test_every_link_leads_to_a_file_and_every_mark_to_an_element(html):
@@ -151,3 +166,28 @@ def test_a_file_in_the_place_of_the_folder_is_one_clear_line(html):
     code, _, err = bench("leaderboard", "--html")
     assert code == 2 and len(err.splitlines()) == 1 and str(html) in err
     assert html.read_text() == "mine"
+
+
+def test_methods_across_tasks_stand_on_both_front_pages_with_the_same_pictures(html, make_result):
+    """Three methods on five data sets more; the pictures go when the records do."""
+    out = html.parent
+    store = ResultStore(out / "results")
+    for dataset in range(5):
+        for seed in range(5):
+            for place, method in enumerate(("erm", "a", "b", "c")):
+                test = {"tprd": 0.4 + 0.01 * (seed + dataset) - 0.02 * place, "accuracy": 0.9}
+                store.put(make_result(method, seed, test=test, dataset=f"d{dataset}"))
+    assert bench("leaderboard", "--html")[0] == bench("leaderboard", "--html", "--check")[0] == 0
+    readme, index = (out / "README.md").read_text(), (html / INDEX).read_text()
+    for text in (readme, index):
+        assert "Over 5 tasks, none of 3 methods is separated from erm." in text
+    shown = [one.about["src"] for one in read(index).all("img")]
+    for name in ("across/ranks.svg", "across/profile.svg"):
+        assert f"]({name})" in readme
+        picture = b64encode((out / name).read_bytes()).decode()
+        assert f"data:image/svg+xml;base64,{picture}" in shown
+    for path in [*(out / "results").rglob("d4.*")]:
+        path.unlink()
+    assert bench("leaderboard", "--html")[0] == 0
+    assert "Nothing is ranked across tasks" in (out / "README.md").read_text() and not [*(out / "across").glob("*")]
+    assert "Nothing is ranked across tasks" in (html / INDEX).read_text()

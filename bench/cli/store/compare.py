@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bench.cli.common import folder_of_records, out_option, say, table, warn_of
+from bench.cli.common import Number, folder_of_records, out_option, say, table, warn_of
 from bench.errors import BenchError, UnknownNameError
 from bench.text import join_first
 
@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from bench.tables.rows import Row
     from bench.tables.stats.paired import PairedDifference
 
-HEADS = ("its value", "difference", "95 % interval", "p", "better in", "seeds", "by seed")
+HEADS = ("its value", "difference", "95 % interval", "p", "verdict", "better in", "seeds", "by seed")
+OPEN = "not separated"
+NOT_EQUIVALENT = "Not separated does not mean equivalent: --equivalence POINTS tells what is."
 SHOWN = 12
 """So many differences by seed are shown."""
 
@@ -29,6 +31,13 @@ def _task_options(command: Any) -> Any:
         click.option("--dataset", help="Only on this data set."),
         click.option("--protocol", help="Only under this protocol."),
         click.option("--select", "rule", default="last", show_default=True, help="The selection rule of the epoch."),
+        click.option(
+            "--equivalence",
+            "margin",
+            type=Number(min=0, min_open=True),
+            metavar="POINTS",
+            help="Say which differences are equivalent within so many points, or units of the metric, to both sides.",
+        ),
     ]
     for option in reversed([*options, out_option]):
         command = option(command)
@@ -40,7 +49,13 @@ def _task_options(command: Any) -> Any:
 @click.option("--metric", "metrics", multiple=True, metavar="NAME", help="Compare this metric. May be repeated.")
 @_task_options
 def compare(
-    methods: Sequence[str], metrics: Sequence[str], dataset: str | None, protocol: str | None, rule: str, out: Path
+    methods: Sequence[str],
+    metrics: Sequence[str],
+    dataset: str | None,
+    protocol: str | None,
+    rule: str,
+    margin: float | None,
+    out: Path,
 ) -> None:
     """Compare a method with others, in pairs of runs with the same seeds.
 
@@ -49,6 +64,10 @@ def compare(
     is better, and the differences seed by seed. A name stands for the default configuration; `forml[weight_lr=10]`
     stands for one with options, as tables write it. Where each seed draws its own test data, the intervals are
     corrected for the overlap of the splits (Nadeau and Bengio 2003).
+
+    A difference that is not separated from zero is not shown to be small. With --equivalence POINTS, one whose 90 %
+    interval, for itself alone, lies within POINTS to both sides of zero is told equivalent (two one-sided tests at 5
+    %); it takes as many common seeds as a p-value.
     """
     if len(methods) < 2:
         raise BenchError("name two methods or more: the first is compared with the others")
@@ -64,7 +83,7 @@ def compare(
             for row in (first, *others):
                 _values(row, metric, rule)
     for title, first, others in pairs:
-        _tell(title, first, others, metrics or first.first.about.metrics, rule)
+        _tell(title, first, others, metrics or first.first.about.metrics, rule, margin)
 
 
 def _rows(out: Path, dataset: str | None, protocol: str | None) -> "list[Row]":
@@ -99,7 +118,9 @@ def _pairs(rows: "Sequence[Row]", methods: Sequence[str]) -> "Iterator[tuple[str
             yield ", ".join(filter(None, [protocol, dataset, variant, changes])), by_label[methods[0]], others
 
 
-def _tell(title: str, first: "Row", others: "Sequence[Row]", metrics: Sequence[str], rule: str) -> None:
+def _tell(
+    title: str, first: "Row", others: "Sequence[Row]", metrics: Sequence[str], rule: str, margin: float | None
+) -> None:
     """Print a table for each metric."""
     from bench.records.run import rule_name
     from bench.tables.rows import mean_and_error
@@ -108,10 +129,15 @@ def _tell(title: str, first: "Row", others: "Sequence[Row]", metrics: Sequence[s
         unit = first.unit(metric)
         mean = mean_and_error(list(_values(first, metric, rule).values()), unit)
         say(f"{title}: {metric}, {rule_name(rule).lower()}; {first.label} {mean} {unit}")
-        table("", list(_lines(first, others, metric, rule)), (f"{first.label} minus", *HEADS))
+        lines = list(_lines(first, others, metric, rule, margin))
+        table("", lines, (f"{first.label} minus", *HEADS))
+        if margin is None and any(OPEN in line for line in lines):
+            say(f"{NOT_EQUIVALENT}\n")
 
 
-def _lines(first: "Row", others: "Sequence[Row]", metric: str, rule: str) -> "Iterator[list[str]]":
+def _lines(
+    first: "Row", others: "Sequence[Row]", metric: str, rule: str, margin: float | None
+) -> "Iterator[list[str]]":
     """The lines of the table of one metric: the first row minus each of the others."""
     from bench.tables.comparisons import difference_of, told_p
     from bench.tables.rows import mean_and_error, scale_of
@@ -128,7 +154,44 @@ def _lines(first: "Row", others: "Sequence[Row]", metric: str, rule: str) -> "It
         common = sorted(ours.keys() & theirs.keys())
         by_seed = join_first([f"{scale_of(unit) * (ours[seed] - theirs[seed]):+.2f}" for seed in common], SHOWN)
         mean = mean_and_error(list(theirs.values()), unit)
-        yield [other.label, mean, *_cells(difference, p, scale_of(unit)), won, str(difference.n), by_seed]
+        cells = _cells(difference, p, scale_of(unit))
+        yield [
+            other.label,
+            mean,
+            *cells,
+            _verdict(difference, p, higher, unit, margin),
+            won,
+            str(difference.n),
+            by_seed,
+        ]
+
+
+def _verdict(difference: "PairedDifference", p: float, higher: bool | None, unit: str, margin: float | None) -> str:
+    """What a difference and its adjusted p say; empty where nothing is concluded, or nothing differs."""
+    from bench.tables.comparisons import CONCLUSIVE
+    from bench.tables.stats.ranks import SIGNIFICANT
+
+    if difference.identical or difference.n < CONCLUSIVE or math.isnan(difference.mean):
+        return ""
+    separated = p < SIGNIFICANT  # NaN is not
+    word = "different" if higher is None else "better" if (difference.mean > 0) == higher else "worse"
+    if margin is None or not _equivalent(difference, unit, margin):
+        return word if separated else OPEN
+    return f"{word}, but {_within(margin, unit)}" if separated else _within(margin, unit)
+
+
+def _equivalent(difference: "PairedDifference", unit: str, margin: float) -> bool:
+    """Whether a difference is shown to lie within a margin, by as many seeds as it takes to conclude."""
+    from bench.tables.comparisons import CONCLUSIVE
+    from bench.tables.rows import scale_of
+    from bench.tables.stats.equivalence import is_equivalent
+
+    return difference.n >= CONCLUSIVE and is_equivalent(difference, margin / scale_of(unit))
+
+
+def _within(margin: float, unit: str) -> str:
+    """The region of equivalence in words."""
+    return f"equivalent within ± {margin:g} {'points' if unit == '%' else unit}".rstrip()
 
 
 def _cells(difference: "PairedDifference", p: float, scale: int) -> list[str]:
@@ -156,14 +219,23 @@ def _values(row: "Row", metric: str, rule: str) -> dict[int, float]:
 
 
 @click.command()
-@click.option("--min-accuracy", type=float, metavar="PERCENT", help="Only methods with this mean accuracy or more.")
+@click.option("--min-accuracy", type=Number(), metavar="PERCENT", help="Only methods with this mean accuracy or more.")
 @_task_options
-def best(min_accuracy: float | None, dataset: str | None, protocol: str | None, rule: str, out: Path) -> None:
+def best(
+    min_accuracy: float | None,
+    dataset: str | None,
+    protocol: str | None,
+    rule: str,
+    margin: float | None,
+    out: Path,
+) -> None:
     """Say which method the records speak for, with the uncertainty.
 
     Methods in their default configuration are compared with the baseline in the first metric of each task. A method
-    that is not shown to be more accurate than a constant prediction is not proposed.
+    that is not shown to be more accurate than a constant prediction is not proposed. With --equivalence POINTS, methods
+    are named whose difference from the baseline is shown to be small, as by `bench compare`.
     """
+    from bench.store.repetition import out_of
     from bench.tables.answers import proposal
 
     rows = _rows(out, dataset, protocol)
@@ -173,7 +245,27 @@ def best(min_accuracy: float | None, dataset: str | None, protocol: str | None, 
 
     for title, compared, names in _main_families(rows, rule):
         allowed = [one for one in compared if min_accuracy is None or _accuracy(one.row, rule) >= min_accuracy]
-        say(f"{title}: {proposal(allowed, names)}")
+        proposed = proposal(allowed, names, out_of(folder_of_records(out)))
+        say(" ".join(filter(None, [f"{title}: {proposed}", _equivalence(allowed, names, margin)])))
+
+
+def _equivalence(compared: "Sequence[Compared]", names: "Names", margin: float | None) -> str:
+    """A sentence that names the rows that are shown to be as their baselines; without a margin, one that says that
+    none is, where that could be thought.
+    """
+    from bench.tables.conclusions import UNRANKED, Verdict
+
+    left_out = (*UNRANKED, Verdict.IDENTICAL)
+    tested = [one for one in compared if one.difference and one.verdict not in left_out]
+    if margin is None:
+        return NOT_EQUIVALENT if any(one.verdict is Verdict.OPEN for one in tested) else ""
+    units = {one.row.unit(one.row.ranked_by) for one in tested}
+    if not units:
+        return ""
+    unit = units.pop()
+    found = [one for one in tested if one.difference and _equivalent(one.difference, unit, margin)]
+    named = join_first([names(one.row) for one in found], SHOWN) or "no method"
+    return f"{_within(margin, unit).capitalize()} to the baseline in {tested[0].row.ranked_by}: {named}."
 
 
 def _main_families(rows: "Sequence[Row]", rule: str) -> "Iterator[tuple[str, Sequence[Compared], Names]]":

@@ -10,7 +10,8 @@ import click
 
 from bench.cli.common import out_option, say
 from bench.cli.interrupts import leave
-from bench.cli.leaderboard import FOLDERS, write_tables
+from bench.cli.leaderboard import write_tables
+from bench.cli.store.pages import FOLDERS
 from bench.errors import BenchError
 
 if TYPE_CHECKING:

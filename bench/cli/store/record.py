@@ -37,7 +37,8 @@ def show_record(result: "RunResult", path: Path) -> bool:
         beside, whole = f"NOT WHOLE: {error}", False
     changed = ", ".join(result.off_recipe)
     others = [name for name in result.selected.metrics if name not in ("val", "test")]
-    rows = [("further sets", f"{len(others)}: {join_first(others, MOST)} (`bench export`)")] if others else []
+    export = f"`bench export{_out_option(path)}`"
+    rows = [("further sets", f"{len(others)}: {join_first(others, MOST)} ({export})")] if others else []
     rows += [("key", spec.key), ("recipe", f"changed: {changed}" if changed else "as published")]
     rows.append(("data", _data(result)))
     rows += [("costs", _costs(result)), ("code", _code(result)), ("environment", _environment(result))]
@@ -48,6 +49,13 @@ def show_record(result: "RunResult", path: Path) -> bool:
         rows.append(("completed", f"by a repetition of {result.completed.created} with the same numbers"))
     table("", rows)
     return whole
+
+
+def _out_option(path: Path) -> str:
+    """The option that names the output folder of a record, where commands need it."""
+    from bench.store.repetition import RECORDS, out_of
+
+    return next((out_of(folder) for folder in path.parents if folder.name == RECORDS), "")
 
 
 def _metrics(result: "RunResult") -> None:

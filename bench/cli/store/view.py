@@ -7,11 +7,10 @@ from typing import Any
 import click
 
 from bench.cli.common import out_option, say
-from bench.cli.leaderboard import SITE, check_folder, write_tables
+from bench.cli.leaderboard import INDEX, check_folder, write_tables
+from bench.cli.store.pages import SITE
 from bench.cli.store.recorded import images_asked, images_options
 from bench.errors import BenchError
-
-INDEX = "index.html"
 
 
 @click.command()

@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 
 from bench.columns.run import Run
 from bench.records.run import rule_name
+from bench.records.selections import TEST
 from bench.records.sidecar import Sidecar
 from bench.site.rows.pictured import Pictured, Pictures
 from bench.site.text import table, text
 from bench.store.predicted import check_predictions, sets_predicted
 from bench.store.weighted import Weights, extremes
-from bench.tables.rows import TEST
 
 MOST = 8
 """So many samples are shown of each kind."""

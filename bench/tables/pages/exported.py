@@ -19,7 +19,22 @@ if TYPE_CHECKING:
 
 NAMES = (
     *("protocol", "dataset", "task", "family", "main", "rule", "method", "model", "row", "metric", "unit"),
-    *("mean", "se", "seeds", "baseline", "difference", "low", "high", "seeds_low", "seeds_high", "p", "verdict", "rank_low", "rank_high", "cost"),
+    *(
+        "mean",
+        "se",
+        "seeds",
+        "baseline",
+        "difference",
+        "low",
+        "high",
+        "seeds_low",
+        "seeds_high",
+        "p",
+        "verdict",
+        "rank_low",
+        "rank_high",
+        "cost",
+    ),
 )
 ESCAPED = {
     **{sign: f"\\{sign}" for sign in "&%$#_{}"},

@@ -2,24 +2,32 @@
 
 import math
 from collections.abc import Sequence
-from html import escape
 
 from bench.tables.conclusions import Compared, Verdict
-from bench.tables.markdown import MARK
 from bench.tables.names import Names
+from bench.tables.pages.drawing import (
+    BLACK,
+    BLUE,
+    DARK,
+    GREY,
+    GRID,
+    ORANGE,
+    begin,
+    dot,
+    line,
+    shortened,
+    step_of,
+    words,
+)
 from bench.tables.rows import scale_of
 from bench.tables.stats.paired import PairedDifference
-from bench.text import cut
 
 MOST = 40
 """So many rows are drawn."""
-LONGEST = 46
-"""Characters of the longest name."""
 LEFT, WIDTH, GAP, LINE, TOP = 300, 250, 40, 20, 46
 """Pixels: of the names, of each of the two scales, between these, of each row, and above the first."""
-COLOURS = {Verdict.BETTER: "#0b62a4", Verdict.WORSE: "#b3470b", Verdict.OTHER: "#0b62a4"}
-"""Of rows that are separated from their baseline; blue and orange are told apart by all eyes."""
-GREY = "#8a8a8a"
+COLOURS = {Verdict.BETTER: BLUE, Verdict.WORSE: ORANGE, Verdict.OTHER: BLUE}
+"""Of rows that are separated from their baseline."""
 MARKS = {Verdict.BETTER: "▲", Verdict.WORSE: "▼", Verdict.OTHER: "◆", Verdict.CONSTANT: "≈", Verdict.FEW: "?"}
 """What stands beside a name, so that no colour is needed to read the picture."""
 
@@ -45,17 +53,11 @@ def forest(compared: Sequence[Compared], names: Names, title: str) -> str:
         scales.append(("Δ accuracy", [one.accuracy for one in rows], 100))
     width = LEFT + len(scales) * (WIDTH + GAP)
     height = TOP + LINE * len(rows) + 34
-    lines = [
-        f'{MARK}<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" '
-        f'height="{height}" font-family="Helvetica, Arial, sans-serif" font-size="12" role="img">',
-        f"<title>{escape(title)}</title>",
-        f'<rect width="{width}" height="{height}" fill="#ffffff"/>',
-        f'<text x="12" y="18" font-size="13" font-weight="bold" fill="#222222">{escape(title)}</text>',
-    ]
+    lines = begin(width, height, title)
     for place, one in enumerate(rows):
         y = TOP + LINE * place + LINE // 2
-        text = f"{MARKS.get(one.verdict, '')} {cut(names.plain(one.row), LONGEST)}".strip()
-        lines.append(_text(LEFT - 12, y + 4, text, COLOURS.get(one.verdict, "#444444"), "end"))
+        text = f"{MARKS.get(one.verdict, '')} {shortened(names.plain(one.row))}".strip()
+        lines.append(words(LEFT - 12, y + 4, text, COLOURS.get(one.verdict, "#444444"), "end"))
     for place, (head, differences, scale) in enumerate(scales):
         left = LEFT + place * (WIDTH + GAP)
         lines += _scale(left, head, differences, [one.verdict for one in rows], scale, height)
@@ -74,7 +76,7 @@ def _scale(
     known = [one for one in differences if one is not None and not math.isnan(one.mean)]
     ends = [scale * end for one in known for end in (one.mean, one.low, one.high) if not math.isnan(end)]
     low, high = min(0.0, *ends), max(0.0, *ends)
-    step = _step(high - low)
+    step = step_of(high - low)
     first, last = math.floor(low / step), math.ceil(high / step)
     if first == last:
         last += 1
@@ -83,36 +85,19 @@ def _scale(
         return left + WIDTH * (value / step - first) / (last - first)
 
     bottom = height - 30
-    lines = [_text(left + WIDTH / 2, TOP - 10, head, "#222222")]
+    lines = [words(left + WIDTH / 2, TOP - 10, head, BLACK)]
     for tick in range(first, last + 1):
         x = place_of(tick * step)
-        lines.append(_line((x, TOP), (x, bottom), "#222222" if tick == 0 else "#dddddd", 1.2 if tick == 0 else 1))
-        lines.append(_text(x, bottom + 15, f"{tick * step:g}", "#555555"))
+        lines.append(line((x, TOP), (x, bottom), BLACK if tick == 0 else GRID, 1.2 if tick == 0 else 1))
+        lines.append(words(x, bottom + 15, f"{tick * step:g}", DARK))
     for place, (one, verdict) in enumerate(zip(differences, verdicts, strict=True)):
         if one is None or math.isnan(one.mean):
             continue
         y = TOP + LINE * place + LINE // 2
         colour = COLOURS.get(verdict, GREY)
         if not math.isnan(one.low):
-            lines.append(_line((place_of(scale * one.low), y), (place_of(scale * one.high), y), colour, 2))
+            lines.append(line((place_of(scale * one.low), y), (place_of(scale * one.high), y), colour, 2))
         fill = "#ffffff" if verdict is Verdict.CONSTANT else colour
         x = place_of(scale * one.mean)
-        lines.append(f'<circle cx="{x:.1f}" cy="{y}" r="4" fill="{fill}" stroke="{colour}" stroke-width="1.5"/>')
+        lines.append(dot(x, y, fill, colour))
     return lines
-
-
-def _line(begin: tuple[float, float], end: tuple[float, float], colour: str, width: float) -> str:
-    ends = f'x1="{begin[0]:.1f}" y1="{begin[1]:.1f}" x2="{end[0]:.1f}" y2="{end[1]:.1f}"'
-    return f'<line {ends} stroke="{colour}" stroke-width="{width:g}"/>'
-
-
-def _text(x: float, y: float, text: str, colour: str, anchor: str = "middle") -> str:
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" fill="{colour}">{escape(text)}</text>'
-
-
-def _step(width: float) -> float:
-    """A round number of which four to eight make a width."""
-    if width <= 0:
-        return 1.0
-    unit = 10.0 ** math.floor(math.log10(width))
-    return next(unit * part for part in (0.1, 0.2, 0.25, 0.5, 1.0, 2.0) if width / (unit * part) <= 6)

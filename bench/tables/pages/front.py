@@ -11,7 +11,6 @@ from bench.tables.markdown import MARK, link, plain, table
 from bench.tables.rows import scale_of
 from bench.tables.summary import PageSummary, RowSummary, TaskSummary
 
-PAGE = "README.md"
 SIGNS = {
     Verdict.BETTER: "▲",
     Verdict.WORSE: "▼",
@@ -47,6 +46,7 @@ def front(
     pictures: Sequence[str] = (),
     others: Sequence[str] = (),
     board: Sequence[str] = (),
+    across: Sequence[str] = (),
 ) -> str:
     """The front page.
 
@@ -55,6 +55,7 @@ def front(
         pictures: the files of the pages' pictures, of which the one with the most rows is shown.
         others: the files of further pages, such as that of the throughput.
         board: the table of the throughput.
+        across: the section of the methods across tasks.
 
     Returns:
         Markdown.
@@ -64,7 +65,7 @@ def front(
         shown = max(pages, key=lambda page: (_tested(pages[page]), page))
         if (picture := picture_of(shown)) in pictures:
             lines += ["!" + link(f"Paired differences from the baseline: {plain(pages[shown].title)}", picture), ""]
-    lines += [*_matrix(pages), *_answers(pages)]
+    lines += [*_matrix(pages), *across, *_answers(pages)]
     if board:
         lines += ["## Cost of a step", "", BOARD, "", *board, ""]
     lines += _ledger(pages)

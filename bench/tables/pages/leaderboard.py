@@ -8,14 +8,14 @@ from bench.columns.table import Columns
 from bench.records.run import rule_name
 from bench.records.spec import file_name
 from bench.tables.answers import answers, exploratory, headline
-from bench.tables.comparisons import between_tasks, rules_of
+from bench.tables.comparisons import between_tasks, overlap_of, rules_of
 from bench.tables.markdown import MARK, code, folded, link, plain
 from bench.tables.names import Names
 from bench.tables.pages.forest import forest
 from bench.tables.pages.front import picture_of
 from bench.tables.pages.made import made, of_older_code, unofficial, without_tables
 from bench.tables.pages.oracle import TITLE, oracle_table
-from bench.tables.pages.papers import beside_the_papers
+from bench.tables.pages.papers import Recorded, beside_the_papers
 from bench.tables.pages.ranking import RankedFamily, by_task, family_table, heading, notes, ranked_families
 from bench.tables.rows import Row, older_rows, rows_of
 from bench.tables.summary import PageSummary, TaskSummary, row_summary
@@ -103,7 +103,7 @@ def _page(protocol: str, dataset: str, columns: Columns) -> Page:
         if picture := _picture(title, ranked, names):
             place = picture_of(page_name(protocol, dataset))
             lines += [f"!{link('Paired differences from the baseline', place)}", ""]
-        lines += [*_tables(of_tasks, ranked, names), *_papers(protocol, dataset, of_tasks)]
+        lines += [*_tables(of_tasks, ranked, names), *_papers(protocol, dataset, of_tasks, columns)]
         lines += [*_about(protocol, dataset, rows, lines), *made(of_tasks, RECORDS), *unofficial(rows)]
         if any(len(row.versions) > 1 for row in rows):
             lines += ["§ The runs of this row were made by more than one version of the code.", ""]
@@ -122,8 +122,8 @@ def _summaries(ranked: Sequence[RankedFamily], names: Names) -> list[TaskSummary
         row = compared[0].row
         higher = row.first.about.higher_is_better[row.ranked_by]
         rows = [row_summary(one) for one in compared]
-        unit, answer = row.unit(row.ranked_by), headline(compared, names)
-        summaries.append(TaskSummary(task, first.main, row.ranked_by, unit, higher, first.rule, answer, rows))
+        unit, answer, overlap = row.unit(row.ranked_by), headline(compared, names), overlap_of(row)
+        summaries.append(TaskSummary(task, first.main, row.ranked_by, unit, higher, first.rule, answer, rows, overlap))
     return summaries
 
 
@@ -172,13 +172,14 @@ def _tables(tasks: Mapping[str, Sequence[Row]], ranked: Sequence[RankedFamily], 
     return lines
 
 
-def _papers(protocol: str, dataset: str, tasks: Mapping[str, Sequence[Row]]) -> list[str]:
+def _papers(protocol: str, dataset: str, tasks: Mapping[str, Sequence[Row]], columns: Columns) -> list[str]:
     """Our means beside those of the papers, task by task."""
     lines = []
     for task, rows in tasks.items():
-        recipe = [row for row in rows if not row.first.off_recipe]
+        rules = rules_of([row for row in rows if not row.first.off_recipe] or rows)
         name = dataset + (f"[{task}]" if task else "")
-        lines += beside_the_papers(protocol, name, f"{task}: " if task else "", recipe, rules_of(recipe))
+        recorded = Recorded(rows, columns, task)
+        lines += beside_the_papers(protocol, name, f"{task}: " if task else "", recorded, rules)
     return lines
 
 

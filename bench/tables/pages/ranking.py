@@ -10,10 +10,10 @@ from bench.records.run import rule_name
 from bench.records.selections import RESAMPLES
 from bench.tables.comparisons import CONCLUSIVE, baselines_of, cell, ranked, rules_of
 from bench.tables.conclusions import MOST_RANKED, Compared, Verdict, conclude
-from bench.tables.context import constant_values, floors
 from bench.tables.families import families_of
 from bench.tables.markdown import plain, table
 from bench.tables.names import Names
+from bench.tables.pages.beside import FLOOR, Beside, rows_beside
 from bench.tables.rows import ACCURACY, Row, mean_and_error, scale_of
 from bench.tables.stats.paired import FEWEST
 from bench.tables.wording import capital
@@ -111,7 +111,7 @@ def family_table(family: RankedFamily, names: Names) -> list[str]:
     left = len(compared) - MOST
     more = [f"{left:,} more {'row is' if left == 1 else 'rows are'} in `bench export`.", ""] if left > 0 else []
     lines = list(zip(*(cells[:MOST] for cells in columns.values()), strict=True))
-    lines += [tuple(cells.get(head, "") for head in columns) for cells in _beside(family, list(columns))]
+    lines += [tuple(cells.get(head, "") for head in columns) for cells in _beside(family)]
     return [*table(list(columns), lines), "", *more, *_warning(rows, family.rule, names), *_used(rows, names)]
 
 
@@ -134,7 +134,7 @@ def _columns(family: RankedFamily, names: Names) -> Iterator[tuple[str, list[str
     yield "Method", [names(row) for row in rows]
     yield values(first)
     yield f"Δ {plain(first)}", [_difference(one, units[first]) for one in compared]
-    yield SEEDS_ALONE, [_over_seeds(one, units[first]) for one in compared]
+    yield SEEDS_ALONE, [over_seeds(one, units[first]) for one in compared]
     said = any(one.verdict not in (Verdict.NONE, Verdict.BASELINE) for one in compared)
     yield "Verdict", [one.verdict for one in compared] if said else []
     for metric in others:
@@ -149,45 +149,26 @@ def _columns(family: RankedFamily, names: Names) -> Iterator[tuple[str, list[str
     yield "Val", ["yes" if row.uses_val else "no" for row in rows]
 
 
-def _beside(family: RankedFamily, heads: Sequence[str]) -> Iterator[dict[str, str]]:
-    """The cells of what the rows of each task stand beside, by the head of their column: the best constant prediction,
-    and what metrics of disparity are by chance alone.
-    """
+def _beside(family: RankedFamily) -> Iterator[dict[str, str]]:
+    """The cells of what the rows of each task stand beside, by the head of their column."""
     for task, of_task in family.of_tasks:
-        begin = {"Task": plain(task) or DEFAULT, "#": "–"}
-        yield from (begin | cells for cells in (_constant(of_task, heads), _floor(of_task, family.rule)) if cells)
+        for one in rows_beside(of_task, family.rule):
+            cells = {"Task": plain(task) or DEFAULT, "#": "–", "Method": f"*{plain(one.name)}*", "Verdict": one.kind}
+            for metric, values in one.values.items():
+                cells[_head(of_task, metric)] = told_beside(one, values, of_task[0].row.unit(metric))
+            yield cells | {"Seeds": str(one.seeds)}
 
 
-def _constant(of_task: Sequence[Compared], heads: Sequence[str]) -> dict[str, str]:
-    """The cells of the best constant prediction; none where the records do not count classes."""
-    classes = {name for one in of_task for name, _ in one.row.constant_prediction.values()}
-    cells, seeds = {}, 0
-    for metric in dict.fromkeys(metric for one in of_task for metric in one.row.first.about.metrics):
-        values: dict[int, float] = {}
-        for one in of_task:
-            values |= constant_values(one.row, metric)
-        if values:
-            cells[_head(of_task, metric)] = mean_and_error(list(values.values()), of_task[0].row.unit(metric))
-            seeds = max(seeds, len(values))
-    if not classes or not cells.keys() & set(heads):
-        return {}
-    name = plain(repr(" or ".join(sorted(classes))))
-    return cells | {"Method": f"*always {name}*", "Verdict": "constant", "Seeds": str(seeds)}
+def told_beside(one: Beside, values: Sequence[float], unit: str) -> str:
+    """A value of a row that the others stand beside. The noise floor is an expectation, and has no error.
 
-
-def _floor(of_task: Sequence[Compared], rule: str) -> dict[str, str]:
-    """The cells of the noise floor, for the baseline or the first row that has one; none where there is none."""
-    rows = [one.row for one in sorted(of_task, key=lambda one: one.verdict is not Verdict.BASELINE)]
-    for row in rows:
-        known = {metric: floors(row, metric) for metric in row.first.about.metrics if rule == row.first.about.rule}
-        cells = {
-            _head(of_task, metric): mean_and_error(of, row.unit(metric)).partition(" ")[0]
-            for metric, of in known.items()
-            if of
-        }
-        if cells:
-            return cells | {"Method": "*groups alike*", "Verdict": "noise floor", "Seeds": str(len(row.rows))}
-    return {}
+    Args:
+        one: the row.
+        values: of a metric.
+        unit: of the metric.
+    """
+    told = mean_and_error(values, unit)
+    return told.partition(" ")[0] if one.kind == FLOOR else told
 
 
 def _head(of_task: Sequence[Compared], metric: str) -> str:
@@ -213,8 +194,14 @@ def _difference(one: Compared, unit: str) -> str:
     return cell(one.difference, one.p, scale_of(unit))
 
 
-def _over_seeds(one: Compared, unit: str) -> str:
-    """The interval of the difference over the seeds alone, where the samples of the test set make it wider."""
+def over_seeds(one: Compared, unit: str) -> str:
+    """The interval of the difference over the seeds alone, where the samples of the test set make it wider; empty
+    elsewhere.
+
+    Args:
+        one: the row.
+        unit: of the metric that ranks.
+    """
     found = one.difference
     if found is None or not found.test_se:
         return ""
@@ -277,7 +264,8 @@ NOTES = {
     "`none`: all differences are the same.",
     "Verdict": "What follows from Δ. `baseline`: the others are compared with this row. `better`, `worse`: p < 0.05. "
     "`different`: p < 0.05 in a metric of which neither more nor less is better. `not separated`: p is 0.05 or more, "
-    "or there is none as all differences are the same. `identical to the baseline`: the values of all metrics "
+    "or there is none as all differences are the same; that is no evidence of equal methods. "
+    "`identical to the baseline`: the values of all metrics "
     "of the table are equal for each common seed, so that nothing is tested. `too few seeds`: fewer than "
     f"{CONCLUSIVE} in common with the baseline. `≈ constant`: the accuracy is not above that of the best constant "
     "prediction, by the 95 % interval of their difference, whatever Δ is. `undefined`: the metric is undefined for a "

@@ -1,0 +1,61 @@
+"""What the rows of a table stand beside: rows of their own that are no methods. Nothing here imports torch."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from bench.tables.conclusions import Compared, Verdict
+from bench.tables.context import constant_values, floors
+from bench.tables.rows import Row
+
+CONSTANT = "constant"
+FLOOR = "noise floor"
+ALIKE = "groups alike"
+
+
+@dataclass(frozen=True)
+class Beside:
+    """One such row.
+
+    Attributes:
+        name: what it is called.
+        kind: CONSTANT, or FLOOR.
+        values: metric -> the values of the seeds.
+        seeds: how many there are.
+    """
+
+    name: str
+    kind: str
+    values: Mapping[str, Sequence[float]]
+    seeds: int
+
+
+def rows_beside(of_task: Sequence[Compared], rule: str) -> Iterator[Beside]:
+    """The best constant prediction, and what disparities are by chance alone, as far as the records say it.
+
+    Args:
+        of_task: the rows of one task.
+        rule: the selection rule.
+    """
+    metrics = list(dict.fromkeys(metric for one in of_task for metric in one.row.first.about.metrics))
+    classes = {name for one in of_task for name, _ in one.row.constant_prediction.values()}
+    known = {metric: _of_constant(of_task, metric) for metric in metrics}
+    known = {metric: values for metric, values in known.items() if values}
+    if classes and known:
+        name = f"always {' or '.join(sorted(classes))!r}"
+        yield Beside(name, CONSTANT, known, max(map(len, known.values())))
+    for row in _baselines_first(of_task):
+        of_chance = {metric: floors(row, metric) for metric in metrics if rule == row.first.about.rule}
+        if any(of_chance.values()):
+            yield Beside(ALIKE, FLOOR, {metric: of for metric, of in of_chance.items() if of}, len(row.rows))
+            return
+
+
+def _of_constant(of_task: Sequence[Compared], metric: str) -> list[float]:
+    values: dict[int, float] = {}
+    for one in of_task:
+        values |= constant_values(one.row, metric)
+    return list(values.values())
+
+
+def _baselines_first(of_task: Sequence[Compared]) -> list[Row]:
+    return [one.row for one in sorted(of_task, key=lambda one: one.verdict is not Verdict.BASELINE)]
