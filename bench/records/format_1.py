@@ -11,9 +11,9 @@ from zipfile import BadZipFile
 from bench.errors import StoreError
 from bench.metrics import metric_of
 from bench.records.files import content_of_file
-from bench.records.possible import Column, check_beside, check_history, check_values
+from bench.records.possible import Column, check_beside, check_history
 from bench.records.selections import VAL, Selected, Selections, shown_metrics
-from bench.records.shape import check_shape
+from bench.records.shape import check_shape, check_values
 from bench.records.sidecar import TRAIN, Sidecar, digest_of
 from bench.records.spec import SHARED, digest
 from bench.records.written import as_written

@@ -6,22 +6,20 @@ Only what `bench` never writes is refused. Values of a plugin's metrics may be a
 
 import math
 import re
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from datetime import datetime
 
 from bench.metrics import METRICS, metric_of
 from bench.records.sections import About, Completed, Costs, Data, Environment, Resolved
-from bench.records.selections import TEST, VAL, Selections, Table, check_counts, decoded
+from bench.records.selections import VAL, Selections, Table, check_context, check_counts
+from bench.records.shape import ROUNDING, check_values
 from bench.records.spec import OPTION_FIELDS, PAPER, SHARED, RunSpec
 
 NAME = re.compile(r"\w[\w./+-]*")
 """What plugins can offer is named like this (`bench.offers`). Files have these names."""
 DIGEST = re.compile("[0-9a-f]{12}")
 """The form of a digest."""
-ROUNDING = 1e-9
-"""By so much a fraction may be outside [0, 1]."""
 Column = Sequence[float | None]
 
 
@@ -215,41 +213,7 @@ def check_selected(selected: Selections, data: Data, about: About, last: str, be
     if best in rules:
         _check_best(selected, about.select, best, last)
     _check_all_counts(selected, data)
-    _check_context(selected, about, selected.epochs[last])
-
-
-def _check_context(selected: Selections, about: About, last_epoch: int) -> None:
-    """Raises ValueError unless the oracle and the drawn test sets have metrics of the tables, with values of these."""
-    epoch, oracle = selected.oracle_epoch, selected.oracle
-    if (epoch is None) != (oracle is None) or not 0 <= (epoch or 0) <= last_epoch:
-        raise ValueError(f"selected.oracle_epoch is {epoch}, with {oracle}, of {last_epoch} epochs")
-    check_values("selected.oracle", metric_of(about.metrics[0]), [oracle])
-    _check_oracle(selected, about)
-    for name in {*selected.floor, *selected.resampled} - {*about.metrics}:
-        raise ValueError(f"selected has a floor or drawn test sets of {name}, which the tables do not show")
-    for name, value in selected.floor.items():
-        check_values(f"selected.floor.{name}", name, [value])
-    for name, text in selected.resampled.items():
-        try:
-            drawn = decoded(text).tolist()
-        except ValueError as error:
-            raise ValueError(f"selected.resampled.{name} holds no drawn test sets: {error}") from None
-        most = 1 if name in METRICS else math.inf
-        if any(abs(value) > most or math.isinf(value) for value in drawn):
-            raise ValueError(f"selected.resampled.{name} has differences that no {name} has")
-
-
-def _check_oracle(selected: Selections, about: About) -> None:
-    """Raises ValueError where a rule has selected an epoch that is better on the test set than the best one there."""
-    first = about.metrics[0]
-    of_set, _, name = first.rpartition("/")
-    higher = about.higher_is_better[first]
-    for rule, value in zip(selected.epochs, selected.metrics.get(of_set or TEST, {}).get(name, []), strict=False):
-        if selected.oracle is None or value is None or higher is None:
-            continue
-        ahead = value - selected.oracle if higher else selected.oracle - value
-        if ahead > ROUNDING:
-            raise ValueError(f"selected.oracle is {selected.oracle}, and {rule} has the better {first} {value}")
+    check_context(selected, about, selected.epochs[last])
 
 
 def _check_best(selected: Selections, select: str, best: str, last: str) -> None:
@@ -336,23 +300,3 @@ def _best_of(values: Column, select: str) -> int:
         if value is not None and sign * value > best:
             best, place = sign * value, number
     return place
-
-
-def check_values(where: str, metric: str, values: Column) -> None:
-    """Check the values of a metric.
-
-    Args:
-        where: the place in the record, for the message.
-        metric: its name.
-        values: None where undefined.
-
-    Raises:
-        ValueError: for infinity, and for values of a metric of the core that are no fractions.
-    """
-    known = [value for value in values if value is not None]
-    if not known:
-        return
-    least, most = (-ROUNDING, 1 + ROUNDING) if metric in METRICS else (-sys.float_info.max, sys.float_info.max)
-    for value in (min(known), max(known)):
-        if not least <= value <= most:
-            raise ValueError(f"{where} is {value}, which no {metric} is")

@@ -8,8 +8,9 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
-from bench.metrics import metric_of
+from bench.metrics import METRICS, metric_of
 from bench.records.sections import About
+from bench.records.shape import ROUNDING, check_values
 from bench.records.written import Section
 
 if TYPE_CHECKING:
@@ -209,6 +210,49 @@ def check_counts(where: str, samples: Table, right: Table, predicted: Table) -> 
         wrong = sum(there) - sum(hits)
         if any(of_class + call - 2 * hit > wrong for of_class, hit, call in zip(there, hits, calls, strict=True)):
             raise ValueError(f"{where} has more wrong predictions of a class than samples of the others")
+
+
+def check_context(selected: Selections, about: About, last_epoch: int) -> None:
+    """Check what the numbers of a finished run stand beside.
+
+    Args:
+        selected, about: of the record.
+        last_epoch: the last one of its training.
+
+    Raises:
+        ValueError: unless the oracle, the floors and the drawn test sets are of metrics of the tables, with values that
+            these have.
+    """
+    epoch, oracle = selected.oracle_epoch, selected.oracle
+    if (epoch is None) != (oracle is None) or not 0 <= (epoch or 0) <= last_epoch:
+        raise ValueError(f"selected.oracle_epoch is {epoch}, with {oracle}, of {last_epoch} epochs")
+    check_values("selected.oracle", metric_of(about.metrics[0]), [oracle])
+    _check_oracle(selected, about)
+    for name in {*selected.floor, *selected.resampled} - {*about.metrics}:
+        raise ValueError(f"selected has a floor or drawn test sets of {name}, which the tables do not show")
+    for name, value in selected.floor.items():
+        check_values(f"selected.floor.{name}", name, [value])
+    for name, text in selected.resampled.items():
+        try:
+            drawn = decoded(text).tolist()
+        except ValueError as error:
+            raise ValueError(f"selected.resampled.{name} holds no drawn test sets: {error}") from None
+        most = 1 if name in METRICS else math.inf
+        if any(abs(value) > most or math.isinf(value) for value in drawn):
+            raise ValueError(f"selected.resampled.{name} has differences that no {name} has")
+
+
+def _check_oracle(selected: Selections, about: About) -> None:
+    """Raises ValueError where a rule has selected an epoch that is better on the test set than the best one there."""
+    first = about.metrics[0]
+    of_set, _, name = first.rpartition("/")
+    higher = about.higher_is_better[first]
+    for rule, value in zip(selected.epochs, selected.metrics.get(of_set or TEST, {}).get(name, []), strict=False):
+        if selected.oracle is None or value is None or higher is None:
+            continue
+        ahead = value - selected.oracle if higher else selected.oracle - value
+        if ahead > ROUNDING:
+            raise ValueError(f"selected.oracle is {selected.oracle}, and {rule} has the better {first} {value}")
 
 
 def _finite(value: float | None) -> float | None:

@@ -1,15 +1,22 @@
-"""Whether what a file holds has the types that the code says. A right digest does not tell it: whoever wrote the file
-may have computed the digest of anything.
+"""Whether what a file holds has the types that the code says, and the values that metrics have. A right digest does not
+tell it: whoever wrote the file may have computed the digest of anything.
 """
 
 import dataclasses
 import functools
+import sys
 import types
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
+from bench.metrics import METRICS
+
 PLAIN = {str: {str}, bool: {bool}, int: {int}, float: {int, float}, types.NoneType: {types.NoneType}}
 """Type whose values need no look inside -> the types that JSON gives for it."""
+
+
+ROUNDING = 1e-9
+"""By so much a fraction may be outside [0, 1]."""
 
 
 @functools.cache
@@ -108,3 +115,23 @@ def _mismatch(value: Any, kind: Any, where: str) -> ValueError:
     name = kind.__name__ if isinstance(kind, type) and not get_args(kind) else str(kind)
     shown = repr(value)
     return ValueError(f"{where} is {shown[:60]}{'...' if len(shown) > 60 else ''}, expected {name}")
+
+
+def check_values(where: str, metric: str, values: Sequence[float | None]) -> None:
+    """Check the values of a metric.
+
+    Args:
+        where: the place in the record, for the message.
+        metric: its name.
+        values: None where undefined.
+
+    Raises:
+        ValueError: for infinity, and for values of a metric of the core that are no fractions.
+    """
+    known = [value for value in values if value is not None]
+    if not known:
+        return
+    least, most = (-ROUNDING, 1 + ROUNDING) if metric in METRICS else (-sys.float_info.max, sys.float_info.max)
+    for value in (min(known), max(known)):
+        if not least <= value <= most:
+            raise ValueError(f"{where} is {value}, which no {metric} is")

@@ -88,7 +88,7 @@ def site(results: Iterable[RunResult], pictures: Pictures | None = None, **other
         Source(name, page.text, page.summary, next(one for one in tasks if leaderboard.page_of(one) == name))
         for name, page in pages.items()
     ]
-    return render(sources, front.front(summaries, [], list(others)), others, pictures)
+    return render(sources, front.front(summaries, [], list(others)), others, pictures=pictures)
 
 
 def rows(family: Element) -> list[dict[str, str]]:
