@@ -271,13 +271,18 @@ def test_cards_take_the_place_of_the_table_where_it_is_narrow(folder, browser):
     assert values == sorted(values, reverse=True)
 
 
-def test_all_is_opened_in_print(folder, browser):
+def test_all_tables_and_the_open_rows_are_printed(folder, browser):
     browser.open((folder / PAGE).as_uri())
+    browser.value(f"{ROWS}[1].querySelector('a.to-row').click()")
     browser.value("window.dispatchEvent(new Event('beforeprint'))")
-    assert browser.value("[...document.querySelectorAll('details')].every(one => one.open && !one.hidden)")
-    assert browser.value("[...document.querySelectorAll('#rows code.command')].every(one => one.offsetHeight > 0)")
+    others = "[...document.querySelectorAll('details')].filter(one => !one.closest('#rows'))"
+    assert browser.value(f"{others}.every(one => one.open && !one.hidden)")
+    assert browser.value("[...document.querySelectorAll('table.rows')].every(one => one.offsetHeight > 0)")
+    seen = "[...document.querySelectorAll('details.row code.command')].filter(one => one.offsetHeight > 0).length"
+    assert browser.value(seen) == 1
     browser.value("window.dispatchEvent(new Event('afterprint'))")
     assert browser.value("[...document.querySelectorAll('details.family')].filter(one => !one.hidden).length") == 1
+    assert browser.value(seen) == 1 and browser.value("document.querySelectorAll('#rows details.row').length") > 40
 
 
 def test_without_a_script_the_table_is_plain_and_whole(folder, browser, tmp_path):
