@@ -13,11 +13,20 @@ from bench.tables.names import Names
 from bench.tables.pages.beside import rows_beside
 from bench.tables.pages.front import SIGNS
 from bench.tables.pages.ranking import DEFAULT, MOST, SEEDS_ALONE, RankedFamily, over_seeds, told_beside
-from bench.tables.rows import ACCURACY, Row, mean_and_error, scale_of
+from bench.tables.rows import ACCURACY, MARKS, Row, mean_and_error, scale_of
 from bench.tables.stats.paired import PairedDifference
 
 SEEDS = 30
 """So many values are told when the pointer rests on a mean."""
+ABOUT_HEADS = {
+    "#": "the ranks that it may have: rows that are not separated share them",
+    "p": "of the difference from the baseline, corrected for all tests of the table (Holm)",
+    "Verdict": "better or worse: by more than chance, p below 0.05",
+    "Better in": "the share of the seeds with which it is better than the baseline",
+    "Cost": "training time relative to the baseline's on the same machine",
+    "Val": "whether the training uses the validation data",
+}
+"""Head of a column -> what is told when the pointer rests on it."""
 ARROWS = {True: " ↑", False: " ↓", None: ""}
 
 
@@ -124,7 +133,9 @@ def method_name(name: str, method: str) -> str:
         method: what it begins with.
     """
     rest = name.removeprefix(method)
-    return f"<b>{text(method)}</b>" + (f"<small>{breakable(rest)}</small>" if rest else "")
+    if not rest or set(rest.split()) <= set(MARKS):
+        return f"<b>{text(method)}</b>{text(rest)}"
+    return f"<b>{text(method)}</b><small>{breakable(rest)}</small>"
 
 
 def verdict_mark(verdict: Verdict) -> str:

@@ -3,10 +3,10 @@
 from collections.abc import Iterable, Sequence
 
 from bench.records.run import rule_name
-from bench.site.cells import Column, Shown, cells_beside, columns_of
+from bench.site.cells import ABOUT_HEADS, Column, Shown, cells_beside, columns_of
 from bench.site.drawing import CLASSES
 from bench.site.scatter import scatter
-from bench.site.text import attributes, text, wide
+from bench.site.text import attributes, text, title, wide
 from bench.tables.pages.ranking import heading
 
 UNTITLED = {True: "methods", False: "methods with their options"}
@@ -61,7 +61,8 @@ def family_table(shown: Shown) -> str:
 
 
 def _head(column: Column) -> str:
-    return f'<th scope="col" data-kind="{column.kind}">{text(column.head)}{column.below}</th>'
+    about = title([ABOUT_HEADS[column.head]] if column.head in ABOUT_HEADS else [])
+    return f'<th scope="col" data-kind="{column.kind}"{about}>{text(column.head)}{column.below}</th>'
 
 
 def _line(about: dict[str, str], columns: Sequence[Column], cells: Iterable[str], hints: Iterable[str]) -> str:

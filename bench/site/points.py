@@ -12,7 +12,7 @@ USUAL, SMALLEST, LARGEST, PER_TEN = 5.0, 3.0, 13.0, 5.0
 """Half of the width of a point, in pixels: where it costs as much as the baseline, at least and at most; and how much
 wider it is at ten times the cost.
 """
-ROUND_COSTS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 1000)
+ROUND_COSTS = (0.1, 0.2, 0.3, 0.5, 1, 2, 3, 5, 10, 20, 30, 50, 100, 1000)
 
 
 @dataclass(frozen=True)

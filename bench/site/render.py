@@ -49,7 +49,8 @@ def render(
 
 def _other(text: str, name: str, resolve: Resolve) -> str:
     """A page of other records."""
-    return document(_title(text, name), blocks(text.split("\n"), resolve))
+    inner = blocks(text.split("\n"), resolve)
+    return document(_title(text, name), f'<div class="measured">{inner}</div>')
 
 
 def _title(text: str, name: str) -> str:

@@ -14,7 +14,7 @@ from bench.tables.rows import ACCURACY, Row, mean_and_error, scale_of
 from bench.tables.stats.means import mean_se
 from bench.text import join_first
 
-WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 460, 250, 46, 452, 10, 212
+WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 460, 250, 58, 452, 10, 212
 """Pixels of the picture, and where its area begins and ends."""
 LETTER, LINE = 6.1, 12
 """Pixels of a letter of a label, and of its height."""
@@ -140,7 +140,7 @@ def _grid(axes: tuple[str, str], row: Row, x: Scale, y: Scale) -> Iterator[str]:
     across, up = (text(_axis_title(metric, row)) for metric in axes)
     yield f'<text class="axis" x="{(LEFT + RIGHT) // 2}" y="{HEIGHT - 6}" text-anchor="middle">{across}</text>'
     middle = (TOP + BOTTOM) // 2
-    yield f'<text class="axis" transform="translate(11 {middle}) rotate(-90)" text-anchor="middle">{up}</text>'
+    yield f'<text class="axis" transform="translate(10 {middle}) rotate(-90)" text-anchor="middle">{up}</text>'
 
 
 def _axis_title(metric: str, row: Row) -> str:
@@ -209,7 +209,9 @@ def _labels(points: Sequence[Point], x: Scale, y: Scale, sizes: Sizes) -> Iterat
     telling = sorted(range(len(points)), key=lambda place: _place_of(points[place].verdict))
     for place in telling:
         point, at = points[place], middles[place]
-        name = point.name.removeprefix(shared) if point.name.startswith(f"{shared}[") else point.name
+        name = point.name
+        if name.startswith((f"{shared}[", f"{shared} (")):
+            name = name.removeprefix(shared).strip()
         name = name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…"
         beyond = sizes.of_point(point) - USUAL
         distances = [beyond + far for far in (FAR if point.verdict in FIRST else NEAR)]

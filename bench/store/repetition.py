@@ -51,7 +51,7 @@ def different_number(result: RunResult, again: RunResult) -> str:
 
 def _numbers_of(result: RunResult, again: RunResult) -> dict[str, Any]:
     """What must be the same to the bit, as JSON has it: under the rules of the repetition."""
-    left_out = () if result.data.tests else SCORES
+    left_out = () if result.selected.counts else SCORES
     assert result.beside is not None
     history = {name: of for name, of in result.beside.as_stored.history.items() if metric_of(name) not in left_out}
     selected = {

@@ -131,6 +131,41 @@ def test_no_text_is_cut_off_or_covered(folder, browser, width, dark):
         assert browser.value(cut) == [], (path.name, width)
 
 
+OVERLAPPING = """
+(boxes => boxes.flatMap((one, place) => boxes.slice(place + 1).filter(other => {
+  const [a, b] = [one.getBoundingClientRect(), other.getBoundingClientRect()];
+  const across = Math.min(a.right, b.right) - Math.max(a.left, b.left);
+  return across > 1 && Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top) > 1;
+}).map(other => [one.textContent, other.textContent])))
+"""
+"""Of some elements, the texts of those that overlap."""
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_numbers_of_an_axis_do_not_lie_on_its_title(folder, browser, width):
+    texts = "[...document.querySelectorAll('#picture text.axis, #picture text[text-anchor=end]:not(.always)')]"
+    for path in pages(folder):
+        browser.open(path.as_uri(), width)
+        assert browser.value(f"{OVERLAPPING}({texts})") == [], path.name
+
+
+def test_the_texts_of_a_card_do_not_lie_on_each_other(folder, browser):
+    parts = "[...row.cells].flatMap(cell => cell.firstElementChild ? [...cell.querySelectorAll('a, span')] : [cell])"
+    wide = f"{ROWS}.flatMap(row => [...row.cells]).filter(cell => cell.scrollWidth > cell.clientWidth + 1)"
+    for path in pages(folder):
+        browser.open(path.as_uri(), 390)
+        found = f"{ROWS}.flatMap(row => {OVERLAPPING}({parts}.filter(one => one.offsetHeight)))"
+        assert browser.value(found) == [], path.name
+        assert browser.value(f"{wide}.map(cell => cell.textContent)") == [], path.name
+
+
+def test_the_name_of_a_method_is_not_broken(folder, browser):
+    high = f"{ROWS}.map(row => row.querySelector('th b')).filter(one => one.getClientRects().length > 1)"
+    for path in pages(folder):
+        browser.open(path.as_uri())
+        assert browser.value(f"{high}.map(one => one.textContent)") == [], path.name
+
+
 def test_pages_without_families_are_opened_in_print_and_folded_again(folder, browser):
     browser.open((folder / "throughput.html").as_uri())
     opened = "[...document.querySelectorAll('details')].filter(one => one.open).length"
@@ -271,13 +306,18 @@ def test_cards_take_the_place_of_the_table_where_it_is_narrow(folder, browser):
     assert values == sorted(values, reverse=True)
 
 
-def test_all_is_opened_in_print(folder, browser):
+def test_all_tables_and_the_open_rows_are_printed(folder, browser):
     browser.open((folder / PAGE).as_uri())
+    browser.value(f"{ROWS}[1].querySelector('a.to-row').click()")
     browser.value("window.dispatchEvent(new Event('beforeprint'))")
-    assert browser.value("[...document.querySelectorAll('details')].every(one => one.open && !one.hidden)")
-    assert browser.value("[...document.querySelectorAll('#rows code.command')].every(one => one.offsetHeight > 0)")
+    others = "[...document.querySelectorAll('details')].filter(one => !one.closest('#rows'))"
+    assert browser.value(f"{others}.every(one => one.open && !one.hidden)")
+    assert browser.value("[...document.querySelectorAll('table.rows')].every(one => one.offsetHeight > 0)")
+    seen = "[...document.querySelectorAll('details.row code.command')].filter(one => one.offsetHeight > 0).length"
+    assert browser.value(seen) == 1
     browser.value("window.dispatchEvent(new Event('afterprint'))")
     assert browser.value("[...document.querySelectorAll('details.family')].filter(one => !one.hidden).length") == 1
+    assert browser.value(seen) == 1 and browser.value("document.querySelectorAll('#rows details.row').length") > 40
 
 
 def test_without_a_script_the_table_is_plain_and_whole(folder, browser, tmp_path):

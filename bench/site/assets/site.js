@@ -280,18 +280,19 @@ const light = (event, on) => {
 document.addEventListener("mouseover", (event) => light(event, true));
 document.addEventListener("mouseout", (event) => light(event, false));
 
-// Printing: all tables and all rows, opened, as where no script runs.
+// Printing: all tables, and of the rows those that are open. All rows would be a book.
 let before = null;
 addEventListener("beforeprint", () => {
-  putBack();
-  before = all("details").map((one) => [one, one.open, one.hidden]);
+  before = all("details").filter((one) => !home || !home.contains(one)).map((one) => [one, one.open, one.hidden]);
   root.classList.remove("js");
   for (const [one] of before) { one.open = true; one.hidden = false; }
   for (const one of all("tr, td, th", document.querySelector("main"))) one.hidden = false;
+  if (home) home.hidden = true;
 });
 addEventListener("afterprint", () => {
   root.classList.add("js");
   for (const [one, open, hidden] of before || []) { one.open = open; one.hidden = hidden; }
+  if (home) home.hidden = false;
   show();
 });
 

@@ -103,10 +103,11 @@ def _worst(run: Run, predicted: Predicted, images: Sequence[str]) -> str:
     for place in predicted.places:
         of_classes = predicted.probabilities[place]
         label, guess = int(predicted.y[place]), int(of_classes.argmax())
-        cells = [str(predicted.index[place]), text(classes[label]), *_group(run, predicted.group[place])]
-        lines.append([*cells, text(classes[guess]), _percent(of_classes[guess]), _percent(of_classes[label])])
+        cells = [str(predicted.index[place]), text(classes[label]), text(classes[guess])]
+        cells += [_percent(of_classes[guess]), _percent(of_classes[label])]
+        lines.append([*cells, *_group(run, predicted.group[place])])
     title = f"Worst test samples: {rule_name(predicted.rule)}, seed {run.spec.seed}"
-    heads = ["Test sample", "Label", *_group_head(run), "Predicted", "Probability", "Label’s probability"]
+    heads = ["Test sample", "Label", "Predicted", "Probability", "Label’s probability", *_group_head(run)]
     return _table(title, heads, lines, images)
 
 
@@ -117,12 +118,12 @@ def _heavy(run: Run, weights: Weights, places: Sequence[int], images: Sequence[s
     for place in places:
         label, true = int(weights.y[place]), int(weights.true[place])
         wrong = f", is {classes[true]}" if 0 <= true != label else ""
-        cells = [str(place), text(classes[label] + wrong), *_group(run, weights.group[place])]
-        lines.append([*cells, f"{weights.relative[place]:.3g} ×"])
+        cells = [str(place), f"{weights.relative[place]:.3g} ×", text(classes[label] + wrong)]
+        lines.append([*cells, *_group(run, weights.group[place])])
     alike = int((weights.known >= weights.relative[places[-1]]).sum())
     told = f"<p>{alike:,} samples have a weight as large as the last one.</p>" if alike > len(places) else ""
     title = f"Largest weights in training: last epoch, seed {run.spec.seed}"
-    return _table(title, ["Training sample", "Label", *_group_head(run), "Weight / mean"], lines, images) + told
+    return _table(title, ["Training sample", "Weight / mean", "Label", *_group_head(run)], lines, images) + told
 
 
 def _table(title: str, heads: Sequence[str], lines: Sequence[Sequence[str]], images: Sequence[str]) -> str:
