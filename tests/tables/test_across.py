@@ -1,5 +1,6 @@
 """Methods across tasks: which are ranked together, what is said of them, and the pictures, from summaries by hand."""
 
+import itertools
 import json
 import math
 import xml.etree.ElementTree as ElementTree
@@ -185,6 +186,30 @@ def test_what_is_left_out_can_come_back():
     found = common_set(pages([task(some)] * 6 + [task(full)] * 5))
     assert [one.title for one in found.tasks] == [f"p on d{place}" for place in (10, 6, 7, 8, 9)]
     assert found.methods == ["a", "b", "c", "d", "e"]
+
+
+def test_nothing_is_called_lacking_that_is_there():
+    """On random methods for each task, by a slow search for three methods with five tasks in common; and what is
+    found is whole, and nothing could be added to it.
+    """
+    generator = np.random.default_rng(0)
+    enough = 0
+    for _ in range(60):
+        names = "abcdef"[: generator.integers(3, 7)]
+        chosen = [
+            [name for name in names if generator.random() < 0.65] or ["a"] for _ in range(generator.integers(5, 11))
+        ]
+        found = common_set(pages([task({name: shift(0.1) for name in of}) for of in chosen]))
+        most = max(sum(set(trio) <= set(of) for of in chosen) for trio in itertools.combinations(names, 3))
+        assert bool(found.lacking) == (most < 5), chosen
+        if not found.lacking:
+            enough += 1
+            methods, tasks = set(found.methods), [chosen[int(one.title.removeprefix("p on d"))] for one in found.tasks]
+            assert len(methods) >= 3 and len(tasks) >= 5 and all(methods <= set(of) for of in tasks)
+            assert set.intersection(*map(set, tasks)) == methods and sum(methods <= set(of) for of in chosen) == len(
+                tasks
+            )
+    assert 10 < enough < 50
 
 
 UNUSABLE = {

@@ -7,6 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import combinations
 
 from bench.tables.comparisons import CONCLUSIVE
 from bench.tables.conclusions import Verdict
@@ -51,7 +52,7 @@ class Task:
         if row is None or not row.values:
             return NOT_RUN
         if row.baseline != self.baseline.key:
-            return "compared with another baseline"
+            return "compared with another baseline" if row.baseline else "compared with no baseline"
         if row.verdict == Verdict.CONSTANT:
             return "not shown to be more accurate than a constant prediction"
         common = row.values.keys() & self.baseline.values.keys()
@@ -100,7 +101,8 @@ def common_set(pages: Mapping[str, PageSummary]) -> Common:
     Of each protocol and data set one task counts, as tasks that share their data are not independent: the one on which
     the most methods are compared, of several the one with the default options. As long as a method is not compared on
     some task, that method or task is left out of which the largest share is missing; of equal shares a method, and what
-    comes last in the order of the names. Neither number falls below its smallest. What has become whole is taken back.
+    comes last in the order of the names. Neither number falls below its smallest; where that leads to no end, it is the
+    three methods with the most tasks in common. What has become whole is taken back.
 
     Args:
         pages: file name -> summary.
@@ -189,11 +191,30 @@ def _whole(
         if len(left) > FEWEST_METHODS:
             shares += [(_share([(method, title) in gaps for title in tasks]), True, method) for method in left]
         if not shares:
-            return left, tasks
+            return _trio(methods, titles, gaps) or (left, tasks)
         _, is_method, name = max(shares)
         (left if is_method else tasks).remove(name)
     left = [method for method in methods if not any((method, title) in gaps for title in tasks)]
     return left, [title for title in titles if not any((method, title) in gaps for method in left)]
+
+
+def _trio(
+    methods: Sequence[str], titles: Sequence[str], gaps: Collection[tuple[str, str]]
+) -> tuple[list[str], list[str]] | None:
+    """The three methods that have the most tasks in common, with all others that are compared on these; None where no
+    three have enough. Arguments as of `_whole`.
+    """
+    of = {method: {title for title in titles if (method, title) not in gaps} for method in methods}
+    able = [method for method in methods if len(of[method]) >= FEWEST_TASKS]
+    most: set[str] = set()
+    for one, other in combinations(able, 2):
+        both = of[one] & of[other]
+        if len(both) > len(most):
+            third = [both & of[method] for method in able if method > other]
+            most = max([most, *third], key=len)
+    if len(most) < FEWEST_TASKS:
+        return None
+    return [method for method in methods if most <= of[method]], [title for title in titles if title in most]
 
 
 def _share(missing: Sequence[bool]) -> float:
