@@ -21,6 +21,7 @@ SEEDS = 30
 ABOUT_HEADS = {
     "#": "the ranks that it may have: rows that are not separated share them",
     "p": "of the difference from the baseline, corrected for all tests of the table (Holm)",
+    SEEDS_ALONE: "the interval over the seeds alone; that of Δ has the error of the test samples too",
     "Verdict": "better or worse: by more than chance, p below 0.05",
     "Better in": "the share of the seeds with which it is better than the baseline",
     "Cost": "training time relative to the baseline's on the same machine",

@@ -13,8 +13,9 @@ from bench.site.page import Source
 from bench.site.scatter import scatter
 from bench.site.text import attributes, text
 from bench.tables.conclusions import Compared, Verdict
+from bench.tables.pages.cards import TITLE, by_problem, words_of
 from bench.tables.pages.front import LEGEND, UNTOLD, marked, median_cost, tally, task_title
-from bench.tables.summary import mean_of
+from bench.tables.summary import PageSummary, mean_of
 from bench.tables.wording import capital
 
 MATRIX = "Methods by tasks"
@@ -57,7 +58,9 @@ def front(markdown: str, sources: Sequence[Source], resolve: Resolve) -> str:
     answer = f'<p class="lead"><strong>{text(_answer(tasks))}</strong></p>'
     body = ['<div class="top"><div class="answer">' + _titled(blocks(introduction, resolve), answer) + "</div>"]
     body += [f'<div id="picture">{_picture(tasks)}</div></div>', *_matrix(tasks), *_cards(sources)]
-    body += [f"<section>{blocks(lines, resolve)}</section>" for title, lines in parts[1:] if title != MATRIX]
+    body += [
+        f"<section>{blocks(lines, resolve)}</section>" for title, lines in parts[1:] if title not in (MATRIX, TITLE)
+    ]
     return document("Leaderboards", "\n".join(body))
 
 
@@ -165,32 +168,26 @@ def _cell(one: Compared | None, task: Task, method: str) -> str:
 
 
 def _cards(sources: Sequence[Source]) -> Iterator[str]:
-    """A card for each protocol, with the best-supported method of each of its pages and its command."""
-    by_protocol: dict[str, list[Source]] = defaultdict(list)
-    for source in sources:
-        if source.families:
-            by_protocol[source.summary.protocol.partition("/")[0]].append(source)
-    if not by_protocol:
+    """A card for each problem, with what each page would have somebody run."""
+    addresses = {source.name: source.address for source in sources}
+    problems = by_problem({source.name: source.summary for source in sources})
+    if not problems:
         return
-    yield "<h2>Which method, and how to run it</h2>"
+    yield f"<h2>{TITLE}</h2>"
     yield '<div class="cards">'
-    for protocol, pages in sorted(by_protocol.items()):
-        inner = "\n".join(_proposal(source) for source in pages)
-        yield f'<section class="card"><h3>{text(capital(protocol.replace("_", " ")))}</h3>\n{inner}</section>'
+    for problem, pages in problems.items():
+        inner = "\n".join(_advice(page, addresses[name]) for name, page in pages.items())
+        yield f'<section class="card"><h3>I have {text(problem)}</h3>\n{inner}</section>'
     yield "</div>"
 
 
-def _proposal(source: Source) -> str:
+def _advice(page: PageSummary, address: str) -> str:
     """What to run on the data set of a page."""
-    first = source.families[0]
-    better = [one for one in first.compared if one.verdict is Verdict.BETTER]
-    compared = any(one.difference is not None for one in first.compared)
-    row = better[0].row if better else next((one.row for one in first.compared if one.row.first.about.baseline), None)
-    words = "is better than the baseline" if better else "no method is better by more than chance"
-    words = words if compared else "no method is compared with a baseline"
-    link = f'<a href="{source.address}">{text(source.summary.dataset)}</a>'
-    if row is None:
-        return f"<p>{link}: {words}.</p>"
-    name = text(source.names.plain(row))
-    told = f"<b>{name}</b> {words}" if better else f"<b>{name}</b>; {words}"
-    return f'<p>{link}: {told}.</p>\n<p><code class="command">{text(row.command)}</code></p>'
+    advice, words = page.advice, words_of(page.advice)
+    protocol = capital(page.protocol.partition("/")[0].replace("_", " "))
+    begin = f'<a href="{address}">{text(protocol)} on {text(page.dataset)}</a>'
+    if not advice.name:
+        return f"<p>{begin}: {words}.</p>"
+    name = f"<b>{text(advice.name)}</b>"
+    told = f"{name} {words}" if advice.helps else f"{words}; the baseline is {name}"
+    return f'<p>{begin}: {told}.</p>\n<p><code class="command">{text(advice.command)}</code></p>'

@@ -68,6 +68,23 @@ class TaskSummary:
 
 
 @dataclass(frozen=True)
+class Advice:
+    """What a page would have somebody run.
+
+    Attributes:
+        name: of the row; empty where there is none.
+        command: that makes its runs.
+        helps: whether it is shown to be better than the baseline; else it is the baseline itself.
+        tested: whether any method is compared with a baseline.
+    """
+
+    name: str = ""
+    command: str = ""
+    helps: bool = False
+    tested: bool = False
+
+
+@dataclass(frozen=True)
 class PageSummary:
     """One page.
 
@@ -77,6 +94,8 @@ class PageSummary:
         runs, failed: how many runs are finished, and how many are not.
         methods: the names of the methods.
         tasks: its tasks.
+        problem: what somebody has to whom it is of use, in words that follow `I have`; empty where that is not said.
+        advice: what to run.
     """
 
     title: str
@@ -86,6 +105,8 @@ class PageSummary:
     failed: int = 0
     methods: Sequence[str] = ()
     tasks: Sequence[TaskSummary] = field(default=())
+    problem: str = ""
+    advice: Advice = Advice()
 
     def to_values(self) -> dict[str, Any]:
         """As JSON has it."""
@@ -97,7 +118,7 @@ class PageSummary:
         tasks = [
             TaskSummary(**{**task, "rows": [RowSummary(**row) for row in task["rows"]]}) for task in values["tasks"]
         ]
-        return cls(**{**values, "tasks": tasks})
+        return cls(**{**values, "tasks": tasks, "advice": Advice(**values["advice"])})
 
 
 def row_summary(one: Compared) -> RowSummary:

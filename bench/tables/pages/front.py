@@ -8,6 +8,7 @@ from statistics import median
 
 from bench.tables.conclusions import Verdict
 from bench.tables.markdown import MARK, link, plain, table
+from bench.tables.pages.cards import cards
 from bench.tables.rows import scale_of
 from bench.tables.summary import PageSummary, RowSummary, TaskSummary
 
@@ -65,7 +66,7 @@ def front(
         shown = max(pages, key=lambda page: (_tested(pages[page]), page))
         if (picture := picture_of(shown)) in pictures:
             lines += ["!" + link(f"Paired differences from the baseline: {plain(pages[shown].title)}", picture), ""]
-    lines += [*_matrix(pages), *across, *_answers(pages)]
+    lines += [*_matrix(pages), *_answers(pages), *cards(pages), *across]
     if board:
         lines += ["## Cost of a step", "", BOARD, "", *board, ""]
     lines += _ledger(pages)

@@ -11,6 +11,7 @@ from bench.tables.answers import answers, exploratory, headline
 from bench.tables.comparisons import between_tasks, overlap_of, rules_of
 from bench.tables.markdown import MARK, code, folded, link, plain
 from bench.tables.names import Names
+from bench.tables.pages.cards import advice_of
 from bench.tables.pages.forest import forest
 from bench.tables.pages.front import picture_of
 from bench.tables.pages.made import made, of_older_code, unofficial, without_tables
@@ -18,7 +19,7 @@ from bench.tables.pages.oracle import TITLE, oracle_table
 from bench.tables.pages.papers import Recorded, beside_the_papers
 from bench.tables.pages.ranking import RankedFamily, by_task, family_table, heading, notes, ranked_families
 from bench.tables.rows import Row, older_rows, rows_of
-from bench.tables.summary import PageSummary, TaskSummary, row_summary
+from bench.tables.summary import Advice, PageSummary, TaskSummary, row_summary
 from bench.tables.wording import capital, definitions
 
 RECORDS = "results"
@@ -95,10 +96,12 @@ def _page(protocol: str, dataset: str, columns: Columns) -> Page:
     lines = [MARK + f"# {plain(title)}", ""]
     picture = ""
     tasks: list[TaskSummary] = []
+    advice, problem = Advice(), ""
     if rows:
         of_tasks = by_task(rows)
         ranked, names = ranked_families(of_tasks), Names.of(rows)
-        tasks = _summaries(ranked, names)
+        tasks, problem = _summaries(ranked, names), rows[0].first.about.problem
+        advice = advice_of([one for _, compared in ranked[0].of_tasks for one in compared], names)
         lines += _answers(ranked, names)
         if picture := _picture(title, ranked, names):
             place = picture_of(page_name(protocol, dataset))
@@ -110,7 +113,7 @@ def _page(protocol: str, dataset: str, columns: Columns) -> Page:
     text = "\n".join(lines + of_older_code(older_rows([columns])) + without_tables(columns))
     finished = sum(columns.finished)
     methods = sorted({row.first.spec.method for row in rows})
-    summary = PageSummary(title, protocol, dataset, finished, len(columns) - finished, methods, tasks)
+    summary = PageSummary(title, protocol, dataset, finished, len(columns) - finished, methods, tasks, problem, advice)
     return Page(text, picture, summary)
 
 
