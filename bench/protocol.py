@@ -90,7 +90,7 @@ class Protocol(ABC):
     """Whether the task is concluded by the models of the rule `best validation`, rather than by those of the last
     epoch. Either way the tables of the other rule are there too, and exploratory."""
     problem: ClassVar[str] = ""
-    """What somebody has to whom the task is of use, in a few words that follow `I have`, such as `wrong labels`."""
+    """What somebody has to whom the task is of use, in a few words that follow `I have`, such as `noisy labels`."""
     sets: ClassVar[Mapping[str, str]] = {}
     """Name of each set besides `test` that metrics are taken or epochs chosen on -> description for tables' readers."""
     default: ClassVar[bool] = False

@@ -48,7 +48,7 @@ class CovariateShift(Protocol):
     name = "covariate_shift"
     version = 1
     metrics = ("accuracy", "worst_group_accuracy")
-    problem = "parts of a class that are rare in training"
+    problem = "a covariate shift"
     reference = "Zha, Gao, Ma, Xu, section 3.2 and Figure 10"
 
     parts: tuple[str, ...] = ()

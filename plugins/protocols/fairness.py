@@ -24,7 +24,7 @@ class ClassFairness(Protocol):
     metrics = ("tprd", "max_fnr", "accuracy")
     default = True
     group_is_class = True
-    problem = "classes that are predicted unequally well"
+    problem = "unfair classes"
     reference = "Yan, Seto, Apostoloff 2022, section 4.2, Table 1"
 
     def groups(self, dataset: Dataset) -> tuple[str, ...]:
@@ -48,7 +48,7 @@ class GroupFairness(Protocol):
     name = "group_fairness"
     version = 1
     metrics = ("tprd", "max_fnr", "accuracy")
-    problem = "groups of people that are treated unequally"
+    problem = "unfair groups"
     reference = "Yan, Seto, Apostoloff 2022, section 4.3, Tables 2 and 3"
 
     def check(self, dataset: Dataset) -> None:

@@ -50,7 +50,7 @@ class Imbalance(ImbalancedTraining):
     name = "imbalance"
     version = 1
     metrics = ("balanced_accuracy", "macro_f1", "accuracy")
-    problem = "classes of very different sizes"
+    problem = "imbalanced classes"
     reference = (
         "Cui, Jia, Lin, Song, Belongie 2019, section 5.1; Cao, Wei, Gaidon, Arechiga, Ma 2019, section 4; "
         "Zha, Gao, Ma, Xu, Figure 9"

@@ -41,7 +41,7 @@ class LabelNoise(Protocol):
     version = 1
     metrics = ("tprd", "max_fnr", "accuracy")
     group_is_class = True
-    problem = "wrong labels"
+    problem = "noisy labels"
     reference = "Jiang and Nachum 2020, section 8; Yan, Seto, Apostoloff 2022, section 4.2.3, Table 4"
 
     kind: Literal["one_class", "symmetric", "pair"] = "one_class"

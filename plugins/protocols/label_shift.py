@@ -54,7 +54,7 @@ class LabelShift(Protocol):
     version = 1
     metrics = ("accuracy", "fraction_positive")
     group_is_class = True
-    problem = "classes in other proportions than in training"
+    problem = "a label shift"
     reference = "Byrd and Lipton 2019, section 4; Lipton, Wang, Smola 2018, section 5; Zha, Gao, Ma, Xu, Figures 1-5, 8"
 
     classes: tuple[str, ...] = ()

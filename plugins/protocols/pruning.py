@@ -83,7 +83,7 @@ class Pruning(Protocol):
     }
     group_is_class = True
     stackable = False
-    problem = "more training samples than I can afford"
+    problem = "too many samples"
     reference = "Yan, Seto, Apostoloff 2022, section 4.5, Table 5; Toneva et al. 2019"
 
     drop: Literal["weighted_loss", "at_random", "none"] = "weighted_loss"

@@ -85,7 +85,7 @@ class Robustness(ImbalancedTraining):
     }
     stackable = False
     examines = True
-    problem = "inputs that will be corrupted"
+    problem = "corrupted inputs"
     reference = (
         "Rendezvous between Robustness and Dataset Bias (pre-registration), section 4; Hendrycks, Dietterich 2019; "
         "Shafahi, Najibi, Xu, Dickerson, Davis, Goldstein 2020, Algorithm 1"

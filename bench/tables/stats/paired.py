@@ -84,7 +84,8 @@ def with_test_samples(difference: PairedDifference, test_se: float) -> PairedDif
 
     The seeds show the randomness of training alone. What holds for unseen data has two errors, which are independent:
     that of the seeds, with n - 1 degrees of freedom, and that of the samples of the test set. Their variances add up,
-    and the degrees of freedom of the sum are those of Welch and Satterthwaite.
+    and the degrees of freedom of the sum are those of Welch and Satterthwaite. Where that gives the narrower interval,
+    as it may with very few seeds, that of the seeds stays: an error that is added makes nothing surer.
 
     Args:
         difference: over the seeds.
@@ -102,10 +103,20 @@ def with_test_samples(difference: PairedDifference, test_se: float) -> PairedDif
     of_seeds = difference.sd**2 / n
     se = math.sqrt(of_seeds + test_se**2)
     freedom = (n - 1) * (se**2 / of_seeds) ** 2 if of_seeds else math.inf
-    half = quantile(freedom) * se
+    half, p = quantile(freedom) * se, two_sided(difference.mean / se, freedom)
+    if not math.isnan(difference.low):
+        half, p = max(half, (difference.high - difference.low) / 2), max(p, difference.p)
     low, high = difference.mean - half, difference.mean + half
-    told = PairedDifference(difference.mean, low, high, two_sided(difference.mean / se, freedom), n, se, difference.sd)
-    return replace(told, test_se=test_se, seeds_low=difference.low, seeds_high=difference.high)
+    return replace(
+        difference,
+        low=low,
+        high=high,
+        p=p,
+        se=se,
+        test_se=test_se,
+        seeds_low=difference.low,
+        seeds_high=difference.high,
+    )
 
 
 def quantile(freedom: float) -> float:

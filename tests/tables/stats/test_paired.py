@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from bench.tables.stats.paired import paired_difference
+from bench.tables.stats.paired import paired_difference, with_test_samples
 
 NAN, INF = math.nan, math.inf
 
@@ -127,3 +127,12 @@ def test_coverage_over_overlapping_splits(n: int) -> None:
         covered[overlap] = sum(one.low <= 0 <= one.high for one in found) / len(found)
     assert 0.93 <= covered[0.5] <= 0.97
     assert covered[0.0] < 0.85
+
+
+@pytest.mark.parametrize("test_se", [1e-6, 0.001, 0.01, 0.05, 1.0])
+def test_what_is_added_makes_no_interval_narrower(test_se: float) -> None:
+    """With three seeds the degrees of freedom grow faster than the error."""
+    found = paired_difference({0: 0.1, 1: 0.2, 2: 0.35}, dict.fromkeys(range(3), 0.1))
+    both = with_test_samples(found, test_se)
+    assert both.low <= found.low + 1e-15 and found.high - 1e-15 <= both.high and both.p >= found.p
+    assert (both.seeds_low, both.seeds_high) == (found.low, found.high)
