@@ -6,6 +6,8 @@ import re
 import subprocess
 import sys
 from base64 import b64decode
+from shutil import rmtree
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,9 +15,15 @@ from click.testing import CliRunner
 from PIL import Image
 
 from bench.cli import main
+from bench.cli.store import recorded as recorded_data
+from bench.columns.reading import read_columns
+from bench.site.rows.details import row_details
 from bench.site.rows.pictured import Pictured, data_uri
 from bench.site.rows.samples import MOST
 from bench.site.rows.small import BOTTOM, LEFT, RIGHT
+from bench.store.results import ResultStore
+from bench.tables.names import Names
+from bench.tables.rows import rows_of
 from bench_plugins.datasets.digits import load_digits
 from tests.site.read import Element, read, site
 from tests.store.made import logits, predicted
@@ -175,6 +183,17 @@ def test_a_record_without_arrays_has_no_samples(make_result):
     assert not samples_of(row) and "by weight" not in row.text
 
 
+def test_a_record_that_is_gone_by_now_leaves_the_page_as_it_is(make_result, tmp_path):
+    """Its columns were read; its files were removed before the rows were told."""
+    store = ResultStore(tmp_path)
+    store.put(predicted(make_result))
+    (task,) = read_columns(tmp_path, keep=False)[0]
+    rmtree(tmp_path)
+    (row,) = rows_of([task])
+    html = row_details(row, Names.of([row]), ["last"], with_files=True)
+    assert "bench run --method erm" in html and "Worst" not in html
+
+
 def decoded(address: str) -> np.ndarray:
     """The pixels of an image that an address holds, as another library reads them."""
     assert address.startswith("data:image/png;base64,")
@@ -302,8 +321,6 @@ def test_options_without_an_effect_are_refused(recorded, words, message):
 
 
 def test_data_that_are_not_there_are_told_and_not_downloaded(make_result, tmp_path):
-    from bench.store.results import ResultStore
-
     ResultStore(tmp_path / "results").put(predicted(make_result, dataset="mnist"))
     code, output = leaderboard(tmp_path, "--html", "--images", "--data-dir", str(tmp_path / "data"))
     assert code == 0, output
@@ -313,9 +330,45 @@ def test_data_that_are_not_there_are_told_and_not_downloaded(make_result, tmp_pa
 
 
 def test_a_data_set_that_is_not_installed_is_told(make_result, tmp_path):
-    from bench.store.results import ResultStore
-
     ResultStore(tmp_path / "results").put(predicted(make_result, dataset="of_others"))
     assert leaderboard(tmp_path, "--html", "--images")[0] == 0
     page = (tmp_path / "html/class_fairness-v1-of_others.html").read_text()
     assert "No images: " in page and "of_others" in page
+
+
+def test_data_that_are_others_by_now_are_told(make_result, tmp_path):
+    """A record of the digits whose data had another hash."""
+    ResultStore(tmp_path / "results").put(predicted(make_result))
+    assert leaderboard(tmp_path, "--html", "--images")[0] == 0
+    row = read((tmp_path / PAGE).read_text()).one("details", kind="row")
+    assert "No images: digits: the data or the defaults are no longer those of the record" in row.text
+    assert samples_of(row) and not list(row.all("img"))
+
+
+def test_a_page_holds_so_many_images_and_says_where_they_end(recorded, monkeypatch):
+    monkeypatch.setattr("bench.cli.store.recorded.MOST_BYTES", -1)
+    assert leaderboard(recorded, "--html", "--images")[0] == 0
+    row = read((recorded / PAGE).read_text()).one("details", kind="row")
+    assert "No images: the page holds" in row.text and samples_of(row) and not list(row.all("img"))
+
+
+@pytest.mark.parametrize(
+    ("description", "told"),
+    [
+        ("Made up.\n\nSmall.  Licence: CC BY\n4.0. The rest.", "Licence: CC BY 4.0."),
+        ("Free under the MIT license! Small.", "Free under the MIT license!"),
+        ("Made up.", "Its description names no licence."),
+    ],
+)
+def test_the_licence_is_what_the_description_of_the_data_set_says(monkeypatch, description, told):
+    offers = SimpleNamespace(find=lambda kind, name: SimpleNamespace(description=description))
+    monkeypatch.setattr(recorded_data, "installed", lambda: offers)
+    run = SimpleNamespace(spec=SimpleNamespace(dataset="made_up"))
+    assert recorded_data._about(run, SimpleNamespace(reference="Someone 2020.")) == ["made_up, Someone 2020.", told]
+
+
+def test_the_site_that_is_viewed_has_images_too(recorded):
+    words = ["view", "--no-open", "--images", "--out", str(recorded)]
+    done = CliRunner().invoke(main, words, catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    assert "data:image/png" in (recorded / PAGE).read_text()

@@ -49,6 +49,8 @@ class Predicted:
             run: the run.
             beside: what lies beside its record.
         """
+        if f"{TEST}/y" not in beside.arrays:  # nor is the record read where nothing could be read beside it
+            return None
         record = run.record
         if TEST not in sets_predicted(record, beside) or check_predictions(record, beside):
             return None
