@@ -135,8 +135,15 @@ def test_of_many_samples_those_with_the_largest_weights_are_shown(make_result):
 
 
 def test_how_many_samples_have_an_equal_weight_is_told(make_result):
-    row = row_of(make_result, weights(*[2.0] * 11, 1.0))
-    assert "11 samples have a weight as large as the last one." in row.text
+    row = row_of(make_result, weights(*[3.0] * 2, *[2.0] * 10, 1.0))
+    assert "12 samples have a weight as large as the last one." in row.text
+
+
+def test_samples_that_share_the_largest_weight_are_counted_by_class(make_result):
+    """The classes alternate; twelve of 13 samples have a weight of 2, and the mean is 25 / 13."""
+    row = row_of(make_result, weights(*[2.0] * 12, 1.0, y=[0, 1] * 6 + [0]))
+    assert f"12 samples share the largest weight, {2 / (25 / 13):.3g} × the mean: 6 of no, 6 of yes." in row.text
+    assert not [title for title in samples_of(row) if title.startswith("Largest weights")]
 
 
 def test_samples_that_the_method_has_made_are_not_shown(make_result):

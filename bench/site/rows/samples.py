@@ -15,6 +15,7 @@ from bench.site.rows.pictured import Pictured, Pictures
 from bench.site.text import table, text
 from bench.store.predicted import check_predictions, sets_predicted
 from bench.store.weighted import Weights, extremes
+from bench.text import join_first
 
 MOST = 8
 """So many samples are shown of each kind."""
@@ -114,8 +115,14 @@ def _worst(run: Run, predicted: Predicted, images: Sequence[str]) -> str:
 
 
 def _heavy(run: Run, weights: Weights, places: Sequence[int], images: Sequence[str]) -> str:
-    """Those training samples that have the largest weights."""
+    """Those training samples that have the largest weights. Where all of them share their weight with others, as under
+    weights of classes, they are counted by class instead.
+    """
     classes = run.about.classes
+    title = f"Largest weights in training: last epoch, seed {run.spec.seed}"
+    largest = weights.given & (weights.relative >= weights.relative[places[-1]])
+    if largest.sum() > len(places) and weights.relative[places[0]] == weights.relative[places[-1]]:
+        return f"<div><h4>{text(title)}</h4><p>{_shared(weights, largest, classes)}</p></div>"
     lines = []
     for place in places:
         label, true = int(weights.y[place]), int(weights.true[place])
@@ -124,8 +131,15 @@ def _heavy(run: Run, weights: Weights, places: Sequence[int], images: Sequence[s
         lines.append([*cells, *_group(run, weights.group[place])])
     alike = int((weights.known >= weights.relative[places[-1]]).sum())
     told = f"<p>{alike:,} samples have a weight as large as the last one.</p>" if alike > len(places) else ""
-    title = f"Largest weights in training: last epoch, seed {run.spec.seed}"
     return _table(title, ["Training sample", "Weight / mean", "Label", *_group_head(run)], lines, images) + told
+
+
+def _shared(weights: Weights, largest: "NDArray[np.bool_]", classes: Sequence[str]) -> str:
+    """How many samples of which class share the largest weight."""
+    counts = np.bincount(weights.y[largest], minlength=len(classes))
+    named = [f"{count:,} of {classes[place]}" for place, count in enumerate(counts) if count]
+    weight = f"{weights.relative[largest].max():.3g} × the mean"
+    return text(f"{largest.sum():,} samples share the largest weight, {weight}: {join_first(named, MOST)}.")
 
 
 def _table(title: str, heads: Sequence[str], lines: Sequence[Sequence[str]], images: Sequence[str]) -> str:
