@@ -60,17 +60,18 @@ def attributes(values: Mapping[str, str]) -> str:
 def table(
     heads: Iterable[str], rows: Iterable[Iterable[str]], kind: str = "plain", above: Sequence[tuple[str, int]] = ()
 ) -> str:
-    """A small table, which may be wider than the page.
+    """A small table, which may be wider than the page. The ends of cells and rows, which HTML leaves to the writer, are
+    left out: pages have thousands of them.
 
     Args:
         heads, rows: HTML.
         kind: class of the table.
         above: HTML of the heads above the heads, and the number of columns that each is above.
     """
-    first = "".join(f'<th colspan="{columns}">{cell}</th>' for cell, columns in above)
-    head = (f"<tr>{first}</tr>" if first else "") + f"<tr>{''.join(f'<th>{cell}</th>' for cell in heads)}</tr>"
-    body = "\n".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in rows)
-    return wide(f'<table class="{kind}"><thead>{head}</thead><tbody>\n{body}\n</tbody></table>')
+    first = "".join(f'<th colspan="{columns}">{cell}' for cell, columns in above)
+    head = (f"<tr>{first}" if first else "") + f"<tr>{''.join(f'<th>{cell}' for cell in heads)}"
+    body = "".join(f"<tr>{''.join(f'<td>{cell}' for cell in row)}" for row in rows)
+    return wide(f'<table class="{kind}"><thead>{head}</thead><tbody>{body}</tbody></table>')
 
 
 def wide(table: str) -> str:

@@ -12,6 +12,11 @@ from bench.site.rows.pictured import Pictures
 from bench.tables.pages import front, leaderboard
 
 VOID = {"meta", "img", "br", "wbr", "input", "link"}
+CELLS = {"td", "th"}
+ENDED_BY = {"td": CELLS, "th": CELLS, "tr": {*CELLS, "tr"}}
+"""Element -> those that are open and end where it begins, without an end tag (HTML, 13.1.2.4)."""
+ENDED_WITH = {"thead": {*CELLS, "tr"}, "tbody": {*CELLS, "tr"}}
+"""The same, where it ends."""
 
 
 @dataclass
@@ -52,6 +57,7 @@ class _Reader(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         names = [name for name, _ in attrs]
         assert len(names) == len(set(names)), (tag, attrs)
+        self._end(ENDED_BY.get(tag, set()))
         element = Element(tag, {name: value or "" for name, value in attrs})
         self.open[-1].inside.append(element)
         if tag not in VOID:
@@ -62,7 +68,12 @@ class _Reader(HTMLParser):
         if tag not in VOID:
             self.open.pop()
 
+    def _end(self, names: set[str]) -> None:
+        while self.open[-1].name in names:
+            self.open.pop()
+
     def handle_endtag(self, tag: str) -> None:
+        self._end(ENDED_WITH.get(tag, set()))
         assert self.open[-1].name == tag, f"</{tag}> closes <{self.open[-1].name}>"
         self.open.pop()
 
