@@ -1,5 +1,6 @@
 """The page around what is shown, with the style in it and the script beside it. Nothing here imports torch."""
 
+import re
 from functools import cache
 from importlib.resources import files
 
@@ -9,15 +10,16 @@ from bench.tables.markdown import MARK
 
 @cache
 def asset(name: str) -> str:
-    """The text of a file of this package, without what stands in it for its readers alone: indents and whole lines of
-    comments.
+    """The text of a file of this package, without what stands in it for its readers alone: indents, whole lines of
+    comments, and in a style the spaces around punctuation.
 
     Args:
         name: of the file, in the folder `assets`.
     """
     lines = files("bench.site").joinpath("assets", name).read_text(encoding="utf-8").splitlines()
     kept = [line.strip() for line in lines if not line.lstrip().startswith("//")]
-    return "\n".join(filter(None, kept)) + "\n"
+    content = "\n".join(filter(None, kept)) + "\n"
+    return re.sub(r"(?<=[:,;{}])\s+|\s+(?=[{}])|;\s*(?=})", "", content) if name.endswith(".css") else content
 
 
 SCRIPT = "site.js"

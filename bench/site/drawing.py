@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from bench.tables.conclusions import Verdict
 
@@ -98,5 +99,12 @@ def mark(x: float, y: float, verdict: Verdict, size: float = 4) -> str:
 
 
 def polyline(points: Sequence[tuple[float, float]]) -> str:
-    """The path through some points, in whole pixels."""
-    return "M" + "L".join(f"{x:.0f} {y:.0f}" for x, y in points)
+    """The path through some points, in whole pixels, each from the one before: such numbers are short.
+
+    Args:
+        points: one or more.
+    """
+    places = [(round(x), round(y)) for x, y in points]
+    steps = [f"{x - before[0]} {y - before[1]}" for before, (x, y) in pairwise(places)]
+    begin = f"M{places[0][0]} {places[0][1]}"
+    return begin + (f"l{' '.join(steps)}".replace(" -", "-") if steps else "")

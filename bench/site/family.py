@@ -56,21 +56,21 @@ def family_table(shown: Shown) -> str:
         _line({"class": "always", "data-verdict": kind}, columns, cells, hints)
         for kind, cells, hints in cells_beside(shown, columns)
     ]
-    body = "\n".join(lines)
-    return wide(f'<table class="rows"><thead><tr>{heads}</tr></thead>\n<tbody>\n{body}\n</tbody></table>')
+    body = "".join(lines)
+    return wide(f'<table class="rows"><thead><tr>{heads}</thead>\n<tbody>{body}</tbody></table>')
 
 
 def _head(column: Column) -> str:
     about = title([ABOUT_HEADS[column.head]] if column.head in ABOUT_HEADS else [])
-    return f'<th scope="col" data-kind="{column.kind}"{about}>{text(column.head)}{column.below}</th>'
+    return f'<th scope="col" data-kind="{column.kind}"{about}>{text(column.head)}{column.below}'
 
 
 def _line(about: dict[str, str], columns: Sequence[Column], cells: Iterable[str], hints: Iterable[str]) -> str:
-    """A row of the table."""
+    """A row of the table, without the ends that HTML leaves to the writer."""
     parts = []
     for column, cell, hint in zip(columns, cells, hints, strict=True):
         if column.kind == "name":
-            parts.append(f'<th scope="row">{cell}</th>')
+            parts.append(f'<th scope="row">{cell}')
         else:
-            parts.append(f"<td{attributes({'class': CELLS[column.kind]})}{hint}>{cell}</td>")
-    return f"<tr{attributes(about)}>{''.join(parts)}</tr>"
+            parts.append(f"<td{attributes({'class': CELLS[column.kind]})}{hint}>{cell}")
+    return f"<tr{attributes(about)}>{''.join(parts)}"

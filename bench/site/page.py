@@ -12,7 +12,7 @@ from bench.site.assets import document
 from bench.site.cells import Shown
 from bench.site.family import family_section
 from bench.site.markdown import Resolve, blocks, inline, sections
-from bench.site.rows.details import row_details
+from bench.site.rows.details import code_list, code_of, row_details
 from bench.site.rows.pictured import Pictures
 from bench.site.text import place, text
 from bench.tables.comparisons import between_tasks, rules_of
@@ -135,9 +135,13 @@ def _rows(source: Source, pictures: Pictures | None) -> str:
     if not shown:
         return ""
     rules = rules_of(source.rows)
+    of_rows = [code_of(row) for row in shown.values()]
+    shared = [line for line in of_rows[0] if all(line in lines for lines in of_rows)] if len(of_rows) > 1 else []
     details = [
-        row_details(row, source.names, rules, number < MOST, pictures) for number, row in enumerate(shown.values())
+        row_details(row, source.names, rules, number < MOST, pictures, shared)
+        for number, row in enumerate(shown.values())
     ]
+    details += ["<p>Of all rows:</p>", code_list(shared)] if shared else []
     title = "Rows: commands, values of each seed, records"
     inner = "\n".join(details)
     return f'<details id="rows"><summary>{title}</summary>\n{inner}\n</details>'

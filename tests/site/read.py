@@ -13,9 +13,9 @@ from bench.tables.pages import front, leaderboard
 
 VOID = {"meta", "img", "br", "wbr", "input", "link"}
 CELLS = {"td", "th"}
-ENDED_BY = {"td": CELLS, "th": CELLS, "tr": {*CELLS, "tr"}}
+ENDED_BY = {"td": CELLS, "th": CELLS, "tr": {*CELLS, "tr"}, "li": {"li"}}
 """Element -> those that are open and end where it begins, without an end tag (HTML, 13.1.2.4)."""
-ENDED_WITH = {"thead": {*CELLS, "tr"}, "tbody": {*CELLS, "tr"}}
+ENDED_WITH = {"thead": {*CELLS, "tr"}, "tbody": {*CELLS, "tr"}, "ul": {"li"}}
 """The same, where it ends."""
 
 

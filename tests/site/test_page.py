@@ -246,7 +246,10 @@ def test_the_validation_curve_is_that_of_the_history(make_result):
     """Validation accuracies of 0.5, 0.8 and 0.7 after epochs 1, 2 and 3."""
     page = read(site([predicted(make_result)])[PAGE])
     path = page.one("figure", kind="history").one("path", kind="curve").about["d"]
-    (x1, y1), (x2, y2), (x3, y3) = ([float(one) for one in point.split()] for point in path[1:].split("L"))
+    begin, steps = path[1:].split("l")  # the first point, and from there each from the one before
+    x1, y1 = map(float, begin.split())
+    dx2, dy2, dx3, dy3 = map(float, re.findall(r"-?\d+", steps))
+    x2, y2, x3, y3 = x1 + dx2, y1 + dy2, x1 + dx2 + dx3, y1 + dy2 + dy3
     assert x2 - x1 == pytest.approx(x3 - x2, abs=1.1)
     assert TOP < y2 < y3 < y1 < BOTTOM
     assert (y3 - y2) / (y1 - y2) == pytest.approx(1 / 3, abs=0.01)

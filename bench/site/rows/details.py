@@ -34,7 +34,12 @@ READ = 3
 
 
 def row_details(
-    row: Row, names: Names, rules: Sequence[str], with_files: bool, pictures: Pictures | None = None
+    row: Row,
+    names: Names,
+    rules: Sequence[str],
+    with_files: bool,
+    pictures: Pictures | None = None,
+    shared: Sequence[str] = (),
 ) -> str:
     """What else is known of a row, folded.
 
@@ -44,11 +49,18 @@ def row_details(
         rules: the selection rules of the page.
         with_files: whether its records and what lies beside them are read, for rates, curves, weights and samples.
         pictures: finds the images of samples; None: no images are shown.
+        shared: what is said of its code elsewhere (`code_of`).
     """
     seeds = _seeds(row, [rule for rule in rules if row.values(row.ranked_by, rule)])
     of_files = _of_files(row, pictures) if with_files else []
     parts = "\n".join(f"<div>{part}</div>" for part in [seeds, *of_files] if part)
-    body = "\n".join([*_made(row), f'<div class="parts">{parts}</div>', *_code(row)])
+    body = "\n".join(
+        [
+            *_made(row),
+            f'<div class="parts">{parts}</div>',
+            code_list([line for line in code_of(row) if line not in shared]),
+        ]
+    )
     name = names.plain(row) + (f", {row.variant}" if row.variant else "")
     return f'<details class="row" id="r{row.first.key}">\n<summary>{breakable(name)}</summary>\n{body}\n</details>'
 
@@ -116,9 +128,20 @@ def _value(value: float | None, unit: str) -> str:
     return f"{scale_of(unit) * value:.2f}" if math.isfinite(value) else "undefined"
 
 
-def _code(row: Row) -> Iterator[str]:
-    """The versions of the code, and where it ran."""
+def code_of(row: Row) -> list[str]:
+    """The versions of the code, where it ran, and the hash of each plugin, a line each.
+
+    Args:
+        row: the row.
+    """
     lines = [*sorted(row.versions), *sorted({run.environment.device for run in row.runs.values()})]
-    hashes = [f"{use} {one}" for use, one in row.first.code_by_use.items() if use != CORE]
-    lines += [f"code of plugins: {', '.join(hashes)}"] if hashes else []
-    yield f'<ul class="code">{"".join(f"<li>{text(line)}</li>" for line in lines)}</ul>'
+    return lines + [f"code of the {use}: {one}" for use, one in row.first.code_by_use.items() if use != CORE]
+
+
+def code_list(lines: Sequence[str]) -> str:
+    """Such lines as a list; empty for none.
+
+    Args:
+        lines: of any origin.
+    """
+    return f'<ul class="code">{"".join(f"<li>{text(line)}" for line in lines)}</ul>' if lines else ""
