@@ -26,6 +26,10 @@ BOTH = "All seeds share one test set: intervals have the error of its {samples} 
 SOME = f" Where `{SEEDS_ALONE}` is empty, the records do not tell the error of the samples, and it is left out."
 DRAWN = "Each seed draws its test data anew from one pool"
 UNKNOWN = "The records do not say whether the seeds share their test data, so it is assumed that each draws its own"
+SOME_UNKNOWN = (
+    "Some records do not say whether the seeds share their test data, so it is assumed in comparisons with them that "
+    "each draws its own"
+)
 DOES = {True: "raise", False: "lower", None: "change"}
 """What a better method does to a metric, by whether more of it is better."""
 OPPOSITE = {"raise": "lower", "lower": "raise"}
@@ -248,10 +252,18 @@ def _drawn(row: Row, rule: str, tested: Sequence[Compared]) -> str:
         lacking = any(not (difference.test_se or difference.identical) for difference in told)
         return BOTH.format(samples=f"{row.first.data.sizes.get(TEST, 0):,}") + (SOME if lacking else "")
     if seeds < 2 or not overlap:
+        others = max((overlap_of(one.row) for one in tested), default=0.0)
+        if seeds > 1 and others:
+            return f"{SOME_UNKNOWN}: these intervals are {_wider(seeds, others):.2f} times as wide as for one test set."
         return SHARED if seeds > 1 and row.test_is_fixed else ""
-    factor = math.sqrt(1 + seeds * overlap)
+    factor = _wider(seeds, overlap)
     drawn = DRAWN if len(row.tests - {""}) > 1 else UNKNOWN
     return f"{drawn}: intervals of differences are {factor:.2f} times as wide as for independent data."
+
+
+def _wider(seeds: int, overlap: float) -> float:
+    """How many times as wide an interval is as over independent seeds."""
+    return math.sqrt(1 + seeds * overlap)
 
 
 def _constant(row: Row) -> str:

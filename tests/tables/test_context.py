@@ -253,3 +253,12 @@ def test_some_rows_without_drawn_test_sets_are_told(make_result: Make) -> None:
 def test_classes_are_quoted_one_by_one_and_many_are_not_named() -> None:
     assert constant_class(["b", "a", "b"]) == "'a' or 'b'"
     assert constant_class(["1", "4", "6"]) == "the most frequent class"
+
+
+def test_a_page_with_some_older_records_does_not_say_that_all_seeds_share_a_test_set(make_result: Make) -> None:
+    """Its interval is that of overlapping splits, which is sqrt(1 + 5 * 400 / 1000) times as wide."""
+    unknown = FIXED | {"tests": ""}
+    (text,) = render([*runs(make_result, "erm", ERM), *runs(make_result, "ours", OURS, data=unknown)]).values()
+    assert "All seeds share one test set, so" not in text
+    assert "Some records do not say whether the seeds share their test data" in text
+    assert "these intervals are 1.73 times as wide as for one test set." in text
