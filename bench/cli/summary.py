@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from bench.cli.common import say, table
+from bench.records.selections import TEST
 from bench.records.spec import OPTION_FIELDS
 from bench.text import counts_by_name
 
@@ -60,7 +61,9 @@ def samples_of(result: "Run") -> str:
     if len(counts) > 1:
         parts.append(counts_by_name(result.about.groups, [sum(row) for row in counts], "groups"))
     train = f"{sizes['train']:,} for training ({'; '.join(parts)})"
-    return f"{train}, {sizes['val']:,} for validation, {sizes['test']:,} for testing"
+    others = [f"{sizes[name]:,} in {name}" for name in result.about.sets if name in sizes]
+    tests = [f"{sizes[TEST]:,} for testing"] if TEST in sizes else others
+    return ", ".join([train, f"{sizes['val']:,} for validation", *tests])
 
 
 def each_options(spec: "RunSpec", resolved: "Resolved", each: Sequence[str]) -> dict[str, dict[str, Any]]:

@@ -24,6 +24,8 @@ VAL = "val"
 """The set of the validation data."""
 RESAMPLES = 200
 """So many test sets are drawn with replacement. A standard deviation over them has a relative error of 5 %."""
+LEAST_HALF, MOST_HALF = 2.0**-18, 65504.0
+"""Between these float16 holds the largest of some numbers to at least seven bits."""
 Table = Sequence[Sequence[int]]
 """Numbers by group (rows) and class (columns)."""
 
@@ -150,12 +152,18 @@ def oracle_of(history: Mapping[str, Sequence[float | None]], about: About) -> tu
 
 
 def encoded(deviations: Array) -> str:
-    """Numbers as a text: as float16, little-endian, in base64.
+    """Numbers as a text: as float16, little-endian, in base64; as float64 where float16 cannot hold the largest, or
+    would round it away, as may be in the units of a plugin's metric. An infinite one is no number to go on with: NaN.
 
     Args:
         deviations: [RESAMPLES].
     """
-    return base64.b64encode(deviations.astype("<f2").tobytes()).decode()
+    import numpy as np
+
+    known = np.where(np.isfinite(deviations), deviations, np.nan)
+    largest = np.nanmax(np.abs(known), initial=0.0)
+    kind = "<f2" if largest == 0 or LEAST_HALF <= largest <= MOST_HALF else "<f8"
+    return base64.b64encode(known.astype(kind).tobytes()).decode()
 
 
 def decoded(text: str) -> Array:
@@ -173,9 +181,10 @@ def decoded(text: str) -> Array:
     import numpy as np
 
     content = base64.b64decode(text, validate=True)
-    if len(content) != 2 * RESAMPLES:
-        raise ValueError(f"{len(content)} bytes, expected {2 * RESAMPLES}")
-    return np.frombuffer(content, "<f2").astype(float)
+    kinds = {2 * RESAMPLES: "<f2", 8 * RESAMPLES: "<f8"}
+    if len(content) not in kinds:
+        raise ValueError(f"{len(content)} bytes, expected {' or '.join(map(str, kinds))}")
+    return np.frombuffer(content, kinds[len(content)]).astype(float)
 
 
 def shown_metrics(columns: Iterable[str], select: str) -> set[str]:

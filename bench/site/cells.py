@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 from bench.site.drawing import CLASSES, Scale
 from bench.site.intervals import axis, picture, shared_scale
 from bench.site.text import breakable, text, title
+from bench.tables.answers import SEEDS_ALONE
 from bench.tables.comparisons import cell as difference_and_p
 from bench.tables.conclusions import Compared, Verdict
 from bench.tables.names import Names
 from bench.tables.pages.beside import rows_beside
 from bench.tables.pages.front import SIGNS
-from bench.tables.pages.ranking import DEFAULT, MOST, SEEDS_ALONE, RankedFamily, over_seeds, told_beside
+from bench.tables.pages.ranking import DEFAULT, MOST, RankedFamily, over_seeds, told_beside
 from bench.tables.rows import ACCURACY, MARKS, Row, mean_and_error, scale_of
 from bench.tables.stats.paired import PairedDifference
 

@@ -8,7 +8,7 @@ from bench.records.run import rule_name
 from bench.records.selections import TEST
 from bench.tables.comparisons import CONCLUSIVE, overlap_of
 from bench.tables.conclusions import Compared, Verdict
-from bench.tables.context import floors
+from bench.tables.context import constant_class, floors
 from bench.tables.markdown import plain
 from bench.tables.names import Names
 from bench.tables.rows import Row, mean_and_error, scale_of
@@ -17,12 +17,19 @@ from bench.tables.stats.paired import PairedDifference
 from bench.tables.stats.power import MOST
 from bench.text import join_first
 
+SEEDS_ALONE = "Seeds alone"
+"""The head of the column with the intervals over the seeds alone."""
 NAMED = 6
 """So many methods are named of each verdict."""
 SHARED = "All seeds share one test set, so the errors are those of training alone."
 BOTH = "All seeds share one test set: intervals have the error of its {samples} samples beside that of the seeds."
+SOME = f" Where `{SEEDS_ALONE}` is empty, the records do not tell the error of the samples, and it is left out."
 DRAWN = "Each seed draws its test data anew from one pool"
 UNKNOWN = "The records do not say whether the seeds share their test data, so it is assumed that each draws its own"
+SOME_UNKNOWN = (
+    "Some records do not say whether the seeds share their test data, so it is assumed in comparisons with them that "
+    "each draws its own"
+)
 DOES = {True: "raise", False: "lower", None: "change"}
 """What a better method does to a metric, by whether more of it is better."""
 OPPOSITE = {"raise": "lower", "lower": "raise"}
@@ -240,30 +247,41 @@ def _basis(tasks: Sequence[tuple[str, Sequence[Compared]]], rule: str, names: Na
 def _drawn(row: Row, rule: str, tested: Sequence[Compared]) -> str:
     """What the seeds draw, and what that does to the errors; empty for a single seed."""
     overlap, seeds = overlap_of(row), len(row.values(row.ranked_by, rule))
-    if any(one.difference and one.difference.test_se for one in tested):
-        return BOTH.format(samples=f"{row.first.data.sizes.get(TEST, 0):,}")
+    told = [one.difference for one in tested if one.difference and not math.isnan(one.difference.low)]
+    if any(difference.test_se for difference in told):
+        lacking = any(not (difference.test_se or difference.identical) for difference in told)
+        return BOTH.format(samples=f"{row.first.data.sizes.get(TEST, 0):,}") + (SOME if lacking else "")
     if seeds < 2 or not overlap:
+        others = max((overlap_of(one.row) for one in tested), default=0.0)
+        if seeds > 1 and others:
+            return f"{SOME_UNKNOWN}: these intervals are {_wider(seeds, others):.2f} times as wide as for one test set."
         return SHARED if seeds > 1 and row.test_is_fixed else ""
-    factor = math.sqrt(1 + seeds * overlap)
+    factor = _wider(seeds, overlap)
     drawn = DRAWN if len(row.tests - {""}) > 1 else UNKNOWN
     return f"{drawn}: intervals of differences are {factor:.2f} times as wide as for independent data."
+
+
+def _wider(seeds: int, overlap: float) -> float:
+    """How many times as wide an interval is as over independent seeds."""
+    return math.sqrt(1 + seeds * overlap)
 
 
 def _constant(row: Row) -> str:
     """The accuracy of the best constant prediction."""
     if not row.constant_prediction:
         return ""
-    names = sorted({name for name, _ in row.constant_prediction.values()})
+    name = constant_class(name for name, _ in row.constant_prediction.values())
     shares = [share for _, share in row.constant_prediction.values()]
-    return f"Always predicting {plain(repr(' or '.join(names)))} has accuracy {100 * mean_se(shares)[0]:.2f} %."
+    return f"Always predicting {plain(name)} has accuracy {100 * mean_se(shares)[0]:.2f} %."
 
 
 def _floor(row: Row, rule: str) -> str:
     """What the metric that ranks would be by chance alone; empty where that is not known."""
     metric = row.ranked_by
     known, values = floors(row, metric), list(row.values(metric, rule).values())
-    if not known or rule != row.first.about.rule:
+    mean = mean_se(values)[0]
+    if not known or rule != row.first.about.rule or math.isnan(mean):
         return ""
     floor, unit = mean_se(known)[0], row.unit(metric)
     said = f"Groups with one true rate would have {plain(metric)} {scale_of(unit) * floor:.2f} {unit} by chance"
-    return f"{said}{'.' if mean_se(values)[0] > floor else f': that of {plain(row.label)} shows no disparity.'}"
+    return f"{said}{'.' if mean > floor else f': that of {plain(row.label)} shows no disparity.'}"

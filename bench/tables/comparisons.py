@@ -31,6 +31,15 @@ def overlap_of(row: Row) -> float:
     return sizes.get(TEST, 0) / sizes["train"] if sizes.get("train") else 0.0
 
 
+def overlap_between(row: Row, other: Row) -> float:
+    """That of two rows: where one does not say what was drawn, the careful answer holds for both.
+
+    Args:
+        row, other: the two, in either order.
+    """
+    return max(overlap_of(row), overlap_of(other))
+
+
 def difference_of(row: Row, other: Row, metric: str, rule: str) -> PairedDifference:
     """The paired difference of two rows, with what overlapping splits or the samples of one test set add to its error.
 
@@ -39,7 +48,7 @@ def difference_of(row: Row, other: Row, metric: str, rule: str) -> PairedDiffere
         metric: in which.
         rule: the selection rule of the epoch.
     """
-    found = paired_difference(row.values(metric, rule), other.values(metric, rule), overlap_of(row))
+    found = paired_difference(row.values(metric, rule), other.values(metric, rule), overlap_between(row, other))
     return with_test_samples(found, error_of_samples(row, other, metric, rule))
 
 
@@ -57,7 +66,7 @@ def error_of_samples(row: Row, other: Row, metric: str, rule: str) -> float:
         NaN where it is not known; 0 where each seed draws its own test set.
     """
     if not row.test_is_fixed or row.tests != other.tests:
-        return 0.0 if overlap_of(row) else math.nan
+        return 0.0 if overlap_between(row, other) else math.nan
     ours, theirs = resampled(row, metric, rule), resampled(other, metric, rule)
     common = sorted(ours.keys() & theirs.keys())
     seeds = row.values(metric, rule).keys() & other.values(metric, rule).keys()

@@ -7,7 +7,15 @@ from enum import StrEnum
 from functools import cached_property
 
 from bench.records.selections import TEST
-from bench.tables.comparisons import CONCLUSIVE, baselines_of, difference_of, overlap_of, ranked, told_p
+from bench.tables.comparisons import (
+    CONCLUSIVE,
+    baselines_of,
+    difference_of,
+    overlap_between,
+    overlap_of,
+    ranked,
+    told_p,
+)
 from bench.tables.rows import ACCURACY, Row
 from bench.tables.stats.families import holm
 from bench.tables.stats.means import mean_se
@@ -80,7 +88,8 @@ class Compared:
             return None
         level = SIGNIFICANT / max(1, self.tests)
         found = self.difference
-        return seeds_needed(found.mean, found.sd, overlap_of(self.row), level, found.test_se)
+        overlap = overlap_between(self.row, self.baseline or self.row)
+        return seeds_needed(found.mean, found.sd, overlap, level, found.test_se)
 
 
 def conclude(rows: Sequence[Row], rule: str, baselines: Mapping[Row, Row | None] | None = None) -> list[Compared]:
@@ -99,7 +108,7 @@ def conclude(rows: Sequence[Row], rule: str, baselines: Mapping[Row, Row | None]
         baselines = dict(zip(rows, baselines_of(rows), strict=True))
     compared = [_compared(row, baselines.get(row), rule) for row in rows]
     adjusted = holm([one.p for one in compared])
-    tests = sum(one.difference is not None and one.difference.sd > 0 for one in compared)
+    tests = sum(map(_is_test, compared))
     decided = [
         replace(one, p=p, verdict=_verdict(one, p), tests=tests) for one, p in zip(compared, adjusted, strict=True)
     ]
@@ -118,7 +127,18 @@ def _compared(row: Row, baseline: Row | None, rule: str) -> Compared:
     accuracy = difference_of(row, baseline, ACCURACY, rule) if metric != ACCURACY else None
     higher = row.first.about.higher_is_better[metric]
     won = None if higher is None else wins(ours, theirs, higher)
-    return Compared(row, baseline, rule, difference, told_p(difference), accuracy, won, constant, Verdict.NONE)
+    found = Compared(row, baseline, rule, difference, math.nan, accuracy, won, constant, Verdict.NONE)
+    return replace(found, p=told_p(difference)) if _is_test(found) else found
+
+
+def _is_test(one: Compared) -> bool:
+    """Whether a row asks a question: whether there is an error to judge its difference by, unless it trains as its
+    baseline does.
+    """
+    found = one.difference
+    if found is None or not (found.sd > 0 or found.test_se > 0):
+        return False
+    return not (found.identical and _trains_alike(one))
 
 
 def _above_constant(row: Row, rule: str) -> PairedDifference | None:
@@ -196,7 +216,12 @@ def _with_ranks(compared: Sequence[Compared]) -> list[Compared]:
     if higher is None:
         return list(compared)
     rows = [compared[i].row for i in places]
-    found = shared_ranks(len(places), lambda i, j: difference_of(rows[i], rows[j], first.ranked_by, rule), higher)
+
+    def compare(i: int, j: int) -> PairedDifference:
+        difference = difference_of(rows[i], rows[j], first.ranked_by, rule)
+        return replace(difference, p=told_p(difference))
+
+    found = shared_ranks(len(places), compare, higher)
     ranks = dict(zip(places, found, strict=True))
     return [replace(one, ranks=ranks.get(i)) for i, one in enumerate(compared)]
 

@@ -5,12 +5,16 @@ Nothing here imports torch.
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from bench.columns.run import Run
+from bench.columns.table import Columns
 from bench.records.selections import decoded
 from bench.tables.rows import ACCURACY, Row
+
+MOST_NAMED = 2
+"""So many classes are named at the most."""
 
 
 def constant_values(row: Row, metric: str) -> dict[int, float]:
@@ -28,6 +32,18 @@ def constant_values(row: Row, metric: str) -> dict[int, float]:
     if not known and metric == ACCURACY:
         return {seed: share for seed, (_, share) in row.constant_prediction.items()}
     return {seed: math.nan if value is None else value for seed, value in known.items()}
+
+
+def constant_class(names: Iterable[str]) -> str:
+    """What the best constant prediction predicts, in words; where the classes are equally many, seeds may differ in it.
+
+    Args:
+        names: of the most frequent class of each seed.
+    """
+    classes = sorted(set(names))
+    if len(classes) > MOST_NAMED:
+        return "the most frequent class"
+    return " or ".join(map(repr, classes))
 
 
 def _of_constant(run: Run) -> Mapping[str, float | None]:
@@ -77,7 +93,15 @@ def resampled(row: Row, metric: str, rule: str) -> dict[int, Any]:
     """
     if rule != row.first.about.rule:
         return {}
-    texts = row.columns.listed("resampled")
-    own = {seed: texts[place] for seed, place in row.rows.items() if texts[place] != "{}"}
-    known = {seed: json.loads(text).get(metric) for seed, text in own.items()}
-    return {seed: decoded(text) for seed, text in known.items() if text is not None}
+    drawn = {seed: _drawn_of(row.columns, place) for seed, place in row.rows.items()}
+    return {seed: of[metric] for seed, of in drawn.items() if metric in of}
+
+
+def _drawn_of(columns: Columns, place: int) -> dict[str, Any]:
+    """What the record in one place has of all metrics; read once, as each row is compared with all others."""
+    text = columns.listed("resampled")[place]
+    if text == "{}":
+        return {}
+    return columns.once(
+        ("resampled", place), lambda: {name: decoded(of) for name, of in json.loads(text).items() if of is not None}
+    )

@@ -75,7 +75,7 @@ class Advice:
         name: of the row; empty where there is none.
         command: that makes its runs.
         helps: whether it is shown to be better than the baseline; else it is the baseline itself.
-        tested: whether any method is compared with a baseline.
+        tested: whether any method is compared with a baseline over seeds enough to conclude.
     """
 
     name: str = ""

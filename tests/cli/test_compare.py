@@ -1,6 +1,7 @@
 """`bench compare` and `bench best` on hand-made records, whose differences are known."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -178,3 +179,20 @@ def test_a_record_that_cannot_be_used_is_named_by_its_file(store):
 def test_a_wrong_metric_is_told_before_anything_is_printed(store):
     code, out, err = bench("compare", "learner", "erm", "--metric", "tprd", "--metric", "tprdd")
     assert (code, out) == (2, "") and "did you mean 'tprd'?" in err
+
+
+def test_without_select_the_rule_is_that_of_the_protocol(make_result, tmp_path, monkeypatch):
+    """Under the rule that the protocol declares the learner is the better one, after the last epoch it is the worse."""
+    monkeypatch.chdir(tmp_path)
+    store, rule = ResultStore(Path("bench-results/results")), "best_val_accuracy"
+    for method, last, best in (("erm", BASE, BETTER), ("learner", BETTER, BASE)):
+        for seed in range(6):
+            one = make_result(method, seed, test={"tprd": best[seed], "accuracy": 0.9}, data=DATA)
+            values = {"tprd": [best[seed], last[seed]], "accuracy": [0.9, 0.9]}
+            metrics = {"val": {"accuracy": [0.8, 0.9]}, "test": values}
+            selected = replace(one.selected, epochs={"last": 3, rule: 2}, metrics=metrics, counts={})
+            store.put(replace(one, selected=selected, about=replace(one.about, rule=rule)))
+    _, out, _ = bench("compare", "learner", "erm", "--metric", "tprd")
+    assert "best validation accuracy" in out and "better" in out and "-10.00, -11.00" in out
+    assert bench("best")[1].startswith("Class fairness on digits, best validation accuracy: use learner")
+    assert "last epoch: use erm" in bench("best", "--select", "last")[1]

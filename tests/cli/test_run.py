@@ -610,3 +610,10 @@ def test_an_interrupt_before_training_has_its_own_exit_code(bench_in, monkeypatc
     monkeypatch.setattr("bench.runs.requests.resolve", interrupted)
     result = bench_in(*RUN)
     assert (result.exit_code, result.stderr) == (130, "\ninterrupted\n")
+
+
+def test_test_sets_of_another_name_are_told_by_it(make_result):
+    about = {"classes": ["a", "b"], "groups": ["a", "b"], "sets": {"held": "what is tested", "other": "not drawn"}}
+    data = {"counts": {"train": [[10, 20]]}, "sizes": {"train": 30, "val": 1, "held": 4000}}
+    told = "30 for training (a: 10, b: 20), 1 for validation, 4,000 in held"
+    assert samples_of(make_result(data=data, about=about)) == told

@@ -1,5 +1,6 @@
 """Records that were edited and signed anew: what cannot be true is refused, in one line, with what is wrong."""
 
+import base64
 import copy
 import json
 import re
@@ -11,7 +12,7 @@ import pytest
 
 from bench.records.possible import check_beside, check_history
 from bench.records.run import RunResult
-from bench.records.selections import RESAMPLES, Selections, encoded
+from bench.records.selections import RESAMPLES, Selections, decoded, encoded
 from bench.records.spec import RunSpec, digest
 
 FORMAT_1 = Path(__file__).parent / "format_1" / "communities.forml.1.5f77a28ccb5b.json"
@@ -28,6 +29,7 @@ of 400.
 
 
 DRAWN = encoded(np.linspace(-0.1, 0.1, RESAMPLES))
+INFINITE = base64.b64encode(np.full(RESAMPLES, np.inf, "<f2").tobytes()).decode()
 
 
 def of_today() -> dict[str, Any]:
@@ -202,7 +204,7 @@ FORGED_2 = {
         "selected.resampled.fprd has differences that no fprd has",
     ),
     "an infinite difference": (
-        {"selected.resampled": {"fprd": encoded(np.full(RESAMPLES, np.inf))}},
+        {"selected.resampled": {"fprd": INFINITE}},
         "selected.resampled.fprd has differences that no fprd has",
     ),
     "a better accuracy": ({"selected.metrics.test.accuracy.0": 0.99}, "accuracy is 0.99, and 0.7525 by its counts"),
@@ -333,3 +335,19 @@ def test_a_run_that_failed_for_its_labels_counts_fewer_samples():
     values = copy.deepcopy(RECORD) | {"status": "refused", "error": "a label", "selected": {}, "history": {}}
     put(values, "data.counts.val.0.0", 0)
     assert RunResult.from_json(signed(values)).status == "refused"
+
+
+@pytest.mark.parametrize("scale", [0.0, 1e-10, 1e-7, 0.02, 1.0, 5e4, 1e6, 1e100])
+def test_drawn_test_sets_are_stored_in_any_unit(scale: float) -> None:
+    """A plugin's metric may be a sum of millions, or seconds: none overflows, and the spread is told to 1 %."""
+    values = scale * np.sin(np.arange(RESAMPLES))
+    with np.errstate(all="raise", under="ignore"):
+        again = decoded(encoded(values))
+    assert again.std(ddof=1) == pytest.approx(values.std(ddof=1), rel=0.01, abs=0)
+
+
+def test_infinite_values_on_drawn_test_sets_are_undefined() -> None:
+    values = np.linspace(-0.1, 0.1, RESAMPLES)
+    values[[0, 1, 2]] = np.inf, -np.inf, np.nan
+    assert np.isnan(decoded(encoded(values))[:3]).all() and np.isfinite(decoded(encoded(values))[3:]).all()
+    assert np.isnan(decoded(encoded(np.full(RESAMPLES, np.nan)))).all()

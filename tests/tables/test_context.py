@@ -13,8 +13,10 @@ from bench.records.run import LAST, RunResult, best_val
 from bench.records.selections import RESAMPLES, encoded
 from bench.tables.comparisons import difference_of, error_of_samples, rules_of
 from bench.tables.conclusions import Verdict, conclude
-from bench.tables.context import constant_values, floors, oracle_values
+from bench.tables.context import constant_class, constant_values, floors, oracle_values
+from bench.tables.pages.beside import ALIKE, TRAINING_ALONE, rows_beside
 from bench.tables.rows import Row, rows_of
+from bench.tables.stats.equivalence import equivalence_p, is_equivalent
 from tests.tables.pages import render
 
 Make = Callable[..., RunResult]
@@ -167,3 +169,96 @@ def test_the_rule_that_a_task_is_concluded_by_comes_first(make_result: Make) -> 
     assert rules_of(rows_of(columns_of(results))) == [best_val("accuracy"), LAST]
     (text,) = render(results).values()
     assert text.index("## Best validation accuracy") < text.index("<summary>Last epoch</summary>")
+
+
+def test_two_rows_are_compared_alike_in_either_order(make_result: Make) -> None:
+    """Where one of them does not say what was drawn, the careful answer holds for both."""
+    found = rows([*runs(make_result, "erm", ERM), *runs(make_result, "ours", OURS, data=FIXED | {"tests": ""})])
+    ours, erm = found["ours"], found["erm"]
+    one, other = difference_of(ours, erm, "tprd", LAST), difference_of(erm, ours, "tprd", LAST)
+    se = math.sqrt(np.subtract(OURS, ERM).var(ddof=1) * (1 / 5 + 400 / 1000))
+    assert one.se == pytest.approx(se, rel=1e-9) and other.se == pytest.approx(se, rel=1e-9)
+
+
+def test_equal_values_with_other_predictions_are_not_equivalent_within_any_region(make_result: Make) -> None:
+    """Five times the same disparity, of other people: the samples of the test set have an error."""
+    ours, erm, drawn = two_rows(make_result, ERM)
+    found = difference_of(ours, erm, "tprd", LAST)
+    assert found.test_se == pytest.approx(drawn.std(ddof=1), rel=1e-9)
+    end = scipy.stats.t.ppf(0.95, 4) * found.test_se
+    assert equivalence_p(found, end) == pytest.approx(0.05, abs=1e-9)
+    assert not is_equivalent(found, end / 2)
+
+
+def test_a_row_that_trains_as_the_baseline_is_no_test_also_without_drawn_test_sets(make_result: Make) -> None:
+    """Accuracies get the error of independent samples then; the p of 1 would double that of the other row."""
+    values = {"erm": [0.9, 0.92, 0.91, 0.93, 0.9], "same": [0.9, 0.92, 0.91, 0.93, 0.9], "ours": [0.99] * 5}
+    found = rows(
+        [
+            make_result(method, seed, test={"accuracy": value}, metrics=("accuracy",), data=FIXED)
+            for method, of in values.items()
+            for seed, value in enumerate(of)
+        ]
+    )
+    compared = {one.row.label: one for one in conclude(list(found.values()), LAST)}
+    assert compared["same"].verdict is Verdict.IDENTICAL and math.isnan(compared["same"].p)
+    own = difference_of(found["ours"], found["erm"], "accuracy", LAST).p
+    assert compared["ours"].p == own and compared["ours"].tests == 1
+
+
+def test_with_fewer_than_five_seeds_no_rank_is_told_from_another(make_result: Make) -> None:
+    data = FIXED | {"sizes": {"train": 1000, "test": 10**8}}
+    results = [*runs(make_result, "erm", ERM[:4], data=data), *runs(make_result, "ours", [0.02, 0.04, 0.031, 0.01])]
+    assert [one.ranks for one in conclude(list(rows(results).values()), LAST)] == [(1, 2), (1, 2)]
+    assert {one.verdict for one in conclude(list(rows(results).values()), LAST)} == {Verdict.BASELINE, Verdict.FEW}
+
+
+def test_an_undefined_disparity_is_not_called_none(make_result: Make) -> None:
+    results = [beside(one, floor={"tprd": 0.0}) for one in runs(make_result, "erm", [math.nan] * 5)]
+    results += [beside(one, floor={"tprd": 0.0}) for one in runs(make_result, "ours", [math.nan] * 5)]
+    (text,) = render(results).values()
+    assert "shows no disparity." not in text.partition("## ")[0]
+
+
+def test_the_noise_floor_is_of_the_seeds_that_tell_it(make_result: Make) -> None:
+    results = runs(make_result, "erm", ERM)
+    results = [beside(results[0], floor={"tprd": 0.03}), *results[1:]]
+    (told,) = [one for one in rows_beside(conclude(list(rows(results).values()), LAST), LAST) if one.name == ALIKE]
+    assert told.seeds == 1
+
+
+def test_a_rule_without_drawn_test_sets_says_what_its_intervals_lack(make_result: Make) -> None:
+    results = [*two_rows(make_result)[0].runs.values(), *two_rows(make_result)[1].runs.values()]
+    records = [replace_rule(one.record) for one in results]
+    (text,) = render(records).values()
+    answer, _, other = text.partition("<summary>Best validation accuracy</summary>")
+    assert TRAINING_ALONE in other and TRAINING_ALONE not in answer
+
+
+def replace_rule(result: RunResult) -> RunResult:
+    """The record with the rule of the best validation value, which selects the last epoch."""
+    selected = result.selected
+    metrics = {name: {metric: values * 2 for metric, values in of.items()} for name, of in selected.metrics.items()}
+    epochs = {LAST: selected.epochs[LAST], best_val("accuracy"): selected.epochs[LAST]}
+    return replace(result, selected=replace(selected, epochs=epochs, metrics=metrics, counts={}))
+
+
+def test_some_rows_without_drawn_test_sets_are_told(make_result: Make) -> None:
+    ours, erm, _ = two_rows(make_result)
+    records = [one.record for row in (ours, erm) for one in row.runs.values()]
+    (text,) = render([*records, *runs(make_result, "older", [0.05, 0.06, 0.07, 0.05, 0.06])]).values()
+    assert "Where `Seeds alone` is empty, the records do not tell the error of the samples" in text
+
+
+def test_classes_are_quoted_one_by_one_and_many_are_not_named() -> None:
+    assert constant_class(["b", "a", "b"]) == "'a' or 'b'"
+    assert constant_class(["1", "4", "6"]) == "the most frequent class"
+
+
+def test_a_page_with_some_older_records_does_not_say_that_all_seeds_share_a_test_set(make_result: Make) -> None:
+    """Its interval is that of overlapping splits, which is sqrt(1 + 5 * 400 / 1000) times as wide."""
+    unknown = FIXED | {"tests": ""}
+    (text,) = render([*runs(make_result, "erm", ERM), *runs(make_result, "ours", OURS, data=unknown)]).values()
+    assert "All seeds share one test set, so" not in text
+    assert "Some records do not say whether the seeds share their test data" in text
+    assert "these intervals are 1.73 times as wide as for one test set." in text

@@ -30,7 +30,12 @@ def _task_options(command: Any) -> Any:
     options = [
         click.option("--dataset", help="Only on this data set."),
         click.option("--protocol", help="Only under this protocol."),
-        click.option("--select", "rule", default="last", show_default=True, help="The selection rule of the epoch."),
+        click.option(
+            "--select",
+            "rule",
+            metavar="RULE",
+            help="The selection rule of the epoch; without it, that which the protocol of each task concludes by.",
+        ),
         click.option(
             "--equivalence",
             "margin",
@@ -53,7 +58,7 @@ def compare(
     metrics: Sequence[str],
     dataset: str | None,
     protocol: str | None,
-    rule: str,
+    rule: str | None,
     margin: float | None,
     out: Path,
 ) -> None:
@@ -81,9 +86,10 @@ def compare(
     for _, first, others in pairs:  # before anything is printed
         for metric in metrics:
             for row in (first, *others):
-                _values(row, metric, rule)
+                _values(row, metric, rule or first.first.about.rule)
     for title, first, others in pairs:
-        _tell(title, first, others, metrics or first.first.about.metrics, rule, margin)
+        about = first.first.about
+        _tell(title, first, others, metrics or about.metrics, rule or about.rule, margin)
 
 
 def _rows(out: Path, dataset: str | None, protocol: str | None) -> "list[Row]":
@@ -225,7 +231,7 @@ def best(
     min_accuracy: float | None,
     dataset: str | None,
     protocol: str | None,
-    rule: str,
+    rule: str | None,
     margin: float | None,
     out: Path,
 ) -> None:
@@ -240,11 +246,11 @@ def best(
 
     rows = _rows(out, dataset, protocol)
     rules = {rule for row in rows for rule in row.first.layout.rules}
-    if rule not in rules:
+    if rule is not None and rule not in rules:
         raise UnknownNameError("selection rule in these records", rule, sorted(rules))
 
     for title, compared, names in _main_families(rows, rule):
-        allowed = [one for one in compared if min_accuracy is None or _accuracy(one.row, rule) >= min_accuracy]
+        allowed = [one for one in compared if min_accuracy is None or _accuracy(one.row, one.rule) >= min_accuracy]
         proposed = proposal(allowed, names, out_of(folder_of_records(out)))
         say(" ".join(filter(None, [f"{title}: {proposed}", _equivalence(allowed, names, margin)])))
 
@@ -268,7 +274,7 @@ def _equivalence(compared: "Sequence[Compared]", names: "Names", margin: float |
     return f"{_within(margin, unit).capitalize()} to the baseline in {tested[0].row.ranked_by}: {named}."
 
 
-def _main_families(rows: "Sequence[Row]", rule: str) -> "Iterator[tuple[str, Sequence[Compared], Names]]":
+def _main_families(rows: "Sequence[Row]", rule: str | None) -> "Iterator[tuple[str, Sequence[Compared], Names]]":
     """Of each task its title, and the rows that its question is about."""
     from bench.records.run import rule_name
     from bench.tables.names import Names
@@ -281,9 +287,10 @@ def _main_families(rows: "Sequence[Row]", rule: str) -> "Iterator[tuple[str, Seq
     for of_page, group in groupby(sorted(rows, key=page), key=page):
         tasks = by_task(group)
         names = Names.of([row for of_task in tasks.values() for row in of_task])
-        for family in [one for one in ranked_families(tasks) if one.rule == rule][:1]:
+        for family in [one for one in ranked_families(tasks) if rule in (None, one.rule)][:1]:
             for variant, compared in family.of_tasks:
-                yield ", ".join(filter(None, [title_of(*of_page), variant, rule_name(rule).lower()])), compared, names
+                title = [title_of(*of_page), variant, rule_name(family.rule).lower()]
+                yield ", ".join(filter(None, title)), compared, names
 
 
 def _accuracy(row: "Row", rule: str) -> float:

@@ -43,7 +43,8 @@ EXPLAINED = (
     "Methods that share a letter are not separated, which does not show that they are the same.",
     "**Interquartile mean.** The mean of the middle half of the scaled differences of all seeds, each task with the "
     "same weight, with a 95 % bootstrap interval that resamples the seeds of each task; it says nothing of other tasks "
-    "than these. Where each seed draws its own test data, fewer seeds are drawn, so that the interval is as wide as "
+    "than these, nor of other test samples where all seeds share a test set. "
+    "Where each seed draws its own test data, fewer seeds are drawn, so that the interval is as wide as "
     "their overlap makes it (Agarwal et al. 2021; Nadeau and Bengio 2003).",
 )
 

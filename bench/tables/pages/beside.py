@@ -1,15 +1,20 @@
 """What the rows of a table stand beside: rows of their own that are no methods. Nothing here imports torch."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from bench.tables.conclusions import Compared, Verdict
-from bench.tables.context import constant_values, floors
+from bench.tables.context import constant_class, constant_values, floors
 from bench.tables.rows import Row
 
 CONSTANT = "constant"
 FLOOR = "noise floor"
 ALIKE = "groups alike"
+TRAINING_ALONE = (
+    "These intervals are of training alone: all seeds share one test set, and the error of its samples is recorded for "
+    "the models of the other rule. They would be wider with it."
+)
 
 
 @dataclass(frozen=True)
@@ -41,12 +46,14 @@ def rows_beside(of_task: Sequence[Compared], rule: str) -> Iterator[Beside]:
     known = {metric: _of_constant(of_task, metric) for metric in metrics}
     known = {metric: values for metric, values in known.items() if values}
     if classes and known:
-        name = f"always {' or '.join(sorted(classes))!r}"
+        name = f"always {constant_class(classes)}"
         yield Beside(name, CONSTANT, known, max(map(len, known.values())))
     for row in _baselines_first(of_task):
         of_chance = {metric: floors(row, metric) for metric in metrics if rule == row.first.about.rule}
         if any(of_chance.values()):
-            yield Beside(ALIKE, FLOOR, {metric: of for metric, of in of_chance.items() if of}, len(row.rows))
+            yield Beside(
+                ALIKE, FLOOR, {metric: of for metric, of in of_chance.items() if of}, max(map(len, of_chance.values()))
+            )
             return
 
 
@@ -59,3 +66,21 @@ def _of_constant(of_task: Sequence[Compared], metric: str) -> list[float]:
 
 def _baselines_first(of_task: Sequence[Compared]) -> list[Row]:
     return [one.row for one in sorted(of_task, key=lambda one: one.verdict is not Verdict.BASELINE)]
+
+
+def training_alone(compared: Sequence[Compared]) -> list[str]:
+    """A line that says what intervals lack under a rule that the tasks are not concluded by; else nothing.
+
+    Args:
+        compared: the rows of a table.
+    """
+    told = [
+        one.difference
+        for one in compared
+        if one.difference
+        and not math.isnan(one.difference.low)
+        and one.rule != one.row.first.about.rule
+        and one.row.test_is_fixed
+        and not one.difference.identical
+    ]
+    return [TRAINING_ALONE, ""] if told and not any(one.test_se for one in told) else []

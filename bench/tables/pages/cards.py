@@ -5,6 +5,7 @@ torch.
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 
+from bench.tables.comparisons import CONCLUSIVE
 from bench.tables.conclusions import Compared, Verdict
 from bench.tables.markdown import code, link, plain
 from bench.tables.names import Names
@@ -23,7 +24,7 @@ def advice_of(compared: Sequence[Compared], names: Names) -> Advice:
     better = [one.row for one in compared if one.verdict is Verdict.BETTER]
     baselines = [one.row for one in compared if one.row.first.about.baseline]
     row = next(iter([*better, *baselines]), None)
-    tested = any(one.difference is not None for one in compared)
+    tested = any(one.difference is not None and one.difference.n >= CONCLUSIVE for one in compared)
     if row is None:
         return Advice("", "", False, tested)
     return Advice(names.plain(row), row.command, bool(better), tested)
@@ -36,7 +37,7 @@ def words_of(advice: Advice) -> str:
         advice: what names it.
     """
     if not advice.tested:
-        return "no method is compared with a baseline"
+        return f"no method is compared with a baseline over {CONCLUSIVE} seeds or more"
     return "is better than the baseline" if advice.helps else "no method is better by more than chance"
 
 

@@ -8,12 +8,13 @@ from operator import itemgetter
 
 from bench.records.run import rule_name
 from bench.records.selections import RESAMPLES
+from bench.tables.answers import SEEDS_ALONE
 from bench.tables.comparisons import CONCLUSIVE, baselines_of, cell, ranked, rules_of
 from bench.tables.conclusions import MOST_RANKED, Compared, Verdict, conclude
 from bench.tables.families import families_of
 from bench.tables.markdown import plain, table
 from bench.tables.names import Names
-from bench.tables.pages.beside import FLOOR, Beside, rows_beside
+from bench.tables.pages.beside import FLOOR, Beside, rows_beside, training_alone
 from bench.tables.rows import ACCURACY, Row, mean_and_error, scale_of
 from bench.tables.stats.paired import FEWEST
 from bench.tables.wording import capital
@@ -24,7 +25,6 @@ CONSTANT = (
 )
 
 
-SEEDS_ALONE = "Seeds alone"
 ARROWS = {True: " ↑", False: " ↓", None: ""}
 """The sign of the better direction of a metric."""
 DEFAULT = "default"
@@ -112,6 +112,7 @@ def family_table(family: RankedFamily, names: Names) -> list[str]:
     more = [f"{left:,} more {'row is' if left == 1 else 'rows are'} in `bench export`.", ""] if left > 0 else []
     lines = list(zip(*(cells[:MOST] for cells in columns.values()), strict=True))
     lines += [tuple(cells.get(head, "") for head in columns) for cells in _beside(family)]
+    more += training_alone(compared)
     return [*table(list(columns), lines), "", *more, *_warning(rows, family.rule, names), *_used(rows, names)]
 
 

@@ -19,13 +19,14 @@ def equivalence_p(difference: PairedDifference, margin: float) -> float:
         margin: half of the width of the region, in the unit of the difference, above zero.
 
     Returns:
-        0 where all differences are zero; NaN where there is no interval (`paired_difference`).
+        0 where all differences are zero, and the samples of the test set add no error to them; NaN where there is no
+        interval (`paired_difference`).
 
     Source: Schuirmann 1987, A comparison of the two one-sided tests procedure and the power approach.
     """
     if math.isnan(difference.low):
         return math.nan
-    if difference.identical:
+    if difference.identical and not difference.test_se:
         return 0.0
     from scipy.special import stdtr
 
