@@ -13,7 +13,7 @@ from bench.site.page import Source
 from bench.site.scatter import scatter
 from bench.site.text import attributes, text
 from bench.tables.conclusions import Compared, Verdict
-from bench.tables.pages.cards import TITLE, by_problem, words_of
+from bench.tables.pages.cards import TITLE, between, by_problem, words_of
 from bench.tables.pages.front import LEGEND, UNTOLD, marked, median_cost, tally, task_title
 from bench.tables.summary import PageSummary, mean_of
 from bench.tables.wording import capital
@@ -177,17 +177,17 @@ def _cards(sources: Sequence[Source]) -> Iterator[str]:
     yield '<div class="cards">'
     for problem, pages in problems.items():
         inner = "\n".join(_advice(page, addresses[name]) for name, page in pages.items())
-        yield f'<section class="card"><h3>I have {text(problem)}</h3>\n{inner}</section>'
+        yield f'<section class="card"><h3>{text(problem)}</h3>\n{inner}</section>'
     yield "</div>"
 
 
 def _advice(page: PageSummary, address: str) -> str:
     """What to run on the data set of a page."""
-    advice, words = page.advice, words_of(page.advice)
+    advice, words = page.advice, words_of(page)
     protocol = capital(page.protocol.partition("/")[0].replace("_", " "))
     begin = f'<a href="{address}">{text(protocol)} on {text(page.dataset)}</a>'
     if not advice.name:
-        return f"<p>{begin}: {words}.</p>"
+        return f"<p>{begin}: {text(words)}.</p>"
     name = f"<b>{text(advice.name)}</b>"
-    told = f"{name} {words}" if advice.helps else f"{words}; the baseline is {name}"
+    told = f"{name} {words}" if advice.helps else f"{words}{between(words)}{name}"
     return f'<p>{begin}: {told}.</p>\n<p><code class="command">{text(advice.command)}</code></p>'

@@ -15,6 +15,7 @@ from bench.tables.rows import Row, mean_and_error, scale_of
 from bench.tables.stats.means import mean_se
 from bench.tables.stats.paired import PairedDifference
 from bench.tables.stats.power import MOST
+from bench.tables.wording import in_words
 from bench.text import join_first
 
 SEEDS_ALONE = "Seeds alone"
@@ -30,6 +31,7 @@ SOME_UNKNOWN = (
     "Some records do not say whether the seeds share their test data, so it is assumed in comparisons with them that "
     "each draws its own"
 )
+BRACKETS = "Brackets hold 95 % intervals of differences from the baseline, without that correction."
 DOES = {True: "raise", False: "lower", None: "change"}
 """What a better method does to a metric, by whether more of it is better."""
 OPPOSITE = {"raise": "lower", "lower": "raise"}
@@ -66,11 +68,14 @@ def answers(of_tasks: Sequence[tuple[str, Sequence[Compared]]], rule: str, names
     if len(tasks) == 1:
         ((task, tested),) = tasks
         begin = f"{plain(task)}: " if task else ""
-        first = [f"**{begin}{_headline(tested, names)}** {_rest(tested, names)}".rstrip(), _best(tested, names)]
+        first = [
+            f"**{begin}{_headline(tested, names, told=True)}** {_rest(tested, names)}".rstrip(),
+            _best(tested, names),
+        ]
     else:
         alike: dict[str, list[str]] = defaultdict(list)
         for task, tested in tasks:
-            alike[_headline(tested, names)].append(plain(task) or "default")
+            alike[_headline(tested, names, told=True)].append(plain(task) or "default")
         first = ["\n".join(f"- {'; '.join(of)}: {headline}" for headline, of in alike.items())]
     return [*filter(None, first), _basis(tasks, rule, names)]
 
@@ -124,15 +129,17 @@ def proposal(compared: Sequence[Compared], names: Names, options: str = "") -> s
     return f"use {names(baseline)}: {_headline(tested, names)} {_best(tested, names)}".strip()
 
 
-def _headline(tested: Sequence[Compared], names: Names) -> str:
-    """How many methods are better than the baseline, and which."""
+def _headline(tested: Sequence[Compared], names: Names, told: bool = False) -> str:
+    """How many methods are better than the baseline, and which; with what the metric is, where that is to be told."""
     row = tested[0].row
     higher = row.first.about.higher_is_better[row.ranked_by]
     against = join_first(list(dict.fromkeys(names(one.baseline) for one in tested if one.baseline)), 2)
     if all(one.verdict is Verdict.FEW for one in tested):
         has = f"{names(row)} has fewer than" if len(tested) == 1 else "no method has"
         return f"Nothing is concluded: {has} {CONCLUSIVE} seeds in common with {against}."
-    does, what = DOES[higher], f"{plain(row.ranked_by)} against {against} by more than chance"
+    words = in_words(row.first.about, row.ranked_by) if told else ""
+    metric = plain(f"{row.ranked_by} ({words})" if words else row.ranked_by)
+    does, what = DOES[higher], f"{metric} against {against} by more than chance"
     if len(tested) == 1:
         return f"{names(row)} {_does(tested[0].verdict, does, what)}."
     better = [one for one in tested if one.verdict is (Verdict.OTHER if higher is None else Verdict.BETTER)]
@@ -184,7 +191,7 @@ def _best(tested: Sequence[Compared], names: Names) -> str:
         return text
     if needed := best.seeds_needed:
         return f"{text} If that is the true difference, {needed:,} seeds would show it with a probability of 80 %."
-    return f"{text} No number of seeds up to {MOST:,} would show it."
+    return f"{text} If that is the true difference, no number of seeds up to {MOST:,} would show it."
 
 
 def _parts(one: Compared) -> list[str]:
@@ -234,7 +241,7 @@ def _basis(tasks: Sequence[tuple[str, Sequence[Compared]]], rule: str, names: Na
     tests = [sum(not math.isnan(one.p) for one in compared) for _, compared in tasks]
     if any(tests):
         count = f"{max(tests)} test{'s' if max(tests) > 1 else ''}" if len(tasks) == 1 else "the tests of each task"
-        lines.append(f"By more than chance means p < 0.05 after Holm's correction for {count}.")
+        lines.append(f"By more than chance means p < 0.05 after Holm's correction for {count}. {BRACKETS}")
     drawn: dict[str, list[str]] = defaultdict(list)
     for (task, tested), of_task in zip(tasks, baselines, strict=True):
         drawn[_drawn(of_task, rule, tested)].append(plain(task) or "default")
@@ -283,5 +290,5 @@ def _floor(row: Row, rule: str) -> str:
     if not known or rule != row.first.about.rule or math.isnan(mean):
         return ""
     floor, unit = mean_se(known)[0], row.unit(metric)
-    said = f"Groups with one true rate would have {plain(metric)} {scale_of(unit) * floor:.2f} {unit} by chance"
+    said = f"Were all groups alike, {plain(metric)} would be {scale_of(unit) * floor:.2f} {unit} by chance"
     return f"{said}{'.' if mean > floor else f': that of {plain(row.label)} shows no disparity.'}"

@@ -1,6 +1,7 @@
 """How a run was made, as lines of a page. Nothing here imports torch."""
 
 import json
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
@@ -112,11 +113,30 @@ def definitions(about: About) -> list[str]:
     classes, groups = about.classes, about.groups
     of_groups = "the classes" if groups == classes else plain(abbreviate(groups))
     positive = f" (the positive class is {plain(classes[1])})" if len(classes) == 2 else ""
-    described = {name: metric.summary for name, metric in METRICS.items()} | about.described
+    described = _described(about)
     metrics = dict.fromkeys(map(metric_of, about.metrics))
     lines = [f"- {plain(name)}: {plain(described[name])}" for name in metrics if name in described]
     lines += [f"- {plain(name)}/: {plain(text)}" for name, text in about.sets.items()]
     return [f"Classes: {plain(abbreviate(classes))}{positive}. Groups: {of_groups}. Metrics:", "", *lines]
+
+
+def in_words(about: About, metric: str) -> str:
+    """What a metric is, in the first words of its line: those before a colon, a semicolon or a comma.
+
+    Args:
+        about: of a run.
+        metric: its name, which may name the set of the test data too.
+
+    Returns:
+        Empty where it is not described.
+    """
+    words = re.split("[:;,.](?:\\s|$)", _described(about).get(metric_of(metric), ""))[0].strip()
+    return words[:1].lower() + words[1:] if words[1:2].islower() else words
+
+
+def _described(about: About) -> dict[str, str]:
+    """Metric -> a line about it."""
+    return {name: metric.summary for name, metric in METRICS.items()} | about.described
 
 
 def abbreviate(names: Sequence[str]) -> str:

@@ -10,12 +10,14 @@ from bench.tables.answers import answers, exploratory, headline
 from bench.tables.conclusions import Compared, conclude
 from bench.tables.names import Names
 from bench.tables.rows import rows_of
+from bench.tables.wording import in_words
 
 UNKNOWN = "The records do not say whether the seeds share their test data, so it is assumed that each draws its own"
 Make = Callable[..., RunResult]
 SPREAD = [-0.02, -0.01, 0.0, 0.01, 0.02]
 LOW, NEAR, HIGH = ([mean + deviation for deviation in SPREAD] for mean in (0.4, 0.49, 0.6))
 """Differences from 0.5 of t = 14, 1.4 and 14, with p below 0.001, 0.230 and below 0.001."""
+TPRD = "tprd (true positive rate disparity)"
 FIXED = {"tests": "one"}
 COUNTS = {"train": [[30, 70]], "test": [[20, 30]]}
 """The most frequent class of training is that of 60 % of the test samples."""
@@ -56,20 +58,23 @@ def test_one_of_several_is_better(make_result: Make, erm: list[RunResult]) -> No
         *runs(make_result, "f", [0.5, None]),
     ]
     assert paragraphs(results) == [
-        "**Of 6 methods, 1 lowers tprd against erm by more than chance: a.** 1 is worse (c); 1 is not separated from "
-        "the baseline (b); 2 train exactly as the baseline does (d, e); 1 has undefined values (f).",
+        f"**Of 6 methods, 1 lowers {TPRD} against erm by more than chance: a.** 1 is worse (c); "
+        "1 is not separated from the baseline (b); "
+        "2 train exactly as the baseline does (d, e); 1 has undefined values (f).",
         "The best is a: tprd -10.00 points [-11.96, -8.04], better for 100 % of 5 seeds, accuracy +0.00 points.",
         "tprd of erm: 50.00 ± 0.00 % over 5 seeds, last epoch. By more than chance means p < 0.05 after Holm's "
-        "correction for 3 tests. All seeds share one test set, so the errors are those of training alone.",
+        "correction for 3 tests. "
+        "Brackets hold 95 % intervals of differences from the baseline, without that correction. "
+        "All seeds share one test set, so the errors are those of training alone.",
     ]
 
 
 def test_all_and_none_are_better(make_result: Make, erm: list[RunResult]) -> None:
     a, b = (runs(make_result, method, LOW) for method in "ab")
-    assert paragraphs([*erm, *a, *b])[0] == "**Of 2 methods, all lower tprd against erm by more than chance: a, b.**"
+    assert paragraphs([*erm, *a, *b])[0] == f"**Of 2 methods, all lower {TPRD} against erm by more than chance: a, b.**"
     a, b = (runs(make_result, method, HIGH) for method in "ab")
     assert paragraphs([*erm, *a, *b])[:-1] == [
-        "**Of 2 methods, none lowers tprd against erm by more than chance.** 2 are worse (a, b)."
+        f"**Of 2 methods, none lowers {TPRD} against erm by more than chance.** 2 are worse (a, b)."
     ]
 
 
@@ -77,13 +82,15 @@ def test_the_best_mean_of_an_open_question_and_the_seeds_that_would_decide(make_
     """Half a standard deviation, 0.01 sqrt(2.5) / 2, takes 34 pairs (G*Power 3.1)."""
     erm, a = runs(make_result, "erm", [0.5] * 5), runs(make_result, "a", [0.5 + x - 0.0079056942 for x in SPREAD])
     assert paragraphs([*erm, *a])[:2] == [
-        "**a does not lower tprd against erm by more than chance.**",
+        f"**a does not lower {TPRD} against erm by more than chance.**",
         "The best mean is that of a: tprd -0.79 points [-2.75, +1.17], better for 60 % of 5 seeds, accuracy +0.00 "
         "points. If that is the true difference, 34 seeds would show it with a probability of 80 %.",
     ]
     drawn = {"tests": "", "sizes": {"train": 50, "test": 50}}
     erm, a = runs(make_result, "erm", [0.5] * 5, data=drawn), runs(make_result, "a", NEAR, data=drawn)
-    assert paragraphs([*erm, *a])[1].endswith(" No number of seeds up to 10,000 would show it.")
+    assert paragraphs([*erm, *a])[1].endswith(
+        " If that is the true difference, no number of seeds up to 10,000 would show it."
+    )
 
 
 def test_of_equal_differences_no_number_of_seeds_is_told(make_result: Make, erm: list[RunResult]) -> None:
@@ -107,7 +114,8 @@ def test_of_equal_differences_no_number_of_seeds_is_told(make_result: Make, erm:
 def test_of_one_method_its_verdict_is_the_whole_answer(make_result: Make, tprd, accuracy: float, said: str) -> None:
     data = FIXED | {"counts": COUNTS}
     results = [*runs(make_result, "erm", [0.5] * 5, data=data), *runs(make_result, "a", tprd, accuracy, data=data)]
-    assert paragraphs(results)[0] == f"**{said}**"
+    told = said.replace("tprd", TPRD)
+    assert paragraphs(results)[0] == f"**{told}**"
     assert headline(compared(results), Names()) == said
 
 
@@ -139,7 +147,7 @@ def test_methods_no_better_than_a_constant_are_told(make_result: Make) -> None:
     erm, a = runs(make_result, "erm", [0.5] * 5, data=data), runs(make_result, "a", LOW, 0.6, data=data)
     first, *_, basis = paragraphs([*erm, *a, *runs(make_result, "b", NEAR, data=data)])
     assert first == (
-        "**Of 2 methods, none lowers tprd against erm by more than chance and is more accurate than a constant "
+        f"**Of 2 methods, none lowers {TPRD} against erm by more than chance and is more accurate than a constant "
         "prediction.** 1 is not separated from the baseline (b); 1 is not shown to be more accurate than a constant "
         "prediction (a)."
     )
@@ -157,13 +165,14 @@ def test_tasks_with_one_answer_share_a_line(make_result: Make, erm: list[RunResu
         return [*runs(make_result, "erm", [0.5] * 5, **given), *runs(make_result, "a", tprd, **given)]
 
     assert paragraphs(task(LOW), task(HIGH, x=1), task(LOW, x=2), erm) == [
-        "- default; x=2: a lowers tprd against erm by more than chance.\n"
-        "- x=1: a raises tprd against erm by more than chance.",
+        f"- default; x=2: a lowers {TPRD} against erm by more than chance.\n"
+        f"- x=1: a raises {TPRD} against erm by more than chance.",
         "Rule: last epoch. By more than chance means p < 0.05 after Holm's correction for the tests of each task. "
+        "Brackets hold 95 % intervals of differences from the baseline, without that correction. "
         "All seeds share one test set, so the errors are those of training alone.",
     ]
     (first, *_) = paragraphs(task(LOW, x=1))
-    assert first == "**x=1: a lowers tprd against erm by more than chance.**"
+    assert first == f"**x=1: a lowers {TPRD} against erm by more than chance.**"
 
 
 def test_tasks_whose_seeds_draw_other_things_are_told_apart(make_result: Make) -> None:
@@ -237,3 +246,18 @@ def test_where_nothing_is_compared_only_what_all_rows_share_is_told(make_result:
     names = Names.of(rows_of(columns_of([*a, *b])))
     assert paragraphs([*a, *b], names=names) == ["All rows: trained on validation data too."]
     assert headline(compared(a), names) == ""
+
+
+@pytest.mark.parametrize(
+    ("metric", "line", "words"),
+    [
+        ("ours", "True gain: what is gained.", "true gain"),
+        ("ours", "AUC of a group.", "AUC of a group"),
+        ("shifted/ours", "Share in 0.5 steps, at most.", "share in 0.5 steps"),
+        ("max_fnr", "", "largest false negative rate over the groups"),
+        ("unknown", "", ""),
+    ],
+)
+def test_the_words_of_a_metric_are_the_first_ones_of_its_line(make_result: Make, metric: str, line: str, words: str):
+    result = make_result("erm", about={"described": {"ours": line}})
+    assert in_words(result.about, metric) == words

@@ -50,23 +50,34 @@ def test_the_best_method_is_named_with_its_command(make_result: Make) -> None:
 
 def test_where_nothing_helps_the_baseline_is_named(make_result: Make) -> None:
     _, text = of([*runs(make_result, "erm", 0.5), *runs(make_result, "worse", 0.7)])
-    assert "no method is better by more than chance; the baseline is erm. `bench run --method erm" in text
+    assert "no method is better by more than chance: run the baseline, erm. `bench run --method erm" in text
+
+
+def test_of_too_few_seeds_nothing_is_said(make_result: Make) -> None:
+    _, text = of([*runs(make_result, "erm", 0.5)[:2], *runs(make_result, "worse", 0.7)[:2]])
+    assert ": too few seeds to tell; the baseline is erm. `bench run --method erm" in text
 
 
 def test_without_a_comparison_that_is_said(make_result: Make) -> None:
     _, text = of(runs(make_result, "alone", 0.5))
-    assert ": no method is compared with a baseline." in text
+    assert ": no method is compared with a baseline; all runs are of alone." in text
     _, text = of(runs(make_result, "erm", 0.5))
     assert "no method is compared with a baseline; the baseline is erm." in text
 
 
-@pytest.mark.parametrize("problem", ["", "imbalanced classes"])
-def test_pages_of_one_problem_share_a_card(make_result: Make, problem: str) -> None:
-    """Of records of earlier versions, which do not say it, the protocol is named."""
-    results = [*runs(make_result, "erm", 0.5, problem), *runs(make_result, "erm", 0.5, problem, dataset="other")]
-    _, text = of(results)
-    assert text.count("**I have") == 1
-    assert f"**I have {problem}.**" in text if problem else "**I have the question of class" in text
+@pytest.mark.parametrize(
+    ("problems", "title"),
+    [
+        (["", ""], "Class fairness"),
+        (["imbalanced classes", "imbalanced classes"], "I have imbalanced classes"),
+        (["", "imbalanced classes"], "I have imbalanced classes"),
+    ],
+)
+def test_pages_of_one_problem_share_a_card(make_result: Make, problems: list[str], title: str) -> None:
+    """Records of earlier versions, which do not say it, have that of others of their protocol, or else its name."""
+    one, other = problems
+    _, text = of([*runs(make_result, "erm", 0.5, one), *runs(make_result, "erm", 0.5, other, dataset="other")])
+    assert [line.partition(" `")[0] for line in text.split("\n") if line.startswith("- ")] == [f"- **{title}.**"]
 
 
 def test_without_rows_there_is_no_card(make_result: Make) -> None:

@@ -147,7 +147,7 @@ def test_the_rows_of_a_page_stand_beside_a_constant_and_the_noise_floor(make_res
     assert constant[2] == "0.00 ± 0.00" and "60.00 ± 0.00" in constant
     (floor,) = [line for line in lines if "*groups alike*" in line]
     assert floor[2] == "3.30" and "noise floor" in floor
-    assert "Groups with one true rate would have tprd 3.30 % by chance." in text
+    assert "Were all groups alike, tprd would be 3.30 % by chance." in text
     assert "| ours | tprd | 2.00 ± 0.71 | -7.00 ± 0.77 | last epoch | 5 |" in text
 
 
@@ -155,7 +155,7 @@ def test_a_disparity_below_its_floor_is_none(make_result: Make) -> None:
     results = [beside(one, floor={"tprd": 0.2}) for one in runs(make_result, "erm", ERM)]
     results += [beside(one, floor={"tprd": 0.2}) for one in runs(make_result, "ours", OURS)]
     (text,) = render(results).values()
-    assert "tprd 20.00 % by chance: that of erm shows no disparity." in text
+    assert "tprd would be 20.00 % by chance: that of erm shows no disparity." in text
 
 
 def test_the_rule_that_a_task_is_concluded_by_comes_first(make_result: Make) -> None:
