@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from bench.metrics import metric_of
 from bench.site.drawing import CLASSES, Scale
 from bench.site.intervals import axis, picture, shared_scale
 from bench.site.text import breakable, text, title
@@ -16,6 +17,7 @@ from bench.tables.pages.front import SIGNS
 from bench.tables.pages.ranking import DEFAULT, MOST, RankedFamily, over_seeds, told_beside
 from bench.tables.rows import ACCURACY, MARKS, Row, mean_and_error, scale_of
 from bench.tables.stats.paired import PairedDifference
+from bench.tables.wording import described
 
 SEEDS = 30
 """So many values are told when the pointer rests on a mean."""
@@ -29,6 +31,7 @@ ABOUT_HEADS = {
     "Val": "whether the training uses the validation data",
 }
 """Head of a column -> what is told when the pointer rests on it."""
+ABOUT_DIFFERENCE = "the mean difference from the baseline over the seeds of both; in brackets its 95 % interval alone"
 ARROWS = {True: " ↑", False: " ↓", None: ""}
 
 
@@ -42,6 +45,7 @@ class Column:
         hints: what is told of each cell when the pointer rests on it, as an attribute; empty for nothing.
         below: HTML below the head.
         kind: `number`, `interval`, `words` or `name`.
+        about: what is told when the pointer rests on the head; of any origin, empty for nothing.
     """
 
     head: str
@@ -49,6 +53,7 @@ class Column:
     hints: Sequence[str] = ()
     below: str = ""
     kind: str = "number"
+    about: str = ""
 
 
 @dataclass(frozen=True)
@@ -171,6 +176,7 @@ def _metric(shown: Shown, metric: str) -> Column:
         head_of(shown, metric),
         [text(mean_and_error(list(of_row.values()), unit)) if of_row else "" for of_row in values],
         [hint(of_row, unit) for of_row in values],
+        about=described(shown.rows[0].first.about).get(metric_of(metric), ""),
     )
 
 
@@ -226,7 +232,7 @@ def _difference(shown: Shown, metric: str) -> Iterator[Column]:
         return
     cells = [_interval(one, scale, factor) for one in shown.compared]
     hints = [hint(_differences(one, metric), unit, "+.2f") if one.difference else "" for one in shown.compared]
-    yield Column(f"Δ {metric}", cells, hints, axis(scale), "interval")
+    yield Column(f"Δ {metric}", cells, hints, axis(scale), "interval", ABOUT_DIFFERENCE)
     yield Column(SEEDS_ALONE, [text(over_seeds(one, unit)) for one in shown.compared])
     yield Column("p", ["" if math.isnan(one.p) else _p(one.p) for one in shown.compared])
 

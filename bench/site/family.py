@@ -61,7 +61,7 @@ def family_table(shown: Shown) -> str:
 
 
 def _head(column: Column) -> str:
-    about = title([ABOUT_HEADS[column.head]] if column.head in ABOUT_HEADS else [])
+    about = title(filter(None, [column.about or ABOUT_HEADS.get(column.head, "")]))
     return f'<th scope="col" data-kind="{column.kind}"{about}>{text(column.head)}{column.below}'
 
 

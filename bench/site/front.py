@@ -1,7 +1,7 @@
 """The front page of the site: the matrix, the answers, and a card for each protocol. Nothing here imports torch."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from bench.columns.run import Run
@@ -12,9 +12,9 @@ from bench.site.markdown import Resolve, blocks, sections
 from bench.site.page import Source
 from bench.site.scatter import scatter
 from bench.site.text import attributes, text
-from bench.tables.conclusions import Compared, Verdict
+from bench.tables.conclusions import Compared
 from bench.tables.pages.cards import TITLE, between, by_problem, words_of
-from bench.tables.pages.front import LEGEND, UNTOLD, marked, median_cost, tally, task_title
+from bench.tables.pages.front import CELLS, LEGEND, UNTOLD, marked, median_cost, tally, task_title
 from bench.tables.summary import PageSummary, mean_of
 from bench.tables.wording import capital
 
@@ -55,19 +55,28 @@ def front(markdown: str, sources: Sequence[Source], resolve: Resolve) -> str:
     parts = sections(markdown)
     tasks = [task for source in sources for task in _tasks(source)]
     introduction = [line for line in parts[0][1] if not line.startswith("![")]
-    answer = f'<p class="lead"><strong>{text(_answer(tasks))}</strong></p>'
-    body = ['<div class="top"><div class="answer">' + _titled(blocks(introduction, resolve), answer) + "</div>"]
-    body += [f'<div id="picture">{_picture(tasks)}</div></div>', *_matrix(tasks), *_cards(sources)]
+    problems = by_problem({source.name: source.summary for source in sources})
+    beside = f'<div class="legend">{blocks([CELLS])}</div>' if tasks else ""
+    told = _led(blocks(introduction, resolve)) + _links(problems) + beside
+    body = [f'<div class="top"><div class="answer">{told}</div><div id="picture">{_picture(tasks)}</div></div>']
+    body += [*_matrix(tasks), *_cards(problems, {source.name: source.address for source in sources})]
     body += [
         f"<section>{blocks(lines, resolve)}</section>" for title, lines in parts[1:] if title not in (MATRIX, TITLE)
     ]
     return document("Leaderboards", "\n".join(body))
 
 
-def _titled(introduction: str, answer: str) -> str:
-    """The answer below the title, before the introduction."""
-    title, end, rest = introduction.partition("</h1>")
-    return f"{title}{end}\n{answer}\n{rest}" if end else answer + introduction
+def _led(introduction: str) -> str:
+    """The introduction, whose first paragraph is the answer."""
+    return introduction.replace("<p><strong>", '<p class="lead"><strong>', 1)
+
+
+def _links(problems: Iterable[str]) -> str:
+    """What somebody may have, each with a link to its card."""
+    begin, cards = "I have ", list(problems)
+    told = [f'<a href="#card{place}">{text(problem.removeprefix(begin))}</a>' for place, problem in enumerate(cards)]
+    have = begin if any(problem.startswith(begin) for problem in cards) else ""
+    return f'<p class="problems">{have}{" · ".join(told)}</p>' if told else ""
 
 
 def _tasks(source: Source) -> Iterator[Task]:
@@ -86,23 +95,6 @@ def _unfit(source: Source, task: str) -> frozenset[str]:
     return frozenset(
         run.spec.method for run in runs if run.unfit and not run.spec.options and ", ".join(run.spec.variant()) == task
     )
-
-
-def _answer(tasks: Sequence[Task]) -> str:
-    """On how many tasks some method is better than the baseline."""
-    if not tasks:
-        return "No method is compared with a baseline yet."
-    won = [task for task in tasks if any(one.verdict is Verdict.BETTER for one in task.compared)]
-    of = f"Of {len(tasks)} task{'s' if len(tasks) > 1 else ''}, {len(won) or 'none'}"
-    does = f"{'have' if len(won) > 1 else 'has'} a method that, in its default configuration,"
-    answer = f"{of} {does} beats plain training by more than chance"
-    best = [f"{_first(task)} on {task.source.summary.title.lower()}" for task in won[:3]]
-    return f"{answer}: {'; '.join(best)}{'; and others' if len(won) > len(best) else ''}." if won else f"{answer}."
-
-
-def _first(task: Task) -> str:
-    better = next(one for one in task.compared if one.verdict is Verdict.BETTER)
-    return task.source.names.plain(better.row)
 
 
 def _picture(tasks: Sequence[Task]) -> str:
@@ -140,7 +132,7 @@ def _matrix(tasks: Sequence[Task]) -> Iterator[str]:
     body = "\n".join(lines)
     yield f'<details class="family" open data-family="{MATRIX}"><summary><h2>{MATRIX}</h2></summary>'
     yield f'<div class="wide"><table class="rows matrix"><thead><tr>{"".join(heads)}</tr></thead>\n<tbody>\n{body}'
-    yield f"</tbody></table></div></details>\n{blocks([LEGEND])}"
+    yield f'</tbody></table></div></details>\n<div class="below">{blocks([CELLS])}</div>{blocks([LEGEND])}'
     if any('class="n unfit"' in line for line in lines):
         yield "<p>Hatched: the method cannot be applied. Empty: not run.</p>"
 
@@ -167,17 +159,15 @@ def _cell(one: Compared | None, task: Task, method: str) -> str:
     return f'<td{attributes(about)}><a href="{text(address)}">{text(shown)}</a></td>'
 
 
-def _cards(sources: Sequence[Source]) -> Iterator[str]:
+def _cards(problems: Mapping[str, Mapping[str, PageSummary]], addresses: Mapping[str, str]) -> Iterator[str]:
     """A card for each problem, with what each page would have somebody run."""
-    addresses = {source.name: source.address for source in sources}
-    problems = by_problem({source.name: source.summary for source in sources})
     if not problems:
         return
     yield f"<h2>{TITLE}</h2>"
     yield '<div class="cards">'
-    for problem, pages in problems.items():
+    for place, (problem, pages) in enumerate(problems.items()):
         inner = "\n".join(_advice(page, addresses[name]) for name, page in pages.items())
-        yield f'<section class="card"><h3>{text(problem)}</h3>\n{inner}</section>'
+        yield f'<section class="card" id="card{place}"><h3>{text(problem)}</h3>\n{inner}</section>'
     yield "</div>"
 
 

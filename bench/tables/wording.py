@@ -113,9 +113,9 @@ def definitions(about: About) -> list[str]:
     classes, groups = about.classes, about.groups
     of_groups = "the classes" if groups == classes else plain(abbreviate(groups))
     positive = f" (the positive class is {plain(classes[1])})" if len(classes) == 2 else ""
-    described = _described(about)
+    lines_of = described(about)
     metrics = dict.fromkeys(map(metric_of, about.metrics))
-    lines = [f"- {plain(name)}: {plain(described[name])}" for name in metrics if name in described]
+    lines = [f"- {plain(name)}: {plain(lines_of[name])}" for name in metrics if name in lines_of]
     lines += [f"- {plain(name)}/: {plain(text)}" for name, text in about.sets.items()]
     return [f"Classes: {plain(abbreviate(classes))}{positive}. Groups: {of_groups}. Metrics:", "", *lines]
 
@@ -130,12 +130,16 @@ def in_words(about: About, metric: str) -> str:
     Returns:
         Empty where it is not described.
     """
-    words = re.split("[:;,.](?:\\s|$)", _described(about).get(metric_of(metric), ""))[0].strip()
+    words = re.split("[:;,.](?:\\s|$)", described(about).get(metric_of(metric), ""))[0].strip()
     return words[:1].lower() + words[1:] if words[1:2].islower() else words
 
 
-def _described(about: About) -> dict[str, str]:
-    """Metric -> a line about it."""
+def described(about: About) -> dict[str, str]:
+    """Metric -> a line about it.
+
+    Args:
+        about: of a run.
+    """
     return {name: metric.summary for name, metric in METRICS.items()} | about.described
 
 

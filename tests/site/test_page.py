@@ -60,6 +60,15 @@ def test_the_table_has_the_numbers_of_the_records(results):
     )
 
 
+def test_the_head_of_a_metric_says_what_it_is(results):
+    family = family_of(site(results)[PAGE])
+    heads = {head.text.split(" ↓")[0].split(" ↑")[0]: head.about.get("title", "") for head in family.all("th")}
+    (delta,) = [told for head, told in heads.items() if head.startswith("Δ tprd")]
+    assert heads["tprd"].startswith("True positive rate disparity: largest minus smallest")
+    assert heads["accuracy"] == "Fraction of the samples that are predicted correctly."
+    assert "95 % interval" in delta
+
+
 def test_a_number_tells_its_seeds_and_does_not_break(results):
     line = next(family_of(site(results)[PAGE]).all("tr", data_verdict="better"))
     hints = {cell.text.split(" ")[0]: cell.about["title"] for cell in line.all("td") if "title" in cell.about}
@@ -327,6 +336,8 @@ def test_the_front_page_has_the_matrix_the_answers_and_the_cards(results):
     key = next(iter(read(site(results)[PAGE]).all("tr", data_verdict="better"))).about["data-row"]
     assert (cell.text, cell.one("a").about["href"]) == ("▲ -10.17", f"class_fairness-v1-digits.html#r{key}")
     card = page.one("section", kind="card")
+    (link,) = page.one("p", kind="problems").all("a")
+    assert link.about["href"] == f"#{card.about['id']}" and card.one("h3").text.endswith(link.text)
     assert card.one("code", kind="command").text == "bench run --method learner --dataset digits --seeds 6"
     assert "throughput.html" in [link.about["href"] for link in page.all("a")]
 

@@ -3,7 +3,7 @@
 import json
 
 from bench.tables.conclusions import Verdict
-from bench.tables.pages.front import front, picture_of
+from bench.tables.pages.front import answer, front, picture_of
 from bench.tables.summary import PageSummary, RowSummary, TaskSummary
 
 
@@ -43,6 +43,18 @@ def test_the_matrix_has_a_cell_for_each_method_and_task():
     assert "a[x=1]" not in text
 
 
+def test_the_answer_stands_first():
+    assert front(PAGES).split("\n")[3] == (
+        "**Of 3 tasks, 1 has a method that, in its default configuration, beats plain training by more than chance: "
+        "a on one.**"
+    )
+    better = {f"{name}.md": page(name, task([BASELINE, row("a", Verdict.BETTER)])) for name in "wxyz"}
+    assert answer(better).endswith(" by more than chance: a on w; a on x; a on y; and others.")
+    assert answer({}) == "No method is compared with a baseline yet."
+    level = {"p.md": page("p", task([BASELINE, row("a", Verdict.OPEN)]))}
+    assert answer(level).startswith("Of 1 task, none has a method that, in its default configuration, beats")
+
+
 def test_each_page_has_its_answers_and_equal_ones_stand_once():
     text = front(PAGES)
     assert "- [**one**](one.md): An answer." in text
@@ -60,7 +72,7 @@ def test_the_picture_is_that_of_the_page_with_most_rows():
 
 def test_runs_are_counted_and_further_pages_linked():
     text = front(PAGES, others=["throughput.md"])
-    assert "15 finished runs of 2 methods on 3 pages; 3 failed or not applicable." in text
+    assert "15 finished runs of 2 methods on 3 pages; 3 failed or not applicable. `bench show RUN`" in text
     assert "- [throughput](throughput.md)" in text
 
 

@@ -44,8 +44,9 @@ for (const code of all("code.command")) {
   code.after(button);
 }
 
-// The answer in one sentence where there is little room; the rest of it is folded.
+// The answer in one sentence where there is little room; the rest of it is folded, as is what it rests on.
 const basis = document.querySelector(".basis");
+if (basis) basis.open = matchMedia("(min-width: 1101px)").matches;
 const rest = document.querySelector(".answer > .rest");
 if (basis && rest) {
   const narrow = matchMedia("(max-width: 640px)");

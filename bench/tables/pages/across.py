@@ -187,7 +187,7 @@ def _answer(found: Standings) -> list[str]:
 
 def _table(found: Standings) -> list[str]:
     """The methods in the order of their ranks."""
-    heads = ["Method", "Mean rank", "Ahead · equal · behind", "Interquartile mean", "Not separated"]
+    heads = ["Method", "Mean rank", "Ahead · equal · behind", "Interquartile mean (baseline SDs)", "Not separated"]
     lines = []
     for one in found.methods:
         tally = "baseline" if one.tally is None else " · ".join(map(str, one.tally))

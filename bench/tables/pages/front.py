@@ -24,21 +24,26 @@ SIGNS = {
 """What stands before a difference."""
 UNTOLD = (Verdict.BASELINE, Verdict.NONE, Verdict.UNDEFINED)
 """Verdicts of rows that the matrix leaves out."""
+NAMED = 3
+"""Of so many tasks the best method is named."""
 INTRODUCTION = (
-    "Methods that reweight training data, compared with plain training on the same data, seeds and updates. Every "
-    "number is computed from the records in `results/`, each of which names the command that made it; "
-    "`bench show RUN` shows one, and `bench leaderboard` makes these pages."
+    "Methods that reweight training data, compared with plain training on the same data, seeds and updates.",
+    "",
+    "Every number is computed from the records in `results/`, each of which names the command that made it.",
 )
+MADE = "`bench show RUN` shows a record, and `bench leaderboard` makes these pages."
 BOARD = (
     "The time of a training step relative to plain training, and in brackets that of the fastest other implementation "
     "that computes the same update. [The page](throughput.md) has the conditions, memory and quartiles."
 )
-LEGEND = (
+CELLS = (
     "A cell is the difference from the baseline in the task's first metric, in points. ▲ better and ▼ worse by more "
     "than chance (p < 0.05 after Holm's correction within the task), · not separated, = trains exactly as the "
-    "baseline, ≈ not shown to be more accurate than a constant prediction, ? too few seeds. Methods stand in the "
-    "order of their names: tasks ask different questions, so there is no single score. **Cost** is the median over "
-    "the tasks of the training time relative to the baseline's."
+    "baseline, ≈ not shown to be more accurate than a constant prediction, ? too few seeds."
+)
+LEGEND = (
+    "Methods stand in the order of their names: tasks ask different questions, so there is no single score. **Cost** "
+    "is the median over the tasks of the training time relative to the baseline's."
 )
 
 
@@ -61,7 +66,7 @@ def front(
     Returns:
         Markdown.
     """
-    lines = [f"{MARK}# Leaderboards", "", INTRODUCTION, ""]
+    lines = [f"{MARK}# Leaderboards", "", f"**{plain(answer(pages))}**", "", *INTRODUCTION, ""]
     if pages:
         shown = max(pages, key=lambda page: (_tested(pages[page]), page))
         if (picture := picture_of(shown)) in pictures:
@@ -82,6 +87,24 @@ def picture_of(page: str) -> str:
         page: the file name of the page.
     """
     return f"forests/{page.removesuffix('.md')}.svg"
+
+
+def answer(pages: Mapping[str, PageSummary]) -> str:
+    """On how many tasks some method is better than the baseline, as plain text.
+
+    Args:
+        pages: file name -> summary.
+    """
+    tasks = [(page, task) for _, page in sorted(pages.items()) for task in page.tasks if _is_compared(task)]
+    if not tasks:
+        return "No method is compared with a baseline yet."
+    better = [(page, [row for row in task.rows if row.verdict == Verdict.BETTER]) for page, task in tasks]
+    won = [f"{rows[0].name} on {page.title.lower()}" for page, rows in better if rows]
+    said = f"Of {len(tasks)} task{'s' if len(tasks) > 1 else ''}, {len(won) or 'none'}"
+    said += f" {'have' if len(won) > 1 else 'has'} a method that, in its default configuration,"
+    said += " beats plain training by more than chance"
+    which = f": {'; '.join(won[:NAMED])}{'; and others' if len(won) > NAMED else ''}" if won else ""
+    return f"{said}{which}."
 
 
 def _tested(page: PageSummary) -> int:
@@ -109,7 +132,14 @@ def _matrix(pages: Mapping[str, PageSummary]) -> list[str]:
         ]
         for method, of in sorted(rows.items())
     ]
-    return ["## Methods by tasks", "", LEGEND, "", *table([*heads, "Better · level · worse", "Cost"], cells), ""]
+    return [
+        "## Methods by tasks",
+        "",
+        f"{CELLS} {LEGEND}",
+        "",
+        *table([*heads, "Better · level · worse", "Cost"], cells),
+        "",
+    ]
 
 
 def _is_compared(task: TaskSummary) -> bool:
@@ -194,4 +224,4 @@ def _ledger(pages: Mapping[str, PageSummary]) -> list[str]:
     text = (
         f"{runs:,} finished runs of {len(methods)} methods on {len(pages)} pages; {failed:,} failed or not applicable."
     )
-    return ["## Ledger", "", text, ""]
+    return ["## Ledger", "", f"{text} {MADE}", ""]

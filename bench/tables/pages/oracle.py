@@ -39,5 +39,5 @@ def oracle_table(tasks: Mapping[str, Sequence[Row]], names: Names) -> list[str]:
                 begin = [plain(task) or DEFAULT] if len(tasks) > 1 else []
                 cells.append([*begin, names(row), plain(metric), told, gain, rule_name(rule), str(len(common))])
     cells = cells[:MOST]
-    heads = ["Method", "Metric", "Best on the test set", "Minus that of the rule", "Rule", "Seeds"]
+    heads = ["Method", "Metric", "Best on the test set", "Minus the value under the rule", "Rule", "Seeds"]
     return [NOTE, "", *table([*(["Task"] if len(tasks) > 1 else []), *heads], cells), ""] if cells else []
