@@ -15,7 +15,7 @@ from bench.site.text import attributes, text
 from bench.tables.conclusions import Compared
 from bench.tables.pages.cards import TITLE, between, by_problem, words_of
 from bench.tables.pages.front import CELLS, LEGEND, UNTOLD, marked, median_cost, tally, task_title
-from bench.tables.summary import PageSummary, mean_of
+from bench.tables.summary import PageSummary, mean_of, name_of
 from bench.tables.wording import capital
 
 MATRIX = "Methods by tasks"
@@ -113,7 +113,7 @@ def _matrix(tasks: Sequence[Task]) -> Iterator[str]:
     for place, task in enumerate(tasks):
         for one in task.compared:
             if one.verdict not in UNTOLD:
-                rows[task.source.names.plain(one.row)][place] = one
+                rows[name_of(one.row)][place] = one
     if not rows:
         return
     links = [f'<a href="{task.source.address}">{text(task.title)}</a>' for task in tasks]

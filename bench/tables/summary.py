@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from bench.tables.conclusions import Compared, Verdict
+from bench.tables.rows import Row
 from bench.tables.stats.paired import PairedDifference
 
 
@@ -130,7 +131,7 @@ def row_summary(one: Compared) -> RowSummary:
     baseline = one.row if one.verdict is Verdict.BASELINE else one.baseline
     values = one.row.values(one.row.ranked_by, one.rule)
     return RowSummary(
-        " ".join(filter(None, [one.row.label, one.row.changes and f"({one.row.changes})"])),
+        name_of(one.row),
         one.row.first.spec.method,
         one.verdict.value,
         mean_of(one.difference),
@@ -141,6 +142,16 @@ def row_summary(one: Compared) -> RowSummary:
         one.baseline.first.key if one.baseline else "",
         {str(seed): values[seed] for seed in sorted(values)},
     )
+
+
+def name_of(row: Row) -> str:
+    """The name of a row across pages: its method, its options and what differs from the recipe. It has no marks, which
+    are of one page.
+
+    Args:
+        row: the row.
+    """
+    return " ".join(filter(None, [row.label, row.changes and f"({row.changes})"]))
 
 
 def mean_of(difference: PairedDifference | None) -> float | None:

@@ -452,3 +452,20 @@ def test_no_name_is_nearer_to_another_point_than_to_its_own(make_result):
         distances = {name: min(math.dist(at, place) for place in inside) for name, at in found.items()}
         assert min(distances, key=distances.__getitem__) == f"random{one.text}"
     assert len(leaders) < len(names) < 95
+
+
+def test_a_method_is_one_row_of_the_matrix_whatever_its_marks_on_a_page(make_result):
+    """On one of the two pages its runs were made by two versions of the code, which marks it there."""
+    results = [
+        make_result(
+            method, seed, dataset=dataset, test={"tprd": value + seed / 100, "accuracy": 0.9}, data=DATA, **fields
+        )
+        for dataset in ("digits", "other")
+        for method, value in (("erm", 0.5), ("a", 0.4))
+        for seed in range(5)
+        for fields in [{"environment": {"versions": {"torch": f"2.{seed}"}}} if dataset == "other" else {}]
+    ]
+    files = site(results)
+    assert "§" in files["html/class_fairness-v1-other.html"]
+    table = read(files["html/index.html"]).one("table", kind="matrix")
+    assert [cell.text for cell in table.one("tbody").all("th")] == ["a"]
