@@ -1,8 +1,8 @@
-"""Makes records of earlier versions tell what their data say: the hash of their test sets, by which pages know whether
-seeds share them; what the best constant prediction scores there; what the epoch that is best there would give; what
-disparities are by chance alone; how far a fixed test set decides the metrics; and whom the task is of use to.
+"""Makes records of earlier versions tell what records of today tell of their data and of what their numbers are beside.
 
-Give it for a folder of records, with the data files at hand:
+That is the hash of their test sets, by which pages know whether seeds share them; what the best constant prediction
+scores there; what the epoch that is best there would give; what disparities are by chance alone; how far a fixed test
+set decides the metrics; and whom the task is of use to. Give it for a folder of records, with the data files at hand:
 
     python tools/data_of_records.py leaderboards/results --data-dir DIR
 

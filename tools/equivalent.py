@@ -446,10 +446,12 @@ def find_out(
 def entries(
     before: Iterable[Mapping[str, Any]], shown: Mapping[Changed, set[str]], recorded: set[str]
 ) -> list[dict[str, Any]]:
-    """The list's entries: those that were shown now, and those of before between hashes of records or of today."""
+    """The list's entries: those that were shown now, and those of before from hashes of records to such or to today's.
+    The hashes of records that others have replaced go.
+    """
     kept = {(change.of, change.old, change.new): sorted(keys) for change, keys in shown.items()}
     for entry in before:
-        if entry["new"] in recorded or entry["new"] == now(entry["of"]):
+        if entry["old"] in recorded and (entry["new"] in recorded or entry["new"] == now(entry["of"])):
             kept.setdefault((entry["of"], entry["old"], entry["new"]), entry["records"])
     return [{"of": of, "old": old, "new": new, "records": records} for (of, old, new), records in sorted(kept.items())]
 
@@ -492,6 +494,8 @@ def _main(asked: argparse.Namespace) -> int:
             findings.equal[change].add(result.spec.key)
     find_out(findings, fresh, store, asked.seconds, asked.jobs, asked.data_dir)
     recorded = {one for result in results for one in (result.code.core, *result.code.plugins.values())}
+    for commit in known.commits.values():
+        recorded |= {commit.core, *commit.plugins.values(), *commit.protocols.values()}
     listed = entries(before["equivalent"], findings.sure, recorded)
     values = {"commits": {name: vars(commit) for name, commit in known.commits.items()}, "equivalent": listed}
     write_whole(asked.file, (json.dumps(values, indent=1, sort_keys=True) + "\n").encode())

@@ -148,8 +148,9 @@ def test_the_list_is_sorted_and_forgets_hashes_that_nobody_has(today):
         {"of": "mlp", "old": "mlp-old", "new": "mlp-new", "records": ["k3"]},
         {"of": "core", "old": "core-older", "new": "passing", "records": ["k1"]},
         {"of": "core", "old": "core-older", "new": "recorded", "records": ["k2"]},
+        {"of": "core", "old": "replaced", "new": "recorded", "records": ["k6"]},
     ]
-    listed = entries(before, {B: {"k9", "k4"}, A: {"k5"}}, {"recorded"})
+    listed = entries(before, {B: {"k9", "k4"}, A: {"k5"}}, {"recorded", "core-older", "mlp-old"})
     assert [(one["of"], one["new"], one["records"]) for one in listed] == [
         ("core", "core-new", ["k5"]),
         ("core", "recorded", ["k2"]),
