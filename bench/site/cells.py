@@ -9,6 +9,7 @@ from bench.site.drawing import CLASSES, Scale
 from bench.site.intervals import axis, picture, shared_scale
 from bench.site.text import breakable, text, title
 from bench.tables.answers import SEEDS_ALONE
+from bench.tables.cells import change_of, costs_of, head_of, rank_of, wins_of
 from bench.tables.comparisons import cell as difference_and_p
 from bench.tables.conclusions import Compared, Verdict
 from bench.tables.names import Names
@@ -32,7 +33,6 @@ ABOUT_HEADS = {
 }
 """Head of a column -> what is told when the pointer rests on it."""
 ABOUT_DIFFERENCE = "the mean difference from the baseline over the seeds of both; in brackets its 95 % interval alone"
-ARROWS = {True: " ↑", False: " ↓", None: ""}
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ def _columns(shown: Shown) -> Iterator[Column]:
     compared, first = shown.compared, shown.metrics[0]
     if any(shown.tasks):
         yield Column("Task", [breakable(task) or DEFAULT for task in shown.tasks], kind="words")
-    yield Column("#", [_rank(one) for one in compared])
+    yield Column("#", [rank_of(one) for one in compared])
     yield Column("Method", [_name(one, shown.names) for one in compared], kind="name")
     yield _metric(shown, first)
     yield from _difference(shown, first)
@@ -120,9 +120,9 @@ def _columns(shown: Shown) -> Iterator[Column]:
         yield _metric(shown, metric)
         if metric == ACCURACY:
             yield _change(shown)
-    yield Column("Better in", [_wins(one) for one in compared])
+    yield Column("Better in", [wins_of(one) for one in compared])
     yield Column("Seeds", [str(len(one.row.values(first, shown.family.rule))) for one in compared])
-    yield Column("Cost", _costs(compared))
+    yield Column("Cost", costs_of(compared))
     yield Column("Val", ["yes" if one.row.uses_val else "no" for one in compared], kind="words")
 
 
@@ -173,23 +173,11 @@ def _metric(shown: Shown, metric: str) -> Column:
     unit, rule = shown.unit(metric), shown.family.rule
     values = [row.values(metric, rule) for row in shown.rows]
     return Column(
-        head_of(shown, metric),
+        head_of(shown.compared, metric),
         [text(mean_and_error(list(of_row.values()), unit)) if of_row else "" for of_row in values],
         [hint(of_row, unit) for of_row in values],
         about=described(shown.rows[0].first.about).get(metric_of(metric), ""),
     )
-
-
-def head_of(shown: Shown, metric: str) -> str:
-    """The head of the column of a metric.
-
-    Args:
-        shown: the rows.
-        metric: its name.
-    """
-    unit = shown.unit(metric)
-    better = {name: up for row in shown.rows for name, up in row.first.about.higher_is_better.items()}
-    return metric + ("" if unit == "%" else f" ({unit})") + ARROWS[better[metric]]
 
 
 def hint(values: Mapping[int, float], unit: str, form: str = ".2f") -> str:
@@ -258,7 +246,7 @@ def _differences(one: Compared, metric: str) -> dict[int, float]:
 def _change(shown: Shown) -> Column:
     """The differences in accuracy, in points."""
     known = [one.accuracy if one.accuracy and not math.isnan(one.accuracy.mean) else None for one in shown.compared]
-    cells = [f"{100 * one.mean:+.2f}" if one else "" for one in known]
+    cells = [change_of(one) for one in shown.compared]
     told = [
         _interval_and_seeds(one, change) if change else "" for one, change in zip(shown.compared, known, strict=True)
     ]
@@ -269,38 +257,6 @@ def _interval_and_seeds(one: Compared, change: PairedDifference) -> str:
     """The interval of a difference in accuracy, which its column has not, and that of each seed, as an attribute."""
     lines = [f"95 % interval: {100 * change.low:+.2f} to {100 * change.high:+.2f}"] * math.isfinite(change.low)
     return title([*lines, seeds_told(_differences(one, ACCURACY), "%", "+.2f")])
-
-
-def _wins(one: Compared) -> str:
-    """For which share of the seeds a row is better."""
-    if one.wins is None or math.isnan(one.wins.share) or one.verdict == Verdict.IDENTICAL:
-        return ""
-    return f"{100 * one.wins.share:.0f} %"
-
-
-def _costs(compared: Sequence[Compared]) -> list[str]:
-    """The training time relative to the baseline's."""
-    costs = [cost_of(one) for one in compared]
-    if not any(cost and one.baseline for one, cost in zip(compared, costs, strict=True)):
-        return []
-    return ["–" if cost is None else f"{cost:.2f} ×" for cost in costs]
-
-
-def cost_of(one: Compared) -> float | None:
-    """The training time of a row relative to the baseline's; None where no machine ran both.
-
-    Args:
-        one: the row.
-    """
-    return one.row.cost(one.row if one.verdict is Verdict.BASELINE else one.baseline)
-
-
-def _rank(one: Compared) -> str:
-    """The ranks that a row may have; a dash where it is not ranked."""
-    if one.ranks is None:
-        return "–"
-    low, high = one.ranks
-    return f"{low}" if low == high else f"{low}–{high}"
 
 
 def cells_beside(shown: Shown, columns: Sequence[Column]) -> Iterator[tuple[str, list[str], list[str]]]:
@@ -318,7 +274,7 @@ def cells_beside(shown: Shown, columns: Sequence[Column]) -> Iterator[tuple[str,
             cells |= {"Verdict": one.kind, "Seeds": str(one.seeds)}
             told = {}
             for metric, values in one.values.items():
-                head, unit = head_of(shown, metric), shown.unit(metric)
+                head, unit = head_of(shown.compared, metric), shown.unit(metric)
                 cells[head] = told_beside(one, values, unit)
                 told[head] = hint(dict(enumerate(values)), unit)
             yield (

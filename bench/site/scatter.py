@@ -3,7 +3,6 @@
 import math
 from collections.abc import Iterator, Mapping, Sequence
 
-from bench.site.cells import cost_of
 from bench.site.drawing import CLASSES, Scale, around, mark, number
 from bench.site.points import USUAL, Point, Sizes
 from bench.site.text import text
@@ -97,7 +96,7 @@ def _points(family: RankedFamily, names: Names, axes: tuple[str, str]) -> Iterat
 def _verdicts(family: RankedFamily) -> dict[Row, tuple[str, Verdict, float | None]]:
     """Each row that is shown -> its task, the verdict on it and its cost; baselines of other tables are among them."""
     compared = [(task, one) for task, of_task in family.of_tasks for one in of_task][:MOST]
-    rows = {one.row: (task, one.verdict, cost_of(one)) for task, one in compared}
+    rows = {one.row: (task, one.verdict, one.cost) for task, one in compared}
     others = {
         one.baseline: (task, Verdict.BASELINE, one.baseline.cost(one.baseline))
         for task, one in compared

@@ -14,7 +14,7 @@ from bench.tables.rows import ACCURACY, Row, scale_of
 from bench.tables.stats.families import holm
 from bench.tables.stats.means import mean_se
 from bench.tables.stats.paired import PairedDifference, paired_difference, with_test_samples
-from bench.tables.stats.samples import binomial_error, spread
+from bench.tables.stats.samples import independent_error, spread
 
 CONCLUSIVE = 5
 """With fewer common seeds nothing is concluded, and no p is told."""
@@ -74,10 +74,8 @@ def error_of_samples(row: Row, other: Row, metric: str, rule: str) -> float:
         return spread([ours[seed] for seed in common], [theirs[seed] for seed in common])
     if metric != ACCURACY:
         return math.nan
-    samples = row.first.data.sizes.get(TEST, 0)
-    return math.hypot(
-        *(binomial_error(mean_se(list(of.values(metric, rule).values()))[0], samples) for of in (row, other))
-    )
+    means = (mean_se(list(of.values(metric, rule).values()))[0] for of in (row, other))
+    return independent_error(means, row.first.data.sizes.get(TEST, 0))
 
 
 def rules_of(rows: Sequence[Row]) -> list[str]:

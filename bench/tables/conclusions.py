@@ -22,7 +22,7 @@ from bench.tables.stats.means import mean_se
 from bench.tables.stats.paired import PairedDifference, paired_difference, with_test_samples
 from bench.tables.stats.power import seeds_needed
 from bench.tables.stats.ranks import SIGNIFICANT, shared_ranks
-from bench.tables.stats.samples import binomial_error
+from bench.tables.stats.samples import independent_error
 from bench.tables.stats.wins import Wins, wins
 
 MOST_RANKED = 60
@@ -76,6 +76,11 @@ class Compared:
     verdict: Verdict
     ranks: tuple[int, int] | None = None
     tests: int = 1
+
+    @property
+    def cost(self) -> float | None:
+        """The training time of the row relative to its baseline's; None where no machine ran both."""
+        return self.row.cost(self.row if self.verdict is Verdict.BASELINE else self.baseline)
 
     @cached_property
     def seeds_needed(self) -> int | None:
@@ -151,7 +156,7 @@ def _above_constant(row: Row, rule: str) -> PairedDifference | None:
     if not row.test_is_fixed:
         return found
     means = (mean_se(list(of.values()))[0] for of in (values, shares))
-    return with_test_samples(found, math.hypot(*(binomial_error(mean, samples) for mean in means)))
+    return with_test_samples(found, independent_error(means, samples))
 
 
 def near_constant(above: PairedDifference | None) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from bench.tables.conclusions import Compared, Verdict
+from bench.tables.conclusions import Compared
 from bench.tables.rows import Row
 from bench.tables.stats.paired import PairedDifference
 
@@ -128,7 +128,6 @@ def row_summary(one: Compared) -> RowSummary:
     Args:
         one: the row, compared.
     """
-    baseline = one.row if one.verdict is Verdict.BASELINE else one.baseline
     values = one.row.values(one.row.ranked_by, one.rule)
     return RowSummary(
         name_of(one.row),
@@ -136,7 +135,7 @@ def row_summary(one: Compared) -> RowSummary:
         one.verdict.value,
         mean_of(one.difference),
         mean_of(one.accuracy),
-        one.row.cost(baseline),
+        one.cost,
         one.difference.n if one.difference else len(values),
         one.row.first.key,
         one.baseline.first.key if one.baseline else "",

@@ -1,6 +1,7 @@
 """What the epoch that is best on the test set would give. Nothing here imports torch."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 
 from bench.records.run import rule_name
 from bench.tables.context import oracle_values
@@ -27,17 +28,22 @@ def oracle_table(tasks: Mapping[str, Sequence[Row]], names: Names) -> list[str]:
     Returns:
         None where no record tells it. Those of the first MOST rows.
     """
-    cells = []
-    for task, rows in tasks.items():
-        for row in rows:
-            metric, rule = row.ranked_by, row.first.about.rule
-            best, own = oracle_values(row), row.values(metric, rule)
-            if common := sorted(best.keys() & own.keys()):
-                unit = row.unit(metric)
-                gain = mean_and_error([best[seed] - own[seed] for seed in common], unit)
-                told = mean_and_error([best[seed] for seed in common], unit)
-                begin = [plain(task) or DEFAULT] if len(tasks) > 1 else []
-                cells.append([*begin, names(row), plain(metric), told, gain, rule_name(rule), str(len(common))])
-    cells = cells[:MOST]
+    several = len(tasks) > 1
+    every = (
+        [plain(task) or DEFAULT] * several + cells for task, rows in tasks.items() for cells in _lines(rows, names)
+    )
+    lines = list(islice(every, MOST))
     heads = ["Method", "Metric", "Best on the test set", "Minus the value under the rule", "Rule", "Seeds"]
-    return [NOTE, "", *table([*(["Task"] if len(tasks) > 1 else []), *heads], cells), ""] if cells else []
+    return [NOTE, "", *table(["Task"] * several + heads, lines), ""] if lines else []
+
+
+def _lines(rows: Sequence[Row], names: Names) -> Iterator[list[str]]:
+    """The cells of each row whose records tell it."""
+    for row in rows:
+        metric, rule = row.ranked_by, row.first.about.rule
+        best, own = oracle_values(row), row.values(metric, rule)
+        if common := sorted(best.keys() & own.keys()):
+            unit = row.unit(metric)
+            gain = mean_and_error([best[seed] - own[seed] for seed in common], unit)
+            told = mean_and_error([best[seed] for seed in common], unit)
+            yield [names(row), plain(metric), told, gain, rule_name(rule), str(len(common))]

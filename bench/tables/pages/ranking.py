@@ -9,6 +9,7 @@ from operator import itemgetter
 from bench.records.run import rule_name
 from bench.records.selections import RESAMPLES
 from bench.tables.answers import SEEDS_ALONE
+from bench.tables.cells import change_of, costs_of, head_of, rank_of, wins_of
 from bench.tables.comparisons import CONCLUSIVE, baselines_of, cell, ranked, rules_of
 from bench.tables.conclusions import MOST_RANKED, Compared, Verdict, conclude
 from bench.tables.families import families_of
@@ -25,8 +26,6 @@ CONSTANT = (
 )
 
 
-ARROWS = {True: " ↑", False: " ↓", None: ""}
-"""The sign of the better direction of a metric."""
 DEFAULT = "default"
 """What the task is called whose options are the defaults of the protocol."""
 MOST = 100
@@ -126,12 +125,12 @@ def _columns(family: RankedFamily, names: Names) -> Iterator[tuple[str, list[str
 
     def values(metric: str) -> tuple[str, list[str]]:
         cells = [mean_and_error(list(row.values(metric, rule).values()), units[metric]) for row in rows]
-        return _head(compared, metric), cells
+        return plain(head_of(compared, metric)), cells
 
     tasks = [task for task, of_task in family.of_tasks for _ in of_task]
     if any(tasks):
         yield "Task", [plain(task) or DEFAULT for task in tasks]
-    yield "#", [_rank(one) for one in compared]
+    yield "#", [rank_of(one) for one in compared]
     yield "Method", [names(row) for row in rows]
     yield values(first)
     yield f"Δ {plain(first)}", [_difference(one, units[first]) for one in compared]
@@ -141,12 +140,10 @@ def _columns(family: RankedFamily, names: Names) -> Iterator[tuple[str, list[str
     for metric in others:
         yield values(metric)
         if metric == ACCURACY:
-            yield f"Δ {metric}", [_change(one) for one in compared]
-    yield "Better in", [_wins(one) for one in compared]
+            yield f"Δ {metric}", [change_of(one) for one in compared]
+    yield "Better in", [wins_of(one) for one in compared]
     yield "Seeds", [str(len(row.values(first, rule))) for row in rows]
-    costs = [one.row.cost(one.row if one.verdict is Verdict.BASELINE else one.baseline) for one in compared]
-    told = any(cost and one.baseline for one, cost in zip(compared, costs, strict=True))
-    yield "Cost", ["–" if cost is None else f"{cost:.2f} ×" for cost in costs] if told else []
+    yield "Cost", costs_of(compared)
     yield "Val", ["yes" if row.uses_val else "no" for row in rows]
 
 
@@ -156,7 +153,7 @@ def _beside(family: RankedFamily) -> Iterator[dict[str, str]]:
         for one in rows_beside(of_task, family.rule):
             cells = {"Task": plain(task) or DEFAULT, "#": "–", "Method": f"*{plain(one.name)}*", "Verdict": one.kind}
             for metric, values in one.values.items():
-                cells[_head(of_task, metric)] = told_beside(one, values, of_task[0].row.unit(metric))
+                cells[plain(head_of(of_task, metric))] = told_beside(one, values, of_task[0].row.unit(metric))
             yield cells | {"Seeds": str(one.seeds)}
 
 
@@ -170,22 +167,6 @@ def told_beside(one: Beside, values: Sequence[float], unit: str) -> str:
     """
     told = mean_and_error(values, unit)
     return told.partition(" ")[0] if one.kind == FLOOR else told
-
-
-def _head(of_task: Sequence[Compared], metric: str) -> str:
-    """The head of the column of a metric."""
-    units = {one.row.unit(metric) for one in of_task}
-    better = {name: up for one in of_task for name, up in one.row.first.about.higher_is_better.items()}
-    unit = next(iter(units))
-    return plain(metric + ("" if unit == "%" else f" ({unit})")) + ARROWS[better[metric]]
-
-
-def _rank(one: Compared) -> str:
-    """The ranks that a row may have; a dash where it is not ranked."""
-    if one.ranks is None:
-        return "–"
-    low, high = one.ranks
-    return f"{low}" if low == high else f"{low}–{high}"
 
 
 def _difference(one: Compared, unit: str) -> str:
@@ -210,20 +191,6 @@ def over_seeds(one: Compared, unit: str) -> str:
         return "none"
     scale = scale_of(unit)
     return f"[{scale * found.seeds_low:+.2f}, {scale * found.seeds_high:+.2f}]"
-
-
-def _change(one: Compared) -> str:
-    """The difference in accuracy, in points."""
-    if one.accuracy is None or math.isnan(one.accuracy.mean):
-        return ""
-    return f"{100 * one.accuracy.mean:+.2f}"
-
-
-def _wins(one: Compared) -> str:
-    """For which share of the seeds a row is better."""
-    if one.wins is None or math.isnan(one.wins.share) or one.verdict == Verdict.IDENTICAL:
-        return ""
-    return f"{100 * one.wins.share:.0f} %"
 
 
 METRIC, SECOND = "Each metric", f"Δ {ACCURACY}"

@@ -1,7 +1,7 @@
 """The error that the samples of a finite test set have."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 Deviations = Sequence[Any]
@@ -38,3 +38,16 @@ def binomial_error(share: float, samples: int) -> float:
     if not samples or not 0 <= share <= 1:
         return math.nan
     return math.sqrt(share * (1 - share) / samples)
+
+
+def independent_error(shares: Iterable[float], samples: int) -> float:
+    """The standard error of the difference of two shares, as if they were of different samples.
+
+    Args:
+        shares: the two.
+        samples: how many each is of.
+
+    Returns:
+        As `binomial_error`. Of the same samples it is too large.
+    """
+    return math.hypot(*(binomial_error(share, samples) for share in shares))
