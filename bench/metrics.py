@@ -134,10 +134,10 @@ class Metric:
 
     Attributes:
         function: `function(p, counts)` with the predictions p and `counts = confusion(p)` [.., G, C, C] int64 gives
-            [..] float64, one value for each run, NaN where the metric is undefined. It computes on the device of the
-            predictions and does not wait for it. The logits of p are float32, relative to the largest one of the
-            sample, which is 0, and rounded as they are stored: the raw scale of logits is not known. Its docstring
-            says what the metric is; tables show the first line.
+            [..] float64, one value for each run, NaN where the metric is undefined; infinity is taken as that. It
+            computes on the device of the predictions and does not wait for it. The logits of p are float32, relative to
+            the largest one of the sample, which is 0, and rounded as they are stored: the raw scale of logits is not
+            known. Its docstring says what the metric is; tables show the first line.
         higher_is_better: whether the higher of two values is the better one; None if neither is.
         unit: `%` for a fraction, which tables show in percent; otherwise the unit of the values, such as `nats`, which
             tables show as they are.
@@ -252,8 +252,9 @@ def evaluate(p: Predictions, labelled: bool = True, metrics: Mapping[str, Metric
         metrics: by name; None: those of this module.
 
     Returns:
-        Name -> [..] float64, on the device of the predictions. All metrics of a run are NaN if one of its logits is not
-        finite, or the class or group of one of its samples does not exist: then no number would be right.
+        Name -> [..] float64, on the device of the predictions, NaN where a metric is undefined or infinite. All metrics
+        of a run are NaN if one of its logits is not finite, or the class or group of one of its samples does not exist:
+        then no number would be right.
 
     Raises:
         ProtocolError: for a sensitive attribute with other than two classes.
@@ -283,7 +284,8 @@ def _values(name: str, metric: Metric, p: Predictions, counts: Tensor) -> Tensor
         raise PluginError(
             f"metric {name} must give a tensor of shape {list(p.y.shape[:-1])}, one value for each run, not {got}"
         )
-    return values.double()
+    values = values.double()
+    return values.masked_fill(values.isinf(), nan)  # no record, mean or difference can hold infinity
 
 
 def _largest(rates: Tensor) -> Tensor:

@@ -183,35 +183,36 @@ class Rates:
         """The numerators and denominators [.., G] of a rate.
 
         Args:
-            rate: `tpr`, `fpr` or `selection_rate`.
+            rate: `tpr`, `fnr`, `fpr` or `selection_rate`.
         """
-        every = self.tp + self.fp + self.fn + self.tn
+        positives, negatives, chosen = self.tp + self.fn, self.fp + self.tn, self.tp + self.fp
         known = {
-            "tpr": (self.tp, self.tp + self.fn),
-            "fpr": (self.fp, self.fp + self.tn),
-            "selection_rate": (self.tp + self.fp, every),
+            "tpr": (self.tp, positives),
+            "fnr": (self.fn, positives),
+            "fpr": (self.fp, negatives),
+            "selection_rate": (chosen, positives + negatives),
         }
         return known[rate]
 
     @property
     def tpr(self) -> Tensor:
         """True positive rates [.., G]."""
-        return ratio(self.tp, self.tp + self.fn)
+        return ratio(*self.counted("tpr"))
 
     @property
     def fnr(self) -> Tensor:
         """False negative rates [.., G]."""
-        return ratio(self.fn, self.tp + self.fn)
+        return ratio(*self.counted("fnr"))
 
     @property
     def fpr(self) -> Tensor:
         """False positive rates [.., G]."""
-        return ratio(self.fp, self.fp + self.tn)
+        return ratio(*self.counted("fpr"))
 
     @property
     def selection_rate(self) -> Tensor:
         """Fractions [.., G] of the samples that are predicted to be positive."""
-        return ratio(self.tp + self.fp, self.tp + self.fn + self.fp + self.tn)
+        return ratio(*self.counted("selection_rate"))
 
 
 def diagonal(matrix: Tensor) -> Tensor:

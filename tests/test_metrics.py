@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from bench.errors import BenchError, ProtocolError
-from bench.metrics import METRICS, evaluate
+from bench.metrics import METRICS, Metric, evaluate
 from bench.predictions import Predictions, Rates, confusion, not_finite, outside
 
 LOWER_IS_BETTER = {
@@ -316,6 +316,13 @@ def test_perfect_predictions_reach_the_best_value() -> None:
 def test_samples_without_labels_have_the_metrics_that_need_none() -> None:
     p = predicting([1, 0, 1, 1], y=[7, 7, 7, 7], group=[9, 9, 9, 9], groups=2)  # of none of its classes
     assert {name: value.item() for name, value in evaluate(p, labelled=False).items()} == {"fraction_positive": 0.75}
+
+
+@pytest.mark.parametrize("value", [math.inf, -math.inf])
+def test_infinity_is_taken_as_undefined(value: float) -> None:
+    p = predicting([0, 1], [0, 1], [0, 0], 1)
+    infinite = Metric(lambda p, counts: torch.full(p.y.shape[:-1], value), False, "nats")
+    assert math.isnan(evaluate(p, metrics={"infinite": infinite})["infinite"])
 
 
 def test_registry() -> None:

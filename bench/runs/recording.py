@@ -3,6 +3,7 @@
 import math
 import os
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,7 +12,7 @@ import torch
 from bench.data.content import content_of_tests, is_given, places_of
 from bench.data.split import POSITION, Split
 from bench.failures import one_line
-from bench.metrics import METRICS, metric_of
+from bench.metrics import METRICS, Metric, metric_of
 from bench.predictions import whole_numbers
 from bench.protocol import Prepared
 from bench.records.run import DIVERGED, LAST, OK, RunResult, best_val
@@ -127,7 +128,8 @@ def in_context(record: RunResult, experiment: Experiment, test: Split | None) ->
     """The record of a finished run with what its numbers stand beside: the best constant prediction, the epoch that is
     best on the test set, what disparities are by chance alone, and how far a fixed test set decides the metrics.
 
-    A metric of a plugin that fails for such predictions fails no run that has finished: a note says so.
+    A metric of a plugin that fails for such predictions fails no run that has finished: it has none of these, and a
+    note says so.
 
     Args:
         record: with what lies beside it.
@@ -135,34 +137,48 @@ def in_context(record: RunResult, experiment: Experiment, test: Split | None) ->
         test: the test set as the run drew it, not stacked; None where it has none of the name `test`.
     """
     epoch, oracle = oracle_of(record.history, record.about)
-    record = replace(record, selected=replace(record.selected, oracle_epoch=epoch, oracle=oracle))
+    selected = replace(record.selected, oracle_epoch=epoch, oracle=oracle, floor={}, resampled={})
+    record = replace(record, selected=selected, data=replace(record.data, constant={}))
     if test is None:
         return record
+    shown = {name: experiment.known_metrics[name] for name in record.about.metrics if "/" not in name}
     try:
-        return _beside_others(record, experiment, test)
-    except Exception as error:
-        what = "the constant prediction and the error of the test set are missing, as a metric failed for them"
-        return replace(record, notes=[*record.notes, f"{what}: {one_line(error, experiment.metric_parts)}"])
+        return _beside_others(record, experiment, test, shown)
+    except Exception:
+        return _one_by_one(record, experiment, test, shown)
 
 
-def _beside_others(record: RunResult, experiment: Experiment, test: Split) -> RunResult:
-    """As `in_context`, but for the epoch."""
-    about, train = record.about, record.data.class_counts("train")
-    shown = {name: experiment.known_metrics[name] for name in about.metrics if "/" not in name}
+def _one_by_one(record: RunResult, experiment: Experiment, test: Split, shown: Mapping[str, Metric]) -> RunResult:
+    """As `_beside_others`, where one of the metrics fails. It costs more than all of them together."""
+    for name, metric in shown.items():
+        try:
+            record = _beside_others(record, experiment, test, {name: metric})
+        except Exception as error:
+            what = f"{name} lacks the constant prediction and the error of the test set, as it failed for them"
+            note = f"{what}: {one_line(error, experiment.metric_parts)}"
+            record = replace(record, notes=[*record.notes, note])
+    return record
+
+
+def _beside_others(record: RunResult, experiment: Experiment, test: Split, shown: Mapping[str, Metric]) -> RunResult:
+    """The record with what some of its metrics stand beside on the test set."""
+    about, data, selected = record.about, record.data, record.selected
     by_class, groups, classes = experiment.protocol.group_is_class, len(about.groups), len(about.classes)
     known = TestSet(whole_numbers(test.y), whole_numbers(test.group), classes, groups, by_class, shown)
-    if train:
-        constant = known.constant(train.index(max(train)))
-        finite = {name: value if math.isfinite(value) else None for name, value in constant.items()}
-        record = replace(record, data=replace(record.data, constant=finite))
-    if (predictions := record.arrays.get(f"{TEST}/{about.rule}")) is None:
-        return record
-    record = replace(record, selected=replace(record.selected, floor=known.floor(predictions)))
-    if not is_given(test, experiment.dataset.test, experiment.dataset):
-        return record
-    found = known.resampled(predictions, record.data.tests)
-    around = {name: encoded(deviations) for name, deviations in found.items()}
-    return replace(record, selected=replace(record.selected, resampled=around))
+    if train := data.class_counts("train"):
+        constant = {name: _defined(value) for name, value in known.constant(train.index(max(train))).items()}
+        data = replace(data, constant=data.constant | constant)
+    if (predictions := record.arrays.get(f"{TEST}/{about.rule}")) is not None:
+        selected = replace(selected, floor=selected.floor | known.floor(predictions))
+        if is_given(test, experiment.dataset.test, experiment.dataset):
+            around = {name: encoded(of) for name, of in known.resampled(predictions, data.tests).items()}
+            selected = replace(selected, resampled=selected.resampled | around)
+    return replace(record, data=data, selected=selected)
+
+
+def _defined(value: float) -> float | None:
+    """A value as records have it: None for NaN."""
+    return None if math.isnan(value) else value
 
 
 def _undefined(select: str, history: dict[str, list[float]]) -> list[str]:

@@ -6,6 +6,7 @@ the order in which they are added up, which depends on these.
 """
 
 import hashlib
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -68,16 +69,22 @@ class TestSet:
     metrics: Mapping[str, Metric]
 
     def constant(self, of_class: int) -> Metrics:
-        """The metrics of the prediction that gives every sample one class, with certainty.
+        """The metrics of the prediction that gives every sample one class. What depends on how sure it is, as
+        calibration does, is left out: no model has that certainty, and another one would be as arbitrary.
 
         Args:
             of_class: the class.
         """
+        sure, unsure = (self._scores(self._one_class(of_class, by), slice(None)) for by in (MOST, 1.0))
+        return {name: value for name, value in sure.items() if value == unsure[name] or math.isnan(value)}
+
+    def _one_class(self, of_class: int, by: float) -> "Array":
+        """Logits [N, C] that are the largest for one class, by as much as is given."""
         import numpy as np
 
-        logits = np.full((len(self.y), self.classes), -MOST, np.float16)
+        logits = np.full((len(self.y), self.classes), -by, np.float16)
         logits[:, of_class] = 0
-        return self._scores(logits, slice(None))
+        return logits
 
     def floor(self, logits: "Array") -> Metrics:
         """What metrics of disparity would be on average by chance alone, if the groups had one true rate: that which
@@ -87,7 +94,7 @@ class TestSet:
             logits: as for `scores`.
 
         Returns:
-            Metric -> value, of those that are the spread of a rate.
+            Metric -> value, of those that are the spread of a rate which at least two groups have.
         """
         p = _predictions(logits, self.y, self.group, self.groups, self.group_is_class)
         spreads = {name: metric.spread_of for name, metric in self.metrics.items() if metric.spread_of}
@@ -96,8 +103,8 @@ class TestSet:
         for name, rate in spreads.items():
             assert rates
             parts, wholes = (of.tolist() for of in rates.counted(rate))
-            if total := sum(wholes):
-                found[name] = round(expected_gap(wholes, sum(parts) / total), 6)  # more digits mean nothing
+            if sum(whole > 0 for whole in wholes) > 1:
+                found[name] = round(expected_gap(wholes, sum(parts) / sum(wholes)), 6)  # more digits mean nothing
         return found
 
     def resampled(self, logits: "Array", of: str) -> "dict[str, Array]":

@@ -62,8 +62,8 @@ def values_of(result: RunResult, beside: Sidecar, metrics: Mapping[str, Metric],
 
 
 def _known(value: float) -> float | None:
-    """None for NaN and infinity, as records have it."""
-    return value if math.isfinite(value) else None
+    """None for NaN, as records have it."""
+    return None if math.isnan(value) else value
 
 
 def recomputed(result: RunResult, beside: Sidecar, metrics: Mapping[str, Metric], scores: Scores) -> Recomputed:
@@ -132,13 +132,10 @@ def context_recomputed(
 
 
 def _alike(told: Any, again: Any) -> bool:
-    """Whether numbers are the same up to the rounding of float16, in which drawn test sets are stored. Infinite ones
-    are recorded as undefined.
-    """
+    """Whether numbers are the same up to the rounding of float16, in which drawn test sets are stored."""
     import numpy as np
 
     ours, theirs = (np.asarray(of, dtype=float) for of in (told, again))  # None is NaN
-    ours, theirs = (np.where(np.isfinite(of), of, np.nan) for of in (ours, theirs))
     return bool(np.allclose(ours, theirs, rtol=2**-10, atol=2**-23, equal_nan=True))
 
 

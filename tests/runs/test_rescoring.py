@@ -384,6 +384,19 @@ def test_the_constant_prediction_is_right_for_its_class_alone():
     )
 
 
+def test_a_constant_prediction_has_no_metric_of_how_sure_it_is():
+    known, _ = toy_test_set()
+    shown = known.metrics | {"ece": METRICS["ece"], "nll": Metric(likelihood, False, "nats")}
+    assert known.constant(1) == replace(known, metrics=shown).constant(1)
+
+
+def test_a_disparity_of_fewer_than_two_groups_has_no_noise_floor():
+    known, logits = toy_test_set(by_class=False)
+    without = replace(known, y=np.where(known.group == 0, 0, known.y))  # one group alone has positive samples
+    assert known.floor(logits).keys() == {"tprd"}
+    assert without.floor(logits) == {}
+
+
 @pytest.mark.parametrize("by_class", [True, False])
 def test_the_noise_floor_is_that_of_groups_with_one_rate(by_class: bool):
     known, logits = toy_test_set(by_class)
@@ -450,7 +463,7 @@ def test_the_oracle_is_the_first_best_epoch_on_the_test_set(store: ResultStore):
     assert record.selected.oracle_epoch == record.history["epoch"][values.index(min(values))]
 
 
-def test_a_metric_that_fails_for_a_constant_prediction_fails_no_run(store: ResultStore):
+def test_a_metric_that_fails_for_a_constant_prediction_costs_no_run_and_no_other_metric(store: ResultStore):
     def fragile(p: Predictions, counts: torch.Tensor) -> torch.Tensor:
         """Fails for predictions without doubt."""
         if (p.logits.amin(-1) < -60_000).all():
@@ -466,7 +479,9 @@ def test_a_metric_that_fails_for_a_constant_prediction_fails_no_run(store: Resul
     request = Request("toy", "erm", "mlp", "fragile", options={"recipe.epochs": 2, "recipe.lr": 0.5})
     record = one(resolve(request, Files(store.folder), made), store)
     assert record.ok
-    assert record.data.constant == {} and "as a metric failed for them" in record.notes[-1]
+    assert record.data.constant.keys() == record.selected.resampled.keys() == {"accuracy"}
+    (note,) = record.notes
+    assert "fragile lacks the constant prediction" in note and "no doubt" in note
 
 
 def test_a_protocol_may_conclude_by_validation(store: ResultStore):

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import math
 import shutil
 from pathlib import Path
 
@@ -26,7 +25,6 @@ from bench.store.claims import Claims
 from bench.store.predicted import sets_predicted
 from bench.store.rescored import (
     PredictionsError,
-    _alike,
     best_epoch,
     context_recomputed,
     recomputed,
@@ -337,8 +335,3 @@ def test_what_the_numbers_stand_beside_is_computed_again(tmp_path):
     dataclasses.replace(result, data=dataclasses.replace(result.data, constant={"tprd": 0.5})).save(store.folder)
     told = bench("verify-store", "--out", tmp_path)
     assert told.exit_code == 1 and "data.constant.tprd is not that of its predictions" in told.output
-
-
-def test_an_infinite_value_is_recorded_as_undefined_and_computed_again_so():
-    assert _alike(None, math.inf) and _alike([math.nan, 0.5], [-math.inf, 0.5])
-    assert not _alike(0.5, math.inf) and not _alike(None, 0.5)
