@@ -55,8 +55,8 @@ OVERHEAD = 10.0
 
 
 @cache
-def files_of(commit: str) -> dict[str, str]:
-    """The Python files of the core and of the plugins at a commit, and what describes the project: path -> text.
+def all_files_of(commit: str) -> dict[str, bytes]:
+    """The files of the core and of the plugins at a commit, and what describes the project: path -> content.
 
     Raises BenchError where git has no such commit.
     """
@@ -65,8 +65,13 @@ def files_of(commit: str) -> dict[str, str]:
     if done.returncode:
         raise BenchError(f"commit {commit}: {done.stderr.decode().strip()}")
     with tarfile.open(fileobj=io.BytesIO(done.stdout)) as files:
-        names = [name for name in files.getnames() if name.endswith((".py", PROJECT))]
-        return {name: file.read().decode() for name in names if (file := files.extractfile(name))}
+        return {name: file.read() for name in files.getnames() if (file := files.extractfile(name))}
+
+
+@cache
+def files_of(commit: str) -> dict[str, str]:
+    """Of the files of a commit, those in Python, and what describes the project: path -> text."""
+    return {name: of.decode() for name, of in all_files_of(commit).items() if name.endswith((".py", PROJECT))}
 
 
 def project_of(commit: str) -> dict[str, Any]:
@@ -336,15 +341,16 @@ def source_tree(commit: str, trees: Path) -> Path:
     project = project_of(commit)
     about = f"{project['name'].replace('-', '_')}.egg-info"
     plugins = (f"{name} = {module}" for name, module in project["entry-points"]["bench"].items())
-    texts = files_of(commit) | {
+    distribution = {
         f"{about}/PKG-INFO": f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n",
         f"{about}/entry_points.txt": "\n".join(["[bench]", *plugins]),
     }
-    for name, text in texts.items():
+    contents = all_files_of(commit) | {name: text.encode() for name, text in distribution.items()}
+    for name, content in contents.items():
         top, _, rest = name.partition("/")
         path = made / packages.get(top, top) / rest
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
+        path.write_bytes(content)
     with suppress(OSError):  # another process was quicker
         made.rename(tree)
     return tree

@@ -196,7 +196,8 @@ def test_the_hashes_of_a_commit_are_those_of_its_files(record, monkeypatch, tmp_
     named = hashes({"bench/protocols/fairness.py": "x = 1\n"})
     assert hashes({"bench/loop.py": "x = 3\n"}).protocols == named.protocols
     assert hashes({"bench/protocols/fairness.py": "x = 2\n"}).protocols != named.protocols
-    last = commit({"plugins/erm.py": "from bench_plugins.shared import f\ny = 1\n"})
+    data = {"bench/templates/first.json": "[5]"}  # read where the code is imported
+    last = commit({"plugins/erm.py": "from bench_plugins.shared import f\ny = 1\n"} | data)
     tree = equivalent.source_tree(last, tmp_path)
     code = "import bench.loop, bench_plugins.erm, importlib.metadata as m; print(bench.loop.x, bench_plugins.erm.f())"
     code += "; print([one.load().f() for one in m.entry_points(group='bench') if one.dist.name == 'a-b'])"
@@ -205,6 +206,7 @@ def test_the_hashes_of_a_commit_are_those_of_its_files(record, monkeypatch, tmp_
         command, cwd=tmp_path / "plugins", env={"PYTHONPATH": str(tree)}, capture_output=True, text=True
     )
     assert done.stdout.splitlines() == ["3 2", "[2]"]
+    assert (tree / "bench/templates/first.json").read_text() == "[5]"
     with pytest.raises(BenchError, match="commit 000000"):
         equivalent.commits_of([record(commit="0" * 40)])
     dirty = replace(record().environment, git=Git(last, True))
