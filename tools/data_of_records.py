@@ -1,8 +1,9 @@
 """Makes records of earlier versions tell what records of today tell of their data and of what their numbers are beside.
 
-That is the hash of their test sets, by which pages know whether seeds share them; what the best constant prediction
-scores there; what the epoch that is best there would give; what disparities are by chance alone; how far a fixed test
-set decides the metrics; and whom the task is of use to. Give it for a folder of records, with the data files at hand:
+That is the hash of their test sets, by which pages know whether seeds share them; the number of samples that these and
+the training sets are drawn from; what the best constant prediction scores there; what the epoch that is best there
+would give; what disparities are by chance alone; how far a fixed test set decides the metrics; and whom the task is of
+use to. Give it for a folder of records, with the data files at hand:
 
     python tools/data_of_records.py leaderboards/results --data-dir DIR
 
@@ -78,7 +79,7 @@ def _complete(result: RunResult, experiment: Experiment, folder: Path, left: dic
     now = replace(
         result,
         about=replace(result.about, problem=experiment.protocol.problem),
-        data=replace(result.data, tests=data.tests),
+        data=replace(result.data, tests=data.tests, pool=data.pool),
         beside=beside,
     )
     now = in_context(now, experiment, splits.tests.get(TEST))
@@ -92,6 +93,7 @@ def _data(experiment: Experiment, splits: Splits) -> Data:
     return Data(
         content=experiment.dataset.content,
         tests=content_of_tests(experiment.dataset, splits.tests),
+        pool=len(experiment.dataset.train),
         sizes={name: len(split) for name, split in splits.tests.items()},
         counts={name: _counts(split, groups, len(experiment.dataset.classes)) for name, split in splits.tests.items()},
     )

@@ -83,6 +83,8 @@ def check_data(data: Data, about: About, finished: bool) -> None:
     Raises:
         ValueError: for numbers that do not add up.
     """
+    if data.pool < 0:
+        raise ValueError(f"data.pool is {data.pool}, below 0")
     for name, size in data.sizes.items():
         if size < 0:
             raise ValueError(f"the size of {name} is {size}, below 0")

@@ -87,6 +87,8 @@ class Data(Section):
         content: hash of its tensors and names; empty in records of earlier versions.
         tests: hash of the test sets as this run drew them; empty in records of earlier versions.
         unofficial: file without the official checksum -> its own checksum.
+        pool: the number of samples of the data set that training samples are drawn from, as are those of the sets that
+            it has no own data for; 0 in records of earlier versions.
         sizes: set -> number of samples, also of samples that were left out.
         counts: set with labels -> number of samples of each group (rows; without groups, one row) and class (columns).
         planes: the probes whose inputs are points of a plane, on which surfaces are drawn.
@@ -99,6 +101,7 @@ class Data(Section):
     content: str = ""
     tests: str = ""
     unofficial: dict[str, str] = field(default_factory=dict)
+    pool: int = 0
     sizes: dict[str, int] = field(default_factory=dict)
     counts: dict[str, list[list[int]]] = field(default_factory=dict)
     planes: list[str] = field(default_factory=list)

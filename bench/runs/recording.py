@@ -252,6 +252,7 @@ def _data(experiment: Experiment, prepared: Prepared | None, place: int) -> Data
             experiment.dataset, {name: _of_run(split, place) for name, split in splits.tests.items()}
         ),
         unofficial=unofficial,
+        pool=len(experiment.dataset.train),
         sizes=sizes,
         counts={name: _counts(split, place, classes, groups) for name, split in labelled.items()},
         planes=list(splits.planes),

@@ -23,12 +23,16 @@ CONCLUSIVE = 5
 def overlap_of(row: Row) -> float:
     """The number of test samples over that of training samples where each seed draws its own test data; else 0.
 
-    Records of earlier versions do not say what was drawn. They count as drawn by seed, which is the careful answer.
+    Training samples are all of the pool that are not held out: where a protocol trains on fewer, those of two seeds
+    overlap less, not more, so that the smaller number would make the error too large. Records of earlier versions do
+    not say what was drawn. They count as drawn by seed, which is the careful answer.
     """
     if row.test_is_fixed:
         return 0.0
-    sizes = row.first.data.sizes
-    return sizes.get(TEST, 0) / sizes["train"] if sizes.get("train") else 0.0
+    data = row.first.data
+    test = data.sizes.get(TEST, 0)
+    train = max(data.sizes.get("train", 0), data.pool - test - data.sizes.get("val", 0))
+    return test / train if train else 0.0
 
 
 def overlap_between(row: Row, other: Row) -> float:

@@ -79,6 +79,7 @@ FORGED = {
     "a direction turned round": ({"about.higher_is_better.fprd": True}, "its direction of fprd"),
     "another unit": ({"about.units": {"accuracy": "nats"}}, "its unit of accuracy"),
     # The data.
+    "a pool below 0": ({"data.pool": -1}, "data.pool is -1"),
     "a size below 0": ({"data.sizes.val": -400}, "the size of val is -400"),
     "counts of another size": ({"data.sizes.val": 4000}, "counts of val add up to 400, and its size is 4,000"),
     "a count below 0": ({"data.counts.val.0.0": -35}, "its counts of val have a number below 0"),

@@ -150,6 +150,21 @@ def test_splits_that_overlap_make_errors_larger(make_result: Make, data, overlap
     assert found.verdict is verdict
 
 
+@pytest.mark.parametrize(
+    ("pool", "train", "ratio"),
+    [
+        (0, 500, 360 / 500),  # a record of an earlier version
+        (1797, 1137, 360 / 1137),  # all that is not held out
+        (1797, 500, 360 / 1137),  # a protocol trains on fewer
+        (1797, 1437, 360 / 1437),  # the validation data are trained on too
+    ],
+)
+def test_training_samples_are_all_that_are_not_held_out(make_result: Make, pool: int, train: int, ratio: float) -> None:
+    data = {"pool": pool, "sizes": {"train": train, "val": 300, "test": 360}}
+    (row,) = rows_of(columns_of(runs(make_result, "a", [0.5], data=data)))
+    assert overlap_of(row) == ratio
+
+
 def test_without_sizes_no_overlap_is_known(make_result: Make) -> None:
     (row,) = rows_of(columns_of(runs(make_result, "a", [0.5], data={"sizes": {}})))
     assert overlap_of(row) == 0.0

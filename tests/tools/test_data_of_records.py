@@ -26,7 +26,7 @@ def without_tests(store: ResultStore) -> list[Path]:
         replace(
             one,
             about=replace(one.about, problem=""),
-            data=replace(one.data, tests="", constant={}),
+            data=replace(one.data, tests="", pool=0, constant={}),
             selected=replace(one.selected, oracle_epoch=None, oracle=None, floor={}, resampled={}),
         )
         for one in results
@@ -43,6 +43,7 @@ def test_all_is_as_the_run_has_it(store):
     for one in before:
         assert one.data.constant and one.selected.floor and one.selected.oracle is not None and one.about.problem
     assert before[0].data.tests != before[1].data.tests  # each seed draws its own
+    assert before[0].data.pool == 1797
     assert complete(store.folder, None) == {}
 
 

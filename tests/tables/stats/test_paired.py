@@ -129,6 +129,41 @@ def test_coverage_over_overlapping_splits(n: int) -> None:
     assert covered[0.0] < 0.85
 
 
+def simulated_regressions(generator: np.random.Generator, repeats: int, n: int, train: int) -> np.ndarray:
+    """Squared errors of least squares minus those of ridge regression over n random splits of one pool, for each of
+    many pools: [repeats, n]. A split tests on 30 of 90 samples and trains on some of the others.
+    """
+    pool, test, weights = 90, 30, np.array([1.0, 0.5, 0.25, 0.0])
+    differences = np.empty((repeats, n))
+    for of_pool in differences:
+        x = generator.normal(size=(pool, len(weights)))
+        y = x @ weights + generator.normal(size=pool)
+        for split in range(n):
+            order = generator.permutation(pool)
+            tests, trains = order[:test], order[test : test + train]
+            errors = []
+            for penalty in (0.0, 20.0):
+                inverse = x[trains].T @ x[trains] + penalty * np.eye(len(weights))
+                errors.append((x[tests] @ np.linalg.solve(inverse, x[trains].T @ y[trains]) - y[tests]) ** 2)
+            of_pool[split] = (errors[0] - errors[1]).mean()
+    return differences
+
+
+def test_coverage_where_fewer_samples_than_are_left_are_trained_on() -> None:
+    """Training sets of 20 of the 60 samples that are left overlap less than those of all 60. The ratio to the 60 covers
+    the truth; that to the 20 would say more than twice the error.
+    """
+    truth = simulated_regressions(np.random.default_rng(1), 8000, 1, train=20).mean()
+    splits = simulated_regressions(np.random.default_rng(0), 300, 10, train=20)
+    covered, widths = {}, {}
+    for overlap in (0.0, 30 / 60, 30 / 20):
+        found = [paired_difference(dict(enumerate(d)), dict.fromkeys(range(10), 0.0), overlap) for d in splits]
+        covered[overlap] = sum(one.low <= truth <= one.high for one in found) / len(found)
+        widths[overlap] = sum(one.high - one.low for one in found)
+    assert covered[0.0] < 0.93 < 0.95 <= covered[30 / 60]
+    assert widths[30 / 20] / widths[30 / 60] == pytest.approx(math.sqrt((1 / 10 + 3 / 2) / (1 / 10 + 1 / 2)))
+
+
 @pytest.mark.parametrize("test_se", [1e-6, 0.001, 0.01, 0.05, 1.0])
 def test_what_is_added_makes_no_interval_narrower(test_se: float) -> None:
     """With three seeds the degrees of freedom grow faster than the error."""
