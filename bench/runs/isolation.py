@@ -18,7 +18,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from bench.data.files import Files
 from bench.errors import BenchError, DataError
@@ -157,7 +157,7 @@ class _Process:
         spawn = multiprocessing.get_context("spawn")
         self._received, sent = spawn.Pipe(duplex=False)
         self._process = spawn.Process(target=work, args=(job, sent))
-        with _interrupts_held():
+        with interrupts_held():
             self._process.start()
         sent.close()  # then the pipe ends when the other process ends, which holds the only other copy
 
@@ -208,35 +208,91 @@ def work(job: Job, connection: Connection) -> None:
         job: the job.
         connection: the end of the pipe to the process that started this one.
     """
+    with as_own_process(job.parent, job.trace):
+        connection.send(answer_of(lambda: _worked(job, lambda: connection.send(None))))
+
+
+def _worked(job: Job, beat: Callable[[], None]) -> Any:
+    """The result of a job's function."""
+    experiment = resolve(job.request, Files(job.data_dir, job.allow_unofficial))
+    return called(job.function, experiment, job, beat)
+
+
+@contextlib.contextmanager
+def as_own_process(parent: int, trace: Path) -> Iterator[None]:
+    """Within, this process ends with the one that started it, and writes the stacks of its threads where it crashes. It
+    ends with the context, even if a plugin has left threads running.
+
+    Args:
+        parent: number of the process that started this one.
+        trace: the file of the stacks.
+    """
     if hasattr(os, "setsid"):
         os.setsid()  # a Ctrl-C in the terminal is passed on by the process that started this one, once
-    threading.Thread(target=_end_with, args=(job.parent,), daemon=True).start()
-    _end_at_once_with(job.parent)
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    _end_at_once_with(parent)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, INTERRUPTING)
-    with job.trace.open("w") as trace:
-        faulthandler.enable(trace)
-        connection.send(_worked(job, lambda: connection.send(None)))
+    with trace.open("w") as stacks:
+        faulthandler.enable(stacks)
+        yield
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError):  # it is closed or full, which the result does not depend on
             stream.flush()
     os._exit(0)
 
 
-def _worked(job: Job, beat: Callable[[], None]) -> Any:
-    """The result of a job's function, or the error that the process that started this one is to raise."""
+class Call(Protocol):
+    """What a process of its own is to do with an experiment: as a `Job` has it."""
+
+    @property
+    def keys(self) -> tuple[str, ...]: ...
+
+    @property
+    def seeds(self) -> tuple[int, ...]: ...
+
+    @property
+    def how(self) -> Mapping[str, Any]: ...
+
+    @property
+    def watch(self) -> Watch | None: ...
+
+
+def called(function: Callable[..., Any], experiment: Experiment, call: Call, beat: Callable[[], None]) -> Any:
+    """Call a function in a process of its own.
+
+    Args:
+        function: the function.
+        experiment: its first argument.
+        call: its other arguments.
+        beat: is called at each progress.
+
+    Raises:
+        DataError: if the experiment gives other runs than in the process that started this one.
+    """
+    if tuple(experiment.spec(seed).key for seed in call.seeds) != call.keys:
+        name = experiment.dataset.name
+        raise DataError(
+            f"{name} gives other data in another process: give one process (without --isolate and --jobs), "
+            f"or mend the data set"
+        )
+    beat()
+    how = dict(call.how)
+    if not can_ring():
+        how["timeout"] = None  # the process that started this one watches the time
+    with call.watch() if call.watch else contextlib.nullcontext(Observer()) as watch:
+        return function(experiment, call.seeds, observer=RelayingObserver(watch, Interrupts(), beat), **how)
+
+
+def answer_of(work: Callable[[], Any]) -> Any:
+    """What work gives, or the error that the process that started this one is to raise.
+
+    Args:
+        work: the work.
+    """
     try:
-        experiment = resolve(job.request, Files(job.data_dir, job.allow_unofficial))
-        if tuple(experiment.spec(seed).key for seed in job.seeds) != job.keys:
-            name = experiment.dataset.name
-            return DataError(f"{name} gives other data in another process: leave out --isolate, or mend the data set")
-        beat()
-        how = dict(job.how)
-        if not can_ring():
-            how["timeout"] = None  # the process that started this one watches the time
-        with job.watch() if job.watch else contextlib.nullcontext(Observer()) as watch:
-            return job.function(experiment, job.seeds, observer=RelayingObserver(watch, Interrupts(), beat), **how)
+        return work()
     except KeyboardInterrupt:
         return KeyboardInterrupt()
     except BenchError as error:
@@ -262,7 +318,7 @@ def _end_with(parent: int) -> None:
 
 
 @contextlib.contextmanager
-def _interrupts_held() -> Iterator[None]:
+def interrupts_held() -> Iterator[None]:
     """Within this context interrupts wait, in a process that is started here too, until that can handle them."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
