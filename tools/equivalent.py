@@ -47,6 +47,8 @@ FOLDERS = {"bench": "bench", "bench_plugins": "plugins"}
 PROJECT = "pyproject.toml"
 TRIES = 2
 """How many records of a hash are run again, if the numbers of the first ones differ."""
+Fact = tuple[str, str, str, list[str]]
+"""Whose hashes these are, two that are equivalent, and the keys of the records that show it."""
 OVERHEAD = 10.0
 """Seconds beside both trainings of a record, then and today, by a rough guess."""
 
@@ -452,14 +454,53 @@ def find_out(
 def entries(
     before: Iterable[Mapping[str, Any]], shown: Mapping[Changed, set[str]], recorded: set[str]
 ) -> list[dict[str, Any]]:
-    """The list's entries: those that were shown now, and those of before from hashes of records to such or to today's.
-    The hashes of records that others have replaced go.
+    """The list's entries: those that were shown now, and those of before that connect hashes of records with such or
+    with today's. Being equivalent passes on: a hash between two of them need not be that of a record. What is connected
+    already, and what leads to no hash of a record, goes.
     """
-    kept = {(change.of, change.old, change.new): sorted(keys) for change, keys in shown.items()}
-    for entry in before:
-        if entry["old"] in recorded and (entry["new"] in recorded or entry["new"] == now(entry["of"])):
-            kept.setdefault((entry["of"], entry["old"], entry["new"]), entry["records"])
-    return [{"of": of, "old": old, "new": new, "records": records} for (of, old, new), records in sorted(kept.items())]
+    facts = [(change.of, change.old, change.new, sorted(keys)) for change, keys in sorted(shown.items(), key=_names)]
+    facts += sorted((entry["of"], entry["old"], entry["new"], entry["records"]) for entry in before)
+    connected = Connected()
+    kept = [fact for fact in facts if connected.add(*fact[:3])]
+    while ends := [fact for fact in kept if _leads_nowhere(fact, kept, recorded)]:
+        kept = [fact for fact in kept if fact not in ends]
+    return [{"of": of, "old": old, "new": new, "records": keys} for of, old, new, keys in sorted(kept)]
+
+
+class Connected:
+    """Which hashes are equivalent, as others stand between them."""
+
+    def __init__(self) -> None:
+        self._next: dict[tuple[str, str], tuple[str, str]] = {}
+
+    def add(self, of: str, one: str, other: str) -> bool:
+        """Note that two hashes of one thing are equivalent. Returns whether that was new."""
+        if self.are(of, one, other):
+            return False
+        self._next[self._last(of, one)] = self._last(of, other)
+        return True
+
+    def are(self, of: str, one: str, other: str) -> bool:
+        """Whether two hashes of one thing are equivalent by what was noted."""
+        return self._last(of, one) == self._last(of, other)
+
+    def _last(self, of: str, one: str) -> tuple[str, str]:
+        node = (of, one)
+        while node in self._next:
+            node = self._next[node]
+        return node
+
+
+def _names(item: tuple[Changed, set[str]]) -> tuple[str, str, str]:
+    change, _ = item
+    return change.of, change.old, change.new
+
+
+def _leads_nowhere(fact: Fact, facts: Sequence[Fact], recorded: set[str]) -> bool:
+    """Whether one of the two hashes of a fact is in no other fact, of no record, and not today's."""
+    of, *hashes, _ = fact
+    others = {one for other in facts if other is not fact and other[0] == of for one in other[1:3]}
+    return any(one not in others | recorded and one != now(of) for one in hashes)
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -505,11 +546,14 @@ def _main(asked: argparse.Namespace) -> int:
     listed = entries(before["equivalent"], findings.sure, recorded)
     values = {"commits": {name: vars(commit) for name, commit in known.commits.items()}, "equivalent": listed}
     write_whole(asked.file, (json.dumps(values, indent=1, sort_keys=True) + "\n").encode())
-    shown = {Changed(entry["of"], entry["old"], entry["new"]) for entry in listed}
+    connected = Connected()
+    for entry in listed:
+        connected.add(entry["of"], entry["old"], entry["new"])
     missing: dict[Changed, list[str]] = defaultdict(list)
     for result in results:
-        for change in changes_of(result, known) - shown if result.ok else ():
-            missing[change].append(result.spec.key)
+        for change in changes_of(result, known) if result.ok else ():
+            if not connected.are(change.of, change.old, change.new):
+                missing[change].append(result.spec.key)
     for change, keys in sorted(missing.items(), key=lambda item: (item[0].of, item[0].old)):
         why = dict.fromkeys(findings.told[key] for key in keys if key in findings.told)
         print(f"not shown: {change.of} {change.old}, of {len(keys)} records: {'; '.join(why) or 'none was run'}")

@@ -21,6 +21,7 @@ from tools import equivalent
 from tools.equivalent import (
     Candidate,
     Changed,
+    Connected,
     Findings,
     candidates_of,
     changes_of,
@@ -149,6 +150,7 @@ def test_the_list_is_sorted_and_forgets_hashes_that_nobody_has(today):
         {"of": "core", "old": "core-older", "new": "passing", "records": ["k1"]},
         {"of": "core", "old": "core-older", "new": "recorded", "records": ["k2"]},
         {"of": "core", "old": "replaced", "new": "recorded", "records": ["k6"]},
+        {"of": "core", "old": "replaced", "new": "older than that", "records": ["k7"]},
     ]
     listed = entries(before, {B: {"k9", "k4"}, A: {"k5"}}, {"recorded", "core-older", "mlp-old"})
     assert [(one["of"], one["new"], one["records"]) for one in listed] == [
@@ -157,6 +159,29 @@ def test_the_list_is_sorted_and_forgets_hashes_that_nobody_has(today):
         ("erm", "erm-new", ["k4", "k9"]),
         ("mlp", "mlp-new", ["k3"]),
     ]
+
+
+def test_hashes_stay_equivalent_by_one_that_no_record_has_any_more(today):
+    """A core that is no longer today's, and that made no record, stands between those of records and today's."""
+    before = [
+        {"of": "core", "old": "first", "new": "passing", "records": ["k1"]},
+        {"of": "core", "old": "second", "new": "passing", "records": ["k2"]},
+        {"of": "core", "old": "third", "new": "passing", "records": ["k3"]},
+    ]
+    known = {"first", "second", A.old}
+    shown = {Changed("core", "first", "core-new"): {"k1"}, A: {"k5"}}
+    listed = entries(before, shown, known)
+    assert [(one["old"], one["new"], one["records"]) for one in listed] == [
+        (A.old, "core-new", ["k5"]),
+        ("first", "core-new", ["k1"]),
+        ("first", "passing", ["k1"]),
+        ("second", "passing", ["k2"]),
+    ]
+    connected = Connected()
+    for one in listed:
+        connected.add(one["of"], one["old"], one["new"])
+    assert connected.are("core", "second", "core-new") and not connected.are("core", "third", "core-new")
+    assert not connected.are("erm", "second", "core-new")
 
 
 def test_the_hashes_of_a_commit_are_those_of_its_files(record, monkeypatch, tmp_path):
