@@ -9,9 +9,9 @@ import click
 
 from bench import __version__
 from bench.cli import data, leaderboard, new, plot, run, throughput
-from bench.cli.common import DEBUG, debug_option, prepare_streams, say, unwritten
+from bench.cli.common import DEBUG, WORDS, debug_option, prepare_streams, say, unwritten
 from bench.cli.interrupts import SIGNALS, exit_code
-from bench.cli.store import compare, export, merge, rescore, show, verify, view
+from bench.cli.store import compare, export, merge, rescore, show, status, verify, view
 from bench.errors import BenchError, PluginFailureError
 from bench.failures import place_of_exit, whole_traceback
 from bench.text import cut, visible
@@ -36,6 +36,7 @@ class _Commands(click.Group):
             raise
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.meta[WORDS] = ["bench", *args]
         try:
             return super().parse_args(ctx, args)
         except click.UsageError as error:
@@ -101,6 +102,7 @@ def main() -> None:
     bench show forml                                show what it is, and its options
     bench show 3f2a                                 show the record of the run whose key begins so
     bench run --method forml --dataset digits       train, evaluate and record
+    bench status                                    say what is recorded, being made and left to do
     bench data audit mnist                          look for defects in the data
     bench throughput resnet18                       time a training step of each method
     bench leaderboard                               render tables from the records
@@ -120,6 +122,7 @@ COMMANDS = (
     show.list_,
     show.show,
     run.run,
+    status.status,
     throughput.throughput,
     leaderboard.leaderboard,
     view.view,

@@ -87,6 +87,8 @@ def _debug(context: click.Context, _: click.Parameter, value: bool) -> None:
 
 
 DEBUG = "bench.debug"
+WORDS = "bench.words"
+"""The name, in a command's context, of the words that it was given."""
 debug_option = click.option(
     "--debug",
     is_flag=True,
@@ -117,6 +119,15 @@ def refuse_options_as_values(ctx: click.Context, option: click.Parameter, values
         if value.startswith("-") and "=" not in value:
             raise click.BadOptionUsage(option.opts[0], f"Option '{option.opts[0]}' requires an argument.", ctx)
     return values
+
+
+def names(ctx: click.Context, option: click.Parameter, values: Sequence[str]) -> list[str]:
+    """For options that take names: those of `A,B` and of the option given several times, each once."""
+    found = [name for value in values for name in value.split(",")]
+    if "" in found:
+        given = " ".join(values)
+        raise click.BadParameter(f"a name is empty in {given!r}; several are given as A,B", ctx, option)
+    return list(dict.fromkeys(refuse_options_as_values(ctx, option, found)))
 
 
 def installed(refuse_duplicates: bool = True) -> "Registry":

@@ -165,15 +165,16 @@ def bar(console: Console, transient: bool = False) -> Progress:
 
 
 @contextmanager
-def observer(title: str, recipe: Recipe, resumes: bool = True) -> Iterator[Observer]:
+def observer(title: str, recipe: Recipe, resumes: bool = True, plain: bool = False) -> Iterator[Observer]:
     """An observer for one training, which tells at an interrupt from where the same command will go on.
 
     resumes: whether that command uses checkpoints.
+    plain: whether it prints lines on a terminal too, as where several trainings go on at once.
     """
     prepare_streams()  # in a process of its own, of --isolate, nobody else does
     with ExitStack() as stack:
         watch: _Watch = _Lines(title, recipe, resumes)
-        if sys.stdout.isatty():
+        if sys.stdout.isatty() and not plain:
             watch = _Bar(title, recipe, resumes, shown := stack.enter_context(bar(Console())))
             stack.enter_context(ENDING.before(shown.stop))  # which shows the cursor again
         try:

@@ -12,6 +12,7 @@ from bench.cli.common import (
     DEBUG,
     GREATEST_SEED,
     MOST_SEEDS,
+    WORDS,
     WholeNumber,
     backend_option,
     data_dir_option,
@@ -19,6 +20,7 @@ from bench.cli.common import (
     device_option,
     eager_option,
     installed,
+    names,
     out_option,
     refuse_options_as_values,
     say,
@@ -29,22 +31,38 @@ from bench.cli.common import (
 from bench.cli.interrupts import leave
 from bench.cli.leaderboard import write_tables
 from bench.cli.summary import named_by_each, summary
-from bench.cli.work import check_all, run_all
+from bench.cli.work import Part, check_all, parts_of, run_all
 from bench.errors import BenchError, OptionError
 from bench.records.spec import PAPER, SHARED, SHORTHANDS
+from bench.text import shell_line
 
 if TYPE_CHECKING:
     from bench.records.run import RunResult
     from bench.runs.experiment import Experiment
+    from bench.store.results import ResultStore
 
 
 @click.command()
 @click.option(
-    "--method", "methods", multiple=True, required=True, help="The method to train. May be given several times."
+    "--method",
+    "methods",
+    multiple=True,
+    required=True,
+    callback=names,
+    help="The method to train. Several are given as A,B, or each with its own --method; so are the next three. All "
+    "combinations are run.",
 )
-@click.option("--dataset", required=True, help="The data set.")
-@click.option("--model", help="The model. The default is that of the data set's recipe.")
-@click.option("--protocol", help="The protocol. The default is that of the data set's recipe.")
+@click.option("--dataset", "datasets", multiple=True, required=True, callback=names, help="The data set.")
+@click.option(
+    "--model", "models", multiple=True, callback=names, help="The model. The default is that of the data set's recipe."
+)
+@click.option(
+    "--protocol",
+    "protocols",
+    multiple=True,
+    callback=names,
+    help="The protocol. The default is that of the data set's recipe.",
+)
 @click.option(
     "--seeds",
     type=WholeNumber(1, MOST_SEEDS),
@@ -93,6 +111,14 @@ if TYPE_CHECKING:
     help="The number of torch's threads on the CPU. The default is OMP_NUM_THREADS or, where that is not set, one "
     "thread for each 10 MFLOP of a batch's forward pass.",
 )
+@click.option(
+    "--jobs",
+    type=WholeNumber(1, 1024),
+    default=1,
+    show_default=True,
+    help="How many runs are made at once, each in a process. Their threads together are never more than the cores, so "
+    "that large models are trained by fewer.",
+)
 @data_dir_option
 @unofficial_option
 @timeout_option
@@ -123,11 +149,9 @@ def run(methods: Sequence[str], seeds: int | None, single: Sequence[int], out: P
         raise OptionError("give --seeds N or --seed S, not both")
     if asked["force"] and asked["keep"]:
         raise OptionError("give --force or --keep, not both")
-    from bench.cli.turns import Turns
     from bench.guards.ending import ENDING
     from bench.meta import check_backend
     from bench.runs.runner import device_of
-    from bench.store.claims import Claims
     from bench.store.results import ResultStore
 
     check_backend(asked["backend"])
@@ -136,15 +160,13 @@ def run(methods: Sequence[str], seeds: int | None, single: Sequence[int], out: P
     to_run = experiments_asked_for(methods, asked)
     chosen = list(dict.fromkeys(single)) or list(range(seeds or 1))
     with ENDING.allowed():
-        check_all(to_run, chosen, store, device, asked)
+        parts = parts_of(to_run, chosen, store, asked)
+        check_all(parts, store, device, asked)
     store.check_writable()  # not before: a refused command makes no folder
     results: list[RunResult] = []
     others = 0
     try:
-        with ExitStack() as held, ENDING.allowed(), ENDING.before(held.close):
-            claims = held.enter_context(Claims(store.folder))
-            claims.remove_stale()
-            others = run_all(to_run, chosen, Turns(store, claims, to_run, chosen), device, asked, results)
+        others = _train(parts, chosen, store, device, asked, results)
     except BenchError:
         if results:
             write_tables(out)  # what was run before is not lost
@@ -154,6 +176,37 @@ def run(methods: Sequence[str], seeds: int | None, single: Sequence[int], out: P
         recorded = f"{sum(r.ok for r in results)} of {len(chosen) * len(to_run)} runs are recorded in {store.folder}"
         leave(recorded, "begin again" if asked["force"] else "go on")
     _end(results, others, len(chosen) * len(to_run), store.folder, out, asked)
+
+
+def _train(
+    parts: "Sequence[Part]",
+    seeds: list[int],
+    store: "ResultStore",
+    device: Any,
+    asked: dict[str, Any],
+    results: "list[RunResult]",
+) -> int:
+    """Make all runs; add each to `results` as soon as it is recorded. What is to be made stands in a file meanwhile.
+
+    Returns:
+        How many runs other processes still make.
+    """
+    from bench.cli.turns import Turns
+    from bench.guards.ending import ENDING
+    from bench.runs.executors.plans import Plan
+    from bench.store.claims import Claims
+
+    experiments = [part.experiment for part in parts]
+    command = shell_line(click.get_current_context().meta.get(WORDS, []))
+    plan = Plan.of(command, (each.spec(seed).path for seed in seeds for each in experiments))
+    plan.write(store.folder.parent)
+    with ExitStack() as held, ENDING.allowed(), ENDING.before(held.close):
+        claims = held.enter_context(Claims(store.folder))
+        claims.remove_stale()
+        others = run_all(parts, Turns(store, claims, experiments, seeds), device, asked, results)
+    if len(results) == len(plan.runs) and all(result.ok or result.unfit for result in results):
+        plan.discard(store.folder.parent)
+    return others
 
 
 def _end(
@@ -216,10 +269,10 @@ def experiments_asked_for(methods: Sequence[str], asked: Mapping[str, Any]) -> "
 
     shorthands = [f"recipe.{name}={asked[name]}" for name in SHORTHANDS if asked[name] is not None]
     texts = requests.RequestTexts(
-        dataset=asked["dataset"],
+        datasets=asked["datasets"],
         methods=methods,
-        model=asked["model"],
-        protocol=asked["protocol"],
+        models=asked["models"],
+        protocols=asked["protocols"],
         options=[*asked["options"], *shorthands],
         each=asked["each"],
         validation=asked["validation"],

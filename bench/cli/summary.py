@@ -1,7 +1,7 @@
 """What `bench run` prints of its runs, and what it calls them."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from bench.cli.common import say, table
@@ -15,31 +15,93 @@ if TYPE_CHECKING:
     from bench.records.sections import MetaStep, Resolved
     from bench.records.spec import RunSpec
     from bench.runs.experiment import Experiment
+    from bench.tables.rows import Row
 
 
 def summary(results: "Sequence[RunResult]") -> None:
-    """A table of the runs just made, by method, options and selection rule."""
+    """A table of the runs just made for each task, by method, options and selection rule; below it, what the methods
+    differentiated through, and the numbers of samples.
+    """
     from bench.columns.table import columns_of
-    from bench.records.run import rule_name
-    from bench.tables.rows import mean_and_error, older_rows, rows_of
+    from bench.tables.rows import older_rows, rows_of
 
     tasks = columns_of(results)
+    by_task: dict[tuple[Any, ...], list[Row]] = {}
     for row in (*rows_of(tasks), *older_rows(tasks)):
-        metrics = row.first.about.metrics
-        cells = []
-        for rule in row.first.layout.rules:
-            values = {metric: list(row.values(metric, rule).values()) for metric in metrics}
-            cells.append((rule_name(rule), *(mean_and_error(values[m], row.unit(m)) for m in metrics)))
-        seconds = sum(r.costs.all_seconds for r in row.runs.values()) / len(row.runs)
-        task = f" ({row.variant})" if row.variant else ""
-        task += ", older code" if row.older else ""
-        title = f"{row.name}{task}: test, percent, {len(row.runs)} seed(s), {seconds:.1f} s of training each"
+        first = row.first
+        about = first.spec.protocol, first.spec.dataset, first.spec.model, row.variant, row.older, first.about.metrics
+        by_task.setdefault((*about[:-1], tuple(about[-1])), []).append(row)
+    for rows in by_task.values():
+        _table_of_task(rows)
+
+
+def _table_of_task(rows: "Sequence[Row]") -> None:
+    about, spec = rows[0].first.about, rows[0].first.spec
+    seeds = sorted({len(row.runs) for row in rows})
+    of = f"{seeds[0]} to {seeds[-1]}" if len(seeds) > 1 else f"{seeds[0]}"
+    task = f"{spec.protocol_name} on {spec.dataset}, {spec.model}" + (
+        f" ({rows[0].variant})" if rows[0].variant else ""
+    )
+    task += ", older code" if rows[0].older else ""
+    errors = "mean ± standard error" if seeds[-1] > 1 else "values"
+    arrows = {True: " ↑", False: " ↓", None: ""}
+    units = {name: f" ({unit})" for name in about.metrics if (unit := rows[0].unit(name)) != "%"}
+    metrics = [f"{name}{units.get(name, '')}{arrows[about.higher_is_better[name]]}" for name in about.metrics]
+    lines = [line for row in rows for line in _lines_of(row)]
+    lines, heads, hidden = fitting(lines, ["method", "rule", *metrics, "s"])
+    table(f"{task}: {errors} of {of} seed(s), test, percent; s: seconds of training", lines, heads)
+    if hidden:
+        say(f"the page has more metrics: {', '.join(hidden)}")
+    for row in rows:
         for choice in row.first.costs.meta_step:
-            title += f"; {_look_ahead(choice)}"
-        table(title, cells, ("rule", *metrics))
+            say(f"{row.name}: {_look_ahead(choice)}")
+    _tell_samples(rows)
+    say("")
+
+
+def _lines_of(row: "Row") -> "Iterator[list[str]]":
+    """A line for each selection rule."""
+    from bench.records.run import rule_name
+    from bench.tables.rows import mean_and_error
+
+    seconds = f"{sum(r.costs.all_seconds for r in row.runs.values()) / len(row.runs):.1f}"
+    for number, rule in enumerate(row.first.layout.rules):
+        values = (mean_and_error(list(row.values(m, rule).values()), row.unit(m)) for m in row.first.about.metrics)
+        yield ["" if number else row.name, rule_name(rule), *values, "" if number else seconds]
+
+
+def fitting(lines: list[list[str]], heads: list[str]) -> tuple[list[list[str]], list[str], list[str]]:
+    """On a terminal, the columns that fit its width: the first two, the last one, and as many as fit between them.
+
+    Args:
+        lines: the cells.
+        heads: of the columns.
+
+    Returns:
+        The lines and heads that are left, and the heads of what was left out.
+    """
+    from rich.console import Console
+
+    console = Console()
+    widths = [2 + max(map(len, column)) for column in zip(heads, *lines, strict=True)]
+    room = console.width - widths[0] - widths[1] - widths[-1] + 2 if console.is_terminal else sum(widths)
+    shown = len(heads) - 3
+    while shown > 1 and sum(widths[2 : 2 + shown]) > room:
+        shown -= 1
+    kept = [*range(2 + shown), len(heads) - 1]
+    return [[line[i] for i in kept] for line in lines], [heads[i] for i in kept], heads[2 + shown : -1]
+
+
+def _tell_samples(rows: "Sequence[Row]") -> None:
+    """The numbers of samples: once, if they are those of all rows."""
+    by_samples: dict[str, list[str]] = {}
+    for row in rows:
         if row.first.data.counts:
-            samples = list(dict.fromkeys(map(samples_of, row.runs.values())))
-            say(f"data{' of the first seed' if len(samples) > 1 else ''}: {samples[0]}")
+            of_runs = list(dict.fromkeys(map(samples_of, row.runs.values())))
+            text = f"data{' of the first seed' if len(of_runs) > 1 else ''}: {of_runs[0]}"
+            by_samples.setdefault(text, []).append(row.name)
+    for text, names in by_samples.items():
+        say(text if len(by_samples) == 1 else f"{', '.join(names)}: {text}")
 
 
 def _look_ahead(choice: "MetaStep") -> str:

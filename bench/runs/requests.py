@@ -46,10 +46,8 @@ class RequestTexts:
     """The arguments and options of a command, as the user wrote them.
 
     Attributes:
-        dataset: name of the data set.
-        methods: names of the methods.
-        model: name of the model; None: the one that the data set's recipe names.
-        protocol: name of the protocol; None: the one that the data set's recipe names.
+        datasets, methods: their names.
+        models, protocols: their names; empty: those that the data sets' recipes name.
         options: texts NAME=VALUE. A name may begin with `METHOD.` or with one of OPTION_PREFIXES and a dot.
         each: texts NAME=VALUE too. A name may stand in several of them, and each of its values makes experiments of its
             own.
@@ -57,10 +55,10 @@ class RequestTexts:
         stacked: whether all seeds are trained at once, as one stack.
     """
 
-    dataset: str
+    datasets: Sequence[str]
     methods: Sequence[str]
-    model: str | None = None
-    protocol: str | None = None
+    models: Sequence[str] = ()
+    protocols: Sequence[str] = ()
     options: Sequence[str] = ()
     each: Sequence[str] = ()
     validation: str = SHARED
@@ -84,9 +82,10 @@ def experiments_of(asked: RequestTexts, files: Files, registry: Registry) -> lis
     experiments: list[Experiment] = []
     loaded: dict[str, Dataset] = {}
     for request in requests_of(asked, registry):
-        task = {name: v for name, v in request.options.items() if name.startswith(("dataset.", "protocol."))}
-        experiment = resolve(request, files, registry, loaded.get(canonical(task)))
-        loaded[canonical(task)] = experiment.dataset
+        options = {name: v for name, v in request.options.items() if name.startswith(("dataset.", "protocol."))}
+        task = canonical([request.dataset, request.protocol, options])
+        experiment = resolve(request, files, registry, loaded.get(task))
+        loaded[task] = experiment.dataset
         experiments.append(experiment)
     unstackable = dict.fromkeys(experiment.unstackable for experiment in experiments if experiment.unstackable)
     if asked.stacked and unstackable:
@@ -97,26 +96,28 @@ def experiments_of(asked: RequestTexts, files: Files, registry: Registry) -> lis
 
 
 def requests_of(asked: RequestTexts, registry: Registry) -> list[Request]:
-    """Make a request for each combination of the values of `--each` and each method.
+    """Make a request for each combination of a data set, a model, a protocol, values of `--each` and a method.
 
     Args:
         asked: the arguments and options of the command.
         registry: the plugins.
 
     Returns:
-        The requests: of the first combination for all methods, then of the next one.
+        The requests: of the first combination for all methods, then of the next one. Data sets change last.
 
     Raises:
         OptionError: for an option that is malformed, is given twice, could mean two things, or is an option of some of
             the methods only.
     """
     methods = list(dict.fromkeys(asked.methods))
+    models: Iterable[str | None] = dict.fromkeys(asked.models) or [None]
+    protocols: Iterable[str | None] = dict.fromkeys(asked.protocols) or [None]
+    tasks = itertools.product(dict.fromkeys(asked.datasets), models, protocols, _combinations(asked.each))
     requests = []
-    for values in _combinations(asked.each):
+    for dataset, model, protocol, values in tasks:
         given = named_values([*asked.options, *values], example=EXAMPLE)
         for method, options in _options_by_method(given, methods, registry).items():
-            request = Request(asked.dataset, method, asked.model, asked.protocol, options, asked.validation)
-            requests.append(request)
+            requests.append(Request(dataset, method, model, protocol, options, asked.validation))
     return requests
 
 

@@ -21,7 +21,7 @@ NOT_OF_A_RUN = {
     "registry": "loads plugins; records name those that took part",
     "runs.code": "compares these hashes",
     "runs.environment": "describes the machine",
-    "runs.isolation": "gives a run a process of its own, in which it is the same run",
+    "runs.executors": "gives a run to a process, in which it is the same run",
     "runs.requests": "reads the options of a command, whose values are in the key",
     "runs.standing": "says which records stand",
     "site": "shows records",

@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from click.testing import CliRunner
 import bench.registry
 from bench import DataError, Method, NotApplicableError
 from bench.cli import main
-from bench.cli.summary import samples_of
+from bench.cli.summary import fitting, samples_of
 from bench.records.run import RunResult
 from bench.registry import Offer, Plugin
 from bench.runs.evaluation import Evaluations
@@ -370,7 +371,7 @@ def test_each_value_is_named_also_where_it_is_the_default(bench_in):
     first, again = bench_in(*words, *each), bench_in(*words, *each)
     for beta in ("0.9", "0.9999"):
         name = f"class_balanced[beta={beta}] (model.hidden=64"
-        assert f"{name}, epochs=1): test" in first.stdout
+        assert re.search(rf"^{re.escape(name)}, epochs=1\) +last epoch ", first.stdout, re.M)
         assert f"{name}): 1 of 1 runs already recorded, not repeated" in again.stdout
     assert [json.loads(path.read_text())["spec"].get("model_options", {}) for path in records()] == [{}, {}]
     assert bench_in(*words).stdout.startswith("class_balanced: 1 of 1 runs already recorded")
@@ -379,9 +380,14 @@ def test_each_value_is_named_also_where_it_is_the_default(bench_in):
 def test_each_names_tasks_and_options_of_one_method(bench_in):
     words = ["run", "--method", "erm", "--method", "class_balanced", "--dataset", "digits", "--epochs", 1]
     words += ["--protocol", "imbalance", "--each", "protocol.factor=10", "--each", "class_balanced.beta=0.999"]
-    printed = bench_in(*words).stdout
-    assert "\nclass_balanced[beta=0.999] (epochs=1) (factor=10): test" in printed
-    assert "\nerm (epochs=1) (factor=10): test" in printed
+    lines = bench_in(*words).stdout.splitlines()
+    (title,) = (place for place, line in enumerate(lines) if line.startswith("imbalance on digits, mlp (factor=10): "))
+    assert [line.split("  ")[0] for line in lines[title + 2 : title + 6]] == [
+        "class_balanced[beta=0.999] (epochs=1)",
+        "",
+        "erm (epochs=1)",
+        "",
+    ]
 
 
 def test_each_value_is_run_with_each_of_other_options(bench_in):
@@ -396,9 +402,60 @@ def test_each_value_is_run_with_each_of_other_options(bench_in):
     assert found == {(kind, size) for kind in ("pair", "symmetric") for size in (10, 20)}
     assert len(specs) == 4
     for kind, size in found:
-        assert result.output.count(f"train_size={size}) (kind={kind}): test, percent") == 1
+        (table,) = re.findall(rf"^label_noise on digits, mlp \(kind={kind}\): .*?\n\n", result.output, re.M | re.S)
+        assert len(re.findall(rf"^erm \(epochs=1, train_size={size}\) ", table, re.M)) == 1
     again = bench_in(*words, *noise, *sizes)
     assert again.output.count("1 of 1 runs already recorded") == 4
+
+
+def test_every_data_set_and_model_is_run_seed_by_seed(bench_in):
+    words = [
+        "--method",
+        "erm,random",
+        "--dataset",
+        "digits,moons",
+        "--model",
+        "mlp",
+        "--model",
+        "logistic",
+        "--epochs",
+        1,
+    ]
+    result = bench_in("run", *words, "--seeds", 2)
+    assert result.exit_code == 0, result.output
+    titles = [line.partition(":")[0] for line in result.output.splitlines() if "samples/s" in line]
+    assert titles == [
+        f"{method} on {dataset}, {model}, seed {seed}"
+        for seed in range(2)
+        for dataset in ("digits", "moons")
+        for model in ("mlp", "logistic")
+        for method in ("erm", "random")
+    ]
+    for dataset in ("digits", "moons"):
+        for model in ("mlp", "logistic"):
+            assert f"\nclass_fairness on {dataset}, {model}: mean ± standard error of 2 seed(s)" in result.output
+    assert len(records()) == 16
+    again = bench_in("run", *words, "--seeds", 2)
+    assert again.output.count("2 of 2 runs already recorded") == 8
+    assert "random on moons, logistic: 2 of 2 runs already recorded" in again.output
+
+
+@pytest.mark.parametrize("text", ["erm,", ",erm", "erm,,random"])
+def test_an_empty_name_is_refused(bench_in, text):
+    result = bench_in("run", "--method", text, "--dataset", "digits")
+    assert result.exit_code == 2 and f"a name is empty in '{text}'" in result.output
+    assert not Path("bench-results").exists()
+
+
+def test_on_a_terminal_the_table_has_as_many_metrics_as_fit(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "60")
+    monkeypatch.setenv("FORCE_COLOR", "1")  # which makes rich write as to a terminal
+    heads = ["method", "rule", *(f"metric_{number}" for number in range(9)), "s"]
+    lines = [["erm", "last epoch", *["12.34 ± 0.56"] * 9, "0.8"]]
+    shown, shown_heads, hidden = fitting(lines, heads)
+    assert shown_heads == ["method", "rule", "metric_0", "metric_1", "s"]
+    assert shown == [["erm", "last epoch", "12.34 ± 0.56", "12.34 ± 0.56", "0.8"]]
+    assert hidden == [f"metric_{number}" for number in range(2, 9)]
 
 
 def test_values_that_are_equal_are_run_once(bench_in):

@@ -41,6 +41,13 @@ def test_a_row_has_its_mean_difference_and_verdict(make_result):
     assert frame.loc["erm", "tprd"]["verdict"] == "baseline"
 
 
+def test_only_what_has_a_baseline_has_a_cost_relative_to_it(make_result):
+    both = rows_frame(made(make_result))
+    assert dict(both.groupby("row")["cost"].first()) == {"erm": 1.0, "learner_2": 1.0}
+    alone = rows_frame(columns_of(make_result("learner_2", seed, test={"tprd": 0.1}) for seed in range(6)))
+    assert (set(alone["baseline"]), alone["cost"].notna().any()) == ({""}, False)
+
+
 def test_without_records_the_columns_are_the_same():
     frame = rows_frame([])
     assert len(frame) == 0 and tuple(frame.columns) == NAMES

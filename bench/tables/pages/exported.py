@@ -98,8 +98,7 @@ def _values(one: Compared, metric: str) -> tuple[Any, ...]:
     ends = [getattr(difference, name) if difference else math.nan for name in told]
     judged = (one.p, one.verdict.value, *(one.ranks or (None, None))) if ranks else (math.nan, "", None, None)
     baseline = one.baseline.name if one.baseline else ""
-    cost = one.row.cost(one.baseline or one.row)
-    return mean, math.nan if se is None else se, len(values), baseline, *ends, *judged, cost
+    return mean, math.nan if se is None else se, len(values), baseline, *ends, *judged, one.cost
 
 
 def _difference(one: Compared, metric: str) -> PairedDifference | None:

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-import bench.runs.isolation
+import bench.runs.executors.isolation
 from bench import Files
+from bench.runs.executors.isolation import Ended, in_own_process
 from bench.runs.experiment import Request
-from bench.runs.isolation import Ended, in_own_process
 from bench.runs.resolve import resolve
 from bench.runs.runner import record_failure, run
 from bench.store.results import ResultStore
@@ -94,7 +94,7 @@ def processes_of(command: str) -> list[str]:
 
 @pytest.mark.parametrize("hangs", [hang_in_c, swallow])
 def test_a_process_that_hangs_is_killed_with_what_it_has_started(tmp_path, monkeypatch, hangs):
-    monkeypatch.setattr(bench.runs.isolation, "GRACE", 0.2)
+    monkeypatch.setattr(bench.runs.executors.isolation, "GRACE", 0.2)
     before = processes_of("^sleep 61$")
     ended = in_own_process(hangs, resolve(REQUEST, Files(tmp_path)), [0], timeout=0.2)
     assert isinstance(ended, Ended)
@@ -110,7 +110,7 @@ def test_a_process_that_is_killed_is_named_by_the_signal(tmp_path):
 
 @pytest.mark.parametrize(("waits", "says"), [(wait, "interrupted"), (ignore, None)])
 def test_an_interrupt_ends_the_other_process_too(tmp_path, monkeypatch, waits, says):
-    monkeypatch.setattr(bench.runs.isolation, "GRACE", 2.0)
+    monkeypatch.setattr(bench.runs.executors.isolation, "GRACE", 2.0)
     told = tmp_path / "told"
 
     def interrupt():
@@ -130,7 +130,7 @@ def test_an_interrupt_ends_the_other_process_too(tmp_path, monkeypatch, waits, s
 PARENT = """
 import pathlib, sys, threading, time
 from bench import Files
-from bench.runs.isolation import in_own_process
+from bench.runs.executors.isolation import in_own_process
 from bench.runs.resolve import resolve
 from tests.runs.test_isolation import REQUEST, outlives
 if __name__ == "__main__":

@@ -142,7 +142,7 @@ class Ended:
 
 def _place(trace: str) -> str:
     """The innermost place in a plugin of the thread that crashed, from the text of `faulthandler`; empty if none is."""
-    python, core = str(Path(os.__file__).parent), str(Path(__file__).parents[1])
+    python, core = str(Path(os.__file__).parent), str(Path(__file__).parents[2])
     for line in trace.partition("Current thread")[2].splitlines():
         is_python = python in line and "site-packages" not in line
         if line.startswith("  File ") and not is_python and f"{os.sep}torch{os.sep}" not in line and core not in line:
