@@ -269,7 +269,7 @@ def cells_beside(shown: Shown, columns: Sequence[Column]) -> Iterator[tuple[str,
     for task, of_task in shown.family.of_tasks:
         if task not in shown.tasks:
             continue
-        for one in rows_beside(of_task, shown.family.rule):
+        for one in rows_beside(of_task, shown.family.rule, shown.names):
             cells = {"Task": breakable(task) or DEFAULT, "#": "–", "Method": f"<em>{text(one.name)}</em>"}
             cells |= {"Verdict": one.kind, "Seeds": str(one.seeds)}
             told = {}

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from statistics import mean
 
 import numpy as np
 import pytest
@@ -11,10 +12,10 @@ import scipy.stats
 from bench.columns.table import columns_of
 from bench.records.run import LAST, RunResult, best_val
 from bench.records.selections import RESAMPLES, encoded
-from bench.tables.comparisons import difference_of, error_of_samples, rules_of
+from bench.tables.comparisons import baselines_of, difference_of, error_of_samples, ranked, rules_of
 from bench.tables.conclusions import Verdict, conclude
 from bench.tables.context import constant_class, constant_values, floors, oracle_values
-from bench.tables.pages.beside import ALIKE, TRAINING_ALONE, rows_beside
+from bench.tables.pages.beside import ALIKE, FLOOR, TRAINING_ALONE, rows_beside
 from bench.tables.rows import Row, rows_of
 from bench.tables.stats.equivalence import equivalence_p, is_equivalent
 from tests.tables.pages import render
@@ -225,6 +226,41 @@ def test_the_noise_floor_is_of_the_seeds_that_tell_it(make_result: Make) -> None
     results = [beside(results[0], floor={"tprd": 0.03}), *results[1:]]
     (told,) = [one for one in rows_beside(conclude(list(rows(results).values()), LAST), LAST) if one.name == ALIKE]
     assert told.seeds == 1
+
+
+def floors_beside(results: Sequence[RunResult], labels: Sequence[str]) -> dict[str, float]:
+    """The noise floors beside a family of these rows, whose baselines may be in another one."""
+    found = rows_of(columns_of(results))
+    baselines = dict(zip(ranked(found, LAST), baselines_of(ranked(found, LAST)), strict=True))
+    compared = conclude([row for row in found if row.name in labels], LAST, baselines)
+    return {one.name: mean(one.values["tprd"]) for one in rows_beside(compared, LAST) if one.kind == FLOOR}
+
+
+def test_the_noise_floor_is_that_of_the_baseline_also_where_it_is_in_another_table(make_result: Make) -> None:
+    options = {"first": {"lr": 1.0}, "second": {"lr": 2.0}}
+    results = [beside(one, floor={"tprd": 0.07}) for one in runs(make_result, "erm", ERM)]
+    for floor, of in zip((0.002, 0.05), options.values(), strict=True):
+        results += [beside(one, floor={"tprd": floor}) for one in runs(make_result, "forml", OURS, options=of)]
+    assert floors_beside(results, ["forml[lr=1]", "forml[lr=2]"]) == {ALIKE: pytest.approx(0.07)}
+
+
+def test_each_of_several_baselines_has_its_noise_floor(make_result: Make) -> None:
+    results = []
+    for floor, hidden in ((0.3, 4), (0.1, 32)):
+        of = {"off_recipe": ["model"], "model_options": {"hidden": hidden}}
+        results += [beside(one, floor={"tprd": floor}) for one in runs(make_result, "erm", ERM, **of)]
+        results += [beside(one, floor={"tprd": 0.0}) for one in runs(make_result, "forml", OURS, **of)]
+    names = [row.name for row in rows_of(columns_of(results))]
+    told = floors_beside(results, names)
+    assert sorted(told.values()) == pytest.approx([0.1, 0.3])
+    assert all(name.startswith(f"{ALIKE} at the rate of erm (") for name in told)
+    of_one = [name for name in names if "4" in name]
+    assert floors_beside(results, of_one) == {ALIKE: pytest.approx(0.3)}
+
+
+def test_without_a_baseline_there_is_no_noise_floor(make_result: Make) -> None:
+    results = [beside(one, floor={"tprd": 0.07}) for one in runs(make_result, "forml", OURS)]
+    assert floors_beside(results, ["forml"]) == {}
 
 
 def test_a_rule_without_drawn_test_sets_says_what_its_intervals_lack(make_result: Make) -> None:

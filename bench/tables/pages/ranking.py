@@ -110,7 +110,7 @@ def family_table(family: RankedFamily, names: Names) -> list[str]:
     left = len(compared) - MOST
     more = [f"{left:,} more {'row is' if left == 1 else 'rows are'} in `bench export`.", ""] if left > 0 else []
     lines = list(zip(*(cells[:MOST] for cells in columns.values()), strict=True))
-    lines += [tuple(cells.get(head, "") for head in columns) for cells in _beside(family)]
+    lines += [tuple(cells.get(head, "") for head in columns) for cells in _beside(family, names)]
     more += training_alone(compared)
     return [*table(list(columns), lines), "", *more, *_warning(rows, family.rule, names), *_used(rows, names)]
 
@@ -147,10 +147,10 @@ def _columns(family: RankedFamily, names: Names) -> Iterator[tuple[str, list[str
     yield "Val", ["yes" if row.uses_val else "no" for row in rows]
 
 
-def _beside(family: RankedFamily) -> Iterator[dict[str, str]]:
+def _beside(family: RankedFamily, names: Names) -> Iterator[dict[str, str]]:
     """The cells of what the rows of each task stand beside, by the head of their column."""
     for task, of_task in family.of_tasks:
-        for one in rows_beside(of_task, family.rule):
+        for one in rows_beside(of_task, family.rule, names):
             cells = {"Task": plain(task) or DEFAULT, "#": "–", "Method": f"*{plain(one.name)}*", "Verdict": one.kind}
             for metric, values in one.values.items():
                 cells[plain(head_of(of_task, metric))] = told_beside(one, values, of_task[0].row.unit(metric))
