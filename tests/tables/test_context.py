@@ -14,8 +14,10 @@ from bench.records.run import LAST, RunResult, best_val
 from bench.records.selections import RESAMPLES, encoded
 from bench.tables.comparisons import baselines_of, difference_of, error_of_samples, ranked, rules_of
 from bench.tables.conclusions import Verdict, conclude
-from bench.tables.context import constant_class, constant_values, floors, oracle_values
+from bench.tables.context import constant_class, constant_values, floors, oracle_values, own_floor
 from bench.tables.pages.beside import ALIKE, FLOOR, TRAINING_ALONE, rows_beside
+from bench.tables.pages.exported import rows_frame
+from bench.tables.pages.ranking import OWN_FLOOR
 from bench.tables.rows import Row, rows_of
 from bench.tables.stats.equivalence import equivalence_p, is_equivalent
 from tests.tables.pages import render
@@ -261,6 +263,36 @@ def test_each_of_several_baselines_has_its_noise_floor(make_result: Make) -> Non
 def test_without_a_baseline_there_is_no_noise_floor(make_result: Make) -> None:
     results = [beside(one, floor={"tprd": 0.07}) for one in runs(make_result, "forml", OURS)]
     assert floors_beside(results, ["forml"]) == {}
+
+
+def test_a_value_that_is_not_above_the_floor_of_its_own_row_has_it_behind(make_result: Make) -> None:
+    """The floor of another row says nothing of it: at 20 % of errors chance alone makes larger gaps than at 1 %."""
+    values = {"erm": (ERM, 0.05), "high": ([0.15, 0.17, 0.16, 0.14, 0.18], 0.161), "low": (OURS, 0.089)}
+    results = [
+        beside(one, floor={"tprd": floor})
+        for method, (of, floor) in values.items()
+        for one in runs(make_result, method, of)
+    ]
+    (text,) = render(results).values()
+    lines = [line.split(" | ") for line in text.partition("<details>")[0].splitlines()]
+    assert {line[1]: line[2] for line in lines if line[1:] and line[1] in values} == {
+        "erm": "11.00 ± 0.71",
+        "high": "16.00 ± 0.71 (≤ 16.10)",
+        "low": "9.00 ± 0.71",
+    }
+    assert OWN_FLOOR in text
+    frame = rows_frame(columns_of(results))
+    of_tprd = frame[frame["metric"] == "tprd"].set_index("method")["floor"]
+    assert of_tprd.to_dict() == pytest.approx({"erm": 0.05, "high": 0.161, "low": 0.089})
+    assert frame[frame["metric"] == "accuracy"]["floor"].isna().all()
+
+
+@pytest.mark.parametrize(("of_seeds", "rule"), [(4, LAST), (5, best_val("accuracy"))])
+def test_a_floor_is_told_of_all_seeds_and_under_one_rule_alone(make_result: Make, of_seeds: int, rule: str) -> None:
+    results = runs(make_result, "erm", ERM)
+    results = [beside(one, floor={"tprd": 0.9}) for one in results[:of_seeds]] + results[of_seeds:]
+    (row,) = rows(results).values()
+    assert math.isnan(own_floor(row, "tprd", rule))
 
 
 def test_a_rule_without_drawn_test_sets_says_what_its_intervals_lack(make_result: Make) -> None:

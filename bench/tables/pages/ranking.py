@@ -9,7 +9,7 @@ from operator import itemgetter
 from bench.records.run import rule_name
 from bench.records.selections import RESAMPLES
 from bench.tables.answers import SEEDS_ALONE
-from bench.tables.cells import change_of, costs_of, head_of, rank_of, wins_of
+from bench.tables.cells import OWN_FLOOR_MARK, change_of, costs_of, head_of, rank_of, value_of, wins_of
 from bench.tables.comparisons import CONCLUSIVE, baselines_of, cell, ranked, rules_of
 from bench.tables.conclusions import MOST_RANKED, Compared, Verdict, conclude
 from bench.tables.families import families_of
@@ -124,8 +124,7 @@ def _columns(family: RankedFamily, names: Names) -> Iterator[tuple[str, list[str
     units = {metric: next((row.unit(metric) for row in rows), "%") for metric in (first, *others)}
 
     def values(metric: str) -> tuple[str, list[str]]:
-        cells = [mean_and_error(list(row.values(metric, rule).values()), units[metric]) for row in rows]
-        return plain(head_of(compared, metric)), cells
+        return plain(head_of(compared, metric)), [value_of(row, metric, rule) for row in rows]
 
     tasks = [task for task, of_task in family.of_tasks for _ in of_task]
     if any(tasks):
@@ -193,6 +192,11 @@ def over_seeds(one: Compared, unit: str) -> str:
     return f"[{scale * found.seeds_low:+.2f}, {scale * found.seeds_high:+.2f}]"
 
 
+OWN_FLOOR = (
+    "Behind the value of a disparity stands its noise floor, such as `(≤ 7.14)`, where the mean is not above it: what "
+    "the disparity is on average, by chance alone, where all groups have the rate that this row has over all of them. "
+    "Such a value shows no disparity; nor does it show that there is none."
+)
 METRIC, SECOND = "Each metric", f"Δ {ACCURACY}"
 NOTES = {
     "Task": "The options of the data set and of the protocol that differ from their defaults, which make another "
@@ -210,7 +214,7 @@ NOTES = {
     "come last. The row called *always* and a class is the best constant prediction: it gives every test sample the "
     "class that most training samples have, so that its accuracy is the share of this class in the test set. The row "
     "called *groups alike* is the noise floor of a disparity: what it is on average, by chance alone, where all groups "
-    "have the rate that the baseline has over all of them. The value of a method that is no higher shows no disparity.",
+    "have the rate that the baseline has over all of them. That of another row is at its own rate.",
     METRIC: "Its value on the test set (of `set/metric`, on that set), as mean ± standard error over the seeds of "
     "the row. Values are in percent unless the heading names a unit. ↑ marks metrics of which more is better, ↓ "
     "those of which less is. The standard error is the sample standard deviation (n - 1) divided by the root of the "
@@ -260,7 +264,10 @@ def notes(tables: Sequence[str]) -> list[str]:
         tables: the lines of the page.
     """
     heads = [line.strip("| ").split(" | ") for line in tables if "| Seeds |" in line]
-    return [f"- **{head}**: {note}" for head, note in NOTES.items() if any(_has(line, head) for line in heads)]
+    told = {head: note for head, note in NOTES.items() if any(_has(line, head) for line in heads)}
+    if METRIC in told and any(OWN_FLOOR_MARK in line for line in tables):
+        told[METRIC] += f" {OWN_FLOOR}"
+    return [f"- **{head}**: {note}" for head, note in told.items()]
 
 
 def _has(heads: Sequence[str], kind: str) -> bool:
