@@ -12,6 +12,7 @@ import scipy.stats
 from bench.columns.table import columns_of
 from bench.records.run import LAST, RunResult, best_val
 from bench.records.selections import RESAMPLES, encoded
+from bench.tables.answers import BOTH, FEW_SEEDS, NOT_WIDER
 from bench.tables.comparisons import baselines_of, difference_of, error_of_samples, ranked, rules_of
 from bench.tables.conclusions import Verdict, conclude
 from bench.tables.context import constant_class, constant_values, floors, oracle_values, own_floor
@@ -131,6 +132,31 @@ def test_the_page_shows_both_intervals_and_says_what_they_are_of(make_result: Ma
     assert "| Δ tprd | Seeds alone |" in text
     found = difference_of(ours, erm, "tprd", LAST)
     assert f"| [{100 * found.seeds_low:+.2f}, {100 * found.seeds_high:+.2f}] |" in text
+
+
+@pytest.mark.parametrize(
+    ("seeds", "scales", "said"),
+    [
+        (5, {"ours": 0.03, "more": 0.03}, [True, False, False]),
+        (3, {"ours": 1e-4, "more": 1e-4}, [False, False, True]),  # t of 2 degrees of freedom: 4.30 errors
+        (3, {"ours": 1e-4, "more": 0.03}, [True, True, False]),
+    ],
+)
+def test_the_page_says_which_error_its_intervals_have(make_result: Make, seeds, scales, said) -> None:
+    generator = np.random.default_rng(0)
+    results = runs(make_result, "erm", ERM[:seeds], [{"tprd": np.zeros(RESAMPLES, np.float16)}] * seeds)
+    for method, scale in scales.items():
+        drawn = [{"tprd": generator.normal(scale=scale, size=RESAMPLES).astype(np.float16)}] * seeds
+        results += runs(make_result, method, OURS[:seeds], drawn)
+    found = rows(results)
+    for method, scale in scales.items():
+        both = difference_of(found[method], found["erm"], "tprd", LAST)
+        differences = np.subtract(OURS[:seeds], ERM[:seeds])
+        half = scipy.stats.t.ppf(0.975, seeds - 1) * scipy.stats.sem(differences)
+        assert (both.high - both.low > 2 * half + 1e-6) == both.wider_by_samples == (scale > 0.01)
+    (text,) = render(results).values()
+    told = [BOTH, NOT_WIDER, FEW_SEEDS]
+    assert [one.format(samples="400") in text for one in told] == said
 
 
 def test_the_rows_of_a_page_stand_beside_a_constant_and_the_noise_floor(make_result: Make) -> None:

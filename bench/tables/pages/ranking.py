@@ -232,7 +232,8 @@ NOTES = {
     SEEDS_ALONE: "The same interval over the seeds alone, where all seeds share one test set: it holds for this test "
     "set and shows the randomness of training. That of Δ holds for unseen data: it has the error of the test samples "
     f"too, by {RESAMPLES} test sets that are drawn from them with replacement, the same ones for both rows (of "
-    "accuracies without stored predictions, that of independent samples). The verdict follows from the wider one. "
+    "accuracies without stored predictions, that of independent samples). The verdict follows from the wider one; "
+    "where both are the same, it is that over the seeds, as it may be with few of them. "
     "`none`: all differences are the same.",
     "Verdict": "What follows from Δ. `baseline`: the others are compared with this row. `better`, `worse`: p < 0.05. "
     "`different`: p < 0.05 in a metric of which neither more nor less is better. `not separated`: p is 0.05 or more, "
