@@ -8,6 +8,7 @@ from bench.site.drawing import CLASSES
 from bench.site.scatter import scatter
 from bench.site.text import attributes, text, title, wide
 from bench.tables.pages.ranking import heading
+from bench.tables.pages.seeds import OTHER_SEEDS, other_seeds
 
 UNTITLED = {True: "methods", False: "methods with their options"}
 """What the family without a title is called, where it is the question that the protocol asks and where it is not."""
@@ -28,6 +29,8 @@ def family_section(shown: Shown, opened: bool) -> str:
     family = shown.family
     about = {"data-family": family.title or UNTITLED[family.main], "data-rule": rule_name(family.rule)}
     more = f"<p>{shown.left_out:,} more rows are in <code>bench export</code>.</p>" if shown.left_out else ""
+    lines = [f"<li>{text(f'{shown.names.plain(row)}: {said}')}" for row, said in other_seeds(shown.compared)]
+    more += f"<p>{text(OTHER_SEEDS)}</p><ul>{''.join(lines)}</ul>" if lines else ""
     return (
         f'<details class="family"{attributes(about)}{" open" if opened else ""}>\n'
         f"<summary><h2>{text(heading(family))}</h2></summary>\n"

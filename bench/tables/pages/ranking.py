@@ -16,6 +16,7 @@ from bench.tables.families import families_of
 from bench.tables.markdown import plain, table
 from bench.tables.names import Names
 from bench.tables.pages.beside import FLOOR, Beside, rows_beside, training_alone
+from bench.tables.pages.seeds import OTHER_SEEDS, other_seeds
 from bench.tables.rows import ACCURACY, Row, mean_and_error, scale_of
 from bench.tables.stats.paired import FEWEST
 from bench.tables.wording import capital
@@ -112,6 +113,7 @@ def family_table(family: RankedFamily, names: Names) -> list[str]:
     lines = list(zip(*(cells[:MOST] for cells in columns.values()), strict=True))
     lines += [tuple(cells.get(head, "") for head in columns) for cells in _beside(family, names)]
     more += training_alone(compared)
+    more += _other_seeds(compared[:MOST], names)
     return [*table(list(columns), lines), "", *more, *_warning(rows, family.rule, names), *_used(rows, names)]
 
 
@@ -276,6 +278,12 @@ def _has(heads: Sequence[str], kind: str) -> bool:
     if kind == SECOND:
         return kind in heads and sum(head.startswith("Δ") for head in heads) > 1
     return kind == METRIC or any(head.startswith(kind) for head in heads)
+
+
+def _other_seeds(compared: Sequence[Compared], names: Names) -> list[str]:
+    """A line for each row that has other seeds than its baseline."""
+    lines = [f"- {names(row)}: {plain(said)}" for row, said in other_seeds(compared)]
+    return [OTHER_SEEDS, "", *lines, ""] if lines else []
 
 
 def _used(rows: Sequence[Row], names: Names) -> list[str]:
