@@ -221,7 +221,8 @@ NOTES = {
     METRIC: "Its value on the test set (of `set/metric`, on that set), as mean ± standard error over the seeds of "
     "the row. Values are in percent unless the heading names a unit. ↑ marks metrics of which more is better, ↓ "
     "those of which less is. The standard error is the sample standard deviation (n - 1) divided by the root of the "
-    "number of seeds n.",
+    "number of seeds n. It shows how much the seeds differ: unlike the interval of Δ, it has neither what overlapping "
+    "splits add nor the error of the test samples, and is too small for a conclusion about unseen data.",
     "Δ": "The paired difference in the first metric: the row minus its baseline, over the seeds that both have; `0` "
     "means that it is zero for each of them. In brackets is its 95 % Student-t interval, which holds for this "
     f"difference alone; {FEWEST} common seeds are needed. p is adjusted for all differences of the task in this table "
