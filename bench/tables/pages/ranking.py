@@ -206,9 +206,9 @@ NOTES = {
     "#": "The ranks that the row may have. All ranked rows of a task are compared in pairs over their common seeds. "
     "The best rank is 1 plus the number of rows that are better, the worst is the number of ranked rows minus that "
     "of those that are worse; a difference counts where p < 0.05 after Holm's correction for all pairs. Rows that "
-    "are not separated so share their ranks, such as `1–4`. The verdict is of fewer tests, those with the baseline alone: "
-    "a row that is `better` or `worse` may share ranks with the baseline. A dash stands for a row that is not ranked: it has fewer "
-    "seeds than others or an undefined value, or it is not shown to be more accurate than a constant prediction. "
+    "are not separated so share their ranks, such as `1–4`. The verdict is of fewer tests, those with the baseline "
+    "alone: a row that is `better` or `worse` may share ranks with the baseline. A dash stands for a row that is not "
+    "ranked: it has fewer seeds than others or an undefined value, or it is not shown to be more accurate than a constant prediction. "
     f"Where there are more than {MOST_RANKED} rows, or neither direction of the first metric is the better one, no "
     "row is ranked.",
     "Method": "The method, in brackets its options that differ from their defaults, and in parentheses what differs "
