@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from bench.records.run import rule_name
 from bench.records.selections import TEST
 from bench.tables.comparisons import CONCLUSIVE, overlap_of
-from bench.tables.conclusions import Compared, Verdict
+from bench.tables.conclusions import NOT_ABOVE, Compared, Verdict
 from bench.tables.context import constant_class, floors
 from bench.tables.markdown import plain
 from bench.tables.names import Names
@@ -51,6 +51,7 @@ TOLD = {
         "is not shown to be more accurate than a constant prediction",
         "are not shown to be more accurate than a constant prediction",
     ),
+    Verdict.BELOW: ("is less accurate than a constant prediction", "are less accurate than a constant prediction"),
     Verdict.UNDEFINED: ("has undefined values", "have undefined values"),
 }
 
@@ -150,7 +151,7 @@ def _headline(tested: Sequence[Compared], names: Names, told: bool = False) -> s
     better = [one for one in tested if one.verdict is (Verdict.OTHER if higher is None else Verdict.BETTER)]
     count = {0: "none", len(tested): "all"}.get(len(better), f"{len(better)}")
     verb = does if len(better) > 1 else f"{does}s"
-    constant = any(one.verdict is Verdict.CONSTANT for one in tested)
+    constant = any(one.verdict in NOT_ABOVE for one in tested)
     but = " and is more accurate than a constant prediction" if constant and not better else ""
     which = f": {_names(better, names)}" if better else ""
     return f"Of {len(tested)} methods, {count} {verb} {what}{but}{which}."

@@ -45,6 +45,8 @@ ESCAPED = {
     "^": r"\textasciicircum{}",
     "±": r"$\pm$",
     "≈": r"$\approx$",
+    "<": "$<$",
+    ">": "$>$",
     "‡": r"$\ddagger$",
     "§": r"\S{}",
 }

@@ -208,7 +208,8 @@ NOTES = {
     "of those that are worse; a difference counts where p < 0.05 after Holm's correction for all pairs. Rows that "
     "are not separated so share their ranks, such as `1–4`. The verdict is of fewer tests, those with the baseline "
     "alone: a row that is `better` or `worse` may share ranks with the baseline. A dash stands for a row that is not "
-    "ranked: it has fewer seeds than others or an undefined value, or it is not shown to be more accurate than a constant prediction. "
+    "ranked: it has fewer seeds than others or an undefined value, or it is not shown to be more accurate than a "
+    "constant prediction. "
     f"Where there are more than {MOST_RANKED} rows, or neither direction of the first metric is the better one, no "
     "row is ranked.",
     "Method": "The method, in brackets its options that differ from their defaults, and in parentheses what differs "
@@ -245,7 +246,8 @@ NOTES = {
     "`identical to the baseline`: the values of all metrics "
     "of the table are equal for each common seed, so that nothing is tested. `too few seeds`: fewer than "
     f"{CONCLUSIVE} in common with the baseline. `≈ constant`: the accuracy is not above that of the best constant "
-    "prediction, by the 95 % interval of their difference, whatever Δ is. `undefined`: the metric is undefined for a "
+    "prediction, by the 95 % interval of their difference, whatever Δ is; `< constant`: it is less accurate than that, "
+    "by the whole interval. `undefined`: the metric is undefined for a "
     "common seed. `constant`, `noise floor`: what the rows stand beside.",
     SECOND: "The mean of the same paired difference in accuracy, in points. No test is made of it.",
     "Better in": "The share of the common seeds for which the row is better than its baseline in the first metric. "
