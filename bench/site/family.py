@@ -7,6 +7,7 @@ from bench.site.cells import ABOUT_HEADS, Column, Shown, cells_beside, columns_o
 from bench.site.drawing import CLASSES
 from bench.site.scatter import scatter
 from bench.site.text import attributes, text, title, wide
+from bench.tables.pages.nearer import NEARER, nearer_to_constant
 from bench.tables.pages.ranking import heading
 from bench.tables.pages.seeds import OTHER_SEEDS, other_seeds
 
@@ -31,6 +32,8 @@ def family_section(shown: Shown, opened: bool) -> str:
     more = f"<p>{shown.left_out:,} more rows are in <code>bench export</code>.</p>" if shown.left_out else ""
     lines = [f"<li>{text(f'{shown.names.plain(row)}: {said}')}" for row, said in other_seeds(shown.compared)]
     more += f"<p>{text(OTHER_SEEDS)}</p><ul>{''.join(lines)}</ul>" if lines else ""
+    lines = [f"<li>{text(f'{shown.names.plain(row)}: {said}')}" for row, said in nearer_to_constant(shown.compared)]
+    more += f"<p>{text(NEARER.format(metric=shown.metrics[0]))}</p><ul>{''.join(lines)}</ul>" if lines else ""
     return (
         f'<details class="family"{attributes(about)}{" open" if opened else ""}>\n'
         f"<summary><h2>{text(heading(family))}</h2></summary>\n"

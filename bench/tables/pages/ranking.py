@@ -16,6 +16,7 @@ from bench.tables.families import families_of
 from bench.tables.markdown import plain, table
 from bench.tables.names import Names
 from bench.tables.pages.beside import FLOOR, Beside, rows_beside, training_alone
+from bench.tables.pages.nearer import NEARER, nearer_to_constant
 from bench.tables.pages.seeds import OTHER_SEEDS, other_seeds
 from bench.tables.rows import ACCURACY, Row, mean_and_error, scale_of
 from bench.tables.stats.paired import FEWEST
@@ -113,7 +114,7 @@ def family_table(family: RankedFamily, names: Names) -> list[str]:
     lines = list(zip(*(cells[:MOST] for cells in columns.values()), strict=True))
     lines += [tuple(cells.get(head, "") for head in columns) for cells in _beside(family, names)]
     more += training_alone(compared)
-    more += _other_seeds(compared[:MOST], names)
+    more += _other_seeds(compared[:MOST], names) + _nearer(compared[:MOST], names)
     return [*table(list(columns), lines), "", *more, *_warning(rows, family.rule, names), *_used(rows, names)]
 
 
@@ -288,6 +289,12 @@ def _other_seeds(compared: Sequence[Compared], names: Names) -> list[str]:
     """A line for each row that has other seeds than its baseline."""
     lines = [f"- {names(row)}: {plain(said)}" for row, said in other_seeds(compared)]
     return [OTHER_SEEDS, "", *lines, ""] if lines else []
+
+
+def _nearer(compared: Sequence[Compared], names: Names) -> list[str]:
+    """A line for each row that may be better as it predicts one class more often."""
+    lines = [f"- {names(row)}: {plain(said)}" for row, said in nearer_to_constant(compared)]
+    return [NEARER.format(metric=plain(compared[0].row.ranked_by)), "", *lines, ""] if lines else []
 
 
 def _used(rows: Sequence[Row], names: Names) -> list[str]:
