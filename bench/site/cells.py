@@ -9,14 +9,14 @@ from bench.site.drawing import CLASSES, Scale
 from bench.site.intervals import axis, picture, shared_scale
 from bench.site.text import breakable, text, title
 from bench.tables.answers import SEEDS_ALONE
-from bench.tables.cells import change_of, costs_of, head_of, rank_of, wins_of
+from bench.tables.cells import change_of, costs_of, head_of, rank_of, value_of, wins_of
 from bench.tables.comparisons import cell as difference_and_p
 from bench.tables.conclusions import Compared, Verdict
 from bench.tables.names import Names
 from bench.tables.pages.beside import rows_beside
 from bench.tables.pages.front import SIGNS
 from bench.tables.pages.ranking import DEFAULT, MOST, RankedFamily, over_seeds, told_beside
-from bench.tables.rows import ACCURACY, MARKS, Row, mean_and_error, scale_of
+from bench.tables.rows import ACCURACY, MARKS, Row, scale_of
 from bench.tables.stats.paired import PairedDifference
 from bench.tables.wording import described
 
@@ -172,9 +172,10 @@ def _metric(shown: Shown, metric: str) -> Column:
     """The means of a metric, with the value of each seed."""
     unit, rule = shown.unit(metric), shown.family.rule
     values = [row.values(metric, rule) for row in shown.rows]
+    cells = [text(value_of(row, metric, rule)) if of else "" for row, of in zip(shown.rows, values, strict=True)]
     return Column(
         head_of(shown.compared, metric),
-        [text(mean_and_error(list(of_row.values()), unit)) if of_row else "" for of_row in values],
+        cells,
         [hint(of_row, unit) for of_row in values],
         about=described(shown.rows[0].first.about).get(metric_of(metric), ""),
     )
@@ -269,7 +270,7 @@ def cells_beside(shown: Shown, columns: Sequence[Column]) -> Iterator[tuple[str,
     for task, of_task in shown.family.of_tasks:
         if task not in shown.tasks:
             continue
-        for one in rows_beside(of_task, shown.family.rule):
+        for one in rows_beside(of_task, shown.family.rule, shown.names):
             cells = {"Task": breakable(task) or DEFAULT, "#": "–", "Method": f"<em>{text(one.name)}</em>"}
             cells |= {"Verdict": one.kind, "Seeds": str(one.seeds)}
             told = {}

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from bench.tables.conclusions import Verdict
+from bench.tables.conclusions import NOT_ABOVE, Verdict
 
 CLASSES = {
     Verdict.BASELINE: "baseline",
@@ -16,6 +16,7 @@ CLASSES = {
     Verdict.IDENTICAL: "same",
     Verdict.FEW: "few",
     Verdict.CONSTANT: "constant",
+    Verdict.BELOW: "constant below",
     Verdict.UNDEFINED: "undefined",
     Verdict.NONE: "none",
 }
@@ -90,7 +91,7 @@ def mark(x: float, y: float, verdict: Verdict, size: float = 4) -> str:
         return f"M{left} {top}H{right}L{number(x)} {bottom}z"
     if verdict in (Verdict.BASELINE, Verdict.OTHER):
         return f"M{left} {number(y)}L{number(x)} {top}L{right} {number(y)}L{number(x)} {bottom}z"
-    if verdict is Verdict.CONSTANT:
+    if verdict in NOT_ABOVE:
         side = size * 0.8
         return f"M{number(x - side)} {number(y - side)}h{number(2 * side)}v{number(2 * side)}h{number(-2 * side)}z"
     radius, across = number(size * 0.85), number(size * 1.7)

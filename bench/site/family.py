@@ -7,7 +7,9 @@ from bench.site.cells import ABOUT_HEADS, Column, Shown, cells_beside, columns_o
 from bench.site.drawing import CLASSES
 from bench.site.scatter import scatter
 from bench.site.text import attributes, text, title, wide
+from bench.tables.pages.nearer import NEARER, nearer_to_constant
 from bench.tables.pages.ranking import heading
+from bench.tables.pages.seeds import OTHER_SEEDS, other_seeds
 
 UNTITLED = {True: "methods", False: "methods with their options"}
 """What the family without a title is called, where it is the question that the protocol asks and where it is not."""
@@ -28,6 +30,10 @@ def family_section(shown: Shown, opened: bool) -> str:
     family = shown.family
     about = {"data-family": family.title or UNTITLED[family.main], "data-rule": rule_name(family.rule)}
     more = f"<p>{shown.left_out:,} more rows are in <code>bench export</code>.</p>" if shown.left_out else ""
+    lines = [f"<li>{text(f'{shown.names.plain(row)}: {said}')}" for row, said in other_seeds(shown.compared)]
+    more += f"<p>{text(OTHER_SEEDS)}</p><ul>{''.join(lines)}</ul>" if lines else ""
+    lines = [f"<li>{text(f'{shown.names.plain(row)}: {said}')}" for row, said in nearer_to_constant(shown.compared)]
+    more += f"<p>{text(NEARER.format(metric=shown.metrics[0]))}</p><ul>{''.join(lines)}</ul>" if lines else ""
     return (
         f'<details class="family"{attributes(about)}{" open" if opened else ""}>\n'
         f"<summary><h2>{text(heading(family))}</h2></summary>\n"

@@ -15,7 +15,7 @@ from bench.site.text import attributes, text
 from bench.tables.conclusions import Compared
 from bench.tables.pages.cards import TITLE, between, by_problem, words_of
 from bench.tables.pages.front import CELLS, LEGEND, UNTOLD, marked, median_cost, tally, task_title
-from bench.tables.summary import PageSummary, mean_of, name_of
+from bench.tables.summary import PageSummary, mean_of, name_of, told_together
 from bench.tables.wording import capital
 
 MATRIX = "Methods by tasks"
@@ -153,7 +153,7 @@ def _cell(one: Compared | None, task: Task, method: str) -> str:
         about |= {"class": "n unfit", "title": "cannot be applied"} if unfit else {}
         return f"<td{attributes(about)}></td>"
     told = str(one.verdict)
-    shown = marked(one.verdict, mean_of(one.difference), one.row.unit(one.row.ranked_by))
+    shown = marked(told_together(one.verdict), mean_of(one.difference), one.row.unit(one.row.ranked_by))
     address = f"{task.source.address}#r{one.row.first.key}"
     about |= {"class": f"n mark {CLASSES[one.verdict]}", "title": f"{method} on {task.title}: {told}"}
     return f'<td{attributes(about)}><a href="{text(address)}">{text(shown)}</a></td>'

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from bench.records.run import rule_name
 from bench.records.selections import TEST
 from bench.tables.comparisons import CONCLUSIVE, overlap_of
-from bench.tables.conclusions import Compared, Verdict
+from bench.tables.conclusions import NOT_ABOVE, Compared, Verdict
 from bench.tables.context import constant_class, floors
 from bench.tables.markdown import plain
 from bench.tables.names import Names
@@ -24,6 +24,11 @@ NAMED = 6
 """So many methods are named of each verdict."""
 SHARED = "All seeds share one test set, so the errors are those of training alone."
 BOTH = "All seeds share one test set: intervals have the error of its {samples} samples beside that of the seeds."
+FEW_SEEDS = (
+    "All seeds share one test set. Few seeds make intervals over them alone so wide that the error of its {samples} "
+    "samples gives no wider ones: these intervals are those over the seeds alone."
+)
+NOT_WIDER = f" Where `{SEEDS_ALONE}` has the same interval, that over the seeds alone is the wider one."
 SOME = f" Where `{SEEDS_ALONE}` is empty, the records do not tell the error of the samples, and it is left out."
 DRAWN = "Each seed draws its test data anew from one pool"
 UNKNOWN = "The records do not say whether the seeds share their test data, so it is assumed that each draws its own"
@@ -46,6 +51,7 @@ TOLD = {
         "is not shown to be more accurate than a constant prediction",
         "are not shown to be more accurate than a constant prediction",
     ),
+    Verdict.BELOW: ("is less accurate than a constant prediction", "are less accurate than a constant prediction"),
     Verdict.UNDEFINED: ("has undefined values", "have undefined values"),
 }
 
@@ -145,7 +151,7 @@ def _headline(tested: Sequence[Compared], names: Names, told: bool = False) -> s
     better = [one for one in tested if one.verdict is (Verdict.OTHER if higher is None else Verdict.BETTER)]
     count = {0: "none", len(tested): "all"}.get(len(better), f"{len(better)}")
     verb = does if len(better) > 1 else f"{does}s"
-    constant = any(one.verdict is Verdict.CONSTANT for one in tested)
+    constant = any(one.verdict in NOT_ABOVE for one in tested)
     but = " and is more accurate than a constant prediction" if constant and not better else ""
     which = f": {_names(better, names)}" if better else ""
     return f"Of {len(tested)} methods, {count} {verb} {what}{but}{which}."
@@ -257,7 +263,10 @@ def _drawn(row: Row, rule: str, tested: Sequence[Compared]) -> str:
     told = [one.difference for one in tested if one.difference and not math.isnan(one.difference.low)]
     if any(difference.test_se for difference in told):
         lacking = any(not (difference.test_se or difference.identical) for difference in told)
-        return BOTH.format(samples=f"{row.first.data.sizes.get(TEST, 0):,}") + (SOME if lacking else "")
+        known = [difference for difference in told if difference.test_se]
+        wider = [difference.wider_by_samples for difference in known]
+        said = (BOTH if all(wider) else BOTH + NOT_WIDER) if any(wider) else FEW_SEEDS
+        return said.format(samples=f"{row.first.data.sizes.get(TEST, 0):,}") + (SOME if lacking else "")
     if seeds < 2 or not overlap:
         others = max((overlap_of(one.row) for one in tested), default=0.0)
         if seeds > 1 and others:

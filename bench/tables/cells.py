@@ -4,7 +4,12 @@ import math
 from collections.abc import Sequence
 
 from bench.tables.conclusions import Compared, Verdict
+from bench.tables.context import own_floor
+from bench.tables.rows import Row, mean_and_error, scale_of
+from bench.tables.stats.means import mean_se
 
+OWN_FLOOR_MARK = "(≤ "
+"""What the noise floor of a row begins with, behind a value that is not above it."""
 ARROWS = {True: " ↑", False: " ↓", None: ""}
 """The sign of the better direction of a metric."""
 
@@ -19,6 +24,20 @@ def head_of(compared: Sequence[Compared], metric: str) -> str:
     unit = compared[0].row.unit(metric)
     better = {name: up for one in compared for name, up in one.row.first.about.higher_is_better.items()}
     return metric + ("" if unit == "%" else f" ({unit})") + ARROWS[better[metric]]
+
+
+def value_of(row: Row, metric: str, rule: str) -> str:
+    """Mean and standard error of a metric, and behind them the row's own noise floor where the mean is not above it.
+
+    Args:
+        row: the row.
+        metric: its name.
+        rule: the selection rule of the epoch.
+    """
+    values, unit = list(row.values(metric, rule).values()), row.unit(metric)
+    floor = own_floor(row, metric, rule)
+    alike = f" {OWN_FLOOR_MARK}{scale_of(unit) * floor:.2f})" if values and mean_se(values)[0] <= floor else ""
+    return mean_and_error(values, unit) + alike
 
 
 def rank_of(one: Compared) -> str:

@@ -40,11 +40,14 @@ class Verdict(StrEnum):
     IDENTICAL = "identical to the baseline"
     FEW = "too few seeds"
     CONSTANT = "≈ constant"
+    BELOW = "< constant"
     UNDEFINED = "undefined"
     NONE = ""
 
 
-UNRANKED = (Verdict.CONSTANT, Verdict.UNDEFINED)
+NOT_ABOVE = (Verdict.CONSTANT, Verdict.BELOW)
+"""The verdicts of rows that are not shown to be more accurate than a constant prediction."""
+UNRANKED = (*NOT_ABOVE, Verdict.UNDEFINED)
 
 
 @dataclass(frozen=True)
@@ -170,17 +173,27 @@ def near_constant(above: PairedDifference | None) -> bool:
     return above.mean <= 0 or above.low <= 0  # of too few seeds to have an interval the mean decides
 
 
+def below_constant(above: PairedDifference | None) -> bool:
+    """Whether a row is shown to be less accurate than the constant prediction.
+
+    Args:
+        above: its accuracy minus that of the constant prediction; None where that is not known.
+    """
+    return above is not None and above.high < 0
+
+
 def _verdict(one: Compared, p: float) -> Verdict:
     """What follows from a difference and its adjusted p."""
     difference = one.difference
+    of_constant = Verdict.BELOW if below_constant(one.constant) else Verdict.CONSTANT
     if difference is None:
-        return Verdict.CONSTANT if one.verdict is Verdict.NONE and near_constant(one.constant) else one.verdict
+        return of_constant if one.verdict is Verdict.NONE and near_constant(one.constant) else one.verdict
     if difference.n and math.isnan(difference.mean):
         return Verdict.UNDEFINED
     if difference.identical and _trains_alike(one):
         return Verdict.IDENTICAL
     if near_constant(one.constant):
-        return Verdict.CONSTANT
+        return of_constant
     if difference.n < CONCLUSIVE:
         return Verdict.FEW
     if math.isnan(p) or p >= SIGNIFICANT:

@@ -12,6 +12,7 @@ from bench.columns.run import Run
 from bench.columns.table import Columns
 from bench.records.selections import decoded
 from bench.tables.rows import ACCURACY, Row
+from bench.tables.stats.means import mean_se
 
 MOST_NAMED = 2
 """So many classes are named at the most."""
@@ -62,6 +63,23 @@ def floors(row: Row, metric: str) -> list[float]:
     """
     known = (told.get("floor", {}).get(metric) for _, told in _told(row))
     return [floor for floor in known if floor is not None]
+
+
+def own_floor(row: Row, metric: str, rule: str) -> float:
+    """What a metric of disparity would be on average by chance alone, were all groups alike at the rate of the row's
+    own models.
+
+    Args:
+        row: the row.
+        metric: its name.
+        rule: the selection rule of the epoch.
+
+    Returns:
+        NaN for another metric, for another rule than that which the task is concluded by, and where the record of a
+        seed does not say it.
+    """
+    known = floors(row, metric) if rule == row.first.about.rule else []
+    return mean_se(known)[0] if known and len(known) == len(row.values(metric, rule)) else math.nan
 
 
 def oracle_values(row: Row) -> dict[int, float]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from bench.tables.conclusions import Compared
+from bench.tables.conclusions import NOT_ABOVE, Compared, Verdict
 from bench.tables.rows import Row
 from bench.tables.stats.paired import PairedDifference
 
@@ -19,7 +19,8 @@ class RowSummary:
     Attributes:
         name: the method with its options, and what differs from the recipe.
         method: its name.
-        verdict: one of `Verdict`.
+        verdict: one of `Verdict`, `CONSTANT` for all rows that are not shown to be more accurate than a constant: the
+            matrix has one sign for them.
         difference: in the metric that ranks; None where it is not defined.
         accuracy: the difference in accuracy; None where it is not defined.
         cost: the training time relative to the baseline's; None where it is not known.
@@ -132,7 +133,7 @@ def row_summary(one: Compared) -> RowSummary:
     return RowSummary(
         name_of(one.row),
         one.row.first.spec.method,
-        one.verdict.value,
+        told_together(one.verdict).value,
         mean_of(one.difference),
         mean_of(one.accuracy),
         one.cost,
@@ -141,6 +142,15 @@ def row_summary(one: Compared) -> RowSummary:
         one.baseline.first.key if one.baseline else "",
         {str(seed): values[seed] for seed in sorted(values)},
     )
+
+
+def told_together(verdict: Verdict) -> Verdict:
+    """The verdict that the matrix of the front page has a sign for.
+
+    Args:
+        verdict: that of a row.
+    """
+    return Verdict.CONSTANT if verdict in NOT_ABOVE else verdict
 
 
 def name_of(row: Row) -> str:

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from base64 import b64decode
+from dataclasses import replace
 from shutil import rmtree
 from types import SimpleNamespace
 
@@ -41,6 +42,14 @@ def row_of(make_result, arrays: dict[str, np.ndarray] | None = None, pictures=No
     """The only row of the page of a record of four test samples."""
     record = predicted(make_result, arrays=arrays or {}, **fields)
     return read(site([record], pictures)[PAGE]).one("details", kind="row")
+
+
+def test_a_row_tells_its_own_noise_floors(make_result):
+    record = predicted(make_result, arrays={})
+    told = replace(record, selected=replace(record.selected, floor={"tprd": 0.0875}))
+    paragraphs = [one.text for one in read(site([told])[PAGE]).one("details", kind="row").all("p")]
+    assert "By chance alone, were all groups alike at the rate of this row: tprd 8.75 %" in paragraphs
+    assert not any("groups alike" in one.text for one in row_of(make_result).all("p"))
 
 
 def samples_of(row: Element) -> dict[str, list[list[str]]]:

@@ -9,9 +9,12 @@ import scipy.stats
 from bench.columns.table import columns_of
 from bench.records.run import LAST, RunResult
 from bench.tables.comparisons import overlap_of
-from bench.tables.conclusions import MOST_RANKED, Compared, Verdict, conclude, near_constant
+from bench.tables.conclusions import MOST_RANKED, Compared, Verdict, below_constant, conclude, near_constant
+from bench.tables.pages import leaderboard
+from bench.tables.pages.exported import latex, rows_frame
 from bench.tables.rows import rows_of
 from bench.tables.stats.paired import PairedDifference
+from tests.site.read import read, site
 
 Make = Callable[..., RunResult]
 SPREAD = [-0.02, -0.01, 0.0, 0.01, 0.02]
@@ -175,7 +178,9 @@ def test_without_sizes_no_overlap_is_known(make_result: Make) -> None:
     [
         ([0.9] * 5, Verdict.BETTER),
         ([0.6] * 5, Verdict.CONSTANT),
-        ([0.5] * 5, Verdict.CONSTANT),
+        ([0.5] * 5, Verdict.BELOW),
+        (around(0.575), Verdict.BELOW),
+        (around(0.595), Verdict.CONSTANT),  # below it in the mean, but not by its interval of 0.02
         (around(0.605), Verdict.CONSTANT),  # above it in the mean, but not by its interval of 0.02
         (around(0.625), Verdict.BETTER),
     ],
@@ -188,7 +193,7 @@ def test_a_row_that_is_no_more_accurate_than_a_constant_is_not_ranked(make_resul
         *runs(make_result, "b", around(0.2, order=CROSSED), data=data),
     ]
     found = compared(results)
-    constant = verdict is Verdict.CONSTANT
+    constant = verdict is not Verdict.BETTER
     assert found["a"].verdict is verdict
     assert found["a"].ranks == (None if constant else (1, 1))
     assert list(found) == (["b", "erm", "a"] if constant else ["a", "b", "erm"])
@@ -219,14 +224,38 @@ def test_nor_is_the_baseline_or_a_row_without_one(make_result: Make) -> None:
 
 
 @pytest.mark.parametrize(
-    ("mean", "low", "near"),
+    ("mean", "half", "near", "below"),
     [
-        *((0.1, 0.05, False), (0.1, 0.0, True), (0.1, -0.1, True), (-0.1, -0.2, True)),
-        *((0.1, math.nan, False), (0.0, math.nan, True), (math.nan, math.nan, False)),
+        *((0.1, 0.05, False, False), (0.1, 0.1, True, False), (0.1, 0.2, True, False), (-0.1, 0.2, True, False)),
+        *((-0.1, 0.1, True, False), (-0.1, 0.05, True, True), (-0.1, math.nan, True, False)),
+        *((0.1, math.nan, False, False), (0.0, math.nan, True, False), (math.nan, math.nan, False, False)),
     ],
 )
-def test_near_a_constant(mean: float, low: float, near: bool) -> None:
-    assert near_constant(PairedDifference(mean, low, math.nan, math.nan, 5)) == near
+def test_near_and_below_a_constant(mean: float, half: float, near: bool, below: bool) -> None:
+    above = PairedDifference(mean, mean - half, mean + half, math.nan, 5)
+    assert near_constant(above) == near and below_constant(above) == below
+
+
+def test_a_row_below_a_constant_is_told_so_everywhere(make_result: Make) -> None:
+    data = FIXED | {"counts": COUNTS}
+    erm = runs(make_result, "erm", [0.5] * 5, data=data)
+    results = [*erm, *runs(make_result, "a", around(0.1), around(0.5), data=data)]
+    results += runs(make_result, "b", around(0.2, order=CROSSED), around(0.6), data=data)
+    (page,) = leaderboard.render(columns_of(results)).values()
+    assert "1 is less accurate than a constant prediction (a)" in page.text
+    assert "1 is not shown to be more accurate than a constant prediction (b)" in page.text
+    (row,) = [line for line in page.text.splitlines() if line.startswith("| – | a |")]
+    assert "| < constant |" in row and "&lt; a<" in page.picture
+    frame = rows_frame(columns_of(results))
+    assert set(frame[frame["method"] == "a"]["verdict"]) == {"< constant", ""}
+    assert "$<$ constant" in latex(columns_of(results))
+    html = next(text for name, text in site(results).items() if name.startswith("html/class_fairness"))
+    marks = {mark.about["class"]: mark.text for mark in read(html).all("span") if "mark" in mark.about.get("class", "")}
+    assert marks["mark constant below"] == "< constant" and marks["mark constant"] == "≈ constant"
+    assert {row.name: row.verdict for row in page.summary.tasks[0].rows if row.name != "erm"} == {
+        "a": Verdict.CONSTANT,  # the matrix has one sign for both
+        "b": Verdict.CONSTANT,
+    }
 
 
 def test_of_an_unknown_constant_nothing_is_near() -> None:

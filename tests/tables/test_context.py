@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from statistics import mean
 
 import numpy as np
 import pytest
@@ -11,10 +12,13 @@ import scipy.stats
 from bench.columns.table import columns_of
 from bench.records.run import LAST, RunResult, best_val
 from bench.records.selections import RESAMPLES, encoded
-from bench.tables.comparisons import difference_of, error_of_samples, rules_of
+from bench.tables.answers import BOTH, FEW_SEEDS, NOT_WIDER
+from bench.tables.comparisons import baselines_of, difference_of, error_of_samples, ranked, rules_of
 from bench.tables.conclusions import Verdict, conclude
-from bench.tables.context import constant_class, constant_values, floors, oracle_values
-from bench.tables.pages.beside import ALIKE, TRAINING_ALONE, rows_beside
+from bench.tables.context import constant_class, constant_values, floors, oracle_values, own_floor
+from bench.tables.pages.beside import ALIKE, FLOOR, TRAINING_ALONE, rows_beside
+from bench.tables.pages.exported import rows_frame
+from bench.tables.pages.ranking import OWN_FLOOR
 from bench.tables.rows import Row, rows_of
 from bench.tables.stats.equivalence import equivalence_p, is_equivalent
 from tests.tables.pages import render
@@ -130,6 +134,31 @@ def test_the_page_shows_both_intervals_and_says_what_they_are_of(make_result: Ma
     assert f"| [{100 * found.seeds_low:+.2f}, {100 * found.seeds_high:+.2f}] |" in text
 
 
+@pytest.mark.parametrize(
+    ("seeds", "scales", "said"),
+    [
+        (5, {"ours": 0.03, "more": 0.03}, [True, False, False]),
+        (3, {"ours": 1e-4, "more": 1e-4}, [False, False, True]),  # t of 2 degrees of freedom: 4.30 errors
+        (3, {"ours": 1e-4, "more": 0.03}, [True, True, False]),
+    ],
+)
+def test_the_page_says_which_error_its_intervals_have(make_result: Make, seeds, scales, said) -> None:
+    generator = np.random.default_rng(0)
+    results = runs(make_result, "erm", ERM[:seeds], [{"tprd": np.zeros(RESAMPLES, np.float16)}] * seeds)
+    for method, scale in scales.items():
+        drawn = [{"tprd": generator.normal(scale=scale, size=RESAMPLES).astype(np.float16)}] * seeds
+        results += runs(make_result, method, OURS[:seeds], drawn)
+    found = rows(results)
+    for method, scale in scales.items():
+        both = difference_of(found[method], found["erm"], "tprd", LAST)
+        differences = np.subtract(OURS[:seeds], ERM[:seeds])
+        half = scipy.stats.t.ppf(0.975, seeds - 1) * scipy.stats.sem(differences)
+        assert (both.high - both.low > 2 * half + 1e-6) == both.wider_by_samples == (scale > 0.01)
+    (text,) = render(results).values()
+    told = [BOTH, NOT_WIDER, FEW_SEEDS]
+    assert [one.format(samples="400") in text for one in told] == said
+
+
 def test_the_rows_of_a_page_stand_beside_a_constant_and_the_noise_floor(make_result: Make) -> None:
     data = FIXED | {"counts": {"train": [[30, 70]], "test": [[160, 240]]}, "constant": {"tprd": 0.0, "accuracy": 0.6}}
     results = [
@@ -225,6 +254,71 @@ def test_the_noise_floor_is_of_the_seeds_that_tell_it(make_result: Make) -> None
     results = [beside(results[0], floor={"tprd": 0.03}), *results[1:]]
     (told,) = [one for one in rows_beside(conclude(list(rows(results).values()), LAST), LAST) if one.name == ALIKE]
     assert told.seeds == 1
+
+
+def floors_beside(results: Sequence[RunResult], labels: Sequence[str]) -> dict[str, float]:
+    """The noise floors beside a family of these rows, whose baselines may be in another one."""
+    found = rows_of(columns_of(results))
+    baselines = dict(zip(ranked(found, LAST), baselines_of(ranked(found, LAST)), strict=True))
+    compared = conclude([row for row in found if row.name in labels], LAST, baselines)
+    return {one.name: mean(one.values["tprd"]) for one in rows_beside(compared, LAST) if one.kind == FLOOR}
+
+
+def test_the_noise_floor_is_that_of_the_baseline_also_where_it_is_in_another_table(make_result: Make) -> None:
+    options = {"first": {"lr": 1.0}, "second": {"lr": 2.0}}
+    results = [beside(one, floor={"tprd": 0.07}) for one in runs(make_result, "erm", ERM)]
+    for floor, of in zip((0.002, 0.05), options.values(), strict=True):
+        results += [beside(one, floor={"tprd": floor}) for one in runs(make_result, "forml", OURS, options=of)]
+    assert floors_beside(results, ["forml[lr=1]", "forml[lr=2]"]) == {ALIKE: pytest.approx(0.07)}
+
+
+def test_each_of_several_baselines_has_its_noise_floor(make_result: Make) -> None:
+    results = []
+    for floor, hidden in ((0.3, 4), (0.1, 32)):
+        of = {"off_recipe": ["model"], "model_options": {"hidden": hidden}}
+        results += [beside(one, floor={"tprd": floor}) for one in runs(make_result, "erm", ERM, **of)]
+        results += [beside(one, floor={"tprd": 0.0}) for one in runs(make_result, "forml", OURS, **of)]
+    names = [row.name for row in rows_of(columns_of(results))]
+    told = floors_beside(results, names)
+    assert sorted(told.values()) == pytest.approx([0.1, 0.3])
+    assert all(name.startswith(f"{ALIKE} at the rate of erm (") for name in told)
+    of_one = [name for name in names if "4" in name]
+    assert floors_beside(results, of_one) == {ALIKE: pytest.approx(0.3)}
+
+
+def test_without_a_baseline_there_is_no_noise_floor(make_result: Make) -> None:
+    results = [beside(one, floor={"tprd": 0.07}) for one in runs(make_result, "forml", OURS)]
+    assert floors_beside(results, ["forml"]) == {}
+
+
+def test_a_value_that_is_not_above_the_floor_of_its_own_row_has_it_behind(make_result: Make) -> None:
+    """The floor of another row says nothing of it: at 20 % of errors chance alone makes larger gaps than at 1 %."""
+    values = {"erm": (ERM, 0.05), "high": ([0.15, 0.17, 0.16, 0.14, 0.18], 0.161), "low": (OURS, 0.089)}
+    results = [
+        beside(one, floor={"tprd": floor})
+        for method, (of, floor) in values.items()
+        for one in runs(make_result, method, of)
+    ]
+    (text,) = render(results).values()
+    lines = [line.split(" | ") for line in text.partition("<details>")[0].splitlines()]
+    assert {line[1]: line[2] for line in lines if line[1:] and line[1] in values} == {
+        "erm": "11.00 ± 0.71",
+        "high": "16.00 ± 0.71 (≤ 16.10)",
+        "low": "9.00 ± 0.71",
+    }
+    assert OWN_FLOOR in text
+    frame = rows_frame(columns_of(results))
+    of_tprd = frame[frame["metric"] == "tprd"].set_index("method")["floor"]
+    assert of_tprd.to_dict() == pytest.approx({"erm": 0.05, "high": 0.161, "low": 0.089})
+    assert frame[frame["metric"] == "accuracy"]["floor"].isna().all()
+
+
+@pytest.mark.parametrize(("of_seeds", "rule"), [(4, LAST), (5, best_val("accuracy"))])
+def test_a_floor_is_told_of_all_seeds_and_under_one_rule_alone(make_result: Make, of_seeds: int, rule: str) -> None:
+    results = runs(make_result, "erm", ERM)
+    results = [beside(one, floor={"tprd": 0.9}) for one in results[:of_seeds]] + results[of_seeds:]
+    (row,) = rows(results).values()
+    assert math.isnan(own_floor(row, "tprd", rule))
 
 
 def test_a_rule_without_drawn_test_sets_says_what_its_intervals_lack(make_result: Make) -> None:

@@ -21,6 +21,7 @@ from bench.site.rows.samples import samples
 from bench.site.text import breakable, place, table, text
 from bench.store.beside import sidecar_of_file
 from bench.store.weighted import Weights
+from bench.tables.context import own_floor
 from bench.tables.names import Names
 from bench.tables.rows import Row, scale_of
 from bench.tables.wording import listed
@@ -87,7 +88,7 @@ def _beside(run: Run) -> Sidecar:
 
 
 def _made(row: Row) -> Iterator[str]:
-    """The command and the options."""
+    """The command, the options and the noise floors."""
     yield f'<p><code class="command">{text(row.command)}</code></p>'
     spec = row.first.spec
     changed = [f"{name}={show(value)}" for name, value in spec.changed.items()]
@@ -98,6 +99,10 @@ def _made(row: Row) -> Iterator[str]:
     if used := row.first.about.used:
         told = "; ".join(f"{name}: {value}" for name, value in used.items())
         yield f"<p><b>Trained with something else than the recipe says:</b> {text(told)}</p>"
+    floors = {metric: own_floor(row, metric, row.first.about.rule) for metric in row.first.about.metrics}
+    if known := {metric: floor for metric, floor in floors.items() if not math.isnan(floor)}:
+        told = ", ".join(f"{name} {_value(floor, row.unit(name))} {row.unit(name)}" for name, floor in known.items())
+        yield f"<p><b>By chance alone, were all groups alike at the rate of this row:</b> {text(told)}</p>"
 
 
 def _seeds(row: Row, rules: Sequence[str]) -> str:

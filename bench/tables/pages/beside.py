@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from bench.tables.conclusions import Compared, Verdict
 from bench.tables.context import constant_class, constant_values, floors
+from bench.tables.names import Names
 from bench.tables.rows import Row
 
 CONSTANT = "constant"
@@ -34,12 +35,15 @@ class Beside:
     seeds: int
 
 
-def rows_beside(of_task: Sequence[Compared], rule: str) -> Iterator[Beside]:
+def rows_beside(of_task: Sequence[Compared], rule: str, names: Names | None = None) -> Iterator[Beside]:
     """The best constant prediction, and what disparities are by chance alone, as far as the records say it.
 
+    Disparities have one noise floor for each baseline that the rows are compared with, which need not be in the table.
+
     Args:
-        of_task: the rows of one task.
+        of_task: the rows of one task and family.
         rule: the selection rule.
+        names: of the rows, for the floors of several baselines; None for their whole names.
     """
     metrics = list(dict.fromkeys(metric for one in of_task for metric in one.row.first.about.metrics))
     classes = {name for one in of_task for name, _ in one.row.constant_prediction.values()}
@@ -48,13 +52,12 @@ def rows_beside(of_task: Sequence[Compared], rule: str) -> Iterator[Beside]:
     if classes and known:
         name = f"always {constant_class(classes)}"
         yield Beside(name, CONSTANT, known, max(map(len, known.values())))
-    for row in _baselines_first(of_task):
-        of_chance = {metric: floors(row, metric) for metric in metrics if rule == row.first.about.rule}
-        if any(of_chance.values()):
-            yield Beside(
-                ALIKE, FLOOR, {metric: of for metric, of in of_chance.items() if of}, max(map(len, of_chance.values()))
-            )
-            return
+    baselines = [row for row in _baselines(of_task) if rule == row.first.about.rule]
+    for row in baselines:
+        of_chance = {metric: of for metric in metrics if (of := floors(row, metric))}
+        if of_chance:
+            name = ALIKE if len(baselines) == 1 else f"{ALIKE} at the rate of {(names or Names()).plain(row)}"
+            yield Beside(name, FLOOR, of_chance, max(map(len, of_chance.values())))
 
 
 def _of_constant(of_task: Sequence[Compared], metric: str) -> list[float]:
@@ -64,8 +67,10 @@ def _of_constant(of_task: Sequence[Compared], metric: str) -> list[float]:
     return list(values.values())
 
 
-def _baselines_first(of_task: Sequence[Compared]) -> list[Row]:
-    return [one.row for one in sorted(of_task, key=lambda one: one.verdict is not Verdict.BASELINE)]
+def _baselines(of_task: Sequence[Compared]) -> list[Row]:
+    """What the rows of a family are compared with, in the order of the table."""
+    told = (one.row if one.verdict is Verdict.BASELINE else one.baseline for one in of_task)
+    return list(dict.fromkeys(row for row in told if row))
 
 
 def training_alone(compared: Sequence[Compared]) -> list[str]:

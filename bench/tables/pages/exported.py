@@ -8,6 +8,7 @@ from bench.columns.table import Columns
 from bench.records.run import rule_name
 from bench.tables.comparisons import difference_of
 from bench.tables.conclusions import Compared
+from bench.tables.context import own_floor
 from bench.tables.names import Names
 from bench.tables.pages.ranking import RankedFamily, by_task, ranked_families
 from bench.tables.rows import mean_and_error, rows_of, scale_of
@@ -34,6 +35,7 @@ NAMES = (
         "rank_low",
         "rank_high",
         "cost",
+        "floor",
     ),
 )
 ESCAPED = {
@@ -43,6 +45,8 @@ ESCAPED = {
     "^": r"\textasciicircum{}",
     "±": r"$\pm$",
     "≈": r"$\approx$",
+    "<": "$<$",
+    ">": "$>$",
     "‡": r"$\ddagger$",
     "§": r"\S{}",
 }
@@ -59,7 +63,8 @@ def rows_frame(tasks: Iterable[Columns]) -> "pd.DataFrame":
         The table. Values and differences are fractions where the unit is `%`. `p`, `verdict` and the ranks are those of
         the metric that ranks, after Holm's correction for the family; the intervals of other metrics hold for
         themselves alone. `seeds_low` and `seeds_high` are the interval over the seeds alone, where the samples of a
-        test set that all seeds share make the other one wider.
+        test set that all seeds share make the other one wider. `floor` is what a disparity would be on average by
+        chance alone, were all groups alike at the row's own rate, under the rule that the task is concluded by.
     """
     import pandas as pd
 
@@ -94,11 +99,12 @@ def _values(one: Compared, metric: str) -> tuple[Any, ...]:
     mean, se = mean_se(list(values.values()))
     ranks = metric == one.row.ranked_by
     difference = _difference(one, metric)
-    told = ("mean", "low", "high", "seeds_low", "seeds_high")
-    ends = [getattr(difference, name) if difference else math.nan for name in told]
+    of_difference = ("mean", "low", "high", "seeds_low", "seeds_high")
+    ends = [getattr(difference, name) if difference else math.nan for name in of_difference]
     judged = (one.p, one.verdict.value, *(one.ranks or (None, None))) if ranks else (math.nan, "", None, None)
     baseline = one.baseline.name if one.baseline else ""
-    return mean, math.nan if se is None else se, len(values), baseline, *ends, *judged, one.cost
+    told = one.cost, own_floor(one.row, metric, one.rule)
+    return mean, math.nan if se is None else se, len(values), baseline, *ends, *judged, *told
 
 
 def _difference(one: Compared, metric: str) -> PairedDifference | None:

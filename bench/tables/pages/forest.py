@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 
-from bench.tables.conclusions import Compared, Verdict
+from bench.tables.conclusions import NOT_ABOVE, Compared, Verdict
 from bench.tables.names import Names
 from bench.tables.pages.drawing import (
     BLACK,
@@ -28,7 +28,10 @@ LEFT, WIDTH, GAP, LINE, TOP = 300, 250, 40, 20, 46
 """Pixels: of the names, of each of the two scales, between these, of each row, and above the first."""
 COLOURS = {Verdict.BETTER: BLUE, Verdict.WORSE: ORANGE, Verdict.OTHER: BLUE}
 """Of rows that are separated from their baseline."""
-MARKS = {Verdict.BETTER: "▲", Verdict.WORSE: "▼", Verdict.OTHER: "◆", Verdict.CONSTANT: "≈", Verdict.FEW: "?"}
+MARKS = {
+    **{Verdict.BETTER: "▲", Verdict.WORSE: "▼", Verdict.OTHER: "◆"},
+    **{Verdict.CONSTANT: "≈", Verdict.BELOW: "<", Verdict.FEW: "?"},
+}
 """What stands beside a name, so that no colour is needed to read the picture."""
 
 
@@ -97,7 +100,7 @@ def _scale(
         colour = COLOURS.get(verdict, GREY)
         if not math.isnan(one.low):
             lines.append(line((place_of(scale * one.low), y), (place_of(scale * one.high), y), colour, 2))
-        fill = "#ffffff" if verdict is Verdict.CONSTANT else colour
+        fill = "#ffffff" if verdict in NOT_ABOVE else colour
         x = place_of(scale * one.mean)
         lines.append(dot(x, y, fill, colour))
     return lines

@@ -9,13 +9,15 @@ from operator import itemgetter
 from bench.records.run import rule_name
 from bench.records.selections import RESAMPLES
 from bench.tables.answers import SEEDS_ALONE
-from bench.tables.cells import change_of, costs_of, head_of, rank_of, wins_of
+from bench.tables.cells import OWN_FLOOR_MARK, change_of, costs_of, head_of, rank_of, value_of, wins_of
 from bench.tables.comparisons import CONCLUSIVE, baselines_of, cell, ranked, rules_of
 from bench.tables.conclusions import MOST_RANKED, Compared, Verdict, conclude
 from bench.tables.families import families_of
 from bench.tables.markdown import plain, table
 from bench.tables.names import Names
 from bench.tables.pages.beside import FLOOR, Beside, rows_beside, training_alone
+from bench.tables.pages.nearer import NEARER, nearer_to_constant
+from bench.tables.pages.seeds import OTHER_SEEDS, other_seeds
 from bench.tables.rows import ACCURACY, Row, mean_and_error, scale_of
 from bench.tables.stats.paired import FEWEST
 from bench.tables.wording import capital
@@ -110,8 +112,9 @@ def family_table(family: RankedFamily, names: Names) -> list[str]:
     left = len(compared) - MOST
     more = [f"{left:,} more {'row is' if left == 1 else 'rows are'} in `bench export`.", ""] if left > 0 else []
     lines = list(zip(*(cells[:MOST] for cells in columns.values()), strict=True))
-    lines += [tuple(cells.get(head, "") for head in columns) for cells in _beside(family)]
+    lines += [tuple(cells.get(head, "") for head in columns) for cells in _beside(family, names)]
     more += training_alone(compared)
+    more += _other_seeds(compared[:MOST], names) + _nearer(compared[:MOST], names)
     return [*table(list(columns), lines), "", *more, *_warning(rows, family.rule, names), *_used(rows, names)]
 
 
@@ -124,8 +127,7 @@ def _columns(family: RankedFamily, names: Names) -> Iterator[tuple[str, list[str
     units = {metric: next((row.unit(metric) for row in rows), "%") for metric in (first, *others)}
 
     def values(metric: str) -> tuple[str, list[str]]:
-        cells = [mean_and_error(list(row.values(metric, rule).values()), units[metric]) for row in rows]
-        return plain(head_of(compared, metric)), cells
+        return plain(head_of(compared, metric)), [value_of(row, metric, rule) for row in rows]
 
     tasks = [task for task, of_task in family.of_tasks for _ in of_task]
     if any(tasks):
@@ -147,10 +149,10 @@ def _columns(family: RankedFamily, names: Names) -> Iterator[tuple[str, list[str
     yield "Val", ["yes" if row.uses_val else "no" for row in rows]
 
 
-def _beside(family: RankedFamily) -> Iterator[dict[str, str]]:
+def _beside(family: RankedFamily, names: Names) -> Iterator[dict[str, str]]:
     """The cells of what the rows of each task stand beside, by the head of their column."""
     for task, of_task in family.of_tasks:
-        for one in rows_beside(of_task, family.rule):
+        for one in rows_beside(of_task, family.rule, names):
             cells = {"Task": plain(task) or DEFAULT, "#": "–", "Method": f"*{plain(one.name)}*", "Verdict": one.kind}
             for metric, values in one.values.items():
                 cells[plain(head_of(of_task, metric))] = told_beside(one, values, of_task[0].row.unit(metric))
@@ -193,6 +195,11 @@ def over_seeds(one: Compared, unit: str) -> str:
     return f"[{scale * found.seeds_low:+.2f}, {scale * found.seeds_high:+.2f}]"
 
 
+OWN_FLOOR = (
+    "Behind the value of a disparity stands its noise floor, such as `(≤ 7.14)`, where the mean is not above it: what "
+    "the disparity is on average, by chance alone, where all groups have the rate that this row has over all of them. "
+    "Such a value shows no disparity; nor does it show that there is none."
+)
 METRIC, SECOND = "Each metric", f"Δ {ACCURACY}"
 NOTES = {
     "Task": "The options of the data set and of the protocol that differ from their defaults, which make another "
@@ -200,8 +207,10 @@ NOTES = {
     "#": "The ranks that the row may have. All ranked rows of a task are compared in pairs over their common seeds. "
     "The best rank is 1 plus the number of rows that are better, the worst is the number of ranked rows minus that "
     "of those that are worse; a difference counts where p < 0.05 after Holm's correction for all pairs. Rows that "
-    "are not separated so share their ranks, such as `1–4`. A dash stands for a row that is not ranked: it has fewer "
-    "seeds than others or an undefined value, or it is not shown to be more accurate than a constant prediction. "
+    "are not separated so share their ranks, such as `1–4`. The verdict is of fewer tests, those with the baseline "
+    "alone: a row that is `better` or `worse` may share ranks with the baseline. A dash stands for a row that is not "
+    "ranked: it has fewer seeds than others or an undefined value, or it is not shown to be more accurate than a "
+    "constant prediction. "
     f"Where there are more than {MOST_RANKED} rows, or neither direction of the first metric is the better one, no "
     "row is ranked.",
     "Method": "The method, in brackets its options that differ from their defaults, and in parentheses what differs "
@@ -210,11 +219,12 @@ NOTES = {
     "come last. The row called *always* and a class is the best constant prediction: it gives every test sample the "
     "class that most training samples have, so that its accuracy is the share of this class in the test set. The row "
     "called *groups alike* is the noise floor of a disparity: what it is on average, by chance alone, where all groups "
-    "have the rate that the baseline has over all of them. The value of a method that is no higher shows no disparity.",
+    "have the rate that the baseline has over all of them. That of another row is at its own rate.",
     METRIC: "Its value on the test set (of `set/metric`, on that set), as mean ± standard error over the seeds of "
     "the row. Values are in percent unless the heading names a unit. ↑ marks metrics of which more is better, ↓ "
     "those of which less is. The standard error is the sample standard deviation (n - 1) divided by the root of the "
-    "number of seeds n.",
+    "number of seeds n. It shows how much the seeds differ: unlike the interval of Δ, it has neither what overlapping "
+    "splits add nor the error of the test samples, and is too small for a conclusion about unseen data.",
     "Δ": "The paired difference in the first metric: the row minus its baseline, over the seeds that both have; `0` "
     "means that it is zero for each of them. In brackets is its 95 % Student-t interval, which holds for this "
     f"difference alone; {FEWEST} common seeds are needed. p is adjusted for all differences of the task in this table "
@@ -228,7 +238,8 @@ NOTES = {
     SEEDS_ALONE: "The same interval over the seeds alone, where all seeds share one test set: it holds for this test "
     "set and shows the randomness of training. That of Δ holds for unseen data: it has the error of the test samples "
     f"too, by {RESAMPLES} test sets that are drawn from them with replacement, the same ones for both rows (of "
-    "accuracies without stored predictions, that of independent samples). The verdict follows from the wider one. "
+    "accuracies without stored predictions, that of independent samples). The verdict follows from the wider one; "
+    "where both are the same, it is that over the seeds, as it may be with few of them. "
     "`none`: all differences are the same.",
     "Verdict": "What follows from Δ. `baseline`: the others are compared with this row. `better`, `worse`: p < 0.05. "
     "`different`: p < 0.05 in a metric of which neither more nor less is better. `not separated`: p is 0.05 or more, "
@@ -236,7 +247,8 @@ NOTES = {
     "`identical to the baseline`: the values of all metrics "
     "of the table are equal for each common seed, so that nothing is tested. `too few seeds`: fewer than "
     f"{CONCLUSIVE} in common with the baseline. `≈ constant`: the accuracy is not above that of the best constant "
-    "prediction, by the 95 % interval of their difference, whatever Δ is. `undefined`: the metric is undefined for a "
+    "prediction, by the 95 % interval of their difference, whatever Δ is; `< constant`: it is less accurate than that, "
+    "by the whole interval. `undefined`: the metric is undefined for a "
     "common seed. `constant`, `noise floor`: what the rows stand beside.",
     SECOND: "The mean of the same paired difference in accuracy, in points. No test is made of it.",
     "Better in": "The share of the common seeds for which the row is better than its baseline in the first metric. "
@@ -260,7 +272,10 @@ def notes(tables: Sequence[str]) -> list[str]:
         tables: the lines of the page.
     """
     heads = [line.strip("| ").split(" | ") for line in tables if "| Seeds |" in line]
-    return [f"- **{head}**: {note}" for head, note in NOTES.items() if any(_has(line, head) for line in heads)]
+    told = {head: note for head, note in NOTES.items() if any(_has(line, head) for line in heads)}
+    if METRIC in told and any(OWN_FLOOR_MARK in line for line in tables):
+        told[METRIC] += f" {OWN_FLOOR}"
+    return [f"- **{head}**: {note}" for head, note in told.items()]
 
 
 def _has(heads: Sequence[str], kind: str) -> bool:
@@ -268,6 +283,18 @@ def _has(heads: Sequence[str], kind: str) -> bool:
     if kind == SECOND:
         return kind in heads and sum(head.startswith("Δ") for head in heads) > 1
     return kind == METRIC or any(head.startswith(kind) for head in heads)
+
+
+def _other_seeds(compared: Sequence[Compared], names: Names) -> list[str]:
+    """A line for each row that has other seeds than its baseline."""
+    lines = [f"- {names(row)}: {plain(said)}" for row, said in other_seeds(compared)]
+    return [OTHER_SEEDS, "", *lines, ""] if lines else []
+
+
+def _nearer(compared: Sequence[Compared], names: Names) -> list[str]:
+    """A line for each row that may be better as it predicts one class more often."""
+    lines = [f"- {names(row)}: {plain(said)}" for row, said in nearer_to_constant(compared)]
+    return [NEARER.format(metric=plain(compared[0].row.ranked_by)), "", *lines, ""] if lines else []
 
 
 def _used(rows: Sequence[Row], names: Names) -> list[str]:

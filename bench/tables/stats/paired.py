@@ -9,6 +9,8 @@ from bench.tables.stats.means import mean_se
 CONFIDENCE = 0.95
 FEWEST = 3
 """With fewer common seeds there is no interval and no p."""
+ROUNDING = 1e-9
+"""By so small a share the width of an interval may be larger for the rounding alone."""
 MANY = 1e9
 """With so many degrees of freedom Student's distribution is the normal one."""
 
@@ -43,6 +45,12 @@ class PairedDifference:
     def identical(self) -> bool:
         """Whether all differences are zero, so that nothing is left to test."""
         return self.mean == self.sd == 0
+
+    @property
+    def wider_by_samples(self) -> bool:
+        """Whether the samples of the test set make the interval wider than it is over the seeds alone."""
+        seeds = self.seeds_high - self.seeds_low  # NaN where all differences are the same
+        return self.test_se > 0 and not self.high - self.low <= seeds * (1 + ROUNDING)
 
 
 def paired_difference(a: Mapping[int, float], b: Mapping[int, float], overlap: float = 0.0) -> PairedDifference:

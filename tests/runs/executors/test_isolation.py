@@ -132,7 +132,7 @@ import pathlib, sys, threading, time
 from bench import Files
 from bench.runs.executors.isolation import in_own_process
 from bench.runs.resolve import resolve
-from tests.runs.test_isolation import REQUEST, outlives
+from tests.runs.executors.test_isolation import REQUEST, outlives
 if __name__ == "__main__":
     in_own_process(outlives, resolve(REQUEST, Files(pathlib.Path(sys.argv[1]))), [0], told=sys.argv[2])
 """
