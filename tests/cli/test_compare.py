@@ -53,7 +53,41 @@ def test_several_are_compared_with_the_first_in_all_metrics_of_the_task(store):
     tprd, accuracy = out.split("class_fairness/1")[1:]
     assert [line.split()[0] for line in tprd.splitlines()[2:4]] == ["learner", "other"]
     assert "+10.17" in tprd and "identical" in tprd
-    assert accuracy.count("identical") == 2
+    assert accuracy.count("no difference in this metric") == accuracy.count("identical") == 1
+
+
+def test_a_metric_without_a_difference_is_not_called_identical_unless_all_are(store):
+    """learner differs from erm in tprd alone, `other` in nothing."""
+    out = bench("compare", "learner", "erm", "--metric", "accuracy")[1]
+    assert "  no difference in this metric  " in out and "identical" not in out
+    assert "  identical  " in bench("compare", "other", "erm", "--metric", "accuracy")[1]
+
+
+def test_below_each_table_stands_what_p_is_corrected_for(store, make_result):
+    """On the page learner and small are two tests of one family; `other` trains as erm does, and is none."""
+    put(store, make_result, "small", SMALL)
+    page = "the page corrects for 2 tests, so that its verdict may be another.\n"
+    _, out, _ = bench("compare", "learner", "erm", "--metric", "tprd")
+    assert f"\np for 1 pair, as asked; {page}" in out and "  < 0.001  " in out
+    _, out, _ = bench("compare", "erm", "learner", "small", "--metric", "tprd")
+    assert "\np for 2 pairs, as asked; the page corrects for 2 tests.\n" in out
+    _, out, _ = bench("compare", "learner", "small", "--metric", "tprd")
+    assert "\np for 1 pair, as asked; no page has a p of this pair.\n" in out
+    assert "as asked" not in bench("compare", "other", "erm")[1]
+
+
+def test_a_metric_that_tables_do_not_show_has_its_known_direction(make_result, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    store = ResultStore(Path("bench-results/results"))
+    many = {"sizes": {"train": 1000, "test": 10**8}}
+    for method, values in (("erm", BASE), ("learner", BETTER)):
+        for seed, value in enumerate(values):
+            shown = {"tprd": 0.1, "accuracy": 1 - value, "ours": value}
+            store.put(make_result(method, seed, test=shown, metrics=("tprd",), data=DATA | many))
+    _, out, _ = bench("compare", "learner", "erm", "--metric", "accuracy")
+    assert "  better  " in out and "  100 %  " in out
+    _, out, _ = bench("compare", "learner", "erm", "--metric", "ours")
+    assert "  different  " in out and " %  6  " not in out
 
 
 def test_the_best_is_proposed_with_its_uncertainty_and_command(store):
