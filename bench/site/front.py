@@ -13,7 +13,7 @@ from bench.site.page import Source
 from bench.site.scatter import scatter
 from bench.site.text import attributes, text
 from bench.tables.conclusions import Compared
-from bench.tables.pages.cards import TITLE, between, by_problem, words_of
+from bench.tables.pages.cards import TITLE, by_problem
 from bench.tables.pages.front import CELLS, LEGEND, UNTOLD, marked, median_cost, tally, task_title
 from bench.tables.summary import PageSummary, mean_of, name_of
 from bench.tables.wording import capital
@@ -172,12 +172,10 @@ def _cards(problems: Mapping[str, Mapping[str, PageSummary]], addresses: Mapping
 
 
 def _advice(page: PageSummary, address: str) -> str:
-    """What to run on the data set of a page."""
-    advice, words = page.advice, words_of(page)
+    """What to do on the data set of a page."""
+    advice = page.advice
     protocol = capital(page.protocol.partition("/")[0].replace("_", " "))
     begin = f'<a href="{address}">{text(protocol)} on {text(page.dataset)}</a>'
-    if not advice.name:
-        return f"<p>{begin}: {text(words)}.</p>"
-    name = f"<b>{text(advice.name)}</b>"
-    told = f"{name} {words}" if advice.helps else f"{words}{between(words)}{name}"
-    return f'<p>{begin}: {told}.</p>\n<p><code class="command">{text(advice.command)}</code></p>'
+    name = f"<b>{text(advice.name)}</b>" if advice.name else ""
+    commands = [f'<p><code class="command">{text(command)}</code></p>' for command in advice.commands]
+    return "\n".join([f"<p>{begin}: {text(advice.before)}{name}{text(advice.after)}.</p>", *commands])

@@ -12,6 +12,7 @@ from bench.columns.run import Run
 from bench.columns.table import Columns
 from bench.records.selections import decoded
 from bench.tables.rows import ACCURACY, Row
+from bench.tables.stats.means import mean_se
 
 MOST_NAMED = 2
 """So many classes are named at the most."""
@@ -62,6 +63,32 @@ def floors(row: Row, metric: str) -> list[float]:
     """
     known = (told.get("floor", {}).get(metric) for _, told in _told(row))
     return [floor for floor in known if floor is not None]
+
+
+def beside_chance(row: Row, rule: str) -> tuple[float, float] | None:
+    """The mean of the metric that ranks, and what it would be by chance alone if all groups were alike; None where
+    either is not known.
+
+    Args:
+        row: the row.
+        rule: the selection rule of the epoch.
+    """
+    known, values = floors(row, row.ranked_by), list(row.values(row.ranked_by, rule).values())
+    mean = mean_se(values)[0]
+    if not known or rule != row.first.about.rule or math.isnan(mean):
+        return None
+    return mean, mean_se(known)[0]
+
+
+def at_chance(row: Row, rule: str) -> bool:
+    """Whether a row, such as a baseline, has no disparity above that of chance, so that none can be lowered.
+
+    Args:
+        row: the row.
+        rule: the selection rule of the epoch.
+    """
+    known = beside_chance(row, rule)
+    return known is not None and known[0] <= known[1]
 
 
 def oracle_values(row: Row) -> dict[int, float]:

@@ -1,6 +1,7 @@
 """`bench compare` and `bench best` on hand-made records, whose differences are known."""
 
 import math
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -100,14 +101,38 @@ def test_the_best_is_proposed_with_its_uncertainty_and_command(store):
 def test_the_command_of_the_best_writes_where_its_records_are(store):
     Path("bench-results").rename("my results")
     _, out, _ = bench("best", "--out", "my results")
-    assert "bench run --method learner --dataset digits --seeds 6 --out 'my results'." in out
+    assert "bench run --method learner --dataset digits --seeds 6 --out 'my results'`." in out
 
 
-def test_where_nothing_is_better_the_baseline_is_proposed(store, make_result):
-    for seed, value in enumerate(BASE):
-        store.put(make_result("learner", seed, test={"tprd": value + 0.01 * (-1) ** seed, "accuracy": 0.9}))
+def test_an_open_question_is_not_answered_by_the_baseline(store, make_result):
+    """Not separated is not equivalent. `other` trains as erm does, and learner is a little ahead or behind."""
+    put(store, make_result, "learner", [0.01, -0.02, 0.01, -0.02, 0.01, -0.02])
     code, out, _ = bench("best", "--dataset", "digits")
-    assert code == 0 and ": use erm: Of 2 methods, none lowers tprd against erm by more than chance" in out
+    needed = re.search(r"; (\d+) seeds would decide with a probability of 80 %", out)[1]
+    commands = [f"`bench run --method {method} --dataset digits --seeds {needed}`" for method in ("learner", "erm")]
+    assert code == 0 and ": undecided: learner is ahead, tprd -0.50 points [" in out
+    assert f"That takes: {' and '.join(commands)}. As long as nothing is shown, the baseline, erm, is the" in out
+    put(store, make_result, "learner", [-0.01, 0.02, -0.01, 0.02, -0.01, 0.02])
+    _, out, _ = bench("best", "--dataset", "digits")
+    assert "undecided: no method is ahead of the baseline. As long as nothing is shown, the baseline, erm, is" in out
+
+
+def test_the_baseline_is_proposed_where_methods_are_worse_or_equivalent(store, make_result):
+    put(store, make_result, "learner", [0.10, 0.11, 0.09, 0.10, 0.10, 0.11])
+    assert ": use erm: Of 2 methods and controls, none lowers tprd against the baseline, erm, " in bench("best")[1]
+    put(store, make_result, "small", SMALL)
+    assert ": undecided: " in bench("best")[1] and ": undecided: " in bench("best", "--equivalence", "0.1")[1]
+    assert ": use erm: " in bench("best", "--equivalence", "1")[1]
+
+
+def test_of_too_few_seeds_nothing_is_proposed(make_result, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    store = ResultStore(Path("bench-results/results"))
+    put(store, make_result, "erm", [0, 0, 0])
+    put(store, make_result, "learner", [-0.1, -0.11, -0.1])
+    _, out, _ = bench("best")
+    assert ": too few seeds to tell: learner is ahead, tprd -10.33 points [" in out and "use " not in out
+    assert "; 5 seeds are the fewest that can decide. That takes: `bench run --method learner --dataset" in out
 
 
 def test_a_least_accuracy_leaves_methods_out(store):

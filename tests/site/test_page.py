@@ -114,7 +114,7 @@ def test_the_answer_stands_first_and_is_that_of_the_markdown_page(results):
     main = read(site(results)[PAGE]).one("main")
     names = [part.name for part in main.inside if isinstance(part, Element)]
     assert names[:3] == ["h1", "div", "details"]
-    begin = "Of 2 methods, 1 lowers tprd (true positive rate disparity) against erm"
+    begin = "Of 2 methods and controls, 1 lowers tprd (true positive rate disparity) against the"
     assert main.one("div", kind="answer").one("strong").text.startswith(begin)
 
 

@@ -102,7 +102,7 @@ def test_a_whole_page(make_result: Make):
         PAGE: f"""<!-- made from records by `bench leaderboard`; not to be edited -->
 # Class fairness on digits
 
-**Nothing is concluded: learner has fewer than 5 seeds in common with erm.**
+**Nothing is concluded: learner has fewer than 5 seeds in common with the baseline, erm.**
 
 The best mean is that of learner: tprd -10.00 points {interval}, better for 100 % of 3 seeds, accuracy +0.00 points.
 

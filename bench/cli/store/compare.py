@@ -311,8 +311,15 @@ def best(
 
     for title, compared, names in _main_families(rows, rule):
         allowed = [one for one in compared if min_accuracy is None or _accuracy(one.row, one.rule) >= min_accuracy]
-        proposed = proposal(allowed, names, out_of(folder_of_records(out)))
+        proposed = proposal(allowed, names, out_of(folder_of_records(out)), lambda one: _is_alike(one, margin))
         say(" ".join(filter(None, [f"{title}: {proposed}", _equivalence(allowed, names, margin)])))
+
+
+def _is_alike(one: "Compared", margin: float | None) -> bool:
+    """Whether a row is shown to be as its baseline."""
+    if margin is None or one.difference is None:
+        return False
+    return _equivalent(one.difference, one.row.unit(one.row.ranked_by), margin)
 
 
 def _equivalence(compared: "Sequence[Compared]", names: "Names", margin: float | None) -> str:
