@@ -13,8 +13,20 @@ from bench.site.page import Source
 from bench.site.scatter import scatter
 from bench.site.text import attributes, text
 from bench.tables.conclusions import Compared
-from bench.tables.pages.cards import TITLE, between, by_problem, words_of
-from bench.tables.pages.front import CELLS, LEGEND, UNTOLD, marked, median_cost, tally, task_title
+from bench.tables.pages.cards import TITLE, by_problem
+from bench.tables.pages.front import (
+    CELLS,
+    LEGEND,
+    TALLY,
+    UNTOLD,
+    marked,
+    median_cost,
+    metric_head,
+    notes,
+    pictured,
+    tally,
+    task_title,
+)
 from bench.tables.summary import PageSummary, mean_of, name_of, told_together
 from bench.tables.wording import capital
 
@@ -43,6 +55,11 @@ class Task:
         """The name of the column."""
         return task_title(self.source.summary, self.name)
 
+    @property
+    def head(self) -> str:
+        """What its cells are differences in."""
+        return next((metric_head(one) for one in self.source.summary.tasks if one.task == self.name), "")
+
 
 def front(markdown: str, sources: Sequence[Source], resolve: Resolve) -> str:
     """The front page.
@@ -59,7 +76,8 @@ def front(markdown: str, sources: Sequence[Source], resolve: Resolve) -> str:
     beside = f'<div class="legend">{blocks([CELLS])}</div>' if tasks else ""
     told = _led(blocks(introduction, resolve)) + _links(problems) + beside
     body = [f'<div class="top"><div class="answer">{told}</div><div id="picture">{_picture(tasks)}</div></div>']
-    body += [*_matrix(tasks), *_cards(problems, {source.name: source.address for source in sources})]
+    below = blocks(notes({source.name: source.summary for source in sources}), resolve)
+    body += [*_matrix(tasks, below), *_cards(problems, {source.name: source.address for source in sources})]
     body += [
         f"<section>{blocks(lines, resolve)}</section>" for title, lines in parts[1:] if title not in (MATRIX, TITLE)
     ]
@@ -98,17 +116,19 @@ def _unfit(source: Source, task: str) -> frozenset[str]:
 
 
 def _picture(tasks: Sequence[Task]) -> str:
-    """The picture of the page on which the most rows are compared."""
-    if not tasks:
+    """The picture of the page that the answer names first, or else of the one on which the most rows are compared."""
+    by_page = {task.source.name: task for task in reversed(tasks)}
+    order = pictured({name: task.source.summary for name, task in by_page.items()})
+    if not order:
         return ""
-    most = max(tasks, key=lambda task: (sum(one.difference is not None for one in task.compared), task.title))
-    address, title = most.source.address, text(most.source.summary.title)
-    drawn = scatter(most.source.families[0].family, most.source.names).replace('href="#', f'href="{address}#')
+    first = by_page[order[0]]
+    address, title = first.source.address, text(first.source.summary.title)
+    drawn = scatter(first.source.families[0].family, first.source.names).replace('href="#', f'href="{address}#')
     return f'<p><a href="{address}">{title}</a></p>{drawn}' if drawn else ""
 
 
-def _matrix(tasks: Sequence[Task]) -> Iterator[str]:
-    """Methods by tasks."""
+def _matrix(tasks: Sequence[Task], below: str) -> Iterator[str]:
+    """Methods by tasks, and what stands below."""
     rows: dict[str, dict[int, Compared]] = defaultdict(dict)
     for place, task in enumerate(tasks):
         for one in task.compared:
@@ -116,13 +136,13 @@ def _matrix(tasks: Sequence[Task]) -> Iterator[str]:
                 rows[name_of(one.row)][place] = one
     if not rows:
         return
-    links = [f'<a href="{task.source.address}">{text(task.title)}</a>' for task in tasks]
+    links = [f'<a href="{task.source.address}">{text(task.title)}</a> {text(task.head)}' for task in tasks]
     heads = ['<th scope="col" data-kind="name">Method</th>']
     heads += [f'<th scope="col" data-kind="number">{link}</th>' for link in links]
     costs = {
         method: median_cost(one.row.cost(one.baseline) for one in cells.values()) for method, cells in rows.items()
     }
-    more = ["Better · level · worse", *(["Cost"] if any(costs.values()) else [])]
+    more = [TALLY, *(["Cost"] if any(costs.values()) else [])]
     heads += [f'<th scope="col" data-kind="number">{head}</th>' for head in more]
     lines = []
     for method, cells in sorted(rows.items()):
@@ -132,7 +152,7 @@ def _matrix(tasks: Sequence[Task]) -> Iterator[str]:
     body = "\n".join(lines)
     yield f'<details class="family" open data-family="{MATRIX}"><summary><h2>{MATRIX}</h2></summary>'
     yield f'<div class="wide"><table class="rows matrix"><thead><tr>{"".join(heads)}</tr></thead>\n<tbody>\n{body}'
-    yield f'</tbody></table></div></details>\n<div class="below">{blocks([CELLS])}</div>{blocks([LEGEND])}'
+    yield f'</tbody></table></div></details>\n<div class="below">{blocks([CELLS])}</div>{blocks([LEGEND])}{below}'
     if any('class="n unfit"' in line for line in lines):
         yield "<p>Hatched: the method cannot be applied. Empty: not run.</p>"
 
@@ -172,12 +192,10 @@ def _cards(problems: Mapping[str, Mapping[str, PageSummary]], addresses: Mapping
 
 
 def _advice(page: PageSummary, address: str) -> str:
-    """What to run on the data set of a page."""
-    advice, words = page.advice, words_of(page)
+    """What to do on the data set of a page."""
+    advice = page.advice
     protocol = capital(page.protocol.partition("/")[0].replace("_", " "))
     begin = f'<a href="{address}">{text(protocol)} on {text(page.dataset)}</a>'
-    if not advice.name:
-        return f"<p>{begin}: {text(words)}.</p>"
-    name = f"<b>{text(advice.name)}</b>"
-    told = f"{name} {words}" if advice.helps else f"{words}{between(words)}{name}"
-    return f'<p>{begin}: {told}.</p>\n<p><code class="command">{text(advice.command)}</code></p>'
+    name = f"<b>{text(advice.name)}</b>" if advice.name else ""
+    commands = [f'<p><code class="command">{text(command)}</code></p>' for command in advice.commands]
+    return "\n".join([f"<p>{begin}: {text(advice.before)}{name}{text(advice.after)}.</p>", *commands])

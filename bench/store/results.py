@@ -214,9 +214,9 @@ class ResultStore:
 
     def differences(self) -> "pd.DataFrame":
         """A table for analysis with pandas: what each run differs by from the run of its baseline with the same seed,
-        under each selection rule and in each metric that the pages show (`bench.tables.differences`).
+        under each selection rule and in each metric that the pages show (`bench.tables.pages.exported`).
         """
-        from bench.tables.differences import differences_of
+        from bench.tables.pages.exported import differences_of
 
         return differences_of(self._columns())
 

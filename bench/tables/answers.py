@@ -2,20 +2,19 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from bench.records.run import rule_name
 from bench.records.selections import TEST
+from bench.tables.ahead import better_ones, cheaper_choice, level_with, parts, price, question, what_decides
 from bench.tables.comparisons import CONCLUSIVE, overlap_of
 from bench.tables.conclusions import NOT_ABOVE, Compared, Verdict
-from bench.tables.context import constant_class, floors
-from bench.tables.markdown import plain
+from bench.tables.context import at_chance, beside_chance, constant_class
+from bench.tables.markdown import code, plain
 from bench.tables.names import Names
 from bench.tables.rows import Row, mean_and_error, scale_of
 from bench.tables.stats.means import mean_se
-from bench.tables.stats.paired import PairedDifference
-from bench.tables.stats.power import MOST
-from bench.tables.wording import in_words
+from bench.tables.wording import capital, in_words
 from bench.text import join_first
 
 SEEDS_ALONE = "Seeds alone"
@@ -37,6 +36,8 @@ SOME_UNKNOWN = (
     "each draws its own"
 )
 BRACKETS = "Brackets hold 95 % intervals of differences from the baseline, without that correction."
+SETTLED = (Verdict.WORSE, Verdict.IDENTICAL, Verdict.CONSTANT)
+"""Verdicts by which a method is not proposed, however many seeds follow."""
 DOES = {True: "raise", False: "lower", None: "change"}
 """What a better method does to a metric, by whether more of it is better."""
 OPPOSITE = {"raise": "lower", "lower": "raise"}
@@ -75,13 +76,13 @@ def answers(of_tasks: Sequence[tuple[str, Sequence[Compared]]], rule: str, names
         ((task, tested),) = tasks
         begin = f"{plain(task)}: " if task else ""
         first = [
-            f"**{begin}{_headline(tested, names, told=True)}** {_rest(tested, names)}".rstrip(),
+            f"**{begin}{_lead(tested, names, told=True)}** {_rest(tested, names)}".rstrip(),
             _best(tested, names),
         ]
     else:
         alike: dict[str, list[str]] = defaultdict(list)
         for task, tested in tasks:
-            alike[_headline(tested, names, told=True)].append(plain(task) or "default")
+            alike[_lead(tested, names, told=True)].append(plain(task) or "default")
         first = ["\n".join(f"- {'; '.join(of)}: {headline}" for headline, of in alike.items())]
     return [*filter(None, first), _basis(tasks, rule, names)]
 
@@ -94,7 +95,7 @@ def headline(compared: Sequence[Compared], names: Names) -> str:
         names: of the rows.
     """
     tested = [one for one in compared if one.difference is not None]
-    return _headline(tested, names) if tested else ""
+    return _lead(tested, names) if tested else ""
 
 
 def exploratory(title: str, compared: Sequence[Compared], names: Names) -> str:
@@ -110,16 +111,21 @@ def exploratory(title: str, compared: Sequence[Compared], names: Names) -> str:
     if not better:
         return ""
     share = f"{len(better)} of {len(tested)} {'is' if len(better) == 1 else 'are'} better than the baseline"
-    return f"Exploratory, {plain(title)}: {share} ({_names(better, names)})."
+    named = [f"{names(one.row)}{''.join(f': {told}' for told in price(one))}" for one in better]
+    return f"Exploratory, {plain(title)}: {share} ({join_first(named, NAMED, '; ')})."
 
 
-def proposal(compared: Sequence[Compared], names: Names, options: str = "") -> str:
-    """A sentence that says which method to use, and how sure that is.
+def proposal(
+    compared: Sequence[Compared], names: Names, options: str = "", is_alike: Callable[[Compared], bool] | None = None
+) -> str:
+    """A sentence that says which method to use, and how sure that is. The baseline is proposed where no question is
+    left: where all others are worse, or shown to be alike.
 
     Args:
         compared: the rows that may be proposed; those of the main family of a task.
         names: of the rows.
         options: further ones of the command, such as ` --out FOLDER`.
+        is_alike: whether a row is shown to be equivalent to its baseline; None where that is not asked.
     """
     tested = [one for one in compared if one.difference is not None]
     if not tested:
@@ -128,21 +134,28 @@ def proposal(compared: Sequence[Compared], names: Names, options: str = "") -> s
     if wanted:
         best, p = wanted[0], wanted[0].p
         others = [one for one in wanted[1:] if one.ranks and best.ranks and one.ranks[0] <= best.ranks[1]]
-        text = f"use {names(best.row)} ({', '.join(_parts(best))}; p {'< 0.001' if p < 0.001 else f'= {p:.3f}'}"
-        text += f" after Holm's correction). Its command: {best.row.command}{options}."
+        text = f"use {names(best.row)} ({plain(', '.join(parts(best)))}; p {'< 0.001' if p < 0.001 else f'= {p:.3f}'}"
+        text += f" after Holm's correction). Its command: {code(best.row.command + options)}."
         return text + (f" Not told from it: {_names(others, names)}." if others else "")
-    baseline = next(one.baseline for one in tested if one.baseline)
-    return f"use {names(baseline)}: {_headline(tested, names)} {_best(tested, names)}".strip()
+    left = [one for one in tested if not (one.verdict in SETTLED or (is_alike and is_alike(one)))]
+    cheaper = cheaper_choice(tested, names.plain)
+    if not left:
+        return f"use {plain(cheaper.name)}: {_lead(tested, names)} {_rest(tested, names)}".strip()
+    found = question(left, names.plain)
+    commands = " and ".join(code(command + options) for command in found.commands) if found else ""
+    told = f"{plain(found.text)}. {_at_chance(tested, names)}" if found else f"undecided: {_lead(tested, names)}"
+    takes = f"That takes: {commands}." if commands else ""
+    return " ".join(filter(None, [told.strip(), takes, f"{capital(plain(cheaper.text))}."]))
 
 
 def _headline(tested: Sequence[Compared], names: Names, told: bool = False) -> str:
     """How many methods are better than the baseline, and which; with what the metric is, where that is to be told."""
     row = tested[0].row
     higher = row.first.about.higher_is_better[row.ranked_by]
-    against = join_first(list(dict.fromkeys(names(one.baseline) for one in tested if one.baseline)), 2)
+    against = _against(tested, names)
     if all(one.verdict is Verdict.FEW for one in tested):
         has = f"{names(row)} has fewer than" if len(tested) == 1 else "no method has"
-        return f"Nothing is concluded: {has} {CONCLUSIVE} seeds in common with {against}."
+        return f"Nothing is concluded: {has} {CONCLUSIVE} seeds in common with {against.rstrip(',')}."
     words = in_words(row.first.about, row.ranked_by) if told else ""
     metric = plain(f"{row.ranked_by} ({words})" if words else row.ranked_by)
     does, what = DOES[higher], f"{metric} against {against} by more than chance"
@@ -154,7 +167,13 @@ def _headline(tested: Sequence[Compared], names: Names, told: bool = False) -> s
     constant = any(one.verdict in NOT_ABOVE for one in tested)
     but = " and is more accurate than a constant prediction" if constant and not better else ""
     which = f": {_names(better, names)}" if better else ""
-    return f"Of {len(tested)} methods, {count} {verb} {what}{but}{which}."
+    return f"Of {len(tested)} methods and controls, {count} {verb} {what}{but}{which}."
+
+
+def _against(tested: Sequence[Compared], names: Names) -> str:
+    """The baseline by its role and its name."""
+    baselines = list(dict.fromkeys(names(one.baseline) for one in tested if one.baseline))
+    return f"the baseline{'s' if len(baselines) > 1 else ''}, {join_first(baselines, 2)},"
 
 
 def _does(verdict: Verdict, does: str, what: str) -> str:
@@ -186,51 +205,13 @@ def _names(compared: Sequence[Compared], names: Names) -> str:
 
 def _best(tested: Sequence[Compared], names: Names) -> str:
     """The difference of the method that comes first, what it costs in accuracy, and what would decide."""
-    ahead = [one for one in tested if one.ranks and one.difference and _is_ahead(one)]
-    if not ahead:
+    better = [one for one in better_ones(tested) if one.ranks]
+    if not better:
         return ""
-    best = ahead[0]
-    assert best.difference is not None
+    best = better[0]
     begin = "The best is" if best.verdict is Verdict.BETTER else "The best mean is that of"
-    text = f"{begin} {names(best.row)}: {', '.join(_parts(best))}."
-    if best.verdict is not Verdict.OPEN or not best.difference.sd:
-        return text
-    if needed := best.seeds_needed:
-        return f"{text} If that is the true difference, {needed:,} seeds would show it with a probability of 80 %."
-    return f"{text} If that is the true difference, no number of seeds up to {MOST:,} would show it."
-
-
-def _parts(one: Compared) -> list[str]:
-    """The differences of a row, and how often it is better."""
-    assert one.difference is not None
-    metric = one.row.ranked_by
-    parts = [f"{plain(metric)} {change(one.difference, one.row.unit(metric))}"]
-    if one.wins and not math.isnan(one.wins.share):
-        parts.append(f"better for {one.wins.share * 100:.0f} % of {one.wins.n} seeds")
-    if one.accuracy and not math.isnan(one.accuracy.mean):
-        parts.append(f"accuracy {change(one.accuracy, '%')}")
-    return parts
-
-
-def _is_ahead(one: Compared) -> bool:
-    """Whether the mean is on the better side."""
-    mean = 0.0 if one.difference is None else one.difference.mean
-    return mean > 0 if one.row.first.about.higher_is_better[one.row.ranked_by] else mean < 0
-
-
-def change(difference: PairedDifference, unit: str) -> str:
-    """A difference with its 95 % interval, in points for fractions; without one where all differences are zero.
-
-    Args:
-        difference: the difference.
-        unit: of the metric.
-    """
-    scale = scale_of(unit)
-    of = "points" if unit == "%" else unit
-    text = f"{scale * difference.mean:+.2f} {of}"
-    if math.isnan(difference.low) or difference.identical:
-        return text
-    return f"{text} [{scale * difference.low:+.2f}, {scale * difference.high:+.2f}]"
+    text = f"{begin} {names(best.row)}: {plain(', '.join(parts(best)))}{level_with(best, better, names)}."
+    return f"{text} {what_decides(best)}".rstrip()
 
 
 def _basis(tasks: Sequence[tuple[str, Sequence[Compared]]], rule: str, names: Names) -> str:
@@ -293,11 +274,36 @@ def _constant(row: Row) -> str:
 
 def _floor(row: Row, rule: str) -> str:
     """What the metric that ranks would be by chance alone; empty where that is not known."""
-    metric = row.ranked_by
-    known, values = floors(row, metric), list(row.values(metric, rule).values())
-    mean = mean_se(values)[0]
-    if not known or rule != row.first.about.rule or math.isnan(mean):
+    if (known := beside_chance(row, rule)) is None:
         return ""
-    floor, unit = mean_se(known)[0], row.unit(metric)
-    said = f"Were all groups alike, {plain(metric)} would be {scale_of(unit) * floor:.2f} {unit} by chance"
-    return f"{said}{'.' if mean > floor else f': that of {plain(row.label)} shows no disparity.'}"
+    unit = row.unit(row.ranked_by)
+    return f"Were all groups alike, {plain(row.ranked_by)} would be {scale_of(unit) * known[1]:.2f} {unit} by chance."
+
+
+def is_at_chance(compared: Sequence[Compared]) -> bool:
+    """Whether no method can be shown to lower a disparity, as that of the baseline is not above chance, and none is.
+
+    Args:
+        compared: the rows of a task.
+    """
+    better = any(one.verdict is Verdict.BETTER for one in compared)
+    return not better and any(at_chance(one.baseline, one.rule) for one in compared if one.baseline)
+
+
+def _at_chance(tested: Sequence[Compared], names: Names) -> str:
+    """That the question has no answer, where the baseline has no disparity above that of chance; empty elsewhere."""
+    one = next(one for one in tested if one.baseline)
+    row = one.baseline or one.row
+    if not is_at_chance(tested) or (known := beside_chance(row, one.rule)) is None:
+        return ""
+    unit = row.unit(row.ranked_by)
+    mean, floor = (scale_of(unit) * value for value in known)
+    return (
+        f"This cannot be answered here: {plain(row.ranked_by)} of the baseline, {names(row)}, is {mean:.2f} {unit}, "
+        f"and chance alone gives {floor:.2f} {unit}, so there is no disparity to lower."
+    )
+
+
+def _lead(tested: Sequence[Compared], names: Names, told: bool = False) -> str:
+    """Whether the question can be answered, and the headline."""
+    return f"{_at_chance(tested, names)} {_headline(tested, names, told)}".strip()

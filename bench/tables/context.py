@@ -82,6 +82,32 @@ def own_floor(row: Row, metric: str, rule: str) -> float:
     return mean_se(known)[0] if known and len(known) == len(row.values(metric, rule)) else math.nan
 
 
+def beside_chance(row: Row, rule: str) -> tuple[float, float] | None:
+    """The mean of the metric that ranks, and what it would be by chance alone if all groups were alike; None where
+    either is not known.
+
+    Args:
+        row: the row.
+        rule: the selection rule of the epoch.
+    """
+    known, values = floors(row, row.ranked_by), list(row.values(row.ranked_by, rule).values())
+    mean = mean_se(values)[0]
+    if not known or rule != row.first.about.rule or math.isnan(mean):
+        return None
+    return mean, mean_se(known)[0]
+
+
+def at_chance(row: Row, rule: str) -> bool:
+    """Whether a row, such as a baseline, has no disparity above that of chance, so that none can be lowered.
+
+    Args:
+        row: the row.
+        rule: the selection rule of the epoch.
+    """
+    known = beside_chance(row, rule)
+    return known is not None and known[0] <= known[1]
+
+
 def oracle_values(row: Row) -> dict[int, float]:
     """The metric that ranks, on the test set after the epoch that is the best one there, by seed; without runs whose
     records do not say it.

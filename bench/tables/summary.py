@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from bench.tables.ahead import gain, price
 from bench.tables.conclusions import NOT_ABOVE, Compared, Verdict
 from bench.tables.rows import Row
 from bench.tables.stats.paired import PairedDifference
@@ -28,6 +29,7 @@ class RowSummary:
         key: by which the row is known, that of its first run.
         baseline: the key of what it is compared with; empty where there is nothing.
         values: seed -> value of the metric that ranks, also where it is undefined.
+        gain: the differences in the metric that ranks and in accuracy with their intervals, as plain text.
     """
 
     name: str
@@ -40,6 +42,7 @@ class RowSummary:
     key: str = ""
     baseline: str = ""
     values: Mapping[str, float] = field(default_factory=dict)
+    gain: str = ""
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,7 @@ class TaskSummary:
         answer: the sentence that answers the question, as markdown.
         rows: those of the family that the answer is about.
         overlap: the number of test samples over that of the training samples where each seed draws both; else 0.
+        at_chance: whether the baseline has no disparity above that of chance, so that the question has no answer.
     """
 
     task: str
@@ -67,23 +71,26 @@ class TaskSummary:
     answer: str
     rows: Sequence[RowSummary] = ()
     overlap: float = 0.0
+    at_chance: bool = False
 
 
 @dataclass(frozen=True)
 class Advice:
-    """What a page would have somebody run.
+    """What a page would have somebody do, as plain text: `before`, `name` and `after`.
 
     Attributes:
-        name: of the row; empty where there is none.
-        command: that makes its runs.
-        helps: whether it is shown to be better than the baseline; else it is the baseline itself.
-        tested: whether any method is compared with a baseline over seeds enough to conclude.
+        before: what stands before the name; empty for nothing.
+        name: of the row that it is about; empty where there is none.
+        after: what stands behind it.
+        commands: to run.
+        helps: whether the row is shown to be better than the baseline.
     """
 
+    before: str = ""
     name: str = ""
-    command: str = ""
+    after: str = ""
+    commands: Sequence[str] = ()
     helps: bool = False
-    tested: bool = False
 
 
 @dataclass(frozen=True)
@@ -97,7 +104,7 @@ class PageSummary:
         methods: the names of the methods.
         tasks: its tasks.
         problem: what somebody has to whom it is of use, in words that follow `I have`; empty where that is not said.
-        advice: what to run.
+        advice: what to do.
     """
 
     title: str
@@ -141,6 +148,7 @@ def row_summary(one: Compared) -> RowSummary:
         one.row.first.key,
         one.baseline.first.key if one.baseline else "",
         {str(seed): values[seed] for seed in sorted(values)},
+        ", ".join([gain(one), *price(one)]) if one.difference else "",
     )
 
 

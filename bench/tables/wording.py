@@ -121,7 +121,7 @@ def definitions(about: About) -> list[str]:
 
 
 def in_words(about: About, metric: str) -> str:
-    """What a metric is, in the first words of its line: those before a colon, a semicolon or a comma.
+    """What a metric is, in the first words of its line, and on which data, in those of the line of the set.
 
     Args:
         about: of a run.
@@ -130,7 +130,16 @@ def in_words(about: About, metric: str) -> str:
     Returns:
         Empty where it is not described.
     """
-    words = re.split("[:;,.](?:\\s|$)", described(about).get(metric_of(metric), ""))[0].strip()
+    words = _first_words(described(about).get(metric_of(metric), ""))
+    of_set = metric.rpartition("/")[0]
+    if not words or not of_set:
+        return words
+    return f"{words}, on {_first_words(about.sets.get(of_set, '')) or of_set}"
+
+
+def _first_words(line: str) -> str:
+    """Those before a colon, a semicolon, a comma or a full stop, without a capital letter."""
+    words = re.split("[:;,.](?:\\s|$)", line)[0].strip()
     return words[:1].lower() + words[1:] if words[1:2].islower() else words
 
 

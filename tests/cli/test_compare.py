@@ -1,6 +1,7 @@
 """`bench compare` and `bench best` on hand-made records, whose differences are known."""
 
 import math
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -53,7 +54,41 @@ def test_several_are_compared_with_the_first_in_all_metrics_of_the_task(store):
     tprd, accuracy = out.split("class_fairness/1")[1:]
     assert [line.split()[0] for line in tprd.splitlines()[2:4]] == ["learner", "other"]
     assert "+10.17" in tprd and "identical" in tprd
-    assert accuracy.count("identical") == 2
+    assert accuracy.count("no difference in this metric") == accuracy.count("identical") == 1
+
+
+def test_a_metric_without_a_difference_is_not_called_identical_unless_all_are(store):
+    """learner differs from erm in tprd alone, `other` in nothing."""
+    out = bench("compare", "learner", "erm", "--metric", "accuracy")[1]
+    assert "  no difference in this metric  " in out and "identical" not in out
+    assert "  identical  " in bench("compare", "other", "erm", "--metric", "accuracy")[1]
+
+
+def test_below_each_table_stands_what_p_is_corrected_for(store, make_result):
+    """On the page learner and small are two tests of one family; `other` trains as erm does, and is none."""
+    put(store, make_result, "small", SMALL)
+    page = "the page corrects for 2 tests, so that its verdict may be another.\n"
+    _, out, _ = bench("compare", "learner", "erm", "--metric", "tprd")
+    assert f"\np for 1 pair, as asked; {page}" in out and "  < 0.001  " in out
+    _, out, _ = bench("compare", "erm", "learner", "small", "--metric", "tprd")
+    assert "\np for 2 pairs, as asked; the page corrects for 2 tests.\n" in out
+    _, out, _ = bench("compare", "learner", "small", "--metric", "tprd")
+    assert "\np for 1 pair, as asked; no page has a p of this pair.\n" in out
+    assert "as asked" not in bench("compare", "other", "erm")[1]
+
+
+def test_a_metric_that_tables_do_not_show_has_its_known_direction(make_result, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    store = ResultStore(Path("bench-results/results"))
+    many = {"sizes": {"train": 1000, "test": 10**8}}
+    for method, values in (("erm", BASE), ("learner", BETTER)):
+        for seed, value in enumerate(values):
+            shown = {"tprd": 0.1, "accuracy": 1 - value, "ours": value}
+            store.put(make_result(method, seed, test=shown, metrics=("tprd",), data=DATA | many))
+    _, out, _ = bench("compare", "learner", "erm", "--metric", "accuracy")
+    assert "  better  " in out and "  100 %  " in out
+    _, out, _ = bench("compare", "learner", "erm", "--metric", "ours")
+    assert "  different  " in out and " %  6  " not in out
 
 
 def test_the_best_is_proposed_with_its_uncertainty_and_command(store):
@@ -66,14 +101,38 @@ def test_the_best_is_proposed_with_its_uncertainty_and_command(store):
 def test_the_command_of_the_best_writes_where_its_records_are(store):
     Path("bench-results").rename("my results")
     _, out, _ = bench("best", "--out", "my results")
-    assert "bench run --method learner --dataset digits --seeds 6 --out 'my results'." in out
+    assert "bench run --method learner --dataset digits --seeds 6 --out 'my results'`." in out
 
 
-def test_where_nothing_is_better_the_baseline_is_proposed(store, make_result):
-    for seed, value in enumerate(BASE):
-        store.put(make_result("learner", seed, test={"tprd": value + 0.01 * (-1) ** seed, "accuracy": 0.9}))
+def test_an_open_question_is_not_answered_by_the_baseline(store, make_result):
+    """Not separated is not equivalent. `other` trains as erm does, and learner is a little ahead or behind."""
+    put(store, make_result, "learner", [0.01, -0.02, 0.01, -0.02, 0.01, -0.02])
     code, out, _ = bench("best", "--dataset", "digits")
-    assert code == 0 and ": use erm: Of 2 methods, none lowers tprd against erm by more than chance" in out
+    needed = re.search(r"; (\d+) seeds would decide with a probability of 80 %", out)[1]
+    commands = [f"`bench run --method {method} --dataset digits --seeds {needed}`" for method in ("learner", "erm")]
+    assert code == 0 and ": undecided: learner is ahead, tprd -0.50 points [" in out
+    assert f"That takes: {' and '.join(commands)}. As long as nothing is shown, the baseline, erm, is the" in out
+    put(store, make_result, "learner", [-0.01, 0.02, -0.01, 0.02, -0.01, 0.02])
+    _, out, _ = bench("best", "--dataset", "digits")
+    assert "undecided: no method is ahead of the baseline. As long as nothing is shown, the baseline, erm, is" in out
+
+
+def test_the_baseline_is_proposed_where_methods_are_worse_or_equivalent(store, make_result):
+    put(store, make_result, "learner", [0.10, 0.11, 0.09, 0.10, 0.10, 0.11])
+    assert ": use erm: Of 2 methods and controls, none lowers tprd against the baseline, erm, " in bench("best")[1]
+    put(store, make_result, "small", SMALL)
+    assert ": undecided: " in bench("best")[1] and ": undecided: " in bench("best", "--equivalence", "0.1")[1]
+    assert ": use erm: " in bench("best", "--equivalence", "1")[1]
+
+
+def test_of_too_few_seeds_nothing_is_proposed(make_result, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    store = ResultStore(Path("bench-results/results"))
+    put(store, make_result, "erm", [0, 0, 0])
+    put(store, make_result, "learner", [-0.1, -0.11, -0.1])
+    _, out, _ = bench("best")
+    assert ": too few seeds to tell: learner is ahead, tprd -10.33 points [" in out and "use " not in out
+    assert "; 5 seeds are the fewest that can decide. That takes: `bench run --method learner --dataset" in out
 
 
 def test_a_least_accuracy_leaves_methods_out(store):

@@ -5,6 +5,7 @@ import json
 import math
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -121,7 +122,9 @@ def test_the_section_says_what_follows():
     lines, pictures = section(pages(ladder(9)))
     text = "\n".join(lines)
     assert "**Over 9 tasks, a is better and c is worse than erm by more than chance.**" in text
-    assert "Friedman's test of 3 methods and the baseline: p < 0.001." in text and "it takes more tasks" not in text
+    assert (
+        "Friedman's test of 3 methods and controls and the baseline: p < 0.001." in text and "too few tasks" not in text
+    )
     found = cells(lines)
     assert found["a"][:2] == ["1.00", "9 · 0 · 0"] and found["a"][3] == ""
     assert found["b"] == ["2.50", "0 · 9 · 0", "+0.00 [+0.00, +0.00]", "a"] and found["erm"] == [
@@ -137,13 +140,29 @@ def test_the_section_says_what_follows():
 def test_with_few_tasks_it_is_said_that_nothing_could_be_separated():
     """Of 6 pairs on 5 tasks the smallest p is 6 * 2 / 2^5 = 0.375."""
     text = "\n".join(section(pages(ladder(5)))[0])
-    assert "**Over 5 tasks, none of 3 methods is separated from erm.**" in text
-    assert "With 5 tasks and 6 pairs Wilcoxon's test cannot give less than p = 0.375" in text
+    told = "with 5 tasks and 6 pairs Wilcoxon's test cannot give less than p = 0.375"
+    assert f"\n**There are too few tasks to separate any two methods:** {told}" in text
+    assert "is separated from" not in text and "Friedman's test of 3 methods and controls and the baseline" in text
+
+
+def test_tasks_that_share_a_data_set_are_told():
+    """In the fixture each has its own."""
+    made = pages(ladder(5))
+    assert "share their data:" not in "\n".join(section(made)[0])
+    names = ["digits", "digits", "adult", "adult", "moons"]
+    of = zip(made.items(), names, strict=True)
+    shared = {
+        name: replace(page, protocol=f"q{place}/1", dataset=data) for place, ((name, page), data) in enumerate(of)
+    }
+    said = "Of the 5 tasks 2 on adult and 2 on digits share their data: they are not independent"
+    assert said in "\n".join(section(shared)[0])
 
 
 def test_where_all_methods_are_the_baseline_nothing_is_tested():
     text = "\n".join(section(pages([task({name: shift(0.0) for name in "abc"}) for _ in range(5)]))[0])
-    assert "Friedman's test of 3 methods and the baseline: all ranks are equal." in text and "nan" not in text
+    assert (
+        "Friedman's test of 3 methods and controls and the baseline: all ranks are equal." in text and "nan" not in text
+    )
 
 
 @pytest.mark.parametrize(

@@ -45,17 +45,46 @@ def test_the_best_method_is_named_with_its_command(make_result: Make) -> None:
     assert "- **I have noisy labels.** `bench show class_fairness` says what is measured." in text
     command = results[-1].command.rpartition(" --seed ")[0]
     (name,) = pages
-    assert f"  - [digits]({name}): best is better than the baseline. `{command} --seeds 5`" in text
+    told = "best is better than the baseline: tprd -30.00 points [-31.96, -28.04], better for 100 % of 5 seeds"
+    assert f"  - [digits]({name}): {told}, accuracy +0.00 points. `{command} --seeds 5`" in text
 
 
-def test_where_nothing_helps_the_baseline_is_named(make_result: Make) -> None:
+def test_where_all_are_worse_the_baseline_is_named(make_result: Make) -> None:
     _, text = of([*runs(make_result, "erm", 0.5), *runs(make_result, "worse", 0.7)])
-    assert "no method is better by more than chance: run the baseline, erm. `bench run --method erm" in text
+    assert ": no method is better, and no question is open: run the baseline, erm. `bench run --method erm" in text
 
 
-def test_of_too_few_seeds_nothing_is_said(make_result: Make) -> None:
-    _, text = of([*runs(make_result, "erm", 0.5)[:2], *runs(make_result, "worse", 0.7)[:2]])
-    assert ": too few seeds to tell; the baseline is erm. `bench run --method erm" in text
+def test_an_open_question_is_told_with_what_would_decide(make_result: Make) -> None:
+    """Not separated is not equivalent: nobody is told to run the baseline for it."""
+    _, text = of([*runs(make_result, "erm", 0.5), *runs(make_result, "open", 0.4921)])
+    told = (
+        "undecided: open is ahead, tprd -0.79 points [-2.75, +1.17], better for 60 % of 5 seeds, accuracy +0.00 points"
+    )
+    would = "34 seeds would decide with a probability of 80 %"
+    commands = [f"`bench run --method {method} --dataset digits --seeds 34`" for method in ("open", "erm")]
+    assert f"{told}; {would}. As long as nothing is shown, the baseline, erm, is the cheaper choice." in text
+    assert " and ".join(commands) in text
+    _, text = of([*runs(make_result, "erm", 0.5), *runs(make_result, "open", 0.5079)])
+    assert "undecided: no method is ahead of the baseline. As long as nothing is shown, the baseline, erm, " in text
+    assert "choice. `bench run --method erm --dataset digits --seeds 5`" in text
+
+
+def test_of_too_few_seeds_the_command_has_enough(make_result: Make) -> None:
+    """The baseline has its seeds in the second case, and its command is not given again."""
+    _, text = of([*runs(make_result, "erm", 0.5)[:2], *runs(make_result, "ahead", 0.3)[:2]])
+    told = (
+        "too few seeds to tell: ahead is ahead, tprd -21.50 points, better for 100 % of 2 seeds, accuracy +0.00 points"
+    )
+    both = [f"`bench run --method {method} --dataset digits --seeds 5`" for method in ("ahead", "erm")]
+    assert f"{told}; 5 seeds are the fewest that can decide. As long as" in text and " and ".join(both) in text
+    _, text = of([*runs(make_result, "erm", 0.5), *runs(make_result, "worse", 0.7)[:2]])
+    assert "too few seeds to tell: no method is ahead of the baseline." in text
+    assert text.endswith("choice. `bench run --method worse --dataset digits --seeds 5`\n")
+
+
+def test_a_baseline_is_not_called_cheaper_than_a_method_that_costs_less(make_result: Make) -> None:
+    _, text = of([*runs(make_result, "erm", 0.5, seconds=2.0), *runs(make_result, "open", 0.4921, seconds=1.0)])
+    assert "the baseline, erm, is the simpler choice" in text
 
 
 def test_without_a_comparison_that_is_said(make_result: Make) -> None:

@@ -3,7 +3,7 @@
 import statistics
 
 from bench.columns.table import columns_of
-from bench.tables.differences import differences_of
+from bench.tables.pages.exported import differences_of
 from tests.tables.pages import render
 
 

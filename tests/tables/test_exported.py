@@ -36,6 +36,7 @@ def test_a_row_has_its_mean_difference_and_verdict(make_result):
         True,
         1,
     )
+    assert set(frame["unit"]) == {"fraction"}
     accuracy = frame.loc["learner_2", "accuracy"]
     assert (accuracy["difference"], accuracy["verdict"]) == (0, "") and math.isnan(accuracy["p"])
     assert frame.loc["erm", "tprd"]["verdict"] == "baseline"
@@ -52,6 +53,12 @@ def test_without_records_the_columns_are_the_same():
     frame = rows_frame([])
     assert len(frame) == 0 and tuple(frame.columns) == NAMES
     assert latex([]).startswith("% needs")
+
+
+def test_a_unit_that_is_no_fraction_stays(make_result):
+    results = [make_result("erm", seed, test={"tprd": 2.5}, about={"units": {"tprd": "nats"}}) for seed in range(2)]
+    frame = rows_frame(columns_of(results)).set_index("metric")
+    assert (frame.loc["tprd", "unit"], frame.loc["accuracy", "unit"]) == ("nats", "fraction")
 
 
 def test_latex_has_a_line_for_each_row(make_result):

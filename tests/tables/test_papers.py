@@ -60,6 +60,39 @@ def test_our_mean_of_50_with_a_standard_error_of_10(
     assert (line["Ours minus paper"], line["Verdict"]) == (difference, verdict)
 
 
+def with_baseline(make: Make, monkeypatch: pytest.MonkeyPatch, ours: Sequence[float], claim: str) -> dict[str, str]:
+    """The line of `a`, whose printed value of 60 is beside one of erm in the same table."""
+    results = records(make, OURS, "erm") + records(make, ours)
+    printed = PRINTED | {"value": "60"}
+    monkeypatch.setattr(papers, "published", lambda: [printed | {"method": "erm", "value": claim}, printed])
+    columns = columns_of(results)
+    recorded = papers.Recorded(rows_of(columns), columns[0], "")
+    found = [
+        [cell.strip() for cell in line.split("|")[1:-1]]
+        for line in papers.beside_the_papers("class_fairness/1", "digits", "", recorded, [LAST])
+        if line.startswith("|")
+    ]
+    erm, a = (dict(zip(found[0], line, strict=True)) for line in found[2:])
+    assert erm["Verdict"].startswith(("agrees", "differs")) and erm["Paper minus its baseline"] == ""
+    return a
+
+
+def test_agreement_within_more_than_the_claimed_change_is_compatible_alone(make_result, monkeypatch) -> None:
+    """The interval of 60 - 50 is 4 sqrt(100 + 100) = 56.6 points wide."""
+    shifted = [value + 0.1 for value in OURS]
+    line = with_baseline(make_result, monkeypatch, shifted, "117")
+    assert (line["Paper minus its baseline"], line["Verdict"]) == ("-57.00", "agrees (+0.0)")
+    line = with_baseline(make_result, monkeypatch, shifted, "116")
+    assert (line["Paper minus its baseline"], line["Verdict"]) == ("-56.00", "compatible (+0.0)")
+    assert line["Ours minus our baseline"].startswith("+10.00")
+
+
+def test_a_row_that_trains_as_the_baseline_is_marked(make_result, monkeypatch) -> None:
+    line = with_baseline(make_result, monkeypatch, OURS, "55")
+    assert line["Verdict"] == "compatible (-0.7); ours is identical to erm"
+    assert line["Ours minus our baseline"] == "0"
+
+
 @pytest.mark.parametrize(
     ("ours", "difference", "verdict"),
     [

@@ -76,9 +76,10 @@ def compare(
     """
     if len(methods) < 2:
         raise BenchError("name two methods or more: the first is compared with the others")
-    rows = [row for row in _rows(out, dataset, protocol) if row.label in methods]
+    everything = _rows(out, dataset, protocol)
+    rows = [row for row in everything if row.label in methods]
     if missing := [method for method in methods if method not in {row.label for row in rows}]:
-        known = sorted({row.label for row in _rows(out, dataset, protocol)})
+        known = sorted({row.label for row in everything})
         raise UnknownNameError("method in these records", missing[0], known)
     pairs = list(_pairs(rows, methods))
     if not pairs:
@@ -89,7 +90,7 @@ def compare(
                 _values(row, metric, rule or first.first.about.rule)
     for title, first, others in pairs:
         about = first.first.about
-        _tell(title, first, others, metrics or about.metrics, rule or about.rule, margin)
+        _tell(title, first, others, metrics or about.metrics, rule or about.rule, margin, everything)
 
 
 def _rows(out: Path, dataset: str | None, protocol: str | None) -> "list[Row]":
@@ -125,9 +126,15 @@ def _pairs(rows: "Sequence[Row]", methods: Sequence[str]) -> "Iterator[tuple[str
 
 
 def _tell(
-    title: str, first: "Row", others: "Sequence[Row]", metrics: Sequence[str], rule: str, margin: float | None
+    title: str,
+    first: "Row",
+    others: "Sequence[Row]",
+    metrics: Sequence[str],
+    rule: str,
+    margin: float | None,
+    everything: "Sequence[Row]",
 ) -> None:
-    """Print a table for each metric."""
+    """Print a table for each metric, and how many tests its p and that of the page are corrected for."""
     from bench.records.run import rule_name
     from bench.tables.rows import mean_and_error
 
@@ -137,8 +144,35 @@ def _tell(
         say(f"{title}: {metric}, {rule_name(rule).lower()}; {first.label} {mean} {unit}")
         lines = list(_lines(first, others, metric, rule, margin))
         table("", lines, (f"{first.label} minus", *HEADS))
+        if tests := sum(bool(line[HEADS.index("p") + 1]) for line in lines):
+            say(f"{_corrected(tests, first, others, metric, rule, everything)}\n")
         if margin is None and any(OPEN in line for line in lines):
             say(f"{NOT_EQUIVALENT}\n")
+
+
+def _corrected(
+    tests: int, first: "Row", others: "Sequence[Row]", metric: str, rule: str, everything: "Sequence[Row]"
+) -> str:
+    """How many tests p is corrected for here, and on the page, where that has a p for one of these pairs."""
+    from bench.tables.pages.ranking import by_task, ranked_families
+
+    said = f"p for {tests} pair{'s' if tests > 1 else ''}, as asked"
+    task = first.first.spec.protocol, first.first.spec.dataset, first.variant
+    rows = [row for row in everything if (row.first.spec.protocol, row.first.spec.dataset, row.variant) == task]
+    families = [one for one in ranked_families(by_task(rows)) if one.rule == rule] if metric == first.ranked_by else []
+    asked = [{first, other} for other in others]
+    on_page = {
+        one.tests
+        for family in families
+        for _, compared in family.of_tasks
+        for one in compared
+        if one.baseline and {one.row, one.baseline} in asked and not math.isnan(one.p)
+    }
+    if not on_page:
+        return f"{said}; no page has a p of {'these pairs' if tests > 1 else 'this pair'}."
+    page = " or ".join(map(str, sorted(on_page)))
+    other = "" if on_page == {tests} else ", so that its verdict may be another"
+    return f"{said}; the page corrects for {page} test{'' if page == '1' else 's'}{other}."
 
 
 def _lines(
@@ -151,7 +185,7 @@ def _lines(
     from bench.tables.stats.wins import wins
 
     ours = _values(first, metric, rule)
-    unit, higher = first.unit(metric), first.first.about.higher_is_better.get(metric)
+    unit, higher = first.unit(metric), _is_better(first, metric)
     values = [_values(other, metric, rule) for other in others]
     found = [difference_of(first, other, metric, rule) for other in others]
     adjusted = holm([told_p(one) for one in found])
@@ -160,7 +194,7 @@ def _lines(
         common = sorted(ours.keys() & theirs.keys())
         by_seed = join_first([f"{scale_of(unit) * (ours[seed] - theirs[seed]):+.2f}" for seed in common], SHOWN)
         mean = mean_and_error(list(theirs.values()), unit)
-        cells = _cells(difference, p, scale_of(unit))
+        cells = _cells(difference, p, scale_of(unit), _trains_alike(first, other, rule))
         yield [
             other.label,
             mean,
@@ -200,16 +234,42 @@ def _within(margin: float, unit: str) -> str:
     return f"equivalent within ± {margin:g} {'points' if unit == '%' else unit}".rstrip()
 
 
-def _cells(difference: "PairedDifference", p: float, scale: int) -> list[str]:
+def _is_better(row: "Row", metric: str) -> bool | None:
+    """Whether more of a metric is better. Records say it of those that tables show; of others it is known where they
+    are the core's own.
+    """
+    from bench.metrics import METRICS, metric_of
+
+    directions = row.first.about.higher_is_better
+    if metric in directions:
+        return directions[metric]
+    known = METRICS.get(metric_of(metric))
+    return known.higher_is_better if known else None
+
+
+def _trains_alike(row: "Row", other: "Row", rule: str) -> bool:
+    """Whether two rows have the same values in all metrics that tables show, on all common seeds."""
+    for metric in row.first.about.metrics:
+        ours, theirs = row.values(metric, rule), other.values(metric, rule)
+        if any(ours[seed] != theirs[seed] for seed in ours.keys() & theirs.keys()):
+            return False
+    return True
+
+
+def _cells(difference: "PairedDifference", p: float, scale: int, alike: bool) -> list[str]:
     """The mean of a difference, its interval and its p-value."""
     if math.isnan(difference.mean):
         return ["undefined", "", ""]
     if difference.identical:
-        return ["0", "identical", ""]
+        return ["0", "identical" if alike else "no difference in this metric", ""]
     interval = "too few seeds"
     if not math.isnan(difference.low):
         interval = f"{scale * difference.low:+.2f} to {scale * difference.high:+.2f}"
-    return [f"{scale * difference.mean:+.2f}", interval, "" if math.isnan(p) else f"{p:.3f}"]
+    return [
+        f"{scale * difference.mean:+.2f}",
+        interval,
+        "" if math.isnan(p) else "< 0.001" if p < 0.001 else f"{p:.3f}",
+    ]
 
 
 def _values(row: "Row", metric: str, rule: str) -> dict[int, float]:
@@ -251,8 +311,15 @@ def best(
 
     for title, compared, names in _main_families(rows, rule):
         allowed = [one for one in compared if min_accuracy is None or _accuracy(one.row, one.rule) >= min_accuracy]
-        proposed = proposal(allowed, names, out_of(folder_of_records(out)))
+        proposed = proposal(allowed, names, out_of(folder_of_records(out)), lambda one: _is_alike(one, margin))
         say(" ".join(filter(None, [f"{title}: {proposed}", _equivalence(allowed, names, margin)])))
+
+
+def _is_alike(one: "Compared", margin: float | None) -> bool:
+    """Whether a row is shown to be as its baseline."""
+    if margin is None or one.difference is None:
+        return False
+    return _equivalent(one.difference, one.row.unit(one.row.ranked_by), margin)
 
 
 def _equivalence(compared: "Sequence[Compared]", names: "Names", margin: float | None) -> str:

@@ -43,7 +43,8 @@ def export(form: str | None, rows: bool, metrics: Sequence[str], file: Path | No
 
     There is a row for each finished run, selection rule, set and metric, with the settings of the run and its costs.
     With --rows there is one for each row of a page and metric that it shows: the mean over the seeds, the difference
-    from the baseline with its interval and p-value, and the verdict. The format latex gives the rows that the answers
+    from the baseline with its interval and p-value, and the verdict. Values are not multiplied by 100: where a page
+    shows percent, the column unit says `fraction`. The format latex gives the rows that the answers
     of the pages rest on, as tables for the package booktabs.
 
     A record that cannot be used is named and left out; the exit code is 1 then.

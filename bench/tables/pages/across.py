@@ -3,7 +3,8 @@ here imports torch.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from bench.tables.comparisons import CONCLUSIVE
@@ -33,7 +34,8 @@ EXPLAINED = (
     f"first metric, over the seeds that all of these methods have, of many the first {MOST_SEEDS}; the baseline itself "
     "has a difference of zero, and equal differences share their ranks. Ahead, equal and behind count the tasks by "
     "that mean, without a test. Of each protocol and data set one task counts, the one on which the most "
-    "methods are compared, as tasks that share their data are not independent. As long as a method is not compared on "
+    "methods are compared, as tasks that share their data are not independent. Different protocols on one data set do "
+    "count, though they share its samples: where that is so, it is said above. As long as a method is not compared on "
     "some task, the method or task of which the largest share is missing is left out.",
     "**Sizes.** Tasks have different metrics, whose points cannot be compared. Where sizes count, a difference is "
     "divided by the standard deviation of the baseline's values over the same seeds (Glass's Δ), and positive is "
@@ -154,13 +156,30 @@ def section(pages: Mapping[str, PageSummary]) -> tuple[list[str], dict[str, str]
         RANKS: rank_picture(shown, found.cliques, f"Mean ranks {over}"),
         PROFILE: profile_picture(scores, f"Differences from {found.baseline} {over}"),
     }
-    lines = [f"## {TITLE}", "", *_answer(found), "", f"!{link(f'Mean ranks {over}', RANKS)}", ""]
+    shared = _shared(pages[task.page].dataset for task in common.tasks)
+    lines = [f"## {TITLE}", "", *_answer(found, shared), "", f"!{link(f'Mean ranks {over}', RANKS)}", ""]
     lines += [*_table(found), "", f"!{link(f'Profiles {over}', PROFILE)}", ""]
     return lines + folded("What this rests on", _basis(common)), pictures
 
 
-def _answer(found: Standings) -> list[str]:
-    """Which methods are better than the baseline, and how sure that is."""
+def _shared(datasets: Iterable[str]) -> str:
+    """That some tasks share a data set, as a sentence; empty where none do.
+
+    Args:
+        datasets: of each task.
+    """
+    counts = Counter(datasets)
+    shared = [f"{count} on {name}" for name, count in sorted(counts.items()) if count > 1]
+    if not shared:
+        return ""
+    return (
+        f"Of the {counts.total()} tasks {' and '.join(shared)} share their data: they are not independent, as the "
+        "tests take them to be, so that a small p says less than it seems to."
+    )
+
+
+def _answer(found: Standings, shared: str) -> list[str]:
+    """Which methods are better than the baseline, and how sure that is; or that there are too few tasks to tell."""
     tasks, pairs = found.tests.tasks, len(found.tests.pairs)
     named = {
         verdict: [plain(one.name) for one in found.methods if one.verdict is verdict]
@@ -171,18 +190,18 @@ def _answer(found: Standings) -> list[str]:
         for verdict, names in named.items()
         if names
     ]
-    of = f"{len(found.methods) - 1} methods"
+    of = f"{len(found.methods) - 1} methods and controls"
     answer = f"{' and '.join(says)} than {plain(found.baseline)} by more than chance" if says else ""
     answer = answer or f"none of {of} is separated from {plain(found.baseline)}"
     p = found.tests.p
     friedman = "all ranks are equal" if math.isnan(p) else f"p {'< 0.001' if p < 0.001 else f'= {p:.3f}'}"
-    parts = [f"**Over {tasks} tasks, {answer}.** Friedman's test of {of} and the baseline: {friedman}."]
+    first = f"**Over {tasks} tasks, {answer}.**"
     if (least := smallest_p(tasks, pairs)) >= SIGNIFICANT:
-        parts.append(
-            f"With {tasks} tasks and {pairs} pairs Wilcoxon's test cannot give less than p = {least:.3f} after Holm's "
-            "correction, so that no two methods could be separated: it takes more tasks."
+        first = (
+            f"**There are too few tasks to separate any two methods:** with {tasks} tasks and {pairs} pairs Wilcoxon's "
+            f"test cannot give less than p = {least:.3f} after Holm's correction."
         )
-    return [" ".join(parts)]
+    return [" ".join(filter(None, [first, f"Friedman's test of {of} and the baseline: {friedman}.", plain(shared)]))]
 
 
 def _table(found: Standings) -> list[str]:

@@ -5,7 +5,7 @@ torch.
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 
-from bench.tables.comparisons import CONCLUSIVE
+from bench.tables.ahead import Question, cheaper_choice, parts, question
 from bench.tables.conclusions import Compared, Verdict
 from bench.tables.markdown import code, link, plain
 from bench.tables.names import Names
@@ -14,39 +14,55 @@ from bench.tables.wording import capital
 from bench.text import join_first
 
 TITLE = "Which method, and how to run it"
-NONE_HELPS = "no method is better by more than chance"
+NOTHING = "no method is compared with a baseline"
 NAMED = 6
 """So many methods are named of those that were run."""
+OfTasks = Sequence[tuple[str, Sequence[Compared]]]
+"""For each task of a page, what tells it from the others, and its rows, compared."""
 
 
-def advice_of(compared: Sequence[Compared], names: Names) -> Advice:
-    """What to run: the best of the methods that are better than the baseline, or else the baseline itself.
+def advice_of(of_tasks: OfTasks, names: Names, methods: Sequence[str]) -> Advice:
+    """What to do: run the best of the methods that are better than the baseline; or, as long as something is not
+    decided, what would decide; or else run the baseline.
 
     Args:
-        compared: the rows that the answer of a page is about, of all of its tasks.
+        of_tasks: the rows that the answer of a page is about.
         names: of the rows.
+        methods: the names of all methods of the page.
     """
-    better = [one.row for one in compared if one.verdict is Verdict.BETTER]
-    baselines = [one.row for one in compared if one.row.first.about.baseline]
-    row = next(iter([*better, *baselines]), None)
-    tested = any(one.difference is not None and one.difference.n >= CONCLUSIVE for one in compared)
-    if row is None:
-        return Advice("", "", False, tested)
-    return Advice(names.plain(row), row.command, bool(better), tested)
+    tasks = [(task, [one for one in compared if one.difference is not None]) for task, compared in of_tasks]
+    tasks = [(task, tested) for task, tested in tasks if tested]
+    for task, best in ((task, one) for task, tested in tasks for one in tested if one.verdict is Verdict.BETTER):
+        after = f" is better than the baseline: {', '.join(parts(best))}"
+        return Advice(_begin(task), names.plain(best.row), after, [best.row.command], helps=True)
+    asked = [(question(tested, names.plain), task, tested) for task, tested in tasks]
+    found = [(one, task, tested) for one, task, tested in asked if one]
+    if found:
+        one, task, tested = next((of for of in found if of[0].name), found[0])
+        return _open(_begin(task), one, cheaper_choice(tested, names.plain))
+    baseline = next((one.row for _, of in of_tasks for one in of if one.row.first.about.baseline), None)
+    if tasks:
+        baseline = next(one.baseline for _, tested in tasks for one in tested if one.baseline)
+        before = "no method is better, and no question is open: run the baseline, "
+    elif baseline:
+        before = f"{NOTHING}; the baseline is "
+    else:
+        return Advice(f"{NOTHING}; all runs are of {join_first(methods, NAMED)}")
+    return Advice(before, names.plain(baseline), "", [baseline.command])
 
 
-def words_of(page: PageSummary) -> str:
-    """Why a method is named, or none.
+def _begin(task: str) -> str:
+    """What stands before the answer of one of several tasks."""
+    return f"{task}: " if task else ""
 
-    Args:
-        page: what names it.
-    """
-    if page.advice.tested:
-        return "is better than the baseline" if page.advice.helps else NONE_HELPS
-    if any(row.baseline for task in page.tasks for row in task.rows):
-        return "too few seeds to tell"
-    alone = "" if page.advice.name else f"; all runs are of {join_first(page.methods, NAMED)}"
-    return f"no method is compared with a baseline{alone}"
+
+def _open(begin: str, found: Question, cheaper: Question) -> Advice:
+    """What to do about an open question. With too few seeds that is to run more."""
+    commands = [*found.commands]
+    if not (commands and found.few):
+        commands += [command for command in cheaper.commands if len(commands) < 2]
+    after = f"{found.after}. {capital(cheaper.text)}"
+    return Advice(f"{begin}{found.before}", found.name, after, commands)
 
 
 def by_problem(pages: Mapping[str, PageSummary]) -> dict[str, dict[str, PageSummary]]:
@@ -82,20 +98,6 @@ def _card(problem: str, pages: Mapping[str, PageSummary]) -> Iterator[str]:
     yield f"- **{plain(problem)}.** {shows} says what is measured."
     for name, page in pages.items():
         advice = page.advice
-        begin = f"  - {link(plain(page.dataset), name)}: "
-        words = words_of(page)
-        if not advice.name:
-            yield f"{begin}{plain(words)}."
-        elif advice.helps:
-            yield f"{begin}{plain(advice.name)} {words}. {code(advice.command)}"
-        else:
-            yield f"{begin}{words}{between(words)}{plain(advice.name)}. {code(advice.command)}"
-
-
-def between(words: str) -> str:
-    """What stands between why no method is named and the name of the baseline.
-
-    Args:
-        words: why.
-    """
-    return ": run the baseline, " if words == NONE_HELPS else "; the baseline is "
+        text = plain(f"{advice.before}{advice.name}{advice.after}")
+        commands = " and ".join(map(code, advice.commands))
+        yield f"  - {link(plain(page.dataset), name)}: {text}.{f' {commands}' if commands else ''}"

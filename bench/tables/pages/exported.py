@@ -1,4 +1,6 @@
-"""The rows of the pages as one table for other programs, and as LaTeX. Nothing here imports torch."""
+"""The rows of the pages and their paired differences as tables for other programs, and as LaTeX. Nothing here imports
+torch.
+"""
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
@@ -6,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from bench.columns.table import Columns
 from bench.records.run import rule_name
-from bench.tables.comparisons import difference_of
+from bench.tables.comparisons import baselines_of, difference_of, ranked, rules_of
 from bench.tables.conclusions import Compared
 from bench.tables.context import own_floor
 from bench.tables.names import Names
 from bench.tables.pages.ranking import RankedFamily, by_task, ranked_families
-from bench.tables.rows import mean_and_error, rows_of, scale_of
+from bench.tables.rows import Row, mean_and_error, rows_of, scale_of
 from bench.tables.stats.means import mean_se
 from bench.tables.stats.paired import PairedDifference
 
@@ -38,6 +40,12 @@ NAMES = (
         "floor",
     ),
 )
+FRACTION = "fraction"
+"""The unit of values that pages show in percent."""
+DIFFERENCES = (
+    *("protocol", "dataset", "task", "row", "key", "baseline", "baseline_key", "seed", "rule", "metric"),
+    *("value", "baseline_value", "difference"),
+)
 ESCAPED = {
     **{sign: f"\\{sign}" for sign in "&%$#_{}"},
     "\\": r"\textbackslash{}",
@@ -60,11 +68,12 @@ def rows_frame(tasks: Iterable[Columns]) -> "pd.DataFrame":
         tasks: the columns of each task.
 
     Returns:
-        The table. Values and differences are fractions where the unit is `%`. `p`, `verdict` and the ranks are those of
-        the metric that ranks, after Holm's correction for the family; the intervals of other metrics hold for
-        themselves alone. `seeds_low` and `seeds_high` are the interval over the seeds alone, where the samples of a
-        test set that all seeds share make the other one wider. `floor` is what a disparity would be on average by
-        chance alone, were all groups alike at the row's own rate, under the rule that the task is concluded by.
+        The table. Values and differences are in the unit that is named: `fraction` where pages show percent. `p`,
+        `verdict` and the ranks are those of the metric that ranks, after Holm's correction for the family; the
+        intervals of other metrics hold for themselves alone. `seeds_low` and `seeds_high` are the interval over the
+        seeds alone, where the samples of a test set that all seeds share make the other one wider. `floor` is what a
+        disparity would be on average by chance alone, were all groups alike at the row's own rate, under the rule that
+        the task is concluded by.
     """
     import pandas as pd
 
@@ -80,7 +89,8 @@ def _lines(columns: Columns) -> Iterator[tuple[Any, ...]]:
                 spec = one.row.first.spec
                 begin = (spec.protocol, spec.dataset, task, family.title, family.main, family.rule)
                 for metric in about.metrics:
-                    named = spec.method, spec.model, one.row.name, metric, one.row.unit(metric)
+                    unit = one.row.unit(metric)
+                    named = spec.method, spec.model, one.row.name, metric, FRACTION if unit == "%" else unit
                     yield *begin, *named, *_values(one, metric)
 
 
@@ -170,3 +180,47 @@ def escaped(text: str) -> str:
         text: of any origin.
     """
     return "".join(ESCAPED.get(sign, sign) for sign in text)
+
+
+def differences_of(tasks: Iterable[Columns]) -> "pd.DataFrame":
+    """What each run differs by from the run of its baseline with the same seed, under each selection rule and in each
+    metric that the pages show. The baseline of a row is that of the pages (`baselines_of`).
+
+    Args:
+        tasks: the columns of each task.
+
+    Returns:
+        A table with one row for each run, rule and metric. `task` has the changed options of the data set and of the
+        protocol, `row` and `baseline` the names on the pages; `difference` is `value` minus `baseline_value`.
+    """
+    import pandas as pd
+
+    lines = [
+        line
+        for columns in tasks
+        for rows in _by_task(rows_of([columns]))
+        for rule in rules_of(rows)
+        for line in _by_seed(ranked(rows, rule), rule)
+    ]
+    return pd.DataFrame(lines, columns=list(DIFFERENCES))
+
+
+def _by_task(rows: Iterable[Row]) -> list[list[Row]]:
+    """The rows of each task, in whatever tables they stand."""
+    parts: dict[str, list[Row]] = {}
+    for row in rows:
+        parts.setdefault(row.variant, []).append(row)
+    return [rows for _, rows in sorted(parts.items(), key=lambda part: part[0])]
+
+
+def _by_seed(rows: list[Row], rule: str) -> Iterator[tuple[Any, ...]]:
+    for row, baseline in zip(rows, baselines_of(rows), strict=True):
+        if baseline is None or baseline is row:
+            continue
+        task = row.first.spec.protocol, row.first.spec.dataset, row.variant
+        for metric in row.first.about.metrics:
+            values, others = row.values(metric, rule), baseline.values(metric, rule)
+            for seed in sorted(values.keys() & others.keys()):
+                runs = row.name, row.runs[seed].key, baseline.name, baseline.runs[seed].key
+                difference = values[seed] - others[seed]
+                yield *task, *runs, seed, rule, metric, values[seed], others[seed], difference

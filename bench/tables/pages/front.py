@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import median
 
+from bench.tables.cells import ARROWS
 from bench.tables.conclusions import Verdict
 from bench.tables.markdown import MARK, link, plain, table
 from bench.tables.pages.cards import cards
@@ -37,13 +38,20 @@ BOARD = (
     "that computes the same update. [The page](throughput.md) has the conditions, memory and quartiles."
 )
 CELLS = (
-    "A cell is the difference from the baseline in the task's first metric, in points. ▲ better and ▼ worse by more "
+    "A cell is the difference from the baseline in the task's first metric, in points. ↑ marks metrics of which more "
+    "is better, ↓ those of which less is. ▲ better and ▼ worse by more "
     "than chance (p < 0.05 after Holm's correction within the task), · not separated, = trains exactly as the "
     "baseline, ≈ not shown to be more accurate than a constant prediction, ? too few seeds."
 )
+CHANCE = "°"
+"""What stands behind the head of a task whose baseline has no disparity above that of chance."""
+AT_CHANCE = f"{CHANCE} The baseline has no disparity above that of chance, so that this task cannot say what lowers it."
+TALLY = "Better · not separated · worse"
+"""The head of the column that counts verdicts."""
 LEGEND = (
     "Methods stand in the order of their names: tasks ask different questions, so there is no single score. **Cost** "
-    "is the median over the tasks of the training time relative to the baseline's."
+    "is the median over the tasks of the training time relative to the baseline's. Methods that train exactly as the "
+    "baseline count as not separated."
 )
 
 
@@ -58,7 +66,7 @@ def front(
 
     Args:
         pages: file name -> summary.
-        pictures: the files of the pages' pictures, of which the one with the most rows is shown.
+        pictures: the files of the pages' pictures, of which the one of the task is shown that the answer names first.
         others: the files of further pages, such as that of the throughput.
         board: the table of the throughput.
         across: the section of the methods across tasks.
@@ -67,10 +75,10 @@ def front(
         Markdown.
     """
     lines = [f"{MARK}# Leaderboards", "", f"**{plain(answer(pages))}**", "", *INTRODUCTION, ""]
-    if pages:
-        shown = max(pages, key=lambda page: (_tested(pages[page]), page))
+    for shown in pictured(pages):
         if (picture := picture_of(shown)) in pictures:
             lines += ["!" + link(f"Paired differences from the baseline: {plain(pages[shown].title)}", picture), ""]
+            break
     lines += [*_matrix(pages), *_answers(pages), *cards(pages), *across]
     if board:
         lines += ["## Cost of a step", "", BOARD, "", *board, ""]
@@ -89,22 +97,65 @@ def picture_of(page: str) -> str:
     return f"forests/{page.removesuffix('.md')}.svg"
 
 
-def answer(pages: Mapping[str, PageSummary]) -> str:
-    """On how many tasks some method is better than the baseline, as plain text.
+def pictured(pages: Mapping[str, PageSummary]) -> list[str]:
+    """The pages in the order in which their pictures are wanted: those that the answer names, and then those with the
+    most rows.
 
     Args:
         pages: file name -> summary.
     """
-    tasks = [(page, task) for _, page in sorted(pages.items()) for task in page.tasks if _is_compared(task)]
-    if not tasks:
+    named = [name for name, page in sorted(pages.items()) if _is_decidable(page) and _won(page)]
+    others = sorted(pages, key=lambda page: (_tested(pages[page]), page), reverse=True)
+    return list(dict.fromkeys([*named, *others]))
+
+
+def answer(pages: Mapping[str, PageSummary]) -> str:
+    """On how many tasks some method is better than the baseline, and at what price, as plain text. A protocol and a
+    data set are one task here, whatever options they have.
+
+    Args:
+        pages: file name -> summary.
+    """
+    if not any(_is_compared(task) for page in pages.values() for task in page.tasks):
         return "No method is compared with a baseline yet."
-    better = [(page, [row for row in task.rows if row.verdict == Verdict.BETTER]) for page, task in tasks]
-    won = [f"{rows[0].name} on {page.title.lower()}" for page, rows in better if rows]
-    said = f"Of {len(tasks)} task{'s' if len(tasks) > 1 else ''}, {len(won) or 'none'}"
-    said += f" {'have' if len(won) > 1 else 'has'} a method that, in its default configuration,"
-    said += " beats plain training by more than chance"
+    decided = [page for _, page in sorted(pages.items()) if _is_decidable(page)]
+    if not decided:
+        return "No task has what a verdict takes yet."
+    won = [
+        f"{of.name} on {_name(page, task)}{f' ({of.gain})' if of.gain else ''}"
+        for page in decided
+        for task, of in _won(page)[:1]
+    ]
+    of = "the one task" if len(decided) == 1 else f"the {len(decided)} tasks"
+    of = f"{len(won)} of {of}" if 0 < len(won) < len(decided) else of
+    all_of = f" (of {len(pages)} pairs of protocol and data set)" if len(pages) > len(decided) else ""
+    said = f"On {of} that can be decided so far{all_of},"
+    said += f" {'a' if won else 'no'} method, in its default configuration, beats the baseline by more than chance"
     which = f": {'; '.join(won[:NAMED])}{'; and others' if len(won) > NAMED else ''}" if won else ""
     return f"{said}{which}."
+
+
+def _name(page: PageSummary, task: TaskSummary) -> str:
+    """What a task is called in a sentence."""
+    title = page.title[:1].lower() + page.title[1:]
+    return f"{title}, {task.task}" if task.task else title
+
+
+def _won(page: PageSummary) -> list[tuple[TaskSummary, RowSummary]]:
+    """The methods of a page that are better than the baseline, in their default configuration, with their tasks."""
+    tasks = [task for task in page.tasks if _is_decided(task)]
+    return [(task, row) for task in tasks for row in task.rows if row.verdict == Verdict.BETTER]
+
+
+def _is_decidable(page: PageSummary) -> bool:
+    """Whether some task of a page has what a verdict takes."""
+    return any(_is_decided(task) for task in page.tasks)
+
+
+def _is_decided(task: TaskSummary) -> bool:
+    """Whether methods are compared over seeds enough, and there is something to gain."""
+    found = [row for row in task.rows if row.difference is not None and row.verdict not in (*UNTOLD, Verdict.FEW)]
+    return task.main and bool(found) and not task.at_chance
 
 
 def _tested(page: PageSummary) -> int:
@@ -122,7 +173,8 @@ def _matrix(pages: Mapping[str, PageSummary]) -> list[str]:
                 rows.setdefault(row.name, {})[place] = row
     if not rows:
         return []
-    heads = ["Method", *(link(plain(task_title(page, task.task)), name) for name, page, task in tasks)]
+    links = [link(plain(task_title(page, task.task)), name) for name, page, task in tasks]
+    heads = ["Method", *(f"{of} {plain(metric_head(task))}" for of, (_, _, task) in zip(links, tasks, strict=True))]
     cells = [
         [
             plain(method),
@@ -137,9 +189,37 @@ def _matrix(pages: Mapping[str, PageSummary]) -> list[str]:
         "",
         f"{CELLS} {LEGEND}",
         "",
-        *table([*heads, "Better · level · worse", "Cost"], cells),
+        *table([*heads, TALLY, "Cost"], cells),
         "",
+        *notes(pages),
     ]
+
+
+def notes(pages: Mapping[str, PageSummary]) -> list[str]:
+    """What stands below the matrix: what its marks mean, and which pages are in none of its columns.
+
+    Args:
+        pages: file name -> summary.
+    """
+    lines = []
+    if any(task.at_chance for page in pages.values() for task in page.tasks if _is_compared(task)):
+        lines += [AT_CHANCE, ""]
+    others = [(name, page) for name, page in sorted(pages.items()) if not any(map(_is_compared, page.tasks))]
+    if others:
+        named = "; ".join(link(plain(task_title(page, "")), name) for name, page in others)
+        lines += [f"In no column, as no method in its default configuration is compared there: {named}.", ""]
+    return lines
+
+
+def metric_head(task: TaskSummary) -> str:
+    """What the cells of a task are differences in: the metric, its better direction, and the mark of a task whose
+    question has no answer.
+
+    Args:
+        task: the task.
+    """
+    unit = "" if task.unit == "%" else f" ({task.unit})"
+    return f"{task.metric}{unit}{ARROWS[task.higher]}{f' {CHANCE}' if task.at_chance else ''}"
 
 
 def _is_compared(task: TaskSummary) -> bool:
@@ -184,8 +264,8 @@ def tally(verdicts: Iterable[str]) -> str:
         verdicts: one for each task.
     """
     found = Counter(verdicts)
-    level = found[Verdict.OPEN] + found[Verdict.IDENTICAL]
-    return f"{found[Verdict.BETTER]} · {level} · {found[Verdict.WORSE]}"
+    open_ones = found[Verdict.OPEN] + found[Verdict.IDENTICAL]
+    return f"{found[Verdict.BETTER]} · {open_ones} · {found[Verdict.WORSE]}"
 
 
 def median_cost(costs: Iterable[float | None]) -> str:

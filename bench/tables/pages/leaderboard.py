@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from bench.columns.table import Columns
 from bench.records.run import rule_name
 from bench.records.spec import file_name
-from bench.tables.answers import NAMED, answers, exploratory, headline
+from bench.tables.answers import NAMED, answers, exploratory, headline, is_at_chance
 from bench.tables.comparisons import between_tasks, overlap_of, rules_of
 from bench.tables.conclusions import Compared
 from bench.tables.markdown import MARK, code, folded, link, plain
@@ -100,11 +100,12 @@ def _page(protocol: str, dataset: str, columns: Columns) -> Page:
     picture = ""
     tasks: list[TaskSummary] = []
     advice, problem = Advice(), ""
+    methods = sorted({row.first.spec.method for row in rows})
     if rows:
         of_tasks = by_task(rows)
         ranked, names = ranked_families(of_tasks), Names.of(rows)
         tasks, problem = _summaries(ranked, names), rows[0].first.about.problem
-        advice = advice_of([one for _, compared in ranked[0].of_tasks for one in compared], names)
+        advice = advice_of(ranked[0].of_tasks, names, methods)
         lines += _answers(ranked, names)
         if picture := _picture(title, ranked, names):
             place = picture_of(page_name(protocol, dataset))
@@ -115,7 +116,6 @@ def _page(protocol: str, dataset: str, columns: Columns) -> Page:
             lines += ["§ The runs of this row were made by more than one version of the code.", ""]
     text = "\n".join(lines + of_older_code(older_rows([columns])) + without_tables(columns))
     finished = sum(columns.finished)
-    methods = sorted({row.first.spec.method for row in rows})
     summary = PageSummary(title, protocol, dataset, finished, len(columns) - finished, methods, tasks, problem, advice)
     return Page(text, picture, summary)
 
@@ -129,7 +129,9 @@ def _summaries(ranked: Sequence[RankedFamily], names: Names) -> list[TaskSummary
         higher = row.first.about.higher_is_better[row.ranked_by]
         rows = [row_summary(one) for one in compared]
         unit, answer, overlap = row.unit(row.ranked_by), headline(compared, names), overlap_of(row)
-        summaries.append(TaskSummary(task, first.main, row.ranked_by, unit, higher, first.rule, answer, rows, overlap))
+        chance = is_at_chance(compared)
+        told = (task, first.main, row.ranked_by, unit, higher, first.rule, answer, rows, overlap, chance)
+        summaries.append(TaskSummary(*told))
     return summaries
 
 

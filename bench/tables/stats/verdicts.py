@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass
 
+AGREE = "agrees"
 AGREES = 2.0
 """Combined standard errors up to which two means agree."""
 
@@ -27,7 +28,7 @@ class Agreement:
         """`agrees`, `differs`, or `no verdict` where the errors are not known."""
         if math.isnan(self.errors):
             return "no verdict"
-        return "agrees" if abs(self.errors) <= AGREES else "differs"
+        return AGREE if abs(self.errors) <= AGREES else "differs"
 
 
 def agreement(mean: float, se: float | None, printed: float, printed_se: float | None) -> Agreement:
