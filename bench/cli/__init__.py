@@ -8,9 +8,10 @@ from typing import Any, NoReturn
 import click
 
 from bench import __version__
-from bench.cli import data, leaderboard, new, plot, run, throughput
+from bench.cli import data, leaderboard, new, plot, run
 from bench.cli.common import DEBUG, WORDS, debug_option, prepare_streams, say, unwritten
 from bench.cli.interrupts import SIGNALS, exit_code
+from bench.cli.machine import doctor, throughput
 from bench.cli.store import compare, export, merge, rescore, show, status, verify, view
 from bench.errors import BenchError, PluginFailureError
 from bench.failures import place_of_exit, whole_traceback
@@ -115,6 +116,7 @@ def main() -> None:
     bench rescore --metric NAME                     compute a metric of the stored predictions
     bench export --format csv --file runs.csv       write the records as one long table
     bench new method my_method                      begin a plugin of your own, ready to install
+    bench doctor                                    look for what is wrong here, for a report of a defect
     """
 
 
@@ -135,6 +137,7 @@ COMMANDS = (
     export.export,
     data.data,
     new.new,
+    doctor.doctor,
 )
 for command in COMMANDS:
     main.add_command(command)

@@ -130,11 +130,12 @@ def names(ctx: click.Context, option: click.Parameter, values: Sequence[str]) ->
     return list(dict.fromkeys(refuse_options_as_values(ctx, option, found)))
 
 
-def installed(refuse_duplicates: bool = True) -> "Registry":
+def installed(refuse_duplicates: bool = True, warn: bool = True) -> "Registry":
     """The installed plugins, with a warning for each that could not be loaded.
 
     Args:
         refuse_duplicates: Whether a name that two plugins offer is an error; if not, the second plugin is a broken one.
+        warn: Whether to warn; a command that does not says itself which are broken.
     """
     from bench import registry
 
@@ -144,7 +145,7 @@ def installed(refuse_duplicates: bool = True) -> "Registry":
         if refuse_duplicates:
             raise
         plugins = registry.load(registry.installed_entry_points(), refuse_duplicates=False)
-    for plugin, why in plugins.broken.items():
+    for plugin, why in plugins.broken.items() if warn else ():
         say(f"warning: plugin {plugin} could not be loaded: {why}", err=True)
     return plugins
 
@@ -228,13 +229,22 @@ def warn_of(unused: "Mapping[Path, str]") -> None:
         say(f"warning: skipped the record {path}: {why}", err=True)
 
 
-def table(title: str, rows: Sequence[Sequence[str]], heads: Sequence[str] = ()) -> None:
-    """Print a title and aligned columns. Lines are wrapped to the width of a terminal; elsewhere they stay whole."""
+def table(title: str, rows: Sequence[Sequence[str]], heads: Sequence[str] = (), width: int = 0) -> None:
+    """Print a title and aligned columns. Lines are wrapped to the width of a terminal; elsewhere they stay whole.
+
+    Args:
+        title: The line above; empty: none.
+        rows: The cells.
+        heads: Of the columns; empty: none.
+        width: The greatest width, to which lines are wrapped elsewhere too; 0: that of the terminal.
+    """
     from rich.console import Console
     from rich.table import Table
 
     console = Console(highlight=False, markup=False)
-    if not console.is_terminal:
+    if width:
+        console.width = min(console.width, width) if console.is_terminal else width
+    elif not console.is_terminal:
         console.width = 1000
     columns = Table(box=None, show_header=bool(heads), pad_edge=False, padding=(0, 2, 0, 0))
     for i in range(max(map(len, rows), default=0)):

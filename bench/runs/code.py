@@ -1,6 +1,6 @@
 """The hashes of the code that a run goes through, and how a record's code differs from what is installed."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,11 +39,24 @@ def code_of(experiment: Experiment) -> Code:
     plugins = {}
     for use in sorted(values.keys() | experiment.plugins.keys()):
         plugins[use] = _hash(experiment.plugins.get(use), values.get(use), core)
+    return Code(core, plugins, code_of_distributions(experiment.loaded))
+
+
+def code_of_distributions(plugins: Iterable[Plugin]) -> dict[str, str]:
+    """Hash the installed code of plugins, whether it is used or not.
+
+    Args:
+        plugins: the plugins.
+
+    Returns:
+        For each distribution with its version, one hash of all its plugins.
+    """
+    core = core_hash(INSTALLED)
     loaded: dict[str, dict[str, str]] = {}
-    for plugin in experiment.loaded:
+    for plugin in plugins:
         of_distribution = loaded.setdefault(f"{plugin.distribution} {plugin.version}", {})
         of_distribution[plugin.name] = _hash(plugin, None, core)
-    return Code(core, plugins, {name: digest(sorted(hashes.items())) for name, hashes in loaded.items()})
+    return {name: digest(sorted(hashes.items())) for name, hashes in loaded.items()}
 
 
 def _hash(plugin: Plugin | None, value: Any, core: str) -> str:

@@ -10,18 +10,19 @@ from datetime import UTC, datetime
 from importlib.metadata import packages_distributions, version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from bench.records.sections import Environment, Git
 from bench.registry import Plugin
+
+if TYPE_CHECKING:
+    import torch  # imported late here, so that the machine can be described where torch cannot be imported
 
 LIBRARIES = ("reweight-bench", "torch", "torchvision", "numpy")
 """Distributions that every run computes with."""
 
 
-def environment(plugins: Mapping[str, Plugin], device: torch.device, left_behind: Sequence[str] = ()) -> Environment:
+def environment(plugins: Mapping[str, Plugin], device: "torch.device", left_behind: Sequence[str] = ()) -> Environment:
     """Describe what a run was computed with, for its record.
 
     Args:
@@ -39,11 +40,11 @@ def environment(plugins: Mapping[str, Plugin], device: torch.device, left_behind
         python=platform.python_version(),
         versions=versions(plugins.values()),
         plugins={use: str(plugin) for use, plugin in plugins.items()},
-        device=torch.cuda.get_device_name(device) if cuda else _processor(),
+        device=device_name(device),
         platform=sys.platform,
         numerics=_numerics(),
-        git=_git(plugins.values()),
-        gpu=_gpu(device) if cuda else {},
+        git=git_state(plugins.values()),
+        gpu=gpu(device) if cuda else {},
         left_behind=list(left_behind),
     )
 
@@ -84,6 +85,8 @@ def _distributions() -> Mapping[str, list[str]]:
 
 def _numerics() -> dict[str, Any]:
     """The precision of matrix products in float32, and whether torch uses deterministic algorithms only."""
+    import torch
+
     return {
         "float32_matmul_precision": _float32_matmul_precision(),
         "deterministic_algorithms": torch.are_deterministic_algorithms_enabled(),
@@ -92,24 +95,31 @@ def _numerics() -> dict[str, Any]:
 
 def _float32_matmul_precision() -> str | None:
     """Torch's setting; None if it was made by torch's newer names, for which this older function raises an error."""
+    import torch
+
     try:
         return torch.get_float32_matmul_precision()
     except RuntimeError:
         return None
 
 
-def _gpu(device: torch.device) -> dict[str, Any]:
+def gpu(device: "torch.device") -> dict[str, Any]:
     """The GPU, its driver and libraries, and the settings that the numbers and times of a run depend on.
 
     By default torch allows TF32, whose mantissa has 10 bits like that of float16, for convolutions of float32, and
     does not allow it for matrix products.
+
+    Args:
+        device: the GPU.
     """
+    import torch
+
     properties, cudnn = torch.cuda.get_device_properties(device), torch.backends.cudnn
     return {
         "name": properties.name,
         "capability": f"{properties.major}.{properties.minor}",
         "memory_bytes": properties.total_memory,
-        "driver": _driver(),
+        "driver": driver(),
         "cuda": torch.version.cuda,
         "cudnn": cudnn.version(),
         "float32_matmul": torch.backends.cuda.matmul.fp32_precision,
@@ -120,7 +130,7 @@ def _gpu(device: torch.device) -> dict[str, Any]:
 
 
 @functools.cache  # it takes a second
-def _driver() -> str | None:
+def driver() -> str | None:
     """Version of the NVIDIA driver, the same for all GPUs of a machine; None if `nvidia-smi` does not give it."""
     asked = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
     try:
@@ -129,7 +139,19 @@ def _driver() -> str | None:
         return None
 
 
-def _processor() -> str:
+def device_name(device: "torch.device") -> str:
+    """The name of a device, as records have it.
+
+    Args:
+        device: the CPU or a GPU.
+    """
+    import torch
+
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else processor()
+
+
+def processor() -> str:
+    """The name of the processor, as records have it."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         name = next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
@@ -138,10 +160,13 @@ def _processor() -> str:
     return f"CPU {name or platform.machine()}"
 
 
-def _git(plugins: Iterable[Plugin]) -> Git | None:
+def git_state(plugins: Iterable[Plugin]) -> Git | None:
     """Commit of the git checkout that `bench` is imported from; None if it is imported from no checkout.
 
     Also whether there are uncommitted changes in the core or in the packages of plugins in the same checkout.
+
+    Args:
+        plugins: whose packages are looked at too.
     """
     here = Path(__file__).parents[1]
     root = here.parent

@@ -25,9 +25,9 @@ def card(monkeypatch, tmp_path):
     tool.write_text("#!/bin/sh\necho 580.65.06\necho 580.65.06\n")
     tool.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
-    module._driver.cache_clear()
+    module.driver.cache_clear()
     yield torch.device("cuda")
-    module._driver.cache_clear()
+    module.driver.cache_clear()
 
 
 def test_on_a_gpu_it_names_card_driver_versions_and_precision(card):
