@@ -322,6 +322,7 @@ def test_all_tables_and_the_open_rows_are_printed(folder, browser):
 
 def test_without_a_script_the_table_is_plain_and_whole(folder, browser, tmp_path):
     (tmp_path / PAGE).write_text((folder / PAGE).read_text().replace('<script src="site.js" defer></script>', ""))
+    shutil.copy(folder / "site.css", tmp_path)
     browser.open((tmp_path / PAGE).as_uri())
     assert browser.value("document.querySelector('details.family table').offsetHeight") > 300
     assert browser.value("document.querySelectorAll('button').length") == 0
