@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from bench.metrics import metric_of
 from bench.site.drawing import CLASSES, Scale
@@ -46,6 +46,7 @@ class Column:
         below: HTML below the head.
         kind: `number`, `interval`, `words` or `name`.
         about: what is told when the pointer rests on the head; of any origin, empty for nothing.
+        more: what it is a further one of, where it may be hidden in a table that is too wide: `metric` or `seeds`.
     """
 
     head: str
@@ -54,6 +55,7 @@ class Column:
     below: str = ""
     kind: str = "number"
     about: str = ""
+    more: str = ""
 
 
 @dataclass(frozen=True)
@@ -117,9 +119,11 @@ def _columns(shown: Shown) -> Iterator[Column]:
     yield from _difference(shown, first)
     yield Column("Verdict", [verdict_mark(one.verdict) + _badge(one) for one in compared], kind="words")
     for metric in shown.metrics[1:]:
-        yield _metric(shown, metric)
         if metric == ACCURACY:
+            yield _metric(shown, metric)
             yield _change(shown)
+        else:
+            yield replace(_metric(shown, metric), more="metric")
     yield Column("Better in", [wins_of(one) for one in compared])
     yield Column("Seeds", [str(len(one.row.values(first, shown.family.rule))) for one in compared])
     yield Column("Cost", costs_of(compared))
@@ -221,7 +225,7 @@ def _difference(shown: Shown, metric: str) -> Iterator[Column]:
     cells = [_interval(one, scale, factor) for one in shown.compared]
     hints = [hint(_differences(one, metric), unit, "+.2f") if one.difference else "" for one in shown.compared]
     yield Column(f"Δ {metric}", cells, hints, axis(scale), "interval", ABOUT_DIFFERENCE)
-    yield Column(SEEDS_ALONE, [text(over_seeds(one, unit)) for one in shown.compared])
+    yield Column(SEEDS_ALONE, [text(over_seeds(one, unit)) for one in shown.compared], more="seeds")
     yield Column("p", ["" if math.isnan(one.p) else _p(one.p) for one in shown.compared])
 
 

@@ -62,7 +62,8 @@ def family_table(shown: Shown) -> str:
 
 def _head(column: Column) -> str:
     about = title(filter(None, [column.about or ABOUT_HEADS.get(column.head, "")]))
-    return f'<th scope="col" data-kind="{column.kind}"{about}>{text(column.head)}{column.below}'
+    more = attributes({"data-more": column.more})
+    return f'<th scope="col" data-kind="{column.kind}"{more}{about}>{text(column.head)}{column.below}'
 
 
 def _line(about: dict[str, str], columns: Sequence[Column], cells: Iterable[str], hints: Iterable[str]) -> str:

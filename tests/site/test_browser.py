@@ -184,6 +184,77 @@ def test_a_row_with_everything_open_fits_its_page(folder, browser):
         browser.value(f"{row}.querySelector('a.to-row').click()")
         assert browser.value("document.querySelector('tr.more path.bars').getBoundingClientRect().width") > 0
         assert browser.value("document.querySelectorAll('tr.more table.samples').length") == 2
+def test_cards_are_as_wide_as_the_page(folder, browser):
+    wide = f"{ROWS}.filter(row => row.getBoundingClientRect().right > innerWidth || row.scrollWidth > row.clientWidth)"
+    for path in pages(folder):
+        browser.open(path.as_uri(), 390)
+        assert browser.value(f"{wide}.map(row => row.textContent)") == [], path.name
+
+
+def test_on_a_phone_the_front_page_tells_the_signs_first_and_the_cards_soon(folder, browser):
+    browser.open((folder / "index.html").as_uri(), 390)
+    top = "document.querySelector('{}').getBoundingClientRect().top + scrollY"
+    assert browser.value(top.format(".legend")) < browser.value(top.format(".matrix")) < 600
+    assert browser.value(top.format(".cards")) < 1600
+    hidden = "[...document.querySelectorAll('main p')].filter(one => !one.offsetHeight && !one.closest('details'))"
+    assert browser.value(f"{hidden}.map(one => one.textContent)") == []
+    shown = f"{ROWS.replace('[data-row]', '')}.filter(row => row.offsetHeight).length"
+    assert browser.value(shown) == 4
+    browser.value("document.querySelector('.all').click()")
+    assert browser.value(shown) > 10
+    browser.open((folder / "index.html").as_uri(), 390)
+    browser.value(type_in("resample"))
+    assert browser.value(shown) == 1
+
+
+def test_on_a_phone_what_the_other_methods_do_is_named_where_it_is_folded(folder, browser):
+    browser.open((folder / PAGE).as_uri(), 390)
+    assert browser.value("document.querySelector('.basis > summary').textContent").startswith("The other methods")
+    assert browser.value("document.querySelector('.basis > .rest').textContent")
+
+
+EACH_TABLE = """
+[...document.getElementById('choose-table').options].flatMap((_, place) =>
+  [...document.getElementById('choose-rule').options].map((_, rule) => {
+    for (const [name, index] of [['table', place], ['rule', rule]]) {
+      const one = document.getElementById(`choose-${name}`);
+      one.selectedIndex = index;
+      one.onchange();
+    }
+    return TOLD;
+  }))
+"""
+"""Of each table of a page, with TOLD in the place of what is asked of the one that is shown."""
+
+
+def test_each_table_fits_its_frame(folder, browser):
+    """Further metrics are hidden where there is no room for them, and chosen columns are those that are shown."""
+    frame = f"{SHOWN_TABLE}.parentElement"
+    for path in pages(folder):
+        browser.open(path.as_uri())
+        if browser.value("!!document.getElementById('choose-table')"):
+            wide = EACH_TABLE.replace("TOLD", f"{frame}.scrollWidth - {frame}.clientWidth")
+            assert set(browser.value(wide)) == {0}, path.name
+    browser.open((folder / "robustness-v1-digits.html").as_uri())
+    shown = f"{HEADS}.filter(one => !one.hidden).map(one => one.dataset.head)"
+    before = browser.value(shown)
+    every = browser.value(f"{HEADS}.map(one => one.dataset.head)")
+    assert f"Columns ({len(every) - len(before)} hidden)" == browser.value(
+        "document.querySelector('.columns summary').textContent"
+    )
+    assert {"Verdict", "accuracy ↑"} & set(every) <= set(before)
+    box = "[...document.querySelectorAll('.columns input')].find(one => !one.checked)"
+    head = browser.value(f"{box}.value")
+    browser.value(f"{box}.click()")
+    assert browser.value(shown) == [one for one in every if one in {*before, head}]
+    browser.open(browser.value("location.href"))
+    assert browser.value(shown) == [one for one in every if one in {*before, head}]
+    browser.open((folder / "robustness-v1-digits.html").as_uri() + "#hidden=")
+    assert browser.value(shown) == every
+    browser.value("document.getElementById('reset').click()")
+    assert browser.value(shown) == before
+
+
         assert browser.value("document.documentElement.scrollWidth") <= width
 
 
