@@ -10,6 +10,9 @@ from bench.tables.stats.paired import PairedDifference
 
 WIDTH, HEIGHT, EDGE = 130, 18, 8
 """Pixels of a picture, and of its margin at each side."""
+CUT = "Arrow: the interval goes on beyond the scale"
+"""What is told of an interval that is cut, when the pointer rests on it."""
+ROUNDED = 1e-9
 
 
 def shared_scale(differences: Sequence[PairedDifference | None], factor: int) -> Scale | None:
@@ -45,10 +48,12 @@ def picture(difference: PairedDifference | None, verdict: Verdict, scale: Scale,
         factor: what values are multiplied by to be shown.
 
     Returns:
-        SVG, which says nothing that does not stand beside it.
+        SVG, which says nothing that does not stand beside it, but for what an arrow is.
     """
     middle = HEIGHT / 2
-    parts = [f'<path class="zero" d="M{number(scale(0))} 0V{HEIGHT}"/>']
+    beyond = difference is not None and _is_cut(factor * difference.low, factor * difference.high, scale)
+    parts = [f"<title>{CUT}</title>"] * beyond
+    parts += [f'<path class="zero" d="M{number(scale(0))} 0V{HEIGHT}"/>']
     if difference is not None and math.isfinite(difference.mean):
         if math.isfinite(difference.low):
             parts.append(f'<path class="bar" d="{_bar(factor * difference.low, factor * difference.high, scale)}"/>')
@@ -61,11 +66,16 @@ def _bar(low: float, high: float, scale: Scale) -> str:
     """The line of an interval, with an arrow at an end that lies beyond the scale."""
     middle, left, right = number(HEIGHT / 2), scale(low), scale(high)
     path = f"M{number(left)} {middle}H{number(right)}"
-    if low < scale.low - 1e-9:
+    if low < scale.low - ROUNDED:
         path += f"M{number(left + 4)} 5L{number(left)} {middle}L{number(left + 4)} 13"
-    if high > scale.high + 1e-9:
+    if high > scale.high + ROUNDED:
         path += f"M{number(right - 4)} 5L{number(right)} {middle}L{number(right - 4)} 13"
     return path
+
+
+def _is_cut(low: float, high: float, scale: Scale) -> bool:
+    """Whether an interval has an arrow."""
+    return low < scale.low - ROUNDED or high > scale.high + ROUNDED
 
 
 def axis(scale: Scale) -> str:

@@ -7,6 +7,7 @@ import re
 import pytest
 
 from bench.records.run import RunResult
+from bench.site.intervals import CUT
 from bench.site.rows.curves import BOTTOM, TOP
 from tests.site.read import Element, read, rows, site
 from tests.store.made import predicted
@@ -244,11 +245,12 @@ def test_rates_of_groups_are_told_with_their_numbers(make_result):
     page = read(site([make_result("erm", 0, selected=selected, about=about, data=data)])[PAGE])
     (table,) = [table for table in page.all("table", kind="small") if "Group" in table.text]
     assert [head.text for head in table.all("th")] == [
-        *("", "last epoch", "Group", "n", "accuracy", "false positive rate", "false negative rate")
+        *("", "last epoch", "Group", "n", "n: no", "n: yes"),
+        *("accuracy", "false positive rate", "false negative rate"),
     ]
     assert [[cell.text for cell in line.all("td")] for line in table.one("tbody").all("tr")] == [
-        ["a", "10", "60.00", "25.00", "50.00"],
-        ["b", "10", "80.00", "20.00", "undefined"],
+        ["a", "10", "4", "6", "60.00", "25.00", "50.00"],
+        ["b", "10", "10", "0", "80.00", "20.00", "undefined"],
     ]
 
 
@@ -452,6 +454,24 @@ def test_no_name_is_nearer_to_another_point_than_to_its_own(make_result):
         distances = {name: min(math.dist(at, place) for place in inside) for name, at in found.items()}
         assert min(distances, key=distances.__getitem__) == f"random{one.text}"
     assert len(leaders) < len(names) < 95
+
+
+def test_an_interval_that_is_cut_says_what_its_arrow_is(make_result):
+    """Three rows with short intervals, and one whose interval is hundreds of times as long."""
+    noise = {"a": 0.001, "b": 0.001, "c": 0.001, "wild": 0.3}
+    results = [
+        make_result(
+            method,
+            seed,
+            test={"tprd": 0.5 + (-1) ** seed * noise.get(method, 0) + 0.0001 * seed, "accuracy": 0.9},
+            data=DATA,
+        )
+        for method in ("erm", *noise)
+        for seed in range(6)
+    ]
+    lines = family_of(site(results)[PAGE]).one("tbody").all("tr")
+    told = {line.one("b").text: [one.text for one in line.all("title")] for line in lines if list(line.all("b"))}
+    assert told == {name: [CUT] if name == "wild" else [] for name in told} and len(told) == 5
 
 
 def test_a_method_is_one_row_of_the_matrix_whatever_its_marks_on_a_page(make_result):

@@ -38,7 +38,8 @@ Rate = Callable[[Counted, int], tuple[int, int]]
 
 
 def rates(row: Row) -> str:
-    """A table of the rates of each group under each selection rule of a row, with the numbers of samples.
+    """A table of the rates of each group under each selection rule of a row, with the numbers of samples that they are
+    of: those of the group, and of two classes those of its negative and of its positive ones.
 
     Args:
         row: the row.
@@ -79,9 +80,9 @@ def _table(row: Row, by_rule: Mapping[str, Sequence[Counted]]) -> str:
     lines = []
     for place in range(len(first[0].samples) if by_group else len(first[0].samples[0])):
         shares = [[_share(*of(one, place)) for one in counted] for counted in by_rule.values() for _, of in kinds]
-        sizes = [kinds[0][1](one, place)[1] for one in first]
+        sizes = [_span([of(one, place)[1] for one in first]) for _, of in kinds]
         name = names[place] if place < len(names) else str(place)
-        lines.append((math.fsum(shares[0]), [text(name), _span(sizes), *map(mean_and_error, shares)]))
+        lines.append((math.fsum(shares[0]), [text(name), *sizes, *map(mean_and_error, shares)]))
     shown = lines
     if len(lines) > NAMED:
         ordered = sorted(lines, key=lambda line: -1 if math.isnan(line[0]) else line[0])
@@ -89,9 +90,10 @@ def _table(row: Row, by_rule: Mapping[str, Sequence[Counted]]) -> str:
     left_out = len(lines) - len(shown)
     more = f"<p>The {NAMED // 2} lowest and the {NAMED // 2} highest of {len(lines)}.</p>" if left_out else ""
     heads = [head for _ in by_rule for head, _ in kinds]
-    above = [("", 2), *((text(rule_name(rule)), len(kinds)) for rule in by_rule)]
+    numbers = ["n", *(f"n: {text(name)}" for name in about.classes[: len(kinds) - 1])]
+    above = [("", 1 + len(numbers)), *((text(rule_name(rule)), len(kinds)) for rule in by_rule)]
     cells = [cells for _, cells in shown]
-    return table(["Group" if by_group else "Class", "n", *heads], cells, "small", above) + more
+    return table(["Group" if by_group else "Class", *numbers, *heads], cells, "small", above) + more
 
 
 def _kinds(by_group: bool, classes: Sequence[str]) -> list[tuple[str, Rate]]:
