@@ -113,7 +113,7 @@ def _columns(shown: Shown) -> Iterator[Column]:
     compared, first = shown.compared, shown.metrics[0]
     if any(shown.tasks):
         yield Column("Task", [breakable(task) or DEFAULT for task in shown.tasks], kind="words")
-    yield Column("#", [rank_of(one) for one in compared])
+    yield Column("#", _ranks(shown))
     yield Column("Method", [_name(one, shown.names) for one in compared], kind="name")
     yield _metric(shown, first)
     yield from _difference(shown, first)
@@ -128,6 +128,15 @@ def _columns(shown: Shown) -> Iterator[Column]:
     yield Column("Seeds", [str(len(one.row.values(first, shown.family.rule))) for one in compared])
     yield Column("Cost", costs_of(compared))
     yield Column("Val", ["yes" if one.row.uses_val else "no" for one in compared], kind="words")
+
+
+def _ranks(shown: Shown) -> list[str]:
+    """The ranks of the rows; none in a task with one ranked row alone."""
+    told = []
+    for _, of_task in shown.family.of_tasks:
+        alone = sum(one.ranks is not None for one in of_task) == 1
+        told += ["" if alone and one.ranks else rank_of(one) for one in of_task]
+    return told[: len(shown.compared)]
 
 
 def _name(one: Compared, names: Names) -> str:

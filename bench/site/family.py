@@ -7,9 +7,9 @@ from bench.site.cells import ABOUT_HEADS, Column, Shown, cells_beside, columns_o
 from bench.site.drawing import CLASSES
 from bench.site.scatter import scatter
 from bench.site.text import attributes, text, title, wide
-from bench.tables.pages.ranking import heading
+from bench.tables.pages.ranking import WITH_OPTIONS, heading, titled
 
-UNTITLED = {True: "methods", False: "methods with their options"}
+UNTITLED = {True: "methods", False: WITH_OPTIONS}
 """What the family without a title is called, where it is the question that the protocol asks and where it is not."""
 CELLS = {"number": "n", "interval": "i", "words": "w", "name": ""}
 """Kind of a column -> class of its cells."""
@@ -26,7 +26,7 @@ def family_section(shown: Shown, opened: bool) -> str:
         HTML. The picture of the family stands before its table.
     """
     family = shown.family
-    about = {"data-family": family.title or UNTITLED[family.main], "data-rule": rule_name(family.rule)}
+    about = {"data-family": titled(family) or UNTITLED[family.main], "data-rule": rule_name(family.rule)}
     more = f"<p>{shown.left_out:,} more rows are in <code>bench export</code>.</p>" if shown.left_out else ""
     return (
         f'<details class="family"{attributes(about)}{" open" if opened else ""}>\n'

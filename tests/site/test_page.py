@@ -474,6 +474,24 @@ def test_an_interval_that_is_cut_says_what_its_arrow_is(make_result):
     assert told == {name: [CUT] if name == "wild" else [] for name in told} and len(told) == 5
 
 
+def test_the_rows_of_tasks_with_options_alone_are_titled_by_their_tasks(make_result):
+    """On one task the methods have no options, on the other one the only run is that of the baseline."""
+    results = [
+        make_result(method, seed, test={"tprd": 0.1 * seed + more, "accuracy": 0.9}, data=DATA)
+        for method, more in (("erm", 0.1), ("learner", 0.2))
+        for seed in range(5)
+    ]
+    results += [
+        make_result("erm", seed, test={"tprd": 0.1, "accuracy": 0.9}, data=DATA, protocol_options={"factor": 1})
+        for seed in range(5)
+    ]
+    first, other = read(site(results)[PAGE]).all("details", kind="family")
+    assert first.one("h2").text == "Last epoch" and first.about["data-family"] == "methods"
+    assert other.one("h2").text == "Methods with their options, factor=1: last epoch"
+    assert other.about["data-family"] == "methods with their options, factor=1"
+    assert "#" not in rows(other)[0]
+
+
 def test_a_method_is_one_row_of_the_matrix_whatever_its_marks_on_a_page(make_result):
     """On one of the two pages its runs were made by two versions of the code, which marks it there."""
     results = [
