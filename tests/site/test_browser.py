@@ -149,6 +149,31 @@ def test_numbers_of_an_axis_do_not_lie_on_its_title(folder, browser, width):
         assert browser.value(f"{OVERLAPPING}({texts})") == [], path.name
 
 
+COVERED = """
+[...document.querySelectorAll('figure.scatter')].flatMap((figure, place) => {
+  document.body.append(figure);
+  const inside = (one) => {
+    const box = one.getBoundingClientRect();
+    return [box.left + 1, box.top + 2, box.right - 1, box.bottom - 2, one.textContent || 'a point'];
+  };
+  const hit = ([a, b, c, d], [e, f, g, h]) => a < g && e < c && b < h && f < d;
+  const names = [...figure.querySelectorAll('text.name, text.always')].map(inside);
+  const others = [...names, ...[...figure.querySelectorAll('.dot')].map(inside)];
+  const found = names.flatMap((one) =>
+    others.filter((other) => other !== one && hit(one, other)).map((other) => [one[4], other[4]]));
+  figure.remove();
+  return found;
+})
+"""
+"""The names in all pictures of a page that lie on another name or on a point."""
+
+
+def test_no_name_in_a_picture_lies_on_another_or_on_a_point(folder, browser):
+    for path in pages(folder):
+        browser.open(path.as_uri())
+        assert browser.value(COVERED) == [], path.name
+
+
 def test_the_texts_of_a_card_do_not_lie_on_each_other(folder, browser):
     parts = "[...row.cells].flatMap(cell => cell.firstElementChild ? [...cell.querySelectorAll('a, span')] : [cell])"
     wide = f"{ROWS}.flatMap(row => [...row.cells]).filter(cell => cell.scrollWidth > cell.clientWidth + 1)"
@@ -159,31 +184,6 @@ def test_the_texts_of_a_card_do_not_lie_on_each_other(folder, browser):
         assert browser.value(f"{wide}.map(cell => cell.textContent)") == [], path.name
 
 
-def test_the_name_of_a_method_is_not_broken(folder, browser):
-    high = f"{ROWS}.map(row => row.querySelector('th b')).filter(one => one.getClientRects().length > 1)"
-    for path in pages(folder):
-        browser.open(path.as_uri())
-        assert browser.value(f"{high}.map(one => one.textContent)") == [], path.name
-
-
-def test_pages_without_families_are_opened_in_print_and_folded_again(folder, browser):
-    browser.open((folder / "throughput.html").as_uri())
-    opened = "[...document.querySelectorAll('details')].filter(one => one.open).length"
-    assert browser.value(opened) == 0
-    browser.value("window.dispatchEvent(new Event('beforeprint'))")
-    assert browser.value(opened) == browser.value("document.querySelectorAll('details').length") > 5
-    browser.value("window.dispatchEvent(new Event('afterprint'))")
-    assert browser.value(opened) == 0
-
-
-def test_a_row_with_everything_open_fits_its_page(folder, browser):
-    """Its weights, its samples and its curve are seen, on a screen and on a phone."""
-    for width in (1400, 390):
-        browser.open((folder / PAGE).as_uri(), width)
-        row = f"{ROWS}.find(row => row.querySelector('th b').textContent === 'l2rw')"
-        browser.value(f"{row}.querySelector('a.to-row').click()")
-        assert browser.value("document.querySelector('tr.more path.bars').getBoundingClientRect().width") > 0
-        assert browser.value("document.querySelectorAll('tr.more table.samples').length") == 2
 def test_cards_are_as_wide_as_the_page(folder, browser):
     wide = f"{ROWS}.filter(row => row.getBoundingClientRect().right > innerWidth || row.scrollWidth > row.clientWidth)"
     for path in pages(folder):
@@ -255,6 +255,31 @@ def test_each_table_fits_its_frame(folder, browser):
     assert browser.value(shown) == before
 
 
+def test_the_name_of_a_method_is_not_broken(folder, browser):
+    high = f"{ROWS}.map(row => row.querySelector('th b')).filter(one => one.getClientRects().length > 1)"
+    for path in pages(folder):
+        browser.open(path.as_uri())
+        assert browser.value(f"{high}.map(one => one.textContent)") == [], path.name
+
+
+def test_pages_without_families_are_opened_in_print_and_folded_again(folder, browser):
+    browser.open((folder / "throughput.html").as_uri())
+    opened = "[...document.querySelectorAll('details')].filter(one => one.open).length"
+    assert browser.value(opened) == 0
+    browser.value("window.dispatchEvent(new Event('beforeprint'))")
+    assert browser.value(opened) == browser.value("document.querySelectorAll('details').length") > 5
+    browser.value("window.dispatchEvent(new Event('afterprint'))")
+    assert browser.value(opened) == 0
+
+
+def test_a_row_with_everything_open_fits_its_page(folder, browser):
+    """Its weights, its samples and its curve are seen, on a screen and on a phone."""
+    for width in (1400, 390):
+        browser.open((folder / PAGE).as_uri(), width)
+        row = f"{ROWS}.find(row => row.querySelector('th b').textContent === 'l2rw')"
+        browser.value(f"{row}.querySelector('a.to-row').click()")
+        assert browser.value("document.querySelector('tr.more path.bars').getBoundingClientRect().width") > 0
+        assert browser.value("document.querySelectorAll('tr.more table.samples').length") == 2
         assert browser.value("document.documentElement.scrollWidth") <= width
 
 

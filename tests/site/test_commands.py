@@ -118,7 +118,8 @@ def test_a_file_of_another_origin_is_not_replaced(html):
     code, _, err = bench("leaderboard", "--html")
     assert code == 0 and all((html / name).read_text() == "mine" for name in (PAGE, SCRIPT))
     assert err.splitlines() == [
-        f"warning: left {html / name} as it is: it was not made by `bench leaderboard`" for name in (PAGE, SCRIPT, STYLE)
+        f"warning: left {html / name} as it is: it was not made by `bench leaderboard`"
+        for name in (PAGE, SCRIPT, STYLE)
     ]
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from bench.records.run import RunResult
 from bench.site.intervals import CUT
+from bench.site.labels import width_of
 from bench.site.rows.curves import BOTTOM, TOP
 from tests.site.read import Element, read, rows, site
 from tests.store.made import predicted
@@ -445,15 +446,47 @@ def test_no_name_is_nearer_to_another_point_than_to_its_own(make_result):
     names = list(figure.all("text", kind="name"))
     leaders = {leader.about["d"].partition("L")[0] for leader in figure.all("path", kind="leader")}
     for one in names:
-        x, y = found[f"random{one.text}"]
+        x, y = found[one.text]
         if f"M{x:.1f} {y:.1f}".replace(".0", "") in leaders:
             continue
-        left, low = float(one.about["x"]), float(one.about["y"]) + 3
-        width = 6.1 * len(one.text)
+        width, low = width_of(one.text), float(one.about["y"]) + 3
+        left = float(one.about["x"]) - {"mid": width / 2, "end": width}.get(one.about["class"].split()[-1], 0)
         inside = [(left + width * part / 50, low - up) for part in range(51) for up in range(13)]
         distances = {name: min(math.dist(at, place) for place in inside) for name, at in found.items()}
-        assert min(distances, key=distances.__getitem__) == f"random{one.text}"
+        assert min(distances, key=distances.__getitem__) == one.text
     assert len(leaders) < len(names) < 95
+
+
+def test_the_best_row_the_baseline_and_those_that_are_separated_are_named_first(make_result):
+    """Forty other rows, of two seeds each, stand around them."""
+    drawn = random.Random(1)
+    others = {f"random{place}": (0.37 + drawn.random() / 20, 0.88 + drawn.random() / 20) for place in range(40)}
+    tests = {"erm": (0.4, 0.905), "learner": (0.38, 0.89), "worse": (0.415, 0.906), "best": (0.368, 0.9)} | others
+    results = [
+        make_result(method, seed, test={"tprd": tprd + error * len(method) / 4, "accuracy": right}, data=DATA)
+        for method, (tprd, right) in tests.items()
+        for seed, error in enumerate((0, 0.001, 0.002, 0.001, 0)[: 2 if method in others else 5])
+    ]
+    figure = family_of(site(results)[PAGE]).one("figure")
+    assert len(list(figure.all("a"))) == 44
+    names = [one.text for one in figure.all("text", kind="name")]
+    assert set(names[:4]) == {"best", "erm", "learner", "worse"} and len(names) < 44
+
+
+def test_the_legend_names_what_each_circle_may_be(make_result):
+    few = [
+        make_result(method, seed, test={"tprd": 0.1 * seed + more, "accuracy": 0.9})
+        for method, more in (("erm", 0.1), ("learner", 0.2))
+        for seed in range(2)
+    ]
+    assert "● too few seeds · " in family_of(site(few)[PAGE]).one("figcaption").text
+    more = [
+        make_result(method, seed, test={"tprd": value, "accuracy": 0.9}, data=DATA)
+        for method, values in (("erm", BASE), ("same", BASE), ("open", BASE[::-1]))
+        for seed, value in enumerate(values)
+    ]
+    caption = family_of(site(more)[PAGE]).one("figcaption").text
+    assert "● not separated or identical to the baseline · " in caption
 
 
 def test_an_interval_that_is_cut_says_what_its_arrow_is(make_result):
