@@ -276,7 +276,7 @@ def _caption(points: Sequence[Point], constant: bool, sizes: Sizes) -> str:
         Verdict.CONSTANT: "■ ≈ constant",
     }
     told = [f'<span class="{CLASSES[kind]}">{words[kind]}</span>' for kind in words if kind in kinds]
-    if round_ones := [str(kind) for kind in ROUND if kind in kinds]:
+    if round_ones := [str(kind).partition(" to ")[0] for kind in ROUND if kind in kinds]:
         told.append(f"● {' or '.join(round_ones)}")
     told += ["bars: ± standard error"]
     told += ["dotted: constant prediction"] * constant

@@ -104,6 +104,7 @@ def test_no_cell_breaks_between_a_number_and_its_error(folder, browser, width):
         browser.open(path.as_uri(), width)
         browser.value("document.querySelectorAll('details').forEach(one => { one.open = true; })")
         assert browser.value(BROKEN) == [], (path.name, width)
+        assert browser.value("document.documentElement.scrollWidth") <= width, path.name
     browser.value("document.querySelector('td').replaceChildren('1.00 ± 0.10')")
     browser.value("document.querySelector('td').style = 'white-space: normal; width: 1px; display: block'")
     assert browser.value(BROKEN) == ["1.00 ± 0.10"]

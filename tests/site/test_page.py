@@ -486,7 +486,7 @@ def test_the_legend_names_what_each_circle_may_be(make_result):
         for seed, value in enumerate(values)
     ]
     caption = family_of(site(more)[PAGE]).one("figcaption").text
-    assert "● not separated or identical to the baseline · " in caption
+    assert "● not separated or identical · " in caption
 
 
 def test_an_interval_that_is_cut_says_what_its_arrow_is(make_result):
