@@ -253,6 +253,12 @@ def test_rates_of_groups_are_told_with_their_numbers(make_result):
         ["a", "10", "4", "6", "60.00", "25.00", "50.00"],
         ["b", "10", "10", "0", "80.00", "20.00", "undefined"],
     ]
+    told = [cell.about.get("title", "") for cell in table.one("tbody").all("td")]
+    nothing = ["", "", "", ""]
+    assert told == [
+        *(*nothing, "seed 0: 60", "seed 0: 25", "seed 0: 50"),
+        *(*nothing, "seed 0: 80", "seed 0: 20", "seed 0: undefined"),
+    ]
 
 
 def test_the_validation_curve_is_that_of_the_history(make_result):
