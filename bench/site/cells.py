@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 from bench.metrics import metric_of
 from bench.site.drawing import CLASSES, Scale
-from bench.site.intervals import axis, picture, shared_scale
+from bench.site.intervals import CUT, axis, is_cut, picture, shared_scale
 from bench.site.text import breakable, text, title
 from bench.tables.answers import SEEDS_ALONE
 from bench.tables.cells import change_of, costs_of, head_of, rank_of, wins_of
@@ -232,7 +232,12 @@ def _difference(shown: Shown, metric: str) -> Iterator[Column]:
     if scale is None:
         return
     cells = [_interval(one, scale, factor) for one in shown.compared]
-    hints = [hint(_differences(one, metric), unit, "+.2f") if one.difference else "" for one in shown.compared]
+    hints = []
+    for one in shown.compared:
+        values = _differences(one, metric) if one.difference else {}
+        told = [seeds_told(values, unit, "+.2f")] if values else []
+        cut = one.difference is not None and is_cut(one.difference, scale, factor)
+        hints.append(title([*told, *([CUT] if cut else [])]))
     yield Column(f"Δ {metric}", cells, hints, axis(scale), "interval", ABOUT_DIFFERENCE)
     yield Column(SEEDS_ALONE, [text(over_seeds(one, unit)) for one in shown.compared], more="seeds")
     yield Column("p", ["" if math.isnan(one.p) else _p(one.p) for one in shown.compared])

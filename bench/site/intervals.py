@@ -48,12 +48,10 @@ def picture(difference: PairedDifference | None, verdict: Verdict, scale: Scale,
         factor: what values are multiplied by to be shown.
 
     Returns:
-        SVG, which says nothing that does not stand beside it, but for what an arrow is.
+        SVG, which says nothing that does not stand beside it.
     """
     middle = HEIGHT / 2
-    beyond = difference is not None and _is_cut(factor * difference.low, factor * difference.high, scale)
-    parts = [f"<title>{CUT}</title>"] * beyond
-    parts += [f'<path class="zero" d="M{number(scale(0))} 0V{HEIGHT}"/>']
+    parts = [f'<path class="zero" d="M{number(scale(0))} 0V{HEIGHT}"/>']
     if difference is not None and math.isfinite(difference.mean):
         if math.isfinite(difference.low):
             parts.append(f'<path class="bar" d="{_bar(factor * difference.low, factor * difference.high, scale)}"/>')
@@ -73,9 +71,15 @@ def _bar(low: float, high: float, scale: Scale) -> str:
     return path
 
 
-def _is_cut(low: float, high: float, scale: Scale) -> bool:
-    """Whether an interval has an arrow."""
-    return low < scale.low - ROUNDED or high > scale.high + ROUNDED
+def is_cut(difference: PairedDifference, scale: Scale, factor: int) -> bool:
+    """Whether the interval of a difference has an arrow.
+
+    Args:
+        difference: the difference.
+        scale: of the table.
+        factor: what values are multiplied by to be shown.
+    """
+    return factor * difference.low < scale.low - ROUNDED or factor * difference.high > scale.high + ROUNDED
 
 
 def axis(scale: Scale) -> str:
