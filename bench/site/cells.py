@@ -2,11 +2,11 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from bench.metrics import metric_of
 from bench.site.drawing import CLASSES, Scale
-from bench.site.intervals import axis, picture, shared_scale
+from bench.site.intervals import CUT, axis, is_cut, picture, shared_scale
 from bench.site.text import breakable, text, title
 from bench.tables.answers import SEEDS_ALONE
 from bench.tables.cells import change_of, costs_of, head_of, rank_of, value_of, wins_of
@@ -46,6 +46,7 @@ class Column:
         below: HTML below the head.
         kind: `number`, `interval`, `words` or `name`.
         about: what is told when the pointer rests on the head; of any origin, empty for nothing.
+        more: what it is a further one of, where it may be hidden in a table that is too wide: `metric` or `seeds`.
     """
 
     head: str
@@ -54,6 +55,7 @@ class Column:
     below: str = ""
     kind: str = "number"
     about: str = ""
+    more: str = ""
 
 
 @dataclass(frozen=True)
@@ -111,19 +113,30 @@ def _columns(shown: Shown) -> Iterator[Column]:
     compared, first = shown.compared, shown.metrics[0]
     if any(shown.tasks):
         yield Column("Task", [breakable(task) or DEFAULT for task in shown.tasks], kind="words")
-    yield Column("#", [rank_of(one) for one in compared])
+    yield Column("#", _ranks(shown))
     yield Column("Method", [_name(one, shown.names) for one in compared], kind="name")
     yield _metric(shown, first)
     yield from _difference(shown, first)
     yield Column("Verdict", [verdict_mark(one.verdict) + _badge(one) for one in compared], kind="words")
     for metric in shown.metrics[1:]:
-        yield _metric(shown, metric)
         if metric == ACCURACY:
+            yield _metric(shown, metric)
             yield _change(shown)
+        else:
+            yield replace(_metric(shown, metric), more="metric")
     yield Column("Better in", [wins_of(one) for one in compared])
     yield Column("Seeds", [str(len(one.row.values(first, shown.family.rule))) for one in compared])
     yield Column("Cost", costs_of(compared))
     yield Column("Val", ["yes" if one.row.uses_val else "no" for one in compared], kind="words")
+
+
+def _ranks(shown: Shown) -> list[str]:
+    """The ranks of the rows; none in a task with one ranked row alone."""
+    told = []
+    for _, of_task in shown.family.of_tasks:
+        alone = sum(one.ranks is not None for one in of_task) == 1
+        told += ["" if alone and one.ranks else rank_of(one) for one in of_task]
+    return told[: len(shown.compared)]
 
 
 def _name(one: Compared, names: Names) -> str:
@@ -220,9 +233,14 @@ def _difference(shown: Shown, metric: str) -> Iterator[Column]:
     if scale is None:
         return
     cells = [_interval(one, scale, factor) for one in shown.compared]
-    hints = [hint(_differences(one, metric), unit, "+.2f") if one.difference else "" for one in shown.compared]
+    hints = []
+    for one in shown.compared:
+        values = _differences(one, metric) if one.difference else {}
+        told = [seeds_told(values, unit, "+.2f")] if values else []
+        cut = one.difference is not None and is_cut(one.difference, scale, factor)
+        hints.append(title([*told, *([CUT] if cut else [])]))
     yield Column(f"Δ {metric}", cells, hints, axis(scale), "interval", ABOUT_DIFFERENCE)
-    yield Column(SEEDS_ALONE, [text(over_seeds(one, unit)) for one in shown.compared])
+    yield Column(SEEDS_ALONE, [text(over_seeds(one, unit)) for one in shown.compared], more="seeds")
     yield Column("p", ["" if math.isnan(one.p) else _p(one.p) for one in shown.compared])
 
 

@@ -8,10 +8,10 @@ from bench.site.drawing import CLASSES
 from bench.site.scatter import scatter
 from bench.site.text import attributes, text, title, wide
 from bench.tables.pages.nearer import NEARER, nearer_to_constant
-from bench.tables.pages.ranking import heading
+from bench.tables.pages.ranking import WITH_OPTIONS, heading, titled
 from bench.tables.pages.seeds import OTHER_SEEDS, other_seeds
 
-UNTITLED = {True: "methods", False: "methods with their options"}
+UNTITLED = {True: "methods", False: WITH_OPTIONS}
 """What the family without a title is called, where it is the question that the protocol asks and where it is not."""
 CELLS = {"number": "n", "interval": "i", "words": "w", "name": ""}
 """Kind of a column -> class of its cells."""
@@ -28,7 +28,7 @@ def family_section(shown: Shown, opened: bool) -> str:
         HTML. The picture of the family stands before its table.
     """
     family = shown.family
-    about = {"data-family": family.title or UNTITLED[family.main], "data-rule": rule_name(family.rule)}
+    about = {"data-family": titled(family) or UNTITLED[family.main], "data-rule": rule_name(family.rule)}
     more = f"<p>{shown.left_out:,} more rows are in <code>bench export</code>.</p>" if shown.left_out else ""
     lines = [f"<li>{text(f'{shown.names.plain(row)}: {said}')}" for row, said in other_seeds(shown.compared)]
     more += f"<p>{text(OTHER_SEEDS)}</p><ul>{''.join(lines)}</ul>" if lines else ""
@@ -68,7 +68,8 @@ def family_table(shown: Shown) -> str:
 
 def _head(column: Column) -> str:
     about = title(filter(None, [column.about or ABOUT_HEADS.get(column.head, "")]))
-    return f'<th scope="col" data-kind="{column.kind}"{about}>{text(column.head)}{column.below}'
+    more = attributes({"data-more": column.more})
+    return f'<th scope="col" data-kind="{column.kind}"{more}{about}>{text(column.head)}{column.below}'
 
 
 def _line(about: dict[str, str], columns: Sequence[Column], cells: Iterable[str], hints: Iterable[str]) -> str:

@@ -75,7 +75,7 @@ def front(markdown: str, sources: Sequence[Source], resolve: Resolve) -> str:
     problems = by_problem({source.name: source.summary for source in sources})
     beside = f'<div class="legend">{blocks([CELLS])}</div>' if tasks else ""
     told = _led(blocks(introduction, resolve)) + _links(problems) + beside
-    body = [f'<div class="top"><div class="answer">{told}</div><div id="picture">{_picture(tasks)}</div></div>']
+    body = [f'<div class="top front"><div class="answer">{told}</div><div id="picture">{_picture(tasks)}</div></div>']
     below = blocks(notes({source.name: source.summary for source in sources}), resolve)
     body += [*_matrix(tasks, below), *_cards(problems, {source.name: source.address for source in sources})]
     body += [
@@ -152,7 +152,7 @@ def _matrix(tasks: Sequence[Task], below: str) -> Iterator[str]:
     body = "\n".join(lines)
     yield f'<details class="family" open data-family="{MATRIX}"><summary><h2>{MATRIX}</h2></summary>'
     yield f'<div class="wide"><table class="rows matrix"><thead><tr>{"".join(heads)}</tr></thead>\n<tbody>\n{body}'
-    yield f'</tbody></table></div></details>\n<div class="below">{blocks([CELLS])}</div>{blocks([LEGEND])}{below}'
+    yield f"</tbody></table></div></details>\n{blocks([LEGEND])}{below}"
     if any('class="n unfit"' in line for line in lines):
         yield "<p>Hatched: the method cannot be applied. Empty: not run.</p>"
 

@@ -10,6 +10,9 @@ from bench.tables.stats.paired import PairedDifference
 
 WIDTH, HEIGHT, EDGE = 130, 18, 8
 """Pixels of a picture, and of its margin at each side."""
+CUT = "Arrow: the interval goes on beyond the scale"
+"""What is told of an interval that is cut, when the pointer rests on it."""
+ROUNDED = 1e-9
 
 
 def shared_scale(differences: Sequence[PairedDifference | None], factor: int) -> Scale | None:
@@ -61,11 +64,22 @@ def _bar(low: float, high: float, scale: Scale) -> str:
     """The line of an interval, with an arrow at an end that lies beyond the scale."""
     middle, left, right = number(HEIGHT / 2), scale(low), scale(high)
     path = f"M{number(left)} {middle}H{number(right)}"
-    if low < scale.low - 1e-9:
+    if low < scale.low - ROUNDED:
         path += f"M{number(left + 4)} 5L{number(left)} {middle}L{number(left + 4)} 13"
-    if high > scale.high + 1e-9:
+    if high > scale.high + ROUNDED:
         path += f"M{number(right - 4)} 5L{number(right)} {middle}L{number(right - 4)} 13"
     return path
+
+
+def is_cut(difference: PairedDifference, scale: Scale, factor: int) -> bool:
+    """Whether the interval of a difference has an arrow.
+
+    Args:
+        difference: the difference.
+        scale: of the table.
+        factor: what values are multiplied by to be shown.
+    """
+    return factor * difference.low < scale.low - ROUNDED or factor * difference.high > scale.high + ROUNDED
 
 
 def axis(scale: Scale) -> str:

@@ -152,14 +152,14 @@ class _Blocks:
 
     def _table(self, lines: Sequence[str]) -> str:
         heads, _, *rows = (_cells(line) for line in lines)
-        head = "".join(f'<th scope="col">{self._inline(cell)}</th>' for cell in heads)
-        body = "\n".join(f"<tr>{''.join(map(self._cell, row))}</tr>" for row in rows)
-        return wide(f'<table class="plain"><thead><tr>{head}</tr></thead><tbody>\n{body}\n</tbody></table>')
+        head = "".join(f'<th scope="col">{self._inline(cell)}' for cell in heads)
+        body = "\n".join(f"<tr>{''.join(map(self._cell, row))}" for row in rows)
+        return wide(f'<table class="plain"><thead><tr>{head}</thead><tbody>\n{body}</tbody></table>')
 
     def _cell(self, cell: str) -> str:
         """A cell; one that begins with a number is not broken."""
         kind = ' class="n"' if NUMBER.match(cell) else ""
-        return f"<td{kind}>{self._inline(cell)}</td>"
+        return f"<td{kind}>{self._inline(cell)}"
 
     def _list(self, lines: Sequence[str]) -> str:
         """A list, whose items may have lists of their own."""

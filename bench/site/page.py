@@ -18,6 +18,7 @@ from bench.site.text import place, text
 from bench.tables.comparisons import between_tasks, rules_of
 from bench.tables.markdown import plain
 from bench.tables.names import Names
+from bench.tables.pages.oracle import TITLE, oracle_table
 from bench.tables.pages.ranking import MOST, by_task, heading, ranked_families
 from bench.tables.rows import Row, rows_of
 from bench.tables.summary import PageSummary
@@ -122,11 +123,13 @@ def _parted(answer: str) -> str:
 
 
 def _between(source: Source, resolve: Resolve) -> Iterator[str]:
-    """What options of the protocol change, folded."""
+    """What options of the protocol change, and what the test set would select, folded."""
     for rule in rules_of(source.rows) if source.rows else ():
         if lines := between_tasks(source.rows, rule):
             title = inline(f"Between tasks: {visible(rule_name(rule)).lower()}", resolve)
             yield f"<details><summary>{title}</summary>{blocks(lines, resolve)}</details>"
+    if lines := oracle_table(by_task(source.rows), source.names):
+        yield f"<details><summary>{TITLE}</summary>{blocks(lines, resolve)}</details>"
 
 
 def _rows(source: Source, pictures: Pictures | None) -> str:

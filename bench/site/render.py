@@ -4,7 +4,7 @@ from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from urllib.parse import unquote
 
-from bench.site.assets import SCRIPT, document, script
+from bench.site.assets import SCRIPT, STYLE, document, script, style
 from bench.site.front import front
 from bench.site.markdown import SCHEME, Resolve, blocks
 from bench.site.page import Source, file_of, page
@@ -43,7 +43,7 @@ def render(
     files |= {source.file: page(source, resolve, pictures) for source in ordered}
     for name, text in sorted(others.items()):
         files[file_of(name)] = _other(text, name, resolve)
-    files[SCRIPT] = script()
+    files |= {SCRIPT: script(), STYLE: style()}
     return {f"{FOLDER}/{name}": content for name, content in files.items()}
 
 

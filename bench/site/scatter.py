@@ -1,12 +1,13 @@
 """The rows of a table as points: the metric that ranks against the accuracy. Nothing here imports torch."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from bench.site.drawing import CLASSES, Scale, around, mark, number
-from bench.site.points import USUAL, Point, Sizes
+from bench.site.labels import Box, Field, Mark, width_of
+from bench.site.points import Point, Sizes
 from bench.site.text import text
-from bench.tables.conclusions import Verdict
+from bench.tables.conclusions import UNRANKED, Verdict
 from bench.tables.names import Names
 from bench.tables.pages.ranking import DEFAULT, MOST, RankedFamily
 from bench.tables.rows import ACCURACY, Row, mean_and_error, scale_of
@@ -15,16 +16,15 @@ from bench.text import join_first
 
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 460, 250, 58, 452, 10, 212
 """Pixels of the picture, and where its area begins and ends."""
-LETTER, LINE = 6.1, 12
-"""Pixels of a letter of a label, and of its height."""
-NEAR, FAR = (8,), (8, 20, 34, 50)
-"""Pixels between a point and its name: of most rows, and of those that are named first."""
+AREA = (LEFT, TOP, RIGHT, BOTTOM)
 LINES = 3
 """So many constant predictions are drawn."""
-LONGEST = 34
+LONGEST = 46
 """Characters of a label."""
-FIRST = (Verdict.BASELINE, Verdict.BETTER, Verdict.OTHER, Verdict.WORSE)
+FIRST = (Verdict.BASELINE, Verdict.BETTER, Verdict.OTHER, Verdict.WORSE, Verdict.CONSTANT)
 """The verdicts of the rows that are named first."""
+ROUND = (Verdict.OPEN, Verdict.IDENTICAL, Verdict.FEW, Verdict.UNDEFINED)
+"""The verdicts whose mark is a circle."""
 
 
 def axes_of(row: Row, rule: str) -> tuple[str, str] | None:
@@ -68,13 +68,15 @@ def scatter(family: RankedFamily, names: Names) -> str:
     x = around([end for point in points for end in _ends(point.x)], LEFT, RIGHT)
     heights = [end for point in points for end in _ends(point.y)]
     y = around([*heights, *(share for share in lines if _is_near(share, heights))], BOTTOM, TOP)
-    parts = [*_grid(axes, rows[0], x, y), *_constant_lines(lines, y), *_baseline_lines(points, x, y)]
     sizes = Sizes.of(points)
+    through = _baseline_at(points, x, y)
+    field = Field(AREA, _labels(points, _best(family), _told(family), x, y, sizes), _lines(lines, through, y))
+    parts = [*_grid(axes, rows[0], x, y), *_constant_lines(lines, y, field), *_baseline_lines(through)]
     from_below = sorted(range(len(points)), key=lambda place: (-sizes.of_point(points[place]), -place))
     parts += [
         _drawn(points[place], family.rule, axes, x, y, sizes) for place in from_below
     ]  # the best of equals on top
-    parts += _labels(points, x, y, sizes)
+    parts += field.label()
     title = f"{axes[0]} against {axes[1]}"
     drawing = "\n".join(parts)
     caption = _caption(points, any(y.low <= share <= y.high for share in lines), sizes)
@@ -148,20 +150,28 @@ def _axis_title(metric: str, row: Row) -> str:
     return f"{metric} ({row.unit(metric)}){better}"
 
 
-def _constant_lines(lines: Mapping[float, str], y: Scale) -> Iterator[str]:
+def _constant_lines(lines: Mapping[float, str], y: Scale, field: Field) -> Iterator[str]:
+    """The accuracies of constant predictions; those that are not on the scale are told at its end."""
     drawn = {share: tasks for share, tasks in lines.items() if y.low <= share <= y.high}
     for share, tasks in drawn.items():
         at = y(share)
         yield f'<path class="always" d="M{LEFT} {number(at)}H{RIGHT}"/>'
-        yield _constant_text(f"always one class{tasks}", at - 3)
+        yield _constant_text(f"always one class{tasks}", [at - 3, at + 11], field)
     if below := [share for share in lines if share < y.low]:
-        yield _constant_text(f"always one class: {_span(below)} ↓", BOTTOM - 4)
+        yield _constant_text(f"always one class: {_span(below)} ↓", [BOTTOM - 4], field)
     if above := [share for share in lines if share > y.high]:
-        yield _constant_text(f"always one class: {_span(above)} ↑", TOP + 10)
+        yield _constant_text(f"always one class: {_span(above)} ↑", [TOP + 10], field)
 
 
-def _constant_text(words: str, at: float) -> str:
-    return f'<text class="always" x="{RIGHT - 2}" y="{number(at)}" text-anchor="end">{text(words)}</text>'
+def _constant_text(words: str, heights: Sequence[float], field: Field) -> str:
+    """What such a line is, at the right end, the left one or between them, where the least lies behind it."""
+    width = width_of(words)
+    rights = [RIGHT - 2 - (RIGHT - LEFT - 4 - width) * part / 4 for part in (0, 4, 2, 1, 3)]
+    places = [
+        (right - width, at - 9, right, at + 3) for right in rights for at in heights if at - 9 >= TOP and at <= BOTTOM
+    ]
+    box = field.free(places)
+    return f'<text class="always" x="{number(box[2])}" y="{number(box[3] - 3)}" text-anchor="end">{text(words)}</text>'
 
 
 def _span(values: Sequence[float]) -> str:
@@ -175,12 +185,22 @@ def _is_near(share: float, heights: Sequence[float]) -> bool:
     return low - 2 * (high - low) <= share <= high + 2 * (high - low)
 
 
-def _baseline_lines(points: Sequence[Point], x: Scale, y: Scale) -> Iterator[str]:
+def _baseline_at(points: Sequence[Point], x: Scale, y: Scale) -> Sequence[tuple[float, float]]:
+    """Where the baseline is, if there is one alone."""
+    found = [(x(point.x[0]), y(point.y[0])) for point in points if point.verdict is Verdict.BASELINE]
+    return found if len(found) == 1 else []
+
+
+def _baseline_lines(through: Sequence[tuple[float, float]]) -> Iterator[str]:
     """Lines through the baseline, which tell at once what is better in one metric and worse in the other."""
-    baselines = [point for point in points if point.verdict is Verdict.BASELINE]
-    if len(baselines) == 1:
-        at = number(x(baselines[0].x[0])), number(y(baselines[0].y[0]))
-        yield f'<path class="through" d="M{at[0]} {TOP}V{BOTTOM}M{LEFT} {at[1]}H{RIGHT}"/>'
+    for across, up in through:
+        yield f'<path class="through" d="M{number(across)} {TOP}V{BOTTOM}M{LEFT} {number(up)}H{RIGHT}"/>'
+
+
+def _lines(shares: Iterable[float], through: Sequence[tuple[float, float]], y: Scale) -> list[Box]:
+    """The lines of constant predictions and of the baseline."""
+    heights = [y(share) for share in shares if y.low <= share <= y.high] + [up for _, up in through]
+    return [(LEFT, up, RIGHT, up) for up in heights] + [(across, TOP, across, BOTTOM) for across, _ in through]
 
 
 def _drawn(point: Point, rule: str, axes: tuple[str, str], x: Scale, y: Scale, sizes: Sizes) -> str:
@@ -200,25 +220,32 @@ def _drawn(point: Point, rule: str, axes: tuple[str, str], x: Scale, y: Scale, s
     )
 
 
-def _labels(points: Sequence[Point], x: Scale, y: Scale, sizes: Sizes) -> Iterator[str]:
-    """The names of those points beside which there is room, the most telling ones first."""
-    middles = [(x(point.x[0]), y(point.y[0])) for point in points]
-    taken = [_box(at, sizes.of_point(point)) for point, at in zip(points, middles, strict=True)]
-    shared = _shared_method(points)
-    telling = sorted(range(len(points)), key=lambda place: _place_of(points[place].verdict))
-    for place in telling:
-        point, at = points[place], middles[place]
-        name = point.name
-        if name.startswith((f"{shared}[", f"{shared} (")):
-            name = name.removeprefix(shared).strip()
-        name = name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…"
-        beyond = sizes.of_point(point) - USUAL
-        distances = [beyond + far for far in (FAR if point.verdict in FIRST else NEAR)]
-        for box in _places(at, LETTER * len(name), distances):
-            if _is_inside(box) and not _hits(box, taken) and (_has_leader(at, box) or _is_nearest(at, box, middles)):
-                taken.append(box)
-                yield from _label(name, at, box)
-                break
+def _labels(points: Sequence[Point], best: Collection[Row], told: str, x: Scale, y: Scale, sizes: Sizes) -> list[Mark]:
+    """The points as those that may be named: the best rows first, then the baselines, then those that are separated.
+
+    Args:
+        points: those of the picture.
+        best: the best row of each task.
+        told: the method that the title of the table names; empty for none.
+        x, y: the axes.
+        sizes: of the points.
+    """
+    marks = []
+    for point in sorted(points, key=lambda point: (point.row not in best, _place_of(point.verdict))):
+        across, up = x(point.x[0]), y(point.y[0])
+        left, right = (x(end) for end in _ends(point.x))
+        low, high = (y(end) for end in _ends(point.y))
+        bars = [(left, up, right, up), (across, high, across, low)]
+        far = point.row in best or point.verdict in FIRST
+        marks.append(Mark((across, up), sizes.of_point(point), _short(point.name, told), far, bars))
+    return marks
+
+
+def _short(name: str, told: str) -> str:
+    """A name as it stands in the picture, without the method that the title of the table names."""
+    if told and name.startswith((f"{told}[", f"{told} (")):
+        name = name.removeprefix(told).strip()
+    return name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…"
 
 
 def _place_of(verdict: Verdict) -> int:
@@ -226,58 +253,16 @@ def _place_of(verdict: Verdict) -> int:
     return FIRST.index(verdict) if verdict in FIRST else len(FIRST)
 
 
-def _is_inside(box: "Box") -> bool:
-    return box[0] >= LEFT and box[2] <= RIGHT and box[1] >= TOP and box[3] <= BOTTOM
+def _told(family: RankedFamily) -> str:
+    """The method whose options all rows but the baseline are, where the table has a title, which names it."""
+    methods = {one.row.first.spec.method for _, of_task in family.of_tasks for one in of_task}
+    methods -= {one.baseline.first.spec.method for _, of_task in family.of_tasks for one in of_task if one.baseline}
+    return methods.pop() if family.title and len(methods) == 1 else ""
 
 
-def _is_nearest(at: tuple[float, float], box: "Box", points: Sequence[tuple[float, float]]) -> bool:
-    """Whether no other point is as near to a name, which would be taken for its own."""
-    own = math.dist(at, _nearest(at, box))
-    return all(math.dist(other, _nearest(other, box)) > own for other in points if math.dist(at, other) > 2)
-
-
-def _nearest(at: tuple[float, float], box: "Box") -> tuple[float, float]:
-    """The place in a box that is the nearest to a point."""
-    return min(max(at[0], box[0]), box[2]), min(max(at[1], box[1]), box[3])
-
-
-def _has_leader(at: tuple[float, float], box: "Box") -> bool:
-    """Whether a line leads from a point to its name."""
-    return math.dist(at, _nearest(at, box)) > 10
-
-
-def _box(at: tuple[float, float], half: float) -> "Box":
-    return at[0] - half, at[1] - half, at[0] + half, at[1] + half
-
-
-def _shared_method(points: Sequence[Point]) -> str:
-    """The method whose options all rows but the baseline are; empty where there are several."""
-    methods = {point.row.first.spec.method for point in points if point.verdict is not Verdict.BASELINE}
-    return methods.pop() if len(methods) == 1 else ""
-
-
-def _places(at: tuple[float, float], width: float, distances: Sequence[float]) -> Iterator["Box"]:
-    """Where a name may stand: beside its point, or farther away, with a line between them."""
-    for far in distances:
-        for across, down in ((1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (-1, 1), (1, -1), (-1, -1)):
-            left = at[0] + across * far + {1: 0.0, 0: -width / 2, -1: -width}[across]
-            middle = at[1] + down * (far + LINE / 2)
-            yield left, middle - LINE / 2, left + width, middle + LINE / 2
-
-
-def _label(name: str, at: tuple[float, float], box: "Box") -> Iterator[str]:
-    if _has_leader(at, box):
-        near = _nearest(at, box)
-        ends = f"M{number(at[0])} {number(at[1])}L{number(near[0])} {number(near[1])}"
-        yield f'<path class="leader" d="{ends}"/>'
-    yield f'<text class="name" x="{number(box[0])}" y="{number(box[3] - 3)}">{text(name)}</text>'
-
-
-Box = tuple[float, float, float, float]
-
-
-def _hits(box: Box, others: Sequence[Box]) -> bool:
-    return any(box[0] < o[2] and o[0] < box[2] and box[1] < o[3] and o[1] < box[3] for o in others)
+def _best(family: RankedFamily) -> set[Row]:
+    """The first row of each task."""
+    return {of_task[0].row for _, of_task in family.of_tasks if of_task[0].verdict not in UNRANKED}
 
 
 def _caption(points: Sequence[Point], constant: bool, sizes: Sizes) -> str:
@@ -291,7 +276,8 @@ def _caption(points: Sequence[Point], constant: bool, sizes: Sizes) -> str:
         Verdict.CONSTANT: "■ ≈ constant",
     }
     told = [f'<span class="{CLASSES[kind]}">{words[kind]}</span>' for kind in words if kind in kinds]
-    told += ["● not separated"] * bool(kinds.keys() & {Verdict.OPEN, Verdict.IDENTICAL, Verdict.FEW})
+    if round_ones := [str(kind).partition(" to ")[0] for kind in ROUND if kind in kinds]:
+        told.append(f"● {' or '.join(round_ones)}")
     told += ["bars: ± standard error"]
     told += ["dotted: constant prediction"] * constant
     return " · ".join([*told, *sizes.legend()])

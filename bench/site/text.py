@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
+from itertools import zip_longest
 from urllib.parse import quote
 
 from bench.text import visible
@@ -58,7 +59,11 @@ def attributes(values: Mapping[str, str]) -> str:
 
 
 def table(
-    heads: Iterable[str], rows: Iterable[Iterable[str]], kind: str = "plain", above: Sequence[tuple[str, int]] = ()
+    heads: Iterable[str],
+    rows: Iterable[Sequence[str]],
+    kind: str = "plain",
+    above: Sequence[tuple[str, int]] = (),
+    hints: Iterable[Sequence[str]] = (),
 ) -> str:
     """A small table, which may be wider than the page. The ends of cells and rows, which HTML leaves to the writer, are
     left out: pages have thousands of them.
@@ -67,10 +72,15 @@ def table(
         heads, rows: HTML.
         kind: class of the table.
         above: HTML of the heads above the heads, and the number of columns that each is above.
+        hints: of each cell what is told when the pointer rests on it, as an attribute; nothing for none.
     """
     first = "".join(f'<th colspan="{columns}">{cell}' for cell, columns in above)
     head = (f"<tr>{first}" if first else "") + f"<tr>{''.join(f'<th>{cell}' for cell in heads)}"
-    body = "".join(f"<tr>{''.join(f'<td>{cell}' for cell in row)}" for row in rows)
+    told = zip_longest(rows, hints, fillvalue=())
+    body = "".join(
+        f"<tr>{''.join(f'<td{hint}>{cell}' for cell, hint in zip_longest(row, of_row, fillvalue=''))}"
+        for row, of_row in told
+    )
     return wide(f'<table class="{kind}"><thead>{head}</thead><tbody>{body}</tbody></table>')
 
 

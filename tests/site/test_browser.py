@@ -104,6 +104,7 @@ def test_no_cell_breaks_between_a_number_and_its_error(folder, browser, width):
         browser.open(path.as_uri(), width)
         browser.value("document.querySelectorAll('details').forEach(one => { one.open = true; })")
         assert browser.value(BROKEN) == [], (path.name, width)
+        assert browser.value("document.documentElement.scrollWidth") <= width, path.name
     browser.value("document.querySelector('td').replaceChildren('1.00 ± 0.10')")
     browser.value("document.querySelector('td').style = 'white-space: normal; width: 1px; display: block'")
     assert browser.value(BROKEN) == ["1.00 ± 0.10"]
@@ -149,6 +150,31 @@ def test_numbers_of_an_axis_do_not_lie_on_its_title(folder, browser, width):
         assert browser.value(f"{OVERLAPPING}({texts})") == [], path.name
 
 
+COVERED = """
+[...document.querySelectorAll('figure.scatter')].flatMap((figure, place) => {
+  document.body.append(figure);
+  const inside = (one) => {
+    const box = one.getBoundingClientRect();
+    return [box.left + 1, box.top + 2, box.right - 1, box.bottom - 2, one.textContent || 'a point'];
+  };
+  const hit = ([a, b, c, d], [e, f, g, h]) => a < g && e < c && b < h && f < d;
+  const names = [...figure.querySelectorAll('text.name, text.always')].map(inside);
+  const others = [...names, ...[...figure.querySelectorAll('.dot')].map(inside)];
+  const found = names.flatMap((one) =>
+    others.filter((other) => other !== one && hit(one, other)).map((other) => [one[4], other[4]]));
+  figure.remove();
+  return found;
+})
+"""
+"""The names in all pictures of a page that lie on another name or on a point."""
+
+
+def test_no_name_in_a_picture_lies_on_another_or_on_a_point(folder, browser):
+    for path in pages(folder):
+        browser.open(path.as_uri())
+        assert browser.value(COVERED) == [], path.name
+
+
 def test_the_texts_of_a_card_do_not_lie_on_each_other(folder, browser):
     parts = "[...row.cells].flatMap(cell => cell.firstElementChild ? [...cell.querySelectorAll('a, span')] : [cell])"
     wide = f"{ROWS}.flatMap(row => [...row.cells]).filter(cell => cell.scrollWidth > cell.clientWidth + 1)"
@@ -157,6 +183,77 @@ def test_the_texts_of_a_card_do_not_lie_on_each_other(folder, browser):
         found = f"{ROWS}.flatMap(row => {OVERLAPPING}({parts}.filter(one => one.offsetHeight)))"
         assert browser.value(found) == [], path.name
         assert browser.value(f"{wide}.map(cell => cell.textContent)") == [], path.name
+
+
+def test_cards_are_as_wide_as_the_page(folder, browser):
+    wide = f"{ROWS}.filter(row => row.getBoundingClientRect().right > innerWidth || row.scrollWidth > row.clientWidth)"
+    for path in pages(folder):
+        browser.open(path.as_uri(), 390)
+        assert browser.value(f"{wide}.map(row => row.textContent)") == [], path.name
+
+
+def test_on_a_phone_the_front_page_tells_the_signs_first_and_the_cards_soon(folder, browser):
+    browser.open((folder / "index.html").as_uri(), 390)
+    top = "document.querySelector('{}').getBoundingClientRect().top + scrollY"
+    assert browser.value(top.format(".legend")) < browser.value(top.format(".matrix")) < 600
+    assert browser.value(top.format(".cards")) < 1600
+    hidden = "[...document.querySelectorAll('main p')].filter(one => !one.offsetHeight && !one.closest('details'))"
+    assert browser.value(f"{hidden}.map(one => one.textContent)") == []
+    shown = f"{ROWS.replace('[data-row]', '')}.filter(row => row.offsetHeight).length"
+    assert browser.value(shown) == 4
+    browser.value("document.querySelector('.all').click()")
+    assert browser.value(shown) > 10
+    browser.open((folder / "index.html").as_uri(), 390)
+    browser.value(type_in("resample"))
+    assert browser.value(shown) == 1
+
+
+def test_on_a_phone_what_the_other_methods_do_is_named_where_it_is_folded(folder, browser):
+    browser.open((folder / PAGE).as_uri(), 390)
+    assert browser.value("document.querySelector('.basis > summary').textContent").startswith("The other methods")
+    assert browser.value("document.querySelector('.basis > .rest').textContent")
+
+
+EACH_TABLE = """
+[...document.getElementById('choose-table').options].flatMap((_, place) =>
+  [...document.getElementById('choose-rule').options].map((_, rule) => {
+    for (const [name, index] of [['table', place], ['rule', rule]]) {
+      const one = document.getElementById(`choose-${name}`);
+      one.selectedIndex = index;
+      one.onchange();
+    }
+    return TOLD;
+  }))
+"""
+"""Of each table of a page, with TOLD in the place of what is asked of the one that is shown."""
+
+
+def test_each_table_fits_its_frame(folder, browser):
+    """Further metrics are hidden where there is no room for them, and chosen columns are those that are shown."""
+    frame = f"{SHOWN_TABLE}.parentElement"
+    for path in pages(folder):
+        browser.open(path.as_uri())
+        if browser.value("!!document.getElementById('choose-table')"):
+            wide = EACH_TABLE.replace("TOLD", f"{frame}.scrollWidth - {frame}.clientWidth")
+            assert set(browser.value(wide)) == {0}, path.name
+    browser.open((folder / "robustness-v1-digits.html").as_uri())
+    shown = f"{HEADS}.filter(one => !one.hidden).map(one => one.dataset.head)"
+    before = browser.value(shown)
+    every = browser.value(f"{HEADS}.map(one => one.dataset.head)")
+    assert f"Columns ({len(every) - len(before)} hidden)" == browser.value(
+        "document.querySelector('.columns summary').textContent"
+    )
+    assert {"Verdict", "accuracy ↑"} & set(every) <= set(before)
+    box = "[...document.querySelectorAll('.columns input')].find(one => !one.checked)"
+    head = browser.value(f"{box}.value")
+    browser.value(f"{box}.click()")
+    assert browser.value(shown) == [one for one in every if one in {*before, head}]
+    browser.open(browser.value("location.href"))
+    assert browser.value(shown) == [one for one in every if one in {*before, head}]
+    browser.open((folder / "robustness-v1-digits.html").as_uri() + "#hidden=")
+    assert browser.value(shown) == every
+    browser.value("document.getElementById('reset').click()")
+    assert browser.value(shown) == before
 
 
 def test_the_name_of_a_method_is_not_broken(folder, browser):
@@ -322,6 +419,7 @@ def test_all_tables_and_the_open_rows_are_printed(folder, browser):
 
 def test_without_a_script_the_table_is_plain_and_whole(folder, browser, tmp_path):
     (tmp_path / PAGE).write_text((folder / PAGE).read_text().replace('<script src="site.js" defer></script>', ""))
+    shutil.copy(folder / "site.css", tmp_path)
     browser.open((tmp_path / PAGE).as_uri())
     assert browser.value("document.querySelector('details.family table').offsetHeight") > 300
     assert browser.value("document.querySelectorAll('button').length") == 0

@@ -13,7 +13,7 @@ from bench.tables.markdown import MARK
 from tests.site.read import read
 from tests.store.made import predicted
 
-PAGE, INDEX, SCRIPT = "class_fairness-v1-digits.html", "index.html", "site.js"
+PAGE, INDEX, STYLE, SCRIPT = "class_fairness-v1-digits.html", "index.html", "site.css", "site.js"
 
 
 def bench(*words: str) -> tuple[int, str, str]:
@@ -35,8 +35,8 @@ def html(make_result, tmp_path, monkeypatch) -> Path:
 def test_the_site_is_written_with_the_pages(html):
     code, out, err = bench("leaderboard", "--html")
     assert (code, err) == (0, "")
-    assert {path.name for path in html.iterdir()} == {INDEX, PAGE, SCRIPT}
-    assert out.splitlines()[-4:-1] == [str(html / name) for name in (INDEX, PAGE, SCRIPT)]
+    assert {path.name for path in html.iterdir()} == {INDEX, PAGE, STYLE, SCRIPT}
+    assert out.splitlines()[-5:-1] == [str(html / name) for name in (INDEX, PAGE, SCRIPT, STYLE)]
     assert all(path.read_text().startswith(MARK) for path in html.iterdir())
 
 
@@ -108,17 +108,18 @@ def test_our_stale_files_are_removed_and_others_stay(html):
     (html / "note.txt").write_text(MARK)
     assert bench("leaderboard", "--html", "--check")[0] == 1
     assert bench("leaderboard", "--html")[0] == 0
-    assert {path.name for path in html.iterdir()} == {INDEX, PAGE, SCRIPT, "mine.html", "note.txt"}
+    assert {path.name for path in html.iterdir()} == {INDEX, PAGE, STYLE, SCRIPT, "mine.html", "note.txt"}
 
 
 def test_a_file_of_another_origin_is_not_replaced(html):
     html.mkdir(parents=True)
-    for name in (PAGE, SCRIPT):
+    for name in (PAGE, STYLE, SCRIPT):
         (html / name).write_text("mine")
     code, _, err = bench("leaderboard", "--html")
     assert code == 0 and all((html / name).read_text() == "mine" for name in (PAGE, SCRIPT))
     assert err.splitlines() == [
-        f"warning: left {html / name} as it is: it was not made by `bench leaderboard`" for name in (PAGE, SCRIPT)
+        f"warning: left {html / name} as it is: it was not made by `bench leaderboard`"
+        for name in (PAGE, SCRIPT, STYLE)
     ]
 
 

@@ -7,6 +7,8 @@ import re
 import pytest
 
 from bench.records.run import RunResult
+from bench.site.intervals import CUT
+from bench.site.labels import width_of
 from bench.site.rows.curves import BOTTOM, TOP
 from tests.site.read import Element, read, rows, site
 from tests.store.made import predicted
@@ -244,11 +246,18 @@ def test_rates_of_groups_are_told_with_their_numbers(make_result):
     page = read(site([make_result("erm", 0, selected=selected, about=about, data=data)])[PAGE])
     (table,) = [table for table in page.all("table", kind="small") if "Group" in table.text]
     assert [head.text for head in table.all("th")] == [
-        *("", "last epoch", "Group", "n", "accuracy", "false positive rate", "false negative rate")
+        *("", "last epoch", "Group", "n", "n: no", "n: yes"),
+        *("accuracy", "false positive rate", "false negative rate"),
     ]
     assert [[cell.text for cell in line.all("td")] for line in table.one("tbody").all("tr")] == [
-        ["a", "10", "60.00", "25.00", "50.00"],
-        ["b", "10", "80.00", "20.00", "undefined"],
+        ["a", "10", "4", "6", "60.00", "25.00", "50.00"],
+        ["b", "10", "10", "0", "80.00", "20.00", "undefined"],
+    ]
+    told = [cell.about.get("title", "") for cell in table.one("tbody").all("td")]
+    nothing = ["", "", "", ""]
+    assert told == [
+        *(*nothing, "seed 0: 60", "seed 0: 25", "seed 0: 50"),
+        *(*nothing, "seed 0: 80", "seed 0: 20", "seed 0: undefined"),
     ]
 
 
@@ -319,7 +328,7 @@ def test_a_page_needs_no_network_and_runs_its_own_script_alone(results):
     for html in pages(results).values():
         policy = read(html).one("meta", http_equiv="Content-Security-Policy").about["content"]
         assert policy.startswith("default-src 'none'") and policy.endswith("script-src 'self' file:")
-        assert not list(read(html).all("link"))
+        assert read(html).one("link").about == {"rel": "stylesheet", "href": "site.css"}
         assert [address for address in re.findall(r'(?:src|href)="([^"]*)"', html) if "//" in address] == []
 
 
@@ -444,15 +453,83 @@ def test_no_name_is_nearer_to_another_point_than_to_its_own(make_result):
     names = list(figure.all("text", kind="name"))
     leaders = {leader.about["d"].partition("L")[0] for leader in figure.all("path", kind="leader")}
     for one in names:
-        x, y = found[f"random{one.text}"]
+        x, y = found[one.text]
         if f"M{x:.1f} {y:.1f}".replace(".0", "") in leaders:
             continue
-        left, low = float(one.about["x"]), float(one.about["y"]) + 3
-        width = 6.1 * len(one.text)
+        width, low = width_of(one.text), float(one.about["y"]) + 3
+        left = float(one.about["x"]) - {"mid": width / 2, "end": width}.get(one.about["class"].split()[-1], 0)
         inside = [(left + width * part / 50, low - up) for part in range(51) for up in range(13)]
         distances = {name: min(math.dist(at, place) for place in inside) for name, at in found.items()}
-        assert min(distances, key=distances.__getitem__) == f"random{one.text}"
+        assert min(distances, key=distances.__getitem__) == one.text
     assert len(leaders) < len(names) < 95
+
+
+def test_the_best_row_the_baseline_and_those_that_are_separated_are_named_first(make_result):
+    """Forty other rows, of two seeds each, stand around them."""
+    drawn = random.Random(1)
+    others = {f"random{place}": (0.37 + drawn.random() / 20, 0.88 + drawn.random() / 20) for place in range(40)}
+    tests = {"erm": (0.4, 0.905), "learner": (0.38, 0.89), "worse": (0.415, 0.906), "best": (0.368, 0.9)} | others
+    results = [
+        make_result(method, seed, test={"tprd": tprd + error * len(method) / 4, "accuracy": right}, data=DATA)
+        for method, (tprd, right) in tests.items()
+        for seed, error in enumerate((0, 0.001, 0.002, 0.001, 0)[: 2 if method in others else 5])
+    ]
+    figure = family_of(site(results)[PAGE]).one("figure")
+    assert len(list(figure.all("a"))) == 44
+    names = [one.text for one in figure.all("text", kind="name")]
+    assert set(names[:4]) == {"best", "erm", "learner", "worse"} and len(names) < 44
+
+
+def test_the_legend_names_what_each_circle_may_be(make_result):
+    few = [
+        make_result(method, seed, test={"tprd": 0.1 * seed + more, "accuracy": 0.9})
+        for method, more in (("erm", 0.1), ("learner", 0.2))
+        for seed in range(2)
+    ]
+    assert "● too few seeds · " in family_of(site(few)[PAGE]).one("figcaption").text
+    more = [
+        make_result(method, seed, test={"tprd": value, "accuracy": 0.9}, data=DATA)
+        for method, values in (("erm", BASE), ("same", BASE), ("open", BASE[::-1]))
+        for seed, value in enumerate(values)
+    ]
+    caption = family_of(site(more)[PAGE]).one("figcaption").text
+    assert "● not separated or identical · " in caption
+
+
+def test_an_interval_that_is_cut_says_what_its_arrow_is(make_result):
+    """Three rows with short intervals, and one whose interval is hundreds of times as long."""
+    noise = {"a": 0.001, "b": 0.001, "c": 0.001, "wild": 0.3}
+    results = [
+        make_result(
+            method,
+            seed,
+            test={"tprd": 0.5 + (-1) ** seed * noise.get(method, 0) + 0.0001 * seed, "accuracy": 0.9},
+            data=DATA,
+        )
+        for method in ("erm", *noise)
+        for seed in range(6)
+    ]
+    lines = family_of(site(results)[PAGE]).one("tbody").all("tr")
+    cells = {line.one("b").text: line.one("td", kind="i").about for line in lines if list(line.all("b"))}
+    assert [name for name, about in cells.items() if CUT in about.get("title", "")] == ["wild"] and len(cells) == 5
+
+
+def test_the_rows_of_tasks_with_options_alone_are_titled_by_their_tasks(make_result):
+    """On one task the methods have no options, on the other one the only run is that of the baseline."""
+    results = [
+        make_result(method, seed, test={"tprd": 0.1 * seed + more, "accuracy": 0.9}, data=DATA)
+        for method, more in (("erm", 0.1), ("learner", 0.2))
+        for seed in range(5)
+    ]
+    results += [
+        make_result("erm", seed, test={"tprd": 0.1, "accuracy": 0.9}, data=DATA, protocol_options={"factor": 1})
+        for seed in range(5)
+    ]
+    first, other = read(site(results)[PAGE]).all("details", kind="family")
+    assert first.one("h2").text == "Last epoch" and first.about["data-family"] == "methods"
+    assert other.one("h2").text == "Methods with their options, factor=1: last epoch"
+    assert other.about["data-family"] == "methods with their options, factor=1"
+    assert "#" not in rows(other)[0]
 
 
 def test_a_method_is_one_row_of_the_matrix_whatever_its_marks_on_a_page(make_result):

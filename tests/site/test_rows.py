@@ -86,7 +86,7 @@ def test_the_histogram_has_the_shares_of_the_weights(make_result):
     at = float(re.match(r"M(\d+)", one)[1])
     assert (at - LEFT) / (RIGHT - LEFT) == pytest.approx((1 - 2 / 3) / (2 - 2 / 3), abs=0.01)
     told = next(figure.one("figcaption").text for figure in row.all("figure") if "weight" in figure.text)
-    assert "last epoch, 1 seed: 0.667 to 2;" in told
+    assert "last epoch, seed 0: 0.667 to 2;" in told
     assert f"effective sample size {100 * 36 / (4 * 12):.1f} %" in told  # Kish: the square of the sum over n squares
 
 

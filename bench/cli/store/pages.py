@@ -200,7 +200,7 @@ def tables_in(out: Path, html: bool = False) -> list[Path]:
 
     files = [*out.glob("*.md"), *(out / "throughput").glob("*.svg"), *(out / "forests").glob("*.svg")]
     files += (out / "across").glob("*.svg")
-    files += [*(out / SITE).glob("*.html"), out / SITE / "site.js"] if html else []
+    files += [*(out / SITE).glob("*.html"), out / SITE / "site.js", out / SITE / "site.css"] if html else []
     return sorted(path for path in files if text_of(path).startswith(MARK))
 
 

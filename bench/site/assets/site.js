@@ -50,7 +50,12 @@ if (basis) basis.open = matchMedia("(min-width: 1101px)").matches;
 const rest = document.querySelector(".answer > .rest");
 if (basis && rest) {
   const narrow = matchMedia("(max-width: 640px)");
-  const fold = () => { if (narrow.matches) basis.querySelector("summary").after(rest); else basis.before(rest); };
+  const head = basis.querySelector("summary");
+  const usual = head.textContent;
+  const fold = () => {
+    if (narrow.matches) head.after(rest); else basis.before(rest);
+    head.textContent = narrow.matches ? "The other methods, and what this rests on" : usual;
+  };
   narrow.onchange = fold;
   fold();
 }
@@ -86,20 +91,31 @@ const home = document.getElementById("rows");
 const unique = (values) => [...new Set(values)];
 const rules = unique(families.map((family) => family.dataset.rule || ""));
 const names = unique(families.map((family) => family.dataset.family || ""));
-const usual = () => ({ table: names[0], rule: rules[0], sort: "", text: "", verdict: new Set(), hidden: new Set(), open: new Set() });
+const usual = () => ({ table: names[0], rule: rules[0], sort: "", text: "", verdict: new Set(), hidden: null, open: new Set() });
 let state = usual();
+
+// On a phone the matrix is long: its first methods, and a button for all of them.
+const matrix = document.querySelector(".matrix");
+const whole = make("button", { type: "button", class: "all" });
+if (matrix && matrix.tBodies[0].rows.length > 5) {
+  whole.textContent = `All ${matrix.tBodies[0].rows.length} methods`;
+  whole.onclick = () => { matrix.classList.remove("few"); whole.remove(); };
+  matrix.classList.add("few");
+  matrix.parentElement.after(whole);
+}
 
 const following = (head) => state.sort === `+${head}` ? `-${head}` : state.sort === `-${head}` ? "" : `+${head}`;
 const current = () => tables.find(({ family }) => (family.dataset.family || "") === state.table && (family.dataset.rule || "") === state.rule)
   || tables.find(({ family }) => (family.dataset.family || "") === state.table) || tables[0];
 
 // The address.
-const SETS = ["verdict", "hidden", "open"];
+const SETS = ["verdict", "open"];
 const write = () => {
   const words = new URLSearchParams();
   const first = usual();
   for (const name of ["table", "rule", "sort", "text"]) if (state[name] !== first[name]) words.set(name, state[name]);
   for (const name of SETS) for (const value of [...state[name]].sort()) words.append(name, value);
+  if (state.hidden) for (const value of state.hidden.size ? [...state.hidden].sort() : [""]) words.append("hidden", value);
   const hash = words.toString();
   history.replaceState(null, "", hash ? `#${hash}` : location.pathname + location.search);
 };
@@ -110,6 +126,7 @@ const read = () => {
   const words = new URLSearchParams(hash);
   for (const name of ["table", "rule", "sort", "text"]) if (words.has(name)) state[name] = words.get(name);
   for (const name of SETS) state[name] = new Set(words.getAll(name));
+  if (words.has("hidden")) state.hidden = new Set(words.getAll("hidden").filter(Boolean));
   if (!names.includes(state.table)) state.table = names[0];
   if (!rules.includes(state.rule)) state.rule = rules[0];
 };
@@ -171,7 +188,9 @@ const show = () => {
   });
   let count = 0;
   now.body.append(...sorted(now));
-  const hidden = now.heads.map((head) => state.hidden.has(headOf(head)));
+  if (state.text) whole.click();
+  now.usual ||= tooMany(now);
+  const hidden = now.heads.map((head) => hiddenIn(now).has(headOf(head)));
   now.heads.forEach((head, place) => {
     head.hidden = hidden[place];
     const sort = state.sort.slice(1) === headOf(head) ? { "+": "ascending", "-": "descending" }[state.sort[0]] : null;
@@ -189,6 +208,32 @@ const show = () => {
   draw(now, count);
 };
 const changed = () => { show(); write(); };
+
+// Which columns are hidden: those that were chosen, or as many of those that a row opens too as the table needs to fit
+// its frame, the last ones first. Cards have room for all.
+const hiddenIn = (table) => state.hidden || table.usual;
+const tooMany = ({ table, heads, rows }) => {
+  const hidden = new Set();
+  if (matchMedia("(max-width: 640px)").matches) return hidden;
+  const cells = (place) => [heads[place], ...rows.map((row) => row.cells[place])];
+  heads.forEach((_, place) => { for (const cell of cells(place)) cell.hidden = false; });
+  for (const name of ["metric", "seeds"]) {
+    for (let place = heads.length - 1; place >= 0; place--) {
+      if (table.offsetWidth <= table.parentElement.clientWidth) return hidden;
+      if (heads[place].dataset.more !== name) continue;
+      hidden.add(headOf(heads[place]));
+      for (const cell of cells(place)) cell.hidden = true;
+    }
+  }
+  return hidden;
+};
+let wide = innerWidth;
+addEventListener("resize", () => {
+  if (innerWidth === wide) return;
+  wide = innerWidth;
+  for (const table of tables) table.usual = null;
+  show();
+});
 
 // The controls.
 const bar = make("div", { class: "bar-of-controls", role: "group", "aria-label": "what the table shows" });
@@ -225,7 +270,9 @@ const draw = (now, count) => {
   if (drawn !== now) drawControls(now);
   drawn = now;
   for (const button of all("button", parts.verdicts)) button.setAttribute("aria-pressed", state.verdict.has(button.dataset.verdict));
-  for (const box of all("input", parts.columns)) box.checked = !state.hidden.has(box.value);
+  for (const box of all("input", parts.columns)) box.checked = !hiddenIn(now).has(box.value);
+  const folded = now.heads.filter((head) => head.hidden).length;
+  parts.columns.querySelector("summary").textContent = folded ? `Columns (${folded} hidden)` : "Columns";
   parts.sort.value = state.sort;
   parts.count.textContent = count === now.rows.length ? `${count} rows` : `${count} of ${now.rows.length} rows`;
   reset.disabled = !location.hash && JSON.stringify(state, plain) === JSON.stringify(usual(), plain);
@@ -248,7 +295,7 @@ const drawControls = (now) => {
   const boxes = now.heads.filter((head) => head.dataset.kind !== "name").map((head) => {
     const label = make("label");
     const box = make("input", { type: "checkbox", value: headOf(head) });
-    box.onchange = () => toggled(state.hidden, headOf(head));
+    box.onchange = () => toggled(state.hidden = new Set(hiddenIn(now)), headOf(head));
     label.append(box, ` ${headOf(head)}`);
     return label;
   });

@@ -16,25 +16,27 @@ Curve = Sequence[tuple[float, float]]
 """Epoch and value of each evaluation."""
 
 
-def curve_picture(row: Row, besides: Sequence[Sidecar]) -> str:
+def curve_picture(row: Row, besides: Mapping[int, Sidecar]) -> str:
     """The metric that epochs are selected by, on the validation data, for the first seeds of a row.
 
     Args:
         row: the row.
-        besides: what lies beside the records of these seeds.
+        besides: seed -> what lies beside its record.
 
     Returns:
         SVG in a figure; empty where there are no histories, or they have no such metric.
     """
     metric = row.first.about.select
     factor = scale_of(row.unit(metric))
-    curves = [curve for one in besides if len(curve := _curve(one.history, f"{VAL}/{metric}", factor)) > 1]
+    of_seeds = {seed: _curve(one.history, f"{VAL}/{metric}", factor) for seed, one in besides.items()}
+    seeds = [seed for seed, curve in of_seeds.items() if len(curve) > 1]
+    curves = [of_seeds[seed] for seed in seeds]
     if not curves:
         return ""
     x = around([epoch for curve in curves for epoch, _ in curve], LEFT, RIGHT, 0.01)
     y = around([value for curve in curves for _, value in curve], BOTTOM, TOP)
     lines = [f'<path class="curve" d="{polyline([(x(a), y(b)) for a, b in curve])}"/>' for curve in curves]
-    words = f"validation {metric} ({row.unit(metric)}) over the epochs, {seeds_told(len(curves))}"
+    words = f"validation {metric} ({row.unit(metric)}) over the epochs, {seeds_told(seeds, len(row.runs))}"
     ticks = [(x(tick), f"{tick:,g}") for tick in x.ticks(5)]
     return small_picture([*grid(ticks, y), *lines], words)
 

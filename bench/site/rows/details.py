@@ -68,14 +68,14 @@ def row_details(
 
 def _of_files(row: Row, pictures: Pictures | None) -> Iterator[str]:
     """What the records and the files beside them say."""
-    runs = [row.runs[seed] for seed in sorted(row.runs)[:READ]]
-    besides = [_beside(run) for run in runs]
+    besides = {seed: _beside(row.runs[seed]) for seed in sorted(row.runs)[:READ]}
     about = row.first.about
-    weights = [Weights.of(one.arrays, len(about.classes), len(about.groups)) for one in besides]
+    weights = {seed: Weights.of(one.arrays, len(about.classes), len(about.groups)) for seed, one in besides.items()}
+    first = min(besides)
     yield rates(row)
     yield curve_picture(row, besides)
-    yield weight_histogram([one for one in weights if one])
-    yield from samples(runs[0], besides[0], weights[0], pictures)
+    yield weight_histogram({seed: one for seed, one in weights.items() if one}, len(row.runs))
+    yield from samples(row.runs[first], besides[first], weights[first], pictures)
 
 
 def _beside(run: Run) -> Sidecar:

@@ -1,7 +1,7 @@
 """How the weights of the training samples of a row are spread. Nothing here imports torch."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -10,17 +10,19 @@ from bench.site.rows.small import BOTTOM, LEFT, RIGHT, TOP, grid, seeds_told, sm
 from bench.store.weighted import Array, Weights, beyond, bins, clipped, is_wide, separation, told
 
 
-def weight_histogram(runs: Sequence[Weights]) -> str:
+def weight_histogram(of_seeds: Mapping[int, Weights], seeds: int) -> str:
     """The weights of the last epoch relative to their mean, of all given runs together.
 
     Args:
-        runs: the weights of each run.
+        of_seeds: seed -> the weights of its run.
+        seeds: how many the row has.
 
     Returns:
         SVG in a figure; empty for no runs.
     """
-    if not runs:
+    if not of_seeds:
         return ""
+    runs = list(of_seeds.values())
     weights = np.concatenate([run.known for run in runs])
     wrong = np.concatenate([run.wrong for run in runs])
     edges = bins(weights)
@@ -31,7 +33,7 @@ def weight_histogram(runs: Sequence[Weights]) -> str:
         parts.append(_bars("bars wrong", _shares(weights[wrong], edges, len(weights)), y))
     one = _place(1.0, edges)
     parts.append(f'<path class="zero" d="M{one:.0f} {TOP}V{BOTTOM}"/>')
-    return small_picture(parts, _words(runs, weights, edges))
+    return small_picture(parts, _words(runs, seeds_told(list(of_seeds), seeds), weights, edges))
 
 
 def _shares(weights: Array, edges: Array, of: int) -> Array:
@@ -74,10 +76,10 @@ def _powers(low: float, high: float) -> Iterator[float]:
         yield from (digit * 10.0**power for digit in digits if low <= digit * 10.0**power <= high)
 
 
-def _words(runs: Sequence[Weights], weights: Array, edges: Array) -> str:
+def _words(runs: Sequence[Weights], seeds: str, weights: Array, edges: Array) -> str:
     share = 100 * float(np.mean([run.effective for run in runs]))
     words = (
-        f"% of the training samples by weight relative to the mean, last epoch, {seeds_told(len(runs))}: "
+        f"% of the training samples by weight relative to the mean, last epoch, {seeds}: "
         f"{weights.min():.3g} to {weights.max():.3g}; effective sample size {share:.1f} %."
     )
     if found := [separation(run.known, run.wrong) for run in runs if run.wrong.any()]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from bench.errors import StoreError
 from bench.records.run import RunResult, rule_name
 from bench.records.selections import TEST, Counts
+from bench.site.cells import hint
 from bench.site.text import table, text
 from bench.tables.rows import Row, mean_and_error
 
@@ -15,6 +16,8 @@ SEEDS = 20
 """So many seeds are read of a row."""
 NAMED = 12
 """Of more groups or classes, those with the lowest and the highest rates are shown."""
+COARSE = 100
+"""Of so many samples a rate in whole percent tells how many they are."""
 Numbers = Sequence[Sequence[int]]
 
 
@@ -38,7 +41,8 @@ Rate = Callable[[Counted, int], tuple[int, int]]
 
 
 def rates(row: Row) -> str:
-    """A table of the rates of each group under each selection rule of a row, with the numbers of samples.
+    """A table of the rates of each group under each selection rule of a row, with the numbers of samples that they are
+    of: those of the group, and of two classes those of its negative and of its positive ones.
 
     Args:
         row: the row.
@@ -49,8 +53,10 @@ def rates(row: Row) -> str:
     records = _records(row)
     by_rule = {}
     for rule in dict.fromkeys(rule for record in records for rule in record.selected):
-        counted = [one for record in records if rule in record.selected and (one := _counted(record, rule))]
-        if counted and len({(len(one.samples), len(one.samples[0])) for one in counted}) == 1:
+        counted = {
+            record.spec.seed: one for record in records if rule in record.selected and (one := _counted(record, rule))
+        }
+        if counted and len({(len(one.samples), len(one.samples[0])) for one in counted.values()}) == 1:
             by_rule[rule] = counted
     if not by_rule:
         return ""
@@ -71,17 +77,24 @@ def _counted(record: RunResult, rule: str) -> Counted | None:
     return Counted(samples, counts.right, counts.predicted) if counts and samples else None
 
 
-def _table(row: Row, by_rule: Mapping[str, Sequence[Counted]]) -> str:
-    about, first = row.first.about, next(iter(by_rule.values()))
+def _table(row: Row, by_rule: Mapping[str, Mapping[int, Counted]]) -> str:
+    about, first = row.first.about, list(next(iter(by_rule.values())).values())
     by_group = len(first[0].samples) > 1
     names = about.groups if by_group else about.classes
     kinds = _kinds(by_group, about.classes)
     lines = []
     for place in range(len(first[0].samples) if by_group else len(first[0].samples[0])):
-        shares = [[_share(*of(one, place)) for one in counted] for counted in by_rule.values() for _, of in kinds]
-        sizes = [kinds[0][1](one, place)[1] for one in first]
+        shares = [
+            {seed: _share(*of(one, place)) for seed, one in counted.items()}
+            for counted in by_rule.values()
+            for _, of in kinds
+        ]
+        form = ".0f" if max(of(one, place)[1] for one in first for _, of in kinds) <= COARSE else ".1f"
+        sizes = [_span([of(one, place)[1] for one in first]) for _, of in kinds]
         name = names[place] if place < len(names) else str(place)
-        lines.append((math.fsum(shares[0]), [text(name), _span(sizes), *map(mean_and_error, shares)]))
+        cells = [mean_and_error(list(of_seeds.values())) for of_seeds in shares]
+        hints = [""] * (1 + len(sizes)) + [hint(of_seeds, "%", form) for of_seeds in shares]
+        lines.append((math.fsum(shares[0].values()), [text(name), *sizes, *cells], hints))
     shown = lines
     if len(lines) > NAMED:
         ordered = sorted(lines, key=lambda line: -1 if math.isnan(line[0]) else line[0])
@@ -89,9 +102,10 @@ def _table(row: Row, by_rule: Mapping[str, Sequence[Counted]]) -> str:
     left_out = len(lines) - len(shown)
     more = f"<p>The {NAMED // 2} lowest and the {NAMED // 2} highest of {len(lines)}.</p>" if left_out else ""
     heads = [head for _ in by_rule for head, _ in kinds]
-    above = [("", 2), *((text(rule_name(rule)), len(kinds)) for rule in by_rule)]
-    cells = [cells for _, cells in shown]
-    return table(["Group" if by_group else "Class", "n", *heads], cells, "small", above) + more
+    numbers = ["n", *(f"n: {text(name)}" for name in about.classes[: len(kinds) - 1])]
+    above = [("", 1 + len(numbers)), *((text(rule_name(rule)), len(kinds)) for rule in by_rule)]
+    cells_of, hints_of = [cells for _, cells, _ in shown], [hints for *_, hints in shown]
+    return table(["Group" if by_group else "Class", *numbers, *heads], cells_of, "small", above, hints_of) + more
 
 
 def _kinds(by_group: bool, classes: Sequence[str]) -> list[tuple[str, Rate]]:

@@ -36,6 +36,12 @@ def grid(ticks: Sequence[tuple[float, str]], y: Scale) -> Iterator[str]:
         yield f'<text class="y" x="{LEFT - 10}" y="{y(tick) + 8:.0f}">{tick:g}</text>'
 
 
-def seeds_told(number: int) -> str:
-    """A number of seeds in words."""
-    return f"{number} seed{'s' if number != 1 else ''}"
+def seeds_told(seeds: Sequence[int], of: int) -> str:
+    """Seeds in words, with their number where they are not all.
+
+    Args:
+        seeds: those that are shown.
+        of: how many there are.
+    """
+    told = f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
+    return told if len(seeds) == of else f"{told} (of {of})"

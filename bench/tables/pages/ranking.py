@@ -21,6 +21,7 @@ from bench.tables.pages.seeds import OTHER_SEEDS, other_seeds
 from bench.tables.rows import ACCURACY, Row, mean_and_error, scale_of
 from bench.tables.stats.paired import FEWEST
 from bench.tables.wording import capital
+from bench.text import join_first
 
 CONSTANT = (
     "These selected models predict one and the same class for every test sample, so their numbers say nothing about "
@@ -32,6 +33,8 @@ DEFAULT = "default"
 """What the task is called whose options are the defaults of the protocol."""
 MOST = 100
 """More rows of one table are left to `bench export`."""
+WITH_OPTIONS = "methods with their options"
+"""The title of the rows of tasks whose methods all have options, beside those of tasks where they have none."""
 Ranked = Sequence[tuple[str, Sequence[Compared]]]
 """For each task of a page, what tells it from the others, and the rows of one family, compared."""
 
@@ -72,9 +75,12 @@ def ranked_families(tasks: Mapping[str, Sequence[Row]]) -> list[RankedFamily]:
         tasks: what tells each task from the others -> its rows.
     """
     families: dict[tuple[bool, str], dict[str, Sequence[Row]]] = defaultdict(dict)
-    for task, rows in tasks.items():
-        for family in families_of(rows):
-            families[not family.main, family.title][task] = family.rows
+    of_each = {task: families_of(rows) for task, rows in tasks.items()}
+    has_main = any(family.main for of_task in of_each.values() for family in of_task)
+    for task, of_task in of_each.items():
+        for family in of_task:
+            title = family.title or ("" if family.main or not has_main else WITH_OPTIONS)
+            families[not family.main, title][task] = family.rows
     found = []
     for (exploratory, title), of_tasks in sorted(families.items(), key=itemgetter(0)):
         for rule in rules_of([row for rows in of_tasks.values() for row in rows]):
@@ -96,7 +102,19 @@ def heading(family: RankedFamily) -> str:
     Args:
         family: the family.
     """
-    return capital(": ".join(filter(None, [family.title, rule_name(family.rule)])))
+    told = ": ".join(filter(None, [titled(family), rule_name(family.rule)]))
+    return told[0].upper() + told[1:] if family.title == WITH_OPTIONS else capital(told)
+
+
+def titled(family: RankedFamily) -> str:
+    """The title of a family, with the tasks that it is of where these alone tell it from the main one.
+
+    Args:
+        family: the family.
+    """
+    if family.title != WITH_OPTIONS:
+        return family.title
+    return f"{family.title}, {join_first([task or DEFAULT for task, _ in family.of_tasks], 2)}"
 
 
 def family_table(family: RankedFamily, names: Names) -> list[str]:
