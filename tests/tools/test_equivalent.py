@@ -152,7 +152,7 @@ def test_the_list_is_sorted_and_forgets_hashes_that_nobody_has(today):
         {"of": "core", "old": "replaced", "new": "recorded", "records": ["k6"]},
         {"of": "core", "old": "replaced", "new": "older than that", "records": ["k7"]},
     ]
-    listed = entries(before, {B: {"k9", "k4"}, A: {"k5"}}, {"recorded", "core-older", "mlp-old"})
+    listed = entries(before, {B: {"k9", "k4"}, A: {"k5"}}, {"recorded", "core-older", "mlp-old", A.old, B.old})
     assert [(one["of"], one["new"], one["records"]) for one in listed] == [
         ("core", "core-new", ["k5"]),
         ("core", "recorded", ["k2"]),
