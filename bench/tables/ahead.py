@@ -58,6 +58,20 @@ def gain(one: Compared) -> str:
     return f"{metric} {change(one.difference, one.row.unit(metric))}"
 
 
+def brief(one: Compared) -> str:
+    """The differences in the metric that ranks and in accuracy, without their intervals, as plain text.
+
+    Args:
+        one: the row, which has a difference.
+    """
+    assert one.difference is not None
+    metric, unit = one.row.ranked_by, one.row.unit(one.row.ranked_by)
+    told = [f"{metric} {scale_of(unit) * one.difference.mean:+.2f}{'' if unit == '%' else f' {unit}'}"]
+    if one.accuracy is not None and not math.isnan(one.accuracy.mean):
+        told.append(f"{ACCURACY} {100 * one.accuracy.mean:+.2f}")
+    return f"{', '.join(told)} points" if unit == "%" or len(told) > 1 else told[0]
+
+
 def price(one: Compared) -> list[str]:
     """The difference in accuracy, as plain text; none where it is not known. Where the metric that ranks is of another
     set, it says of which one the accuracy is.

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from bench.tables.ahead import gain, price
+from bench.tables.ahead import brief
 from bench.tables.conclusions import NOT_ABOVE, Compared, Verdict
 from bench.tables.rows import Row
 from bench.tables.stats.paired import PairedDifference
@@ -148,7 +148,7 @@ def row_summary(one: Compared) -> RowSummary:
         one.row.first.key,
         one.baseline.first.key if one.baseline else "",
         {str(seed): values[seed] for seed in sorted(values)},
-        ", ".join([gain(one), *price(one)]) if one.difference else "",
+        brief(one) if one.difference else "",
     )
 
 

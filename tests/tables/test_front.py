@@ -48,7 +48,7 @@ def test_the_matrix_has_a_cell_for_each_method_and_task():
 def test_the_answer_stands_first():
     begin = "in its default configuration, beats the baseline by more than chance"
     assert front(PAGES).split("\n")[3] == (
-        f"**On 1 of the 2 tasks that can be decided so far (of 3 pairs of protocol and data set), a method, {begin}: "
+        f"**On 1 of the 2 tasks that can be decided so far (of 3), a method, {begin}: "
         "a on one (tprd -5.00 points, accuracy -0.10 points).**"
     )
     better = {f"{name}.md": page(name, task([BASELINE, row("a", Verdict.BETTER)])) for name in "wxyz"}
@@ -66,7 +66,7 @@ def test_a_task_with_few_seeds_or_without_a_disparity_cannot_be_decided_and_one_
     assert answer(few | chance) == "No task has what a verdict takes yet."
     two = {"two.md": page("two", task([BASELINE, row("a", Verdict.OPEN)]), task([row("a", Verdict.BETTER)], "x=1"))}
     assert answer(few | chance | two) == (
-        "On the one task that can be decided so far (of 3 pairs of protocol and data set), a method, in its default "
+        "On the one task that can be decided so far (of 3), a method, in its default "
         "configuration, beats the baseline by more than chance: a on two, x=1."
     )
 

@@ -128,7 +128,7 @@ def answer(pages: Mapping[str, PageSummary]) -> str:
     ]
     of = "the one task" if len(decided) == 1 else f"the {len(decided)} tasks"
     of = f"{len(won)} of {of}" if 0 < len(won) < len(decided) else of
-    all_of = f" (of {len(pages)} pairs of protocol and data set)" if len(pages) > len(decided) else ""
+    all_of = f" (of {len(pages)})" if len(pages) > len(decided) else ""
     said = f"On {of} that can be decided so far{all_of},"
     said += f" {'a' if won else 'no'} method, in its default configuration, beats the baseline by more than chance"
     which = f": {'; '.join(won[:NAMED])}{'; and others' if len(won) > NAMED else ''}" if won else ""

@@ -7,23 +7,20 @@ from dataclasses import dataclass
 from bench.columns.table import Columns
 from bench.records.run import rule_name
 from bench.records.spec import file_name
-from bench.tables.answers import NAMED, answers, exploratory, headline, is_at_chance
+from bench.tables.answers import answers, exploratory, headline, is_at_chance
 from bench.tables.comparisons import between_tasks, overlap_of, rules_of
-from bench.tables.conclusions import Compared
 from bench.tables.markdown import MARK, code, folded, link, plain
 from bench.tables.names import Names
 from bench.tables.pages.cards import advice_of
 from bench.tables.pages.forest import forest
 from bench.tables.pages.front import picture_of
 from bench.tables.pages.made import made, of_older_code, unofficial, without_tables
-from bench.tables.pages.nearer import NEARER, nearer_to_constant
 from bench.tables.pages.oracle import TITLE, oracle_table
 from bench.tables.pages.papers import Recorded, beside_the_papers
 from bench.tables.pages.ranking import RankedFamily, by_task, family_table, heading, notes, ranked_families
 from bench.tables.rows import Row, older_rows, rows_of
 from bench.tables.summary import Advice, PageSummary, TaskSummary, row_summary
 from bench.tables.wording import capital, definitions
-from bench.text import join_first
 
 RECORDS = "results"
 """The folder of the records, beside the pages."""
@@ -155,9 +152,8 @@ def _answers(ranked: Sequence[RankedFamily], names: Names) -> list[str]:
     """The answer to the question of the page, in paragraphs."""
     first = ranked[0]
     paragraphs = answers(first.of_tasks, first.rule, names)
-    paragraphs += filter(None, [_nearer(compared, names) for _, compared in first.of_tasks])
     further = [
-        f"{said} {_nearer(compared, names)}".strip()
+        said
         for family in ranked[1:]
         for task, compared in family.of_tasks
         if family.title != first.title
@@ -167,12 +163,6 @@ def _answers(ranked: Sequence[RankedFamily], names: Names) -> list[str]:
     if any(further):
         paragraphs.append(" ".join(filter(None, further)))
     return [line for paragraph in paragraphs for line in (paragraph, "")]
-
-
-def _nearer(compared: Sequence[Compared], names: Names) -> str:
-    """A sentence that names the rows that may be better as they predict one class more often; empty for none."""
-    told = [f"{names(row)} {plain(said)}" for row, said in nearer_to_constant(compared)]
-    return f"{NEARER.format(metric=plain(compared[0].row.ranked_by))} {join_first(told, NAMED, '; ')}." if told else ""
 
 
 def _tables(tasks: Mapping[str, Sequence[Row]], ranked: Sequence[RankedFamily], names: Names) -> list[str]:
