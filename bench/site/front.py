@@ -127,6 +127,11 @@ def _picture(tasks: Sequence[Task]) -> str:
     return f'<p><a href="{address}">{title}</a></p>{drawn}' if drawn else ""
 
 
+def _breakable(head: str) -> str:
+    """The head of a column, which may be broken within the name of its metric, and not before its signs."""
+    return text(head.replace(" ", "\u00a0")).replace("/", "/<wbr>").replace("_", "_<wbr>")
+
+
 def _matrix(tasks: Sequence[Task], below: str) -> Iterator[str]:
     """Methods by tasks, and what stands below."""
     rows: dict[str, dict[int, Compared]] = defaultdict(dict)
@@ -136,7 +141,7 @@ def _matrix(tasks: Sequence[Task], below: str) -> Iterator[str]:
                 rows[name_of(one.row)][place] = one
     if not rows:
         return
-    links = [f'<a href="{task.source.address}">{text(task.title)}</a> {text(task.head)}' for task in tasks]
+    links = [f'<a href="{task.source.address}">{text(task.title)}</a> {_breakable(task.head)}' for task in tasks]
     heads = ['<th scope="col" data-kind="name">Method</th>']
     heads += [f'<th scope="col" data-kind="number">{link}</th>' for link in links]
     costs = {
