@@ -135,13 +135,13 @@ def write_tables(out: Path, html: bool = False, images: "MakesImages | None" = N
 
 
 def _write_once(out: Path, stamps: "Mapping[str, Stamp] | None", html: bool, images: "MakesImages | None") -> Tables:
-    from bench.records.files import write_whole
+    from bench.records.files import behind_link, write_whole
 
     pages, whole = pages_of(out, stamps, html=html, images=images)
     failures = []
     for name, text in pages.items():
         try:
-            write_whole(out / name, text.encode())
+            write_whole(behind_link(out / name), text.encode())
         except StoreError as error:
             failures.append(error)
     empty = _without_records(out, html)

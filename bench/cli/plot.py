@@ -54,7 +54,7 @@ KINDS = (
 )
 @click.option(
     "--file",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=click.Path(path_type=Path, dir_okay=False, readable=False),
     help="Write the picture to this file, .svg or .png. The other options must leave one picture.",
 )
 @data_dir_option
@@ -77,7 +77,7 @@ def plot(kind: str, out: Path, file: Path | None, **asked: Any) -> None:
     The exit code is 1 if a record cannot be used; it is named and left out.
     """
     from bench.plots import style
-    from bench.records.files import check_writable, write_whole
+    from bench.records.files import behind_link, check_file, check_writable, is_output, write_file, write_whole
 
     pictures = list(_pictures(kind, asked))
     suffixes = [_suffix(file, [name for name, _ in pictures])] if file else list(style.METADATA)
@@ -88,10 +88,16 @@ def plot(kind: str, out: Path, file: Path | None, **asked: Any) -> None:
         except BenchError as error:
             unfit[name] = error
             continue
-        check_writable(file.parent if file else out)  # not before: a refused command makes no folder
+        if file:
+            check_file(file)
+            write_file(file, *contents.values())
+            if not is_output(file):
+                say(file)
+            continue
+        check_writable(out)  # not before: a refused command makes no folder
         for suffix, content in contents.items():
-            path = file or out / f"{name}.{suffix}"
-            write_whole(path, content)
+            path = out / f"{name}.{suffix}"
+            write_whole(behind_link(path), content)
             say(path)
     if len(unfit) == len(pictures):
         raise next(iter(unfit.values()))

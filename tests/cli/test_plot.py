@@ -126,6 +126,16 @@ def test_one_picture_goes_to_a_file(plot, tmp_path, suffix):
     assert written.read_bytes() == (tmp_path / "plots" / f"fraction.{MOONS}.{suffix}").read_bytes()
 
 
+@pytest.mark.parametrize("words", [["--file", "link.svg"], ["--out", "."]])
+def test_what_a_link_leads_to_is_drawn_and_the_link_stays(plot, tmp_path, monkeypatch, words):
+    monkeypatch.chdir(tmp_path)
+    link = Path("link.svg" if "--file" in words else f"counts.{MOONS}.svg")
+    link.symlink_to("there.svg")
+    for _ in range(2):  # at first there is nothing
+        result, _ = plot("counts", "--dataset", "moons", *words)
+        assert result.exit_code == 0 and link.is_symlink() and "<svg" in Path("there.svg").read_text()
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -4,6 +4,8 @@ import csv
 import io
 import json
 import os
+import stat
+import threading
 from pathlib import Path
 
 import pandas as pd
@@ -127,7 +129,10 @@ WRONG = {
     "the ending of an archive": (["--file", "r.csv.gz"], "r.csv.gz has the ending of an archive"),
     "an archive in a format": (["--format", "csv", "--file", "r.csv.ZIP"], "has the ending of an archive"),
     "a folder": (["--file", "out"], "is a directory"),
-    "a pipe": (["--file", "pipe"], "no file that can be replaced"),
+    "a place among the records": (["--file", "out/results/table.csv"], "lies in out/results, where the records are"),
+    "a link into the records": (["--file", "records/table.json"], "lies in out/results, where the records are"),
+    "a record": (["--format", "csv", "--file", "other/digits.erm.0.0123456789ab.json"], "has not the ending of csv"),
+    "a record of another folder": (["--file", "other/digits.erm.0.0123456789ab.json"], "has the name of a record"),
     "no records": (["--out", "nowhere"], "has no folder 'results'"),
     "no finished run": (["--out", "empty"], "there is: none"),
 }
@@ -135,8 +140,10 @@ WRONG = {
 
 @pytest.mark.parametrize("name", WRONG)
 def test_bad_input_is_one_line_and_writes_nothing(name, folder, tmp_path):
-    os.mkfifo("pipe")
     Path("empty/results").mkdir(parents=True)
+    Path("records").symlink_to("out/results")
+    Path("other").mkdir()
+    Path("other/digits.erm.0.0123456789ab.json").write_text("mine")
     before = sorted(tmp_path.rglob("*"))
     words, expected = WRONG[name]
     done = bench(*([] if "--out" in words else ["--out", "out"]), *words)
@@ -154,3 +161,53 @@ def test_an_interrupt_leaves_the_older_file(folder, monkeypatch):
     monkeypatch.setattr("os.fsync", interrupted)
     assert bench("--out", "out", "--file", "table.csv").exit_code == 130
     assert Path("table.csv").read_text() == "mine" and not list(Path().glob("*.part"))
+
+
+def read_from(pipe):
+    """A thread that reads all of a pipe, and what it has read."""
+    read = []
+    thread = threading.Thread(target=lambda: read.append(Path(pipe).read_bytes()))
+    thread.start()
+    return thread, read
+
+
+def test_what_a_link_leads_to_is_written_and_the_link_stays(folder):
+    Path("link.csv").symlink_to("there/table.csv")
+    Path("there").mkdir()
+    for _ in range(2):  # at first there is nothing
+        assert bench("--out", "out", "--file", "link.csv").stdout == "link.csv\n"
+        assert Path("link.csv").is_symlink() and rows("csv", Path("there/table.csv").read_bytes())
+        assert [path.name for path in Path("there").iterdir()] == ["table.csv"]
+
+
+@pytest.mark.parametrize("through", ["pipe", "link"])
+def test_a_pipe_is_written_to_and_stays(through, folder):
+    os.mkfifo("pipe")
+    Path("link").symlink_to("pipe")
+    thread, read = read_from("pipe")
+    done = bench("--out", "out", "--file", through)
+    thread.join()
+    assert (done.exit_code, done.stdout, done.stderr) == (0, f"{through}\n", "")
+    assert stat.S_ISFIFO(os.lstat("pipe").st_mode) and Path("link").is_symlink()
+    assert len(rows("csv", read[0])) == len(rows("csv", bench("--out", "out").stdout_bytes))
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/fd"), reason="needs the files that are open as paths")
+def test_an_open_file_and_the_output_are_written_to(folder):
+    plain = bench("--out", "out").stdout
+    Path("output").symlink_to("/proc/self/fd/1")
+    assert bench("--out", "out", "--file", "output").stdout == plain == bench("--out", "out", "--file", "-").stdout
+    assert os.readlink("output") == "/proc/self/fd/1"
+    with open("log", "w") as file:
+        file.write("before\n")
+        file.flush()
+        Path("log.link").symlink_to(f"/proc/self/fd/{file.fileno()}")
+        assert bench("--out", "out", "--file", "log.link", "--format", "csv").exit_code == 0
+        file.write("after\n")
+    assert Path("log").read_text() == f"before\n{plain}after\n"
+
+
+def test_a_file_that_cannot_be_written_names_its_option(folder):
+    Path("taken").write_text("")
+    done = bench("--out", "out", "--file", "taken/table.csv")
+    assert done.exit_code == 2 and done.stderr.endswith("name another file with --file\n")

@@ -1,5 +1,6 @@
 """`bench export`."""
 
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from bench.columns.table import Columns
 
 LATEX = "latex"
+STDOUT = Path("-")
 ENDINGS = {**{name: name for name in FORMATS}, "tex": LATEX}
 """The ending of a file -> its format."""
 
@@ -33,8 +35,8 @@ ENDINGS = {**{name: name for name in FORMATS}, "tex": LATEX}
 @click.option("--metric", "metrics", multiple=True, metavar="NAME", help="Only this metric. May be repeated.")
 @click.option(
     "--file",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Write to this file, whole or not at all. The default is the standard output.",
+    type=click.Path(path_type=Path, dir_okay=False, readable=False, allow_dash=True),
+    help="Write to this file, whole or not at all. The default, and `-`, is the standard output.",
 )
 @filter_options
 @out_option
@@ -49,18 +51,17 @@ def export(form: str | None, rows: bool, metrics: Sequence[str], file: Path | No
     A record that cannot be used is named and left out; the exit code is 1 then.
     """
     from bench.columns.frame import frame_of
-    from bench.records.files import check_replaceable, check_writable, write_whole
+    from bench.records.files import check_file, is_output, write_file
     from bench.tables.pages.exported import rows_frame
 
+    file = None if file == STDOUT else file
     form = _format(form, file)
     if form == "parquet" and not file and sys.stdout.isatty():
         raise BenchError("parquet is not for a terminal: name a file with --file")
     folder = folder_of_records(out)
     if file:
-        if file.exists() and not file.is_file():
-            raise BenchError(f"{file} is no file that can be replaced: name another one with --file")
-        check_replaceable([file])
-        check_writable(file.parent)
+        _check_outside(file, out)
+        check_file(file)
     filters = Filters(**asked)
     tasks, unused = _columns(folder)
     for why in unused:
@@ -70,12 +71,29 @@ def export(form: str | None, rows: bool, metrics: Sequence[str], file: Path | No
     else:
         content = FORMATS[form](_chosen(rows_frame(tasks) if rows else frame_of(tasks), folder, metrics, filters))
     if file:
-        write_whole(file, content)
-        say(file)
+        write_file(file, content)
+        if not is_output(file):
+            say(file)
     else:
         sys.stdout.buffer.write(content)
         sys.stdout.buffer.flush()
     sys.exit(1 if unused else 0)
+
+
+def _check_outside(file: Path, out: Path) -> None:
+    """Check that a file lies in no folder of records, and has not the name of a record or of what lies beside one: it
+    would take their place. Raises BenchError.
+    """
+    from bench.cli.store.pages import FOLDERS
+    from bench.records.sidecar import NAME as SIDECAR
+    from bench.store.verify import NAME as RECORD
+
+    to = Path(os.path.realpath(file))
+    for folder in FOLDERS:
+        if to.is_relative_to(os.path.realpath(out / folder)):
+            raise BenchError(f"{file} lies in {out / folder}, where the records are: name another file with --file")
+    if to.is_file() and (RECORD.fullmatch(to.name) or SIDECAR.fullmatch(to.name)):
+        raise BenchError(f"{file} is there and has the name of a record: name another file with --file")
 
 
 ARCHIVES = ("7z", "bz2", "gz", "rar", "tar", "tgz", "xz", "z", "zip", "zst")
