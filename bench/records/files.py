@@ -32,6 +32,8 @@ SUPERSEDED = "superseded"
 """The name of the subfolder, in a folder of records, for records whose place others have taken."""
 
 
+OTHER_FOLDER = "name another folder with --out"
+"""What to do where there is no right to write into a folder of records."""
 MOST_LINKS = 40
 """So many links are followed to a file, as by the system."""
 
@@ -47,7 +49,7 @@ def way_out(error: OSError, instead: str) -> str:
     return f"; free some space, or {instead}" if full else f"; {instead}"
 
 
-def check_writable(folder: Path, instead: str = "name another folder with --out") -> None:
+def check_writable(folder: Path, instead: str = OTHER_FOLDER) -> None:
     """Check that a folder can be written to, before hours of computing whose result is to go there. The folder is not
     made.
 

@@ -19,6 +19,7 @@ from bench.store.claims import LINKS, RunClaim, holder_of
 from bench.store.claims import NAME as CLAIM
 from bench.store.predicted import check_predictions, sets_predicted
 from bench.store.repetition import command_again
+from bench.text import without_numbers
 
 NAME = re.compile(r".+\.\d+\.[0-9a-f]{12}\.json")
 """The names of records."""
@@ -31,10 +32,12 @@ class Recomputed:
     Attributes:
         values: how many values.
         different: what is not as the record has it.
+        failed: what could not be computed, for a reason that lies in a metric.
     """
 
     values: int
     different: Sequence[str]
+    failed: Sequence[str] = ()
 
 
 Recompute = Callable[[RunResult, Sidecar], Recomputed]
@@ -50,6 +53,7 @@ class Verified:
         with_predictions: the sidecars that have some.
         recomputed: the records of which metrics were computed again, and `values` how many.
         problems: file -> what is wrong with it, and what to do.
+        failed: what could not be computed, and why -> the files of the records that it was to be compared with.
     """
 
     records: int = 0
@@ -58,6 +62,7 @@ class Verified:
     recomputed: int = 0
     values: int = 0
     problems: dict[Path, list[str]] = field(default_factory=lambda: defaultdict(list))
+    failed: dict[str, list[Path]] = field(default_factory=lambda: defaultdict(list))
 
     def add(self, path: Path, *problems: str) -> None:
         """Note what is wrong with a file."""
@@ -91,6 +96,7 @@ class _Verifying:
         copies: file of a record as its spec has it -> the files where it was read -> its digest.
         elsewhere: file -> the record, of those that do not lie where their specs have them.
         named: file of a record -> its sidecar, as the record names it; None where it names none.
+        failures: what could not be computed, without numbers -> as it was told of the first record.
         of_sidecar: digest of a sidecar -> the files of the records that have it -> those that their specs have.
     """
 
@@ -101,6 +107,7 @@ class _Verifying:
     elsewhere: dict[Path, RunResult] = field(default_factory=dict)
     named: dict[Path, Path | None] = field(default_factory=dict)
     of_sidecar: dict[str, dict[Path, str]] = field(default_factory=lambda: defaultdict(dict))
+    failures: dict[str, str] = field(default_factory=dict)
 
     def all(self) -> None:
         """Verify everything. Raises OSError for a folder that cannot be listed."""
@@ -193,13 +200,13 @@ class _Verifying:
         except (ValueError, TypeError, LookupError) as error:
             different.append(str(error))
         if result.ok:
-            different += self._predictions(result, beside)
+            different += self._predictions(result, beside, path)
         for what in different:
             self.found.add(
                 path, f"{what}, by what lies beside it; repeat the run: {command_again(result, self.folder)}"
             )
 
-    def _predictions(self, result: RunResult, beside: Sidecar) -> Sequence[str]:
+    def _predictions(self, result: RunResult, beside: Sidecar, path: Path) -> Sequence[str]:
         """What is different in predictions, and in the metrics that are computed of them."""
         if not sets_predicted(result, beside):
             return []
@@ -210,6 +217,9 @@ class _Verifying:
         again = self.recompute(result, beside)
         self.found.recomputed += again.values > 0
         self.found.values += again.values
+        for what in again.failed:
+            told = self.failures.setdefault(without_numbers(what), what)
+            self.found.failed[told].append(path)
         return again.different
 
     def _with_sidecar(self, path: Path) -> str:
