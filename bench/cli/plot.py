@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bench.cli.common import data_dir_option, say, settings_option, unofficial_option, warn_of
+from bench.cli.store.filters import no_finished_run
 from bench.errors import BenchError, OptionError
+from bench.text import join_first
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -170,8 +172,10 @@ def _chosen(kind: str, asked: dict[str, Any]) -> "list[Series]":
         settings=named_values(asked["options"], example="model.hidden=50"),
     )
     if not selected:
+        if not recorded:
+            raise no_finished_run(asked["records"], "--records")
         others = {f"{s.first.spec.method} on {s.first.spec.dataset} ({s.first.spec.model})" for s in recorded}
-        raise BenchError(f"no such finished run in {asked['records']}; there is: {', '.join(sorted(others)) or 'none'}")
+        raise BenchError(f"no such finished run in {asked['records']}; there is: {join_first(sorted(others), 20)}")
     if kind in ("counts", "weight", "capacity"):  # they need nothing but the records
         return selected
     return [with_sidecars(one, asked["data_dir"]) for one in selected]

@@ -22,6 +22,11 @@ from bench.records.written import as_written, lines_of
 
 HALF = re.compile(r"\\u[dD][89a-fA-F]")
 """How JSON writes half a character (a surrogate). Without its other half no text can be made of it."""
+RIGHTS = ", as the right to read it is missing: ask its owner for it, or give it with chmod"
+"""What is said of a file that cannot be read for that reason. Nothing is wrong with it, as far as is known."""
+IS_BESIDE = "it is a sidecar, what lies beside a record"
+XZ = b"\xfd7zXZ"
+"""What a sidecar begins with."""
 LARGEST = 2**27
 """The bytes of the largest file that is read as a record: a thousand times what a record has."""
 
@@ -179,8 +184,29 @@ class JsonRecord(ABC):
             return record
         except KeyError as error:
             raise ValueError(f"not a record: it has no {error.args[0]}") from error
-        except (TypeError, AttributeError, LookupError, ArithmeticError, RecursionError, BenchError) as error:
+        except TypeError as error:
+            raise ValueError(f"not a record: {_misfit(error)}") from error
+        except (AttributeError, LookupError, ArithmeticError, RecursionError, BenchError) as error:
             raise ValueError(f"not a record: {error}") from error
+
+
+MISSING = re.compile(r"(\w+)\.__init__\(\) missing \d+ required (?:keyword-only |positional )?arguments?: (.+)")
+UNEXPECTED = re.compile(r"(\w+)\.__init__\(\) got an unexpected keyword argument '(.+?)'.*")
+
+
+def _misfit(error: TypeError) -> str:
+    """What entries do not make a part of a record, in words: Python's are of its functions."""
+    if missing := MISSING.fullmatch(str(error)):
+        return f"{_part(missing[1])} lacks {missing[2]}"
+    if unexpected := UNEXPECTED.fullmatch(str(error)):
+        return f"{_part(unexpected[1])} has an entry {unexpected[2]!r}, which no record has"
+    return str(error)
+
+
+def _part(kind: str) -> str:
+    """The part of a record that a type holds: `Costs` is the entry `costs`, `RunSpec` the entry `spec`."""
+    name = kind.removeprefix("Run")
+    return "it" if name == "Result" or name.endswith("Record") else f"its entry {name[0].lower()}{name[1:]}"
 
 
 K = TypeVar("K", bound=JsonRecord)
@@ -196,16 +222,13 @@ def load(folder: Path, kind: type[K]) -> tuple[list[K], dict[Path, str]]:
     Returns:
         The records in the order of their names, and file -> the reason for each that cannot be used.
     """
-    try:
-        paths = files_in(folder)
-    except OSError as error:
-        return [], {Path(error.filename or folder): f"it cannot be read: {error.strerror}"}
-    records, damaged = read_all(paths, kind)
+    unread: dict[Path, str] = {}
+    records, damaged = read_all(files_in(folder, unread=unread), kind)
     used, unused = sort_out(records)
-    return used, dict(sorted((damaged | unused).items()))
+    return used, dict(sorted((damaged | unused | unread).items()))
 
 
-def files_in(folder: Path, *endings: str) -> list[Path]:
+def files_in(folder: Path, *endings: str, unread: dict[Path, str] | None = None) -> list[Path]:
     """What may be records: everything in a folder and its subfolders whose name ends in `.json`, in the order of the
     paths. Subfolders that are called SUPERSEDED, or whose names begin with a dot, are left out. Links to folders are
     followed, and each folder is looked at once.
@@ -213,38 +236,57 @@ def files_in(folder: Path, *endings: str) -> list[Path]:
     Args:
         folder: the folder; one that does not exist has no records.
         endings: of the names, if others are asked for.
+        unread: folder -> the reason, is given each folder that cannot be listed, and the others are listed; None to
+            raise an error for the first one.
 
     Raises:
         OSError: if it, or a subfolder, cannot be listed.
     """
-    return sorted(Path(entry) for entry in entries_in(folder, *endings))
+    return sorted(Path(entry) for entry in entries_in(folder, *endings, unread=unread))
 
 
-def entries_in(folder: Path, *endings: str) -> Iterator[os.DirEntry[str]]:
+def entries_in(folder: Path, *endings: str, unread: dict[Path, str] | None = None) -> Iterator[os.DirEntry[str]]:
     """As `files_in`, one after the other in any order.
 
     Args:
-        folder, endings: as for `files_in`.
+        folder, endings, unread: as for `files_in`.
 
     Raises:
         OSError: if the folder, or a subfolder, cannot be listed.
     """
     if os.path.lexists(folder):
-        yield from _entries_in(os.fspath(folder), endings or (".json",), set())
+        yield from _entries_in(os.fspath(folder), endings or (".json",), set(), unread)
 
 
-def _entries_in(folder: str, endings: tuple[str, ...], known: set[tuple[int, int]]) -> Iterator[os.DirEntry[str]]:
-    about = os.stat(folder)
-    if (identity := (about.st_dev, about.st_ino)) in known:
+def _entries_in(
+    folder: str, endings: tuple[str, ...], known: set[tuple[int, int]], unread: dict[Path, str] | None
+) -> Iterator[os.DirEntry[str]]:
+    try:
+        about = os.stat(folder)
+        if (identity := (about.st_dev, about.st_ino)) in known:
+            return
+        known.add(identity)
+        with os.scandir(folder) as found:
+            entries = list(found)
+    except OSError as error:
+        if unread is None:
+            raise
+        unread[Path(error.filename or folder)] = not_read(error)
         return
-    known.add(identity)
-    with os.scandir(folder) as found:
-        entries = list(found)
     for entry in sorted(entries, key=lambda entry: entry.is_symlink()):  # a folder is found under its own name first
         if entry.name.endswith(endings):
             yield entry
         elif entry.is_dir() and entry.name != SUPERSEDED and not entry.name.startswith("."):
-            yield from _entries_in(entry.path, endings, known)
+            yield from _entries_in(entry.path, endings, known, unread)
+
+
+def not_read(error: OSError) -> str:
+    """Why something cannot be read, and what to do where it is not allowed.
+
+    Args:
+        error: of reading it.
+    """
+    return f"it cannot be read: {error.strerror}{RIGHTS if isinstance(error, PermissionError) else ''}"
 
 
 def read_all(paths: Iterable[Path], kind: type[K]) -> tuple[dict[Path, K], dict[Path, str]]:
@@ -265,10 +307,26 @@ def read_all(paths: Iterable[Path], kind: type[K]) -> tuple[dict[Path, K], dict[
             if path.is_symlink():
                 damaged[path] = "it is a link to nothing"
         except OSError as error:
-            damaged[path] = f"it cannot be read: {error.strerror}"
+            damaged[path] = not_read(error)
         except ValueError as error:
-            damaged[path] = str(error)
+            damaged[path] = _why(error)
     return records, damaged
+
+
+def _why(error: ValueError) -> str:
+    """Why the content of a file is no record, in words: those of parsers say where they gave up, not what is wrong."""
+    match error:
+        case UnicodeDecodeError() if error.object.startswith(XZ):
+            return f"{IS_BESIDE}: name the record, the file that ends in .json"
+        case UnicodeDecodeError():
+            return "not a record: it is no text"
+        case UnicodeEncodeError():
+            return "not a record: it has half a character (a lone surrogate)"
+        case json.JSONDecodeError() if not error.doc.strip():
+            return "not a record: it is empty"
+        case json.JSONDecodeError():
+            return "not a record: it is cut off, or no JSON"
+    return str(error)
 
 
 def sort_out(records: Mapping[Path, K]) -> tuple[list[K], dict[Path, str]]:

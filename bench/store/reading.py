@@ -19,18 +19,16 @@ def records_with_files(folder: Path, kind: type[R]) -> tuple[list[tuple[R, tuple
 
     Returns:
         Each record that can be used, with its files: equal copies, of which the first has the record's own name. And
-        file -> the reason for each that cannot be used.
+        file, or folder, -> the reason for each that cannot be used.
     """
-    try:
-        records, damaged = read_all(files_in(folder), kind)
-    except OSError as error:
-        return [], {Path(error.filename or folder): f"it cannot be read: {error.strerror}"}
+    unread: dict[Path, str] = {}
+    records, damaged = read_all(files_in(folder, unread=unread), kind)
     used, unused = sort_out(records)
     files: dict[str, list[Path]] = defaultdict(list)
     for path, record in records.items():
         files[record.path].append(path)
     return [(record, _own_first(record, files[record.path])) for record in used], dict(
-        sorted((damaged | unused).items())
+        sorted((damaged | unused | unread).items())
     )
 
 

@@ -4,12 +4,13 @@ import os
 import re
 import time
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.errors import StoreError
-from bench.records.json_file import files_in, read_all
+from bench.records.files import PART, SUPERSEDED
+from bench.records.json_file import RIGHTS, files_in, read_all
 from bench.records.possible import check_beside, check_history
 from bench.records.run import LAST, RunResult
 from bench.records.sidecar import NAME as SIDECAR
@@ -81,10 +82,7 @@ def verify(folder: Path, recompute: Recompute | None = None) -> Verified:
         What there is, and what is wrong.
     """
     verifying = _Verifying(folder, recompute)
-    try:
-        verifying.all()
-    except OSError as error:
-        verifying.found.add(Path(error.filename or folder), f"it cannot be read: {error.strerror}")
+    verifying.all()
     return verifying.found
 
 
@@ -110,10 +108,15 @@ class _Verifying:
     failures: dict[str, str] = field(default_factory=dict)
 
     def all(self) -> None:
-        """Verify everything. Raises OSError for a folder that cannot be listed."""
-        beside = files_in(self.folder, SUFFIX, ARRAYS)  # before the records, which are written later
-        for path in files_in(self.folder):
+        """Verify everything."""
+        unread: dict[Path, str] = {}
+        beside = files_in(self.folder, SUFFIX, ARRAYS, unread=unread)  # before the records, which are written later
+        for path in files_in(self.folder, unread=unread):
             self._file(path)
+        for path, why in unread.items():
+            self.found.add(path, why)
+        for path in _strangers(self.folder):
+            self.found.add(path, "it is no file of `bench`, so move it away")
         for own, files in self.copies.items():
             if self._differ(own):
                 for path in files:
@@ -134,7 +137,7 @@ class _Verifying:
         """Verify what may be a record, and what lies beside it."""
         records, damaged = read_all([path], RunResult)
         for why in damaged.values():
-            self.found.add(path, f"{why}; {_way_out(path, why)}")
+            self.found.add(path, with_way_out(path, why))
         for result in records.values():
             self.found.records += 1
             self.copies[result.path][path] = result.values()["digest"]
@@ -287,13 +290,34 @@ def _of_another(beside: Path, files: Sequence[Path]) -> str:
     return f"it has the digest of the sidecar of {files[0]}, and is damaged: move it away"
 
 
-def _way_out(path: Path, why: str) -> str:
-    """What to do about a file that holds no record."""
+def with_way_out(path: Path, why: str) -> str:
+    """Why a file holds no record that can be used, and what to do about it.
+
+    Args:
+        path: the file.
+        why: the reason, as `bench.records.json_file.read_all` gives it.
+    """
+    if RIGHTS in why:
+        return why
     if "newer version" in why:
-        return "use that version to read it"
+        return f"{why}; use that version to read it"
     if NAME.fullmatch(path.name):
-        return "restore it from a copy, or give the command of its run again with --force"
-    return "no record has such a name, so move it away if it is none"
+        return f"{why}; restore it from a copy, or give the command of its run again with --force"
+    return f"{why}; no record has such a name, so move it away if it is none"
+
+
+def _strangers(folder: Path) -> Iterator[Path]:
+    """The files of a folder of records whose names no file there has. Hidden ones, and those in SUPERSEDED, are left
+    out.
+    """
+    for root, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if name != SUPERSEDED and not name.startswith("."))
+        for name in sorted(names):
+            ours = name.endswith((".json", SUFFIX, ARRAYS)) or any(
+                form.fullmatch(name) for form in (CLAIM, LINKS, PART)
+            )
+            if not ours and not name.startswith("."):
+                yield Path(root, name)
 
 
 def _stale_claims(folder: Path, now: float) -> list[Path]:

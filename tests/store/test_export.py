@@ -70,6 +70,11 @@ def test_filters_and_metrics_choose_rows(folder):
     assert chosen() == chosen("--dataset", "digits", "--protocol", "class_fairness") == everything
     assert chosen("--method", "learner") == chosen("--model", "cnn") == {(0, "learner")}
     assert chosen("--method", "learner", "--method", "erm") == everything
+    assert chosen("--metric", "test/tprd", "--metric", "val/accuracy") == everything
+    of_test = bench("--out", "out", "--metric", "test/accuracy").stdout.splitlines()
+    assert len(of_test) == 1 + 3 * 2 and all(",test,accuracy," in line for line in of_test[1:])
+    pages = [bench("--out", "out", "--rows", "--metric", metric).stdout for metric in ("tprd", "test/tprd")]
+    assert pages[0] == pages[1] != bench("--out", "out", "--rows").stdout
     both = bench("--out", "out", "--metric", "tprd", "--metric", "accuracy", "--method", "learner").stdout
     assert len(both.splitlines()) == 1 + 2 * 2 + 2  # both of the test set, and accuracy of the validation data
 
@@ -97,7 +102,8 @@ def test_the_reasons_are_named_where_no_record_can_be_used(folder):
         path.write_text("[]")
     done = bench("--out", "out", "--file", "table.csv")
     lines = [f"warning: skipped the record {path}: not a record: it is a list" for path in paths]
-    assert done.stderr.splitlines() == [*lines, "error: no such finished run in out/results; there is: none"]
+    empty = "out/results has no record of a finished run: make some with `bench run`, or name another folder with --out"
+    assert done.stderr.splitlines() == [*lines, f"error: {empty}"]
     assert (done.exit_code, done.stdout, Path("table.csv").exists()) == (2, "", False)
 
 
@@ -106,8 +112,11 @@ def test_a_subfolder_that_cannot_be_read_is_named(folder, monkeypatch):
     locked.mkdir()
     refuse_to_list(locked, monkeypatch)
     done = bench("--out", "out")
-    assert (done.exit_code, done.stdout) == (2, "")
-    assert done.stderr.startswith(f"warning: skipped the record {locked}: it cannot be read: Permission denied\n")
+    assert done.exit_code == 1 and done.stdout == bench("--out", "out").stdout != ""
+    assert done.stderr == (
+        f"warning: skipped the record {locked}: it cannot be read: Permission denied, as the right to read it is "
+        "missing: ask its owner for it, or give it with chmod\n"
+    )
 
 
 @pytest.mark.parametrize("words", [["--file", "table"], ["--file", "table.txt", "--format", "csv"]])
@@ -118,6 +127,9 @@ def test_a_file_may_have_no_ending_or_one_that_says_nothing(words, folder):
 
 WRONG = {
     "no such metric": (["--metric", "tprdd"], "unknown metric 'tprdd': did you mean 'tprd'?"),
+    "no such set": (["--metric", "noise/tprd"], "unknown metric 'noise/tprd': did you mean 'test/tprd'?"),
+    "metrics in LaTeX": (["--format", "latex", "--metric", "tprd"], "leave out --metric"),
+    "rows in LaTeX": (["--file", "r.tex", "--rows"], "leave out --rows"),
     "no such run": (["--method", "forml"], "there is: erm on digits (mlp), learner on digits (cnn)"),
     "no such format": (["--format", "xml"], "is not one of"),
     "the ending of another format": (["--format", "csv", "--file", "r.parquet"], "has not the ending of csv"),
@@ -134,7 +146,7 @@ WRONG = {
     "a record": (["--format", "csv", "--file", "other/digits.erm.0.0123456789ab.json"], "has not the ending of csv"),
     "a record of another folder": (["--file", "other/digits.erm.0.0123456789ab.json"], "has the name of a record"),
     "no records": (["--out", "nowhere"], "has no folder 'results'"),
-    "no finished run": (["--out", "empty"], "there is: none"),
+    "no finished run": (["--out", "empty"], "empty/results has no record of a finished run: make some"),
 }
 
 

@@ -21,7 +21,7 @@ from bench.records.sidecar import sidecars_of
 from bench.registry import Offer, Plugin
 from bench.store.one import record_of_key
 from bench.store.results import ResultStore
-from tests.store.made import predicted
+from tests.store.made import predicted, refuse_to_list
 
 
 def bench(*words):
@@ -128,6 +128,8 @@ WRONG = {
     "no hex": ("ermm", "did you mean 'erm'?"),
     "no such key": ("00000000", "no record in bench-results/results has a key that begins with 00000000"),
     "too long": ("0" * 13, "unknown name"),
+    "nothing": ("", "the name is empty: name a part of a plugin, the key of a run, or the file of a record"),
+    "a folder": ("bench-results", "bench-results is a folder: name a part of a plugin"),
 }
 
 
@@ -141,9 +143,33 @@ def test_bad_input_is_one_line(name, path):
 
 def test_files_that_are_no_records_are_named(path):
     Path("notes.json").write_text("{}")
-    for name, why in (("notes.json", "not a record"), ("none.json", "does not exist"), ("bench-results", "directory")):
-        shown = bench(name)
-        assert (shown.exit_code, shown.stdout) == (1, "") and why in shown.stderr
+    Path("empty.json").write_text("")
+    path.with_suffix(".txt").write_bytes(path.read_bytes()[:300])
+    for name, why in (
+        ("notes.json", "not a record: it has no format; no record has such a name, so move it away"),
+        ("none.json", "does not exist"),
+        ("empty.json", "not a record: it is empty"),
+        (path.with_suffix(".txt"), "not a record: it is cut off, or no JSON"),
+        (sidecars_of(path)[0], "it is a sidecar, what lies beside a record: name the record, the file that ends in"),
+    ):
+        shown = bench(str(name))
+        assert (shown.exit_code, shown.stdout) == (1, "") and why in shown.stderr, name
+
+
+def test_a_folder_that_is_none_or_empty_is_named(path, tmp_path):
+    Path("empty/results").mkdir(parents=True)
+    for out, why in (("nowhere", "does not exist: name"), ("empty", "has no records: make some with `bench run`")):
+        shown = bench("d0eb", "--out", out)
+        assert (shown.exit_code, shown.stderr.startswith(f"error: {out}/results {why}")) == (2, True)
+
+
+def test_a_record_is_found_beside_a_folder_that_cannot_be_read(path, monkeypatch):
+    locked = Path("bench-results/results/locked")
+    locked.mkdir()
+    refuse_to_list(locked, monkeypatch)
+    assert bench(path.stem.rpartition(".")[2]).exit_code == 0
+    shown = bench("00000000")
+    assert shown.exit_code == 1 and f"{locked}: it cannot be read: Permission denied" in shown.stderr
 
 
 @pytest.mark.parametrize("width", [80, 200])

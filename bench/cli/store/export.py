@@ -11,6 +11,7 @@ import click
 from bench.cli.common import folder_of_records, out_option, say
 from bench.cli.store.filters import Filters, filter_options, no_such_run
 from bench.errors import BenchError, UnknownNameError
+from bench.records.selections import TEST
 from bench.store.export import FORMATS
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ ENDINGS = {**{name: name for name in FORMATS}, "tex": LATEX}
     help="Of the file. The default is the file's ending, or csv.",
 )
 @click.option("--rows", is_flag=True, help="The rows of the pages instead of the runs: means, differences, verdicts.")
-@click.option("--metric", "metrics", multiple=True, metavar="NAME", help="Only this metric. May be repeated.")
+@click.option("--metric", "metrics", multiple=True, metavar="[SET/]NAME", help="Only this metric. May be repeated.")
 @click.option(
     "--file",
     type=click.Path(path_type=Path, dir_okay=False, readable=False, allow_dash=True),
@@ -66,6 +67,9 @@ def export(form: str | None, rows: bool, metrics: Sequence[str], file: Path | No
     tasks, unused = _columns(folder)
     for why in unused:
         say(f"warning: {why}", err=True)
+    if form == LATEX and (rows or metrics):
+        given = "--rows" if rows else "--metric"
+        raise BenchError(f"the tables in LaTeX are those that the answers of the pages rest on: leave out {given}")
     if form == LATEX:
         content = _latex(tasks, folder, filters)
     else:
@@ -148,11 +152,22 @@ def _chosen(frame: "pd.DataFrame", folder: Path, metrics: Sequence[str], filters
     if len(taken) < len(names):
         rows = frame.set_index(["dataset", "protocol", "model", "method"]).index
         frame = frame[rows.isin(taken)]
-    known = dict.fromkeys(frame["metric"])
+    return frame[_of_metrics(frame, metrics)] if metrics else frame
+
+
+def _of_metrics(frame: "pd.DataFrame", metrics: Sequence[str]) -> "pd.Series[bool]":
+    """Which rows are of metrics: of NAME for all sets, of SET/NAME for one. Raises UnknownNameError."""
+    names = frame["metric"]
+    # The rows of pages name the set with the metric, and are of the test set where they do not.
+    columns = f"{TEST}/" + names if "set" not in frame else frame["set"] + "/" + names
+    columns = columns.where(~names.str.contains("/"), names)
+    chosen = names != names
     for metric in metrics:
-        if metric not in known:
-            raise UnknownNameError("metric", metric, known)
-    return frame[frame["metric"].isin(metrics)] if metrics else frame
+        of_metric = (names == metric) | (columns == metric)
+        if not of_metric.any():
+            raise UnknownNameError("metric", metric, [*dict.fromkeys(names), *dict.fromkeys(columns)])
+        chosen |= of_metric
+    return chosen
 
 
 def _tuples(frame: "pd.DataFrame") -> "list[tuple[str, ...]]":

@@ -85,6 +85,9 @@ def _show_run(name: str, out: Path, unknown: UnknownNameError) -> None:
     from bench.store.one import KEY, SHORT, record_in, record_of_key
 
     path = Path(name)
+    if not name or path.is_dir():
+        what = f"{name} is a folder" if name else "the name is empty"
+        raise BenchError(f"{what}: name a part of a plugin, the key of a run, or the file of a record")
     is_file = os.path.lexists(path) or path.suffix == ".json"
     if not is_file and not KEY.fullmatch(name):
         if SHORT.fullmatch(name):
