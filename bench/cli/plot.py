@@ -11,7 +11,7 @@ import click
 
 from bench.cli.common import data_dir_option, say, settings_option, unofficial_option, warn_of
 from bench.cli.store.filters import no_finished_run
-from bench.errors import BenchError, OptionError
+from bench.errors import BenchError, OptionError, StoreError
 from bench.text import join_first
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ KINDS = (
 
 
 @click.command()
-@click.argument("kind", type=click.Choice(KINDS))
+@click.argument("kind", type=click.Choice(KINDS), metavar="KIND")
 @click.option(
     "--records",
     type=click.Path(path_type=Path, file_okay=False),
@@ -64,19 +64,29 @@ KINDS = (
 def plot(kind: str, out: Path, file: Path | None, **asked: Any) -> None:
     """Draw pictures from records, as PNG and SVG, one for each protocol, data set and model.
 
-    \b
-    surfaces    decision surfaces over training, for data in a plane; reads the training points from the data files
-    curves      the metrics that --metric names (SET/METRIC or train/COLUMN) over training
-    fraction    fraction of positive predictions over training, on each test set and probe
-    gradients   gradient norms over training
-    weight      final fraction of positive predictions against the weight of a class (--x)
-    capacity    accuracy and disparity (--metric) against the capacity of the model (--x), and the paired differences
-    counts      training samples of each class and group
-    histograms  weights of the last epoch, by group
-    mislabelled weights of the last epoch of samples with right and wrong labels, and how well they tell these apart
-    images      training images with the largest and the smallest weights; reads them from the data files
+    KIND is one of:
 
-    The exit code is 1 if a record cannot be used; it is named and left out.
+    \b
+    surfaces     decision surfaces over training, for data in a plane;
+                 reads the training points from the data files
+    curves       metrics over training: those that --metric names, as
+                 SET/METRIC or train/COLUMN
+    fraction     fraction of positive predictions over training, on each
+                 test set and probe
+    gradients    gradient norms over training
+    weight       final fraction of positive predictions against the weight
+                 of a class (--x)
+    capacity     accuracy and disparity (--metric) against the capacity of
+                 the model (--x), and the paired differences
+    counts       training samples of each class and group
+    histograms   weights of the last epoch, by group
+    mislabelled  weights of the last epoch of samples with right and wrong
+                 labels, and how well they tell these apart
+    images       training images with the largest and the smallest
+                 weights; reads them from the data files
+
+    A record that cannot be used, or whose sidecar is missing where the picture needs it, is named and left out; the
+    exit code is 1 then.
     """
     from bench.plots import style
     from bench.records.files import behind_link, check_file, check_writable, is_output, write_file, write_whole
@@ -178,7 +188,15 @@ def _chosen(kind: str, asked: dict[str, Any]) -> "list[Series]":
         raise BenchError(f"no such finished run in {asked['records']}; there is: {join_first(sorted(others), 20)}")
     if kind in ("counts", "weight", "capacity"):  # they need nothing but the records
         return selected
-    return [with_sidecars(one, asked["data_dir"]) for one in selected]
+    found = [with_sidecars(one, asked["data_dir"]) for one in selected]
+    left_out = [why for _, of_series in found for why in of_series]
+    whole = [one for one, _ in found if one]
+    if not whole:
+        raise StoreError(left_out[0])
+    for why in left_out:
+        say(f"warning: left out {why}", err=True)
+    asked["whole"] = asked["whole"] and not left_out
+    return whole
 
 
 def _draw(kind: str, series: "Sequence[Series]", title: str, asked: dict[str, Any]) -> "Figure":

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from bench.cli.common import say, table
 from bench.records.selections import TEST
 from bench.records.spec import OPTION_FIELDS
-from bench.text import counts_by_name
+from bench.text import counted, counts_by_name
 
 if TYPE_CHECKING:
     from bench.columns.run import Run
@@ -33,7 +33,7 @@ def summary(results: "Sequence[RunResult]") -> None:
         seconds = sum(r.costs.all_seconds for r in row.runs.values()) / len(row.runs)
         task = f" ({row.variant})" if row.variant else ""
         task += ", older code" if row.older else ""
-        title = f"{row.name}{task}: test, percent, {len(row.runs)} seed(s), {seconds:.1f} s of training each"
+        title = f"{row.name}{task}: test, percent, {counted(len(row.runs), 'seed')}, {seconds:.1f} s of training each"
         for choice in row.first.costs.meta_step:
             title += f"; {_look_ahead(choice)}"
         table(title, cells, ("rule", *metrics))

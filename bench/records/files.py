@@ -32,6 +32,8 @@ SUPERSEDED = "superseded"
 """The name of the subfolder, in a folder of records, for records whose place others have taken."""
 
 
+RIGHTS = ", as the right to read it is missing: ask its owner for it, or give it with chmod"
+"""What is said of a file that cannot be read for that reason. Nothing is wrong with it, as far as is known."""
 OTHER_FOLDER = "name another folder with --out"
 """What to do where there is no right to write into a folder of records."""
 MOST_LINKS = 40
@@ -114,6 +116,15 @@ def content_of_file(path: Path, most: int | None = None) -> bytes:
 
 def _without_waiting(path: str, flags: int) -> int:
     return os.open(path, flags | NO_WAIT)
+
+
+def not_read(error: OSError) -> str:
+    """Why something cannot be read, and what to do where it is not allowed.
+
+    Args:
+        error: of reading it.
+    """
+    return f"it cannot be read: {error.strerror}{RIGHTS if isinstance(error, PermissionError) else ''}"
 
 
 def set_aside(*paths: Path, copy: bool = False) -> Path:

@@ -14,19 +14,14 @@ from pathlib import Path
 from typing import Any, ClassVar, Self, TypeVar
 
 from bench.errors import BenchError
-from bench.records.blocks import as_object, entries_of
-from bench.records.files import SUPERSEDED, content_of_file, set_aside, write_whole
-from bench.records.shape import check_shape
+from bench.records.blocks import as_object, entries_of, why_no_record
+from bench.records.files import SUPERSEDED, content_of_file, not_read, set_aside, write_whole
+from bench.records.shape import check_shape, misfit
 from bench.records.spec import canonical, digest, digest_of_texts
 from bench.records.written import as_written, lines_of
 
 HALF = re.compile(r"\\u[dD][89a-fA-F]")
 """How JSON writes half a character (a surrogate). Without its other half no text can be made of it."""
-RIGHTS = ", as the right to read it is missing: ask its owner for it, or give it with chmod"
-"""What is said of a file that cannot be read for that reason. Nothing is wrong with it, as far as is known."""
-IS_BESIDE = "it is a sidecar, what lies beside a record"
-XZ = b"\xfd7zXZ"
-"""What a sidecar begins with."""
 LARGEST = 2**27
 """The bytes of the largest file that is read as a record: a thousand times what a record has."""
 
@@ -184,29 +179,8 @@ class JsonRecord(ABC):
             return record
         except KeyError as error:
             raise ValueError(f"not a record: it has no {error.args[0]}") from error
-        except TypeError as error:
-            raise ValueError(f"not a record: {_misfit(error)}") from error
-        except (AttributeError, LookupError, ArithmeticError, RecursionError, BenchError) as error:
-            raise ValueError(f"not a record: {error}") from error
-
-
-MISSING = re.compile(r"(\w+)\.__init__\(\) missing \d+ required (?:keyword-only |positional )?arguments?: (.+)")
-UNEXPECTED = re.compile(r"(\w+)\.__init__\(\) got an unexpected keyword argument '(.+?)'.*")
-
-
-def _misfit(error: TypeError) -> str:
-    """What entries do not make a part of a record, in words: Python's are of its functions."""
-    if missing := MISSING.fullmatch(str(error)):
-        return f"{_part(missing[1])} lacks {missing[2]}"
-    if unexpected := UNEXPECTED.fullmatch(str(error)):
-        return f"{_part(unexpected[1])} has an entry {unexpected[2]!r}, which no record has"
-    return str(error)
-
-
-def _part(kind: str) -> str:
-    """The part of a record that a type holds: `Costs` is the entry `costs`, `RunSpec` the entry `spec`."""
-    name = kind.removeprefix("Run")
-    return "it" if name == "Result" or name.endswith("Record") else f"its entry {name[0].lower()}{name[1:]}"
+        except (TypeError, AttributeError, LookupError, ArithmeticError, RecursionError, BenchError) as error:
+            raise ValueError(f"not a record: {misfit(error)}") from error
 
 
 K = TypeVar("K", bound=JsonRecord)
@@ -280,15 +254,6 @@ def _entries_in(
             yield from _entries_in(entry.path, endings, known, unread)
 
 
-def not_read(error: OSError) -> str:
-    """Why something cannot be read, and what to do where it is not allowed.
-
-    Args:
-        error: of reading it.
-    """
-    return f"it cannot be read: {error.strerror}{RIGHTS if isinstance(error, PermissionError) else ''}"
-
-
 def read_all(paths: Iterable[Path], kind: type[K]) -> tuple[dict[Path, K], dict[Path, str]]:
     """Read the records in some files. Files that do not exist are left out.
 
@@ -309,24 +274,8 @@ def read_all(paths: Iterable[Path], kind: type[K]) -> tuple[dict[Path, K], dict[
         except OSError as error:
             damaged[path] = not_read(error)
         except ValueError as error:
-            damaged[path] = _why(error)
+            damaged[path] = why_no_record(error)
     return records, damaged
-
-
-def _why(error: ValueError) -> str:
-    """Why the content of a file is no record, in words: those of parsers say where they gave up, not what is wrong."""
-    match error:
-        case UnicodeDecodeError() if error.object.startswith(XZ):
-            return f"{IS_BESIDE}: name the record, the file that ends in .json"
-        case UnicodeDecodeError():
-            return "not a record: it is no text"
-        case UnicodeEncodeError():
-            return "not a record: it has half a character (a lone surrogate)"
-        case json.JSONDecodeError() if not error.doc.strip():
-            return "not a record: it is empty"
-        case json.JSONDecodeError():
-            return "not a record: it is cut off, or no JSON"
-    return str(error)
 
 
 def sort_out(records: Mapping[Path, K]) -> tuple[list[K], dict[Path, str]]:

@@ -4,8 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench.records.files import SUPERSEDED
-from bench.records.json_file import RIGHTS
+from bench.records.files import RIGHTS, SUPERSEDED
 from bench.records.known_code import CORE
 from bench.records.run import RunResult
 from bench.runs.code import Difference, code_of, difference

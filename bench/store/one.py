@@ -5,7 +5,8 @@ import re
 from pathlib import Path
 
 from bench.errors import BenchError, StoreError
-from bench.records.json_file import IS_BESIDE, files_in, read_all, sort_out
+from bench.records.blocks import IS_BESIDE
+from bench.records.json_file import files_in, read_all, sort_out
 from bench.records.run import RunResult
 from bench.store.results import keys_in, keys_in_name
 from bench.store.verify import with_way_out

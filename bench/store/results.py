@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.records.files import check_writable, content_of_file, set_aside, write_whole
-from bench.records.json_file import LARGEST, files_in, load, not_read, read_all, sort_out
+from bench.records.files import check_writable, content_of_file, not_read, set_aside, write_whole
+from bench.records.json_file import LARGEST, files_in, load, read_all, sort_out
 from bench.records.run import RunResult
 from bench.records.sidecar import Sidecar, remove_sidecars, sidecar_path
 from bench.records.spec import RunSpec

@@ -4,21 +4,21 @@ import os
 import re
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.errors import StoreError
-from bench.records.files import PART, SUPERSEDED
-from bench.records.json_file import RIGHTS, files_in, read_all
+from bench.records.files import RIGHTS
+from bench.records.json_file import files_in, read_all
 from bench.records.possible import check_beside, check_history
 from bench.records.run import LAST, RunResult
 from bench.records.sidecar import NAME as SIDECAR
 from bench.records.sidecar import SUFFIX, Sidecar, sidecar_path
 from bench.store.beside import ARRAYS, is_format_1, is_whole, sidecar_of_file
-from bench.store.claims import LINKS, RunClaim, holder_of
-from bench.store.claims import NAME as CLAIM
+from bench.store.claims import holder_of
 from bench.store.predicted import check_predictions, sets_predicted
+from bench.store.reading import stale_claims, strangers
 from bench.store.repetition import command_again
 from bench.text import without_numbers
 
@@ -115,7 +115,7 @@ class _Verifying:
             self._file(path)
         for path, why in unread.items():
             self.found.add(path, why)
-        for path in _strangers(self.folder):
+        for path in strangers(self.folder):
             self.found.add(path, "it is no file of `bench`, so move it away")
         for own, files in self.copies.items():
             if self._differ(own):
@@ -129,7 +129,7 @@ class _Verifying:
         for path in beside:
             if why := self._without_record(path, now):
                 self.found.add(path, why)
-        for path in _stale_claims(self.folder, now):
+        for path in stale_claims(self.folder, now):
             what = "the process that held the run is gone: the next `bench run` into this folder removes it"
             self.found.add(path, what)
 
@@ -304,35 +304,3 @@ def with_way_out(path: Path, why: str) -> str:
     if NAME.fullmatch(path.name):
         return f"{why}; restore it from a copy, or give the command of its run again with --force"
     return f"{why}; no record has such a name, so move it away if it is none"
-
-
-def _strangers(folder: Path) -> Iterator[Path]:
-    """The files of a folder of records whose names no file there has. Hidden ones, and those in SUPERSEDED, are left
-    out.
-    """
-    for root, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if name != SUPERSEDED and not name.startswith("."))
-        for name in sorted(names):
-            ours = name.endswith((".json", SUFFIX, ARRAYS)) or any(
-                form.fullmatch(name) for form in (CLAIM, LINKS, PART)
-            )
-            if not ours and not name.startswith("."):
-                yield Path(root, name)
-
-
-def _stale_claims(folder: Path, now: float) -> list[Path]:
-    """The files of claims that hold no run any more, as their processes are dead."""
-    stale = []
-    for base in sorted(folder.rglob("*.claim")):
-        if CLAIM.fullmatch(base.name) and not holder_of(base, now):
-            stale.append(base)
-    for path in sorted(folder.rglob("*.claim.*")):
-        if LINKS.fullmatch(path.name) and not os.path.lexists(path.with_suffix("")) and not _lives(path, now):
-            stale.append(path)  # it took over a claim that is gone since
-    return stale
-
-
-def _lives(path: Path, now: float) -> bool:
-    """Whether the process of a claim is there, as far as it is known."""
-    claim = RunClaim.read(path)
-    return claim is not None and not claim.is_stale(now)

@@ -3,7 +3,7 @@
 import json
 import math
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from statistics import median
@@ -55,24 +55,6 @@ class Row(SeedRuns):
     def label(self) -> str:
         """The method and those of its options that differ from their defaults."""
         return self.first.spec.label()
-
-    def is_called(self, name: str) -> bool:
-        """Whether a name is the label, or the label with further options at the values that they have here anyway.
-
-        Args:
-            name: such as `focal[gamma=2]`, where gamma is 2 by default.
-        """
-        spec, used = self.first.spec, self.first.resolved.options
-        texts = {f"{option}={show(value)}" for option, value in used.items()}
-        if name == spec.method:
-            return not spec.options
-        named = options_in(name.removeprefix(f"{spec.method}[").removesuffix("]"), texts)
-        return (
-            name.startswith(f"{spec.method}[")
-            and name.endswith("]")
-            and named is not None
-            and spec.options.keys() <= {text.partition("=")[0] for text in named}
-        )
 
     @cached_property
     def name(self) -> str:
@@ -255,27 +237,6 @@ class Row(SeedRuns):
         if seeds == list(range(len(seeds))):
             return f"{base} --seeds {len(seeds)}"
         return base + "".join(f" --seed {seed}" for seed in seeds)
-
-
-def options_in(text: str, known: Collection[str]) -> set[str] | None:
-    """The options that stand in a text, with commas between them. Values may have commas themselves.
-
-    Args:
-        text: such as `a=1,b=1,10`.
-        known: those that it may have, such as `b=1,10`.
-
-    Returns:
-        Those of `known` that it is made of; None if it is not.
-    """
-    if not text:
-        return set()
-    for option in known:
-        rest = text.removeprefix(option)
-        if rest != text and (not rest or rest[0] == ","):
-            others = options_in(rest[1:].lstrip(), known)
-            if others is not None and option not in others:
-                return others | {option}
-    return None
 
 
 def _tests(run: Run) -> str:

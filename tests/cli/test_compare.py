@@ -104,6 +104,8 @@ def test_a_difference_is_equivalent_whose_90_percent_interval_lies_within_the_st
     line = next(line for line in out.splitlines() if line.startswith("erm"))
     assert (code, err) == (0, "") and said in line
     assert ("Not separated does not mean equivalent" in out) == (margin is None)
+    _, out, _ = bench("compare", "small", "erm", "learner", *words)  # in two tables
+    assert out.count("Not separated does not mean equivalent") == (margin is None)
 
 
 def test_a_difference_can_be_separated_and_equivalent(store):
@@ -139,6 +141,7 @@ WRONG = {
         f"accuracy {value}": (["best", f"--min-accuracy={value}"], "--min-accuracy")
         for value in ("nan", "inf", "x", "-5", "500")
     },
+    **{f"accuracy {value}, said": (["best", f"--min-accuracy={value}"], "0<=x<=100") for value in ("-5", "500")},
     "one name": (["compare", "erm"], "name two methods or more"),
     "a misspelt name": (["compare", "learnr", "erm"], "did you mean 'learner'?"),
     "a misspelt metric": (["compare", "erm", "learner", "--metric", "tprdd"], "did you mean 'tprd'?"),

@@ -172,14 +172,13 @@ def test_a_record_is_found_beside_a_folder_that_cannot_be_read(path, monkeypatch
     assert shown.exit_code == 1 and f"{locked}: it cannot be read: Permission denied" in shown.stderr
 
 
-@pytest.mark.parametrize("width", [80, 200])
-def test_no_line_is_broken_on_a_terminal(width, path):
-    """All but the path and the command, which are copied, fit the width."""
+def on_a_terminal(width, *words):
+    """The lines of a command on a terminal of this width."""
     ours, its = pty.openpty()
     fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("HHHH", 50, width, 0, 0))
-    words = [sys.executable, "-m", "bench.cli", "show", str(path)]
+    command = [sys.executable, "-m", "bench.cli", *words]
     known = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "NO_COLOR")}
-    with subprocess.Popen(words, stdout=its, stderr=its, env=known | {"TERM": "dumb"}) as process:
+    with subprocess.Popen(command, stdout=its, stderr=its, env=known | {"TERM": "dumb"}) as process:
         os.close(its)
         shown = b""
         try:
@@ -189,6 +188,25 @@ def test_no_line_is_broken_on_a_terminal(width, path):
             pass
     os.close(ours)
     assert process.returncode == 0
-    lines = shown.decode().replace("\r", "").splitlines()
+    return shown.decode().replace("\r", "").splitlines()
+
+
+@pytest.mark.parametrize("width", [80, 200])
+def test_no_line_is_broken_on_a_terminal(width, path):
+    """All but the path and the command, which are copied, fit the width."""
+    lines = on_a_terminal(width, "show", str(path))
     assert max(len(line) for line in lines[4:]) <= width
     assert any(line.split() == ["accuracy", "75.00", "75.00"] for line in lines)
+
+
+def test_differences_stand_in_tables_of_their_own_where_the_terminal_is_narrow(make_result, tmp_path):
+    store = ResultStore(tmp_path / "results")
+    for method in ("erm", "forml"):
+        for seed in range(12):
+            tprd = 0.3 + seed / 100 * (1 if method == "erm" else -1) ** seed
+            store.put(make_result(method, seed, test={"tprd": tprd, "accuracy": 0.9}))
+    lines = on_a_terminal(80, "compare", "forml", "erm", "--metric", "tprd", "--out", str(tmp_path))
+    assert max(map(len, lines)) <= 80 and "forml minus erm" in [line.strip() for line in lines]
+    differences = [word.strip(",") for line in lines for word in line.split() if word.strip(",")[:1] in ("+", "-")]
+    assert set(differences) >= {f"{-2 * seed:+.2f}" for seed in range(1, 12, 2)}
+    assert [line for line in lines if "by seed" in line] and sum("Not separated" in line for line in lines) <= 1

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bench.cli.common import Number, folder_of_records, out_option, say, table, warn_of
+from bench.cli.common import Number, fits, folder_of_records, records_option, say, table, warn_of
 from bench.errors import BenchError, UnknownNameError
 from bench.records.selections import TEST
 from bench.text import join_first
@@ -46,7 +46,7 @@ def _task_options(command: Any) -> Any:
             help="Say which differences are equivalent within so many points, or units of the metric, to both sides.",
         ),
     ]
-    for option in reversed([*options, out_option]):
+    for option in reversed([*options, records_option]):
         command = option(command)
     return command
 
@@ -91,9 +91,12 @@ def compare(
         for metric in metrics:
             for row in (first, *others):
                 _values(row, metric, rule or first.first.about.rule)
+    opens = False
     for title, first, others in pairs:
         about = first.first.about
-        _tell(title, first, others, metrics or about.metrics, rule or about.rule, margin)
+        opens |= _tell(title, first, others, metrics or about.metrics, rule or about.rule, margin)
+    if opens and margin is None:
+        say(NOT_EQUIVALENT)
     sys.exit(0 if whole else 1)
 
 
@@ -102,10 +105,12 @@ def _labels(methods: Sequence[str], rows: "Sequence[Row]") -> list[str]:
 
     `bench run` prints options of `--each` also where they are the defaults, which the names of rows leave out.
     """
+    from bench.tables.names import is_called
+
     known = {row.label for row in rows}
     labels: list[str] = []
     for method in methods:
-        label = method if method in known else next((row.label for row in rows if row.is_called(method)), "")
+        label = method if method in known else next((row.label for row in rows if is_called(row, method)), "")
         if not label:
             raise UnknownNameError("method in these records", method, sorted(known))
         if label in labels:
@@ -154,19 +159,29 @@ def _pairs(rows: "Sequence[Row]", methods: Sequence[str]) -> "Iterator[tuple[str
 
 def _tell(
     title: str, first: "Row", others: "Sequence[Row]", metrics: Sequence[str], rule: str, margin: float | None
-) -> None:
-    """Print a table for each metric."""
+) -> bool:
+    """Print a table for each metric. Returns whether a difference is not separated from zero."""
     from bench.records.run import rule_name
     from bench.tables.rows import mean_and_error
 
+    opens = False
     for metric in metrics:
         unit = first.unit(metric)
         mean = mean_and_error(list(_values(first, metric, rule).values()), unit)
         say(f"{title}: {metric}, {rule_name(rule).lower()}; {first.label} {mean} {unit}")
         lines = list(_lines(first, others, metric, rule, margin))
-        table("", lines, (f"{first.label} minus", *HEADS))
-        if margin is None and any(OPEN in line for line in lines):
-            say(f"{NOT_EQUIVALENT}\n")
+        _table(lines, (f"{first.label} minus", *HEADS))
+        opens |= any(OPEN in line for line in lines)
+    return opens
+
+
+def _table(lines: Sequence[Sequence[str]], heads: Sequence[str]) -> None:
+    """Print lines below each other or, where the terminal is too narrow for them, each as a table of its own."""
+    if fits(lines, heads):
+        table("", lines, heads)
+        return
+    for line in lines:
+        table(f"{heads[0]} {line[0]}", [(head, cell) for head, cell in zip(heads[1:], line[1:], strict=True) if cell])
 
 
 def _lines(

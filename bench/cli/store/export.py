@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bench.cli.common import folder_of_records, out_option, say
+from bench.cli.common import folder_of_records, records_option, say
 from bench.cli.store.filters import Filters, filter_options, no_such_run
 from bench.errors import BenchError, UnknownNameError
 from bench.records.selections import TEST
@@ -40,7 +40,7 @@ ENDINGS = {**{name: name for name in FORMATS}, "tex": LATEX}
     help="Write to this file, whole or not at all. The default, and `-`, is the standard output.",
 )
 @filter_options
-@out_option
+@records_option
 def export(form: str | None, rows: bool, metrics: Sequence[str], file: Path | None, out: Path, **asked: Any) -> None:
     """Write the records as one long table for other programs.
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from bench.cli.common import folder_of_records, installed, out_option, say, table, warn_of
+from bench.cli.common import folder_of_records, folder_option, installed, say, table, warn_of
 from bench.cli.interrupts import leave
 from bench.cli.leaderboard import write_tables
 from bench.cli.store.filters import Filters, filter_options
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     "--remove", is_flag=True, help="Take the metric out of the records that were given it; it need not be installed."
 )
 @filter_options
-@out_option
+@folder_option("Folder of the records, which are in its subfolder 'results'. Its tables are written anew.")
 def rescore(name: str, rule: str | None, dry_run: bool, remove: bool, out: Path, **asked: Any) -> None:
     """Compute a metric of the stored predictions, without training.
 
@@ -77,7 +77,7 @@ def _end(writing: "_Writing", out: Path, filters: Filters) -> NoReturn:
     except KeyboardInterrupt:
         if writing.written:
             write_tables(out)
-        done = f"{counted(writing.written, 'record')} {'was' if writing.written == 1 else 'were'} written"
+        done = f"{counted(writing.written, 'record was', 'records were')} written"
         leave(done)
     whole = write_tables(out).whole if writing.written else True
     writing.tell()
@@ -212,7 +212,7 @@ class _Writing(ABC):
             return f"nothing was written; {counted(self.would_write, 'record')} would be {what}"
         if not self.written:
             return "nothing was written"
-        return f"{counted(self.written, 'record')} {'was' if self.written == 1 else 'were'} {what}"
+        return f"{counted(self.written, 'record was', 'records were')} {what}"
 
     def left_words(self) -> list[str]:
         """How many files were left, in words; empty for none."""
@@ -303,5 +303,5 @@ class _Rescoring(_Writing):
             table(f"{self.name} ({unit}): {task}", rows, ("method", "set", "rule", "seeds", "mean ± standard error"))
         parts = [self.done(f"given {self.name}")]
         if self.there:
-            parts.append(f"{self.there:,} {'has' if self.there == 1 else 'have'} it, equal to the last bit")
+            parts.append(f"{counted(self.there, 'has', 'have')} it, equal to the last bit")
         say("; ".join([*parts, *self.left_words()]))

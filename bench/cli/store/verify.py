@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bench.cli.common import folder_of_records, installed, out_option, say
+from bench.cli.common import folder_of_records, installed, records_option, say
 from bench.cli.store.metrics import guarded_metrics
 from bench.text import counted
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @click.command("verify-store")
-@out_option
+@records_option
 def verify_store(out: Path) -> None:
     """Read all records of runs and what lies beside them, and name what is wrong.
 
