@@ -1,6 +1,7 @@
 """Texts as they are shown: long ones cut, long lists in few words, and what a terminal would obey made visible."""
 
 import codecs
+import re
 import shlex
 from collections.abc import Iterable, Sequence
 
@@ -92,6 +93,25 @@ def join_first(names: Sequence[str], most: int, separator: str = ", ", left_out:
     more = left_out + max(0, len(names) - most)
     first = separator.join(names[:most])
     return f"{first} and {more:,} more" if more else first
+
+
+def without_numbers(text: str) -> str:
+    """The text with every number as 0, by which messages are known that say the same of several values."""
+    return re.sub(r"\d[\d.,]*(e[+-]?\d+)?", "0", text)
+
+
+def counted(number: int, what: str, several: str = "") -> str:
+    """A number of things in words.
+
+    Args:
+        number: of them.
+        what: what one of them is called.
+        several: what several are called, where that is not `what` with an s.
+
+    Returns:
+        Such as `1 record` or `1,204 records`.
+    """
+    return f"{number:,} {what if number == 1 else several or what + 's'}"
 
 
 def counts_by_name(names: Sequence[str], counts: Sequence[int], what: str) -> str:

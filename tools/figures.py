@@ -138,7 +138,10 @@ def recorded(folder: Path) -> list[Series]:
     tasks, damaged = read_columns(folder)
     if damaged:
         raise BenchError(f"damaged records: {', '.join(map(str, damaged))}; `bench leaderboard` says why")
-    return [with_sidecars(one) for one in series_of(tasks)]
+    found = [with_sidecars(one) for one in series_of(tasks)]
+    if left_out := [why for _, of_series in found for why in of_series]:
+        raise BenchError(left_out[0])
+    return [one for one, _ in found if one]
 
 
 def sections(page: Path = PAGE) -> list[Section]:

@@ -23,16 +23,17 @@ class _Commands(click.Group):
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
         """An output that cannot be written is told after the work is done, and makes the exit code 1. A closed pipe,
-        as of `| head`, is not told.
+        as of `| head`, is no error: whoever reads has read enough.
         """
         prepare_streams()
         try:
             return super().main(*args, **kwargs)
         except SystemExit as end:
             error = unwritten()
-            if error and error.errno != errno.EPIPE:
-                say(f"error: the output cannot be written: {error.strerror}", err=True)
-            if error and not end.code:
+            if error is None or error.errno == errno.EPIPE:
+                raise
+            say(f"error: the output cannot be written: {error.strerror}", err=True)
+            if not end.code:
                 sys.exit(1)
             raise
 

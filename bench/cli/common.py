@@ -45,6 +45,10 @@ class WholeNumber(click.IntRange):
 class Number(click.FloatRange):
     """Finite numbers."""
 
+    def _describe_range(self) -> str:
+        """For the help; empty where every number is in it."""
+        return super()._describe_range() if (self.min, self.max) != (None, None) else ""
+
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         number = super().convert(value, param, ctx)
         if not math.isfinite(number):
@@ -52,13 +56,27 @@ class Number(click.FloatRange):
         return number
 
 
-out_option = click.option(
-    "--out",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=Path("bench-results"),
-    show_default=True,
-    help="Folder to write the tables to. Records are in its subfolders 'results' and 'throughput'.",
+def folder_option(what: str) -> Callable[[Command], Command]:
+    """The option `--out`, of the folder of the records and the tables.
+
+    Args:
+        what: What the command does with it, for the help.
+    """
+    return click.option(
+        "--out",
+        type=click.Path(path_type=Path, file_okay=False),
+        default=Path("bench-results"),
+        show_default=True,
+        help=what,
+    )
+
+
+out_option = folder_option(
+    "Folder to write the tables to. Records are in its subfolders 'results', 'throughput' and 'corruptions'."
 )
+"""Of commands that write tables."""
+records_option = folder_option("Folder of the records of runs, which are in its subfolder 'results'.")
+"""Of commands that read records alone."""
 data_dir_option = click.option(
     "--data-dir",
     type=click.Path(path_type=Path, file_okay=False),
@@ -227,6 +245,16 @@ def warn_of(unused: "Mapping[Path, str]") -> None:
     """Name each file whose record cannot be used, with the reason."""
     for path, why in unused.items():
         say(f"warning: skipped the record {path}: {why}", err=True)
+
+
+def fits(rows: Sequence[Sequence[str]], heads: Sequence[str]) -> bool:
+    """Whether a table has no line that is longer than a terminal is wide. Elsewhere lines may have any length."""
+    from rich.cells import cell_len
+    from rich.console import Console
+
+    console = Console()
+    widths = (max(cell_len(visible(cell)) for cell in column) + 2 for column in zip(heads, *rows, strict=True))
+    return not console.is_terminal or sum(widths) <= console.width
 
 
 def table(title: str, rows: Sequence[Sequence[str]], heads: Sequence[str] = (), width: int = 0) -> None:

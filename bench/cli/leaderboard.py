@@ -13,7 +13,7 @@ from bench.cli.common import out_option, say
 from bench.cli.store.pages import FOLDERS, FRONT, SITE, is_own, pages_of, tables_in, text_of
 from bench.cli.store.recorded import images_asked, images_options
 from bench.errors import BenchError, OptionError, StoreError
-from bench.text import join_first, shell_line
+from bench.text import counted, join_first, shell_line
 
 if TYPE_CHECKING:
     from bench.cli.store.pages import MakesImages
@@ -65,7 +65,7 @@ def leaderboard(out: Path, check: bool, html: bool, **asked: Any) -> None:
         say(f"stale in {out}: {', '.join(stale)}; run `{again}`", err=True)
     if stale or not whole:
         sys.exit(1)
-    say(f"{len(pages)} tables are what the records give")
+    say(f"{counted(len(pages), 'table is', 'tables are')} what the records give")
 
 
 def _tell_of_the_site(out: Path, check: bool = False) -> None:
@@ -135,13 +135,13 @@ def write_tables(out: Path, html: bool = False, images: "MakesImages | None" = N
 
 
 def _write_once(out: Path, stamps: "Mapping[str, Stamp] | None", html: bool, images: "MakesImages | None") -> Tables:
-    from bench.records.files import write_whole
+    from bench.records.files import behind_link, write_whole
 
     pages, whole = pages_of(out, stamps, html=html, images=images)
     failures = []
     for name, text in pages.items():
         try:
-            write_whole(out / name, text.encode())
+            write_whole(behind_link(out / name), text.encode())
         except StoreError as error:
             failures.append(error)
     empty = _without_records(out, html)

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bench.cli.common import data_dir_option, say, settings_option, unofficial_option, warn_of
-from bench.errors import BenchError, OptionError
+from bench.cli.store.filters import no_finished_run
+from bench.errors import BenchError, OptionError, StoreError
+from bench.text import join_first
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -24,7 +26,7 @@ KINDS = (
 
 
 @click.command()
-@click.argument("kind", type=click.Choice(KINDS))
+@click.argument("kind", type=click.Choice(KINDS), metavar="KIND")
 @click.option(
     "--records",
     type=click.Path(path_type=Path, file_okay=False),
@@ -54,7 +56,7 @@ KINDS = (
 )
 @click.option(
     "--file",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=click.Path(path_type=Path, dir_okay=False, readable=False),
     help="Write the picture to this file, .svg or .png. The other options must leave one picture.",
 )
 @data_dir_option
@@ -62,22 +64,32 @@ KINDS = (
 def plot(kind: str, out: Path, file: Path | None, **asked: Any) -> None:
     """Draw pictures from records, as PNG and SVG, one for each protocol, data set and model.
 
-    \b
-    surfaces    decision surfaces over training, for data in a plane; reads the training points from the data files
-    curves      the metrics that --metric names (SET/METRIC or train/COLUMN) over training
-    fraction    fraction of positive predictions over training, on each test set and probe
-    gradients   gradient norms over training
-    weight      final fraction of positive predictions against the weight of a class (--x)
-    capacity    accuracy and disparity (--metric) against the capacity of the model (--x), and the paired differences
-    counts      training samples of each class and group
-    histograms  weights of the last epoch, by group
-    mislabelled weights of the last epoch of samples with right and wrong labels, and how well they tell these apart
-    images      training images with the largest and the smallest weights; reads them from the data files
+    KIND is one of:
 
-    The exit code is 1 if a record cannot be used; it is named and left out.
+    \b
+    surfaces     decision surfaces over training, for data in a plane;
+                 reads the training points from the data files
+    curves       metrics over training: those that --metric names, as
+                 SET/METRIC or train/COLUMN
+    fraction     fraction of positive predictions over training, on each
+                 test set and probe
+    gradients    gradient norms over training
+    weight       final fraction of positive predictions against the weight
+                 of a class (--x)
+    capacity     accuracy and disparity (--metric) against the capacity of
+                 the model (--x), and the paired differences
+    counts       training samples of each class and group
+    histograms   weights of the last epoch, by group
+    mislabelled  weights of the last epoch of samples with right and wrong
+                 labels, and how well they tell these apart
+    images       training images with the largest and the smallest
+                 weights; reads them from the data files
+
+    A record that cannot be used, or whose sidecar is missing where the picture needs it, is named and left out; the
+    exit code is 1 then.
     """
     from bench.plots import style
-    from bench.records.files import check_writable, write_whole
+    from bench.records.files import behind_link, check_file, check_writable, is_output, write_file, write_whole
 
     pictures = list(_pictures(kind, asked))
     suffixes = [_suffix(file, [name for name, _ in pictures])] if file else list(style.METADATA)
@@ -88,10 +100,16 @@ def plot(kind: str, out: Path, file: Path | None, **asked: Any) -> None:
         except BenchError as error:
             unfit[name] = error
             continue
-        check_writable(file.parent if file else out)  # not before: a refused command makes no folder
+        if file:
+            check_file(file)
+            write_file(file, *contents.values())
+            if not is_output(file):
+                say(file)
+            continue
+        check_writable(out)  # not before: a refused command makes no folder
         for suffix, content in contents.items():
-            path = file or out / f"{name}.{suffix}"
-            write_whole(path, content)
+            path = out / f"{name}.{suffix}"
+            write_whole(behind_link(path), content)
             say(path)
     if len(unfit) == len(pictures):
         raise next(iter(unfit.values()))
@@ -164,11 +182,21 @@ def _chosen(kind: str, asked: dict[str, Any]) -> "list[Series]":
         settings=named_values(asked["options"], example="model.hidden=50"),
     )
     if not selected:
+        if not recorded:
+            raise no_finished_run(asked["records"], "--records")
         others = {f"{s.first.spec.method} on {s.first.spec.dataset} ({s.first.spec.model})" for s in recorded}
-        raise BenchError(f"no such finished run in {asked['records']}; there is: {', '.join(sorted(others)) or 'none'}")
+        raise BenchError(f"no such finished run in {asked['records']}; there is: {join_first(sorted(others), 20)}")
     if kind in ("counts", "weight", "capacity"):  # they need nothing but the records
         return selected
-    return [with_sidecars(one, asked["data_dir"]) for one in selected]
+    found = [with_sidecars(one, asked["data_dir"]) for one in selected]
+    left_out = [why for _, of_series in found for why in of_series]
+    whole = [one for one, _ in found if one]
+    if not whole:
+        raise StoreError(left_out[0])
+    for why in left_out:
+        say(f"warning: left out {why}", err=True)
+    asked["whole"] = asked["whole"] and not left_out
+    return whole
 
 
 def _draw(kind: str, series: "Sequence[Series]", title: str, asked: dict[str, Any]) -> "Figure":

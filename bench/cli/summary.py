@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from bench.cli.common import say, table
 from bench.records.selections import TEST
 from bench.records.spec import OPTION_FIELDS
-from bench.text import counts_by_name
+from bench.text import counted, counts_by_name
 
 if TYPE_CHECKING:
     from bench.columns.run import Run
@@ -38,7 +38,7 @@ def summary(results: "Sequence[RunResult]") -> None:
 def _table_of_task(rows: "Sequence[Row]") -> None:
     about, spec = rows[0].first.about, rows[0].first.spec
     seeds = sorted({len(row.runs) for row in rows})
-    of = f"{seeds[0]} to {seeds[-1]}" if len(seeds) > 1 else f"{seeds[0]}"
+    of = f"{seeds[0]} to {counted(seeds[-1], 'seed')}" if len(seeds) > 1 else counted(seeds[0], "seed")
     task = f"{spec.protocol_name} on {spec.dataset}, {spec.model}" + (
         f" ({rows[0].variant})" if rows[0].variant else ""
     )
@@ -49,7 +49,7 @@ def _table_of_task(rows: "Sequence[Row]") -> None:
     metrics = [f"{name}{units.get(name, '')}{arrows[about.higher_is_better[name]]}" for name in about.metrics]
     lines = [line for row in rows for line in _lines_of(row)]
     lines, heads, hidden = fitting(lines, ["method", "rule", *metrics, "s"])
-    table(f"{task}: {errors} of {of} seed(s), test, percent; s: seconds of training", lines, heads)
+    table(f"{task}: {errors} of {of}, test, percent; s: seconds of training", lines, heads)
     if hidden:
         say(f"the page has more metrics: {', '.join(hidden)}")
     for row in rows:

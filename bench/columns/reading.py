@@ -34,13 +34,11 @@ def read_columns(
 
     Returns:
         The columns of each task, in the order of their folders, with the runs in the order of the names of their files;
-        and file -> the reason for each that cannot be used.
+        and file, or folder, -> the reason for each that cannot be used.
     """
     started = time.time_ns()
-    try:
-        stamps = stamps_of(folder) if stamps is None else stamps
-    except OSError as error:
-        return [], {Path(error.filename or folder): f"it cannot be read: {error.strerror}"}
+    unread: dict[Path, str] = {}
+    stamps = stamps_of(folder, unread) if stamps is None else stamps
     tables: dict[Task, list[pa.Table]] = defaultdict(list)
     missing = dict(stamps)
     for table in cache.load(folder):
@@ -54,26 +52,27 @@ def read_columns(
             tables[task].append(table)
             new[task] += table.num_rows
     found = {task: _in_order(tables.pop(task)) for task in list(tables)}
-    if keep and new.total() >= WORTH_KEEPING:
+    if keep and not unread and new.total() >= WORTH_KEEPING:  # what was kept of folders that were not read stays
         cache.save(folder, {task: table for task, table in found.items() if new[task]}, found.keys(), started)
     left_out, unused = _not_used(folder, found.values())
     columns = [Columns(_without(table, left_out), folder) for table in found.values()]
     columns = sorted((one for one in columns if len(one)), key=lambda one: one.listed("path")[0])
-    return columns, dict(sorted((damaged | unused).items()))
+    return columns, dict(sorted((damaged | unused | unread).items()))
 
 
-def stamps_of(folder: Path) -> dict[str, Stamp]:
+def stamps_of(folder: Path, unread: dict[Path, str] | None = None) -> dict[str, Stamp]:
     """The files of a folder that may be records, by their names within it, and what tells whether each is the same as
     before; `NO_STAMP` where that cannot be told.
 
     Args:
-        folder: the folder.
+        folder, unread: as for `bench.records.json_file.files_in`.
 
     Raises:
         OSError: if it cannot be listed.
     """
     start = len(os.path.join(folder, ""))
-    return {entry.path[start:]: _stamp(entry) for entry in sorted(entries_in(folder), key=attrgetter("path"))}
+    entries = sorted(entries_in(folder, unread=unread), key=attrgetter("path"))
+    return {entry.path[start:]: _stamp(entry) for entry in entries}
 
 
 def _stamp(entry: "os.DirEntry[str]") -> Stamp:

@@ -36,9 +36,9 @@ def counts(series: Sequence[Series], title: str) -> Figure:
     if not series_by_counts:
         raise BenchError("these records have no class counts: run them again")
     shown = list(series_by_counts.values())
-    about, alike = series[0].first.about, shared(shown)
+    about, alike = series[0].first.about, shared(series)
     differ = dict.fromkeys(n for one in shown for n in one.changed if n.startswith(OF_THE_DATA) and n not in alike)
-    note = f"Of the first seed.{shared_note(shown)}"
+    note = f"Of the first seed.{shared_note(series)}"
     figure = new_figure(max(3.4 * len(series_by_counts), 5.5), 3.6, title, note)
     panels = figure.subplots(1, len(series_by_counts), squeeze=False, sharey=True)[0]
     for axes, (table, one) in zip(panels, series_by_counts.items(), strict=True):

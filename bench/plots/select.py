@@ -1,6 +1,7 @@
 """Runs that differ in nothing but the seed, as what a picture draws: a line, a row or a panel."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -109,23 +110,33 @@ def series_of(tasks: Iterable[Columns]) -> list[Series]:
     return sorted(by_seed(tasks, Series), key=lambda s: (s.first.spec.method, _order(s)))
 
 
-def with_sidecars(series: Series, data: Path | None = None) -> Series:
-    """The same series, whose runs have what lies beside their records.
+def with_sidecars(series: Series, data: Path | None = None) -> tuple[Series | None, list[str]]:
+    """The series of those runs beside whose records lies what is their own, which they have then.
 
     Args:
         series: the series.
         data: the folder of the data files, where the user has named one.
 
-    Raises:
-        StoreError: where it is missing, or belongs to another record. It gives the command that makes it again.
+    Returns:
+        The series, None where no run is left; and why each of the others is left out, with the command that makes it
+        whole again.
     """
-    for run in series.runs.values():
+    left_out = {}
+    for seed, run in series.runs.items():
         try:
             run.beside = run.beside or sidecar_of_file(run.record, run.columns.file(run.row))
         except StoreError as error:
             again = command_again(run.record, run.columns.folder, data)
-            raise StoreError(f"{error}; the same run makes it again: {again}") from error
-    return series
+            left_out[seed] = f"{error}; the same run makes it again: {again}"
+    if not left_out:
+        return series, []
+    rows = {seed: row for seed, row in series.rows.items() if seed not in left_out}
+    if not rows:
+        return None, list(left_out.values())
+    rest = replace(series, rows=rows)
+    for seed, run in rest.runs.items():
+        run.beside = series.runs[seed].beside
+    return rest, list(left_out.values())
 
 
 def matching(
@@ -207,7 +218,7 @@ def shared(all_series: Sequence[Series]) -> dict[str, Any]:
         Name of the setting -> value.
     """
     first, *others = [series.changed for series in all_series]
-    return {name: value for name, value in first.items() if all(o.get(name) == value for o in others)}
+    return {name: value for name, value in first.items() if all(name in o and o[name] == value for o in others)}
 
 
 def mean_and_band(values: Array) -> tuple[Array, Array]:

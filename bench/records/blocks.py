@@ -11,6 +11,9 @@ from typing import Any
 
 from bench.records.spec import canonical
 
+IS_BESIDE = "it is a sidecar, what lies beside a record"
+XZ = b"\xfd7zXZ"
+"""What a sidecar begins with."""
 START = '\n"'
 """What begins each entry, but for a file of another layout."""
 END = "\n}\n"
@@ -93,3 +96,23 @@ def _read(block: str) -> tuple[Any, str]:
             _known.clear()
         _known[block] = value, canonical(value)
     return _known[block]
+
+
+def why_no_record(error: ValueError) -> str:
+    """Why the content of a file is no record, in words: those of parsers say where they gave up, not what is wrong.
+
+    Args:
+        error: of reading it.
+    """
+    match error:
+        case UnicodeDecodeError() if error.object.startswith(XZ):
+            return f"{IS_BESIDE}: name the record, the file that ends in .json"
+        case UnicodeDecodeError():
+            return "not a record: it is no text"
+        case UnicodeEncodeError():
+            return "not a record: it has half a character (a lone surrogate)"
+        case json.JSONDecodeError() if not error.doc.strip():
+            return "not a record: it is empty"
+        case json.JSONDecodeError():
+            return "not a record: it is cut off, or no JSON"
+    return str(error)

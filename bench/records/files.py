@@ -2,12 +2,14 @@
 torch.
 """
 
+import errno
 import itertools
 import os
 import re
 import secrets
 import shutil
 import stat
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable
@@ -30,12 +32,32 @@ SUPERSEDED = "superseded"
 """The name of the subfolder, in a folder of records, for records whose place others have taken."""
 
 
-def check_writable(folder: Path) -> None:
+RIGHTS = ", as the right to read it is missing: ask its owner for it, or give it with chmod"
+"""What is said of a file that cannot be read for that reason. Nothing is wrong with it, as far as is known."""
+OTHER_FOLDER = "name another folder with --out"
+"""What to do where there is no right to write into a folder of records."""
+MOST_LINKS = 40
+"""So many links are followed to a file, as by the system."""
+
+
+def way_out(error: OSError, instead: str) -> str:
+    """What to do where a file cannot be written.
+
+    Args:
+        error: why not.
+        instead: what else can be done where there is no right to write, such as to name another folder.
+    """
+    full = error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
+    return f"; free some space, or {instead}" if full else f"; {instead}"
+
+
+def check_writable(folder: Path, instead: str = OTHER_FOLDER) -> None:
     """Check that a folder can be written to, before hours of computing whose result is to go there. The folder is not
     made.
 
     Args:
         folder: the folder; it need not exist.
+        instead: what to do where it cannot, for the message.
 
     Raises:
         StoreError: if it cannot be written to.
@@ -46,7 +68,7 @@ def check_writable(folder: Path) -> None:
     try:
         tempfile.TemporaryFile(dir=existing).close()
     except OSError as error:
-        raise StoreError(f"cannot write to {folder}: {error.strerror}; name another folder with --out") from error
+        raise StoreError(f"cannot write to {folder}: {error.strerror}{way_out(error, instead)}") from error
 
 
 def check_replaceable(files: Iterable[Path], folders: Iterable[Path] = ()) -> None:
@@ -94,6 +116,15 @@ def content_of_file(path: Path, most: int | None = None) -> bytes:
 
 def _without_waiting(path: str, flags: int) -> int:
     return os.open(path, flags | NO_WAIT)
+
+
+def not_read(error: OSError) -> str:
+    """Why something cannot be read, and what to do where it is not allowed.
+
+    Args:
+        error: of reading it.
+    """
+    return f"it cannot be read: {error.strerror}{RIGHTS if isinstance(error, PermissionError) else ''}"
 
 
 def set_aside(*paths: Path, copy: bool = False) -> Path:
@@ -155,8 +186,92 @@ def write_whole(path: Path, content: bytes | Callable[[IO[bytes]], object]) -> N
         with suppress(OSError):  # there may be no such file, or no such folder
             part.unlink()
         if isinstance(error, OSError):
-            raise StoreError(f"cannot write {path}: {error.strerror}; nothing was changed there") from error
+            full = "" if error.errno != errno.ENOSPC else "; free some space"
+            raise StoreError(f"cannot write {path}: {error.strerror}; nothing was changed there{full}") from error
         raise
+
+
+def check_file(path: Path) -> None:
+    """Check that a file that a user has named can be written, before what it is to hold is computed. Nothing is made.
+
+    Args:
+        path: the file, as for `write_file`.
+
+    Raises:
+        StoreError: if it cannot.
+    """
+    if _open_number(path) is None and not _is_stream(path):
+        to = Path(os.path.realpath(path))
+        check_replaceable([to])
+        check_writable(to.parent, "name another file with --file")
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Write a file that a user has named. What a link leads to is written, and the link stays. A file is written whole
+    or not at all; a pipe, a device and an open file of this process, such as /dev/stdout, are written to.
+
+    Args:
+        path: the file, or a link to it.
+        content: its bytes.
+
+    Raises:
+        StoreError: if it cannot be written.
+    """
+    number = _open_number(path)
+    if number is None and not _is_stream(path):
+        write_whole(Path(os.path.realpath(path)), content)
+        return
+    try:
+        if number == 1:  # with what a command has printed before
+            sys.stdout.buffer.write(content)
+            sys.stdout.buffer.flush()
+            return
+        descriptor = os.open(path, os.O_WRONLY) if number is None else os.dup(number)
+        with open(descriptor, "wb") as file:
+            file.write(content)
+    except OSError as error:
+        raise StoreError(f"cannot write to {path}: {error.strerror}") from error
+
+
+def behind_link(path: Path) -> Path:
+    """The file that is to be written in the place of a page or a picture: where a link lies there, what it leads to, so
+    that the link stays; but the link itself where it leads to something that is no file, such as a device.
+
+    Args:
+        path: the place.
+    """
+    return Path(os.path.realpath(path)) if path.is_symlink() and not _is_stream(path) else path
+
+
+def is_output(path: Path) -> bool:
+    """Whether a path is the standard output, where nothing else is to be printed then.
+
+    Args:
+        path: such as /dev/stdout.
+    """
+    return _open_number(path) == 1
+
+
+def _is_stream(path: Path) -> bool:
+    """Whether something is there that cannot be replaced by a file, nor is a folder."""
+    try:
+        mode = os.stat(path).st_mode
+    except OSError:
+        return False
+    return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
+
+
+def _open_number(path: Path) -> int | None:
+    """The number of the open file of this process that a path leads to, such as 1 for /dev/stdout; None for others."""
+    folders = re.compile(rf"/dev/fd|/proc/{os.getpid()}(/task/\d+)?/fd")
+    for _ in range(MOST_LINKS):
+        path = Path(os.path.realpath(path.parent), path.name)
+        if path.name.isdigit() and folders.fullmatch(str(path.parent)):
+            return int(path.name)
+        if not path.is_symlink():
+            return None
+        path = path.parent / os.readlink(path)
+    return None
 
 
 def part_of(path: Path) -> Path:

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any, ClassVar, Self, TypeVar
 
 from bench.errors import BenchError
-from bench.records.blocks import as_object, entries_of
-from bench.records.files import SUPERSEDED, content_of_file, set_aside, write_whole
-from bench.records.shape import check_shape
+from bench.records.blocks import as_object, entries_of, why_no_record
+from bench.records.files import SUPERSEDED, content_of_file, not_read, set_aside, write_whole
+from bench.records.shape import check_shape, misfit
 from bench.records.spec import canonical, digest, digest_of_texts
 from bench.records.written import as_written, lines_of
 
@@ -180,7 +180,7 @@ class JsonRecord(ABC):
         except KeyError as error:
             raise ValueError(f"not a record: it has no {error.args[0]}") from error
         except (TypeError, AttributeError, LookupError, ArithmeticError, RecursionError, BenchError) as error:
-            raise ValueError(f"not a record: {error}") from error
+            raise ValueError(f"not a record: {misfit(error)}") from error
 
 
 K = TypeVar("K", bound=JsonRecord)
@@ -196,16 +196,13 @@ def load(folder: Path, kind: type[K]) -> tuple[list[K], dict[Path, str]]:
     Returns:
         The records in the order of their names, and file -> the reason for each that cannot be used.
     """
-    try:
-        paths = files_in(folder)
-    except OSError as error:
-        return [], {Path(error.filename or folder): f"it cannot be read: {error.strerror}"}
-    records, damaged = read_all(paths, kind)
+    unread: dict[Path, str] = {}
+    records, damaged = read_all(files_in(folder, unread=unread), kind)
     used, unused = sort_out(records)
-    return used, dict(sorted((damaged | unused).items()))
+    return used, dict(sorted((damaged | unused | unread).items()))
 
 
-def files_in(folder: Path, *endings: str) -> list[Path]:
+def files_in(folder: Path, *endings: str, unread: dict[Path, str] | None = None) -> list[Path]:
     """What may be records: everything in a folder and its subfolders whose name ends in `.json`, in the order of the
     paths. Subfolders that are called SUPERSEDED, or whose names begin with a dot, are left out. Links to folders are
     followed, and each folder is looked at once.
@@ -213,38 +210,48 @@ def files_in(folder: Path, *endings: str) -> list[Path]:
     Args:
         folder: the folder; one that does not exist has no records.
         endings: of the names, if others are asked for.
+        unread: folder -> the reason, is given each folder that cannot be listed, and the others are listed; None to
+            raise an error for the first one.
 
     Raises:
         OSError: if it, or a subfolder, cannot be listed.
     """
-    return sorted(Path(entry) for entry in entries_in(folder, *endings))
+    return sorted(Path(entry) for entry in entries_in(folder, *endings, unread=unread))
 
 
-def entries_in(folder: Path, *endings: str) -> Iterator[os.DirEntry[str]]:
+def entries_in(folder: Path, *endings: str, unread: dict[Path, str] | None = None) -> Iterator[os.DirEntry[str]]:
     """As `files_in`, one after the other in any order.
 
     Args:
-        folder, endings: as for `files_in`.
+        folder, endings, unread: as for `files_in`.
 
     Raises:
         OSError: if the folder, or a subfolder, cannot be listed.
     """
     if os.path.lexists(folder):
-        yield from _entries_in(os.fspath(folder), endings or (".json",), set())
+        yield from _entries_in(os.fspath(folder), endings or (".json",), set(), unread)
 
 
-def _entries_in(folder: str, endings: tuple[str, ...], known: set[tuple[int, int]]) -> Iterator[os.DirEntry[str]]:
-    about = os.stat(folder)
-    if (identity := (about.st_dev, about.st_ino)) in known:
+def _entries_in(
+    folder: str, endings: tuple[str, ...], known: set[tuple[int, int]], unread: dict[Path, str] | None
+) -> Iterator[os.DirEntry[str]]:
+    try:
+        about = os.stat(folder)
+        if (identity := (about.st_dev, about.st_ino)) in known:
+            return
+        known.add(identity)
+        with os.scandir(folder) as found:
+            entries = list(found)
+    except OSError as error:
+        if unread is None:
+            raise
+        unread[Path(error.filename or folder)] = not_read(error)
         return
-    known.add(identity)
-    with os.scandir(folder) as found:
-        entries = list(found)
     for entry in sorted(entries, key=lambda entry: entry.is_symlink()):  # a folder is found under its own name first
         if entry.name.endswith(endings):
             yield entry
         elif entry.is_dir() and entry.name != SUPERSEDED and not entry.name.startswith("."):
-            yield from _entries_in(entry.path, endings, known)
+            yield from _entries_in(entry.path, endings, known, unread)
 
 
 def read_all(paths: Iterable[Path], kind: type[K]) -> tuple[dict[Path, K], dict[Path, str]]:
@@ -265,9 +272,9 @@ def read_all(paths: Iterable[Path], kind: type[K]) -> tuple[dict[Path, K], dict[
             if path.is_symlink():
                 damaged[path] = "it is a link to nothing"
         except OSError as error:
-            damaged[path] = f"it cannot be read: {error.strerror}"
+            damaged[path] = not_read(error)
         except ValueError as error:
-            damaged[path] = str(error)
+            damaged[path] = why_no_record(error)
     return records, damaged
 
 

@@ -4,6 +4,7 @@ tell it: whoever wrote the file may have computed the digest of anything.
 
 import dataclasses
 import functools
+import re
 import sys
 import types
 from collections.abc import Callable, Mapping, Sequence
@@ -135,3 +136,26 @@ def check_values(where: str, metric: str, values: Sequence[float | None]) -> Non
     for value in (min(known), max(known)):
         if not least <= value <= most:
             raise ValueError(f"{where} is {value}, which no {metric} is")
+
+
+MISSING = re.compile(r"(\w+)\.__init__\(\) missing \d+ required (?:keyword-only |positional )?arguments?: (.+)")
+UNEXPECTED = re.compile(r"(\w+)\.__init__\(\) got an unexpected keyword argument '(.+?)'.*")
+
+
+def misfit(error: Exception) -> str:
+    """Why entries make no part of a record, in words: those of Python are about its functions.
+
+    Args:
+        error: of making it.
+    """
+    if missing := MISSING.fullmatch(str(error)):
+        return f"{_part(missing[1])} lacks {missing[2]}"
+    if unexpected := UNEXPECTED.fullmatch(str(error)):
+        return f"{_part(unexpected[1])} has an entry {unexpected[2]!r}, which no record has"
+    return str(error)
+
+
+def _part(kind: str) -> str:
+    """The part of a record that a type holds: `Costs` is the entry `costs`, `RunSpec` the entry `spec`."""
+    name = kind.removeprefix("Run")
+    return "it" if name == "Result" or name.endswith("Record") else f"its entry {name[0].lower()}{name[1:]}"

@@ -126,7 +126,7 @@ class Sidecar:
             about = json.loads(head)
             form = about["format"]
         except (lzma.LZMAError, EOFError, ValueError, LookupError, TypeError, RecursionError) as error:
-            raise StoreError(f"it is no sidecar of a record: {error}") from error
+            raise StoreError(f"it is no sidecar of a record: {_why(error)}") from error
         if form != FORMAT:
             raise StoreError(f"its format is {form!r}, expected {FORMAT}: it was written by another version of bench")
         try:
@@ -191,6 +191,17 @@ def digest_of(arrays: Mapping[str, Array]) -> str:
         digest.update(json.dumps([name, array.dtype.str, list(array.shape)]).encode())
         digest.update(array.tobytes())
     return digest.hexdigest()[:12]
+
+
+def _why(error: Exception) -> str:
+    """Why bytes are no sidecar, in words: those of `xz` and JSON say where they gave up."""
+    if isinstance(error, lzma.LZMAError) and "limit" not in str(error):  # that of the memory
+        return "it is damaged, or was not written by `xz`"
+    return (
+        "it does not begin with a list of arrays"
+        if isinstance(error, json.JSONDecodeError | UnicodeError)
+        else str(error)
+    )
 
 
 def _column(name: str, values: Sequence[float | None]) -> Array:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench.records.files import SUPERSEDED
+from bench.records.files import RIGHTS, SUPERSEDED
 from bench.records.known_code import CORE
 from bench.records.run import RunResult
 from bench.runs.code import Difference, code_of, difference
@@ -69,9 +69,9 @@ def standing(
 
 def _unusable(seed: int, found: Found, superseded: Path) -> list[str]:
     """A message for each file that has the place of a run's record and cannot be used."""
+    again = f"; --force repeats the run and moves the record to {superseded}"
     return [
-        f"seed {seed} is left out, as its record cannot be used: {path}: {why}; --force repeats the run and moves the "
-        f"record to {superseded}"
+        f"seed {seed} is left out, as its record cannot be used: {path}: {why}{'' if RIGHTS in why else again}"
         for path, why in found.unusable.items()
     ]
 

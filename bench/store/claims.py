@@ -36,7 +36,7 @@ from types import TracebackType
 from typing import Self
 
 from bench.errors import StoreError
-from bench.records.files import part_of
+from bench.records.files import OTHER_FOLDER, part_of, way_out
 from bench.records.processes import Process
 from bench.store.beside import remove_unnamed
 
@@ -150,7 +150,7 @@ class Claims:
             finally:
                 part.unlink(missing_ok=True)
         except OSError as error:
-            raise StoreError(f"cannot write {base}: {error.strerror}; name another folder with --out") from error
+            raise StoreError(f"cannot write {base}: {error.strerror}{way_out(error, OTHER_FOLDER)}") from error
         if got is None:
             del self._held[record]
         else:

@@ -1,12 +1,15 @@
 """Finds one record by its key or its file. Nothing here imports torch."""
 
+import os
 import re
 from pathlib import Path
 
 from bench.errors import BenchError, StoreError
+from bench.records.blocks import IS_BESIDE
 from bench.records.json_file import files_in, read_all, sort_out
 from bench.records.run import RunResult
 from bench.store.results import keys_in, keys_in_name
+from bench.store.verify import with_way_out
 from bench.text import join_first
 
 KEY = re.compile(r"[0-9a-fA-F]{4,12}")
@@ -28,7 +31,10 @@ def record_in(path: Path) -> RunResult:
     records, damaged = read_all([path], RunResult)
     if path in records:
         return records[path]
-    raise StoreError(f"{path}: {damaged.get(path, 'it does not exist')}")
+    if path not in damaged:
+        raise StoreError(f"{path}: it does not exist")
+    why = damaged[path]
+    raise StoreError(f"{path}: {why if IS_BESIDE in why else with_way_out(path, why)}")
 
 
 def record_of_key(folder: Path, beginning: str) -> tuple[RunResult, Path]:
@@ -43,10 +49,10 @@ def record_of_key(folder: Path, beginning: str) -> tuple[RunResult, Path]:
         StoreError: if the record cannot be used.
     """
     beginning = beginning.lower()
-    try:
-        files = files_in(folder)
-    except OSError as error:
-        raise BenchError(f"{error.filename or folder} cannot be read: {error.strerror}") from error
+    if not os.path.lexists(folder):
+        raise BenchError(f"{folder} does not exist: name the folder of the runs with --out")
+    unread: dict[Path, str] = {}
+    files = files_in(folder, unread=unread)
     named = [path for path in files if any(key.startswith(beginning) for key in keys_in_name(path))]
     chosen = named or [path for path in files if any(key.startswith(beginning) for key in keys_in(path))]
     records, damaged = read_all(chosen, RunResult)
@@ -57,6 +63,10 @@ def record_of_key(folder: Path, beginning: str) -> tuple[RunResult, Path]:
     used, unused = sort_out(records)
     if used:
         return used[0], next(path for path in records if path.name == used[0].file)
-    for path, why in (unused | damaged).items():
+    for path, why in damaged.items():
+        raise StoreError(f"{path}: {with_way_out(path, why)}")
+    for path, why in (unused | unread).items():
         raise StoreError(f"{path}: {why}")
+    if not files:
+        raise BenchError(f"{folder} has no records: make some with `bench run`, or name another folder with --out")
     raise BenchError(f"no record in {folder} has a key that begins with {beginning}")

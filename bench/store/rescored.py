@@ -75,21 +75,39 @@ def recomputed(result: RunResult, beside: Sidecar, metrics: Mapping[str, Metric]
         metrics: those that are installed; those that the record lacks are not computed.
         scores: computes them.
     """
-    number, different = 0, []
+    number, different, failed = 0, [], []
     for metric, of in metrics.items():
         recorded = {name: known[metric] for name, known in result.selected.metrics.items() if metric in known}
         if not recorded:
             continue
         try:
             found = values_of(result, beside, {metric: of}, scores)
-        except BenchError as error:
+            others = [n for n in recorded.keys() & found.keys() if found[n].get(metric) != recorded[n]]
+            if others:
+                _check_again(found, result, beside, metric, of, scores)
+        except PredictionsError as error:
             different.append(f"{metric} cannot be computed again: {error}")
+            continue
+        except BenchError as error:
+            failed.append(f"{metric} cannot be computed again: {error}")
             continue
         for name in recorded.keys() & found.keys():
             number += len(recorded[name])
-            if (again := found[name].get(metric)) != recorded[name]:
+            if name in others:
+                again = found[name].get(metric)
                 different.append(f"{name}/{metric} is {recorded[name]} under its rules, and {again} of its predictions")
-    return Recomputed(number, different)
+    return Recomputed(number, different, failed)
+
+
+def _check_again(found: Values, result: RunResult, beside: Sidecar, name: str, metric: Metric, scores: Scores) -> None:
+    """Compute the values of a metric once more. Raises BenchError where they are others: it is no function of the
+    predictions.
+    """
+    if values_of(result, beside, {name: metric}, scores) != found:
+        raise BenchError(
+            f"{name} gives two values for the same predictions: it must depend on them alone, so draw no random "
+            "numbers in it and keep no state"
+        )
 
 
 def context_recomputed(
@@ -105,7 +123,9 @@ def context_recomputed(
         test_set: computes them: `bench.runs.rescoring.TestSet`.
     """
     selected, about = result.selected, result.about
-    number, different = 0, []
+    number = 0
+    different: list[str] = []
+    failed: list[str] = []
     if selected.oracle_epoch is not None:
         number += 1
         told, of_history = (selected.oracle_epoch, selected.oracle), oracle_of(beside.history, about)
@@ -114,21 +134,26 @@ def context_recomputed(
     y, group, logits = (beside.arrays.get(f"{TEST}/{what}") for what in ("y", "group", about.rule))
     train = result.data.class_counts("train")
     if y is None or group is None or logits is None or not train:
-        return Recomputed(number, different)
+        return Recomputed(number, different, failed)
     shown = {name: metrics[name] for name in about.metrics if name in metrics}
     known = test_set(y, group, len(about.classes), len(about.groups), is_by_class(result, TEST), shown)
     drawn = {name: decoded(text) for name, text in selected.resampled.items()}
-    pairs: dict[str, tuple[Mapping[str, Any], Mapping[str, Any]]] = {
-        "data.constant": (result.data.constant, known.constant(train.index(max(train)))),
-        "selected.floor": (selected.floor, known.floor(logits)),
-        "selected.resampled": (drawn, known.resampled(logits, result.data.tests) if drawn else {}),
+    pairs: dict[str, tuple[Mapping[str, Any], Callable[[], Mapping[str, Any]]]] = {
+        "data.constant": (result.data.constant, lambda: known.constant(train.index(max(train)))),
+        "selected.floor": (selected.floor, lambda: known.floor(logits)),
+        "selected.resampled": (drawn, lambda: known.resampled(logits, result.data.tests)),
     }
-    for where, (values, again) in pairs.items():
+    for where, (values, compute) in pairs.items():
+        try:
+            again = compute() if values else {}
+        except BenchError as error:
+            failed.append(f"{where} cannot be computed again: {error}")
+            continue
         for name in values.keys() & again.keys():
             number += 1
             if not _alike(values[name], again[name]):
                 different.append(f"{where}.{name} is not that of its predictions")
-    return Recomputed(number, different)
+    return Recomputed(number, different, failed)
 
 
 def _alike(told: Any, again: Any) -> bool:
@@ -154,11 +179,13 @@ def rescored(result: RunResult, beside: Sidecar, name: str, metric: Metric, code
         The record with the values. It is the record itself if it has them.
 
     Raises:
-        BenchError: if there are no predictions, if the record has other values, or if the metric cannot be computed.
+        BenchError: if there are no predictions, if the record has other values, if the metric cannot be computed or
+            gives two values for the same predictions, and if nobody could read the record with these values.
     """
     values = values_of(result, beside, {name: metric}, scores)
     if not values:
         raise NoPredictionsError("it has no predictions")
+    _check_again(values, result, beside, name, metric, scores)
     metrics = {of_set: dict(known) for of_set, known in result.selected.metrics.items()}
     for of_set, found in values.items():
         if name not in found:
@@ -170,7 +197,38 @@ def rescored(result: RunResult, beside: Sidecar, name: str, metric: Metric, code
     if metrics == result.selected.metrics:
         return result
     selected = replace(result.selected, metrics=metrics)
-    return replace(result, selected=selected, rescored=result.rescored | {name: code})
+    return _readable(replace(result, selected=selected, rescored=result.rescored | {name: code}))
+
+
+def without(result: RunResult, name: str) -> RunResult:
+    """A record as it was before it was given a metric.
+
+    Args:
+        result: the record.
+        name: of the metric.
+
+    Returns:
+        The record without the values. It is the record itself if it was given no such metric.
+    """
+    if name not in result.rescored:
+        return result
+    metrics = {
+        of_set: {metric: values for metric, values in known.items() if metric != name}
+        for of_set, known in result.selected.metrics.items()
+        if list(known) != [name]
+    }
+    selected = replace(result.selected, metrics=metrics)
+    rescored = {metric: code for metric, code in result.rescored.items() if metric != name}
+    return _readable(replace(result, selected=selected, rescored=rescored))
+
+
+def _readable(made: RunResult) -> RunResult:
+    """The record. Raises BenchError where whoever reads its file would refuse it."""
+    try:
+        RunResult.from_json(made.to_json())
+    except (ValueError, TypeError) as error:
+        raise BenchError(f"the record with these values could not be read: {error}") from error
+    return made
 
 
 def value_under(

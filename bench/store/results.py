@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.records.files import check_writable, content_of_file, set_aside, write_whole
+from bench.records.files import check_writable, content_of_file, not_read, set_aside, write_whole
 from bench.records.json_file import LARGEST, files_in, load, read_all, sort_out
 from bench.records.run import RunResult
 from bench.records.sidecar import Sidecar, remove_sidecars, sidecar_path
@@ -111,7 +111,7 @@ class ResultStore:
                         files[key].add(path)
         except OSError as error:
             folder = Path(error.filename or self.folder)
-            return [Found(None, {folder: f"it cannot be read: {error.strerror}"})] * len(specs)
+            return [Found(None, {folder: not_read(error)})] * len(specs)
         return [self._found(spec, files[spec.key]) for spec in specs]
 
     def _found(self, spec: RunSpec, files: set[Path]) -> Found:

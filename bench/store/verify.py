@@ -9,16 +9,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.errors import StoreError
+from bench.records.files import RIGHTS
 from bench.records.json_file import files_in, read_all
 from bench.records.possible import check_beside, check_history
 from bench.records.run import LAST, RunResult
 from bench.records.sidecar import NAME as SIDECAR
 from bench.records.sidecar import SUFFIX, Sidecar, sidecar_path
 from bench.store.beside import ARRAYS, is_format_1, is_whole, sidecar_of_file
-from bench.store.claims import LINKS, RunClaim, holder_of
-from bench.store.claims import NAME as CLAIM
+from bench.store.claims import holder_of
 from bench.store.predicted import check_predictions, sets_predicted
+from bench.store.reading import stale_claims, strangers
 from bench.store.repetition import command_again
+from bench.text import without_numbers
 
 NAME = re.compile(r".+\.\d+\.[0-9a-f]{12}\.json")
 """The names of records."""
@@ -31,10 +33,12 @@ class Recomputed:
     Attributes:
         values: how many values.
         different: what is not as the record has it.
+        failed: what could not be computed, for a reason that lies in a metric.
     """
 
     values: int
     different: Sequence[str]
+    failed: Sequence[str] = ()
 
 
 Recompute = Callable[[RunResult, Sidecar], Recomputed]
@@ -50,6 +54,7 @@ class Verified:
         with_predictions: the sidecars that have some.
         recomputed: the records of which metrics were computed again, and `values` how many.
         problems: file -> what is wrong with it, and what to do.
+        failed: what could not be computed, and why -> the files of the records that it was to be compared with.
     """
 
     records: int = 0
@@ -58,6 +63,7 @@ class Verified:
     recomputed: int = 0
     values: int = 0
     problems: dict[Path, list[str]] = field(default_factory=lambda: defaultdict(list))
+    failed: dict[str, list[Path]] = field(default_factory=lambda: defaultdict(list))
 
     def add(self, path: Path, *problems: str) -> None:
         """Note what is wrong with a file."""
@@ -76,10 +82,7 @@ def verify(folder: Path, recompute: Recompute | None = None) -> Verified:
         What there is, and what is wrong.
     """
     verifying = _Verifying(folder, recompute)
-    try:
-        verifying.all()
-    except OSError as error:
-        verifying.found.add(Path(error.filename or folder), f"it cannot be read: {error.strerror}")
+    verifying.all()
     return verifying.found
 
 
@@ -91,6 +94,7 @@ class _Verifying:
         copies: file of a record as its spec has it -> the files where it was read -> its digest.
         elsewhere: file -> the record, of those that do not lie where their specs have them.
         named: file of a record -> its sidecar, as the record names it; None where it names none.
+        failures: what could not be computed, without numbers -> as it was told of the first record.
         of_sidecar: digest of a sidecar -> the files of the records that have it -> those that their specs have.
     """
 
@@ -101,12 +105,18 @@ class _Verifying:
     elsewhere: dict[Path, RunResult] = field(default_factory=dict)
     named: dict[Path, Path | None] = field(default_factory=dict)
     of_sidecar: dict[str, dict[Path, str]] = field(default_factory=lambda: defaultdict(dict))
+    failures: dict[str, str] = field(default_factory=dict)
 
     def all(self) -> None:
-        """Verify everything. Raises OSError for a folder that cannot be listed."""
-        beside = files_in(self.folder, SUFFIX, ARRAYS)  # before the records, which are written later
-        for path in files_in(self.folder):
+        """Verify everything."""
+        unread: dict[Path, str] = {}
+        beside = files_in(self.folder, SUFFIX, ARRAYS, unread=unread)  # before the records, which are written later
+        for path in files_in(self.folder, unread=unread):
             self._file(path)
+        for path, why in unread.items():
+            self.found.add(path, why)
+        for path in strangers(self.folder):
+            self.found.add(path, "it is no file of `bench`, so move it away")
         for own, files in self.copies.items():
             if self._differ(own):
                 for path in files:
@@ -119,7 +129,7 @@ class _Verifying:
         for path in beside:
             if why := self._without_record(path, now):
                 self.found.add(path, why)
-        for path in _stale_claims(self.folder, now):
+        for path in stale_claims(self.folder, now):
             what = "the process that held the run is gone: the next `bench run` into this folder removes it"
             self.found.add(path, what)
 
@@ -127,7 +137,7 @@ class _Verifying:
         """Verify what may be a record, and what lies beside it."""
         records, damaged = read_all([path], RunResult)
         for why in damaged.values():
-            self.found.add(path, f"{why}; {_way_out(path, why)}")
+            self.found.add(path, with_way_out(path, why))
         for result in records.values():
             self.found.records += 1
             self.copies[result.path][path] = result.values()["digest"]
@@ -193,13 +203,13 @@ class _Verifying:
         except (ValueError, TypeError, LookupError) as error:
             different.append(str(error))
         if result.ok:
-            different += self._predictions(result, beside)
+            different += self._predictions(result, beside, path)
         for what in different:
             self.found.add(
                 path, f"{what}, by what lies beside it; repeat the run: {command_again(result, self.folder)}"
             )
 
-    def _predictions(self, result: RunResult, beside: Sidecar) -> Sequence[str]:
+    def _predictions(self, result: RunResult, beside: Sidecar, path: Path) -> Sequence[str]:
         """What is different in predictions, and in the metrics that are computed of them."""
         if not sets_predicted(result, beside):
             return []
@@ -210,6 +220,9 @@ class _Verifying:
         again = self.recompute(result, beside)
         self.found.recomputed += again.values > 0
         self.found.values += again.values
+        for what in again.failed:
+            told = self.failures.setdefault(without_numbers(what), what)
+            self.found.failed[told].append(path)
         return again.different
 
     def _with_sidecar(self, path: Path) -> str:
@@ -277,28 +290,17 @@ def _of_another(beside: Path, files: Sequence[Path]) -> str:
     return f"it has the digest of the sidecar of {files[0]}, and is damaged: move it away"
 
 
-def _way_out(path: Path, why: str) -> str:
-    """What to do about a file that holds no record."""
+def with_way_out(path: Path, why: str) -> str:
+    """Why a file holds no record that can be used, and what to do about it.
+
+    Args:
+        path: the file.
+        why: the reason, as `bench.records.json_file.read_all` gives it.
+    """
+    if RIGHTS in why:
+        return why
     if "newer version" in why:
-        return "use that version to read it"
+        return f"{why}; use that version to read it"
     if NAME.fullmatch(path.name):
-        return "restore it from a copy, or give the command of its run again with --force"
-    return "no record has such a name, so move it away if it is none"
-
-
-def _stale_claims(folder: Path, now: float) -> list[Path]:
-    """The files of claims that hold no run any more, as their processes are dead."""
-    stale = []
-    for base in sorted(folder.rglob("*.claim")):
-        if CLAIM.fullmatch(base.name) and not holder_of(base, now):
-            stale.append(base)
-    for path in sorted(folder.rglob("*.claim.*")):
-        if LINKS.fullmatch(path.name) and not os.path.lexists(path.with_suffix("")) and not _lives(path, now):
-            stale.append(path)  # it took over a claim that is gone since
-    return stale
-
-
-def _lives(path: Path, now: float) -> bool:
-    """Whether the process of a claim is there, as far as it is known."""
-    claim = RunClaim.read(path)
-    return claim is not None and not claim.is_stale(now)
+        return f"{why}; restore it from a copy, or give the command of its run again with --force"
+    return f"{why}; no record has such a name, so move it away if it is none"

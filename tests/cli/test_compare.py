@@ -9,6 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from bench.cli import main
+from bench.options import show
 from bench.store.results import ResultStore
 
 BASE = [0.40, 0.42, 0.38, 0.41, 0.39, 0.43]
@@ -162,6 +163,8 @@ def test_a_difference_is_equivalent_whose_90_percent_interval_lies_within_the_st
     line = next(line for line in out.splitlines() if line.startswith("erm"))
     assert (code, err) == (0, "") and said in line
     assert ("Not separated does not mean equivalent" in out) == (margin is None)
+    _, out, _ = bench("compare", "small", "erm", "learner", *words)  # in two tables
+    assert out.count("Not separated does not mean equivalent") == (margin is None)
 
 
 def test_a_difference_can_be_separated_and_equivalent(store):
@@ -193,10 +196,18 @@ WRONG = {
         for command in (["compare", "erm", "learner"], ["best"])
         for value in ("-1", "0", "nan", "inf", "-inf", "", "much")
     },
-    **{f"accuracy {value}": (["best", f"--min-accuracy={value}"], "--min-accuracy") for value in ("nan", "inf", "x")},
+    **{
+        f"accuracy {value}": (["best", f"--min-accuracy={value}"], "--min-accuracy")
+        for value in ("nan", "inf", "x", "-5", "500")
+    },
+    **{f"accuracy {value}, said": (["best", f"--min-accuracy={value}"], "0<=x<=100") for value in ("-5", "500")},
     "one name": (["compare", "erm"], "name two methods or more"),
     "a misspelt name": (["compare", "learnr", "erm"], "did you mean 'learner'?"),
     "a misspelt metric": (["compare", "erm", "learner", "--metric", "tprdd"], "did you mean 'tprd'?"),
+    "one twice": (["compare", "erm", "learner", "erm"], "erm is named twice: name each method once"),
+    "a metric on another set": (["compare", "erm", "learner", "--metric", "noise/tprd"], "known: accuracy, tprd"),
+    "an empty folder": (["compare", "erm", "learner", "--out", "empty"], "no record of a finished run: make some"),
+    "an empty folder for the best": (["best", "--out", "empty"], "or name another folder with --out"),
     "no such rule": (["compare", "erm", "learner", "--select", "first"], "known: last"),
     "no such rule for the best": (["best", "--select", "first"], "known: last"),
     "no such data set": (["best", "--dataset", "mnist"], "there is: digits under class_fairness/1"),
@@ -207,9 +218,35 @@ WRONG = {
 @pytest.mark.parametrize("name", WRONG)
 def test_bad_input_is_one_line(name, store):
     words, expected = WRONG[name]
+    Path("empty/results").mkdir(parents=True)
     code, out, err = bench(*words)
     assert (code, out, len(err.splitlines())) == (2, "", 1)
     assert expected in err
+
+
+def test_a_metric_of_the_test_set_may_be_named_with_the_set(store):
+    plain = bench("compare", "erm", "learner", "--metric", "accuracy")
+    assert bench("compare", "erm", "learner", "--metric", "test/accuracy") == plain and plain[0] == 0
+
+
+def test_a_name_may_have_options_at_their_defaults(store, make_result):
+    """As `bench run --each` prints them."""
+    used = {"gamma": 2.0, "alpha": None, "ratio": [1, 10]}
+    for options in ({}, {"alpha": 3}):
+        for seed, value in enumerate(BETTER):
+            test = {"tprd": value, "accuracy": 0.9}
+            resolved = {"options": used | options}
+            store.put(make_result("focal", seed, test=test, data=DATA, options=options, resolved=resolved))
+    expected = bench("compare", "focal", "erm")
+    assert expected[0] == 0
+    for name in ("focal[gamma=2]", "focal[alpha=null,gamma=2]", "focal[ratio=1,10]", "focal[gamma=2,ratio=1,10]"):
+        assert bench("compare", name.replace("null", show(None)), "erm") == expected
+    assert bench("compare", "focal[gamma=2,alpha=3]", "erm") == bench("compare", "focal[alpha=3]", "erm") != expected
+    for name in ("focal[gamma=3]", "focal[alpha=3,alpha=3]", "focal[gamma=2", "focal[beta=1]"):
+        code, _, err = bench("compare", name, "erm")
+        assert code == 2 and "unknown method" in err
+    code, _, err = bench("compare", "focal[gamma=2]", "focal")
+    assert code == 2 and err.endswith("focal is named twice, as focal[gamma=2] and as focal: name each method once\n")
 
 
 def test_methods_of_other_settings_are_no_pair(store, make_result):
@@ -231,8 +268,9 @@ def test_with_too_few_seeds_there_is_no_p(store, make_result):
 def test_a_record_that_cannot_be_used_is_named_by_its_file(store):
     path = store.path(make := store.load()[0][0].spec)
     path.write_text("half")
-    _, _, err = bench("compare", "learner", "erm")
-    assert f"the record {path}: " in err and make.seed == 0
+    for words in (["compare", "learner", "erm"], ["best"]):
+        code, out, err = bench(*words)
+        assert (code, err.count(f"the record {path}: ")) == (1, 1) and out and make.seed == 0
 
 
 def test_a_wrong_metric_is_told_before_anything_is_printed(store):

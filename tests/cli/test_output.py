@@ -104,10 +104,18 @@ def test_an_output_that_is_full_is_told_in_one_line_after_the_work_is_done(tmp_p
     assert in_shell(tmp_path, ["lost"], ">/dev/full").returncode == 2  # nor here, on the output
 
 
-def test_a_pipe_that_nobody_reads_is_told_by_the_exit_code_alone(tmp_path):
-    for words in (["list"], ["show", "erm"]):
+def test_a_pipe_that_nobody_reads_changes_no_exit_code(tmp_path, make_result):
+    for method in ("erm", "learner"):
+        for seed in range(2):
+            ResultStore(tmp_path / "bench-results/results").put(
+                make_result(method, seed, test={"tprd": seed / 10, "accuracy": 0.9})
+            )
+    commands = [["list"], ["show", "erm"], ["compare", "erm", "learner"], ["best"], ["export"], ["verify-store"]]
+    for words in commands:
+        expected = in_shell(tmp_path, words, ">/dev/null").returncode
         done = in_shell(tmp_path, words, '| true; exit "${PIPESTATUS[0]}"')
-        assert (done.returncode, done.stderr) == (1, ""), words
+        assert (done.returncode, done.stderr) == (expected, ""), words
+    assert in_shell(tmp_path, ["lost"], '| true; exit "${PIPESTATUS[0]}"').returncode == 2
 
 
 PRINTS = """

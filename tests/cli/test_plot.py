@@ -126,6 +126,16 @@ def test_one_picture_goes_to_a_file(plot, tmp_path, suffix):
     assert written.read_bytes() == (tmp_path / "plots" / f"fraction.{MOONS}.{suffix}").read_bytes()
 
 
+@pytest.mark.parametrize("words", [["--file", "link.svg"], ["--out", "."]])
+def test_what_a_link_leads_to_is_drawn_and_the_link_stays(plot, tmp_path, monkeypatch, words):
+    monkeypatch.chdir(tmp_path)
+    link = Path("link.svg" if "--file" in words else f"counts.{MOONS}.svg")
+    link.symlink_to("there.svg")
+    for _ in range(2):  # at first there is nothing
+        result, _ = plot("counts", "--dataset", "moons", *words)
+        assert result.exit_code == 0 and link.is_symlink() and "<svg" in Path("there.svg").read_text()
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -174,6 +184,31 @@ def test_no_folder_and_lost_arrays_are_told_with_a_command_that_makes_them_again
     )
     again = CliRunner().invoke(main, shlex.split(command)[1:], catch_exceptions=False)
     assert again.exit_code == 0 and sidecar.exists()
+
+
+def test_a_run_without_its_sidecar_is_named_and_the_others_are_drawn(plot, records):
+    sidecar = next(iter(sorted(records.rglob("moons.erm.1.*.xz"))))
+    content = sidecar.read_bytes()
+    sidecar.unlink()
+    try:
+        result, written = plot("curves", "--dataset", "moons")
+        counts, _ = plot("counts", "--dataset", "moons")  # which needs none
+    finally:
+        sidecar.write_bytes(content)
+    assert (result.exit_code, written) == (1, [f"curves.{MOONS}.png", f"curves.{MOONS}.svg"])
+    (line,) = result.stderr.splitlines()
+    assert line.startswith(
+        f"warning: left out {sidecar} is missing; the same run makes it again: bench run --method erm"
+    )
+    assert (counts.exit_code, counts.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_no_word_of_the_help_is_broken(width):
+    text = CliRunner().invoke(main, ["plot", "--help"], terminal_width=width).output
+    words = set(text.split())
+    assert {"fraction", "mislabelled", "histograms", "KIND"} <= words
+    assert width < 80 or max(map(len, text.splitlines())) <= 80 + (width - 80)
 
 
 def test_pictures_need_no_torch_and_help_no_matplotlib(records, tmp_path):

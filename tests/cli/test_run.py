@@ -433,7 +433,7 @@ def test_every_data_set_and_model_is_run_seed_by_seed(bench_in):
     ]
     for dataset in ("digits", "moons"):
         for model in ("mlp", "logistic"):
-            assert f"\nclass_fairness on {dataset}, {model}: mean ± standard error of 2 seed(s)" in result.output
+            assert f"\nclass_fairness on {dataset}, {model}: mean ± standard error of 2 seeds" in result.output
     assert len(records()) == 16
     again = bench_in("run", *words, "--seeds", 2)
     assert again.output.count("2 of 2 runs already recorded") == 8

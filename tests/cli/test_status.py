@@ -46,7 +46,7 @@ def test_what_is_recorded_made_and_left_is_told(bench_in, make_result):
     assert row == ["class_fairness/1,", "digits", "3", "1", "0"]
     (made,) = (line for line in lines if line.startswith(left[0].removesuffix(".json")))
     assert f"process {os.getpid()} on " in made and " s ago)" in made
-    assert f"1 run(s) were left by processes that have ended: {left[1]}" in lines
+    assert f"1 run left by processes that have ended: {left[1]}" in lines
     assert lines[-2] == "bench run --method erm"
     assert lines[-1].endswith(": 3 of 7 runs are recorded, 1 are being made, 1 failed")
 

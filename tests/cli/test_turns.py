@@ -122,7 +122,7 @@ def test_what_another_process_records_while_the_command_runs_is_not_repeated(run
     assert result.exit_code == 0, result.output
     assert trained == [(0,), (7,)]
     assert len(store.load()[0]) == 2
-    assert "2 seed(s)" in result.output
+    assert "2 seeds" in result.output
 
 
 @pytest.mark.parametrize("error", [RuntimeError("broken"), MemoryError])

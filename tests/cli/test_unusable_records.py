@@ -49,7 +49,7 @@ def test_a_record_that_was_copied_to_another_seed_is_not_its_result(bench_in):
         f"erm: seed 1 is left out, as its record cannot be used: {second}: it holds the record that belongs in "
         f"{first.relative_to(RESULTS)}; --force repeats the run and moves the record to {TASK / 'superseded'}\n"
     )
-    assert ", 1 seed(s)," in result.stdout
+    assert ", 1 seed," in result.stdout
     assert second.read_bytes() == first.read_bytes()
     assert bench_in(*RUN, "--seed", 1, "--force").exit_code == 0
     assert accuracy(record(1)) == right
@@ -109,9 +109,9 @@ def entry(place, value):
 
 
 UNUSABLE = {
-    "empty": (lambda path: path.write_text(""), "Expecting value"),
-    "cut": (lambda path: path.write_bytes(path.read_bytes()[:900]), "line"),
-    "bytes": (lambda path: path.write_bytes(b"\xff\xfe\x00"), "can't decode byte"),
+    "empty": (lambda path: path.write_text(""), "not a record: it is empty"),
+    "cut": (lambda path: path.write_bytes(path.read_bytes()[:900]), "not a record: it is cut off, or no JSON"),
+    "bytes": (lambda path: path.write_bytes(b"\xff\xfe\x00"), "not a record: it is no text"),
     "newer": (entry("format", 3), "format 3, expected 2: it was written by a newer version of bench"),
     "nested": (lambda path: path.write_text("[" * 200_000 + "]" * 200_000), "nested too deeply"),
     "a folder": (folder, "Is a directory"),
@@ -124,8 +124,8 @@ UNUSABLE = {
         lambda path: path.write_text(path.read_text().replace('"steps": ', '"steps": NaN, "x": ', 1)),
         "NaN is no JSON",
     ),
-    "half a character": (entry("error", "\ud800"), "surrogates not allowed"),
-    "history": (entry("history", "many"), "unexpected keyword argument 'history'"),
+    "half a character": (entry("error", "\ud800"), "half a character"),
+    "history": (entry("history", "many"), "it has an entry 'history', which no record has"),
     "an older format": (entry("format", 1), "not a record"),
     "a sidecar": (entry("sidecar", 5), "sidecar is 5"),
     "epochs": (entry("selected.epochs", "many"), "selected.epochs is 'many', expected"),
@@ -136,6 +136,7 @@ UNUSABLE = {
     "selected": (entry("selected", None), "not a record"),
     "a value": (entry("selected.metrics.test.accuracy", "high"), "is 'high', expected"),
     "counts": (entry("data.counts.train", [[1, 2]]), "its counts of train are not of 10 classes"),
+    "costs lost": (entry("costs", {}), "its entry costs lacks 'train_seconds', 'steps', and 'threads'"),
     "costs": (entry("costs.load", []), "costs.load is [], expected"),
     "versions": (entry("environment.versions", {}), "version of torch"),
     "a section": (entry("environment", 3), "not a record"),

@@ -14,7 +14,10 @@ from bench.columns.frame import frame_of
 from bench.columns.lines import COSTS
 from bench.columns.reading import read_columns
 from bench.errors import StoreError
+from bench.records.run import RunResult
+from bench.store.reading import records_with_files
 from bench.store.results import ResultStore
+from tests.store.made import refuse_to_list
 
 
 @pytest.fixture
@@ -37,6 +40,24 @@ def frame(folder):
     tasks, unused = read_columns(folder)
     assert unused == {}
     return frame_of(tasks)
+
+
+def test_a_subfolder_that_cannot_be_read_is_named_and_the_rest_is_read(folder, monkeypatch):
+    """What was kept of its records stays, so that they are not read again."""
+    whole, locked = frame(folder), folder / "class_fairness-v1" / "moons"
+    kept = {path.name: path.read_bytes() for path in (folder / cache.FOLDER).iterdir()}
+    with monkeypatch.context() as patch:
+        refuse_to_list(locked, patch)
+        tasks, unused = read_columns(folder)
+        records, also_unused = ResultStore(folder).load()
+        pairs, unused_too = records_with_files(folder, RunResult)
+    assert list(unused) == [locked] and "the right to read it is missing" in unused[locked]
+    assert unused == also_unused == unused_too
+    assert {record.spec.dataset for record in records} == {"digits"} and [record for record, _ in pairs] == records
+    expected = whole[whole["dataset"] == "digits"].reset_index(drop=True)
+    pd.testing.assert_frame_equal(frame_of(tasks), expected, check_categorical=False)
+    assert {path.name: path.read_bytes() for path in (folder / cache.FOLDER).iterdir()} == kept
+    assert_right(folder)
 
 
 def by_a_plain_loop(folder):

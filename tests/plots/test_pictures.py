@@ -16,7 +16,7 @@ from bench.plots.counts import counts
 from bench.plots.curves import axis_name, curves
 from bench.plots.images import images
 from bench.plots.margin import max_margin
-from bench.plots.select import number_of, seeds
+from bench.plots.select import number_of, seeds, shared
 from bench.plots.surfaces import surfaces
 from bench.plots.weights import histograms
 from bench.store.weighted import extremes
@@ -248,6 +248,14 @@ def test_counts_of_records_without_any_are_told(record):
 
 def test_one_class_has_no_separator():
     assert max_margin(np.zeros((3, 2)), np.ones(3, dtype=np.int64)) is None
+
+
+def test_what_is_told_of_all_is_true_of_runs_that_share_a_panel_too(record):
+    """Series of the same training samples are one panel, and only the first of them was looked at."""
+    runs = [record(recipe={"epochs": 3}), record("b"), record("c", recipe={"epochs": 3, "lr": None})]
+    assert note(counts(series_of(runs), "t")) == "Of the first seed."
+    assert "All with recipe.epochs=3." in note(counts(series_of([runs[0], runs[2]]), "t"))
+    assert shared(series_of([runs[2], runs[0]])) == {"recipe.epochs": 3}
 
 
 def test_counts_are_those_of_the_training_data(record):

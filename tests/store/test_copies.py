@@ -179,13 +179,14 @@ def test_a_link_to_nothing_and_a_folder_with_a_records_name_are_named(store, mak
 
 
 def test_a_folder_that_cannot_be_read_is_named_and_stays(store, make_result, monkeypatch):
-    """It may hold any record, so none is used, and nothing is moved."""
+    """It may hold the record of any run, so none is trained or moved because of what is not there; others are read."""
     store.put(make_result())
     locked = store.folder / "group_fairness-v1"
     locked.mkdir()
     refuse_to_list(locked, monkeypatch)
-    why = {locked: "it cannot be read: Permission denied"}
-    assert store.load() == ([], why)
+    results, why = store.load()
+    assert results == [make_result()] and list(why) == [locked]
+    assert why[locked].startswith("it cannot be read: Permission denied, as the right to read it is missing")
     assert store.unusable(make_result().spec) == why
     store.put(make_result(seconds=2.0))
     assert locked.is_dir()

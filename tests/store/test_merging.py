@@ -341,7 +341,7 @@ def machines(make_result, tmp_path, monkeypatch):
 def test_the_command_merges_output_folders_and_writes_the_pages(machines):
     done = bench("merge", "m1", "m2/results", "--out", "all")
     assert (done.exit_code, done.stderr) == (0, "")
-    expected = "took 2 records into all; 1 differ(s) from those there in costs and dates alone, which stay\n"
+    expected = "took 2 records into all; 1 differs from those there in costs and dates alone, which stay\n"
     assert done.stdout == expected
     assert Path("all/class_fairness-v1-digits.md").exists()
     assert bench("leaderboard", "--out", "all", "--check").exit_code == 0
@@ -355,7 +355,7 @@ def test_the_command_names_conflicts_and_what_is_left(machines, make_result):
     done = bench("merge", "m1", "m3", "--out", "all")
     assert done.exit_code == 1
     assert [line.split(":")[0] for line in done.stderr.splitlines()] == ["left m3/results/notes.json", "conflict"]
-    assert done.stdout == "took 2 records into all; 1 conflict(s); 1 file(s) left\n"
+    assert done.stdout == "took 2 records into all; 1 conflict; 1 file left\n"
 
 
 def test_runs_that_other_processes_make_are_counted_in_one_line(machines):
@@ -363,8 +363,8 @@ def test_runs_that_other_processes_make_are_counted_in_one_line(machines):
     with Claims(Path("all/results")) as claims:
         assert all(map(claims.take, records))
         done = bench("merge", "m2", "--out", "all")
-    assert (done.exit_code, done.stdout) == (1, "took 0 records into all; 2 file(s) left\n")
-    assert done.stderr == "left 2 record(s) whose runs other processes make for all: merge again\n"
+    assert (done.exit_code, done.stdout) == (1, "took 0 records into all; 2 files left\n")
+    assert done.stderr == "left 2 records whose runs other processes make for all: merge again\n"
 
 
 def test_bad_folders_are_refused_before_anything_is_written(machines):

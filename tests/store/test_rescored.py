@@ -1,16 +1,20 @@
 """Metrics of stored predictions are those that the runs would have written, and nothing else is changed."""
 
 import dataclasses
+import errno
 import json
+import math
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from click.testing import CliRunner
 
 from bench import registry
 from bench.cli import main
+from bench.cli.store import verify as verify_command
 from bench.data.files import Files
 from bench.errors import BenchError
 from bench.metrics import METRICS, Metric
@@ -130,11 +134,12 @@ def broken(p, counts):
     raise ValueError("of no use")
 
 
-def with_metrics(monkeypatch):
-    """Metrics of a plugin are installed from now on."""
+def with_metrics(monkeypatch, unit="nats", **more):
+    """Metrics of a plugin are installed from now on; `more` are functions by name."""
     known = registry.installed()
     plugin = Plugin("mine", "mine", "0.1", "tests.store.test_rescored")
-    offers = {n: Offer(Metric(f, False, "nats"), plugin) for n, f in (("nll", likelihood), ("broken", broken))}
+    functions = {"nll": likelihood, "broken": broken} | more
+    offers = {n: Offer(Metric(f, False, unit if n in more else "nats"), plugin) for n, f in functions.items()}
     mine = dataclasses.replace(known, offers=known.offers | {"metrics": known.offers["metrics"] | offers})
     monkeypatch.setattr(registry, "installed", lambda: mine)
 
@@ -223,7 +228,7 @@ def test_a_dry_run_writes_nothing(out):
     without(records(out)[0], "ece")
     before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
     done = bench("rescore", "--metric", "ece", "--dry-run", "--out", out)
-    assert done.exit_code == 0 and "nothing was written; 1 have it" in done.stdout
+    assert done.exit_code == 0 and "nothing was written; 1 record would be given ece; 1 has it" in done.stdout
     assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
 
 
@@ -247,7 +252,7 @@ def test_a_record_with_other_values_or_without_predictions_is_named(out):
     before = first.read_bytes()
     next(second.parent.glob(f"{second.stem}.*.xz")).unlink()
     done = bench("rescore", "--metric", "ece", "--out", out)
-    assert done.exit_code == 1 and "2 file(s) left" in done.stdout
+    assert done.exit_code == 1 and "2 files left" in done.stdout
     assert "in its record, and" in done.stderr and "is missing" in done.stderr
     assert first.read_bytes() == before
 
@@ -274,11 +279,87 @@ def test_a_new_metric_of_a_plugin_is_that_of_a_run_that_has_it(out, tmp_path, mo
         assert made.rescored["nll"] not in ("", "unknown", made.code.core)
 
 
-def test_an_error_of_a_metric_is_told_in_a_line_for_each_record(out, monkeypatch):
-    with_metrics(monkeypatch)
+def full(p, value):
+    """[..] of one value."""
+    return torch.full(p.y.shape[:-1], value, dtype=torch.float64)
+
+
+IMPOSSIBLE = {
+    "it raises": (broken, "nats", "of no use"),
+    "it draws numbers": (lambda p, counts: torch.rand(p.y.shape[:-1]), "%", "mine gives two values for the same"),
+    "more than all": (lambda p, counts: full(p, 14), "%", "metric mine gives 14, and its unit is %, that of fractions"),
+    "less than none": (lambda p, counts: full(p, -0.1), "%", "metric mine gives -0.1, and its unit is %"),
+    "complex": (lambda p, counts: full(p, 1).to(torch.complex64), "nats", "gives numbers of the type complex64"),
+    "whole numbers": (lambda p, counts: full(p, 1).long(), "nats", "gives numbers of the type int64"),
+}
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("what", IMPOSSIBLE)
+def test_a_metric_that_cannot_be_one_is_told_once_and_nothing_is_written(what, out, monkeypatch):
+    function, unit, why = IMPOSSIBLE[what]
+    with_metrics(monkeypatch, unit, mine=function)
     before = {path: path.read_bytes() for path in records(out)}
-    done = bench("rescore", "--metric", "broken", "--out", out)
-    assert done.exit_code == 1 and len(done.stderr.splitlines()) == 2 and "of no use" in done.stderr
+    done = bench("rescore", "--metric", "mine", "--out", out)
+    assert done.exit_code == 1 and len(done.stderr.splitlines()) == 1 and why in done.stderr
+    assert f"left {records(out)[0]} and 1 more record: " in done.stderr
+    assert done.stdout == "nothing was written; 2 files left\n"
+    assert {path: path.read_bytes() for path in records(out)} == before
+
+
+def test_verification_names_a_metric_that_has_become_an_impossible_one_once(out, monkeypatch):
+    with_metrics(monkeypatch, "%", mine=lambda p, counts: full(p, 0.5))
+    verify_command._metrics.cache_clear()
+    assert bench("rescore", "--metric", "mine", "--out", out).exit_code == 0
+    assert bench("verify-store", "--out", out).exit_code == 0
+    for name, (function, _, why) in IMPOSSIBLE.items():
+        with_metrics(monkeypatch, "%", mine=function)
+        verify_command._metrics.cache_clear()  # as another process
+        done = bench("verify-store", "--out", out)
+        assert (done.exit_code, len(done.stderr.splitlines())) == (1, 1), name
+        assert why in done.stderr and " and 1 more record: " in done.stderr and ", 1 problem\n" in done.stdout
+
+
+def test_a_metric_that_is_undefined_everywhere_is_told(out, monkeypatch):
+    with_metrics(monkeypatch, mine=lambda p, counts: full(p, math.nan))
+    done = bench("rescore", "--metric", "mine", "--out", out)
+    assert done.exit_code == 0 and done.stderr == "warning: mine is undefined in all of these records\n"
+
+
+def test_a_record_that_nobody_could_read_is_not_written(make_result):
+    result, name = predicted(make_result), "balanced_accuracy"
+    with pytest.raises(BenchError, match=r"^the record with these values could not be read: .* 5.0, which no balanced"):
+        rescored(result, result.beside, name, METRICS[name], "0" * 12, lambda *_: {name: 5.0})
+
+
+def test_a_metric_is_taken_out_again_and_nothing_else(out, monkeypatch):
+    before = {path: path.read_bytes() for path in records(out)}
+    with_metrics(monkeypatch)
+    assert bench("rescore", "--metric", "nll", "--out", out).exit_code == 0
+    given = {path: path.read_bytes() for path in records(out)}
+    monkeypatch.undo()  # it is not installed any more
+    done = bench("rescore", "--metric", "nll", "--remove", "--dry-run", "--out", out)
+    assert (done.exit_code, done.stdout) == (0, "nothing was written; 2 records would be rid of nll\n")
+    assert {path: path.read_bytes() for path in records(out)} == given
+    done = bench("rescore", "--metric", "nll", "--remove", "--out", out)
+    assert (done.exit_code, done.stdout, done.stderr) == (0, "2 records were rid of nll\n", "")
+    assert {path: path.read_bytes() for path in records(out)} == before
+    for name in ("nll", "accuracy"):  # the second one is the run's own
+        done = bench("rescore", "--metric", name, "--remove", "--out", out)
+        assert done.stdout == f"nothing was written, as no record was given {name} by `bench rescore`\n"
+    assert {path: path.read_bytes() for path in records(out)} == before
+
+
+def test_a_full_store_ends_it_at_the_first_record_and_keeps_the_older_one(out, monkeypatch):
+    before = {path: without(path, "ece") and path.read_bytes() for path in records(out)}
+
+    def full_disk(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full_disk)
+    done = bench("rescore", "--metric", "ece", "--out", out)
+    assert done.exit_code == 1 and len(done.stderr.splitlines()) == 1
+    assert "No space left on device; free some space, or" in done.stderr and "the records after it" in done.stderr
     assert {path: path.read_bytes() for path in records(out)} == before
 
 
@@ -311,7 +392,7 @@ def test_verification_compares_the_metrics(out):
     del values["digest"]
     path.write_text(json.dumps(values | {"digest": digest(values)}))
     done = bench("verify-store", "--out", out)
-    assert done.exit_code == 1 and "test/ece is" in done.stderr and "1 problems" in done.stdout
+    assert done.exit_code == 1 and "test/ece is" in done.stderr and "1 problem\n" in done.stdout
 
 
 def test_what_the_numbers_stand_beside_is_computed_again(tmp_path):

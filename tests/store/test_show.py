@@ -21,7 +21,7 @@ from bench.records.sidecar import sidecars_of
 from bench.registry import Offer, Plugin
 from bench.store.one import record_of_key
 from bench.store.results import ResultStore
-from tests.store.made import predicted
+from tests.store.made import predicted, refuse_to_list
 
 
 def bench(*words):
@@ -128,6 +128,8 @@ WRONG = {
     "no hex": ("ermm", "did you mean 'erm'?"),
     "no such key": ("00000000", "no record in bench-results/results has a key that begins with 00000000"),
     "too long": ("0" * 13, "unknown name"),
+    "nothing": ("", "the name is empty: name a part of a plugin, the key of a run, or the file of a record"),
+    "a folder": ("bench-results", "bench-results is a folder: name a part of a plugin"),
 }
 
 
@@ -141,19 +143,42 @@ def test_bad_input_is_one_line(name, path):
 
 def test_files_that_are_no_records_are_named(path):
     Path("notes.json").write_text("{}")
-    for name, why in (("notes.json", "not a record"), ("none.json", "does not exist"), ("bench-results", "directory")):
-        shown = bench(name)
-        assert (shown.exit_code, shown.stdout) == (1, "") and why in shown.stderr
+    Path("empty.json").write_text("")
+    path.with_suffix(".txt").write_bytes(path.read_bytes()[:300])
+    for name, why in (
+        ("notes.json", "not a record: it has no format; no record has such a name, so move it away"),
+        ("none.json", "does not exist"),
+        ("empty.json", "not a record: it is empty"),
+        (path.with_suffix(".txt"), "not a record: it is cut off, or no JSON"),
+        (sidecars_of(path)[0], "it is a sidecar, what lies beside a record: name the record, the file that ends in"),
+    ):
+        shown = bench(str(name))
+        assert (shown.exit_code, shown.stdout) == (1, "") and why in shown.stderr, name
 
 
-@pytest.mark.parametrize("width", [80, 200])
-def test_no_line_is_broken_on_a_terminal(width, path):
-    """All but the path and the command, which are copied, fit the width."""
+def test_a_folder_that_is_none_or_empty_is_named(path, tmp_path):
+    Path("empty/results").mkdir(parents=True)
+    for out, why in (("nowhere", "does not exist: name"), ("empty", "has no records: make some with `bench run`")):
+        shown = bench("d0eb", "--out", out)
+        assert (shown.exit_code, shown.stderr.startswith(f"error: {out}/results {why}")) == (2, True)
+
+
+def test_a_record_is_found_beside_a_folder_that_cannot_be_read(path, monkeypatch):
+    locked = Path("bench-results/results/locked")
+    locked.mkdir()
+    refuse_to_list(locked, monkeypatch)
+    assert bench(path.stem.rpartition(".")[2]).exit_code == 0
+    shown = bench("00000000")
+    assert shown.exit_code == 1 and f"{locked}: it cannot be read: Permission denied" in shown.stderr
+
+
+def on_a_terminal(width, *words):
+    """The lines of a command on a terminal of this width."""
     ours, its = pty.openpty()
     fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("HHHH", 50, width, 0, 0))
-    words = [sys.executable, "-m", "bench.cli", "show", str(path)]
+    command = [sys.executable, "-m", "bench.cli", *words]
     known = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "NO_COLOR")}
-    with subprocess.Popen(words, stdout=its, stderr=its, env=known | {"TERM": "dumb"}) as process:
+    with subprocess.Popen(command, stdout=its, stderr=its, env=known | {"TERM": "dumb"}) as process:
         os.close(its)
         shown = b""
         try:
@@ -163,6 +188,25 @@ def test_no_line_is_broken_on_a_terminal(width, path):
             pass
     os.close(ours)
     assert process.returncode == 0
-    lines = shown.decode().replace("\r", "").splitlines()
+    return shown.decode().replace("\r", "").splitlines()
+
+
+@pytest.mark.parametrize("width", [80, 200])
+def test_no_line_is_broken_on_a_terminal(width, path):
+    """All but the path and the command, which are copied, fit the width."""
+    lines = on_a_terminal(width, "show", str(path))
     assert max(len(line) for line in lines[4:]) <= width
     assert any(line.split() == ["accuracy", "75.00", "75.00"] for line in lines)
+
+
+def test_differences_stand_in_tables_of_their_own_where_the_terminal_is_narrow(make_result, tmp_path):
+    store = ResultStore(tmp_path / "results")
+    for method in ("erm", "forml"):
+        for seed in range(12):
+            tprd = 0.3 + seed / 100 * (1 if method == "erm" else -1) ** seed
+            store.put(make_result(method, seed, test={"tprd": tprd, "accuracy": 0.9}))
+    lines = on_a_terminal(80, "compare", "forml", "erm", "--metric", "tprd", "--out", str(tmp_path))
+    assert max(map(len, lines)) <= 80 and "forml minus erm" in [line.strip() for line in lines]
+    differences = [word.strip(",") for line in lines for word in line.split() if word.strip(",")[:1] in ("+", "-")]
+    assert set(differences) >= {f"{-2 * seed:+.2f}" for seed in range(1, 12, 2)}
+    assert [line for line in lines if "by seed" in line] and sum("Not separated" in line for line in lines) <= 1

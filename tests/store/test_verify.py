@@ -14,13 +14,14 @@ import pytest
 from click.testing import CliRunner
 
 from bench.cli import main
+from bench.records.files import part_of
 from bench.records.selections import Selections
 from bench.records.sidecar import Sidecar
 from bench.records.spec import digest
 from bench.store.claims import Claims
 from bench.store.results import ResultStore
 from bench.store.verify import Recomputed, verify
-from tests.store.made import BEST, logits, predicted
+from tests.store.made import BEST, logits, predicted, refuse_to_list
 
 
 @pytest.fixture
@@ -249,12 +250,26 @@ def test_different_records_of_one_run_are_named(two, make_result, tmp_path):
     )
 
 
-def test_foreign_files_are_named_and_other_names_are_not(two):
+def test_foreign_files_are_named_and_those_that_are_set_aside_are_not(two):
     (two[0].parent / "notes.json").write_text("{}")
     (two[0].parent / "notes.txt").write_text("mine")
+    (two[0].parent / ".hidden").write_text("mine")
+    (two[0].parent / part_of(two[0]).name).write_text("half")
     (two[0].parent / "superseded").mkdir()
-    (two[0].parent / "superseded" / "old.json").write_text("{}")
-    assert problems(two[0]).keys() == {"notes.json"}
+    for name in ("old.json", "old.txt"):
+        (two[0].parent / "superseded" / name).write_text("{}")
+    found = problems(two[0])
+    assert found.keys() == {"notes.json", "notes.txt"}
+    assert found["notes.txt"] == "it is no file of `bench`, so move it away"
+
+
+def test_a_folder_that_cannot_be_read_is_named_and_the_rest_is_verified(two, tmp_path, monkeypatch):
+    locked = two[0].parent / "locked"
+    locked.mkdir()
+    refuse_to_list(locked, monkeypatch)
+    found = verify(tmp_path / "results")
+    assert (found.records, list(found.problems)) == (2, [locked])
+    assert "the right to read it is missing" in found.problems[locked][0] and "--force" not in found.problems[locked][0]
 
 
 def test_stale_claims_are_named_and_held_ones_are_not(two, tmp_path):
@@ -321,14 +336,14 @@ def test_the_command_says_it_in_lines(two, tmp_path):
 
     done = verified()
     assert (done.exit_code, done.stderr) == (0, "")
-    assert done.stdout.startswith("2 records, 2 sidecars, 2 with predictions") and "0 problems" in done.stdout
+    assert done.stdout.startswith("2 records, 2 sidecars, 2 with predictions") and "0 problems\n" in done.stdout
     two[1].unlink()
     values = json.loads(two[0].read_text()) | {"off_recipe": ["nothing\x1b[31m"]}
     del values["digest"]
     two[0].write_text(json.dumps(values | {"digest": digest(values)}))
     beside(two[0]).unlink()
     done = verified()
-    assert done.exit_code == 1 and len(done.stderr.splitlines()) == 2 and "2 problems" in done.stdout
+    assert done.exit_code == 1 and len(done.stderr.splitlines()) == 2 and "2 problems\n" in done.stdout
 
 
 @pytest.mark.parametrize(

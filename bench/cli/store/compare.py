@@ -1,6 +1,7 @@
 """`bench compare` and `bench best`: what the records say of some methods, and which method they speak for."""
 
 import math
+import sys
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
@@ -8,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bench.cli.common import Number, folder_of_records, out_option, say, table, warn_of
+from bench.cli.common import Number, fits, folder_of_records, records_option, say, table, warn_of
 from bench.errors import BenchError, UnknownNameError
+from bench.records.selections import TEST
 from bench.text import join_first
 
 if TYPE_CHECKING:
@@ -44,7 +46,7 @@ def _task_options(command: Any) -> Any:
             help="Say which differences are equivalent within so many points, or units of the metric, to both sides.",
         ),
     ]
-    for option in reversed([*options, out_option]):
+    for option in reversed([*options, records_option]):
         command = option(command)
     return command
 
@@ -73,14 +75,15 @@ def compare(
     A difference that is not separated from zero is not shown to be small. With --equivalence POINTS, one whose 90 %
     interval, for itself alone, lies within POINTS to both sides of zero is told equivalent (two one-sided tests at 5
     %); it takes as many common seeds as a p-value.
+
+    A record that cannot be used is named and left out; the exit code is 1 then.
     """
     if len(methods) < 2:
         raise BenchError("name two methods or more: the first is compared with the others")
-    everything = _rows(out, dataset, protocol)
+    metrics = [metric.removeprefix(f"{TEST}/") for metric in metrics]
+    everything, whole = _rows(out, dataset, protocol)
+    methods = _labels(methods, everything)
     rows = [row for row in everything if row.label in methods]
-    if missing := [method for method in methods if method not in {row.label for row in rows}]:
-        known = sorted({row.label for row in everything})
-        raise UnknownNameError("method in these records", missing[0], known)
     pairs = list(_pairs(rows, methods))
     if not pairs:
         raise BenchError(f"{methods[0]} and {join_first(list(methods[1:]), 5)} have no runs of one task and setting")
@@ -88,14 +91,41 @@ def compare(
         for metric in metrics:
             for row in (first, *others):
                 _values(row, metric, rule or first.first.about.rule)
+    opens = False
     for title, first, others in pairs:
         about = first.first.about
-        _tell(title, first, others, metrics or about.metrics, rule or about.rule, margin, everything)
+        opens |= _tell(title, first, others, metrics or about.metrics, rule or about.rule, margin, everything)
+    if opens and margin is None:
+        say(NOT_EQUIVALENT)
+    sys.exit(0 if whole else 1)
 
 
-def _rows(out: Path, dataset: str | None, protocol: str | None) -> "list[Row]":
-    """The rows of the tasks that are asked for. Raises BenchError, which lists what there is, where there are none."""
-    from bench.cli.store.filters import Filters
+def _labels(methods: Sequence[str], rows: "Sequence[Row]") -> list[str]:
+    """The methods as rows are called. Raises BenchError for one that no row is, and for two names of one row.
+
+    `bench run` prints options of `--each` also where they are the defaults, which the names of rows leave out.
+    """
+    from bench.tables.names import is_called
+
+    known = {row.label for row in rows}
+    labels: list[str] = []
+    for method in methods:
+        label = method if method in known else next((row.label for row in rows if is_called(row, method)), "")
+        if not label:
+            raise UnknownNameError("method in these records", method, sorted(known))
+        if label in labels:
+            other = methods[labels.index(label)]
+            also = "" if other == method else f", as {other} and as {method}"
+            raise BenchError(f"{label} is named twice{also}: name each method once")
+        labels.append(label)
+    return labels
+
+
+def _rows(out: Path, dataset: str | None, protocol: str | None) -> "tuple[list[Row], bool]":
+    """The rows of the tasks that are asked for, and whether every record could be used. Raises BenchError, which lists
+    what there is, where there are none.
+    """
+    from bench.cli.store.filters import Filters, no_finished_run
     from bench.columns.reading import read_columns
     from bench.tables.rows import rows_of
 
@@ -105,10 +135,12 @@ def _rows(out: Path, dataset: str | None, protocol: str | None) -> "list[Row]":
     rows = rows_of(tasks)
     filters = Filters(dataset, protocol)
     chosen = [row for row in rows if filters.take(row.first.spec.dataset, row.first.spec.protocol, "", "")]
+    if not rows:
+        raise no_finished_run(folder)
     if not chosen:
         there = sorted({f"{row.first.spec.dataset} under {row.first.spec.protocol}" for row in rows})
-        raise BenchError(f"no finished run in {folder} is of that task; there is: {join_first(there, 20) or 'none'}")
-    return chosen
+        raise BenchError(f"no finished run in {folder} is of that task; there is: {join_first(there, 20)}")
+    return chosen, not unused
 
 
 def _pairs(rows: "Sequence[Row]", methods: Sequence[str]) -> "Iterator[tuple[str, Row, list[Row]]]":
@@ -133,21 +165,33 @@ def _tell(
     rule: str,
     margin: float | None,
     everything: "Sequence[Row]",
-) -> None:
-    """Print a table for each metric, and how many tests its p and that of the page are corrected for."""
+) -> bool:
+    """Print a table for each metric, and how many tests its p and that of the page are corrected for. Returns whether a
+    difference is not separated from zero.
+    """
     from bench.records.run import rule_name
     from bench.tables.rows import mean_and_error
 
+    opens = False
     for metric in metrics:
         unit = first.unit(metric)
         mean = mean_and_error(list(_values(first, metric, rule).values()), unit)
         say(f"{title}: {metric}, {rule_name(rule).lower()}; {first.label} {mean} {unit}")
         lines = list(_lines(first, others, metric, rule, margin))
-        table("", lines, (f"{first.label} minus", *HEADS))
+        _table(lines, (f"{first.label} minus", *HEADS))
         if tests := sum(bool(line[HEADS.index("p") + 1]) for line in lines):
             say(f"{_corrected(tests, first, others, metric, rule, everything)}\n")
-        if margin is None and any(OPEN in line for line in lines):
-            say(f"{NOT_EQUIVALENT}\n")
+        opens |= any(OPEN in line for line in lines)
+    return opens
+
+
+def _table(lines: Sequence[Sequence[str]], heads: Sequence[str]) -> None:
+    """Print lines below each other or, where the terminal is too narrow for them, each as a table of its own."""
+    if fits(lines, heads):
+        table("", lines, heads)
+        return
+    for line in lines:
+        table(f"{heads[0]} {line[0]}", [(head, cell) for head, cell in zip(heads[1:], line[1:], strict=True) if cell])
 
 
 def _corrected(
@@ -285,7 +329,12 @@ def _values(row: "Row", metric: str, rule: str) -> dict[int, float]:
 
 
 @click.command()
-@click.option("--min-accuracy", type=Number(), metavar="PERCENT", help="Only methods with this mean accuracy or more.")
+@click.option(
+    "--min-accuracy",
+    type=Number(min=0, max=100),
+    metavar="PERCENT",
+    help="Only methods with this mean accuracy or more.",
+)
 @_task_options
 def best(
     min_accuracy: float | None,
@@ -300,11 +349,13 @@ def best(
     Methods in their default configuration are compared with the baseline in the first metric of each task. A method
     that is not shown to be more accurate than a constant prediction is not proposed. With --equivalence POINTS, methods
     are named whose difference from the baseline is shown to be small, as by `bench compare`.
+
+    A record that cannot be used is named and left out; the exit code is 1 then.
     """
     from bench.store.repetition import out_of
     from bench.tables.answers import proposal
 
-    rows = _rows(out, dataset, protocol)
+    rows, whole = _rows(out, dataset, protocol)
     rules = {rule for row in rows for rule in row.first.layout.rules}
     if rule is not None and rule not in rules:
         raise UnknownNameError("selection rule in these records", rule, sorted(rules))
@@ -313,6 +364,7 @@ def best(
         allowed = [one for one in compared if min_accuracy is None or _accuracy(one.row, one.rule) >= min_accuracy]
         proposed = proposal(allowed, names, out_of(folder_of_records(out)), lambda one: _is_alike(one, margin))
         say(" ".join(filter(None, [f"{title}: {proposed}", _equivalence(allowed, names, margin)])))
+    sys.exit(0 if whole else 1)
 
 
 def _is_alike(one: "Compared", margin: float | None) -> bool:

@@ -1,5 +1,6 @@
 """`bench export`."""
 
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bench.cli.common import folder_of_records, out_option, say
+from bench.cli.common import folder_of_records, records_option, say
 from bench.cli.store.filters import Filters, filter_options, no_such_run
 from bench.errors import BenchError, UnknownNameError
+from bench.records.selections import TEST
 from bench.store.export import FORMATS
 
 if TYPE_CHECKING:
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from bench.columns.table import Columns
 
 LATEX = "latex"
+STDOUT = Path("-")
 ENDINGS = {**{name: name for name in FORMATS}, "tex": LATEX}
 """The ending of a file -> its format."""
 
@@ -30,14 +33,14 @@ ENDINGS = {**{name: name for name in FORMATS}, "tex": LATEX}
     help="Of the file. The default is the file's ending, or csv.",
 )
 @click.option("--rows", is_flag=True, help="The rows of the pages instead of the runs: means, differences, verdicts.")
-@click.option("--metric", "metrics", multiple=True, metavar="NAME", help="Only this metric. May be repeated.")
+@click.option("--metric", "metrics", multiple=True, metavar="[SET/]NAME", help="Only this metric. May be repeated.")
 @click.option(
     "--file",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Write to this file, whole or not at all. The default is the standard output.",
+    type=click.Path(path_type=Path, dir_okay=False, readable=False, allow_dash=True),
+    help="Write to this file, whole or not at all. The default, and `-`, is the standard output.",
 )
 @filter_options
-@out_option
+@records_option
 def export(form: str | None, rows: bool, metrics: Sequence[str], file: Path | None, out: Path, **asked: Any) -> None:
     """Write the records as one long table for other programs.
 
@@ -50,33 +53,52 @@ def export(form: str | None, rows: bool, metrics: Sequence[str], file: Path | No
     A record that cannot be used is named and left out; the exit code is 1 then.
     """
     from bench.columns.frame import frame_of
-    from bench.records.files import check_replaceable, check_writable, write_whole
+    from bench.records.files import check_file, is_output, write_file
     from bench.tables.pages.exported import rows_frame
 
+    file = None if file == STDOUT else file
     form = _format(form, file)
     if form == "parquet" and not file and sys.stdout.isatty():
         raise BenchError("parquet is not for a terminal: name a file with --file")
     folder = folder_of_records(out)
     if file:
-        if file.exists() and not file.is_file():
-            raise BenchError(f"{file} is no file that can be replaced: name another one with --file")
-        check_replaceable([file])
-        check_writable(file.parent)
+        _check_outside(file, out)
+        check_file(file)
     filters = Filters(**asked)
     tasks, unused = _columns(folder)
     for why in unused:
         say(f"warning: {why}", err=True)
+    if form == LATEX and (rows or metrics):
+        given = "--rows" if rows else "--metric"
+        raise BenchError(f"the tables in LaTeX are those that the answers of the pages rest on: leave out {given}")
     if form == LATEX:
         content = _latex(tasks, folder, filters)
     else:
         content = FORMATS[form](_chosen(rows_frame(tasks) if rows else frame_of(tasks), folder, metrics, filters))
     if file:
-        write_whole(file, content)
-        say(file)
+        write_file(file, content)
+        if not is_output(file):
+            say(file)
     else:
         sys.stdout.buffer.write(content)
         sys.stdout.buffer.flush()
     sys.exit(1 if unused else 0)
+
+
+def _check_outside(file: Path, out: Path) -> None:
+    """Check that a file lies in no folder of records, and has not the name of a record or of what lies beside one: it
+    would take their place. Raises BenchError.
+    """
+    from bench.cli.store.pages import FOLDERS
+    from bench.records.sidecar import NAME as SIDECAR
+    from bench.store.verify import NAME as RECORD
+
+    to = Path(os.path.realpath(file))
+    for folder in FOLDERS:
+        if to.is_relative_to(os.path.realpath(out / folder)):
+            raise BenchError(f"{file} lies in {out / folder}, where the records are: name another file with --file")
+    if to.is_file() and (RECORD.fullmatch(to.name) or SIDECAR.fullmatch(to.name)):
+        raise BenchError(f"{file} is there and has the name of a record: name another file with --file")
 
 
 ARCHIVES = ("7z", "bz2", "gz", "rar", "tar", "tgz", "xz", "z", "zip", "zst")
@@ -131,11 +153,22 @@ def _chosen(frame: "pd.DataFrame", folder: Path, metrics: Sequence[str], filters
     if len(taken) < len(names):
         rows = frame.set_index(["dataset", "protocol", "model", "method"]).index
         frame = frame[rows.isin(taken)]
-    known = dict.fromkeys(frame["metric"])
+    return frame[_of_metrics(frame, metrics)] if metrics else frame
+
+
+def _of_metrics(frame: "pd.DataFrame", metrics: Sequence[str]) -> "pd.Series[bool]":
+    """Which rows are of metrics: of NAME for all sets, of SET/NAME for one. Raises UnknownNameError."""
+    names = frame["metric"]
+    # The rows of pages name the set with the metric, and are of the test set where they do not.
+    columns = f"{TEST}/" + names if "set" not in frame else frame["set"] + "/" + names
+    columns = columns.where(~names.str.contains("/"), names)
+    chosen = names != names
     for metric in metrics:
-        if metric not in known:
-            raise UnknownNameError("metric", metric, known)
-    return frame[frame["metric"].isin(metrics)] if metrics else frame
+        of_metric = (names == metric) | (columns == metric)
+        if not of_metric.any():
+            raise UnknownNameError("metric", metric, [*dict.fromkeys(names), *dict.fromkeys(columns)])
+        chosen |= of_metric
+    return chosen
 
 
 def _tuples(frame: "pd.DataFrame") -> "list[tuple[str, ...]]":

@@ -57,10 +57,29 @@ class Filters:
 
 
 def no_such_run(folder: Path, others: set[str]) -> BenchError:
-    """For a choice of nothing."""
+    """For a choice of nothing.
+
+    Args:
+        folder: of the records.
+        others: what there is, in words.
+    """
     from bench.text import join_first
 
-    return BenchError(f"no such finished run in {folder}; there is: {join_first(sorted(others), 20) or 'none'}")
+    if not others:
+        return no_finished_run(folder)
+    return BenchError(f"no such finished run in {folder}; there is: {join_first(sorted(others), 20)}")
+
+
+def no_finished_run(folder: Path, option: str = "--out") -> BenchError:
+    """For a folder without the record of any finished run that can be used.
+
+    Args:
+        folder: of the records.
+        option: by which another one is named.
+    """
+    return BenchError(
+        f"{folder} has no record of a finished run: make some with `bench run`, or name another folder with {option}"
+    )
 
 
 def filter_options(command: Command) -> Command:

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bench.cli.common import out_option, say
+from bench.cli.common import folder_option, say
 from bench.cli.interrupts import leave
 from bench.cli.leaderboard import write_tables
 from bench.cli.store.pages import FOLDERS
 from bench.errors import BenchError
+from bench.text import counted
 
 if TYPE_CHECKING:
     from bench.records.json_file import JsonRecord
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     required=True,
     type=click.Path(path_type=Path, exists=True, file_okay=False),
 )
-@out_option
+@folder_option("Folder to take the records into. Its tables are written anew.")
 def merge(folders: Sequence[Path], out: Path) -> None:
     """Take the records of output folders into one, such as those of several machines.
 
@@ -55,7 +56,7 @@ def merge(folders: Sequence[Path], out: Path) -> None:
     except KeyboardInterrupt:
         if merged.written:
             write_tables(out)
-        taken = f"{len(merged.written):,} records were taken into {out}"
+        taken = f"{counted(len(merged.written), 'record was', 'records were')} taken into {out}"
         leave(taken)
     whole = write_tables(out).whole if os.path.lexists(out) else True
     _tell(merged, out)
@@ -104,16 +105,23 @@ def _tell(merged: "Merged", out: Path) -> None:
     for path, why in merged.conflicts.items():
         say(f"conflict: {path}: {why}; it was not taken, so move one of the two away", err=True)
     if merged.busy:
-        say(f"left {len(merged.busy):,} record(s) whose runs other processes make for {out}: merge again", err=True)
-    parts = [f"took {len(merged.written):,} records into {out}"]
+        say(
+            f"left {counted(len(merged.busy), 'record')} whose runs other processes make for {out}: merge again",
+            err=True,
+        )
+    parts = [f"took {counted(len(merged.written), 'record')} into {out}"]
     if merged.there:
-        parts.append(f"{merged.there:,} were there already")
+        parts.append(f"{counted(merged.there, 'was', 'were')} there already")
     if merged.other_costs:
-        parts.append(f"{merged.other_costs:,} differ(s) from those there in costs and dates alone, which stay")
+        parts.append(
+            f"{counted(merged.other_costs, 'differs', 'differ')} from those there in costs and dates alone, which stay"
+        )
     if merged.completed:
-        parts.append(f"{merged.completed:,} that were there got whole sidecars")
+        parts.append(
+            counted(merged.completed, "that was there got a whole sidecar", "that were there got whole sidecars")
+        )
     if merged.conflicts:
-        parts.append(f"{len(merged.conflicts):,} conflict(s)")
+        parts.append(counted(len(merged.conflicts), "conflict"))
     if left := len(merged.left) + len(merged.busy):
-        parts.append(f"{left:,} file(s) left")
+        parts.append(f"{counted(left, 'file')} left")
     say("; ".join(parts))

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.cli.common import say, table
-from bench.text import join_first
+from bench.text import counted, join_first
 
 if TYPE_CHECKING:
     from bench.records.run import RunResult
@@ -100,7 +100,7 @@ def _costs(result: "RunResult") -> str:
     for name, size in (("GPU", costs.peak_memory_bytes), ("process", costs.peak_process_bytes)):
         if size:
             parts.append(f"{_size(size)} at most ({name})")
-    parts.append(f"{costs.threads} thread(s)")
+    parts.append(counted(costs.threads, "thread"))
     if costs.stacked > 1:
         parts.append(f"{costs.stacked} runs at once")
     parts += [f"stage {stage.name}: {stage.seconds:.1f} s" for stage in costs.stages[:MOST]]

@@ -1,20 +1,22 @@
 """`bench rescore`."""
 
 import sys
+from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from bench.cli.common import folder_of_records, installed, out_option, say, table, warn_of
+from bench.cli.common import folder_of_records, folder_option, installed, say, table, warn_of
 from bench.cli.interrupts import leave
 from bench.cli.leaderboard import write_tables
 from bench.cli.store.filters import Filters, filter_options
 from bench.cli.store.metrics import guarded_metrics
-from bench.errors import BenchError, OptionError
+from bench.errors import BenchError, OptionError, PluginError, StoreError
+from bench.text import counted, without_numbers
 
 if TYPE_CHECKING:
     from bench.metrics import Metric
@@ -31,14 +33,19 @@ if TYPE_CHECKING:
     help="Show it under this selection rule, last or best_val_METRIC. The default is those that each run has.",
 )
 @click.option("--dry-run", is_flag=True, help="Show the values and write nothing.")
+@click.option(
+    "--remove", is_flag=True, help="Take the metric out of the records that were given it; it need not be installed."
+)
 @filter_options
-@out_option
-def rescore(name: str, rule: str | None, dry_run: bool, out: Path, **asked: Any) -> None:
+@folder_option("Folder of the records, which are in its subfolder 'results'. Its tables are written anew.")
+def rescore(name: str, rule: str | None, dry_run: bool, remove: bool, out: Path, **asked: Any) -> None:
     """Compute a metric of the stored predictions, without training.
 
     The records get the values that their runs would have written, for each test set and probe and under each selection
     rule that the run has, and the hash of the metric's code. A record that has the metric stays as it is; where its
-    values are others than those of its predictions, it is named and the exit code is 1.
+    values are others than those of its predictions, it is named and the exit code is 1. So is a metric that gives two
+    values for the same predictions, or a value that none of its unit is; nothing is written then. With --remove the
+    records are again as they were before they were given the metric.
 
     Under another rule, best_val_METRIC of any metric in the history, values are shown and not written: the predictions
     of other epochs are not stored, and a method may look at the rule while it trains. For records, run it with
@@ -46,22 +53,35 @@ def rescore(name: str, rule: str | None, dry_run: bool, out: Path, **asked: Any)
 
     A record that cannot be rescored, because it has no predictions or is damaged, is named; the exit code is 1 then.
     """
+    folder = folder_of_records(out)
+    if remove:
+        if rule:
+            raise OptionError("--remove takes the metric out under all rules: leave out --select")
+        _end(_Removal(folder, name, dry_run), out, Filters(**asked))
     plugins = installed()
     plugins.find("metrics", name)  # raises for one that is not installed
     metric = guarded_metrics(plugins)[name]
     higher_is_better = _direction(rule, plugins)
-    folder = folder_of_records(out)
-    rescoring = _Rescoring(folder, name, metric, rule, higher_is_better, _code(plugins, name), dry_run)
+    code = _code(plugins, name)
+    _end(
+        _Rescoring(folder, name, dry_run, metric=metric, rule=rule, higher_is_better=higher_is_better, code=code),
+        out,
+        Filters(**asked),
+    )
+
+
+def _end(writing: "_Writing", out: Path, filters: Filters) -> NoReturn:
+    """Look at all records, write the tables, say what was done and end the command."""
     try:
-        rescoring.all(Filters(**asked))
+        writing.all(filters)
     except KeyboardInterrupt:
-        if rescoring.written:
+        if writing.written:
             write_tables(out)
-        done = f"{rescoring.written:,} records were written"
+        done = f"{counted(writing.written, 'record was', 'records were')} written"
         leave(done)
-    whole = write_tables(out).whole if rescoring.written else True
-    rescoring.tell()
-    sys.exit(1 if rescoring.left or not whole else 0)
+    whole = write_tables(out).whole if writing.written else True
+    writing.tell()
+    sys.exit(1 if writing.left or not whole else 0)
 
 
 def _direction(rule: str | None, plugins: "Registry") -> bool:
@@ -89,31 +109,37 @@ FEW = 3
 """So many records without predictions are named."""
 
 
+class _UnwrittenError(BenchError):
+    """A record that could not be written, so that no other one is tried."""
+
+
 @dataclass
-class _Rescoring:
-    """One look at all records.
+class _Writing(ABC):
+    """One look at all records, of which some are written anew.
 
     Attributes:
-        code: the hash of the metric's code.
-        left: file -> why its record was not rescored.
-        shown: row of the table -> set and rule -> seed -> value.
-        written, there: the number of records that got the metric, and that have it.
+        name: of the metric.
+        left: file -> why its record was left as it is.
+        written, would_write: the number of records that were written, and that would be without --dry-run.
     """
 
     folder: Path
     name: str
-    metric: "Metric"
-    rule: str | None
-    higher_is_better: bool
-    code: str
     dry_run: bool
     left: dict[Path, str] = field(default_factory=dict)
-    shown: dict[tuple[str, str], dict[tuple[str, str], dict[str, float | None]]] = field(default_factory=dict)
     written: int = 0
-    there: int = 0
+    would_write: int = 0
+
+    @abstractmethod
+    def one(self, result: "RunResult", files: Sequence[Path], claims: Any) -> None:
+        """Look at one record. Raises BenchError where it is left as it is."""
+
+    @abstractmethod
+    def tell(self) -> None:
+        """Print what was done."""
 
     def all(self, filters: Filters) -> None:
-        """Rescore all records that the filters leave. Raises BenchError where there are none."""
+        """Look at all records that the filters leave. Raises BenchError where there are none."""
         from bench.records.files import check_writable
         from bench.records.run import RunResult
         from bench.store.claims import Claims
@@ -125,22 +151,29 @@ class _Rescoring:
         self.left |= unused
         chosen = filters.chosen([(record, files) for record, files in records if record.ok], self.folder)
         if not self.dry_run:
-            check_writable(self.folder)
+            check_writable(self.folder, "name a copy of the folder that can be written to with --out")
         without: dict[Path, str] = {}
+        others: dict[str, list[tuple[Path, str]]] = defaultdict(list)
         with Claims(self.folder) as claims:
             for result, files in chosen:
                 try:
-                    self._one(result, files, claims)
+                    self.one(result, files, claims)
                 except NoPredictionsError as error:
                     without[files[0]] = self._why(result, error)
                 except BenchError as error:
                     self.left[files[0]] = self._why(result, error)
-                    say(f"left {files[0]}: {self.left[files[0]]}", err=True)
-
+                    same = without_numbers(str(error)) if isinstance(error, PluginError) else str(error)
+                    others[same].append((files[0], self.left[files[0]]))
+                    if isinstance(error, _UnwrittenError):
+                        break
+        for (path, why), *more in others.values():
+            also = f" and {counted(len(more), 'more record')}" if more else ""
+            say(f"left {path}{also}: {why}", err=True)
         for path, why in list(without.items())[:FEW]:
             say(f"left {path}: {why}", err=True)
-        if len(without) > FEW:
-            say(f"left {len(without) - FEW:,} more records without predictions: repeat their runs too", err=True)
+        if (more_without := len(without) - FEW) > 0:
+            theirs = "its run" if more_without == 1 else "their runs"
+            say(f"left {counted(more_without, 'more record')} without predictions: repeat {theirs} too", err=True)
         self.left |= without
 
     def _why(self, result: "RunResult", error: BenchError) -> str:
@@ -151,7 +184,76 @@ class _Rescoring:
         again = f": repeat the run: {command_again(result, self.folder)}"
         return f"{error}{again if isinstance(error, PredictionsError) else ''}"
 
-    def _one(self, result: "RunResult", files: Sequence[Path], claims: Any) -> None:
+    def write(self, result: "RunResult", made: "RunResult", files: Sequence[Path], claims: Any) -> None:
+        """Replace a record in all of its files, unless it has changed since it was read."""
+        from bench.records.files import write_whole
+        from bench.records.json_file import read_all
+
+        if self.dry_run:
+            self.would_write += 1
+            return
+        try:
+            if not claims.take(result.path):
+                raise BenchError("another process makes this run: give this command again when that has ended")
+            try:
+                if any(other != result for other in read_all(files, type(result))[0].values()):
+                    raise BenchError("it has changed meanwhile: give this command again")
+                for file in files:
+                    write_whole(file, made.to_json().encode())
+                self.written += 1
+            finally:
+                claims.release(result.path)
+        except StoreError as error:
+            raise _UnwrittenError(f"{error}; the records after it were not looked at") from error
+
+    def done(self, what: str) -> str:
+        """What was done to the records that were written, in words."""
+        if self.would_write:
+            return f"nothing was written; {counted(self.would_write, 'record')} would be {what}"
+        if not self.written:
+            return "nothing was written"
+        return f"{counted(self.written, 'record was', 'records were')} {what}"
+
+    def left_words(self) -> list[str]:
+        """How many files were left, in words; empty for none."""
+        return [f"{counted(len(self.left), 'file')} left"] if self.left else []
+
+
+@dataclass
+class _Removal(_Writing):
+    """Takes a metric out of the records that were given it."""
+
+    def one(self, result: "RunResult", files: Sequence[Path], claims: Any) -> None:
+        from bench.store.rescored import without
+
+        if (made := without(result, self.name)) is not result:
+            self.write(result, made, files, claims)
+
+    def tell(self) -> None:
+        done = self.done(f"rid of {self.name}")
+        if not self.written and not self.would_write and not self.left:
+            done += f", as no record was given {self.name} by `bench rescore`"
+        say("; ".join([done, *self.left_words()]))
+
+
+@dataclass(kw_only=True)
+class _Rescoring(_Writing):
+    """Gives records a metric.
+
+    Attributes:
+        code: the hash of the metric's code.
+        shown: row of the table -> set and rule -> seed -> value.
+        there: the number of records that have it.
+    """
+
+    metric: "Metric"
+    rule: str | None
+    higher_is_better: bool
+    code: str
+    shown: dict[tuple[str, str], dict[tuple[str, str], dict[str, float | None]]] = field(default_factory=dict)
+    there: int = 0
+
+    def one(self, result: "RunResult", files: Sequence[Path], claims: Any) -> None:
         """Rescore one record. Raises BenchError where that cannot be done."""
         from bench.runs.rescoring import scores
         from bench.store.beside import file_with_sidecar, sidecar_of_file
@@ -168,24 +270,8 @@ class _Rescoring:
         self._show(made, {name: {r: made.selected[r].metrics[name][self.name] for r in rules} for name in sets})
         if made is result:
             self.there += 1
-        elif not self.dry_run:
-            self._write(result, made, files, claims)
-            self.written += 1
-
-    def _write(self, result: "RunResult", made: "RunResult", files: Sequence[Path], claims: Any) -> None:
-        """Replace a record in all of its files, unless it has changed since it was read."""
-        from bench.records.files import write_whole
-        from bench.records.json_file import read_all
-
-        if not claims.take(result.path):
-            raise BenchError("another process makes this run: rescore it again when that has ended")
-        try:
-            if any(other != result for other in read_all(files, type(result))[0].values()):
-                raise BenchError("it has changed meanwhile: rescore it again")
-            for file in files:
-                write_whole(file, made.to_json().encode())
-        finally:
-            claims.release(result.path)
+        else:
+            self.write(result, made, files, claims)
 
     def _show(self, result: "RunResult", found: Mapping[str, Mapping[str, float | None]]) -> None:
         """Note values for the table: those of each set under each rule."""
@@ -203,6 +289,9 @@ class _Rescoring:
         from bench.tables.rows import mean_and_error
 
         by_task = defaultdict(list)
+        values_of_all = [value for columns in self.shown.values() for of in columns.values() for value in of.values()]
+        if values_of_all and all(value is None for value in values_of_all):
+            say(f"warning: {self.name} is undefined in all of these records", err=True)
         for (task, label), columns in sorted(self.shown.items()):
             for (name, rule), values in columns.items():
                 known = [value for value in values.values() if value is not None]
@@ -212,11 +301,7 @@ class _Rescoring:
         unit = "percent" if self.metric.unit == "%" else self.metric.unit
         for task, rows in by_task.items():
             table(f"{self.name} ({unit}): {task}", rows, ("method", "set", "rule", "seeds", "mean ± standard error"))
-        parts = [f"{self.written:,} records were given {self.name}"]
-        if self.dry_run or not self.written:
-            parts = ["nothing was written"]
+        parts = [self.done(f"given {self.name}")]
         if self.there:
-            parts.append(f"{self.there:,} have it, equal to the last bit")
-        if self.left:
-            parts.append(f"{len(self.left):,} file(s) left")
-        say("; ".join(parts))
+            parts.append(f"{counted(self.there, 'has', 'have')} it, equal to the last bit")
+        say("; ".join([*parts, *self.left_words()]))

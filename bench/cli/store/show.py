@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bench.cli.common import data_dir_option, debug_option, installed, out_option, say, table
+from bench.cli.common import data_dir_option, debug_option, installed, records_option, say, table
 from bench.errors import BenchError, StoreError, UnknownNameError
 from bench.records.spec import OPTION_FIELDS, option_name
 from bench.registry import KINDS
@@ -54,7 +54,7 @@ def _source(plugin: "Plugin") -> str:
 @click.command()
 @click.argument("name", metavar="NAME|RUN")
 @data_dir_option
-@out_option
+@records_option
 @debug_option
 def show(name: str, data_dir: Path | None, out: Path) -> None:
     """Show what NAME is, and its options; or the record of a RUN.
@@ -85,6 +85,9 @@ def _show_run(name: str, out: Path, unknown: UnknownNameError) -> None:
     from bench.store.one import KEY, SHORT, record_in, record_of_key
 
     path = Path(name)
+    if not name or os.path.isdir(name):
+        what = f"{name} is a folder" if name else "the name is empty"
+        raise BenchError(f"{what}: name a part of a plugin, the key of a run, or the file of a record")
     is_file = os.path.lexists(path) or path.suffix == ".json"
     if not is_file and not KEY.fullmatch(name):
         if SHORT.fullmatch(name):

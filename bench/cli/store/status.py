@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from bench.cli.common import folder_of_records, out_option, say, table, warn_of
+from bench.text import counted
 
 if TYPE_CHECKING:
     from bench.columns.table import Columns
@@ -43,7 +44,7 @@ def status(out: Path) -> None:
         if len(being_made) > MOST:
             say(f"and {len(being_made) - MOST:,} more")
     if left := [record for record, (_, stale) in claims.items() if stale]:
-        say(f"{len(left)} run(s) were left by processes that have ended: {', '.join(left[:MOST])}")
+        say(f"{counted(len(left), 'run')} left by processes that have ended: {', '.join(left[:MOST])}")
     plans = plans_in(out)
     for plan in plans:
         _tell_plan(plan, recorded, {record for record, _ in being_made})

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bench.cli.common import folder_of_records, installed, out_option, say
+from bench.cli.common import folder_of_records, installed, records_option, say
 from bench.cli.store.metrics import guarded_metrics
+from bench.text import counted
 
 if TYPE_CHECKING:
     from bench.metrics import Metric
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @click.command("verify-store")
-@out_option
+@records_option
 def verify_store(out: Path) -> None:
     """Read all records of runs and what lies beside them, and name what is wrong.
 
@@ -33,10 +34,14 @@ def verify_store(out: Path) -> None:
     for path, problems in sorted(found.problems.items()):
         for what in problems:
             say(f"{path}: {what}", err=True)
-    wrong = sum(map(len, found.problems.values()))
+    for what, paths in found.failed.items():
+        more = f" and {counted(len(paths) - 1, 'more record')}" if len(paths) > 1 else ""
+        say(f"{paths[0]}{more}: {what}; mend the metric, or uninstall its plugin", err=True)
+    wrong = sum(map(len, found.problems.values())) + len(found.failed)
     say(
-        f"{found.records:,} records, {found.sidecars:,} sidecars, {found.with_predictions:,} with predictions "
-        f"({found.values:,} values of {found.recomputed:,} computed again), {wrong:,} problems"
+        f"{counted(found.records, 'record')}, {counted(found.sidecars, 'sidecar')}, {found.with_predictions:,} with "
+        f"predictions "
+        f"({found.values:,} values of {found.recomputed:,} computed again), {counted(wrong, 'problem')}"
     )
     sys.exit(1 if wrong else 0)
 
@@ -53,4 +58,5 @@ def _recompute(result: "RunResult", beside: "Sidecar") -> "Recomputed":
     from bench.store.verify import Recomputed
 
     found = recomputed(result, beside, _metrics(), scores), context_recomputed(result, beside, _metrics(), TestSet)
-    return Recomputed(sum(one.values for one in found), [what for one in found for what in one.different])
+    different, failed = ([what for one in found for what in getattr(one, name)] for name in ("different", "failed"))
+    return Recomputed(sum(one.values for one in found), different, failed)
