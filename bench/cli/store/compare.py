@@ -78,11 +78,13 @@ def compare(
 
     A record that cannot be used is named and left out; the exit code is 1 then.
     """
+    from bench.cli.store.filters import labels_of
+
     if len(methods) < 2:
         raise BenchError("name two methods or more: the first is compared with the others")
     metrics = [metric.removeprefix(f"{TEST}/") for metric in metrics]
     everything, whole = _rows(out, dataset, protocol)
-    methods = _labels(methods, everything)
+    methods = labels_of(methods, everything)
     rows = [row for row in everything if row.label in methods]
     pairs = list(_pairs(rows, methods))
     if not pairs:
@@ -98,27 +100,6 @@ def compare(
     if opens and margin is None:
         say(NOT_EQUIVALENT)
     sys.exit(0 if whole else 1)
-
-
-def _labels(methods: Sequence[str], rows: "Sequence[Row]") -> list[str]:
-    """The methods as rows are called. Raises BenchError for one that no row is, and for two names of one row.
-
-    `bench run` prints options of `--each` also where they are the defaults, which the names of rows leave out.
-    """
-    from bench.tables.names import is_called
-
-    known = {row.label for row in rows}
-    labels: list[str] = []
-    for method in methods:
-        label = method if method in known else next((row.label for row in rows if is_called(row, method)), "")
-        if not label:
-            raise UnknownNameError("method in these records", method, sorted(known))
-        if label in labels:
-            other = methods[labels.index(label)]
-            also = "" if other == method else f", as {other} and as {method}"
-            raise BenchError(f"{label} is named twice{also}: name each method once")
-        labels.append(label)
-    return labels
 
 
 def _rows(out: Path, dataset: str | None, protocol: str | None) -> "tuple[list[Row], bool]":

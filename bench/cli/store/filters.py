@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from bench.errors import BenchError
+from bench.errors import BenchError, UnknownNameError
 
 if TYPE_CHECKING:
     from bench.records.run import RunResult
+    from bench.tables.rows import Row
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 T = TypeVar("T")
@@ -95,3 +96,24 @@ def filter_options(command: Command) -> Command:
     for option in reversed(options):
         command = option(command)
     return command
+
+
+def labels_of(methods: Sequence[str], rows: "Sequence[Row]") -> list[str]:
+    """The methods as rows are called. Raises BenchError for one that no row is, and for two names of one row.
+
+    `bench run` prints options of `--each` also where they are the defaults, which the names of rows leave out.
+    """
+    from bench.tables.names import is_called
+
+    known = {row.label for row in rows}
+    labels: list[str] = []
+    for method in methods:
+        label = method if method in known else next((row.label for row in rows if is_called(row, method)), "")
+        if not label:
+            raise UnknownNameError("method in these records", method, sorted(known))
+        if label in labels:
+            other = methods[labels.index(label)]
+            also = "" if other == method else f", as {other} and as {method}"
+            raise BenchError(f"{label} is named twice{also}: name each method once")
+        labels.append(label)
+    return labels
