@@ -49,7 +49,7 @@ def test_a_record_that_was_copied_to_another_seed_is_not_its_result(bench_in):
         f"erm: seed 1 is left out, as its record cannot be used: {second}: it holds the record that belongs in "
         f"{first.relative_to(RESULTS)}; --force repeats the run and moves the record to {TASK / 'superseded'}\n"
     )
-    assert ", 1 seed," in result.stdout
+    assert ": values of 1 seed, test" in result.stdout
     assert second.read_bytes() == first.read_bytes()
     assert bench_in(*RUN, "--seed", 1, "--force").exit_code == 0
     assert accuracy(record(1)) == right
