@@ -1,6 +1,7 @@
 """Made-up records are valid, all different, and can be added to."""
 
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -14,7 +15,8 @@ def real(tmp_path, make_result):
     store = ResultStore(tmp_path / "real")
     for seed in range(2):
         store.put(make_result(seed=seed, test={"tprd": 0.2 + seed / 10, "accuracy": 0.9}))
-        store.put(make_result("b", seed, test={"tprd": 0.1, "accuracy": 0.8}, options={"beta": 0.5}))
+        other = make_result("b", seed, test={"tprd": 0.1, "accuracy": 0.8}, options={"beta": 0.5})
+        store.put(replace(other, selected=replace(other.selected, oracle_epoch=3, oracle=0.1)))
     return store.folder
 
 
